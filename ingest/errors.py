@@ -1,0 +1,45 @@
+"""Everything that this program says "no" with.
+
+    IngestError                 one sentence for a person; never a traceback
+    ├── SettingsError           a setting is missing or wrong                   exit code 2
+    ├── Unavailable             something we depend on does not answer          exit code 1
+    │   └── BufferFull          Redis refused the write, or did not confirm it
+    ├── Occupied                a port or a folder is in use by somebody else   exit code 1
+    ├── BatchError              a stream entry that `pack` did not make
+    └── Undecodable             a body that is neither a form nor a JSON object
+
+This module imports nothing of ours.
+"""
+
+
+class IngestError(Exception):
+    """Base of all errors of this program: its text is one sentence that says what to do."""
+
+    #: What the process ends with when this error reaches the command line.
+    exit_code = 1
+
+
+class SettingsError(IngestError):
+    """A setting is missing or has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class Unavailable(IngestError):
+    """A server or a folder that we depend on cannot be reached or used."""
+
+
+class BufferFull(Unavailable):
+    """Redis refused a batch, or did not confirm it in time: nothing may be acknowledged."""
+
+
+class Occupied(IngestError):
+    """A port or a data folder is already in use."""
+
+
+class BatchError(IngestError):
+    """Bytes that are not a packed batch: damaged, cut off, of another version or not ours at all."""
+
+
+class Undecodable(IngestError):
+    """A body that cannot be read as an event; `str(error)` is the reason kept in quarantine."""

@@ -1,0 +1,17 @@
+"""One form of log line for every process."""
+
+import logging
+import sys
+
+
+def set_up(level: str) -> None:
+    """Log to standard error, from that level on; hosts and `ingest dev` gather it from there."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=level.upper(),
+        format="%(asctime)s %(levelname)-7s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+    for name in ("aiohttp", "asyncio"):
+        logging.getLogger(name).setLevel(logging.WARNING)
