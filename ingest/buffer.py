@@ -1,0 +1,370 @@
+"""The pile between the endpoint and the workers: the only file that knows a Redis key.
+
+Keys of partition p; the braces keep them in one slot of a Redis Cluster:
+
+    ingest:{p}:stream    stream of packed batches, each in the field `b`; read by the consumer group `drain`
+    ingest:{p}:dead      stream of batches that could not be unpacked: fields `b` and `reason`
+    ingest:{p}:wake      string, there while a wake-up is on its way to the workers
+    ingest:{p}:counts    hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
+    ingest:{p}:reports   hash: what each live process says of itself, as JSON with the time `at`
+
+The stream is the truth. RQ jobs only say "there is something to drain", so one lost, doubled or killed costs
+nothing. `Appender` is the endpoint's side (asynchronous), `Backlog` the workers' (blocking).
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
+
+import orjson
+import redis
+import redis.asyncio
+from redis.typing import EncodableT
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from ingest import batch
+from ingest.batch import Record
+from ingest.errors import BufferFull
+
+log = logging.getLogger(__name__)
+
+GROUP = "drain"
+#: The RQ queue of drain jobs; workers of that name work it.
+EVENTS_QUEUE = "events"
+#: The job, by name: the receiving side never imports the processing side.
+DRAIN_JOB = "workers.drain.drain_job"
+#: Seconds that a drain job may take: its slice of 10 and one slow database commit.
+DRAIN_JOB_TIMEOUT = 60
+#: Milliseconds without a sign of life after which a batch is taken from the drain that claimed it. A batch that
+#: two drains work on at once is stored once all the same, so this only weighs haste against double work.
+RECLAIM_IDLE_MS = 15_000
+#: Seconds after which a wake-up counts as lost (its sender died before it reached RQ).
+WAKE_TTL = 10
+#: Seconds without a new report after which a process counts as gone.
+REPORT_TTL = 15
+#: Milliseconds after which a consumer that holds nothing is forgotten.
+CONSUMER_TTL_MS = 60_000
+
+# Forgets consumers that hold nothing and were silent for ARGV[2] ms. One script, because a consumer that claims
+# between our look and our deletion would lose its claims for good.
+_FORGET_CONSUMERS = """
+local forgotten = 0
+for _, pairs in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local consumer = {}
+  for i = 1, #pairs, 2 do consumer[pairs[i]] = pairs[i + 1] end
+  if consumer.pending == 0 and (consumer.idle >= tonumber(ARGV[2]) or consumer.name == ARGV[3]) then
+    forgotten = forgotten + 1
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
+  end
+end
+return forgotten
+"""
+
+# The counts may drift apart when a process dies between an acknowledgement and its count: an empty stream says
+# that everything accepted was drained.
+_SETTLE_COUNTS = """
+if redis.call('XLEN', KEYS[1]) == 0 then
+  local accepted = redis.call('HGET', KEYS[2], 'accepted')
+  if accepted then redis.call('HSET', KEYS[2], 'drained', accepted) end
+end
+"""
+
+
+class Keys:
+    """The names of one partition's keys."""
+
+    def __init__(self, partition: int = 0) -> None:
+        prefix = f"ingest:{{{partition}}}:"
+        self.stream = prefix + "stream"
+        self.dead = prefix + "dead"
+        self.wake = prefix + "wake"
+        self.counts = prefix + "counts"
+        self.reports = prefix + "reports"
+
+
+class Entry(NamedTuple):
+    """One stream entry as claimed: its id in the stream and the packed batch."""
+
+    id: bytes
+    packed: bytes
+
+
+#: What a record's owner is called with: nothing when it is safe, else the reason why not.
+Done = Callable[[BufferFull | None], None]
+
+
+class Appender:
+    """Group commit: while one write is on its way to Redis, arriving records gather for the next.
+
+    No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every record hears of the
+    outcome of its own batch.
+    """
+
+    def __init__(self, client: "redis.asyncio.Redis", wake: Callable[[], object], partition: int = 0) -> None:
+        self._client = client
+        self._keys = Keys(partition)
+        self._wake = wake
+        self._waiting: deque[tuple[Record, Done]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._wakers: set[asyncio.Task[None]] = set()
+        self.batches = 0
+        self.events = 0
+
+    def submit(self, record: Record, done: Done) -> None:
+        """Keep one record; `done` is called with None once Redis has confirmed it, or with why it has not."""
+        self._waiting.append((record, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+
+    async def close(self) -> None:
+        """Wait until nothing is on its way any more."""
+        while self._writer is not None:
+            await self._writer
+        if self._wakers:
+            await asyncio.wait(self._wakers)
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                records, callbacks = self._gather()
+                refusal = None
+                try:
+                    await self._write(batch.pack(records), len(records))
+                except Exception as error:  # whatever it was: the callers must hear of it
+                    refusal = _refusal(error)
+                for done in callbacks:
+                    try:
+                        done(refusal)
+                    except Exception:  # one owner's fault must not keep the others waiting
+                        log.exception("an answer could not be given")
+        finally:
+            self._writer = None
+
+    def _gather(self) -> tuple[list[Record], list[Done]]:
+        records: list[Record] = []
+        callbacks: list[Done] = []
+        size = 0
+        while self._waiting and len(records) < batch.MAX_RECORDS:
+            size += self._waiting[0][0].size
+            if records and size > batch.MAX_SIZE:
+                break
+            record, done = self._waiting.popleft()
+            records.append(record)
+            callbacks.append(done)
+        return records, callbacks
+
+    async def _write(self, packed: bytes, count: int) -> None:
+        async with self._client.pipeline(transaction=True) as transaction:
+            transaction.xadd(self._keys.stream, {"b": packed})
+            transaction.hincrby(self._keys.counts, "accepted", count)
+            transaction.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)
+            *_, woken = await transaction.execute()
+        self.batches += 1
+        self.events += count
+        if woken:
+            waker = asyncio.create_task(asyncio.to_thread(self._enqueue))
+            self._wakers.add(waker)
+            waker.add_done_callback(self._wakers.discard)
+
+    def _enqueue(self) -> None:
+        try:
+            self._wake()
+        except redis.RedisError as error:
+            # The batch is safe; the sweep wakes the workers once the wake key has expired.
+            log.warning("could not wake the workers: %s", error)
+
+
+def _refusal(error: Exception) -> BufferFull:
+    if not isinstance(error, redis.RedisError | OSError):
+        log.error("a batch could not be written", exc_info=error)
+    return BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).")
+
+
+class Backlog:
+    """The workers' side of the stream: claim, acknowledge, take over from the dead, wake.
+
+    `name` is this process's name as a consumer of the group and in reports; no other process may have it.
+    """
+
+    def __init__(self, client: redis.Redis, name: str = "nobody", partition: int = 0) -> None:
+        self._client = client
+        self._consumer = name
+        self._keys = Keys(partition)
+        self._queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+        self._reclaimed_to = b"0-0"
+
+    # --- working through it ---
+
+    def claim(self, count: int, wait_ms: int = 0) -> list[Entry]:
+        """Claim up to `count` batches that nobody has; waits at most `wait_ms` for the first one."""
+        answer = self._in_group(
+            lambda: self._client.xreadgroup(
+                GROUP, self._consumer, {self._keys.stream: ">"}, count=count, block=wait_ms or None
+            )
+        )
+        return _entries(_messages(answer))
+
+    def reclaim(self, count: int) -> list[Entry]:
+        """Claim up to `count` batches whose drain has given no sign of life for `RECLAIM_IDLE_MS`.
+
+        Called again and again it goes once through everything that is pending, then returns nothing.
+        """
+        while self._reclaimed_to:
+            answer = self._in_group(
+                lambda: self._client.xautoclaim(
+                    self._keys.stream, GROUP, self._consumer, RECLAIM_IDLE_MS, self._reclaimed_to, count=count
+                )
+            )
+            cursor, messages = cast(Any, answer)[:2]
+            self._reclaimed_to = b"" if cursor == b"0-0" else cursor
+            # Redis before 7 also hands over entries that were deleted while pending: without fields.
+            if deleted := [id for id, fields in messages if fields is None]:
+                self._client.xack(self._keys.stream, GROUP, *deleted)
+            if entries := _entries([message for message in messages if message[1] is not None]):
+                return entries
+        return []
+
+    def ack(self, ids: Sequence[bytes], events: int, doubles: int = 0) -> None:
+        """Take finished batches out of the stream; `events` and `doubles` go to the counts."""
+        with self._client.pipeline(transaction=True) as transaction:
+            transaction.xack(self._keys.stream, GROUP, *ids)
+            transaction.xdel(self._keys.stream, *ids)
+            transaction.execute()
+        try:
+            # Apart from the transaction: Redis at maxmemory refuses to count but must not refuse to forget.
+            with self._client.pipeline(transaction=False) as pipeline:
+                pipeline.hincrby(self._keys.counts, "drained", events)
+                if doubles:
+                    pipeline.hincrby(self._keys.counts, "doubles", doubles)
+                pipeline.execute()
+        except redis.ResponseError as error:
+            log.warning("could not count %d drained events: %s", events, error)
+
+    def bury(self, entry: Entry, reason: str) -> None:
+        """Move a batch that cannot be unpacked, raw, to the dead stream."""
+        with self._client.pipeline(transaction=True) as transaction:
+            fields: dict[EncodableT, EncodableT] = {"b": entry.packed, "reason": reason}
+            transaction.xadd(self._keys.dead, fields)
+            transaction.xack(self._keys.stream, GROUP, entry.id)
+            transaction.xdel(self._keys.stream, entry.id)
+            transaction.execute()
+
+    def leave(self) -> None:
+        """Forget this consumer, and others that hold nothing and were silent for long; settle the counts."""
+        try:
+            self._in_group(
+                lambda: self._client.eval(
+                    _FORGET_CONSUMERS, 1, self._keys.stream, GROUP, CONSUMER_TTL_MS, self._consumer
+                )
+            )
+            self._client.eval(_SETTLE_COUNTS, 2, self._keys.stream, self._keys.counts)
+            self.retract()
+        except redis.ResponseError as error:
+            log.debug("could not tidy up: %s", error)
+
+    def _in_group(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except redis.ResponseError as error:
+            if "NOGROUP" not in str(error) and "no such key" not in str(error).lower():
+                raise
+        try:
+            # From the very first entry: with `$` everything that came in before would be skipped.
+            self._client.xgroup_create(self._keys.stream, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
+        return call()
+
+    # --- waking workers ---
+
+    def enqueue_drain(self) -> None:
+        """Put one drain job on RQ's queue."""
+        self._queue.enqueue(
+            DRAIN_JOB, job_timeout=DRAIN_JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400, description="drain"
+        )
+
+    def clear_wake(self) -> None:
+        """Let the next batch wake a worker again; to be called before the first claim."""
+        self._client.delete(self._keys.wake)
+
+    def wake_another(self) -> bool:
+        """Put a drain job on the queue unless one is waiting there already."""
+        if len(self._queue):
+            return False
+        self.enqueue_drain()
+        return True
+
+    def sweep(self) -> bool:
+        """Wake a worker when there are batches and nobody is at work on them or about to be."""
+        if not self._client.xlen(self._keys.stream) or self.drains_at_work():
+            return False
+        return bool(self._client.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)) and self.wake_another()
+
+    # --- looking at it ---
+
+    def batches(self) -> int:
+        """Batches in the stream, whether claimed or not."""
+        return self._client.xlen(self._keys.stream)
+
+    def pending(self) -> int:
+        """Batches that a drain has claimed and not yet acknowledged."""
+        answer = self._in_group(lambda: self._client.xpending(self._keys.stream, GROUP))
+        return cast(int, answer["pending"])
+
+    def drains_at_work(self) -> int:
+        """Drains that gave a sign of life within the last seconds."""
+        consumers = self._in_group(lambda: self._client.xinfo_consumers(self._keys.stream, GROUP))
+        return sum(1 for consumer in consumers if consumer["idle"] < WAKE_TTL * 1000)
+
+    def dead_batches(self) -> int:
+        """Batches in the dead stream."""
+        return self._client.xlen(self._keys.dead)
+
+    def oldest_age(self) -> float | None:
+        """Seconds since the oldest batch came in; None when there is none."""
+        first = cast(Any, self._client.xrange(self._keys.stream, count=1))
+        if not first:
+            return None
+        seconds, micros = cast(Any, self._client.time())
+        came_in = int(first[0][0].partition(b"-")[0]) / 1000
+        return float(max(0.0, seconds + micros / 1e6 - came_in))
+
+    def counts(self) -> dict[str, int]:
+        """Events `accepted` and `drained` since the counts began, and the `doubles` among them."""
+        answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.counts))
+        return {name.decode(): int(value) for name, value in answer.items()}
+
+    def report(self, **said: object) -> None:
+        """Leave word of this process, for `status`."""
+        self._client.hset(self._keys.reports, self._consumer, orjson.dumps({"at": time.time(), **said}))
+
+    def retract(self) -> None:
+        """Remove what `report` left."""
+        self._client.hdel(self._keys.reports, self._consumer)
+
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """What the live processes say of themselves; forgets those that have been silent."""
+        answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.reports))
+        said = {name.decode(): cast(dict[str, Any], orjson.loads(text)) for name, text in answer.items()}
+        gone = [name for name, report in said.items() if time.time() - report["at"] > REPORT_TTL]
+        if gone:
+            self._client.hdel(self._keys.reports, *gone)
+        return {name: report for name, report in said.items() if name not in gone}
+
+
+def _messages(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    # RESP2 answers with a list of (stream, messages), RESP3 with a mapping of stream to [messages].
+    if not answer:
+        return []
+    if isinstance(answer, dict):
+        return [message for messages in answer.values() for chunk in messages for message in chunk]
+    return [message for _, messages in answer for message in messages]
+
+
+def _entries(messages: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
+    return [Entry(id, fields.get(b"b", b"")) for id, fields in messages]
