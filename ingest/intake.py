@@ -1,0 +1,173 @@
+"""What happens to one call, apart from any HTTP library: check, keep, answer.
+
+`judge` needs the head of a request only and runs before a byte of body is read; `submit` takes the whole call and
+answers when it is safe. Which failure gives which answer:
+
+    wrong method                     405
+    Content-Length beyond the limit  413
+    a Content-Encoding               415
+    Redis did not confirm            503, Retry-After
+    kept                             200, empty
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+
+import orjson
+
+from ingest.batch import Record
+from ingest.buffer import Appender
+from ingest.errors import BufferFull
+from ingest.limits import MAX_HELD, RETRY_AFTER
+
+log = logging.getLogger(__name__)
+
+#: Delivery ids for which randomness is fetched at once.
+RANDOM_IDS = 512
+#: Seconds between two log lines about the same trouble.
+SAY_EVERY = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the caller. `body` is JSON unless it is empty or `plain`."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    plain: bool = False
+
+    @property
+    def content_type(self) -> str:
+        """The type of the body."""
+        return "text/plain" if self.plain else "application/json"
+
+    def raw(self, close: bool) -> bytes:
+        """The answer as it goes over the wire, for where no HTTP library is in between."""
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Date: {formatdate(usegmt=True)}",
+            f"Content-Length: {len(self.body)}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        if self.body:
+            lines.append(f"Content-Type: {self.content_type}")
+        if close:
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+def refusal(status: int, slug: str, detail: str, **headers: str) -> Answer:
+    """An answer that says no: a slug for programs and a sentence for people, never an echo of what was sent."""
+    return Answer(status, orjson.dumps({"error": slug, "detail": detail}), headers)
+
+
+KEPT = Answer(200)
+HELLO = Answer(200, b"Copernica webhooks are taken here: POST them.\n", plain=True)
+NOT_FOUND = refusal(404, "not-found", "There is nothing at this path.")
+METHOD = refusal(405, "method-not-allowed", "Webhooks are sent with POST.", Allow="POST, GET, HEAD")
+TOO_SLOW = refusal(408, "too-slow", "The request did not arrive in time.")
+TOO_LARGE = refusal(413, "too-large", "The body is larger than this endpoint takes.")
+ENCODED = refusal(415, "content-encoding", "Bodies are taken as they are, without a Content-Encoding.")
+BAD_REQUEST = refusal(400, "bad-request", "This is not a well-formed HTTP request.")
+UNAVAILABLE = refusal(
+    503, "unavailable", "The call could not be kept safe; send it again.", **{"Retry-After": str(RETRY_AFTER)}
+)
+BUSY = refusal(503, "busy", "Too much at once; send it again.", **{"Retry-After": str(RETRY_AFTER)})
+
+
+class Intake:
+    """Takes calls and keeps them; one per process."""
+
+    def __init__(self, appender: Appender, max_body: int) -> None:
+        self._appender = appender
+        self.max_body = max_body
+        self.accepted = 0
+        self.failed = 0
+        #: Bytes of bodies, and number of calls, that are being taken right now.
+        self.held = 0
+        self.busy = 0
+        self._said_at = 0.0
+        self._randomness: list[bytes] = []
+
+    def judge(self, method: str, content_length: int | None, content_encoding: str | None) -> Answer | None:
+        """Look at the head of a request: None if its body may be read, else the answer."""
+        if method != "POST":
+            return HELLO if method in ("GET", "HEAD") else METHOD
+        if content_encoding and content_encoding.strip().lower() != "identity":
+            return ENCODED
+        if content_length is not None and content_length > self.max_body:
+            return TOO_LARGE
+        return None if self.has_room else BUSY
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another body may be read."""
+        return self.held < MAX_HELD
+
+    @contextmanager
+    def hold(self, content_length: int | None) -> Iterator[None]:
+        """Count a body as held in memory while it is read; one of unknown length as a largest one."""
+        size = self.max_body if content_length is None else content_length
+        self.held += size
+        self.busy += 1
+        try:
+            yield
+        finally:
+            self.held -= size
+            self.busy -= 1
+
+    def submit(self, target: bytes, content_type: bytes, body: bytes, answer: Callable[[Answer], None]) -> None:
+        """Keep one call; `answer` is called with 200 once it is safe, or with 503."""
+        received_at = time.time_ns() // 1000
+        size = len(body)
+
+        def done(refused: BufferFull | None) -> None:
+            self.held -= size
+            self.busy -= 1
+            if refused is None:
+                self.accepted += 1
+                answer(KEPT)
+            else:
+                self._say(refused)
+                answer(UNAVAILABLE)
+
+        self.held += size
+        self.busy += 1
+        self._appender.submit(
+            Record(self._delivery_id(received_at), received_at, target, content_type, body), done
+        )
+
+    async def keep(self, target: str, content_type: str, body: bytes) -> Answer:
+        """Keep one call; returns its answer."""
+        answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def answer(given: Answer) -> None:
+            if not answered.done():  # else its request was cancelled meanwhile
+                answered.set_result(given)
+
+        # As aiohttp decoded them, so that they are the bytes of the request again.
+        raw_target, raw_type = (text.encode("utf-8", "surrogateescape") for text in (target, content_type))
+        self.submit(raw_target, raw_type, body, answer)
+        return await answered
+
+    def _say(self, error: BufferFull) -> None:
+        """Tell the log why calls are turned away, but not for each of thousands."""
+        self.failed += 1
+        if time.monotonic() - self._said_at >= SAY_EVERY:
+            self._said_at = time.monotonic()
+            log.error("calls are answered 503: %s %d so far.", error, self.failed)
+
+    def _delivery_id(self, received_at: int) -> bytes:
+        """An id for a call that is not verified: 4 bytes of the second it came in, then 8 random ones."""
+        if not self._randomness:
+            fresh = os.urandom(8 * RANDOM_IDS)  # many at once: asking the system costs more than all the rest
+            self._randomness = [fresh[at : at + 8] for at in range(0, len(fresh), 8)]
+        return (received_at // 1_000_000).to_bytes(4, "big") + self._randomness.pop()

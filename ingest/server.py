@@ -1,0 +1,210 @@
+"""`ingest serve`: one port, several processes, and a stop that answers everybody.
+
+The parent binds one listening socket per process (SO_REUSEPORT: the kernel spreads connections evenly) and hands
+each to its child. A child that dies leaves its socket, with the connections waiting at it, to its successor.
+
+A stop (SIGTERM, SIGINT) goes: no new connections; every request that has come in is answered, and its connection
+closed; what is on its way to Redis is waited for; the process ends.
+"""
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from functools import partial
+
+import uvloop
+from aiohttp import web
+from redis import RedisError
+
+from ingest import connections, supervise
+from ingest.app import CLOSING, HANDLER_ARGS, connection_factory, create_app
+from ingest.buffer import Appender, Backlog
+from ingest.door import Door
+from ingest.errors import Occupied, SettingsError
+from ingest.intake import Intake
+from ingest.limits import MAX_CONNECTIONS
+from ingest.settings import Settings
+from ingest.supervise import Child, StopSignals, follow_parent, own_command
+
+log = logging.getLogger(__name__)
+
+#: Connections that may wait to be accepted, per process; the system has a limit of its own (somaxconn).
+BACKLOG = 2048
+#: Seconds in which the parent lets its children stop; hosts kill after 10 to 30.
+STOP_SECONDS = 8.5
+#: Seconds a stopping child waits for requests that are still coming in on open connections …
+QUIET_SECONDS = 0.3
+#: … and at the most for those it is at work on.
+ANSWER_SECONDS = 6.0
+#: Seconds between two looks at whether the workers need waking, and two reports for `status`.
+SWEEP_EVERY = 3.0
+#: Seconds between two lines in the log about what was taken.
+LOG_EVERY = 10.0
+
+NOT_VERIFIED = "signatures are NOT verified: whoever can reach this endpoint can add events"
+
+
+def serve(settings: Settings) -> None:
+    """Run the endpoint until asked to stop.
+
+    Raises:
+        Occupied: somebody has the port.
+        Unavailable: Redis does not answer.
+    """
+    connections.require(connections.connect(settings.redis), settings.redis)
+    sockets = listen(settings.host, settings.port, settings.web_concurrency)
+    with StopSignals.caught() as signals:
+        follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
+        children = [
+            Child(
+                f"web.{number}",
+                own_command("serve", "--listening", str(sock.fileno()), "--number", str(number)),
+                pass_fds=[sock.fileno()],
+            )
+            for number, sock in enumerate(sockets, 1)
+        ]
+        log.info("taking webhooks at http://%s:%d%s", settings.host, settings.port, settings.path or "/")
+        log.warning(NOT_VERIFIED)
+        for child in children:
+            child.start()
+        try:
+            supervise.watch(children, signals)
+        finally:
+            for sock in sockets:
+                sock.close()
+            supervise.stop(children, STOP_SECONDS, signals)
+    log.info("stopped")
+
+
+def listen(host: str, port: int, count: int) -> list[socket.socket]:
+    """Bind `count` sockets to one port, not yet listening to more than the kernel queues.
+
+    Raises:
+        Occupied: somebody has the port.
+        SettingsError: the host is none of this machine's addresses.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise SettingsError(f"HOST={host!r} cannot be used: {error.strerror}.") from None
+    try:
+        # Once without SO_REUSEPORT: with it, a second server would silently take half of the first one's calls.
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+        return [_bound(family, kind, protocol, address) for _ in range(count)]
+    except OSError as error:
+        raise Occupied(
+            f"Cannot listen at {host} port {port} ({error.strerror}): stop what uses it, or choose another PORT."
+        ) from None
+
+
+def _bound(family: int, kind: int, protocol: int, address: object) -> socket.socket:
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(address)  # type: ignore[arg-type]
+    sock.listen(BACKLOG)
+    return sock
+
+
+def serve_socket(settings: Settings, fd: int, number: int) -> None:
+    """One process of the endpoint, on a listening socket that it inherited."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    uvloop.run(_serve_socket(settings, sock, number, _connection_limit()))
+
+
+def _connection_limit() -> int:
+    """As many connections as there may be open files, less some for ourselves."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + 128 if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + 128)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - 128
+
+
+async def _serve_socket(settings: Settings, sock: socket.socket, number: int, limit: int) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
+
+    client = connections.connect_async(settings.redis)
+    backlog = Backlog(connections.connect(settings.redis), f"web:{socket.gethostname()}:{os.getpid()}")
+    appender = Appender(client, backlog.wake_another)
+    take = Intake(appender, settings.max_body)
+    app = create_app(take, client, settings.path)
+    runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
+    await runner.setup()
+    assert runner.server is not None
+    door = Door(take, settings.path, connection_factory(runner.server, limit), limit)
+    server = await loop.create_server(door, sock=sock, backlog=BACKLOG)
+    watch = asyncio.create_task(door.watch())
+    chores = asyncio.create_task(_chores(settings, take, appender, backlog, number))
+    log.info("web.%d is ready (process %d)", number, os.getpid())
+
+    await stopping.wait()
+    server.close()
+    app[CLOSING].set()
+    door.closing = True
+    await _until_answered(take, door)
+    door.close_idle()
+    await runner.cleanup()
+    await appender.close()
+    watch.cancel()
+    chores.cancel()
+    await asyncio.gather(chores, return_exceptions=True)
+    await client.aclose()
+    log.info("web.%d took %d calls and stops", number, take.accepted)
+
+
+async def _until_answered(take: Intake, door: Door) -> None:
+    """Wait until no call is being taken: a moment for those just coming in, longer for those at work."""
+    began = time.monotonic()
+    while time.monotonic() - began < (ANSWER_SECONDS if take.busy or door.busy else QUIET_SECONDS):
+        await asyncio.sleep(0.02)
+
+
+async def _chores(settings: Settings, take: Intake, appender: Appender, backlog: Backlog, number: int) -> None:
+    """Now and then: wake workers that were not woken, tell `status` and the log what was taken."""
+    reported, logged = (0, time.monotonic()), (0, 0, time.monotonic())
+    try:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now = time.monotonic()
+            rate = (take.accepted - reported[0]) / (now - reported[1])
+            reported = take.accepted, now
+            said = {"verify": settings.verify, "accepted": take.accepted, "failed": take.failed, "rate": rate}
+            await asyncio.to_thread(_report_and_sweep, backlog, said)
+            if now - logged[2] >= LOG_EVERY:
+                taken, written = take.accepted - logged[0], appender.batches - logged[1]
+                if taken:
+                    log.info(
+                        "web.%d: %d calls taken in %.0f s, %.1f to a batch",
+                        number, taken, now - logged[2], taken / max(written, 1),
+                    )  # fmt: skip
+                logged = take.accepted, appender.batches, now
+    finally:
+        await asyncio.to_thread(_retract, backlog)
+
+
+def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
+    try:
+        backlog.report(**said)
+        backlog.sweep()
+    except RedisError as error:
+        log.warning("Redis does not answer: %s", error)
+
+
+def _retract(backlog: Backlog) -> None:
+    try:
+        backlog.retract()
+    except RedisError as error:
+        log.debug("could not retract the report: %s", error)
