@@ -1,0 +1,248 @@
+"""The drain: claim batches from the stream, store their events, acknowledge.
+
+    claim ─▶ unpack ─▶ decode ─▶ one database commit ─▶ acknowledge ─▶ claim …
+               │          └─▶ unreadable: quarantine, in the same commit
+               └─▶ damaged: dead stream
+
+Acknowledged is only what the database has committed, so a drain killed at any line costs nothing but the work:
+its batches stay pending and the next drain takes them over. Stored twice they cannot be, because the delivery id
+is the primary key.
+"""
+
+import gc
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+import redis
+
+from ingest import connections
+from ingest.batch import Record, unpack
+from ingest.buffer import Backlog, Entry
+from ingest.copernica.events import Event, decode
+from ingest.errors import BatchError, Unavailable, Undecodable
+from ingest.settings import Settings
+from workers.store import Quarantined, Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds that one drain job works before it lets the next one go on: short enough for hosts that stop a process
+#: within 10 s of asking, long enough that RQ's fork of some 15 ms does not count.
+SLICE = 10.0
+#: Milliseconds that a drain job waits for more when the stream is empty, so that a trickle of single events does
+#: not cost a job each.
+LINGER_MS = 1000
+#: Bytes of packed batches to claim at once: more would only sit in memory, less would fetch too often.
+CLAIM_BYTES = 1024 * 1024
+#: Batches to claim at once at the most; a claim has to be acknowledged in one transaction.
+CLAIM_MAX = 256
+#: Batches to claim at first, while their size is not known: one may hold a body of many megabytes.
+CLAIM_FIRST = 4
+#: Events, and bytes of their bodies, that go into one database commit.
+COMMIT_EVENTS = 8192
+COMMIT_BYTES = 8 * 1024 * 1024
+#: Batches still unclaimed from which another worker is worth waking: about a second's work of one.
+SIBLING_BATCHES = 512
+#: Seconds between two reports for `status`.
+REPORT_EVERY = 1.0
+
+#: Set when this process was asked to stop: drains end after the commit they are at.
+stopping = threading.Event()
+
+
+@dataclass(slots=True)
+class Drained:
+    """What one drain did: events stored, events that were there already, calls put in quarantine, dead batches."""
+
+    stored: int = 0
+    doubles: int = 0
+    quarantined: int = 0
+    dead: int = 0
+    batches: int = 0
+    seconds: float = 0.0
+
+    @property
+    def events(self) -> int:
+        """Everything that was taken out of the stream."""
+        return self.stored + self.doubles
+
+
+def drain_job() -> dict[str, float]:
+    """The RQ job. Outcomes:
+
+    done        the stream was empty, or the time slice was over and another job goes on
+    killed      nothing is lost: what was claimed is taken over after `RECLAIM_IDLE_MS`
+    failed      Redis or the database did not answer: the sweep starts another one as long as there is a backlog
+    """  # noqa: D415
+    settings = Settings.read()
+    client = connections.connect(settings.redis)
+    store = Store.open(settings.database)
+    try:
+        drained = Drain(new_backlog(client), store).run(SLICE, LINGER_MS)
+    finally:
+        store.close()
+        client.close()
+    return asdict(drained)
+
+
+def drain_once(settings: Settings) -> tuple[Drained, int]:
+    """Drain in this process until nothing is left to claim; also says how many batches other drains hold.
+
+    Raises:
+        Unavailable: Redis or the database does not answer.
+    """
+    client = connections.connect(settings.redis)
+    connections.require(client, settings.redis)
+    store = Store.open(settings.database)
+    backlog = new_backlog(client)
+    try:
+        return Drain(backlog, store).run(), backlog.pending()
+    except redis.RedisError as error:
+        raise Unavailable(f"Redis gave out in the middle ({error}): nothing is lost, run it again.") from None
+    finally:
+        store.close()
+
+
+def new_backlog(client: redis.Redis) -> Backlog:
+    """The backlog under a consumer name that no other drain has or will have."""
+    return Backlog(client, f"drain:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+
+
+class Drain:
+    """One run over the backlog."""
+
+    def __init__(self, backlog: Backlog, store: Store) -> None:
+        self._backlog = backlog
+        self._store = store
+        self._claim_count = CLAIM_FIRST
+        self._group = _Group()
+        self._reported, self._reported_at = 0, time.monotonic()
+        self.drained = Drained()
+
+    def run(self, seconds: float | None = None, linger_ms: int = 0) -> Drained:
+        """Drain until the stream is empty (and stays so for `linger_ms`), or for `seconds`.
+
+        Raises:
+            Unavailable, redis.RedisError: the database or Redis gave out; what is unfinished stays pending.
+        """
+        began = time.monotonic()
+        ends = began + seconds if seconds is not None else None
+        # Before the first claim: a batch written after it then wakes the next drain, one written before is seen.
+        self._backlog.clear_wake()
+        gc.freeze()  # what is loaded stays; the collector need not look at it again and again
+        try:
+            self._work(ends, linger_ms)
+        finally:
+            self.drained.seconds = time.monotonic() - began
+            self._backlog.leave()
+            self._log()
+        return self.drained
+
+    def _work(self, ends: float | None, linger_ms: int) -> None:
+        woke = False
+        while not stopping.is_set() and (ends is None or time.monotonic() < ends):
+            entries = self._backlog.reclaim(self._claim_count) or self._backlog.claim(self._claim_count, linger_ms)
+            if not entries:
+                return
+            self._process(entries)
+            self._report()
+            if not woke and len(entries) == self._claim_count:
+                woke = self._wake_sibling(SIBLING_BATCHES)
+            self._adapt(entries)
+        self._wake_sibling(1)
+
+    def _wake_sibling(self, backlog: int) -> bool:
+        if self._backlog.batches() - self._backlog.pending() < backlog:
+            return False
+        self._backlog.wake_another()
+        return True
+
+    def _report(self) -> None:
+        """Tell `status` now and then how fast it goes."""
+        seconds = time.monotonic() - self._reported_at
+        if seconds >= REPORT_EVERY:
+            self._backlog.report(rate=round((self.drained.events - self._reported) / seconds, 1))
+            self._reported, self._reported_at = self.drained.events, time.monotonic()
+
+    def _adapt(self, entries: list[Entry]) -> None:
+        """Claim as many batches next time as make up `CLAIM_BYTES`."""
+        size = sum(len(entry.packed) for entry in entries) // len(entries)
+        wanted = CLAIM_BYTES // max(size, 1)
+        self._claim_count = max(1, min(wanted, self._claim_count * 4, CLAIM_MAX))
+
+    def _process(self, entries: list[Entry]) -> None:
+        for entry in entries:
+            try:
+                records = unpack(entry.packed)
+            except BatchError as error:
+                log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
+                self._backlog.bury(entry, str(error))
+                self.drained.dead += 1
+                continue
+            for record in records:
+                self._group.take(record)
+            self._group.ids.append(entry.id)
+            if self._group.full:
+                self._finish()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Commit what has gathered, then acknowledge it."""
+        group, self._group = self._group, _Group()
+        if not group.ids:
+            return
+        new = self._store.add(group.events, group.quarantined)
+        events = len(group.events) + len(group.quarantined)
+        self._backlog.ack(group.ids, events, events - new)
+        self.drained.batches += len(group.ids)
+        self.drained.stored += new
+        self.drained.doubles += events - new
+        self.drained.quarantined += len(group.quarantined)
+
+    def _log(self) -> None:
+        done = self.drained
+        if not done.events and not done.dead:
+            log.debug("nothing to drain")
+            return
+        notes = "".join(
+            f", {number} {name}"
+            for number, name in (
+                (done.doubles, "there already"),
+                (done.quarantined, "unreadable and in quarantine"),
+                (done.dead, "dead batches"),
+            )
+            if number
+        )
+        log.info("stored %d events in %.1f s%s", done.stored - done.quarantined, done.seconds, notes)
+
+
+class _Group:
+    """What goes into the next commit."""
+
+    def __init__(self) -> None:
+        self.ids: list[bytes] = []
+        self.events: list[Event] = []
+        self.quarantined: list[Quarantined] = []
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        return len(self.events) + len(self.quarantined) >= COMMIT_EVENTS or self._bytes >= COMMIT_BYTES
+
+    def take(self, record: Record) -> None:
+        delivery_id, received_at, target, content_type, body, _ = record
+        self._bytes += len(body)
+        try:
+            path = target.decode("utf-8", "replace")
+            event = decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
+        except Undecodable as error:
+            self.quarantined.append(Quarantined(record, str(error)))
+        except Exception as error:  # a fault of ours must not hold up the other events either
+            log.exception("an event could not be decoded")
+            self.quarantined.append(Quarantined(record, f"fault while decoding: {type(error).__name__}"))
+        else:
+            self.events.append(event)

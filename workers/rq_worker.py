@@ -1,0 +1,107 @@
+"""`ingest worker`: a standard RQ worker with manners.
+
+Three differences from `rq worker`: it wakes itself when it starts and finds a backlog; it tells a running job that
+it should come to an end (SIGTERM) instead of letting the host kill it; and it comes back when Redis went away.
+"""
+
+import logging
+import os
+import signal
+import time
+from functools import partial
+from types import FrameType
+
+import redis
+from rq import Queue, Worker
+from rq.exceptions import StopRequested
+from rq.serializers import JSONSerializer
+
+from ingest import connections
+from ingest.buffer import EVENTS_QUEUE, Backlog
+from ingest.settings import Settings
+from ingest.supervise import follow_parent
+from workers import drain  # imported here, once, and not by every work-horse anew
+from workers.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Seconds before a worker that lost Redis begins again.
+RESTART_DELAY = 2.0
+#: Seconds after which a worker that gave no sign of life is no longer listed; with RQ's own 420, `status` would show
+#: workers that were killed minutes ago.
+WORKER_TTL = 60
+
+
+class PoliteWorker(Worker):
+    """An RQ worker that asks its work-horse to finish early when it is asked to stop itself."""
+
+    asked_to_stop = False
+    #: Seconds between two attempts to reach a Redis that is away; RQ's own 60 would outlast most outages.
+    max_connection_wait_time = 5.0
+
+    def request_stop(self, signum: int, frame: FrameType | None) -> None:
+        """First SIGINT or SIGTERM: let the job end, then leave."""
+        self.asked_to_stop = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Pass the request on to the job that runs."""
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+        if self.horse_pid:
+            try:
+                os.kill(self.horse_pid, signal.SIGTERM)
+            except ProcessLookupError:
+                log.debug("the job had ended already")
+
+    def setup_work_horse_signals(self) -> None:
+        """In the work-horse SIGTERM asks the job to come to an end; SIGINT is the worker's business."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda _signal, _frame: drain.stopping.set())
+
+
+def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
+    """Work one queue until asked to stop, or with `burst` until it is empty.
+
+    Raises:
+        Unavailable: Redis or the database cannot be used at the start.
+    """
+    url = settings.redis
+    connections.require(connections.connect(url), url)
+    if queue_name == EVENTS_QUEUE:
+        # A database that cannot be used shall be heard of now, not in every job.
+        Store.open(settings.database).close()
+    _quieten_rq(settings)
+    follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
+    try:
+        while not _work_once(url, queue_name, burst):
+            log.warning("the worker left; it begins again in %.0f s", RESTART_DELAY)
+            time.sleep(RESTART_DELAY)
+    except StopRequested:  # RQ's signal handler, at a moment when its loop was not there to catch it
+        log.debug("asked to stop while waiting")
+
+
+def _work_once(url: str, queue_name: str, burst: bool) -> bool:
+    """Work until the worker leaves; True if it left because it should."""
+    client = connections.connect(url)
+    try:
+        if queue_name == EVENTS_QUEUE:
+            Backlog(client).sweep()
+        queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
+        worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
+    except redis.RedisError as error:
+        log.error("Redis does not answer: %s", error)
+        return False
+    try:
+        worker.work(burst=burst, logging_level=None)
+    except redis.RedisError as error:
+        log.error("lost Redis: %s", error)
+    finally:
+        client.close()
+    return burst or worker.asked_to_stop
+
+
+def _quieten_rq(settings: Settings) -> None:
+    # RQ tells each job's life in five lines; a drain says what it did in one.
+    level = logging.DEBUG if settings.log_level == "debug" else logging.WARNING
+    for name in ("rq.worker", "rq.job", "rq.queue"):
+        logging.getLogger(name).setLevel(level)

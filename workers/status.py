@@ -1,0 +1,74 @@
+"""What is going on: the figures of `ingest status`."""
+
+from typing import Any
+
+import redis
+from redis import RedisError
+from rq import Worker
+from rq.serializers import JSONSerializer
+
+from ingest import connections
+from ingest.buffer import Backlog
+from ingest.errors import Unavailable
+from ingest.settings import Settings
+from workers.store import Store
+
+
+def gather(settings: Settings) -> dict[str, Any]:
+    """Everything that `status` shows, ready for JSON. Ages are in seconds, rates in events per second.
+
+    Raises:
+        Unavailable: Redis or the database cannot be reached.
+    """
+    client = connections.connect(settings.redis)
+    connections.require(client, settings.redis)
+    try:
+        figures = _of_redis(client)
+    except RedisError as error:
+        raise Unavailable(f"Redis at {connections.shown(settings.redis)} gave out: {error}.") from None
+    store = Store.open(settings.database, create=False)
+    figures |= {"stored": store.stored(), "quarantined": store.quarantined()}
+    figures["warnings"] = _warnings(figures)
+    return figures
+
+
+def _of_redis(client: redis.Redis) -> dict[str, Any]:
+    backlog = Backlog(client)
+    batches = backlog.batches()
+    counts = backlog.counts()
+    reports = backlog.reports()
+    endpoints = [{"name": name, **said} for name, said in sorted(reports.items()) if name.startswith("web:")]
+    accepted, drained = counts.get("accepted", 0), counts.get("drained", 0)
+    workers = Worker.all(connection=client, serializer=JSONSerializer)
+    return {
+        # The stream knows its batches; how many events those hold is counted beside it.
+        "backlog": max(batches, accepted - drained) if batches else 0,
+        "batches": batches,
+        "pending_batches": backlog.pending(),
+        "oldest_age": backlog.oldest_age(),
+        "accepted": accepted,
+        "doubles": counts.get("doubles", 0),
+        "dead_batches": backlog.dead_batches(),
+        "accepted_rate": round(sum(said["rate"] for said in endpoints), 1),
+        "drained_rate": round(sum(r["rate"] for name, r in reports.items() if name.startswith("drain:")), 1),
+        "endpoints": endpoints,
+        "workers": [
+            {"name": worker.name, "queues": worker.queue_names(), "state": str(worker.get_state())}
+            for worker in workers
+        ],
+    }
+
+
+def _warnings(figures: dict[str, Any]) -> list[str]:
+    found = []
+    if any(endpoint["verify"] == "off" for endpoint in figures["endpoints"]):
+        found.append("Signatures are not verified: whoever can reach the endpoint can add events.")
+    if not figures["endpoints"]:
+        found.append("No endpoint is running: Copernica's calls are not taken.")
+    if not any("events" in worker["queues"] for worker in figures["workers"]):
+        found.append("No worker is running on the queue `events`: the backlog only grows.")
+    if figures["dead_batches"]:
+        found.append(f"{figures['dead_batches']} batches were damaged and lie in the dead stream.")
+    if figures["quarantined"]:
+        found.append(f"{figures['quarantined']} calls could not be read and lie in the table `quarantine`.")
+    return found
