@@ -1,0 +1,185 @@
+"""Realistic calls, for users' own tests and for ours: what a newsletter brings in the hours after it went out.
+
+Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's published signer writes them
+(`tags%5B0%5D=…`). The same seed gives the same calls, byte for byte.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+from urllib.parse import urlencode
+
+from ingest.errors import SettingsError
+
+FORM = "application/x-www-form-urlencoded"
+#: With a seed, times begin here, since "now" would make every run different: 2026-11-20 09:00:00 UTC.
+SEEDED_START = 1_795_165_200
+#: How often each type comes, roughly as in a real mailing.
+WEIGHTS = {"delivery": 40, "open": 38, "click": 14, "failure": 5, "bounce": 3}
+TYPES = tuple(WEIGHTS)
+#: Messages of which events are drawn at any time; each gives several.
+AUDIENCE = 5000
+
+_FIRST = (
+    "anna",
+    "bart",
+    "chantal",
+    "daan",
+    "eva",
+    "femke",
+    "hanna",
+    "jan",
+    "kees",
+    "lotte",
+    "maria",
+    "olaf",
+    "sem",
+)
+_LAST = ("bakker", "de.vries", "hendriks", "jansen", "de.jong", "meijer", "mulder", "smit", "visser", "van.dijk")
+_DOMAINS = ("example.nl", "example.com", "example.org", "mail.example.net", "post.example.be", "bedrijf.example")
+_CAMPAIGNS = ("nieuwsbrief", "aanbieding", "welkom", "herinnering", "enquête", "black friday")
+_MONTHS = ("september", "oktober", "november", "december")
+_AGENTS = (
+    "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Mobile/15E",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/130.0 Safari/537.36",
+    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko)",
+    "Mozilla/5.0 (Linux; Android 14; SM-S911B) AppleWebKit/537.36 Chrome/129.0.6668.100 Mobile Safari/537.36",
+    "Mozilla/5.0 (Windows NT 5.1; rv:11.0) Gecko Firefox/11.0 (via ggpht.com GoogleImageProxy)",
+    "Mozilla/5.0 (X11; Ubuntu; Linux x86_64; rv:115.0) Gecko/20100101 Thunderbird/115.12.2",
+    "YahooMailProxy; https://help.yahoo.com/kb/yahoo-mail-proxy-SLN28749.html",
+)
+_FAILURES = (
+    ("550", "5.1.1", "The email account that you tried to reach does not exist"),
+    ("552", "5.2.2", "The recipient's inbox is out of storage space"),
+    ("421", "4.7.0", "Temporarily deferred due to unexpected volume"),
+    ("554", "5.7.1", "Message rejected due to content restrictions"),
+)
+
+
+def chosen_types(names: str | None) -> Sequence[str]:
+    """A comma list of types as typed by a person; None for all.
+
+    Raises:
+        SettingsError: one of them is not simulated.
+    """
+    chosen = [name.strip().lower() for name in names.split(",")] if names else list(TYPES)
+    for name in chosen:
+        if name not in WEIGHTS:
+            raise SettingsError(f"--types: {name!r} cannot be simulated; there are {', '.join(TYPES)}.")
+    return chosen
+
+
+class Call(NamedTuple):
+    """What the simulator would have Copernica send."""
+
+    type: str
+    content_type: str
+    body: bytes
+
+
+class _Message(NamedTuple):
+    id: str
+    recipient: str
+    ip: str
+    agent: str
+    tags: tuple[str, ...]
+
+
+class Simulator:
+    """An endless stream of calls."""
+
+    def __init__(self, seed: int | None = None, types: Sequence[str] = TYPES, start: float | None = None) -> None:
+        """`start` is the Unix time of the first events; by default now or, with a seed, `SEEDED_START`."""
+        self._random = random.Random(seed)  # noqa: S311
+        self._types = list(types)
+        self._weights = [WEIGHTS[name] for name in types]
+        self._clock = float(start or (time.time() if seed is None else SEEDED_START))
+        self._audience = [self._message() for _ in range(AUDIENCE)]
+
+    def __iter__(self) -> Iterator[Call]:
+        """Calls without end."""
+        while True:
+            yield self.call()
+
+    def call(self) -> Call:
+        """The next call."""
+        draw = self._random
+        kind = draw.choices(self._types, self._weights)[0]
+        seat = draw.randrange(AUDIENCE)
+        message = self._audience[seat]
+        if draw.random() < 0.2:  # most people look at a message more than once
+            self._audience[seat] = self._message()
+        fields = getattr(self, f"_{kind}")(message)
+        return Call(kind, FORM, urlencode(fields).encode())
+
+    def _message(self) -> _Message:
+        draw = self._random
+        plus = f"+{draw.choice(_CAMPAIGNS[:3])}" if draw.random() < 0.1 else ""
+        name = f"{draw.choice(_FIRST)}.{draw.choice(_LAST)}{draw.randrange(1000)}{plus}"
+        groups = [draw.getrandbits(16) for _ in range(5)]
+        ip4 = f"{draw.randrange(1, 224)}.{groups[0] >> 8}.{groups[1] & 255}.{groups[2] & 255}"
+        ip6 = "2001:db8:" + ":".join(f"{group:x}" for group in groups)
+        return _Message(
+            f"{draw.getrandbits(48):012x}",
+            f"{name}@{draw.choice(_DOMAINS)}",
+            ip6 if draw.random() < 0.3 else ip4,
+            draw.choice(_AGENTS),
+            (*draw.sample(_CAMPAIGNS, draw.randrange(3)), draw.choice(_MONTHS)),
+        )
+
+    def _head(self, kind: str, message: _Message) -> list[tuple[str, object]]:
+        self._clock += self._random.expovariate(200)
+        second = int(self._clock)
+        stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        return [
+            ("id", message.id),
+            ("type", kind),
+            ("timestamp", stamp),
+            ("time", second),
+            ("recipient", message.recipient),
+        ]
+
+    def _tags(self, message: _Message) -> list[tuple[str, object]]:
+        return [(f"tags[{place}]", tag) for place, tag in enumerate(message.tags)]
+
+    def _open(self, message: _Message) -> list[tuple[str, object]]:
+        seen = [("ip", message.ip), ("useragent", message.agent), ("referer", "")]
+        return [*self._head("open", message), *seen, *self._tags(message)]
+
+    def _click(self, message: _Message) -> list[tuple[str, object]]:
+        draw = self._random
+        link = f"https://www.example.nl/{draw.choice(_CAMPAIGNS)}?item={draw.randrange(10_000)}&utm_source=mail"
+        seen = [("ip", message.ip), ("original", link), ("useragent", message.agent), ("referer", "")]
+        return [*self._head("click", message), *seen, *self._tags(message)]
+
+    def _delivery(self, message: _Message) -> list[tuple[str, object]]:
+        answer = [
+            ("code", 250),
+            ("extended", "2.0.0"),
+            ("description", f"Ok: queued as {message.id[:10].upper()}"),
+        ]
+        return [*self._head("delivery", message), *answer, *self._tags(message)]
+
+    def _failure(self, message: _Message) -> list[tuple[str, object]]:
+        code, extended, description = self._random.choice(_FAILURES)
+        state = "bounce" if self._random.random() < 0.3 else "error"
+        answer = [("action", "failed"), ("state", state), ("code", code)]
+        answer += [("extended", extended), ("description", description)]
+        return [*self._head("failure", message), *answer, *self._tags(message)]
+
+    def _bounce(self, message: _Message) -> list[tuple[str, object]]:
+        code, extended, description = self._random.choice(_FAILURES)
+        boundary = f"{self._random.getrandbits(64):016x}"
+        mime = (
+            "From: MAILER-DAEMON@mx.example.net\r\nTo: bounces@example.nl\r\n"
+            "Subject: Undelivered Mail Returned to Sender\r\nMIME-Version: 1.0\r\n"
+            f'Content-Type: multipart/report; report-type=delivery-status; boundary="{boundary}"\r\n\r\n'
+            f"--{boundary}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{description}\r\n"
+            f"--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\nReporting-MTA: dns; mx.example.net\r\n"
+            f"Final-Recipient: rfc822; {message.recipient}\r\nAction: failed\r\nStatus: {extended}\r\n"
+            f"Diagnostic-Code: smtp; {code} {extended} {description}\r\n--{boundary}--\r\n"
+        )
+        envelope = f"bounce-{message.id}@mail.example.nl"
+        return [*self._head("bounce", message), ("envelope", envelope), ("mime", mime), *self._tags(message)]

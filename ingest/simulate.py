@@ -1,0 +1,252 @@
+"""`ingest simulate`: send simulated calls over keep-alive connections, at a rate or as fast as they are taken.
+
+The sender is built to outrun the endpoint, or it would measure itself: requests go out as ready bytes and answers
+are parsed by httptools. aiohttp's own client needs ten times the processor time per request.
+"""
+
+import asyncio
+import ssl
+import time
+from array import array
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from ingest.copernica.simulator import Call
+from ingest.errors import SettingsError, Unavailable
+
+#: Seconds to wait for an answer before a call counts as lost.
+ANSWER_TIMEOUT = 30.0
+#: Connection attempts in a row that may fail before the endpoint counts as gone.
+PATIENCE = 10
+#: Seconds before a lost connection is opened anew.
+RECONNECT_DELAY = 0.1
+#: Seconds between two looks at the clock when sending at a rate.
+TICK = 0.002
+
+
+@dataclass
+class Report:
+    """What became of the calls; latencies are in seconds, of acknowledged calls."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    refused: Counter[int] = field(default_factory=Counter)
+    lost: int = 0
+    seconds: float = 0.0
+    latencies: "array[float]" = field(default_factory=lambda: array("d"))
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was acknowledged."""
+        return self.sent == self.acknowledged
+
+    def as_dict(self) -> dict[str, object]:
+        """The report for a script; latencies in milliseconds."""
+        ordered = sorted(self.latencies)
+        return {
+            "sent": self.sent,
+            "acknowledged": self.acknowledged,
+            "refused": {str(status): number for status, number in sorted(self.refused.items())},
+            "lost_connections": self.lost,
+            "seconds": round(self.seconds, 3),
+            "rate": round(self.acknowledged / self.seconds, 1) if self.seconds else 0.0,
+            "latency_ms": {
+                name: round(percentile(ordered, share) * 1000, 2)
+                for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
+            },
+        }
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """The value below which that share of the values lies; 0.0 when there are none."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
+
+
+class Target:
+    """Where calls are sent."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise SettingsError(f"{url!r} is no URL to send to: write http://host:port/copernica.")
+        self.url = url
+        self.host = parts.hostname
+        self.port = parts.port or (443 if parts.scheme == "https" else 80)
+        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n".encode()
+
+    def request(self, call: Call) -> bytes:
+        """A call as the bytes of a request."""
+        return b"%bContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
+            self._head, call.content_type.encode(), len(call.body), call.body
+        )  # fmt: skip
+
+
+class Sender:
+    """Sends calls and keeps the report."""
+
+    def __init__(self, target: Target, calls: Iterator[Call], events: int, rate: float | None = None) -> None:
+        """`rate` is in calls per second; None means as fast as they are taken."""
+        self._target = target
+        self._calls = calls
+        self._events = events
+        self._rate = rate
+        self._connections: set[_Connection] = set()
+        self._idle: deque[_Connection] = deque()
+        self._openers: set[asyncio.Task[None]] = set()
+        self._failures = 0
+        self._answers = 0
+        self._done: asyncio.Future[None] | None = None
+        self.report = Report()
+
+    async def run(self, connections: int) -> Report:
+        """Send everything.
+
+        Raises:
+            Unavailable: the endpoint cannot be reached, or is gone for good.
+        """
+        self._done = asyncio.get_running_loop().create_future()
+        began = time.monotonic()
+        for _ in range(min(connections, self._events)):
+            self._open_one()
+        pacer = asyncio.create_task(self._pace(began))
+        try:
+            await self._done
+        finally:
+            self.report.seconds = time.monotonic() - began
+            for task in (*self._openers, pacer):
+                task.cancel()
+            for connection in list(self._connections):
+                connection.close()
+        return self.report
+
+    @property
+    def _over(self) -> bool:
+        return self._done is None or self._done.done()
+
+    def _open_one(self) -> None:
+        opener = asyncio.create_task(self._connect())
+        self._openers.add(opener)
+        opener.add_done_callback(self._openers.discard)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        target = self._target
+        while not self._over:
+            try:
+                await loop.create_connection(lambda: _Connection(self), target.host, target.port, ssl=target.tls)
+                self._failures = 0
+                return
+            except OSError as error:
+                self._failures += 1
+                if self._failures >= PATIENCE and self._done and not self._done.done():
+                    reason = error.strerror or error
+                    self._done.set_exception(Unavailable(f"Nothing answers at {target.url} ({reason})."))
+                await asyncio.sleep(RECONNECT_DELAY)
+
+    async def _pace(self, began: float) -> None:
+        """Send what the clock says is due, and give up on answers that do not come."""
+        while True:
+            now = time.monotonic()
+            if self._rate is not None:
+                due = min(int((now - began) * self._rate) + 1, self._events)
+                while self._idle and self.report.sent < due:
+                    self._send(self._idle.popleft())
+            for connection in [c for c in self._connections if c.waits_since < now - ANSWER_TIMEOUT]:
+                connection.close()
+            await asyncio.sleep(TICK if self._rate is not None else 1.0)
+
+    def _send(self, connection: "_Connection") -> None:
+        self.report.sent += 1
+        connection.send(self._target.request(next(self._calls)))
+
+    def opened(self, connection: "_Connection") -> None:
+        """A connection stands."""
+        self._connections.add(connection)
+        self.ready(connection)
+
+    def ready(self, connection: "_Connection") -> None:
+        """A connection has nothing to do."""
+        if self._rate is None and self.report.sent < self._events:
+            self._send(connection)
+        else:
+            self._idle.append(connection)
+
+    def answered(self, status: int, latency: float) -> None:
+        """An answer has come in."""
+        if status == 200:
+            self.report.acknowledged += 1
+            self.report.latencies.append(latency)
+        else:
+            self.report.refused[status] += 1
+        self._count_answer()
+
+    def dropped(self, connection: "_Connection", unanswered: bool) -> None:
+        """A connection is gone, perhaps with a call that was not answered."""
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        if unanswered:
+            self.report.lost += 1
+            self._count_answer()
+        if not self._over:
+            self._open_one()
+
+    def _count_answer(self) -> None:
+        self._answers += 1
+        if self._answers == self._events and self._done and not self._done.done():
+            self._done.set_result(None)
+
+
+class _Connection(asyncio.Protocol):
+    """One keep-alive connection. httptools calls `on_message_complete` when an answer is whole."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._sender = sender
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        #: When the call was sent that waits for its answer; far in the future while none does.
+        self.waits_since = inf
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._sender.opened(self)
+
+    def send(self, request: bytes) -> None:
+        assert self._transport is not None
+        self.waits_since = time.monotonic()
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.close()
+
+    def on_message_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status == 100 or self.waits_since == inf:
+            return
+        latency = time.monotonic() - self.waits_since
+        self.waits_since = inf
+        keep = self._parser.should_keep_alive()
+        self._sender.answered(status, latency)
+        if keep:
+            self._sender.ready(self)
+        else:
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._sender.dropped(self, unanswered=self.waits_since != inf)
+        self.waits_since = inf
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
