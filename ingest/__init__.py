@@ -1,0 +1,18 @@
+"""The Copernica webhook ingester: its flow, in order.
+
+1. Copernica POSTs an event. `app` (aiohttp) hands the call to `intake`, which judges its head before it reads its
+   body, and keeps it raw.
+2. `buffer.Appender` gathers the calls that arrive while one write to Redis is under way and writes them as one
+   stream entry, packed by `batch`. When Redis has confirmed it, each of those calls is answered 200; not before.
+3. The first batch after a silence wakes a worker: one RQ job, by name. Lost wake-ups are made up for by a sweep.
+4. `workers.drain` claims batches (`buffer.Backlog`), decodes each call (`copernica.events`), stores the group in
+   one commit (`workers.store`), and only then acknowledges it. Killed at any line, the next drain does it again,
+   and the delivery id keeps each event single.
+
+The receiving side (this package) never imports the processing side (`workers`); the command line knows both.
+"""
+
+from ingest.copernica.events import Event, EventType
+
+__version__ = "0.1.0"
+__all__ = ["Event", "EventType", "__version__"]

@@ -1,0 +1,174 @@
+"""The `ingest` command. Each command reads the settings, calls one function and shows what came of it."""
+
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from ingest import __version__, log
+from ingest.errors import IngestError
+from ingest.settings import Settings
+
+
+class Moment(click.ParamType[datetime]):
+    """A date, a time, or how long ago; in UTC unless it names a zone."""
+
+    name = "time"
+    _UNITS = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"})
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """To a datetime in UTC without a zone, as the store keeps them."""
+        text = str(value).strip()
+        try:
+            if text[-1:] in self._UNITS and text[:-1].isdigit():
+                ago = timedelta(**{self._UNITS[text[-1]]: int(text[:-1])})
+                return (datetime.now(UTC) - ago).replace(tzinfo=None)
+            moment = datetime.fromisoformat(text)
+            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is no time: write 2026-11-20, 2026-11-20T09:00 or 6h", param, ctx)
+
+
+MOMENT = Moment()
+
+
+class Command(click.Group):
+    """Turns our errors into one sentence and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; an `IngestError` ends with its sentence, a closed pipe with nothing."""
+        try:
+            return super().invoke(ctx)
+        except IngestError as error:
+            click.echo(f"ingest: {error}", err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="ingest")
+def main() -> None:
+    """Take every Copernica webhook at once, keep it safe, work through the pile at your own pace."""
+
+
+def _settings(**changes: Any) -> Settings:
+    """The settings, with what was given on the command line in place of the environment's."""
+    settings = Settings.read()
+    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    log.set_up(settings.log_level)
+    return settings
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.  [default: 8000]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.  [default: data]")
+def dev(port: int | None, data_dir: Path | None) -> None:
+    """Run everything on this machine: endpoint, private Redis, worker."""
+    from ingest.dev import dev as run
+
+    run(_settings(port=port, data_dir=data_dir))
+
+
+@main.command()
+@click.option("--listening", type=int, hidden=True)
+@click.option("--number", type=int, default=1, hidden=True)
+def serve(listening: int | None, number: int) -> None:
+    """Run the endpoint: WEB_CONCURRENCY processes on one port."""
+    from ingest import server
+
+    if listening is None:
+        server.serve(_settings())
+    else:
+        server.serve_socket(_settings(), listening, number)
+
+
+@main.command()
+@click.option("--queue", type=click.Choice(["events", "handlers"]), default="events", show_default=True)
+@click.option("--burst", is_flag=True, help="Leave when the queue is empty.")
+def worker(queue: str, burst: bool) -> None:
+    """Run an RQ worker; as many as you like, on as many machines as you like."""
+    from workers import rq_worker
+
+    rq_worker.run(_settings(), queue, burst)
+
+
+@main.command()
+def drain() -> None:
+    """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
+    from workers.drain import drain_once
+
+    drained, left = drain_once(_settings())
+    click.echo(
+        f"{drained.stored - drained.quarantined} events stored, {drained.doubles} were there already, "
+        f"{drained.quarantined} unreadable, {drained.dead} damaged batches, in {drained.seconds:.1f} s."
+    )
+    if left:
+        click.echo(f"{left} batches are in the hands of other drains.")
+
+
+@main.command()
+@click.option("--url", help="Where to send.  [default: the endpoint of these settings]")
+@click.option("--events", type=click.IntRange(1), default=1000, show_default=True, help="How many.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Calls per second.  [default: no limit]")
+@click.option("--types", help="Comma list of event types.  [default: all, as in a real mailing]")
+@click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True)
+@click.option("--seed", type=int, help="The same seed sends the same calls, byte for byte.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def simulate(
+    url: str | None,
+    events: int,
+    rate: float | None,
+    types: str | None,
+    connections: int,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Send realistic calls, as Copernica does after a mailing."""
+    import uvloop
+
+    from ingest import show, simulate
+    from ingest.copernica import simulator
+
+    settings = _settings()
+    target = simulate.Target(url or f"http://{settings.host}:{settings.port}{settings.path or '/'}")
+    calls = simulator.Simulator(seed, simulator.chosen_types(types))
+    sender = simulate.Sender(target, iter(calls), events, rate)
+    with show.sending(sender, events, quiet=as_json):
+        report = uvloop.run(sender.run(connections))
+    show.report(report, as_json)
+    sys.exit(0 if report.complete else 1)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def status(as_json: bool) -> None:
+    """Show the backlog, its age, rates, workers, and what is in the store."""
+    from ingest import show
+    from workers.status import gather
+
+    show.status(gather(_settings()), as_json)
+
+
+@main.command()
+@click.option("--type", "type_", help="Only this type: open, click, …")
+@click.option("--recipient", help="Only this address.")
+@click.option("--message", help="Only this message id.")
+@click.option("--since", type=MOMENT, help="Not before: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago.")
+@click.option("--until", type=MOMENT, help="Before; as --since.")
+@click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
+def events(
+    type_: str | None,
+    recipient: str | None,
+    message: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    form: str,
+) -> None:
+    """Show what is in the store; any number of events."""
+    from ingest import show
+    from workers.store import Filter, Store
+
+    store = Store.open(_settings().database, create=False)
+    show.events(store.find(Filter(type_, recipient, message, since, until)), form)

@@ -1,0 +1,219 @@
+"""`ingest dev`: everything on this machine in one command, and one Ctrl-C to end it all.
+
+Starts a private Redis server (unless `REDIS_URL` names one), the endpoint and a worker; says what runs where;
+starts again what dies. The end goes in the order of the flow: endpoint, worker (which still drains what it can),
+Redis. What is not drained by then is there at the next start.
+"""
+
+import fcntl
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import redis
+from rich.console import Console
+from rich.markup import escape
+
+from ingest import __version__, connections, server
+from ingest.buffer import Backlog
+from ingest.embedded import EmbeddedServer
+from ingest.errors import Occupied, Unavailable
+from ingest.settings import Settings
+from ingest.supervise import Child, StopSignals, own_command, stop, watch
+
+log = logging.getLogger(__name__)
+
+#: Seconds for each step of the end; together, and with half a second each to insist, they stay below ten.
+STOP_WEB = 2.5
+DRAIN_REST = 1.5
+STOP_WORKER = 2.0
+STOP_REDIS = 1.5
+#: Seconds to wait for the endpoint to answer.
+READY_TIMEOUT = 20.0
+
+_COLOURS = {"redis": "red", "web": "cyan", "worker": "green", "dev": "bold"}
+_WIDTH = max(map(len, _COLOURS))
+
+
+def dev(settings: Settings) -> None:
+    """Run everything until asked to stop.
+
+    Raises:
+        Occupied: the port or the data folder is in use.
+        Unavailable: the data folder cannot be written, or `REDIS_URL` does not answer.
+    """
+    with _data_folder(settings.data_dir), StopSignals.caught() as signals:
+        for sock in server.listen(settings.host, settings.port, 1):  # ask first: a clear word beats a restart loop
+            sock.close()
+        with _redis(settings, signals) as (url, what, redis_children):
+            environ = _environ(settings, url)
+            web = Child("web", own_command("serve"), environ, output=_relay, own_session=True)
+            worker = Child(
+                "worker", own_command("worker", "--queue", "events"), environ, output=_relay, own_session=True
+            )
+            try:
+                web.start()
+                worker.start()
+                if _wait_for_port(settings, web, signals):
+                    _banner(settings, what)
+                watch([*redis_children, web, worker], signals)
+            finally:
+                _say("stopping" + ("" if signals.count > 1 else "; once more stops at once"))
+                stop([web], STOP_WEB, signals)
+                _drain_rest(url, signals)
+                stop([worker], STOP_WORKER, signals)
+    _say("stopped; what was not drained yet is there at the next start")
+
+
+def _environ(settings: Settings, url: str) -> dict[str, str]:
+    return {
+        "REDIS_URL": url,
+        "DATABASE_URL": settings.database,
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "INGEST_DATA_DIR": str(settings.data_dir),
+    }
+
+
+@contextmanager
+def _data_folder(path: Path) -> Iterator[None]:
+    """The data folder, for us alone.
+
+    Raises:
+        Unavailable: it cannot be written.
+        Occupied: another `ingest dev` works in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / "dev.lock").open("a")
+    except OSError as error:
+        raise Unavailable(
+            f"The data folder {path} cannot be used ({error.strerror}): choose another with --data-dir."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Occupied(
+                f"Another `ingest dev` is running in {path}: stop it, or use another --data-dir."
+            ) from None
+        yield
+
+
+@contextmanager
+def _redis(settings: Settings, signals: StopSignals) -> Iterator[tuple[str, str, list[Child]]]:
+    """A running Redis: its URL, what to call it, and the child that is it, if it is ours."""
+    if settings.redis_url:
+        connections.require(connections.connect(settings.redis_url), settings.redis_url)
+        yield settings.redis_url, connections.shown(settings.redis_url), []
+        return
+    embedded = EmbeddedServer(settings.data_dir)
+    child = Child("redis", embedded.prepare(), output=_relay_quietly, own_session=True)
+    child.start()
+    try:
+        version = redis_version(embedded.wait())
+        yield embedded.url, f"{version}, private, every write on disk before it counts", [child]
+    finally:
+        stop([child], STOP_REDIS, signals)
+        embedded.forget()
+
+
+def redis_version(client: redis.Redis) -> str:
+    """What the server calls itself, as in `Valkey 9.1.2`."""
+    info = client.info("server")
+    assert isinstance(info, dict)
+    name = str(info.get("server_name", "redis")).capitalize()
+    return f"{name} {info.get('valkey_version') or info['redis_version']}"
+
+
+def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool:
+    import socket  # noqa: PLC0415
+
+    until = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < until and not signals.count:
+        try:
+            with socket.create_connection((settings.host, settings.port), 1.0) as connection:
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: dev\r\nConnection: close\r\n\r\n")
+                if connection.recv(12).endswith(b"200"):
+                    return True
+        except OSError:
+            web.look()
+        time.sleep(0.05)
+    return False
+
+
+def _drain_rest(url: str, signals: StopSignals) -> None:
+    """Give the worker a moment to empty the stream."""
+    try:
+        backlog = Backlog(connections.connect(url))
+        until = time.monotonic() + DRAIN_REST
+        while backlog.batches() and time.monotonic() < until and signals.count < 2:
+            time.sleep(0.05)
+    except redis.RedisError as error:
+        log.debug("Redis is gone already: %s", error)
+
+
+# --- what it prints ---
+
+_console = Console(highlight=False, soft_wrap=True)
+_print_lock = threading.Lock()
+
+
+def _say(text: str, name: str = "dev") -> None:
+    with _print_lock:
+        _console.print(f"[{_COLOURS[name]}]{name:<{_WIDTH}} |[/] {escape(text)}")
+
+
+def _relay(name: str, lines: IO[str]) -> None:
+    for line in lines:
+        _say(line.rstrip(), name)
+
+
+def _relay_quietly(name: str, lines: IO[str]) -> None:
+    """Of the server's talk only its warnings (`#`), without those that are about a production server."""
+    for line in lines:
+        if " # " in line and "oO0OoO0OoO0Oo" not in line and "overcommit" not in line:
+            _say(line.rstrip(), name)
+
+
+def _banner(settings: Settings, what_redis: str) -> None:
+    base = f"http://{settings.host}:{settings.port}"
+    url = base + (settings.path or "/")
+    ingest = command()
+    at = "" if url == "http://127.0.0.1:8000/copernica" else f" --url {url}"
+    folder = "" if settings.data_dir == Path("data") else f"INGEST_DATA_DIR={settings.data_dir} "
+    body = "id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7"
+    with _print_lock:
+        _console.print(
+            f"""
+  [bold]Copernica webhook ingester {__version__}[/]
+
+  endpoint   {url}
+  redis      {what_redis}
+  worker     1, on the queue `events`
+  database   {escape(settings.database)}
+  [yellow]signatures are NOT verified: whoever can reach this endpoint can add events[/]
+
+  Now type, in another terminal:
+
+    [bold]curl -i -d '{body}' {url}[/]
+    [bold]{folder}{ingest} simulate --events 10000{at}[/]
+
+  and look with [bold]{folder}{ingest} status[/] or [bold]{folder}{ingest} events[/]. Ctrl-C stops everything.
+"""
+        )
+
+
+def command() -> str:
+    """How this program is typed here."""
+    typed = Path(sys.argv[0])
+    if typed.name != "ingest":
+        return "ingest"
+    on_path = any((Path(folder) / "ingest").exists() for folder in os.get_exec_path())
+    return "ingest" if on_path else os.path.relpath(typed)

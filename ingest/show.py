@@ -1,0 +1,160 @@
+"""What the commands print: progress, tables, JSON lines, CSV."""
+
+import csv
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from ingest.simulate import Report, Sender
+
+#: Columns of `ingest events` as a table, with the room each gets; the rest is in jsonl and csv.
+TABLE_COLUMNS = {"occurred_at": 20, "type": 9, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
+#: How a cell begins that spreadsheets would run as a formula.
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+_console = Console(highlight=False)
+
+
+@contextmanager
+def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
+    """A progress bar with the live rate while the block runs."""
+    columns = (
+        TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(),
+        TextColumn("{task.fields[rate]:>7,.0f}/s"), TimeRemainingColumn(),
+    )  # fmt: skip
+    progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+    over = threading.Event()
+    task = progress.add_task("sending", total=events, rate=0.0)
+
+    def follow() -> None:
+        before = 0
+        while not over.wait(0.25):
+            done = sender.report.acknowledged
+            progress.update(task, completed=done, rate=(done - before) * 4)
+            before = done
+
+    follower = threading.Thread(target=follow, daemon=True)
+    with progress:
+        follower.start()
+        try:
+            yield
+        finally:
+            over.set()
+            follower.join()
+            seconds = sender.report.seconds or 1.0
+            done = sender.report.acknowledged
+            progress.update(task, completed=done, rate=done / seconds)
+
+
+def report(result: Report, as_json: bool) -> None:
+    """The end of `ingest simulate`."""
+    figures: dict[str, Any] = result.as_dict()
+    if as_json:
+        _json(figures)
+        return
+    table = Table.grid(padding=(0, 2))
+    table.add_row("sent", f"{result.sent:,}")
+    table.add_row("acknowledged", f"{result.acknowledged:,}  in {result.seconds:.1f} s, {figures['rate']:,.0f}/s")
+    for status_code, number in sorted(result.refused.items()):
+        table.add_row("refused", f"[red]{number:,} with status {status_code}[/]")
+    if result.lost:
+        table.add_row("lost connections", f"[red]{result.lost:,} calls without an answer[/]")
+    latency = figures["latency_ms"]
+    table.add_row("latency", f"p50 {latency['p50']} ms   p99 {latency['p99']} ms   max {latency['max']} ms")
+    _console.print(table)
+
+
+def status(figures: dict[str, Any], as_json: bool) -> None:
+    """`ingest status`."""
+    if as_json:
+        _json(figures)
+        return
+    age = figures["oldest_age"]
+    table = Table.grid(padding=(0, 2))
+    waiting = f"{figures['backlog']:,} events" + (f", the oldest {age:.1f} s old" if age is not None else "")
+    if figures["pending_batches"]:
+        waiting += f" ({figures['pending_batches']:,} of {figures['batches']:,} batches at work)"
+    table.add_row("backlog", waiting)
+    table.add_row("rates", f"{figures['accepted_rate']:,.0f}/s in, {figures['drained_rate']:,.0f}/s out")
+    table.add_row("stored", f"{figures['stored']:,} events")
+    table.add_row("quarantine", f"{figures['quarantined']:,} calls, {figures['dead_batches']:,} dead batches")
+    table.add_row("endpoint", f"{len(figures['endpoints'])} processes")
+    for worker in figures["workers"]:
+        table.add_row("worker", f"{worker['name'][:8]} on {','.join(worker['queues'])}: {worker['state']}")
+    _console.print(table)
+    for warning in figures["warnings"]:
+        _console.print(f"[yellow]! {escape(warning)}[/]")
+
+
+def events(found: Iterable[dict[str, Any]], form: str) -> None:
+    """`ingest events`: one line per event as it comes, so any number of them. A reader that leaves is no error."""
+    out = sys.stdout
+    try:
+        {"table": _table, "jsonl": _jsonl, "csv": _csv}[form](found, out)
+        out.flush()
+    except BrokenPipeError:
+        # Python would flush once more at its exit and complain; there is nobody left to write to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+
+
+def _table(found: Iterable[dict[str, Any]], out: TextIO) -> None:
+    # By hand: a rich table has to see its last row before it can print its first.
+    out.write("  ".join(f"{name:<{width}}" for name, width in TABLE_COLUMNS.items()).rstrip() + "\n")
+    for event in found:
+        cells = (_cell(event[name] or "", width) for name, width in TABLE_COLUMNS.items())
+        out.write("  ".join(cells).rstrip() + "\n")
+
+
+def _cell(value: str, width: int) -> str:
+    plain = "".join(c if c.isprintable() else "\ufffd" for c in value)  # no escape sequences from a payload
+    if len(plain) > width:
+        plain = plain[: width - 1] + "…"
+    return f"{plain:<{width}}"
+
+
+def _jsonl(found: Iterable[dict[str, Any]], out: TextIO) -> None:
+    for event in found:
+        out.write(dump(event) + "\n")
+
+
+def _csv(found: Iterable[dict[str, Any]], out: TextIO) -> None:
+    writer: Any = None
+    for event in found:
+        if writer is None:
+            writer = csv.DictWriter(out, event, lineterminator="\n")
+            writer.writeheader()
+        row = event | {"tags": ";".join(event["tags"]), "payload": dump(event["payload"])}
+        writer.writerow({name: _harmless(value) for name, value in row.items()})
+
+
+def _harmless(value: str | None) -> str:
+    return f"'{value}" if value and value.startswith(FORMULA_SIGNS) else value or ""
+
+
+def dump(value: object) -> str:
+    """JSON on one line; lone surrogates, which stand for bytes that are not UTF-8, are escaped."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value, separators=(",", ":"))
+
+
+def _json(figures: dict[str, Any]) -> None:
+    sys.stdout.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
