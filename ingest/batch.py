@@ -94,6 +94,8 @@ def unpack(packed: bytes) -> list[Record]:
     version, crc, count, size = _HEAD.unpack_from(packed)
     if version != VERSION:
         raise BatchError(f"The batch has format version {version}; this program knows version {VERSION}.")
+    if count > MAX_RECORDS:  # records may be tiny: their number bounds the memory that their size does not
+        raise BatchError(f"The batch announces {count} records; no batch has more than {MAX_RECORDS}.")
     if zlib.crc32(memoryview(packed)[_CHECKED_FROM:]) != crc:
         raise BatchError("The batch is damaged: its checksum does not match.")
     return _records(_decompress(packed[_HEAD.size :], size), count)

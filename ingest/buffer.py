@@ -197,6 +197,15 @@ class Backlog:
         self._queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
         self._reclaimed_to = b"0-0"
 
+    def prepare(self) -> None:
+        """Make the stream and its group while there is room for them: a Redis that is full refuses to."""
+        try:
+            # From the very first entry: with `$` everything that came in before would be skipped.
+            self._client.xgroup_create(self._keys.stream, GROUP, id="0", mkstream=True)
+        except redis.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                log.warning("Redis does not let us prepare: %s", error)
+
     # --- working through it ---
 
     def claim(self, count: int, wait_ms: int = 0) -> list[Entry]:
@@ -272,12 +281,7 @@ class Backlog:
         except redis.ResponseError as error:
             if "NOGROUP" not in str(error) and "no such key" not in str(error).lower():
                 raise
-        try:
-            # From the very first entry: with `$` everything that came in before would be skipped.
-            self._client.xgroup_create(self._keys.stream, GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise
+        self.prepare()
         return call()
 
     # --- waking workers ---

@@ -62,7 +62,7 @@ def dev(settings: Settings) -> None:
                 worker.start()
                 if _wait_for_port(settings, web, signals):
                     _banner(settings, what)
-                watch([*redis_children, web, worker], signals)
+                watch([*redis_children, web, worker], signals, _say)
             finally:
                 _say("stopping" + ("" if signals.count > 1 else "; once more stops at once"))
                 stop([web], STOP_WEB, signals)

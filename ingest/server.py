@@ -55,7 +55,9 @@ def serve(settings: Settings) -> None:
         Occupied: somebody has the port.
         Unavailable: Redis does not answer.
     """
-    connections.require(connections.connect(settings.redis), settings.redis)
+    client = connections.connect(settings.redis)
+    connections.require(client, settings.redis)
+    Backlog(client).prepare()
     sockets = listen(settings.host, settings.port, settings.web_concurrency)
     with StopSignals.caught() as signals:
         follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
@@ -196,11 +198,11 @@ async def _chores(settings: Settings, take: Intake, appender: Appender, backlog:
 
 
 def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
-    try:
-        backlog.report(**said)
-        backlog.sweep()
-    except RedisError as error:
-        log.warning("Redis does not answer: %s", error)
+    for chore in (partial(backlog.report, **said), backlog.sweep):
+        try:
+            chore()
+        except RedisError as error:
+            log.warning("Redis does not serve us: %s", error)
 
 
 def _retract(backlog: Backlog) -> None:

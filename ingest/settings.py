@@ -66,8 +66,8 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith("sqlite:///"):
-            raise ValueError("the store runs on SQLite so far; write sqlite:///path/to/file.db")
+        if url is not None and (not url.startswith("sqlite:///") or url in ("sqlite:///", "sqlite:///:memory:")):
+            raise ValueError("the store runs on SQLite so far, in a file; write sqlite:///path/to/file.db")
         return url
 
     @property

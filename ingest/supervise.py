@@ -154,12 +154,12 @@ class StopSignals:
                 signal.signal(number, handler)
 
 
-def watch(children: Sequence[Child], signals: StopSignals) -> None:
-    """Keep the children alive until a stop is asked for."""
+def watch(children: Sequence[Child], signals: StopSignals, say: Callable[[str], object] = log.warning) -> None:
+    """Keep the children alive until a stop is asked for; what happened to them goes to `say`."""
     while not signals.wait(LOOK_EVERY) and not signals.count:
         for child in children:
             if said := child.look():
-                log.warning("%s", said)
+                say(said)
 
 
 def stop(children: Sequence[Child], seconds: float, signals: StopSignals | None = None) -> None:

@@ -16,6 +16,8 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import redis
@@ -105,6 +107,7 @@ def drain_once(settings: Settings) -> tuple[Drained, int]:
         raise Unavailable(f"Redis gave out in the middle ({error}): nothing is lost, run it again.") from None
     finally:
         store.close()
+        client.close()
 
 
 def new_backlog(client: redis.Redis) -> Backlog:
@@ -158,14 +161,16 @@ class Drain:
     def _wake_sibling(self, backlog: int) -> bool:
         if self._backlog.batches() - self._backlog.pending() < backlog:
             return False
-        self._backlog.wake_another()
+        with _unless_refused():
+            self._backlog.wake_another()
         return True
 
     def _report(self) -> None:
         """Tell `status` now and then how fast it goes."""
         seconds = time.monotonic() - self._reported_at
         if seconds >= REPORT_EVERY:
-            self._backlog.report(rate=round((self.drained.events - self._reported) / seconds, 1))
+            with _unless_refused():
+                self._backlog.report(rate=round((self.drained.events - self._reported) / seconds, 1))
             self._reported, self._reported_at = self.drained.events, time.monotonic()
 
     def _adapt(self, entries: list[Entry]) -> None:
@@ -179,9 +184,7 @@ class Drain:
             try:
                 records = unpack(entry.packed)
             except BatchError as error:
-                log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
-                self._backlog.bury(entry, str(error))
-                self.drained.dead += 1
+                self._bury(entry, error)
                 continue
             for record in records:
                 self._group.take(record)
@@ -189,6 +192,14 @@ class Drain:
             if self._group.full:
                 self._finish()
         self._finish()
+
+    def _bury(self, entry: Entry, error: BatchError) -> None:
+        log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
+        try:
+            self._backlog.bury(entry, str(error))
+            self.drained.dead += 1
+        except redis.ResponseError as refused:
+            log.warning("it stays where it is, for a later drain: %s", refused)
 
     def _finish(self) -> None:
         """Commit what has gathered, then acknowledge it."""
@@ -218,6 +229,15 @@ class Drain:
             if number
         )
         log.info("stored %d events in %.1f s%s", done.stored - done.quarantined, done.seconds, notes)
+
+
+@contextmanager
+def _unless_refused() -> Iterator[None]:
+    """For what a drain can do without: a Redis that is full refuses it, and draining is what makes room."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        log.warning("Redis refuses more than the drain itself: %s", error)
 
 
 class _Group:

@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds before a worker that lost Redis begins again.
 RESTART_DELAY = 2.0
-#: Seconds after which a worker that gave no sign of life is no longer listed; with RQ's own 420, `status` would show
-#: workers that were killed minutes ago.
+#: Seconds after which a worker that gave no sign of life is no longer listed; with RQ's own 420, `status` would
+#: show workers that were killed minutes ago.
 WORKER_TTL = 60
 
 
@@ -85,7 +85,7 @@ def _work_once(url: str, queue_name: str, burst: bool) -> bool:
     client = connections.connect(url)
     try:
         if queue_name == EVENTS_QUEUE:
-            Backlog(client).sweep()
+            _wake(Backlog(client))
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.RedisError as error:
@@ -100,8 +100,23 @@ def _work_once(url: str, queue_name: str, burst: bool) -> bool:
     return burst or worker.asked_to_stop
 
 
+def _wake(backlog: Backlog) -> None:
+    """See that a backlog is worked on, whatever became of earlier wake-ups: a drain too many costs nothing."""
+    if backlog.batches():
+        backlog.wake_another()
+
+
 def _quieten_rq(settings: Settings) -> None:
     # RQ tells each job's life in five lines; a drain says what it did in one.
     level = logging.DEBUG if settings.log_level == "debug" else logging.WARNING
     for name in ("rq.worker", "rq.job", "rq.queue"):
         logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).addFilter(_without_redis_traceback)
+
+
+def _without_redis_traceback(record: logging.LogRecord) -> bool:
+    """Redis being away is no fault of the program: one line says it, forty would hide what matters."""
+    if record.exc_info and isinstance(record.exc_info[1], redis.RedisError):
+        record.msg, record.args = "%s (%s)", (record.getMessage(), record.exc_info[1])
+        record.exc_info = None
+    return True

@@ -6,6 +6,7 @@ for the disk. A delivery id that is there already is left as it is, so doing a b
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -79,15 +80,26 @@ class Store:
         Raises:
             Unavailable: the database cannot be opened or written, or is not there and shall not be made.
         """
-        location = Path(make_url(url).database or "")
+        name = make_url(url).database
+        if name in (None, "", ":memory:"):
+            raise Unavailable(f"{url} is a database in memory: what is acknowledged must be kept in a file.")
+        location = Path(str(name))
         if not create and not location.exists():
             raise Unavailable(f"There is no database at {location} yet: a worker makes it when it starts.")
         try:
             location.absolute().parent.mkdir(parents=True, exist_ok=True)
             engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
-            event.listen(engine, "connect", _set_up_sqlite)
-            tables.metadata.create_all(engine)
-        except (SQLAlchemyError, OSError) as error:
+        except OSError as error:
+            raise Unavailable(f"The database {location} cannot be used: {error.strerror}.") from None
+        event.listen(engine, "connect", _set_up_sqlite)
+        try:
+            with engine.connect() as connection:
+                # Workers start together: one makes the tables, the others wait and find them.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                tables.metadata.create_all(connection)
+                connection.commit()
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            engine.dispose()
             raise Unavailable(f"The database {location} cannot be used: {_reason(error)}.") from None
         return cls(engine)
 
@@ -146,9 +158,23 @@ class Store:
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where we say so
-    connection.execute("PRAGMA journal_mode=WAL")
+    _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to a write-ahead log; for this one statement SQLite itself does not wait for other processes."""
+    until = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _insert_statement(table: Table) -> str:

@@ -126,7 +126,7 @@ def _column_text(value: Any) -> str | None:
 
 def _take_type(fields: dict[str, Any], path: str) -> EventType:
     name = fields.get("type")
-    if isinstance(name, str):
+    if isinstance(name, str) and name:
         if kind := TYPES.get(name):
             if kind == name:  # else the payload must tell how it was spelt
                 del fields["type"]
@@ -167,7 +167,7 @@ def _take_tags(fields: dict[str, Any]) -> list[str]:
     tags: list[str] = []
     for name in [name for name in fields if name.startswith("tags") and _is_list(name[4:])]:
         value = fields[name]
-        if type(value) is str and _fits_column(value):
+        if type(value) is str and value and _fits_column(value):
             tags.append(value)
             del fields[name]
         elif type(value) is list and all(type(tag) is str and _fits_column(tag) for tag in value):

@@ -8,6 +8,7 @@ import json
 import re
 from binascii import a2b_qp
 from functools import lru_cache
+from math import isfinite
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -17,6 +18,11 @@ from ingest.errors import Undecodable
 MAX_FIELDS = 10_000
 #: Digits of a JSON number that still fits 64 bits; longer ones are kept as text.
 MAX_DIGITS = 18
+
+#: Levels of lists and objects in JSON. What is read here must be written again, from deeper in the stack.
+MAX_DEPTH = 100
+#: Characters of a name that is worth remembering in its decoded form.
+MAX_CACHED_NAME = 100
 
 # A form holds no raw control characters; a body that does is something else.
 _CONTROLS = bytes(range(32)) + b"\x7f"
@@ -59,22 +65,26 @@ def parse_form(body: bytes) -> dict[str, Any]:
     unquote = _unquote_fast if text.isascii() and not _STRAY_PERCENT.search(text) else _unquote
     fields: dict[str, Any] = {}
     for pair in text.split("&"):
+        if not pair:
+            continue
         raw_name, _, value = pair.partition("=")
         if "+" in value:
             value = value.replace("+", " ")
         if "%" in value:
             value = unquote(value)
-        name = _name(raw_name)
+        name = _name(raw_name) if len(raw_name) <= MAX_CACHED_NAME else _decode_name(raw_name)
         if name in fields:
             _repeat(fields, name, value)
-        elif pair:
+        else:
             fields[name] = value
     return fields
 
 
-@lru_cache(maxsize=1024)  # bodies have the same few dozen names
-def _name(raw: str) -> str:
+def _decode_name(raw: str) -> str:
     return _unquote(raw.replace("+", " "))
+
+
+_name = lru_cache(maxsize=1024)(_decode_name)  # bodies have the same few dozen names
 
 
 def _unquote(text: str) -> str:
@@ -107,21 +117,40 @@ def parse_json(body: bytes) -> dict[str, Any]:
     """
     try:
         fields = json.loads(
-            body,
-            parse_int=_integer,
-            parse_constant=_no_constant,
-            object_pairs_hook=_merge,
+            body, parse_int=_integer, parse_float=_fraction, parse_constant=_no_constant, object_pairs_hook=_merge
         )
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else "invalid"
-        raise Undecodable(f"JSON, but {reason}") from None
+    except ValueError:
+        raise Undecodable("JSON, but invalid") from None
+    except RecursionError:
+        raise Undecodable("JSON, but nested too deeply") from None
     if not isinstance(fields, dict):
         raise Undecodable("JSON, but not an object")
+    if _deeper(fields, MAX_DEPTH):
+        raise Undecodable("JSON, but nested too deeply")
     return fields
 
 
+def _deeper(value: Any, limit: int) -> bool:
+    """Whether lists and objects are nested beyond a limit; level by level, since recursion is what it is about."""
+    level = [value]
+    while level and limit:
+        limit -= 1
+        level = [
+            inner
+            for outer in level
+            for inner in (outer.values() if isinstance(outer, dict) else outer)
+            if isinstance(inner, dict | list)
+        ]
+    return bool(level)
+
+
 def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= MAX_DIGITS else digits
+    return int(digits) if len(digits.lstrip("-")) <= MAX_DIGITS else digits
+
+
+def _fraction(text: str) -> float | str:
+    value = float(text)
+    return value if isfinite(value) else text
 
 
 def _no_constant(name: str) -> None:
