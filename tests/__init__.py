@@ -1,0 +1,1 @@
+"""Tests, fault tests and benchmarks; helpers that they share are in `running`."""

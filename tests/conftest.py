@@ -1,0 +1,75 @@
+"""What several test files share: a real server, on a Unix socket that only the tests know."""
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from hypothesis import settings
+
+from ingest import embedded
+from ingest.connections import connect
+
+#: Seconds that an empty server may take to come up, on a machine that is busy.
+START_TIMEOUT = 20.0
+
+settings.register_profile("ingest", deadline=None, max_examples=60)
+settings.load_profile("ingest")
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[str]:
+    """The URL of a server that runs as `ingest dev` runs it, and goes when the tests are over."""
+    folder = Path(tempfile.mkdtemp(prefix="ingest-"))
+    socket = folder / "valkey.sock"
+    command = [str(embedded.binary()), str(embedded.configuration())]
+    command += ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"unix://{socket}"
+        _wait_for(url, process)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+def _wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + START_TIMEOUT
+    with connect(url) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.RedisError:
+                assert process.poll() is None, "the server ended at once"
+                assert time.monotonic() < until, "the server does not come up"
+                time.sleep(0.02)
+
+
+@pytest.fixture
+def redis_url(valkey_server: str) -> str:
+    """The URL of the server, emptied."""
+    with connect(valkey_server) as client:
+        client.flushall()
+    return valkey_server
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the emptied server."""
+    with connect(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def fill_memory(client: redis.Redis) -> Iterator[Callable[[], object]]:
+    """Call it, and the server refuses every write that needs memory until the test is over."""
+    limit = client.config_get("maxmemory")["maxmemory"] or "0"
+    yield lambda: client.config_set("maxmemory", 1)
+    client.config_set("maxmemory", limit)

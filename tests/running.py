@@ -1,0 +1,153 @@
+"""Real processes for tests: started by hand, waited for, and ended by their own handles, never by name."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+#: Seconds that anything here may take; a test that needs more has failed.
+PATIENCE = 30.0
+
+
+class Process:
+    """One process with its output in a file."""
+
+    def __init__(self, argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self._popen = subprocess.Popen(
+                argv,
+                env={**clean_environ(), **environ},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                cwd=cwd,
+            )
+        self.pid = self._popen.pid
+
+    @property
+    def output(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        self._popen.send_signal(number)
+
+    def wait(self, seconds: float = PATIENCE) -> int:
+        return self._popen.wait(seconds)
+
+    def stop(self, seconds: float = 12.0) -> int:
+        """End it, kindly if possible."""
+        if self.alive:
+            self._popen.terminate()
+        try:
+            return self._popen.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._popen.kill()
+            return self._popen.wait()
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without anybody's settings for this program."""
+    ours = ("INGEST_", "COPERNICA_", "REDIS_URL", "DATABASE_URL", "PORT", "HOST", "WEB_CONCURRENCY", "LOG_LEVEL")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
+def ingest(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "ingest", *arguments]
+
+
+@contextmanager
+def running(argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None) -> Iterator[Process]:
+    """A process for as long as the block runs."""
+    process = Process(argv, environ, log, cwd)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def run(
+    *arguments: str, environ: Mapping[str, str], cwd: Path | None = None, seconds: float = PATIENCE
+) -> subprocess.CompletedProcess[str]:
+    """One `ingest` command to its end."""
+    return subprocess.run(
+        ingest(*arguments), env={**clean_environ(), **environ}, cwd=cwd, capture_output=True, text=True,
+        timeout=seconds, check=False,
+    )  # fmt: skip
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """Look again and again until there is something true to see."""
+    ends = time.monotonic() + seconds
+    while True:
+        if seen := look():
+            return seen
+        assert time.monotonic() < ends, f"waited {seconds:.0f} s in vain for {what}"
+        time.sleep(0.05)
+
+
+def exchange(port: int, *parts: bytes, pause: float = 0.05, seconds: float = 5.0) -> bytes:
+    """Send bytes as they are, half-close, and return all that comes back."""
+    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
+        for number, part in enumerate(parts):
+            if number:
+                time.sleep(pause)
+            connection.sendall(part)
+        connection.shutdown(socket.SHUT_WR)
+        received = b""
+        try:
+            while chunk := connection.recv(65536):
+                received += chunk
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return received
+
+
+def answers(port: int) -> bool:
+    try:
+        return b" 200 " in exchange(
+            port, b"GET /readyz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", seconds=1.0
+        )
+    except OSError:
+        return False
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes below one, whatever became of those between."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+            try:
+                children = {int(word) for word in task.read_text().split()}
+            except OSError:
+                continue
+            found |= children
+            waiting += children
+    return found
+
+
+def exists(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False

@@ -1,0 +1,280 @@
+"""The pile, on a real server: what was acknowledged is in it, and leaves it only when it was worked through."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+import redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from ingest import batch, buffer
+from ingest.batch import Record, pack, unpack
+from ingest.buffer import EVENTS_QUEUE, GROUP, WAKE_TTL, Appender, Backlog, Entry, Keys
+from ingest.connections import connect_async
+from ingest.errors import BufferFull
+
+KEYS = Keys()
+
+
+def record(number: int, size: int = 20) -> Record:
+    return Record(number.to_bytes(12, "big"), number, b"/copernica", b"text/plain", b"%d" % number + b"x" * size)
+
+
+def in_stream(client: redis.Redis) -> list[list[Record]]:
+    """The records of each entry."""
+    return [unpack(fields[b"b"]) for _, fields in cast(Any, client.xrange(KEYS.stream))]
+
+
+def fill(client: redis.Redis, batches: int) -> list[bytes]:
+    """Put batches of one record into the stream; returns their ids."""
+    return [cast(bytes, client.xadd(KEYS.stream, {"b": pack([record(n)])})) for n in range(batches)]
+
+
+def jobs(client: redis.Redis) -> int:
+    return len(Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer))
+
+
+def consumers(client: redis.Redis) -> set[str]:
+    return {consumer["name"].decode() for consumer in cast(Any, client.xinfo_consumers(KEYS.stream, GROUP))}
+
+
+class Endpoint:
+    """An appender, and what its callers were told."""
+
+    def __init__(self, url: str) -> None:
+        self.client = connect_async(url)
+        self.woken = 0
+        self.appender = Appender(self.client, self.wake)
+        self.told: list[tuple[Record, BufferFull | None]] = []
+        self._lock = threading.Lock()
+
+    def wake(self) -> None:
+        with self._lock:
+            self.woken += 1
+
+    def submit(self, *records: Record) -> None:
+        for one in records:
+            self.appender.submit(one, lambda outcome, one=one: self.told.append((one, outcome)))  # type: ignore[misc]
+
+
+@pytest.fixture
+async def endpoint(redis_url: str) -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint(redis_url)
+    yield endpoint
+    await endpoint.appender.close()
+    await endpoint.client.aclose()
+
+
+async def test_records_that_arrive_during_a_write_share_the_next_one(
+    endpoint: Endpoint, client: redis.Redis
+) -> None:
+    records = [record(n) for n in range(100)]
+    endpoint.submit(records[0])
+    await asyncio.sleep(0)  # the first write is on its way
+    endpoint.submit(*records[1:])
+    assert endpoint.told == []
+    await endpoint.appender.close()
+    assert in_stream(client) == [records[:1], records[1:]]
+    assert endpoint.told == [(one, None) for one in records]
+    assert (endpoint.appender.batches, endpoint.appender.events) == (2, 100)
+    assert Backlog(client).counts() == {"accepted": 100}
+
+
+async def test_a_batch_has_a_limit_of_records(endpoint: Endpoint, client: redis.Redis) -> None:
+    records = [record(n) for n in range(2 * batch.MAX_RECORDS + 76)]
+    endpoint.submit(*records)
+    await endpoint.appender.close()
+    assert [len(entry) for entry in in_stream(client)] == [512, 512, 76]
+    assert [one for entry in in_stream(client) for one in entry] == records
+
+
+async def test_a_batch_has_a_limit_of_bytes(endpoint: Endpoint, client: redis.Redis) -> None:
+    endpoint.submit(*(record(n, 100 * 1024) for n in range(21)))
+    await endpoint.appender.close()
+    assert [len(entry) for entry in in_stream(client)] == [10, 10, 1]
+
+
+async def test_a_record_above_the_limit_is_a_batch_of_its_own(endpoint: Endpoint, client: redis.Redis) -> None:
+    records = [record(1), record(2, 2 * batch.MAX_SIZE), record(3), record(4)]
+    endpoint.submit(*records)
+    await endpoint.appender.close()
+    assert in_stream(client) == [records[:1], records[1:2], records[2:]]
+
+
+async def test_what_redis_refuses_is_not_acknowledged(
+    endpoint: Endpoint, client: redis.Redis, fill_memory: Callable[[], None]
+) -> None:
+    fill_memory()
+    records = [record(n) for n in range(600)]
+    endpoint.submit(*records)
+    await endpoint.appender.close()
+    assert [one for one, _ in endpoint.told] == records
+    assert all(isinstance(outcome, BufferFull) for _, outcome in endpoint.told)
+    assert (in_stream(client), Backlog(client).counts(), endpoint.woken) == ([], {}, 0)
+
+
+async def test_what_cannot_be_packed_is_refused_and_the_next_is_kept(
+    endpoint: Endpoint, client: redis.Redis
+) -> None:
+    endpoint.submit(record(1)._replace(target=b"/" * 70_000))
+    await endpoint.appender.close()
+    endpoint.submit(record(2))
+    await endpoint.appender.close()
+    assert [type(outcome) for _, outcome in endpoint.told] == [BufferFull, type(None)]
+    assert in_stream(client) == [[record(2)]]
+
+
+async def test_a_caller_that_fails_keeps_no_other_from_its_answer(endpoint: Endpoint) -> None:
+    def fail(_: BufferFull | None) -> None:
+        raise ValueError("the caller is gone")
+
+    endpoint.appender.submit(record(1), fail)
+    endpoint.submit(record(2))
+    await endpoint.appender.close()
+    assert endpoint.told == [(record(2), None)]
+
+
+async def test_many_batches_wake_the_workers_once(endpoint: Endpoint, client: redis.Redis) -> None:
+    for n in range(20):
+        endpoint.submit(record(n))
+        await endpoint.appender.close()
+    assert (endpoint.woken, len(in_stream(client))) == (1, 20)
+    assert 0 < client.ttl(KEYS.wake) <= WAKE_TTL
+    Backlog(client).clear_wake()
+    endpoint.submit(record(20))
+    await endpoint.appender.close()
+    assert endpoint.woken == 2
+
+
+async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(redis_url: str) -> None:
+    def fail() -> None:
+        raise redis.ConnectionError("gone")
+
+    endpoint = Endpoint(redis_url)
+    endpoint.appender = Appender(endpoint.client, fail)
+    endpoint.submit(record(1))
+    await endpoint.appender.close()
+    await endpoint.client.aclose()
+    assert endpoint.told == [(record(1), None)]
+
+
+def test_what_is_claimed_is_pending_and_what_is_acknowledged_is_gone(client: redis.Redis) -> None:
+    ids = fill(client, 3)
+    backlog = Backlog(client, "a")
+    claimed = backlog.claim(2)
+    assert claimed == [Entry(id, pack([record(n)])) for n, id in enumerate(ids[:2])]
+    assert (backlog.batches(), backlog.pending()) == (3, 2)
+    backlog.ack([entry.id for entry in claimed], 2, 1)
+    assert (backlog.batches(), backlog.pending()) == (1, 0)
+    assert backlog.counts() == {"drained": 2, "doubles": 1}
+    assert [entry.id for entry in backlog.claim(9)] == ids[2:]
+    assert backlog.claim(9) == []
+
+
+def test_what_another_drain_works_on_is_left_to_it(client: redis.Redis) -> None:
+    fill(client, 2)
+    assert len(Backlog(client, "a").claim(9)) == 2
+    other = Backlog(client, "b")
+    assert (other.claim(9), other.reclaim(9)) == ([], [])
+
+
+def test_what_a_silent_drain_held_is_taken_over(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = fill(client, 250)
+    Backlog(client, "a").claim(250)
+    client.xdel(KEYS.stream, *ids[:120])  # deleted while pending: nothing to be done about these
+    monkeypatch.setattr(buffer, "RECLAIM_IDLE_MS", 0)
+    other = Backlog(client, "b")
+    taken: list[bytes] = []
+    while entries := other.reclaim(40):
+        taken += [entry.id for entry in entries]
+    assert taken == ids[120:]
+    other.ack(taken, len(taken))
+    assert (other.batches(), other.pending()) == (0, 0)
+
+
+def test_a_lost_group_is_made_again_from_the_first_entry(client: redis.Redis) -> None:
+    backlog = Backlog(client, "a")
+    assert (backlog.claim(9), backlog.pending(), backlog.drains_at_work()) == ([], 0, 1)
+    ids = fill(client, 2)
+    client.xgroup_destroy(KEYS.stream, GROUP)
+    assert [entry.id for entry in backlog.claim(9)] == ids
+    client.xgroup_destroy(KEYS.stream, GROUP)
+    assert Backlog(client, "b").reclaim(9) == []
+    assert [entry.id for entry in Backlog(client, "b").claim(9)] == ids
+
+
+def test_a_damaged_batch_is_buried_raw_with_the_reason(client: redis.Redis) -> None:
+    client.xadd(KEYS.stream, {"b": b"\0damaged\xff"})
+    client.xadd(KEYS.stream, {"not": "ours"})
+    backlog = Backlog(client, "a")
+    damaged, empty = backlog.claim(9)
+    backlog.bury(damaged, "its checksum")
+    backlog.bury(empty, "cut off")
+    buried = [fields for _, fields in cast(Any, client.xrange(KEYS.dead))]
+    assert buried == [{b"b": b"\0damaged\xff", b"reason": b"its checksum"}, {b"b": b"", b"reason": b"cut off"}]
+    assert (backlog.batches(), backlog.pending(), backlog.dead_batches()) == (0, 0, 2)
+
+
+def test_who_leaves_is_forgotten_unless_it_holds_something(client: redis.Redis) -> None:
+    fill(client, 1)
+    holder, idler = Backlog(client, "holder"), Backlog(client, "idler")
+    (entry,) = holder.claim(1)
+    idler.claim(1)
+    holder.leave()
+    idler.leave()
+    assert consumers(client) == {"holder"}
+    assert holder.pending() == 1
+    holder.ack([entry.id], 1)
+    holder.leave()
+    assert consumers(client) == set()
+
+
+def test_who_was_silent_for_long_is_forgotten_unless_it_holds_something(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(client, 1)
+    Backlog(client, "holder").claim(1)
+    Backlog(client, "idler").claim(1)
+    Backlog(client, "c").leave()
+    assert consumers(client) == {"holder", "idler"}
+    monkeypatch.setattr(buffer, "CONSUMER_TTL_MS", 0)
+    Backlog(client, "c").leave()
+    assert consumers(client) == {"holder"}
+
+
+def test_leaving_without_a_stream_or_a_group_is_no_error(client: redis.Redis) -> None:
+    Backlog(client, "a").leave()
+    assert Backlog(client, "a").batches() == 0
+
+
+def test_wake_ups_do_not_pile_up(client: redis.Redis) -> None:
+    backlog = Backlog(client)
+    assert [backlog.wake_another() for _ in range(3)] == [True, False, False]
+    assert jobs(client) == 1
+
+
+def test_a_sweep_wakes_only_when_there_is_work_and_nobody_at_it(client: redis.Redis) -> None:
+    backlog = Backlog(client, "web")
+    assert (backlog.sweep(), jobs(client)) == (False, 0)
+    fill(client, 2)
+    worker = Backlog(client, "worker")
+    worker.claim(1)
+    assert (backlog.sweep(), jobs(client)) == (False, 0)
+    client.xgroup_delconsumer(KEYS.stream, GROUP, "worker")
+    assert (backlog.sweep(), jobs(client)) == (True, 1)
+    assert (backlog.sweep(), jobs(client)) == (False, 1)
+
+
+def test_counts_settle_when_everything_was_drained(client: redis.Redis) -> None:
+    fill(client, 1)
+    client.hset(KEYS.counts, mapping={"accepted": 10, "drained": 7})
+    backlog = Backlog(client, "a")
+    (entry,) = backlog.claim(1)
+    backlog.leave()
+    assert backlog.counts() == {"accepted": 10, "drained": 7}
+    backlog.ack([entry.id], 1)
+    backlog.leave()
+    assert backlog.counts() == {"accepted": 10, "drained": 10}

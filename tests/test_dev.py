@@ -1,0 +1,151 @@
+"""`ingest dev`, as a newcomer runs it."""
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.running import Process, answers, descendants, exists, free_port, ingest, run, running, until
+
+
+def started(process: Process, port: int) -> None:
+    until(lambda: "Now type" in process.output, "the banner")
+    until(lambda: answers(port), "the endpoint")
+
+
+def figures(folder: Path) -> dict[str, int]:
+    said = run("status", "--json", environ={"INGEST_DATA_DIR": str(folder)})
+    assert said.returncode == 0, said.stderr
+    return dict(json.loads(said.stdout))
+
+
+def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "data"
+    command = ingest("dev", "--port", str(port), "--data-dir", str(folder))
+
+    with running(command, {}, tmp_path / "first.log") as dev:
+        started(dev, port)
+        parts = descendants(dev.pid)
+        assert len(parts) >= 4  # redis, serve and its process, worker
+
+        curl = re.search(r"curl -i -d .*", dev.output)
+        assert curl, "the printed curl"
+        done = subprocess.run(shlex.split(curl[0]), capture_output=True, timeout=10, check=True)
+        assert done.stdout.startswith(b"HTTP/1.1 200")
+
+        simulate = re.search(r"ingest (simulate .*)", dev.output)
+        assert simulate, "the printed simulate"
+        sent = run(*shlex.split(simulate[1]), environ={})
+        assert sent.returncode == 0, sent.stderr
+        until(lambda: figures(folder)["stored"] == 10_001, "10,001 events")
+        assert figures(folder)["backlog"] == 0
+
+        began = time.monotonic()
+        dev.send(signal.SIGINT)
+        assert dev.wait() == 0
+        assert time.monotonic() - began < 10
+        until(lambda: not any(exists(pid) for pid in parts), "the end of all parts", 1)
+        assert "Traceback" not in dev.output
+
+    with running(command, {}, tmp_path / "second.log") as dev:
+        started(dev, port)
+        assert figures(folder)["stored"] == 10_001
+        dev.send(signal.SIGTERM)
+        assert dev.wait() == 0
+
+
+@pytest.mark.parametrize(
+    ("part", "argument"), [("worker", b"worker"), ("redis", b"valkey"), ("web", b"\0serve\0")]
+)
+def test_a_part_that_dies_is_started_again_and_said_so(part: str, argument: bytes, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "d"
+    url = f"http://127.0.0.1:{port}/copernica"
+    with running(ingest("dev", "--port", str(port), "--data-dir", str(folder)), {}, tmp_path / "log") as dev:
+        started(dev, port)
+        assert run("simulate", "--events", "100", "--url", url, environ={}).returncode == 0
+        victim = min(pid for pid in descendants(dev.pid) if argument in Path(f"/proc/{pid}/cmdline").read_bytes())
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: f"{part} was killed by SIGKILL; starting it again" in dev.output, "the word")
+        until(lambda: answers(port), "the endpoint")
+        assert run("simulate", "--events", "100", "--url", url, environ={}).returncode == 0
+        until(lambda: figures(folder)["stored"] == 200, "200 events")
+
+
+def test_what_a_killed_dev_left_behind_does_no_harm(tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "d"
+    command = ingest("dev", "--port", str(port), "--data-dir", str(folder))
+    with running(command, {}, tmp_path / "killed.log") as dev:
+        started(dev, port)
+        sent = run("simulate", "--events", "100", "--url", f"http://127.0.0.1:{port}/copernica", environ={})
+        assert sent.returncode == 0
+        parts = descendants(dev.pid)
+        dev.send(signal.SIGKILL)
+        dev.wait()
+    with running(command, {}, tmp_path / "next.log") as dev:
+        started(dev, port)
+        until(lambda: figures(folder)["stored"] == 100, "what was there")
+        assert not any(exists(pid) for pid in parts)
+
+
+def test_with_redis_url_that_server_is_used(redis_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    with running(
+        ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d")),
+        {"REDIS_URL": redis_url},
+        tmp_path / "log",
+    ) as dev:
+        started(dev, port)
+        assert not (tmp_path / "d" / "redis").exists()
+        assert (
+            run("status", environ={"REDIS_URL": redis_url, "INGEST_DATA_DIR": str(tmp_path / "d")}).returncode == 0
+        )
+
+
+@pytest.mark.parametrize(
+    ("environ", "arguments", "code", "said"),
+    [
+        ({"REDIS_URL": "redis://127.0.0.1:1/0"}, [], 1, "does not answer"),
+        ({"REDIS_URL": "nonsense"}, [], 2, "REDIS_URL"),
+        ({}, ["--data-dir", "/proc/nowhere"], 1, "/proc/nowhere"),
+        ({"INGEST_VERIFY": "on"}, [], 2, "INGEST_VERIFY"),
+        ({"PORT": "eighty"}, [], 2, "PORT"),
+        ({"DATABASE_URL": "mysql://x"}, [], 2, "DATABASE_URL"),
+    ],
+)
+def test_a_mistake_gives_one_sentence_and_an_exit_code(
+    environ: dict[str, str], arguments: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    done = run("dev", "--port", str(free_port()), *arguments, environ=environ, cwd=tmp_path)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_port_in_use_gives_one_sentence(tmp_path: Path) -> None:
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = run("dev", "--port", str(port), environ={}, cwd=tmp_path)
+    assert done.returncode == 1
+    assert str(port) in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_one_folder_is_for_one_dev(tmp_path: Path) -> None:
+    folder = str(tmp_path / "d")
+    port = free_port()
+    with running(ingest("dev", "--port", str(port), "--data-dir", folder), {}, tmp_path / "log") as dev:
+        started(dev, port)
+        done = run("dev", "--port", str(free_port()), "--data-dir", folder, environ={})
+        assert done.returncode == 1
+        assert "Another" in done.stderr

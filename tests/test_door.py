@@ -1,0 +1,200 @@
+"""The fast front door takes nothing that aiohttp would refuse, and keeps the very same bytes.
+
+Both ways are open in one process, at two ports, onto one real Redis; every request goes through both.
+"""
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+import redis
+import uvloop
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest import connections, door, limits
+from ingest.app import HANDLER_ARGS, connection_factory, create_app
+from ingest.buffer import Appender, Keys
+from ingest.door import Door
+from ingest.intake import Intake
+from tests.running import exchange, until
+from tests.stream import records
+
+MAX_BODY = 1000
+
+
+@dataclass
+class Ways:
+    fast: int
+    plain: int
+    client: redis.Redis
+    door: Door
+
+    def kept(self) -> list[tuple[bytes, bytes, bytes]]:
+        """Target, content type and body of what was kept since the last look."""
+        kept = records(self.client)
+        self.client.delete(Keys().stream)
+        return [(record.target, record.content_type, record.body) for record in kept]
+
+
+@pytest.fixture(scope="module")
+def ways(valkey_server: str) -> Iterator[Ways]:
+    started: list[Ways] = []
+    ready = threading.Event()
+    loop = uvloop.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        client = connections.connect_async(valkey_server)
+        take = Intake(Appender(client, lambda: None), MAX_BODY)
+        runner = web.AppRunner(create_app(take, client, "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS)
+        await runner.setup()
+        assert runner.server is not None
+        plain = connection_factory(runner.server)
+        fast = Door(take, "/copernica", plain, limit=3)
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        servers = [
+            await loop.create_server(fast, sock=sockets[0]),
+            await loop.create_server(plain, sock=sockets[1]),
+        ]
+        fast_port, plain_port = (sock.getsockname()[1] for sock in sockets)
+        started.append(Ways(fast_port, plain_port, connections.connect(valkey_server), fast))
+        watch = asyncio.create_task(fast.watch())
+        ready.set()
+        await stop.wait()
+        watch.cancel()
+        for server in servers:
+            server.close()
+        await runner.cleanup()
+        await client.aclose()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(5)
+    yield started[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(5)
+    loop.close()
+    started[0].client.close()
+
+
+names = st.sampled_from(
+    [
+        *(
+            "Content-Type",
+            "content-length",
+            "Content-Length",
+            "Host",
+            "X-Nonce",
+            "Connection",
+            "Expect",
+            "Upgrade",
+        ),
+        *("Content-Encoding", "Transfer-Encoding", "Content-Length ", "X Y", "", "TE"),
+    ]
+)
+values = st.sampled_from(
+    [
+        *("", "3", "03", "+3", "0x3", "3, 3", " 3 ", "4", "text/plain", "close", "keep-alive", "chunked", "gzip"),
+        *("identity", "h2c", "100-continue", "\x00", "é", "a\tb", "a\x0bb", "a\rb"),
+    ]
+)
+headers = st.lists(st.tuples(names, values), max_size=4)
+targets = st.sampled_from(
+    [
+        *("/copernica", "/copernica/", "/copernica/open?x=1", "/copernicaX", "/copernica?", "/copernica/%41", "/"),
+        *("*", "/copernica/../x", "/copernica#f", "//copernica", "http://x/copernica", "/copernica/a b"),
+        "/copernica/é",
+    ]
+)
+line_ends = st.sampled_from(["\r\n", "\r\n", "\r\n", "\n", "\r"])
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    method = draw(st.sampled_from(["POST", "POST", "POST", "POST", "post", "PUT", "GET", "P\x00ST"]))
+    version = draw(st.sampled_from(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/2.0", "http/1.1"]))
+    end = draw(line_ends)
+    lines = [f"{method} {draw(targets)} {version}", "Host: x", "Content-Length: 3"]
+    lines = lines[: draw(st.integers(1, 3))] + [f"{name}:{value}" for name, value in draw(headers)]
+    return (end.join(lines) + end + end).encode() + b"a=b"
+
+
+def statuses(answers: bytes) -> list[bytes]:
+    return re.findall(rb"HTTP/1\.[01] (\d+) ", answers)
+
+
+@settings(
+    max_examples=400,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(sent=requests())
+def test_both_ways_answer_and_keep_the_same(ways: Ways, sent: bytes) -> None:
+    ways.kept()
+    fast, kept_fast = exchange(ways.fast, sent), ways.kept()
+    plain, kept_plain = exchange(ways.plain, sent), ways.kept()
+    assert statuses(fast) == statuses(plain)
+    assert kept_fast == kept_plain
+
+
+def test_the_usual_shape_does_not_reach_aiohttp(ways: Ways) -> None:
+    answer = exchange(ways.fast, b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b")
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"Server: " not in answer  # aiohttp signs its answers
+    assert ways.kept() == [(b"/copernica", b"", b"a=b")]
+
+
+def test_a_connection_too_many_is_turned_to_aiohttp_and_still_served(ways: Ways) -> None:
+    held = [socket.create_connection(("127.0.0.1", ways.fast)) for _ in range(3)]
+    try:
+        until(lambda: len(ways.door.connections) == 3, "three open connections")
+        answer = exchange(ways.fast, b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b")
+        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    finally:
+        for connection in held:
+            connection.close()
+        until(lambda: not ways.door.connections, "the end of the held connections")
+
+
+@pytest.mark.parametrize(
+    "sent", [b"POST /cop", b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"]
+)
+def test_a_request_that_does_not_come_to_its_end_is_answered_408(
+    ways: Ways, sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(door, "HEAD_DEADLINE", 0.1)
+    monkeypatch.setattr(door, "BODY_DEADLINE", 0.1)
+    with socket.create_connection(("127.0.0.1", ways.fast), 5) as connection:
+        connection.sendall(sent)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+        assert connection.recv(1000) == b""
+
+
+def test_a_slow_head_is_answered_408_by_the_plain_way_too(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.app.HEAD_DEADLINE", 0.1)
+    with socket.create_connection(("127.0.0.1", ways.plain), 5) as connection:
+        connection.sendall(b"PUT /x HTTP/1.1\r\nHost")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_slow_body_is_answered_408_by_the_plain_way_too(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.app.BODY_DEADLINE", 0.1)
+    with socket.create_connection(("127.0.0.1", ways.plain), 5) as connection:
+        connection.sendall(b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_connection_is_closed_in_the_end(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "KEEPALIVE", 0.1)
+    with socket.create_connection(("127.0.0.1", ways.fast), 5) as connection:
+        assert connection.recv(1000) == b""
+
+
+def test_limits_leave_room_for_a_load_balancer_to_close_first() -> None:
+    assert limits.KEEPALIVE > 60

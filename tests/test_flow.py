@@ -1,0 +1,176 @@
+"""The main job, end to end, with the real parts as processes: valkey-server, `ingest serve`, `ingest worker`.
+
+What is acknowledged must be in the database exactly once, whatever was killed on the way. Calls are told apart by
+an id of their own, so that this can be asked of each of them.
+"""
+
+import asyncio
+import signal
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ingest import connections
+from ingest.buffer import Backlog
+from ingest.copernica.simulator import Call, Simulator
+from ingest.simulate import Report, Sender, Target
+from tests.running import Process, answers, descendants, exists, free_port, ingest, run, running, until
+
+CONNECTIONS = 64
+
+
+class Numbered:
+    """Simulated calls that each carry a number, with a note of which were sent."""
+
+    def __init__(self, seed: int) -> None:
+        self._calls = iter(Simulator(seed))
+        self.sent = 0
+
+    def __iter__(self) -> Iterator[Call]:
+        return self
+
+    def __next__(self) -> Call:
+        call = next(self._calls)
+        self.sent += 1
+        return call._replace(body=call.body + b"&number=%d" % self.sent)
+
+
+@dataclass
+class Site:
+    """One installation."""
+
+    port: int
+    environ: dict[str, str]
+    database: Path
+    folder: Path
+
+    def send(self, events: int, seed: int = 1, rate: float | None = None) -> Report:
+        sender = Sender(Target(f"http://127.0.0.1:{self.port}/copernica"), Numbered(seed), events, rate)
+        return asyncio.run(sender.run(CONNECTIONS))
+
+    def numbers(self) -> Counter[int]:
+        """How often each numbered call is in the database."""
+        with sqlite3.connect(self.database) as connection:
+            rows = connection.execute("SELECT json_extract(payload, '$.number') FROM events").fetchall()
+        connection.close()
+        return Counter(int(row[0]) for row in rows)
+
+    def backlog(self) -> int:
+        client = connections.connect(self.environ["REDIS_URL"])
+        try:
+            return Backlog(client).batches()
+        finally:
+            client.close()
+
+    def wait_until_drained(self, seconds: float = 60.0) -> None:
+        until(lambda: self.backlog() == 0, "an empty stream", seconds)
+
+
+@pytest.fixture
+def site(redis_url: str, tmp_path: Path) -> Site:
+    port = free_port()
+    environ = {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": "2",
+    }
+    return Site(port, environ, tmp_path / "events.db", tmp_path)
+
+
+@pytest.fixture
+def endpoint(site: Site) -> Iterator[Process]:
+    with running(ingest("serve"), site.environ, site.folder / "web.log") as process:
+        until(lambda: process.output.count("is ready") == 2 and answers(site.port), "the endpoint")
+        yield process
+    assert "Traceback" not in process.output
+
+
+@pytest.fixture
+def worker(site: Site) -> Iterator[Process]:
+    with running(ingest("worker"), site.environ, site.folder / "worker.log") as process:
+        yield process
+    assert "Traceback" not in process.output
+
+
+def test_twenty_thousand_calls_are_each_stored_once(site: Site, endpoint: Process, worker: Process) -> None:
+    report = site.send(20_000)
+    assert report.complete
+    site.wait_until_drained()
+    assert site.numbers() == Counter(range(1, 20_001))
+
+
+def test_a_worker_killed_in_the_middle_of_a_drain_costs_nothing(site: Site, endpoint: Process) -> None:
+    assert site.send(20_000).complete
+    with running(ingest("worker"), site.environ, site.folder / "killed.log") as killed:
+        until(lambda: site.database.exists() and site.numbers().total(), "the first commit", 20)
+        horses = descendants(killed.pid)
+        for pid in (killed.pid, *horses):
+            if exists(pid):
+                signal.pidfd_send_signal(_pidfd(pid), signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+    at_the_kill = site.numbers().total()
+    assert site.backlog(), f"the drain was through before it was killed ({at_the_kill} stored)"
+    with running(ingest("worker"), site.environ, site.folder / "next.log"):
+        site.wait_until_drained()
+    assert site.numbers() == Counter(range(1, 20_001))
+
+
+def test_an_endpoint_stopped_under_load_answers_what_it_took(
+    site: Site, endpoint: Process, worker: Process
+) -> None:
+    async def load_and_stop() -> Report:
+        sender = Sender(Target(f"http://127.0.0.1:{site.port}/copernica"), Numbered(1), 100_000)
+        sending = asyncio.ensure_future(sender.run(CONNECTIONS))
+        while sender.report.acknowledged < 5_000:
+            await asyncio.sleep(0.01)
+        endpoint.send(signal.SIGTERM)
+        # The port is closed then: the sender gives up, and its report says what was acknowledged until then.
+        await asyncio.gather(sending, return_exceptions=True)
+        return sender.report
+
+    report = asyncio.run(load_and_stop())
+    began = time.monotonic()
+    assert endpoint.wait() == 0
+    assert time.monotonic() - began < 10
+    assert report.lost == 0, "a call was left without an answer"
+    assert set(report.refused) == set()
+    site.wait_until_drained()
+    numbers = site.numbers()
+    assert set(numbers.values()) == {1}
+    assert numbers.total() == report.acknowledged
+
+
+def test_the_store_waits_for_workers_and_ingest_drain_needs_none(site: Site, endpoint: Process) -> None:
+    assert site.send(2_000).complete
+    assert site.backlog() > 0
+    drained = run("drain", environ=site.environ)
+    assert drained.returncode == 0, drained.stderr
+    assert "2000 events stored" in drained.stdout
+    assert site.numbers() == Counter(range(1, 2_001))
+
+
+def test_an_endpoint_process_that_dies_is_replaced(site: Site, endpoint: Process) -> None:
+    first = descendants(endpoint.pid)
+    assert len(first) == 2
+    signal.pidfd_send_signal(_pidfd(min(first)), signal.SIGKILL)
+    until(lambda: endpoint.output.count("is ready") == 3, "a new process")
+    assert "was killed by SIGKILL" in endpoint.output
+    assert site.send(500).complete
+
+
+def test_endpoint_processes_leave_when_their_parent_was_killed(site: Site, endpoint: Process) -> None:
+    children = descendants(endpoint.pid)
+    endpoint.send(signal.SIGKILL)
+    until(lambda: not any(exists(pid) for pid in children), "the end of the orphans", 10)
+
+
+def _pidfd(pid: int) -> int:
+    import os
+
+    return os.pidfd_open(pid)

@@ -1,0 +1,69 @@
+"""The picture of dependencies, kept true."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: Module or package → what of ours it may import. The longest name that fits counts.
+ALLOWED = {
+    "ingest.errors": set(),
+    "ingest.limits": set(),
+    "ingest.log": set(),
+    "ingest.settings": {"ingest.errors"},
+    "ingest.batch": {"ingest.errors"},
+    "ingest.connections": {"ingest.errors"},
+    "ingest.buffer": {"ingest.errors", "ingest.batch"},
+    "ingest.copernica": {"ingest.errors", "ingest.copernica"},
+    "ingest.intake": {"ingest.errors", "ingest.limits", "ingest.batch", "ingest.buffer"},
+    "workers": {
+        "ingest.settings", "ingest.errors", "ingest.connections", "ingest.buffer", "ingest.batch",
+        "ingest.copernica", "ingest.supervise", "workers",
+    },
+    "ingest": {"ingest"},
+    "ingest.cli": {"ingest", "workers"},
+}  # fmt: skip
+
+
+def modules() -> dict[str, Path]:
+    found = {}
+    for path in [*ROOT.glob("ingest/**/*.py"), *ROOT.glob("workers/**/*.py")]:
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        found[name] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, `from package import module` included."""
+    known = modules()
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert not node.level, f"{path} imports relatively"
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & set(known)
+            found |= inner or {node.module}
+            if len(inner) < len(node.names):
+                found.add(node.module)
+    return {name for name in found if name in known}
+
+
+def within(name: str, packages: set[str]) -> bool:
+    return any(name == package or name.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("module", sorted(modules()))
+def test_a_module_imports_only_what_the_picture_allows(module: str) -> None:
+    rule = max((name for name in ALLOWED if within(module, {name})), key=len)
+    found = imports(modules()[module])
+    # Importing a package's own name (for its version) is not importing what it is made of.
+    strangers = {name for name in found if name != "ingest" and not within(name, ALLOWED[rule])}
+    assert not strangers
+
+
+def test_only_the_buffer_knows_a_redis_key() -> None:
+    knowing = {name for name, path in modules().items() if "ingest:{" in path.read_text()}
+    assert knowing == {"ingest.buffer"}

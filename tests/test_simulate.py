@@ -1,0 +1,106 @@
+"""The simulator's calls are realistic and reproducible, and its sender counts what became of each."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from urllib.parse import parse_qs
+
+import pytest
+
+from ingest.copernica.events import decode
+from ingest.copernica.simulator import TYPES, Simulator
+from ingest.simulate import Report, Sender, Target
+
+
+def some(count: int, **options: object) -> list[tuple[str, str, bytes]]:
+    return list(islice(Simulator(**options), count))  # type: ignore[arg-type]
+
+
+def test_the_same_seed_gives_the_same_calls() -> None:
+    assert some(500, seed=7) == some(500, seed=7)
+    assert some(500, seed=7) != some(500, seed=8)
+
+
+def test_calls_are_varied_and_of_the_types_asked_for() -> None:
+    calls = some(5000, seed=1)
+    kinds = Counter(call[0] for call in calls)
+    assert set(kinds) == set(TYPES)
+    assert kinds["delivery"] > kinds["bounce"]
+    events = [decode(call[2], call[1], "/copernica", 1) for call in calls]
+    assert [event.type for event in events] == [call[0] for call in calls]
+    assert len({event.recipient for event in events}) > 1000
+    assert any(":" in (event.ip or "") for event in events)
+    assert any("." in (event.ip or "") for event in events)
+    assert len({event.user_agent for event in events}) > 3
+    assert len({event.occurred_at for event in events}) > 10
+    assert {call[0] for call in some(50, seed=1, types=["click"])} == {"click"}
+
+
+def test_an_open_has_what_copernica_documents() -> None:
+    ((_, _, body),) = some(1, seed=3, types=["open"])
+    fields = {"id", "type", "timestamp", "time", "recipient", "ip", "useragent", "referer"}
+    assert fields <= set(parse_qs(body.decode(), keep_blank_values=True))
+
+
+class Answering(asyncio.Protocol):
+    """A server that gives the answers it was told, one per request."""
+
+    def __init__(self, answers: Iterator[bytes]) -> None:
+        self._answers = answers
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        answer = next(self._answers)
+        self._transport.write(answer)
+        if not answer or b"close" in answer:
+            self._transport.close()
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+
+
+def send(answers: list[bytes], events: int, rate: float | None = None) -> Report:
+    async def both() -> Report:
+        feed = iter(answers)
+        server = await asyncio.get_running_loop().create_server(lambda: Answering(feed), "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        sender = Sender(Target(f"http://127.0.0.1:{port}/x"), iter(Simulator(1)), events, rate)
+        try:
+            return await sender.run(2)
+        finally:
+            server.close()
+
+    return asyncio.run(both())
+
+
+@contextmanager
+def at_least(seconds: float) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began >= seconds
+
+
+def test_the_report_tells_acknowledged_refused_and_lost_apart() -> None:
+    refused = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    closing = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    report = send([OK, refused, b"", closing, OK, OK], 6)
+    assert (report.sent, report.acknowledged, report.refused, report.lost) == (6, 4, {503: 1}, 1)
+    assert not report.complete
+    assert len(report.latencies) == 4
+
+
+def test_the_rate_asked_for_is_not_exceeded() -> None:
+    with at_least(0.45):
+        assert send([OK] * 100, 100, rate=200).complete
+
+
+@pytest.mark.parametrize("url", ["ftp://x/", "127.0.0.1:8000", "http://"])
+def test_a_url_that_cannot_be_sent_to_is_named(url: str) -> None:
+    with pytest.raises(Exception, match=url):
+        Target(url)
