@@ -65,6 +65,8 @@ TYPES: Mapping[str, EventType] = {
 }
 #: Values of `action` that make an event without `type` a failure: both were documented.
 FAILED_ACTIONS = frozenset({"failure", "failed"})
+#: How tags are written: PHP's lists with and without places, or one plain field.
+TAG_NAMES = frozenset(["tags", "tags[]", *(f"tags[{place}]" for place in range(100))])
 #: The years in which a time is believed; anything else is a typing error or a test call.
 FIRST_SECOND = 0
 LAST_SECOND = 4_102_444_800  # 2100-01-01
@@ -165,7 +167,7 @@ def _take_time(fields: dict[str, Any], received_at: int) -> int:
 def _take_tags(fields: dict[str, Any]) -> list[str]:
     """Tags in their order: `tags[]=a&tags[]=b`, `tags[0]=a&tags[1]=b`, a JSON list, or one plain `tags=a`."""
     tags: list[str] = []
-    for name in [name for name in fields if name.startswith("tags") and _is_list(name[4:])]:
+    for name in [name for name in fields if name in TAG_NAMES]:
         value = fields[name]
         if type(value) is str and value and _fits_column(value):
             tags.append(value)
@@ -174,7 +176,3 @@ def _take_tags(fields: dict[str, Any]) -> list[str]:
             tags += value
             del fields[name]
     return tags
-
-
-def _is_list(brackets: str) -> bool:
-    return brackets in ("", "[]") or (brackets[0] == "[" and brackets[-1] == "]" and brackets[1:-1].isdigit())

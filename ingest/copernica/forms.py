@@ -7,7 +7,6 @@ name that occurs more than once has the list of its values: nothing is lost that
 import json
 import re
 from binascii import a2b_qp
-from functools import lru_cache
 from math import isfinite
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -21,7 +20,8 @@ MAX_DIGITS = 18
 
 #: Levels of lists and objects in JSON. What is read here must be written again, from deeper in the stack.
 MAX_DEPTH = 100
-#: Characters of a name that is worth remembering in its decoded form.
+#: Names that are remembered in their decoded form, and characters of one that is worth it.
+MAX_CACHED_NAMES = 1024
 MAX_CACHED_NAME = 100
 
 # A form holds no raw control characters; a body that does is something else.
@@ -61,30 +61,31 @@ def parse_form(body: bytes) -> dict[str, Any]:
         raise Undecodable("neither a form nor a JSON object")
     if body.count(b"&") >= MAX_FIELDS:
         raise Undecodable(f"a form of more than {MAX_FIELDS} fields")
-    text = body.decode("utf-8", "surrogateescape")
+    text = body.decode("utf-8", "surrogateescape").replace("+", " ")
     unquote = _unquote_fast if text.isascii() and not _STRAY_PERCENT.search(text) else _unquote
     fields: dict[str, Any] = {}
     for pair in text.split("&"):
-        if not pair:
-            continue
         raw_name, _, value = pair.partition("=")
-        if "+" in value:
-            value = value.replace("+", " ")
         if "%" in value:
             value = unquote(value)
-        name = _name(raw_name) if len(raw_name) <= MAX_CACHED_NAME else _decode_name(raw_name)
+        name = _names.get(raw_name) or _name(raw_name)
         if name in fields:
-            _repeat(fields, name, value)
-        else:
+            if pair:
+                _repeat(fields, name, value)
+        elif pair:
             fields[name] = value
     return fields
 
 
-def _decode_name(raw: str) -> str:
-    return _unquote(raw.replace("+", " "))
+#: Names as sent and what they mean: bodies have the same few dozen.
+_names: dict[str, str] = {}
 
 
-_name = lru_cache(maxsize=1024)(_decode_name)  # bodies have the same few dozen names
+def _name(raw: str) -> str:
+    name = _unquote(raw)
+    if len(_names) < MAX_CACHED_NAMES and len(raw) <= MAX_CACHED_NAME:
+        _names[raw] = name
+    return name
 
 
 def _unquote(text: str) -> str:

@@ -1,0 +1,71 @@
+"""The command: `make bench`, or `python -m tests.benchmarks`."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import fmean
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tests.benchmarks import endpoint, machine, plan
+from tests.benchmarks.drain import drain
+from tests.benchmarks.plan import Plan
+from tests.benchmarks.report import Report
+
+RESULTS = Path(__file__).with_name("results.json")
+#: Samples in one round: three endpoints at full rate, two drains, two latencies.
+STEPS = 7
+#: Columns that the table needs; a terminal that has fewer may wrap it.
+WIDTH = 148
+
+
+@click.command()
+@click.option("--repeat", type=click.IntRange(1), default=3, show_default=True, help="Rounds; in each, everybody.")
+@click.option("--quick", is_flag=True, help="Short and rough.")
+@click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="Where the JSON goes.")
+def main(repeat: int, quick: bool, output: Path) -> None:
+    """Measure ours beside the baselines, and print the table."""
+    if not sys.platform.startswith("linux"):
+        raise click.ClickException("processor times are read from /proc, which this system does not have")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)
+    size = plan.quick(repeat) if quick else Plan(repeat)
+    report = Report(machine.machine(), machine.versions(), _conditions(size))
+    began = time.monotonic()
+    columns = TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as progress:
+        task = progress.add_task("", total=repeat * STEPS)
+
+        @contextmanager
+        def step(description: str) -> Iterator[None]:
+            progress.update(task, description=description)
+            yield
+            progress.advance(task)
+
+        accepted, rate = endpoint.accept(size, step)
+        report.rows = [*accepted, *drain(size, step), *endpoint.wait(size, rate / 2, step)]
+    report.conditions |= {"took_s": round(time.monotonic() - began), "load_after": round(os.getloadavg()[0], 2)}
+    report.show(console)
+    report.write(output)
+    console.print(f"Written to {output}.")
+
+
+def _conditions(size: Plan) -> dict[str, object]:
+    return {
+        "rounds": size.repeat,
+        "connections": plan.CONNECTIONS,
+        "mean_body_bytes": round(fmean(len(call.body) for call in plan.calls()), 1),
+        "seconds": size.seconds,
+        "drained_events": size.events,
+        "drained_jobs": size.jobs,
+    }
+
+
+main()

@@ -1,0 +1,105 @@
+"""How fast one worker moves the pile into SQLite.
+
+Ours works through batches as the endpoint packs them, RQ's worker through one job per event. Both commits wait for
+the disk; of the two Redis servers only ours does.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+import uvloop
+
+from ingest import connections
+from ingest.buffer import Appender
+from ingest.copernica.simulator import Call
+from ingest.intake import Answer, Intake
+from tests.benchmarks import baselines, plan
+from tests.benchmarks.plan import Plan, Step
+from tests.benchmarks.report import Goal, Row, Spread
+from tests.benchmarks.servers import ROOT, python, redis_server, scratch
+from workers.drain import Drain, new_backlog
+from workers.store import Store
+
+WORKER = "RQ SimpleWorker"
+#: Seconds that one worker may take for its pile.
+PATIENCE = 180.0
+
+
+def drain(size: Plan, step: Step) -> list[Row]:
+    """Fill and drain, in turns."""
+    calls = plan.calls()
+    ours, theirs = [], []
+    for _ in range(size.repeat):
+        with step(f"{WORKER}: working off jobs"):
+            theirs.append(_jobs(calls, size.jobs))
+        with step("ours: draining"):
+            ours.append(_batches(calls, size.events))
+    goal = Goal("≥ 40,000 or ≥ 80 x", lambda mine, ratio: mine >= 40_000 or ratio >= 80)
+    rates, rates_theirs = (Spread([rate for rate, _ in taken]) for taken in (ours, theirs))
+    costs, costs_theirs = (Spread([cost for _, cost in taken]) for taken in (ours, theirs))
+    return [
+        Row("events drained/s", rates, WORKER, rates_theirs, goal),
+        Row("worker CPU, µs/event", costs, WORKER, costs_theirs),
+    ]
+
+
+def _batches(calls: list[Call], events: int) -> tuple[float, float]:
+    with scratch() as folder, redis_server(folder) as store:
+        uvloop.run(_fill(store.url, calls, events))
+        return _timed(python("drain", store.url, str(folder / "ours.db")), events)
+
+
+def _jobs(calls: list[Call], jobs: int) -> tuple[float, float]:
+    with scratch() as folder, redis_server(folder) as store:
+        # In its favour: it writes to Redis a dozen times per job, and nobody would let it fsync each of them.
+        store.client.config_set("appendfsync", "everysec")
+        queue = baselines.queue(store.url)
+        for call in islice(cycle(calls), jobs):
+            queue.enqueue(baselines.JOB, call.body.decode())
+        return _timed(python("baselines", "worker", store.url, str(folder / "theirs.db")), jobs)
+
+
+async def _fill(url: str, calls: list[Call], events: int) -> None:
+    """Pile up events as the endpoint does: what is submitted together becomes one batch."""
+    client = connections.connect_async(url)
+    appender = Appender(client, wake=lambda: None)
+    intake = Intake(appender, max_body=1024 * 1024)
+    refused: list[Answer] = []
+
+    def answered(answer: Answer) -> None:
+        if answer.status != 200:
+            refused.append(answer)
+
+    endless = cycle(calls)
+    for start in range(0, events, plan.BATCH):
+        for call in islice(endless, min(plan.BATCH, events - start)):
+            intake.submit(plan.PATH.encode(), call.content_type.encode(), call.body, answered)
+        await appender.close()
+    await client.aclose()
+    assert not refused, refused[0]
+
+
+def _timed(command: list[str], events: int) -> tuple[float, float]:
+    """Events per second, and µs of processor time per event, of a worker that says what it did."""
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
+    said = json.loads(done.stdout)
+    assert said["events"] == events, f"{said['events']} of {events} events arrived"
+    return events / said["seconds"], said["cpu"] * 1e6 / events
+
+
+def _main(url: str, file: Path) -> None:
+    """Our worker: one drain until the stream is empty."""
+    client = connections.connect(url)
+    store = Store.open(f"sqlite:///{file}")
+    before = time.process_time()
+    drained = Drain(new_backlog(client), store).run()
+    cpu = time.process_time() - before
+    print(json.dumps({"events": drained.stored, "seconds": drained.seconds, "cpu": cpu}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,57 @@
+"""What it was measured on: a figure without it says nothing."""
+
+import os
+import platform
+import sqlite3
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from ingest.embedded import binary
+from tests.benchmarks.servers import scratch
+
+
+def machine() -> dict[str, object]:
+    """The hardware and the system, and what a commit has to wait for."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {
+        "cpu": _value(Path("/proc/cpuinfo"), "model name", ":"),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "os": _value(Path("/etc/os-release"), "PRETTY_NAME", "=").strip('"'),
+        "kernel": platform.release(),
+        "fsync_ms": _fsync_ms(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Everything whose version matters to a figure."""
+    said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
+    return {
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("aiohttp", "uvloop", "redis", "hiredis", "rq", "zstandard")},
+        "valkey-server": said.partition("v=")[2].split()[0],
+        "sqlite": sqlite3.sqlite_version,
+    }
+
+
+def _value(path: Path, name: str, separator: str) -> str:
+    for line in path.read_text().splitlines():
+        if line.startswith(name):
+            return line.partition(separator)[2].strip()
+    return "unknown"
+
+
+def _fsync_ms() -> float:
+    """How long it takes until 4 KiB more are on disk, in ms."""
+    with scratch() as folder, (folder / "file").open("wb", buffering=0) as file:
+        taken = []
+        for _ in range(200):
+            file.write(bytes(4096))
+            began = time.perf_counter()
+            os.fsync(file.fileno())
+            taken.append(time.perf_counter() - began)
+    return round(median(taken) * 1000, 3)

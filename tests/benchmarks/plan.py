@@ -1,0 +1,47 @@
+"""How much is measured, and the calls that it is measured with."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import islice
+
+from ingest.copernica.simulator import Call, Simulator
+
+#: Connections that are kept open and busy: each has one call under way at a time.
+CONNECTIONS = 64
+#: Distinct calls; they are sent again and again. More than a batch can hold, so that none compresses a repetition.
+DISTINCT = 5000
+#: Each run sends the same calls, byte for byte.
+SEED = 20261120
+#: Records in one batch of the pile that is drained.
+BATCH = 64
+#: Where calls are posted to, at every contender.
+PATH = "/copernica"
+
+#: Surrounds one sample: tells the progress bar what is being measured, then that it is done.
+Step = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The size of one run."""
+
+    repeat: int
+    #: Seconds of sending before the clock starts.
+    warm_seconds: float = 1.0
+    #: Seconds of sending while it runs.
+    seconds: float = 4.0
+    #: Events in the pile that our drain works through.
+    events: int = 200_000
+    #: Jobs in the pile that the RQ worker works through.
+    jobs: int = 2000
+
+
+def quick(repeat: int) -> Plan:
+    """A run to see that everything works; its figures are rough."""
+    return Plan(repeat, warm_seconds=0.5, seconds=1.0, events=30_000, jobs=300)
+
+
+def calls() -> list[Call]:
+    """The calls, all of them opens: the most frequent event that carries what a person did."""
+    return list(islice(Simulator(SEED, ["open"]), DISTINCT))
