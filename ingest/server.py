@@ -14,6 +14,7 @@ import resource
 import signal
 import socket
 import time
+from contextlib import suppress
 from functools import partial
 
 import uvloop
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 BACKLOG = 2048
 #: Seconds in which the parent lets its children stop; hosts kill after 10 to 30.
 STOP_SECONDS = 8.5
+#: Seconds that the event loop gets to close its side of the listening socket.
+CLOSE_SECONDS = 0.01
 #: Seconds a stopping child waits for requests that are still coming in on open connections …
 QUIET_SECONDS = 0.3
 #: … and at the most for those it is at work on.
@@ -147,15 +150,18 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     await runner.setup()
     assert runner.server is not None
     door = Door(take, settings.path, connection_factory(runner.server, limit), limit)
+    waiting = sock.dup()
     server = await loop.create_server(door, sock=sock, backlog=BACKLOG)
     watch = asyncio.create_task(door.watch())
     chores = asyncio.create_task(_chores(settings, take, appender, backlog, number))
     log.info("web.%d is ready (process %d)", number, os.getpid())
 
     await stopping.wait()
-    server.close()
     app[CLOSING].set()
     door.closing = True
+    server.close()
+    await asyncio.sleep(CLOSE_SECONDS)
+    await _accept_rest(waiting, door)
     await _until_answered(take, door)
     door.close_idle()
     await runner.cleanup()
@@ -165,6 +171,17 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     await asyncio.gather(chores, return_exceptions=True)
     await client.aclose()
     log.info("web.%d took %d calls and stops", number, take.accepted)
+
+
+async def _accept_rest(listening: socket.socket, door: Door) -> None:
+    """Take the connections that wait to be accepted: closing the socket would cut them off with their calls."""
+    rest = []
+    with listening, suppress(BlockingIOError):
+        while True:
+            rest.append(listening.accept()[0])
+    for connection in rest:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().connect_accepted_socket(door, connection)
 
 
 async def _until_answered(take: Intake, door: Door) -> None:

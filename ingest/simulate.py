@@ -22,8 +22,8 @@ from ingest.errors import SettingsError, Unavailable
 
 #: Seconds to wait for an answer before a call counts as lost.
 ANSWER_TIMEOUT = 30.0
-#: Connection attempts in a row that may fail before the endpoint counts as gone.
-PATIENCE = 10
+#: Seconds without any open connection after which the endpoint counts as gone.
+PATIENCE = 1.0
 #: Seconds before a lost connection is opened anew.
 RECONNECT_DELAY = 0.1
 #: Seconds between two looks at the clock when sending at a rate.
@@ -101,7 +101,8 @@ class Sender:
         self._connections: set[_Connection] = set()
         self._idle: deque[_Connection] = deque()
         self._openers: set[asyncio.Task[None]] = set()
-        self._failures = 0
+        #: When a connection was last opened or closed.
+        self._seen_at = 0.0
         self._answers = 0
         self._done: asyncio.Future[None] | None = None
         self.report = Report()
@@ -113,7 +114,7 @@ class Sender:
             Unavailable: the endpoint cannot be reached, or is gone for good.
         """
         self._done = asyncio.get_running_loop().create_future()
-        began = time.monotonic()
+        began = self._seen_at = time.monotonic()
         for _ in range(min(connections, self._events)):
             self._open_one()
         pacer = asyncio.create_task(self._pace(began))
@@ -142,11 +143,10 @@ class Sender:
         while not self._over:
             try:
                 await loop.create_connection(lambda: _Connection(self), target.host, target.port, ssl=target.tls)
-                self._failures = 0
                 return
             except OSError as error:
-                self._failures += 1
-                if self._failures >= PATIENCE and self._done and not self._done.done():
+                gone = not self._connections and time.monotonic() - self._seen_at > PATIENCE
+                if gone and self._done and not self._done.done():
                     reason = error.strerror or error
                     self._done.set_exception(Unavailable(f"Nothing answers at {target.url} ({reason})."))
                 await asyncio.sleep(RECONNECT_DELAY)
@@ -169,6 +169,7 @@ class Sender:
 
     def opened(self, connection: "_Connection") -> None:
         """A connection stands."""
+        self._seen_at = time.monotonic()
         self._connections.add(connection)
         self.ready(connection)
 
@@ -190,6 +191,7 @@ class Sender:
 
     def dropped(self, connection: "_Connection", unanswered: bool) -> None:
         """A connection is gone, perhaps with a call that was not answered."""
+        self._seen_at = time.monotonic()
         self._connections.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)

@@ -10,6 +10,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,10 +56,10 @@ class Site:
 
     def numbers(self) -> Counter[int]:
         """How often each numbered call is in the database."""
-        with sqlite3.connect(self.database) as connection:
+        with closing(sqlite3.connect(self.database)) as connection, suppress(sqlite3.OperationalError):
             rows = connection.execute("SELECT json_extract(payload, '$.number') FROM events").fetchall()
-        connection.close()
-        return Counter(int(row[0]) for row in rows)
+            return Counter(int(row[0]) for row in rows)
+        return Counter()  # the worker has not made the table yet
 
     def backlog(self) -> int:
         client = connections.connect(self.environ["REDIS_URL"])
