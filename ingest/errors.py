@@ -4,6 +4,7 @@
     ├── SettingsError           a setting is missing or wrong                   exit code 2
     ├── Unavailable             something we depend on does not answer          exit code 1
     │   └── BufferFull          Redis refused the write, or did not confirm it
+    ├── KeyUnavailable          DNS does not say what a public key is, nor that there is none
     ├── Occupied                a port or a folder is in use by somebody else   exit code 1
     ├── BatchError              a stream entry that `pack` did not make
     └── Undecodable             a body that is neither a form nor a JSON object
@@ -31,6 +32,10 @@ class Unavailable(IngestError):
 
 class BufferFull(Unavailable):
     """Redis refused a batch, or did not confirm it in time: nothing may be acknowledged."""
+
+
+class KeyUnavailable(IngestError):
+    """A public key cannot be had at the moment: what it signed is neither true nor false yet."""
 
 
 class Occupied(IngestError):

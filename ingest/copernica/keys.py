@@ -1,0 +1,266 @@
+"""Copernica's public keys: DKIM records in DNS, looked up when needed and never pinned, since they rotate monthly.
+
+A name below `copernica.com` is looked up once for all who wait for it, remembered for as long as DNS says (within
+limits), and looked up again when a signature fails with the key we have, for it may have been replaced. What DNS
+does not know is refused; when DNS gives no answer at all, nobody is refused for it: a key that was good stays good
+for a while, and for a key never seen the caller hears `KeyUnavailable` and keeps the call until it can be checked.
+
+Lookups are bounded in number and in time, so that a flood of invented names waits for itself and for nobody else.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import dns.asyncresolver
+import dns.exception
+import dns.rdatatype
+import dns.resolver
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from ingest.copernica.signature import MIN_KEY_BITS, Reason, Rejected
+from ingest.errors import KeyUnavailable, SettingsError
+
+#: Seconds that an answer counts at the least and at the most, whatever its TTL says.
+TTL_MIN = 60
+TTL_MAX = 3600
+#: Seconds that DNS's "there is no such name" counts.
+ABSENT_TTL = 60
+#: Seconds that a failed lookup counts, so that a resolver in trouble is not asked by every call.
+FAILED_TTL = 5
+#: Seconds that a key that was good may still be used when DNS has stopped answering.
+STALE = 7 * 86_400
+#: Seconds between two lookups of a name because a signature failed with the key we have.
+RENEW_EVERY = 60
+#: Seconds that one lookup may take.
+LOOKUP_TIMEOUT = 3.0
+#: Lookups under way at once, and names waiting for one of those places; a further name hears `KeyUnavailable`.
+LOOKUPS = 16
+LOOKUPS_WAITING = 64
+#: Names remembered, good and bad apart, so that invented ones cannot push out those that matter.
+KEYS_MAX = 256
+FAILURES_MAX = 4096
+
+
+class Records(NamedTuple):
+    """The TXT records at a name, and the seconds that they may be remembered."""
+
+    texts: Sequence[bytes]
+    ttl: int
+
+
+class Source(Protocol):
+    """Where TXT records come from."""
+
+    async def records(self, name: str) -> Records:
+        """The records at a name; none if there is no such name.
+
+        Raises:
+            KeyUnavailable: it cannot be told.
+        """
+
+
+class DnsSource:
+    """The domain name system, through given servers (`ip:port`) or the machine's own."""
+
+    def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
+        self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        if servers:
+            self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in servers]
+        self._resolver.lifetime = LOOKUP_TIMEOUT
+        self._resolver.timeout = LOOKUP_TIMEOUT / 2
+
+    async def records(self, name: str) -> Records:
+        """See `Source`."""
+        try:
+            answer = await self._resolver.resolve(name + ".", dns.rdatatype.TXT, search=False)
+        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+            return Records([], ABSENT_TTL)
+        except (dns.exception.DNSException, OSError) as error:
+            raise KeyUnavailable(f"DNS gives no answer about {name} ({type(error).__name__}).") from None
+        ttl = answer.rrset.ttl if answer.rrset is not None else ABSENT_TTL
+        return Records([b"".join(record.strings) for record in answer], ttl)
+
+
+class FileSource:
+    """A JSON file of names and their DKIM records: for tests, development and closed networks."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            SettingsError: it cannot be read or is no such file.
+        """
+        try:
+            content = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"INGEST_KEYS={str(path)!r} cannot be read: {error}.") from None
+        if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
+            raise SettingsError(f"INGEST_KEYS={str(path)!r} should be a JSON object of names and DKIM records.")
+        self._texts: Mapping[str, bytes] = {name.lower(): text.encode() for name, text in content.items()}
+
+    async def records(self, name: str) -> Records:
+        """See `Source`."""
+        text = self._texts.get(name)
+        return Records([] if text is None else [text], TTL_MAX)
+
+
+@dataclass(slots=True)
+class _Good:
+    key: RSAPublicKey
+    fresh_until: float
+    #: When DNS last confirmed it.
+    seen: float
+    #: When it was last looked up because a signature failed.
+    renewed: float = 0.0
+
+
+class KeyRing:
+    """The keys we know, and how to come by others."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._good: OrderedDict[str, _Good] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[float, Exception]] = OrderedDict()
+        self._lookups: dict[str, asyncio.Task[RSAPublicKey]] = {}
+        self._places = asyncio.Semaphore(LOOKUPS)
+
+    def fresh(self, name: str) -> RSAPublicKey | None:
+        """The key at a name if it is known and need not be looked up: the way of nearly every call."""
+        good = self._good.get(name)
+        return good.key if good is not None and time.monotonic() < good.fresh_until else None
+
+    async def get(self, name: str) -> RSAPublicKey:
+        """The key at a name.
+
+        Raises:
+            Rejected: there is none, or none that can be used.
+            KeyUnavailable: it cannot be told now.
+        """
+        if key := self.fresh(name):
+            return key
+        self._raise_if_failed(name)
+        try:
+            return await self._look_up(name)
+        except KeyUnavailable:
+            good = self._good.get(name)
+            if good is not None and time.monotonic() < good.seen + STALE:
+                good.fresh_until = time.monotonic() + FAILED_TTL  # not again with every call
+                return good.key
+            raise
+
+    async def renewed(self, name: str, failed: RSAPublicKey) -> RSAPublicKey | None:
+        """The key that has replaced one with which a signature failed; None if it is still the same.
+
+        Raises:
+            Rejected: it is gone.
+            KeyUnavailable: it cannot be told now.
+        """
+        good = self._good.get(name)
+        if good is not None and good.key is not failed:
+            return good.key  # somebody else's call has found it
+        if good is None or time.monotonic() < good.renewed + RENEW_EVERY:
+            return None
+        good.renewed = time.monotonic()
+        try:
+            key = await self._look_up(name)
+        except KeyUnavailable:
+            good.renewed = time.monotonic() - RENEW_EVERY + FAILED_TTL
+            raise
+        return None if key.public_numbers() == failed.public_numbers() else key
+
+    def _raise_if_failed(self, name: str) -> None:
+        failed = self._failed.get(name)
+        if failed is None:
+            return
+        until, error = failed
+        if time.monotonic() < until:
+            raise error
+        del self._failed[name]
+
+    async def _look_up(self, name: str) -> RSAPublicKey:
+        task = self._lookups.get(name)
+        if task is None:
+            if len(self._lookups) >= LOOKUPS + LOOKUPS_WAITING:
+                raise KeyUnavailable("Too many names are being looked up.")
+            task = asyncio.create_task(self._look_up_alone(name))
+            self._lookups[name] = task
+            task.add_done_callback(lambda _: self._lookups.pop(name, None))
+        return await asyncio.shield(task)  # one caller who leaves must not end it for the others
+
+    async def _look_up_alone(self, name: str) -> RSAPublicKey:
+        try:
+            async with self._places:
+                records = await self._source.records(name)
+            key = usable(records.texts)
+        except KeyUnavailable as error:
+            self._remember_failure(name, error, FAILED_TTL)
+            raise
+        except Rejected as error:
+            self._good.pop(name, None)
+            self._remember_failure(name, error, ABSENT_TTL)
+            raise
+        now = time.monotonic()
+        before = self._good.pop(name, None)
+        if before is not None and before.key.public_numbers() == key.public_numbers():
+            key = before.key
+        ttl = min(max(records.ttl, TTL_MIN), TTL_MAX)
+        self._good[name] = _Good(key, now + ttl, now, before.renewed if before else 0.0)
+        self._failed.pop(name, None)
+        while len(self._good) > KEYS_MAX:
+            self._good.popitem(last=False)
+        return key
+
+    def _remember_failure(self, name: str, error: Exception, seconds: float) -> None:
+        self._failed[name] = time.monotonic() + seconds, error
+        self._failed.move_to_end(name)
+        while len(self._failed) > FAILURES_MAX:
+            self._failed.popitem(last=False)
+
+
+def usable(texts: Sequence[bytes]) -> RSAPublicKey:
+    """The key in the TXT records at a name; the first that can be used, if there are several.
+
+    Raises:
+        Rejected: none can; the reason is that of the last.
+    """
+    rejected = Rejected(Reason.UNKNOWN_KEY)
+    for text in texts:
+        try:
+            return parse_dkim(text)
+        except Rejected as error:
+            rejected = error
+    raise rejected
+
+
+def parse_dkim(text: bytes) -> RSAPublicKey:
+    """Read a DKIM record: tags separated by `;`, with `v`, `k` and blanks all optional (RFC 6376, section 3.6.1).
+
+    Raises:
+        Rejected: it is revoked (an empty `p`), no RSA key, too short a key, or no DKIM record at all.
+    """
+    tags: dict[str, str] = {}
+    for part in text.decode("ascii", "replace").split(";"):
+        name, separator, value = part.partition("=")
+        if separator:
+            tags.setdefault(name.strip(), "".join(value.split()))
+    if "p" not in tags or tags.get("v", "DKIM1") != "DKIM1" or tags.get("k", "rsa") != "rsa":
+        raise Rejected(Reason.BAD_KEY)
+    if not tags["p"]:
+        raise Rejected(Reason.REVOKED_KEY)
+    try:
+        key = load_der_public_key(base64.b64decode(tags["p"], validate=True))
+    except (ValueError, binascii.Error, UnsupportedAlgorithm):
+        raise Rejected(Reason.BAD_KEY) from None
+    if not isinstance(key, RSAPublicKey) or key.key_size < MIN_KEY_BITS:
+        raise Rejected(Reason.BAD_KEY)
+    return key

@@ -1,0 +1,294 @@
+"""Who signed a call: Copernica's signature on every webhook, checked as strictly as its documentation allows.
+
+Copernica signs after draft-cavage-http-signatures (version 10), with RSA and a key that lies in DNS as a DKIM
+record below copernica.com. The facts are from its article on webhook security and from running its published PHP
+verifier, whose mistakes are not repeated: that one takes an HMAC keyed with the public key, takes weak digests,
+reads a signed but absent header as empty, and lets the last of two equal parameters win.
+
+`examine` does everything but the arithmetic and needs no key; its `Claim` says whose key is needed, and its
+`verify` does the rest. Both are pure functions of what they are given.
+"""
+
+import binascii
+import hashlib
+import hmac
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import mktime_tz, parsedate_tz
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.hashes import SHA256, SHA512
+
+from ingest.errors import IngestError
+
+
+class Reason(StrEnum):
+    """Why a call is not Copernica's; a closed list, fit for counters and for the caller's eyes."""
+
+    NO_SIGNATURE = "no-signature"
+    BAD_SIGNATURE_HEADER = "bad-signature-header"
+    REPEATED = "repeated-header"
+    BAD_DATE = "bad-date"
+    TOO_OLD = "too-old"
+    TOO_NEW = "too-new"
+    WRONG_HOST = "wrong-host"
+    WRONG_ACCOUNT = "wrong-account"
+    BAD_DIGEST = "bad-digest"
+    WRONG_DIGEST = "wrong-digest"
+    NOT_COVERED = "not-covered"
+    ABSENT_HEADER = "absent-header"
+    BAD_KEY_ID = "bad-key-id"
+    BAD_ALGORITHM = "bad-algorithm"
+    UNKNOWN_KEY = "unknown-key"
+    REVOKED_KEY = "revoked-key"
+    BAD_KEY = "bad-key"
+    WRONG_SIGNATURE = "wrong-signature"
+
+
+class Rejected(IngestError):
+    """A call is not Copernica's; `reason` is one of a closed list."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(f"The call was refused: {reason}.")
+        self.reason = reason
+
+
+#: What a signature must cover to be Copernica's; its own verifier also asks for the nonce, an older one for more.
+REQUIRED = frozenset({b"(request-target)", b"host", b"date", b"x-copernica-id", b"digest"})
+#: Algorithms that are accepted, by their names in the Signature header; anything else, above all HMAC, is not.
+ALGORITHMS: Mapping[str, SHA256 | SHA512] = {"rsa-sha256": SHA256(), "rsa-sha512": SHA512()}
+#: Digests that count; weaker ones are ignored, and alone they are not enough.
+DIGESTS = {b"sha-256": hashlib.sha256, b"sha-512": hashlib.sha512}
+#: Bits of an RSA key at the least. The documentation's own example was made with 1024.
+MIN_KEY_BITS = 1024
+#: Characters of a DNS name, of a Signature header (an RSA-4096 signature takes 684) and of a date.
+MAX_KEY_ID = 253
+MAX_SIGNATURE_HEADER = 4096
+MAX_DATE = 64
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+# One parameter: a name and a quoted value, or a bare one (numbers, in later drafts). Between two there may be a
+# comma, blanks, or what Copernica's own example shows: no comma at all.
+_PARAMETER = re.compile(rb'[\s,]*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
+_SIGNATURE = re.compile(rb'(?<![A-Za-z0-9_-])signature\s*=\s*"([^"]*)"', re.IGNORECASE)
+_KEY_ID = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+copernica\.com")
+_DIGEST = re.compile(rb"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/]+={0,2})\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Whose calls are taken. `accounts` as in X-Copernica-ID or bare numbers; no `hosts` means any."""
+
+    accounts: frozenset[bytes]
+    hosts: frozenset[bytes] = frozenset()
+    #: Seconds that `Date` may be off, into the past and into the future.
+    max_age: int = 300
+
+    @classmethod
+    def of(cls, accounts: Iterable[str], hosts: Iterable[str] = (), max_age: int = 300) -> "Policy":
+        """From settings: names without regard to case, `-` and `_` alike."""
+        return cls(
+            frozenset(_account(name.encode()) for name in accounts),
+            frozenset(name.encode().lower() for name in hosts),
+            max_age,
+        )
+
+
+class Claim(NamedTuple):
+    """What a call says of its signer, all of it checked but the signature itself. `date` is in Unix seconds."""
+
+    account: str
+    key_id: str
+    algorithm: str
+    date: int
+    signed: bytes
+    signature: bytes
+
+    def verify(self, key: RSAPublicKey) -> None:
+        """Check the signature.
+
+        Raises:
+            Rejected: the key did not make it.
+        """
+        try:
+            key.verify(self.signature, self.signed, _PADDING, ALGORITHMS[self.algorithm])
+        except InvalidSignature:
+            raise Rejected(Reason.WRONG_SIGNATURE) from None
+
+    @property
+    def delivery_id(self) -> bytes:
+        """12 bytes that are the same whenever this very call is seen: its second, then a hash of its signature."""
+        return self.date.to_bytes(4, "big") + hashlib.sha256(self.signature).digest()[:8]
+
+
+_PADDING = PKCS1v15()
+
+
+def check(
+    method: bytes, target: bytes, headers: Headers, body: bytes, received: float, policy: Policy, key: RSAPublicKey
+) -> Claim:
+    """Check a call from beginning to end; `received` is in Unix seconds.
+
+    Raises:
+        Rejected: it is not Copernica's, or not for these accounts.
+    """
+    claim = examine(method, target, headers, body, received, policy)
+    claim.verify(key)
+    return claim
+
+
+def examine(method: bytes, target: bytes, headers: Headers, body: bytes, received: float, policy: Policy) -> Claim:
+    """Check everything about a call that needs no key, cheapest first; `received` is in Unix seconds.
+
+    Raises:
+        Rejected: it is not Copernica's, or not for these accounts.
+    """
+    found = _Found(headers)
+    prefix, signature = _split(found.single(b"signature", Reason.NO_SIGNATURE))
+    stated = _stated(prefix)
+
+    date = _date(found.single(b"date", Reason.BAD_DATE))
+    if date < received - policy.max_age:
+        raise Rejected(Reason.TOO_OLD)
+    if date > received + policy.max_age:
+        raise Rejected(Reason.TOO_NEW)
+    host = found.single(b"host", Reason.WRONG_HOST).lower()
+    if policy.hosts and host not in policy.hosts and _without_port(host) not in policy.hosts:
+        raise Rejected(Reason.WRONG_HOST)
+    account = _account(found.single(b"x-copernica-id", Reason.WRONG_ACCOUNT))
+    if account not in policy.accounts and account.rpartition(b"-")[2] not in policy.accounts:
+        raise Rejected(Reason.WRONG_ACCOUNT)
+    _check_digest(found.single(b"digest", Reason.BAD_DIGEST), body)
+    if stated.fault is not None:
+        raise Rejected(stated.fault)
+
+    lines = [
+        b"(request-target): %b %b" % (method.lower(), target)
+        if name == b"(request-target)"
+        else b"%b: %b" % (name, found.single(name, Reason.ABSENT_HEADER))
+        for name in stated.covered
+    ]
+    return Claim(account.decode(), stated.key_id, stated.algorithm, date, b"\n".join(lines), signature)
+
+
+class _Found:
+    """The headers of a call by their names in lower case, with a memory for those that stood there twice."""
+
+    __slots__ = ("_repeated", "_values")
+
+    def __init__(self, headers: Headers) -> None:
+        self._values = {name.lower(): value for name, value in headers}
+        self._repeated: frozenset[bytes] = frozenset()
+        if len(self._values) != len(headers):
+            names = Counter(name.lower() for name, _ in headers)
+            self._repeated = frozenset(name for name, count in names.items() if count > 1)
+
+    def single(self, name: bytes, absent: Reason) -> bytes:
+        """The value of a header that must stand there once."""
+        value = self._values.get(name)
+        if value is None:
+            raise Rejected(absent)
+        if name in self._repeated:
+            raise Rejected(Reason.REPEATED)
+        return value.strip(b" \t")
+
+
+class _Stated(NamedTuple):
+    """What a Signature header says before it comes to the signature; `fault` is what is wrong with that."""
+
+    key_id: str
+    algorithm: str
+    covered: tuple[bytes, ...]
+    fault: Reason | None
+
+
+def _split(value: bytes) -> tuple[bytes, bytes]:
+    """The other parameters of a Signature header, and the signature itself."""
+    match = _SIGNATURE.search(value)
+    if match is None or len(value) > MAX_SIGNATURE_HEADER:
+        raise Rejected(Reason.BAD_SIGNATURE_HEADER)
+    # Whatever stands on either side is read as one; a second signature in there is found then.
+    return value[: match.start()] + b" " + value[match.end() :], _base64(match[1], Reason.BAD_SIGNATURE_HEADER)
+
+
+@lru_cache(maxsize=256)  # all but the signature is the same in nearly all calls
+def _stated(rest: bytes) -> _Stated:
+    """Read the other parameters. What is wrong with their form is raised, with their sense noted for later."""
+    parameters: dict[bytes, bytes] = {}
+    at = 0
+    while match := _PARAMETER.match(rest, at):
+        name, quoted, bare = match.groups()
+        if name.lower() in parameters or name.lower() == b"signature":
+            raise Rejected(Reason.REPEATED)
+        parameters[name.lower()] = bare if quoted is None else quoted
+        at = match.end()
+    if rest[at:].strip(b" \t\r\n,") or not parameters.keys() >= {b"keyid", b"algorithm", b"headers"}:
+        raise Rejected(Reason.BAD_SIGNATURE_HEADER)
+    covered = tuple(parameters[b"headers"].lower().split())
+    key_id = parameters[b"keyid"].decode("latin-1").lower()
+    algorithm = parameters[b"algorithm"].decode("latin-1").lower()
+    fault = None
+    if not REQUIRED.issubset(covered):
+        fault = Reason.NOT_COVERED
+    elif len(set(covered)) != len(covered):
+        fault = Reason.REPEATED
+    elif len(key_id) > MAX_KEY_ID or not _KEY_ID.fullmatch(key_id):
+        fault = Reason.BAD_KEY_ID
+    elif algorithm not in ALGORITHMS:
+        fault = Reason.BAD_ALGORITHM
+    return _Stated(key_id, algorithm, covered, fault)
+
+
+@lru_cache(maxsize=1024)  # calls of one second have the same
+def _date(value: bytes) -> int:
+    parsed = parsedate_tz(value.decode("latin-1")) if len(value) <= MAX_DATE else None
+    if parsed is None or parsed[9] is None:
+        raise Rejected(Reason.BAD_DATE)
+    try:
+        seconds = int(mktime_tz(parsed))
+    except (ValueError, OverflowError):
+        raise Rejected(Reason.BAD_DATE) from None
+    if not 0 <= seconds < 2**32:  # what a delivery id can hold: until the year 2106
+        raise Rejected(Reason.BAD_DATE)
+    return seconds
+
+
+def _account(value: bytes) -> bytes:
+    return value.strip().lower().replace(b"_", b"-")
+
+
+def _without_port(host: bytes) -> bytes:
+    name, colon, port = host.rpartition(b":")
+    return name if colon and port.isdigit() else host
+
+
+def _check_digest(value: bytes, body: bytes) -> None:
+    """Every strong digest must match, and there must be one."""
+    strong = False
+    for part in value.split(b","):
+        match = _DIGEST.fullmatch(part)
+        if match is None:
+            raise Rejected(Reason.BAD_DIGEST)
+        algorithm = DIGESTS.get(match[1].lower())
+        if algorithm is None:
+            continue
+        strong = True
+        if not hmac.compare_digest(algorithm(body).digest(), _base64(match[2], Reason.BAD_DIGEST)):
+            raise Rejected(Reason.WRONG_DIGEST)
+    if not strong:
+        raise Rejected(Reason.BAD_DIGEST)
+
+
+def _base64(value: bytes, reason: Reason) -> bytes:
+    try:
+        return binascii.a2b_base64(value, strict_mode=True)
+    except binascii.Error:
+        raise Rejected(reason) from None
