@@ -59,7 +59,7 @@ async def webhook(request: web.Request) -> web.Response:
         if isinstance(body, Answer):
             return _response(request, body)
         content_type = request.headers.get("Content-Type", "")
-        return _response(request, await take.keep(request.raw_path, content_type, body))
+        return _response(request, await take.keep(request.raw_path, request.raw_headers, content_type, body))
 
 
 async def nothing(request: web.Request) -> web.Response:
@@ -93,7 +93,10 @@ async def expect(request: web.Request) -> web.Response | None:
 
 
 def _judge(request: web.Request, take: Intake) -> Answer | None:
-    return take.judge(request.method, request.content_length, request.headers.get("Content-Encoding"))
+    headers = request.headers
+    return take.judge(
+        request.method, request.content_length, headers.get("Content-Encoding"), "Signature" in headers
+    )
 
 
 async def _read(request: web.Request, limit: int) -> bytes | Answer:
@@ -123,7 +126,7 @@ def _response(request: web.Request, answer: Answer) -> web.Response:
     response = web.Response(status=answer.status, body=answer.body, headers=answer.headers or None)
     if answer.body:
         response.content_type = answer.content_type
-    if answer.status in (408, 413, 415) or request.app[CLOSING].is_set():
+    if answer.status in (401, 408, 413, 415) or request.app[CLOSING].is_set():
         response.force_close()
     return response
 

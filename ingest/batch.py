@@ -12,6 +12,7 @@ and a record, inside the frame, is a fixed head followed by its variable parts:
 
     delivery id   12 bytes
     received      8 bytes   µs since 1970, UTC
+    flags         1 byte    see `UNVERIFIED`
     lengths       2, 2, 4 and 4 bytes: of target, content type, headers, body
     target, content type, headers, body
 
@@ -28,6 +29,8 @@ import zstandard
 from ingest.errors import BatchError
 
 VERSION = 1
+#: Flag of a record whose sender is not known to be Copernica yet; its headers are there to find out.
+UNVERIFIED = 1
 #: Bytes of a delivery id: 4 of time, 8 that tell equal seconds apart.
 DELIVERY_ID_SIZE = 12
 #: Records in one batch at the most. More than 512 hardly compress better, and a batch is the unit of redoing.
@@ -40,7 +43,7 @@ MAX_UNPACKED = 128 * 1024 * 1024
 LEVEL = 1
 
 _HEAD = struct.Struct(">BIII")
-_RECORD = struct.Struct(">12sQHHII")
+_RECORD = struct.Struct(">12sQBHHII")
 _CHECKED_FROM = 5  # the checksum covers all but the version and itself
 
 _compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
@@ -60,6 +63,7 @@ class Record(NamedTuple):
     content_type: bytes
     body: bytes
     headers: bytes = b""
+    flags: int = 0
 
     @property
     def size(self) -> int:
@@ -74,9 +78,9 @@ def pack(records: Sequence[Record]) -> bytes:
         struct.error: a field is longer than the format can say (64 KiB for target and content type).
     """
     parts: list[bytes] = []
-    for delivery_id, received_at, target, content_type, body, headers in records:
+    for delivery_id, received_at, target, content_type, body, headers, flags in records:
         lengths = len(target), len(content_type), len(headers), len(body)
-        parts += (_RECORD.pack(delivery_id, received_at, *lengths), target, content_type, headers, body)
+        parts += (_RECORD.pack(delivery_id, received_at, flags, *lengths), target, content_type, headers, body)
     plain = b"".join(parts)
     frame = _compressor.compress(plain)
     checked = _HEAD.pack(VERSION, 0, len(records), len(plain))[_CHECKED_FROM:] + frame
@@ -121,13 +125,13 @@ def _records(plain: bytes, count: int) -> list[Record]:
     for _ in range(count):
         if at + _RECORD.size > end:
             raise BatchError("The batch holds fewer records than it says.")
-        delivery_id, received_at, *lengths = _RECORD.unpack_from(plain, at)
+        delivery_id, received_at, flags, *lengths = _RECORD.unpack_from(plain, at)
         a = at + _RECORD.size
         b = a + lengths[0]
         c = b + lengths[1]
         d = c + lengths[2]
         at = d + lengths[3]
-        records.append(Record(delivery_id, received_at, plain[a:b], plain[b:c], plain[d:at], plain[c:d]))
+        records.append(Record(delivery_id, received_at, plain[a:b], plain[b:c], plain[d:at], plain[c:d], flags))
     if at != end:
         raise BatchError("The batch's records do not add up to its size.")
     return records

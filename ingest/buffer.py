@@ -2,11 +2,13 @@
 
 Keys of partition p; the braces keep them in one slot of a Redis Cluster:
 
-    ingest:{p}:stream    stream of packed batches, each in the field `b`; read by the consumer group `drain`
-    ingest:{p}:dead      stream of batches that could not be unpacked: fields `b` and `reason`
-    ingest:{p}:wake      string, there while a wake-up is on its way to the workers
-    ingest:{p}:counts    hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
-    ingest:{p}:reports   hash: what each live process says of itself, as JSON with the time `at`
+    ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
+    ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
+    ingest:{p}:wake        string, there while a wake-up is on its way to the workers
+    ingest:{p}:unverified  string, how many calls in the store wait for their signer's key; absent when none do
+    ingest:{p}:verify      string, there while the last attempt to verify those is young
+    ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
+    ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
 
 The stream is the truth. RQ jobs only say "there is something to drain", so one lost, doubled or killed costs
 nothing. `Appender` is the endpoint's side (asynchronous), `Backlog` the workers' (blocking).
@@ -37,8 +39,12 @@ GROUP = "drain"
 EVENTS_QUEUE = "events"
 #: The job, by name: the receiving side never imports the processing side.
 DRAIN_JOB = "workers.drain.drain_job"
-#: Seconds that a drain job may take: its slice of 10 and one slow database commit.
-DRAIN_JOB_TIMEOUT = 60
+#: The job that asks again for the keys of calls that could not be verified when they came in.
+VERIFY_JOB = "workers.unverified.verify_job"
+#: Seconds between two such jobs.
+VERIFY_EVERY = 30
+#: Seconds that a job may take: its slice of 10 and one slow database commit.
+JOB_TIMEOUT = 60
 #: Milliseconds without a sign of life after which a batch is taken from the drain that claimed it. A batch that
 #: two drains work on at once is stored once all the same, so this only weighs haste against double work.
 RECLAIM_IDLE_MS = 15_000
@@ -82,6 +88,8 @@ class Keys:
         self.stream = prefix + "stream"
         self.dead = prefix + "dead"
         self.wake = prefix + "wake"
+        self.unverified = prefix + "unverified"
+        self.verify = prefix + "verify"
         self.counts = prefix + "counts"
         self.reports = prefix + "reports"
 
@@ -288,8 +296,11 @@ class Backlog:
 
     def enqueue_drain(self) -> None:
         """Put one drain job on RQ's queue."""
+        self._enqueue(DRAIN_JOB, "drain")
+
+    def _enqueue(self, job: str, description: str) -> None:
         self._queue.enqueue(
-            DRAIN_JOB, job_timeout=DRAIN_JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400, description="drain"
+            job, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400, description=description
         )
 
     def clear_wake(self) -> None:
@@ -301,6 +312,22 @@ class Backlog:
         if len(self._queue):
             return False
         self.enqueue_drain()
+        return True
+
+    def note_unverified(self, count: int) -> None:
+        """Let the sweeps know whether calls wait to be verified."""
+        if count:
+            self._client.set(self._keys.unverified, count)
+        else:
+            self._client.delete(self._keys.unverified)
+
+    def verify_again(self) -> bool:
+        """Put a verify job on the queue if calls wait for one and the last was a while ago."""
+        if not self._client.get(self._keys.unverified):
+            return False
+        if not self._client.set(self._keys.verify, 1, nx=True, ex=VERIFY_EVERY):
+            return False
+        self._enqueue(VERIFY_JOB, "verify")
         return True
 
     def sweep(self) -> bool:

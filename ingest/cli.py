@@ -4,13 +4,16 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingest import __version__, log
-from ingest.errors import IngestError
-from ingest.settings import Settings
+from ingest.errors import IngestError, SettingsError
+from ingest.settings import SIGNER_FILE, Settings
+
+if TYPE_CHECKING:
+    from ingest.copernica.signer import Signer
 
 
 class Moment(click.ParamType[datetime]):
@@ -98,14 +101,19 @@ def worker(queue: str, burst: bool) -> None:
 def drain() -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
     from workers.drain import drain_once
+    from workers.unverified import verify_once
 
-    drained, left = drain_once(_settings())
+    settings = _settings()
+    drained, left = drain_once(settings)
+    waiting = verify_once(settings)
     click.echo(
-        f"{drained.stored - drained.quarantined} events stored, {drained.doubles} were there already, "
+        f"{drained.events_stored} events stored, {drained.doubles} were there already, "
         f"{drained.quarantined} unreadable, {drained.dead} damaged batches, in {drained.seconds:.1f} s."
     )
     if left:
         click.echo(f"{left} batches are in the hands of other drains.")
+    if waiting:
+        click.echo(f"{waiting} calls could not be verified yet, because their key cannot be had.")
 
 
 @main.command()
@@ -115,6 +123,11 @@ def drain() -> None:
 @click.option("--types", help="Comma list of event types.  [default: all, as in a real mailing]")
 @click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True)
 @click.option("--seed", type=int, help="The same seed sends the same calls, byte for byte.")
+@click.option("--key", type=click.Path(path_type=Path), help="Who signs.  [default: what `ingest dev` made]")
+@click.option("--unsigned", is_flag=True, help="Send without signatures.")
+@click.option(
+    "--forge", type=click.FloatRange(0, 1), default=0.0, help="Share of forged calls, all to be refused."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def simulate(
     url: str | None,
@@ -123,6 +136,9 @@ def simulate(
     types: str | None,
     connections: int,
     seed: int | None,
+    key: Path | None,
+    unsigned: bool,
+    forge: float,
     as_json: bool,
 ) -> None:
     """Send realistic calls, as Copernica does after a mailing."""
@@ -132,13 +148,26 @@ def simulate(
     from ingest.copernica import simulator
 
     settings = _settings()
-    target = simulate.Target(url or f"http://{settings.host}:{settings.port}{settings.path or '/'}")
+    signer = None if unsigned else _signer(settings, key)
+    if forge and signer is None:
+        raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
+    url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
+    target = simulate.Target(url, signer, forge)
     calls = simulator.Simulator(seed, simulator.chosen_types(types))
     sender = simulate.Sender(target, iter(calls), events, rate)
     with show.sending(sender, events, quiet=as_json):
         report = uvloop.run(sender.run(connections))
     show.report(report, as_json)
     sys.exit(0 if report.complete else 1)
+
+
+def _signer(settings: Settings, key: Path | None) -> "Signer | None":
+    from ingest.copernica.signer import Signer
+
+    made_by_dev = settings.data_dir / SIGNER_FILE
+    if key is None and not made_by_dev.exists():
+        return None
+    return Signer.load(key or made_by_dev)
 
 
 @main.command()

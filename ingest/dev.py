@@ -6,13 +6,14 @@ Redis. What is not drained by then is there at the next start.
 """
 
 import fcntl
+import json
 import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,9 +23,10 @@ from rich.markup import escape
 
 from ingest import __version__, connections, server
 from ingest.buffer import Backlog
+from ingest.copernica.signer import Signer
 from ingest.embedded import EmbeddedServer
 from ingest.errors import Occupied, Unavailable
-from ingest.settings import Settings
+from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
 from ingest.supervise import Child, StopSignals, own_command, stop, watch
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,9 @@ STOP_WORKER = 2.0
 STOP_REDIS = 1.5
 #: Seconds to wait for the endpoint to answer.
 READY_TIMEOUT = 20.0
+
+#: In the data folder: one call, ready to be sent with `curl -K`.
+CALL_FILE = "call.curl"
 
 _COLOURS = {"redis": "red", "web": "cyan", "worker": "green", "dev": "bold"}
 _WIDTH = max(map(len, _COLOURS))
@@ -53,6 +58,7 @@ def dev(settings: Settings) -> None:
             sock.close()
         with _redis(settings, signals) as (url, what, redis_children):
             environ = _environ(settings, url)
+            signer = _signer(settings, environ)
             web = Child("web", own_command("serve"), environ, output=_relay, own_session=True)
             worker = Child(
                 "worker", own_command("worker", "--queue", "events"), environ, output=_relay, own_session=True
@@ -61,7 +67,8 @@ def dev(settings: Settings) -> None:
                 web.start()
                 worker.start()
                 if _wait_for_port(settings, web, signals):
-                    _banner(settings, what)
+                    threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
+                    _banner(settings, what, signer)
                 watch([*redis_children, web, worker], signals, _say)
             finally:
                 _say("stopping" + ("" if signals.count > 1 else "; once more stops at once"))
@@ -72,6 +79,7 @@ def dev(settings: Settings) -> None:
 
 
 def _environ(settings: Settings, url: str) -> dict[str, str]:
+    """The environment of the parts; what is not in here they have from ours."""
     return {
         "REDIS_URL": url,
         "DATABASE_URL": settings.database,
@@ -79,6 +87,42 @@ def _environ(settings: Settings, url: str) -> dict[str, str]:
         "PORT": str(settings.port),
         "INGEST_DATA_DIR": str(settings.data_dir),
     }
+
+
+def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
+    """The key pair of simulated calls, made at the first start; the endpoint reads its public half from a file."""
+    if settings.verify == "off":
+        return None
+    path = settings.data_dir / SIGNER_FILE
+    account = settings.accounts[0] if settings.accounts else "1"
+    account = f"account-{account}" if account.isdigit() else account
+    signer = Signer.load(path).for_account(account) if path.exists() else Signer.new(account)
+    signer.save(path)
+    keys = settings.data_dir / KEYS_FILE
+    keys.write_text(json.dumps({signer.key_id: signer.dkim_record}, indent=1) + "\n")
+    environ["INGEST_ACCOUNTS"] = ",".join(settings.accounts or [account])
+    if "keys" not in settings.model_fields_set:
+        environ["INGEST_KEYS"] = str(keys.absolute())
+    return signer
+
+
+def _keep_call_fresh(settings: Settings, signer: Signer | None) -> None:
+    """Keep a file with one call for curl: signed, and signed again before it is too old to be taken."""
+    while True:
+        host = f"{settings.host}:{settings.port}"
+        body = f"id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7&time={int(time.time())}"
+        path = settings.path or "/"
+        content_type = "application/x-www-form-urlencoded"
+        headers = (
+            signer.sign(path, host, content_type, body.encode()) if signer else {"Content-Type": content_type}
+        )
+        lines = [f'url = "http://{host}{path}"', f'data-raw = "{body}"', "include", "silent", "show-error"]
+        lines += ['header = "{}: {}"'.format(name, value.replace('"', '\\"')) for name, value in headers.items()]
+        with suppress(OSError):  # the folder is gone: nobody will look for it
+            fresh = settings.data_dir / "call.new"
+            fresh.write_text("\n".join(lines) + "\n")
+            fresh.replace(settings.data_dir / CALL_FILE)
+        time.sleep(min(60.0, settings.max_age / 3))
 
 
 @contextmanager
@@ -182,13 +226,16 @@ def _relay_quietly(name: str, lines: IO[str]) -> None:
             _say(line.rstrip(), name)
 
 
-def _banner(settings: Settings, what_redis: str) -> None:
+def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
     base = f"http://{settings.host}:{settings.port}"
     url = base + (settings.path or "/")
     ingest = command()
     at = "" if url == "http://127.0.0.1:8000/copernica" else f" --url {url}"
     folder = "" if settings.data_dir == Path("data") else f"INGEST_DATA_DIR={settings.data_dir} "
-    body = "id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7"
+    if signer is None:
+        trust = "[yellow]signatures are NOT verified: whoever can reach this endpoint can add events[/]"
+    else:
+        trust = f"signed by  {signer.account}, for which `ingest simulate` has a key in {settings.data_dir}/"
     with _print_lock:
         _console.print(
             f"""
@@ -198,11 +245,11 @@ def _banner(settings: Settings, what_redis: str) -> None:
   redis      {what_redis}
   worker     1, on the queue `events`
   database   {escape(settings.database)}
-  [yellow]signatures are NOT verified: whoever can reach this endpoint can add events[/]
+  {trust}
 
   Now type, in another terminal:
 
-    [bold]curl -i -d '{body}' {url}[/]
+    [bold]curl -K {escape(str(settings.data_dir / CALL_FILE))}[/]
     [bold]{folder}{ingest} simulate --events 10000{at}[/]
 
   and look with [bold]{folder}{ingest} status[/] or [bold]{folder}{ingest} events[/]. Ctrl-C stops everything.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ingest import intake
+from ingest.copernica.signature import Headers
 from ingest.intake import Answer, Intake
 from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
 
@@ -25,13 +26,14 @@ AHEAD_MAX = 256 * 1024
 #: Seconds between two looks at the deadlines.
 LOOK_EVERY = 1.0
 
-# What does not match is aiohttp's to judge, and that includes folded lines, blanks before a colon, characters that
-# are not ASCII and line ends other than CRLF. Neither expression has two ways to match the same bytes.
+# What does not match is aiohttp's to judge, and that includes blanks before a colon, characters that are not ASCII
+# and line ends other than CRLF. None of the expressions has two ways to match the same bytes.
 _FIRST = rb"POST (/[!-\"$-~]*) HTTP/1\.1\r\n"
-_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*\r\n"
+_LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*(?:\r\n[\t ][\t\x20-\x7e]*)*\r\n"
 _FIRST_LINE = re.compile(_FIRST)
 _HEAD = re.compile(_FIRST + rb"((?:" + _LINE + rb")+)\r\n")
-_HEADER = re.compile(rb"([^:]+):([^\r]*)\r\n")
+_HEADER = re.compile(rb"([^:]+):([^\r]*(?:\r\n[\t ][^\r]*)*)\r\n")
+_FOLD = re.compile(rb"\r\n[\t ]+")
 #: Headers that ask for more than this door does.
 _SPECIAL = frozenset(
     {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"te", b"connection"}
@@ -89,7 +91,7 @@ class Doorway(asyncio.Protocol):
     """One connection, until it brings something special."""
 
     __slots__ = (
-        "_ahead", "_began", "_busy", "_closes", "_door",
+        "_advancing", "_ahead", "_began", "_busy", "_closes", "_door",
         "_ended", "_idle_since", "_needs", "_paused", "_transport",
     )  # fmt: skip
 
@@ -103,6 +105,7 @@ class Doorway(asyncio.Protocol):
         #: When its first byte came in.
         self._began = 0.0
         self._idle_since = time.monotonic()
+        self._advancing = False
         self._busy = False
         self._closes = False
         self._ended = False
@@ -151,40 +154,56 @@ class Doorway(asyncio.Protocol):
             self._paused = True
 
     def _advance(self, data: bytes) -> None:
-        """Take the request at the beginning of `data`, or find out what it still needs, or who else takes it."""
+        """Take the requests in `data`, one after the other as they are answered."""
+        self._advancing = True
+        while data:
+            data = self._take_one(data)
+        self._advancing = False
+
+    def _take_one(self, data: bytes) -> bytes:
+        """Take the request at the beginning of `data`, or find out what it still needs, or who else takes it.
+
+        Returns what is left to be looked at now.
+        """
         head = _HEAD.match(data)
         if head is None:
             if _may_become_plain(data):
                 self._keep(data)
             else:
                 self._hand_over(data)
-            return
+            return b""
         target, lines = head.groups()
-        found = _HEADER.findall(lines)
+        found = _unfolded(_HEADER.findall(lines))
         headers = {name.lower(): value.strip(b" \t") for name, value in found}
-        size = self._size(target, headers, len(found))
+        size = self._size(target, headers, found)
         if size is None:
             self._hand_over(data)
-            return
+            return b""
         end = head.end() + size
         if len(data) < end:
             self._keep(data)
             self._needs = end
-            return
+            return b""
         self._ahead, self._needs = b"", 0
-        if len(data) > end:
-            self._keep(data[end:])
         self._busy = True
         self._closes = headers.get(b"connection", b"").lower() == b"close"
         body = data[head.end() : end]
-        self._door.take.submit(target, headers.get(b"content-type", b""), body, self._answer)
+        self._door.take.submit(target, found, headers.get(b"content-type", b""), body, self._answer)
+        rest = data[end:]
+        if self._busy:
+            if rest:
+                self._keep(rest)
+            return b""
+        return rest if self._transport is not None and not self._transport.is_closing() else b""
 
-    def _size(self, target: bytes, headers: dict[bytes, bytes], count: int) -> int | None:
+    def _size(self, target: bytes, headers: dict[bytes, bytes], found: Headers) -> int | None:
         """Bytes of body that follow, or None if this request is not of the plain kind."""
         door = self._door
         if target != door.path and (not target.startswith(door.below) or b"%" in target or b"/." in target):
             return None
-        if len(headers) != count or b"host" not in headers:
+        if len(headers) != len(found) or b"host" not in headers:
+            return None
+        if any(b"\r" in value for value in headers.values()):
             return None
         if not _SPECIAL.isdisjoint(headers):
             special = _SPECIAL.intersection(headers)
@@ -202,18 +221,18 @@ class Doorway(asyncio.Protocol):
         self._idle_since = time.monotonic()
         if self._transport is None:
             return
-        close = self._closes or self._door.closing
-        if close:
+        if self._closes or self._door.closing:
             self._transport.write(answer.raw(close=True))
             self._transport.close()
             return
         self._transport.write(self._door.kept() if answer is intake.KEPT else answer.raw(close=False))
+        if self._advancing:
+            return  # it was answered at once: the loop goes on by itself
         if self._paused:
             self._transport.resume_reading()
             self._paused = False
-        if self._ahead:
-            ahead, self._ahead = self._ahead, b""
-            self._advance(ahead)
+        ahead, self._ahead = self._ahead, b""
+        self._advance(ahead)
         if self._ended and not self._busy:
             self._end()
 
@@ -250,6 +269,17 @@ class Doorway(asyncio.Protocol):
     def at_work(self) -> bool:
         """Whether a request is being received or answered."""
         return self._busy or bool(self._ahead)
+
+
+def _unfolded(found: list[tuple[bytes, bytes]]) -> Headers:
+    """Headers with the one that may be folded made plain: Copernica's article shows Signature in several lines.
+
+    Any other folded header is left as it is, and refused by aiohttp.
+    """
+    return [
+        (name, _FOLD.sub(b" ", value)) if b"\r" in value and name.lower() == b"signature" else (name, value)
+        for name, value in found
+    ]
 
 
 def _may_become_plain(data: bytes) -> bool:

@@ -6,6 +6,7 @@ answers when it is safe. Which failure gives which answer:
     wrong method                     405
     Content-Length beyond the limit  413
     a Content-Encoding               415
+    not Copernica's                  401, with the reason
     Redis did not confirm            503, Retry-After
     kept                             200, empty
 """
@@ -14,6 +15,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +24,12 @@ from http import HTTPStatus
 
 import orjson
 
-from ingest.batch import Record
+from ingest.batch import UNVERIFIED, Record
 from ingest.buffer import Appender
-from ingest.errors import BufferFull
-from ingest.limits import MAX_HELD, RETRY_AFTER
+from ingest.copernica.signature import Claim, Headers, Reason, Rejected
+from ingest.errors import BufferFull, KeyUnavailable
+from ingest.limits import KEY_WAIT, MAX_HELD, RETRY_AFTER
+from ingest.verify import Verifier, pack_headers
 
 log = logging.getLogger(__name__)
 
@@ -83,21 +87,42 @@ UNAVAILABLE = refusal(
 BUSY = refusal(503, "busy", "Too much at once; send it again.", **{"Retry-After": str(RETRY_AFTER)})
 
 
+#: The answers to calls that are not Copernica's.
+REFUSED = {
+    reason: refusal(
+        401,
+        reason,
+        f"The call does not prove that it is Copernica's: {reason.replace('-', ' ')}.",
+        **{"WWW-Authenticate": "Signature"},
+    )
+    for reason in Reason
+}
+
+
 class Intake:
     """Takes calls and keeps them; one per process."""
 
-    def __init__(self, appender: Appender, max_body: int) -> None:
+    def __init__(self, appender: Appender, max_body: int, verifier: Verifier | None = None) -> None:
+        """Without a `verifier`, any call is taken."""
         self._appender = appender
+        self._verifier = verifier
         self.max_body = max_body
         self.accepted = 0
         self.failed = 0
+        #: Calls that were taken although their key could not be had.
+        self.unverified = 0
+        #: How many calls were refused for what reason.
+        self.refused: Counter[str] = Counter()
         #: Bytes of bodies, and number of calls, that are being taken right now.
         self.held = 0
         self.busy = 0
-        self._said_at = 0.0
+        self._said_at: dict[str, float] = {}
         self._randomness: list[bytes] = []
+        self._waiting: set[asyncio.Task[None]] = set()
 
-    def judge(self, method: str, content_length: int | None, content_encoding: str | None) -> Answer | None:
+    def judge(
+        self, method: str, content_length: int | None, content_encoding: str | None, signed: bool
+    ) -> Answer | None:
         """Look at the head of a request: None if its body may be read, else the answer."""
         if method != "POST":
             return HELLO if method in ("GET", "HEAD") else METHOD
@@ -105,6 +130,8 @@ class Intake:
             return ENCODED
         if content_length is not None and content_length > self.max_body:
             return TOO_LARGE
+        if self._verifier is not None and not signed:
+            return self._refuse(Rejected(Reason.NO_SIGNATURE))
         return None if self.has_room else BUSY
 
     @property
@@ -124,29 +151,68 @@ class Intake:
             self.held -= size
             self.busy -= 1
 
-    def submit(self, target: bytes, content_type: bytes, body: bytes, answer: Callable[[Answer], None]) -> None:
-        """Keep one call; `answer` is called with 200 once it is safe, or with 503."""
+    def submit(
+        self, target: bytes, headers: Headers, content_type: bytes, body: bytes, answer: Callable[[Answer], None]
+    ) -> None:
+        """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503.
+
+        `headers` are all of them, as they came in; `content_type` is one of them.
+        """
         received_at = time.time_ns() // 1000
         size = len(body)
 
-        def done(refused: BufferFull | None) -> None:
+        def finish(given: Answer) -> None:
             self.held -= size
             self.busy -= 1
-            if refused is None:
-                self.accepted += 1
-                answer(KEPT)
-            else:
-                self._say(refused)
-                answer(UNAVAILABLE)
+            answer(given)
 
         self.held += size
         self.busy += 1
-        self._appender.submit(
-            Record(self._delivery_id(received_at), received_at, target, content_type, body), done
-        )
+        if self._verifier is None:
+            self._keep(Record(self._random_id(received_at), received_at, target, content_type, body), finish)
+            return
+        try:
+            claim = self._verifier.examine(target, headers, body, received_at)
+            record = Record(claim.delivery_id, received_at, target, content_type, body)
+            if self._verifier.verified(claim):
+                self._keep(record, finish)
+            else:
+                waiting = asyncio.create_task(self._keep_later(self._verifier, claim, record, headers, finish))
+                self._waiting.add(waiting)
+                waiting.add_done_callback(self._waiting.discard)
+        except Rejected as rejected:
+            finish(self._refuse(rejected))
 
-    async def keep(self, target: str, content_type: str, body: bytes) -> Answer:
-        """Keep one call; returns its answer."""
+    async def _keep_later(
+        self, verifier: Verifier, claim: Claim, record: Record, headers: Headers, finish: Callable[[Answer], None]
+    ) -> None:
+        """Keep a call whose key must be looked up, as unverified if it cannot be had in time."""
+        try:
+            async with asyncio.timeout(KEY_WAIT):
+                await verifier.verify(claim)
+        except Rejected as rejected:
+            finish(self._refuse(rejected))
+            return
+        except (KeyUnavailable, TimeoutError) as error:
+            self.unverified += 1
+            self._say("unverified", "calls are kept as unverified: %s %d so far.", error, self.unverified)
+            record = record._replace(headers=pack_headers(headers), flags=UNVERIFIED)
+        self._keep(record, finish)
+
+    def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
+        def done(refused: BufferFull | None) -> None:
+            if refused is None:
+                self.accepted += 1
+                finish(KEPT)
+            else:
+                self.failed += 1
+                self._say("full", "calls are answered 503: %s %d so far.", refused, self.failed)
+                finish(UNAVAILABLE)
+
+        self._appender.submit(record, done)
+
+    async def keep(self, target: str, headers: Headers, content_type: str, body: bytes) -> Answer:
+        """Check and keep one call; returns its answer."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answer(given: Answer) -> None:
@@ -155,17 +221,23 @@ class Intake:
 
         # As aiohttp decoded them, so that they are the bytes of the request again.
         raw_target, raw_type = (text.encode("utf-8", "surrogateescape") for text in (target, content_type))
-        self.submit(raw_target, raw_type, body, answer)
+        self.submit(raw_target, headers, raw_type, body, answer)
         return await answered
 
-    def _say(self, error: BufferFull) -> None:
-        """Tell the log why calls are turned away, but not for each of thousands."""
-        self.failed += 1
-        if time.monotonic() - self._said_at >= SAY_EVERY:
-            self._said_at = time.monotonic()
-            log.error("calls are answered 503: %s %d so far.", error, self.failed)
+    def _refuse(self, rejected: Rejected) -> Answer:
+        reason = rejected.reason
+        self.refused[reason.value] += 1
+        named = f", it named {rejected.excerpt}" if rejected.excerpt else ""
+        self._say(reason, "refused a call: %s%s; %d so far.", reason, named, self.refused[reason.value])
+        return REFUSED[reason]
 
-    def _delivery_id(self, received_at: int) -> bytes:
+    def _say(self, about: str, text: str, *values: object) -> None:
+        """Warn in the log, but not for each of thousands."""
+        if time.monotonic() - self._said_at.get(about, -SAY_EVERY) >= SAY_EVERY:
+            self._said_at[about] = time.monotonic()
+            log.warning(text, *values)
+
+    def _random_id(self, received_at: int) -> bytes:
         """An id for a call that is not verified: 4 bytes of the second it came in, then 8 random ones."""
         if not self._randomness:
             fresh = os.urandom(8 * RANDOM_IDS)  # many at once: asking the system costs more than all the rest

@@ -13,6 +13,8 @@ LINGER = 2.0
 MAX_CONNECTIONS = 4096
 #: Bytes of bodies held in memory at once, per process, before calls are turned away.
 MAX_HELD = 256 * 1024 * 1024
+#: Seconds that a call waits for its key to be looked up, before it is kept as unverified.
+KEY_WAIT = 2.0
 #: Seconds after which a sender that could not be served may try again.
 RETRY_AFTER = 5
 #: Seconds that Redis may take to answer `/readyz`.

@@ -30,6 +30,7 @@ from ingest.intake import Intake
 from ingest.limits import MAX_CONNECTIONS
 from ingest.settings import Settings
 from ingest.supervise import Child, StopSignals, follow_parent, own_command
+from ingest.verify import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ SWEEP_EVERY = 3.0
 #: Seconds between two lines in the log about what was taken.
 LOG_EVERY = 10.0
 
+#: Said at every start without verification.
 NOT_VERIFIED = "signatures are NOT verified: whoever can reach this endpoint can add events"
 
 
@@ -56,8 +58,11 @@ def serve(settings: Settings) -> None:
 
     Raises:
         Occupied: somebody has the port.
+        SettingsError: no account is named, or the file of keys cannot be read.
         Unavailable: Redis does not answer.
     """
+    if settings.verify == "on":
+        Verifier.of(settings)  # a mistake in its settings is to be heard here, once
     client = connections.connect(settings.redis)
     connections.require(client, settings.redis)
     Backlog(client).prepare()
@@ -73,7 +78,10 @@ def serve(settings: Settings) -> None:
             for number, sock in enumerate(sockets, 1)
         ]
         log.info("taking webhooks at http://%s:%d%s", settings.host, settings.port, settings.path or "/")
-        log.warning(NOT_VERIFIED)
+        if settings.verify == "off":
+            log.warning(NOT_VERIFIED)
+        else:
+            log.info("signed for %s, keys from %s", ", ".join(settings.accounts), settings.keys)
         for child in children:
             child.start()
         try:
@@ -144,7 +152,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     client = connections.connect_async(settings.redis)
     backlog = Backlog(connections.connect(settings.redis), f"web:{socket.gethostname()}:{os.getpid()}")
     appender = Appender(client, backlog.wake_another)
-    take = Intake(appender, settings.max_body)
+    take = Intake(appender, settings.max_body, Verifier.of(settings) if settings.verify == "on" else None)
     app = create_app(take, client, settings.path)
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
@@ -193,33 +201,56 @@ async def _until_answered(take: Intake, door: Door) -> None:
 
 async def _chores(settings: Settings, take: Intake, appender: Appender, backlog: Backlog, number: int) -> None:
     """Now and then: wake workers that were not woken, tell `status` and the log what was taken."""
-    reported, logged = (0, time.monotonic()), (0, 0, time.monotonic())
+    before = _Taken(take, appender)
+    logged = before
     try:
         while True:
             await asyncio.sleep(SWEEP_EVERY)
-            now = time.monotonic()
-            rate = (take.accepted - reported[0]) / (now - reported[1])
-            reported = take.accepted, now
-            said = {"verify": settings.verify, "accepted": take.accepted, "failed": take.failed, "rate": rate}
+            now = _Taken(take, appender)
+            said: dict[str, object] = {
+                "verify": settings.verify,
+                "accepted": take.accepted,
+                "unverified": take.unverified,
+                "refused": dict(take.refused),
+                "failed": take.failed,
+                "rate": now.rate_since(before),
+            }
+            before = now
             await asyncio.to_thread(_report_and_sweep, backlog, said)
-            if now - logged[2] >= LOG_EVERY:
-                taken, written = take.accepted - logged[0], appender.batches - logged[1]
-                if taken:
-                    log.info(
-                        "web.%d: %d calls taken in %.0f s, %.1f to a batch",
-                        number, taken, now - logged[2], taken / max(written, 1),
-                    )  # fmt: skip
-                logged = take.accepted, appender.batches, now
+            if now.at - logged.at >= LOG_EVERY:
+                if now.calls > logged.calls:
+                    log.info("web.%d: %s", number, now.told_since(logged))
+                logged = now
     finally:
         await asyncio.to_thread(_retract, backlog)
 
 
+class _Taken:
+    """What an endpoint process had taken at a moment."""
+
+    def __init__(self, take: Intake, appender: Appender) -> None:
+        self.at = time.monotonic()
+        self.calls = take.accepted
+        self.batches = appender.batches
+
+    def rate_since(self, before: "_Taken") -> float:
+        """Calls per second."""
+        return round((self.calls - before.calls) / (self.at - before.at), 1)
+
+    def told_since(self, before: "_Taken") -> str:
+        """For the log."""
+        calls, batches = self.calls - before.calls, self.batches - before.batches
+        return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
+
+
 def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
-    for chore in (partial(backlog.report, **said), backlog.sweep):
+    for chore in (partial(backlog.report, **said), backlog.sweep, backlog.verify_again):
         try:
             chore()
         except RedisError as error:
             log.warning("Redis does not serve us: %s", error)
+        except Exception:  # the next round must come, whatever is wrong with this one
+            log.exception("a chore failed")
 
 
 def _retract(backlog: Backlog) -> None:

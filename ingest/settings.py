@@ -5,20 +5,40 @@ with `INGEST_`. An empty variable counts as one that is not set.
 """
 
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 
 from ingest.errors import SettingsError
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.
 REDIS_URL_FILE = "redis.url"
+#: In the data folder: the key pair with which `ingest simulate` signs, and its public half for `INGEST_KEYS`.
+SIGNER_FILE = "simulator.json"
+KEYS_FILE = "keys.json"
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
 ]
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Settings(BaseModel):
@@ -34,8 +54,18 @@ class Settings(BaseModel):
     log_level: LogLevel = Field("info", alias="LOG_LEVEL")
     #: Where Copernica posts to: this path and everything below it.
     path: str = Field("/copernica", alias="INGEST_PATH")
-    #: Signature verification does not exist yet: `off` is all there is to choose.
-    verify: Literal["off"] = Field("off", alias="INGEST_VERIFY")
+    #: Whether calls must be signed by Copernica; `off` is for closed networks and for trying things.
+    verify: Literal["on", "off"] = Field("on", alias="INGEST_VERIFY")
+    #: The accounts whose calls are taken, as in X-Copernica-ID: `account-1234`, `environment_12`, or just `1234`.
+    accounts: CommaList = Field((), alias="INGEST_ACCOUNTS")
+    #: The Host names at which calls may come in; none named means any.
+    hosts: CommaList = Field((), alias="INGEST_HOSTS")
+    #: Where public keys are: `dns`, or a JSON file of key ids and their DKIM records.
+    keys: str = Field("dns", alias="INGEST_KEYS")
+    #: Resolvers to ask, as `ip:port`; none named means the machine's own.
+    dns_servers: CommaList = Field((), alias="INGEST_DNS_SERVERS")
+    #: Seconds that a call's Date may be off, into the past and into the future.
+    max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=86_400)
     #: Bytes of body that are taken at the most. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
@@ -70,6 +100,24 @@ class Settings(BaseModel):
             raise ValueError("the store runs on SQLite so far, in a file; write sqlite:///path/to/file.db")
         return url
 
+    @field_validator("accounts")
+    @classmethod
+    def _named_accounts(cls, accounts: tuple[str, ...]) -> tuple[str, ...]:
+        for name in accounts:
+            if not re.fullmatch(r"((account|environment)[-_])?[0-9]+", name, re.IGNORECASE):
+                raise ValueError(f"{name!r} is no account; write account-1234, environment-12 or 1234")
+        return accounts
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        for server in servers:
+            try:
+                address_and_port(server)
+            except ValueError:
+                raise ValueError(f"{server!r} is no resolver; write 192.0.2.1 or 192.0.2.1:53") from None
+        return servers
+
     @property
     def database(self) -> str:
         """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder."""
@@ -90,3 +138,15 @@ class Settings(BaseModel):
             raise SettingsError(
                 f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
             ) from None
+
+
+def address_and_port(server: str) -> tuple[str, int]:
+    """A resolver's address and port from `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, port = server, "53"
+    if server.startswith("[") or server.count(":") == 1:
+        host, _, port = server.rpartition(":")
+    return str(ip_address(host.strip("[]"))), int(port)

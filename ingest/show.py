@@ -46,7 +46,7 @@ def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
     def follow() -> None:
         before = 0
         while not over.wait(0.25):
-            done = sender.report.acknowledged
+            done = sender.report.acknowledged + sender.report.forged_refused
             progress.update(task, completed=done, rate=(done - before) * 4)
             before = done
 
@@ -59,7 +59,7 @@ def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
             over.set()
             follower.join()
             seconds = sender.report.seconds or 1.0
-            done = sender.report.acknowledged
+            done = sender.report.acknowledged + sender.report.forged_refused
             progress.update(task, completed=done, rate=done / seconds)
 
 
@@ -72,6 +72,9 @@ def report(result: Report, as_json: bool) -> None:
     table = Table.grid(padding=(0, 2))
     table.add_row("sent", f"{result.sent:,}")
     table.add_row("acknowledged", f"{result.acknowledged:,}  in {result.seconds:.1f} s, {figures['rate']:,.0f}/s")
+    if result.forged:
+        taken = f", [red]{result.forged_taken:,} TAKEN[/]" if result.forged_taken else ""
+        table.add_row("forged", f"{result.forged:,}, refused {result.forged_refused:,}{taken}")
     for status_code, number in sorted(result.refused.items()):
         table.add_row("refused", f"[red]{number:,} with status {status_code}[/]")
     if result.lost:
@@ -94,6 +97,11 @@ def status(figures: dict[str, Any], as_json: bool) -> None:
     table.add_row("backlog", waiting)
     table.add_row("rates", f"{figures['accepted_rate']:,.0f}/s in, {figures['drained_rate']:,.0f}/s out")
     table.add_row("stored", f"{figures['stored']:,} events")
+    if figures["refused"]:
+        refused = ", ".join(f"{number:,} {reason}" for reason, number in sorted(figures["refused"].items()))
+        table.add_row("refused", f"{refused} (since the endpoint started)")
+    if figures["unverified"]:
+        table.add_row("unverified", f"{figures['unverified']:,} calls wait for a key")
     table.add_row("quarantine", f"{figures['quarantined']:,} calls, {figures['dead_batches']:,} dead batches")
     table.add_row("endpoint", f"{len(figures['endpoints'])} processes")
     for worker in figures["workers"]:

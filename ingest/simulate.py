@@ -11,12 +11,14 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import cycle
 from math import inf
 from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
 
+from ingest.copernica.signer import FORGERIES, Signer
 from ingest.copernica.simulator import Call
 from ingest.errors import SettingsError, Unavailable
 
@@ -35,6 +37,10 @@ class Report:
     """What became of the calls; latencies are in seconds, of acknowledged calls."""
 
     sent: int = 0
+    #: Forged calls among those sent, and what became of them.
+    forged: int = 0
+    forged_refused: int = 0
+    forged_taken: int = 0
     acknowledged: int = 0
     refused: Counter[int] = field(default_factory=Counter)
     lost: int = 0
@@ -43,8 +49,8 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether everything was acknowledged."""
-        return self.sent == self.acknowledged
+        """Whether everything was acknowledged that should be, and every forgery refused."""
+        return self.sent - self.forged == self.acknowledged and self.forged == self.forged_refused
 
     def as_dict(self) -> dict[str, object]:
         """The report for a script; latencies in milliseconds."""
@@ -52,6 +58,9 @@ class Report:
         return {
             "sent": self.sent,
             "acknowledged": self.acknowledged,
+            "forged": self.forged,
+            "forged_refused": self.forged_refused,
+            "forged_taken": self.forged_taken,
             "refused": {str(status): number for status, number in sorted(self.refused.items())},
             "lost_connections": self.lost,
             "seconds": round(self.seconds, 3),
@@ -69,9 +78,10 @@ def percentile(ordered: list[float], share: float) -> float:
 
 
 class Target:
-    """Where calls are sent."""
+    """Where calls are sent, and who signs them."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, signer: Signer | None = None, forge: float = 0.0) -> None:
+        """Without a `signer` calls go out unsigned; `forge` is the share of them that is forged."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise SettingsError(f"{url!r} is no URL to send to: write http://host:port/copernica.")
@@ -79,14 +89,31 @@ class Target:
         self.host = parts.hostname
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.tls = ssl.create_default_context() if parts.scheme == "https" else None
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._head = f"POST {path} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n".encode()
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._host = parts.netloc.rpartition("@")[2]
+        self._signer = signer
+        self._forge = forge
+        self._forgeries = cycle(FORGERIES)
+        self._owed = 0.0
 
-    def request(self, call: Call) -> bytes:
-        """A call as the bytes of a request."""
-        return b"%bContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % (
-            self._head, call.content_type.encode(), len(call.body), call.body
-        )  # fmt: skip
+    def request(self, call: Call) -> tuple[bytes, bool]:
+        """A call as the bytes of a request, and whether it is forged."""
+        self._owed += self._forge if self._signer else 0.0
+        forged = self._owed >= 1
+        about = self._path, self._host, call.content_type, call.body
+        if self._signer is None:
+            headers = {
+                "Host": self._host,
+                "Content-Type": call.content_type,
+                "Content-Length": str(len(call.body)),
+            }
+        elif forged:
+            self._owed -= 1
+            headers = self._signer.forge(next(self._forgeries), *about)
+        else:
+            headers = self._signer.sign(*about)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return f"POST {self._path} HTTP/1.1\r\n{lines}\r\n".encode() + call.body, forged
 
 
 class Sender:
@@ -164,8 +191,10 @@ class Sender:
             await asyncio.sleep(TICK if self._rate is not None else 1.0)
 
     def _send(self, connection: "_Connection") -> None:
+        request, forged = self._target.request(next(self._calls))
         self.report.sent += 1
-        connection.send(self._target.request(next(self._calls)))
+        self.report.forged += forged
+        connection.send(request, forged)
 
     def opened(self, connection: "_Connection") -> None:
         """A connection stands."""
@@ -180,9 +209,12 @@ class Sender:
         else:
             self._idle.append(connection)
 
-    def answered(self, status: int, latency: float) -> None:
+    def answered(self, status: int, latency: float, forged: bool) -> None:
         """An answer has come in."""
-        if status == 200:
+        if forged and status in (200, 401):
+            self.report.forged_refused += status == 401
+            self.report.forged_taken += status == 200
+        elif status == 200:
             self.report.acknowledged += 1
             self.report.latencies.append(latency)
         else:
@@ -216,13 +248,15 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         #: When the call was sent that waits for its answer; far in the future while none does.
         self.waits_since = inf
+        self._forged = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._sender.opened(self)
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: bytes, forged: bool) -> None:
         assert self._transport is not None
+        self._forged = forged
         self.waits_since = time.monotonic()
         self._transport.write(request)
 
@@ -239,7 +273,7 @@ class _Connection(asyncio.Protocol):
         latency = time.monotonic() - self.waits_since
         self.waits_since = inf
         keep = self._parser.should_keep_alive()
-        self._sender.answered(status, latency)
+        self._sender.answered(status, latency, self._forged)
         if keep:
             self._sender.ready(self)
         else:

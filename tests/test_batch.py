@@ -23,7 +23,11 @@ records = st.builds(
     content_type=st.binary(max_size=80),
     body=st.binary(max_size=2000),
     headers=st.binary(max_size=500),
+    flags=st.integers(0, 255),
 )
+#: Bytes of a record without anything in it.
+EMPTY = Record(b"", 0, b"", b"", b"").size
+
 batches = st.lists(records, max_size=8)
 
 SMALL = [
@@ -127,10 +131,10 @@ def test_behind_a_right_checksum_records_that_do_not_add_up_are_refused(count: i
 
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_a_count_that_is_not_that_of_the_records_is_refused(count: int) -> None:
-    two = zstandard.compress(bytes(2 * 32), 1)
-    assert len(unpack(sealed(2, 64, two))) == 2
+    two = zstandard.compress(bytes(2 * EMPTY), 1)
+    assert len(unpack(sealed(2, 2 * EMPTY, two))) == 2
     with pytest.raises(BatchError):
-        unpack(sealed(count, 64, two))
+        unpack(sealed(count, 2 * EMPTY, two))
 
 
 def test_another_version_is_named() -> None:
@@ -139,10 +143,10 @@ def test_another_version_is_named() -> None:
 
 
 def test_bytes_behind_the_frame_are_refused() -> None:
-    frame = zstandard.compress(bytes(32), 1)
-    assert unpack(sealed(1, 32, frame)) == [Record(b"\0" * 12, 0, b"", b"", b"")]
+    frame = zstandard.compress(bytes(EMPTY), 1)
+    assert unpack(sealed(1, EMPTY, frame)) == [Record(b"\0" * 12, 0, b"", b"", b"")]
     with pytest.raises(BatchError):
-        unpack(sealed(1, 32, frame + frame))
+        unpack(sealed(1, EMPTY, frame + frame))
 
 
 def test_a_frame_that_announces_more_than_the_limit_is_never_expanded() -> None:
@@ -168,6 +172,6 @@ def test_a_frame_that_expands_to_more_than_it_announces_is_stopped() -> None:
 
 
 def test_a_frame_of_countless_empty_records_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Each takes 32 bytes when packed and ten times that as an object: the limit is of what is allocated.
+    # Each takes some thirty bytes when packed and ten times that as an object: the limit is of what is allocated.
     monkeypatch.setattr(batch, "MAX_UNPACKED", MIB)
-    assert_refused_within(2 * MIB, sealed(MIB // 32, MIB, frame_of_zeros(MIB)))
+    assert_refused_within(2 * MIB, sealed(MIB // EMPTY, MIB // EMPTY * EMPTY, frame_of_zeros(MIB // EMPTY * EMPTY)))

@@ -16,7 +16,11 @@ FORM = "application/x-www-form-urlencoded"
 
 @pytest.fixture
 def environ(redis_url: str, tmp_path: Path) -> dict[str, str]:
-    return {"REDIS_URL": redis_url, "DATABASE_URL": f"sqlite:///{tmp_path}/events.db"}
+    return {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
+        "INGEST_VERIFY": "off",
+    }
 
 
 @pytest.fixture
@@ -115,6 +119,9 @@ def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
         (["worker"], {"DATABASE_URL": "sqlite:////proc/nowhere/x.db"}, 1, "/proc/nowhere/x.db"),
         (["worker"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "does not answer"),
         (["serve"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "does not answer"),
+        (["serve"], {"INGEST_VERIFY": "on"}, 2, "INGEST_ACCOUNTS is not set"),
+        (["serve"], {"INGEST_VERIFY": "on", "INGEST_ACCOUNTS": "1", "INGEST_KEYS": "/no/such"}, 2, "/no/such"),
+        (["serve"], {"INGEST_DNS_SERVERS": "dns.example"}, 2, "INGEST_DNS_SERVERS"),
         (["serve"], {"HOST": "no.such.host.invalid"}, 2, "HOST="),
         (["serve"], {"HOST": "192.0.2.1"}, 1, "192.0.2.1"),
         (["serve"], {"INGEST_PATH": "copernica"}, 2, "INGEST_PATH="),

@@ -34,14 +34,14 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
         parts = descendants(dev.pid)
         assert len(parts) >= 4  # redis, serve and its process, worker
 
-        curl = re.search(r"curl -i -d .*", dev.output)
+        curl = re.search(r"curl .*", dev.output)
         assert curl, "the printed curl"
         done = subprocess.run(shlex.split(curl[0]), capture_output=True, timeout=10, check=True)
         assert done.stdout.startswith(b"HTTP/1.1 200")
 
         simulate = re.search(r"ingest (simulate .*)", dev.output)
         assert simulate, "the printed simulate"
-        sent = run(*shlex.split(simulate[1]), environ={})
+        sent = run(*shlex.split(simulate[1]), environ={"INGEST_DATA_DIR": str(folder)})
         assert sent.returncode == 0, sent.stderr
         until(lambda: figures(folder)["stored"] == 10_001, "10,001 events")
         assert figures(folder)["backlog"] == 0
@@ -68,12 +68,14 @@ def test_a_part_that_dies_is_started_again_and_said_so(part: str, argument: byte
     url = f"http://127.0.0.1:{port}/copernica"
     with running(ingest("dev", "--port", str(port), "--data-dir", str(folder)), {}, tmp_path / "log") as dev:
         started(dev, port)
-        assert run("simulate", "--events", "100", "--url", url, environ={}).returncode == 0
+        data = {"INGEST_DATA_DIR": str(folder)}
+        assert run("simulate", "--events", "100", "--url", url, environ=data).returncode == 0
         victim = min(pid for pid in descendants(dev.pid) if argument in Path(f"/proc/{pid}/cmdline").read_bytes())
         os.kill(victim, signal.SIGKILL)
         until(lambda: f"{part} was killed by SIGKILL; starting it again" in dev.output, "the word")
         until(lambda: answers(port), "the endpoint")
-        assert run("simulate", "--events", "100", "--url", url, environ={}).returncode == 0
+        data = {"INGEST_DATA_DIR": str(folder)}
+        assert run("simulate", "--events", "100", "--url", url, environ=data).returncode == 0
         until(lambda: figures(folder)["stored"] == 200, "200 events")
 
 
@@ -82,7 +84,8 @@ def test_what_a_killed_dev_left_behind_does_no_harm(tmp_path: Path) -> None:
     command = ingest("dev", "--port", str(port), "--data-dir", str(folder))
     with running(command, {}, tmp_path / "killed.log") as dev:
         started(dev, port)
-        sent = run("simulate", "--events", "100", "--url", f"http://127.0.0.1:{port}/copernica", environ={})
+        url = f"http://127.0.0.1:{port}/copernica"
+        sent = run("simulate", "--events", "100", "--url", url, environ={"INGEST_DATA_DIR": str(folder)})
         assert sent.returncode == 0
         parts = descendants(dev.pid)
         dev.send(signal.SIGKILL)
@@ -113,7 +116,8 @@ def test_with_redis_url_that_server_is_used(redis_url: str, tmp_path: Path) -> N
         ({"REDIS_URL": "redis://127.0.0.1:1/0"}, [], 1, "does not answer"),
         ({"REDIS_URL": "nonsense"}, [], 2, "REDIS_URL"),
         ({}, ["--data-dir", "/proc/nowhere"], 1, "/proc/nowhere"),
-        ({"INGEST_VERIFY": "on"}, [], 2, "INGEST_VERIFY"),
+        ({"INGEST_VERIFY": "maybe"}, [], 2, "INGEST_VERIFY"),
+        ({"INGEST_ACCOUNTS": "jan"}, [], 2, "INGEST_ACCOUNTS"),
         ({"PORT": "eighty"}, [], 2, "PORT"),
         ({"DATABASE_URL": "mysql://x"}, [], 2, "DATABASE_URL"),
     ],

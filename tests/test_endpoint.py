@@ -38,7 +38,12 @@ def request(body: bytes, path: bytes = b"/copernica", *headers: bytes, method: b
 @pytest.fixture(scope="module")
 def process(valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Process]]:
     port = free_port()
-    environ = {"REDIS_URL": valkey_server, "PORT": str(port), "INGEST_MAX_BODY": str(MAX_BODY)}
+    environ = {
+        "REDIS_URL": valkey_server,
+        "PORT": str(port),
+        "INGEST_MAX_BODY": str(MAX_BODY),
+        "INGEST_VERIFY": "off",
+    }
     log = tmp_path_factory.mktemp("endpoint") / "log"
     with running(ingest("serve"), environ, log) as served:
         until(lambda: "is ready" in served.output, "the endpoint")
@@ -212,7 +217,7 @@ def test_while_redis_refuses_writes_calls_get_503_and_are_not_acknowledged(
 
 
 def test_two_servers_on_one_port_are_one_too_many(endpoint: Endpoint, redis_url: str, tmp_path: Path) -> None:
-    environ = {"REDIS_URL": redis_url, "PORT": str(endpoint.port)}
+    environ = {"REDIS_URL": redis_url, "PORT": str(endpoint.port), "INGEST_VERIFY": "off"}
     with running(ingest("serve"), environ, tmp_path / "log") as second:
         assert second.wait() == 1
         assert str(endpoint.port) in second.output

@@ -80,6 +80,7 @@ def site(redis_url: str, tmp_path: Path) -> Site:
         "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
         "PORT": str(port),
         "WEB_CONCURRENCY": "2",
+        "INGEST_VERIFY": "off",
     }
     return Site(port, environ, tmp_path / "events.db", tmp_path)
 

@@ -17,10 +17,13 @@ ALLOWED = {
     "ingest.connections": {"ingest.errors"},
     "ingest.buffer": {"ingest.errors", "ingest.batch"},
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
-    "ingest.intake": {"ingest.errors", "ingest.limits", "ingest.batch", "ingest.buffer"},
+    "ingest.verify": {"ingest.errors", "ingest.settings", "ingest.copernica"},
+    "ingest.intake": {
+        "ingest.errors", "ingest.limits", "ingest.batch", "ingest.buffer", "ingest.copernica", "ingest.verify",
+    },
     "workers": {
         "ingest.settings", "ingest.errors", "ingest.connections", "ingest.buffer", "ingest.batch",
-        "ingest.copernica", "ingest.supervise", "workers",
+        "ingest.copernica", "ingest.supervise", "ingest.verify", "workers",
     },
     "ingest": {"ingest"},
     "ingest.cli": {"ingest", "workers"},

@@ -17,6 +17,7 @@ def test_honcho_runs_all_three_and_stops_them(redis_url: str, tmp_path: Path) ->
         "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOST": "127.0.0.1",
+        "INGEST_VERIFY": "off",
     }
     argv = [sys.executable, "-m", "honcho", "-f", str(ROOT / "Procfile"), "start", "-p", str(port)]
     with running(argv, environ, tmp_path / "log", cwd=tmp_path) as honcho:

@@ -1,7 +1,8 @@
 """The drain: claim batches from the stream, store their events, acknowledge.
 
     claim ─▶ unpack ─▶ decode ─▶ one database commit ─▶ acknowledge ─▶ claim …
-               │          └─▶ unreadable: quarantine, in the same commit
+               │          ├─▶ unreadable: quarantine, in the same commit
+               │          └─▶ not verified yet: a table of its own (`workers.unverified` goes on with it)
                └─▶ damaged: dead stream
 
 Acknowledged is only what the database has committed, so a drain killed at any line costs nothing but the work:
@@ -23,7 +24,7 @@ from dataclasses import asdict, dataclass
 import redis
 
 from ingest import connections
-from ingest.batch import Record, unpack
+from ingest.batch import UNVERIFIED, Record, unpack
 from ingest.buffer import Backlog, Entry
 from ingest.copernica.events import Event, decode
 from ingest.errors import BatchError, Unavailable, Undecodable
@@ -61,11 +62,12 @@ stopping = threading.Event()
 
 @dataclass(slots=True)
 class Drained:
-    """What one drain did: events stored, events that were there already, calls put in quarantine, dead batches."""
+    """What one drain did: calls stored (quarantined and unverified ones too), there already, dead batches."""
 
     stored: int = 0
     doubles: int = 0
     quarantined: int = 0
+    unverified: int = 0
     dead: int = 0
     batches: int = 0
     seconds: float = 0.0
@@ -74,6 +76,11 @@ class Drained:
     def events(self) -> int:
         """Everything that was taken out of the stream."""
         return self.stored + self.doubles
+
+    @property
+    def events_stored(self) -> int:
+        """What is new in the table of events; doubles of the other kinds make it a little less."""
+        return max(0, self.stored - self.quarantined - self.unverified)
 
 
 def drain_job() -> dict[str, float]:
@@ -145,6 +152,9 @@ class Drain:
             self._work(ends, linger_ms)
         finally:
             gc.set_threshold(*thresholds)
+            if self.drained.unverified:
+                with _unless_refused():
+                    self._backlog.note_unverified(self._store.unverified())
             self.drained.seconds = time.monotonic() - began
             self._backlog.leave()
             self._log()
@@ -211,13 +221,13 @@ class Drain:
         group, self._group = self._group, _Group()
         if not group.ids:
             return
-        new = self._store.add(group.events, group.quarantined)
-        events = len(group.events) + len(group.quarantined)
-        self._backlog.ack(group.ids, events, events - new)
+        new = self._store.add(group.events, group.quarantined, group.unverified)
+        self._backlog.ack(group.ids, group.calls, group.calls - new)
         self.drained.batches += len(group.ids)
         self.drained.stored += new
-        self.drained.doubles += events - new
+        self.drained.doubles += group.calls - new
         self.drained.quarantined += len(group.quarantined)
+        self.drained.unverified += len(group.unverified)
 
     def _log(self) -> None:
         done = self.drained
@@ -229,11 +239,12 @@ class Drain:
             for number, name in (
                 (done.doubles, "there already"),
                 (done.quarantined, "unreadable and in quarantine"),
+                (done.unverified, "to be verified later"),
                 (done.dead, "dead batches"),
             )
             if number
         )
-        log.info("stored %d events in %.1f s%s", done.stored - done.quarantined, done.seconds, notes)
+        log.info("stored %d events in %.1f s%s", done.events_stored, done.seconds, notes)
 
 
 @contextmanager
@@ -252,22 +263,38 @@ class _Group:
         self.ids: list[bytes] = []
         self.events: list[Event] = []
         self.quarantined: list[Quarantined] = []
+        self.unverified: list[Record] = []
         self._bytes = 0
 
     @property
     def full(self) -> bool:
-        return len(self.events) + len(self.quarantined) >= COMMIT_EVENTS or self._bytes >= COMMIT_BYTES
+        return self.calls >= COMMIT_EVENTS or self._bytes >= COMMIT_BYTES
+
+    @property
+    def calls(self) -> int:
+        """How many calls are in it."""
+        return len(self.events) + len(self.quarantined) + len(self.unverified)
 
     def take(self, record: Record) -> None:
-        delivery_id, received_at, target, content_type, body, _ = record
-        self._bytes += len(body)
-        try:
-            path = target.decode("utf-8", "replace")
-            event = decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
-        except Undecodable as error:
-            self.quarantined.append(Quarantined(record, str(error)))
-        except Exception as error:  # a fault of ours must not hold up the other events either
-            log.exception("an event could not be decoded")
-            self.quarantined.append(Quarantined(record, f"fault while decoding: {type(error).__name__}"))
+        self._bytes += len(record.body)
+        if record.flags & UNVERIFIED:
+            self.unverified.append(record)
+            return
+        found = read(record)
+        if isinstance(found, Quarantined):
+            self.quarantined.append(found)
         else:
-            self.events.append(event)
+            self.events.append(found)
+
+
+def read(record: Record) -> Event | Quarantined:
+    """The event that a call brought, or why there is none."""
+    delivery_id, received_at, target, content_type, body, *_ = record
+    try:
+        path = target.decode("utf-8", "replace")
+        return decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
+    except Undecodable as error:
+        return Quarantined(record, str(error))
+    except Exception as error:  # a fault of ours must not hold up the other events either
+        log.exception("an event could not be decoded")
+        return Quarantined(record, f"fault while decoding: {type(error).__name__}")

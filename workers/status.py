@@ -1,5 +1,6 @@
 """What is going on: the figures of `ingest status`."""
 
+from collections import Counter
 from typing import Any
 
 import redis
@@ -27,7 +28,11 @@ def gather(settings: Settings) -> dict[str, Any]:
     except RedisError as error:
         raise Unavailable(f"Redis at {connections.shown(settings.redis)} gave out: {error}.") from None
     store = Store.open(settings.database, create=False)
-    figures |= {"stored": store.stored(), "quarantined": store.quarantined()}
+    figures |= {
+        "stored": store.stored(),
+        "quarantined": store.quarantined(),
+        "unverified": store.unverified(),
+    }
     figures["warnings"] = _warnings(figures)
     return figures
 
@@ -51,6 +56,7 @@ def _of_redis(client: redis.Redis) -> dict[str, Any]:
         "dead_batches": backlog.dead_batches(),
         "accepted_rate": round(sum(said["rate"] for said in endpoints), 1),
         "drained_rate": round(sum(r["rate"] for name, r in reports.items() if name.startswith("drain:")), 1),
+        "refused": dict(sum((Counter(said["refused"]) for said in endpoints), Counter())),
         "endpoints": endpoints,
         "workers": [
             {"name": worker.name, "queues": worker.queue_names(), "state": str(worker.get_state())}
@@ -67,6 +73,8 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append("No endpoint is running: Copernica's calls are not taken.")
     if not any("events" in worker["queues"] for worker in figures["workers"]):
         found.append("No worker is running on the queue `events`: the backlog only grows.")
+    if figures["unverified"]:
+        found.append(f"{figures['unverified']} calls wait to be verified: their key cannot be had from DNS.")
     if figures["dead_batches"]:
         found.append(f"{figures['dead_batches']} batches were damaged and lie in the dead stream.")
     if figures["quarantined"]:

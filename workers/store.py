@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -32,6 +32,9 @@ LOCK_TIMEOUT = 30
 CHECKPOINT_PAGES = 8192
 #: Rows that a query holds in memory at a time.
 FETCH_SIZE = 1000
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Quarantined(NamedTuple):
@@ -72,6 +75,7 @@ class Store:
         self._engine = engine
         self._insert_event = _insert_statement(tables.events)
         self._insert_quarantined = _insert_statement(tables.quarantine)
+        self._insert_unverified = _insert_statement(tables.unverified)
 
     @classmethod
     def open(cls, url: str, create: bool = True) -> Self:
@@ -107,8 +111,16 @@ class Store:
         """Give the connections back."""
         self._engine.dispose()
 
-    def add(self, events: Sequence[Event], quarantined: Sequence[Quarantined] = ()) -> int:
-        """Store events and unreadable calls in one transaction; returns how many of them were new.
+    def add(
+        self,
+        events: Sequence[Event],
+        quarantined: Sequence[Quarantined] = (),
+        unverified: Sequence[Record] = (),
+        settled: Sequence[bytes] = (),
+    ) -> int:
+        """Store events, calls for quarantine and unverified calls in one transaction.
+
+        `settled` are the delivery ids of calls that are unverified no more. Returns how many were new.
 
         Raises:
             Unavailable: the database refused; nothing of it was stored.
@@ -124,6 +136,12 @@ class Store:
                 if quarantined:
                     unread = [_quarantine_row(q) for q in quarantined]
                     new += connection.exec_driver_sql(self._insert_quarantined, unread).rowcount
+                if unverified:
+                    open_rows = [_unverified_row(record) for record in unverified]
+                    new += connection.exec_driver_sql(self._insert_unverified, open_rows).rowcount
+                if settled:
+                    ids = [(id,) for id in settled]
+                    connection.exec_driver_sql("DELETE FROM unverified WHERE delivery_id = ?", ids)
                 connection.commit()
                 return new
         except SQLAlchemyError as error:
@@ -136,6 +154,28 @@ class Store:
     def quarantined(self) -> int:
         """How many unreadable calls there are."""
         return self._count(tables.quarantine)
+
+    def unverified(self) -> int:
+        """How many calls wait to be verified."""
+        return self._count(tables.unverified)
+
+    def any_unverified(self) -> bytes:
+        """The delivery id of one of them, drawn at random; empty when there are none."""
+        query = select(tables.unverified.c.delivery_id).order_by(func.random()).limit(1)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar() or b""
+
+    def next_unverified(self, after: bytes, limit: int) -> list[Record]:
+        """Calls that wait to be verified, in the order of their delivery ids."""
+        table = tables.unverified
+        query = select(table).where(table.c.delivery_id > after).order_by(table.c.delivery_id).limit(limit)
+        with self._engine.connect() as connection:
+            return [
+                Record(
+                    row.delivery_id, _micros(row.received_at), row.path, row.content_type, row.body, row.headers
+                )
+                for row in connection.execute(query)
+            ]
 
     def _count(self, table: Table) -> int:
         with self._engine.connect() as connection:
@@ -213,6 +253,17 @@ def _quarantine_row(q: Quarantined) -> tuple[object, ...]:
     )
 
 
+def _unverified_row(record: Record) -> tuple[object, ...]:
+    return (
+        record.delivery_id,
+        _stored_time(record.received_at),
+        record.target,
+        record.content_type,
+        record.headers,
+        record.body,
+    )
+
+
 def _dump(value: object) -> str:
     try:
         return orjson.dumps(value).decode()
@@ -236,6 +287,10 @@ def _stored_time(micros: int) -> str:
 @lru_cache(maxsize=4096)  # events of one drain cluster around the same seconds
 def _stored_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _micros(moment: datetime) -> int:
+    return (moment.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
 def _shown_time(moment: datetime) -> str:

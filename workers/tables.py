@@ -36,3 +36,15 @@ quarantine = Table(
     Column("body", LargeBinary, nullable=False),
     Column("reason", Text, nullable=False),
 )
+
+#: Calls whose signer's key could not be had when they came in, with what it takes to verify them later.
+unverified = Table(
+    "unverified",
+    metadata,
+    Column("delivery_id", LargeBinary(12), primary_key=True),
+    Column("received_at", DateTime, nullable=False),
+    Column("path", LargeBinary, nullable=False),
+    Column("content_type", LargeBinary, nullable=False),
+    Column("headers", LargeBinary, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)

@@ -39,8 +39,9 @@ ABSENT_TTL = 60
 FAILED_TTL = 5
 #: Seconds that a key that was good may still be used when DNS has stopped answering.
 STALE = 7 * 86_400
-#: Seconds between two lookups of a name because a signature failed with the key we have.
-RENEW_EVERY = 60
+#: Seconds between two lookups of a name because a signature failed with the key we have: as long as a replaced
+#: key goes unnoticed when a forger uses up the lookups, so not long.
+RENEW_EVERY = 10
 #: Seconds that one lookup may take.
 LOOKUP_TIMEOUT = 3.0
 #: Lookups under way at once, and names waiting for one of those places; a further name hears `KeyUnavailable`.
@@ -177,6 +178,11 @@ class KeyRing:
             good.renewed = time.monotonic() - RENEW_EVERY + FAILED_TTL
             raise
         return None if key.public_numbers() == failed.public_numbers() else key
+
+    def may_renew(self, name: str) -> bool:
+        """Whether a signature that failed is worth a lookup."""
+        good = self._good.get(name)
+        return good is None or time.monotonic() >= good.renewed + RENEW_EVERY
 
     def _raise_if_failed(self, name: str) -> None:
         failed = self._failed.get(name)

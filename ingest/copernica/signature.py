@@ -52,12 +52,20 @@ class Reason(StrEnum):
     WRONG_SIGNATURE = "wrong-signature"
 
 
-class Rejected(IngestError):
-    """A call is not Copernica's; `reason` is one of a closed list."""
+#: Bytes of what a call named that go into the log.
+MAX_EXCERPT = 60
 
-    def __init__(self, reason: Reason) -> None:
+
+class Rejected(IngestError):
+    """A call is not Copernica's; `reason` is one of a closed list.
+
+    `excerpt` is what the call named instead of what it should have, for the log: shortened and escaped.
+    """
+
+    def __init__(self, reason: Reason, named: bytes = b"") -> None:
         super().__init__(f"The call was refused: {reason}.")
         self.reason = reason
+        self.excerpt = ascii(named[:MAX_EXCERPT].decode("latin-1")) if named else ""
 
 
 #: What a signature must cover to be Copernica's; its own verifier also asks for the nonce, an older one for more.
@@ -162,13 +170,13 @@ def examine(method: bytes, target: bytes, headers: Headers, body: bytes, receive
         raise Rejected(Reason.TOO_NEW)
     host = found.single(b"host", Reason.WRONG_HOST).lower()
     if policy.hosts and host not in policy.hosts and _without_port(host) not in policy.hosts:
-        raise Rejected(Reason.WRONG_HOST)
+        raise Rejected(Reason.WRONG_HOST, host)
     account = _account(found.single(b"x-copernica-id", Reason.WRONG_ACCOUNT))
     if account not in policy.accounts and account.rpartition(b"-")[2] not in policy.accounts:
-        raise Rejected(Reason.WRONG_ACCOUNT)
+        raise Rejected(Reason.WRONG_ACCOUNT, account)
     _check_digest(found.single(b"digest", Reason.BAD_DIGEST), body)
     if stated.fault is not None:
-        raise Rejected(stated.fault)
+        raise Rejected(stated.fault, stated.key_id.encode() if stated.fault is Reason.BAD_KEY_ID else b"")
 
     lines = [
         b"(request-target): %b %b" % (method.lower(), target)

@@ -1,0 +1,89 @@
+"""Whether a call is Copernica's: the policy, the keys, and what to do when there is no key.
+
+Nearly every call is judged at once, with a key that is known. The others wait a moment for DNS; when it gives no
+answer, the call is kept as unverified and the drain asks again (`workers.unverified`).
+"""
+
+from pathlib import Path
+
+from ingest.copernica.keys import DnsSource, FileSource, KeyRing
+from ingest.copernica.signature import Claim, Headers, Policy, Rejected, examine
+from ingest.errors import SettingsError
+from ingest.settings import Settings, address_and_port
+
+
+class Verifier:
+    """Checks calls; one per process."""
+
+    def __init__(self, policy: Policy, keys: KeyRing) -> None:
+        self._policy = policy
+        self._keys = keys
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Verifier":
+        """As the settings say.
+
+        Raises:
+            SettingsError: no account is named, or the file of keys cannot be read.
+        """
+        if not settings.accounts:
+            raise SettingsError(
+                "INGEST_ACCOUNTS is not set: name the Copernica accounts whose calls are taken "
+                "(account-1234, several with commas), or set INGEST_VERIFY=off to take any call."
+            )
+        policy = Policy.of(settings.accounts, settings.hosts, settings.max_age)
+        if settings.keys == "dns":
+            return cls(policy, KeyRing(DnsSource([address_and_port(server) for server in settings.dns_servers])))
+        return cls(policy, KeyRing(FileSource(Path(settings.keys))))
+
+    def examine(self, target: bytes, headers: Headers, body: bytes, received_at: int) -> Claim:
+        """Everything that needs no key; `received_at` is in µs since 1970.
+
+        Raises:
+            Rejected: it is not Copernica's.
+        """
+        return examine(b"POST", target, headers, body, received_at / 1e6, self._policy)
+
+    def verified(self, claim: Claim) -> bool:
+        """Whether a key that is known proves the claim; False if one must be looked up.
+
+        Raises:
+            Rejected: it is not Copernica's.
+        """
+        key = self._keys.fresh(claim.key_id)
+        if key is None:
+            return False
+        try:
+            claim.verify(key)
+        except Rejected:
+            if self._keys.may_renew(claim.key_id):
+                return False
+            raise
+        return True
+
+    async def verify(self, claim: Claim) -> None:
+        """Check a claim, looking up what must be looked up.
+
+        Raises:
+            Rejected: it is not Copernica's.
+            KeyUnavailable: it cannot be told now.
+        """
+        key = await self._keys.get(claim.key_id)
+        try:
+            claim.verify(key)
+        except Rejected:
+            newer = await self._keys.renewed(claim.key_id, key)
+            if newer is None:
+                raise
+            claim.verify(newer)
+
+
+def pack_headers(headers: Headers) -> bytes:
+    """Headers as one block of bytes, for a record that needs them later."""
+    return b"".join(b"%b:%b\r\n" % (name, value.replace(b"\r\n", b" ")) for name, value in headers)
+
+
+def unpack_headers(block: bytes) -> list[tuple[bytes, bytes]]:
+    """What `pack_headers` packed."""
+    lines = (line.partition(b":") for line in block.split(b"\r\n") if line)
+    return [(name, value) for name, _, value in lines]

@@ -1,0 +1,114 @@
+"""Calls whose signer's key could not be had when they came in: acknowledged, kept, and verified when it can be.
+
+They reach the events only then, judged by the time at which they were received. A call that proves false goes to
+quarantine with the reason. While DNS gives no answer, they wait.
+"""
+
+import asyncio
+import logging
+import time
+
+from ingest import connections
+from ingest.batch import Record
+from ingest.buffer import Backlog
+from ingest.copernica.signature import Rejected
+from ingest.errors import KeyUnavailable
+from ingest.settings import Settings
+from ingest.verify import Verifier, unpack_headers
+from workers.drain import SLICE, read, stopping
+from workers.store import Quarantined, Store
+
+log = logging.getLogger(__name__)
+
+#: Calls that are looked at together.
+PAGE = 500
+#: Seconds that one page may wait for DNS.
+PAGE_WAIT = 5.0
+
+
+def verify_job() -> int:
+    """The RQ job; returns how many calls still wait. Outcomes:
+
+    done        nothing waits any more, or DNS still gives no answer and a sweep starts another job later
+    killed      each page is one transaction: what was settled is, the rest waits
+    failed      Redis or the database did not answer, or the worker has no accounts to check against
+    """  # noqa: D415
+    return verify_once(Settings.read())
+
+
+def verify_once(settings: Settings) -> int:
+    """Verify what waits and can be verified now; returns how many calls still wait.
+
+    Raises:
+        SettingsError: verification is on and no account is named.
+        Unavailable: the database does not answer.
+    """
+    store = Store.open(settings.database)
+    client = connections.connect(settings.redis)
+    try:
+        if not store.unverified():
+            return 0
+        verifier = Verifier.of(settings) if settings.verify == "on" else None
+        settled = asyncio.run(_verify_all(store, verifier))
+        waiting = store.unverified()
+        Backlog(client).note_unverified(waiting)
+    finally:
+        store.close()
+        client.close()
+    log.info("verified %d calls that had come in without a key; %d still wait", settled, waiting)
+    return waiting
+
+
+async def _verify_all(store: Store, verifier: Verifier | None) -> int:
+    """One round through what waits, or as far as the time slice goes.
+
+    It begins anywhere: calls that can never be told, at whichever end, shall not keep the others waiting.
+    """
+    settled = 0
+    began = time.monotonic()
+    start = after = store.any_unverified()
+    wrapped = False
+    while not stopping.is_set() and time.monotonic() - began < SLICE:
+        page = store.next_unverified(after, PAGE)
+        if wrapped:
+            page = [record for record in page if record.delivery_id <= start]
+        if not page:
+            if wrapped:
+                break
+            wrapped, after = True, b""
+            continue
+        after = page[-1].delivery_id
+        verdicts = await _judge(page, verifier)
+        done = [(record, verdict) for record, verdict in zip(page, verdicts, strict=True) if verdict is not None]
+        if not done:
+            continue
+        found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in done]
+        store.add(
+            [event for event in found if not isinstance(event, Quarantined)],
+            [call for call in found if isinstance(call, Quarantined)],
+            settled=[record.delivery_id for record, _ in done],
+        )
+        settled += len(done)
+    return settled
+
+
+async def _judge(page: list[Record], verifier: Verifier | None) -> list[str | None]:
+    """For each call: an empty string if it is Copernica's, the reason if not, None if that cannot be told."""
+    tasks = [asyncio.create_task(_judge_one(record, verifier)) for record in page]
+    _, unfinished = await asyncio.wait(tasks, timeout=PAGE_WAIT)
+    for task in unfinished:
+        task.cancel()
+    return [None if task in unfinished else task.result() for task in tasks]
+
+
+async def _judge_one(record: Record, verifier: Verifier | None) -> str | None:
+    if verifier is None:  # the operator takes any call now
+        return ""
+    try:
+        headers = unpack_headers(record.headers)
+        await verifier.verify(verifier.examine(record.target, headers, record.body, record.received_at))
+    except Rejected as rejected:
+        return f"not Copernica's: {rejected.reason}"
+    except KeyUnavailable:
+        return None
+    return ""
