@@ -201,3 +201,15 @@ def events(
 
     store = Store.open(_settings().database, create=False)
     show.events(store.find(Filter(type_, recipient, message, since, until)), form)
+
+
+@main.command()
+@click.option("--key-id", help="A key id to look up, as in a Signature header.")
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def check(key_id: str | None, as_json: bool) -> None:
+    """Look at the whole set-up and say what is wrong or risky."""
+    from ingest import show
+    from workers.check import Level, check
+
+    worst = show.findings(check(_settings(), key_id), as_json)
+    sys.exit(1 if worst == Level.WRONG else 0)

@@ -3,6 +3,7 @@
     IngestError                 one sentence for a person; never a traceback
     ├── SettingsError           a setting is missing or wrong                   exit code 2
     ├── Unavailable             something we depend on does not answer          exit code 1
+    │   ├── NoStoreYet          there is no database where one is expected
     │   └── BufferFull          Redis refused the write, or did not confirm it
     ├── KeyUnavailable          DNS does not say what a public key is, nor that there is none
     ├── Occupied                a port or a folder is in use by somebody else   exit code 1
@@ -28,6 +29,10 @@ class SettingsError(IngestError):
 
 class Unavailable(IngestError):
     """A server or a folder that we depend on cannot be reached or used."""
+
+
+class NoStoreYet(Unavailable):
+    """There is no database yet; a worker makes it when it starts."""
 
 
 class BufferFull(Unavailable):

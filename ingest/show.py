@@ -111,6 +111,19 @@ def status(figures: dict[str, Any], as_json: bool) -> None:
         _console.print(f"[yellow]! {escape(warning)}[/]")
 
 
+def findings(found: Iterable[tuple[str, str, str]], as_json: bool) -> str:
+    """`ingest check`: a line for each finding as it comes; returns the worst level."""
+    colours = {"ok": "green", "risk": "yellow", "wrong": "red"}
+    all_found = []
+    for level, about, text in found:
+        all_found.append({"level": str(level), "about": about, "text": text})
+        if not as_json:
+            _console.print(f"[{colours[level]}]{level:<5}[/]  {about:<10}  {escape(text)}", soft_wrap=True)
+    if as_json:
+        sys.stdout.write(orjson.dumps(all_found, option=orjson.OPT_INDENT_2).decode() + "\n")
+    return max((str(one["level"]) for one in all_found), key=list(colours).index, default="ok")
+
+
 def events(found: Iterable[dict[str, Any]], form: str) -> None:
     """`ingest events`: one line per event as it comes, so any number of them. A reader that leaves is no error."""
     out = sys.stdout

@@ -6,7 +6,7 @@ answer, the call is kept as unverified and the drain asks again (`workers.unveri
 
 from pathlib import Path
 
-from ingest.copernica.keys import DnsSource, FileSource, KeyRing
+from ingest.copernica.keys import DnsSource, FileSource, KeyRing, Source
 from ingest.copernica.signature import Claim, Headers, Policy, Rejected, examine
 from ingest.errors import SettingsError
 from ingest.settings import Settings, address_and_port
@@ -31,10 +31,7 @@ class Verifier:
                 "INGEST_ACCOUNTS is not set: name the Copernica accounts whose calls are taken "
                 "(account-1234, several with commas), or set INGEST_VERIFY=off to take any call."
             )
-        policy = Policy.of(settings.accounts, settings.hosts, settings.max_age)
-        if settings.keys == "dns":
-            return cls(policy, KeyRing(DnsSource([address_and_port(server) for server in settings.dns_servers])))
-        return cls(policy, KeyRing(FileSource(Path(settings.keys))))
+        return cls(Policy.of(settings.accounts, settings.hosts, settings.max_age), KeyRing(key_source(settings)))
 
     def examine(self, target: bytes, headers: Headers, body: bytes, received_at: int) -> Claim:
         """Everything that needs no key; `received_at` is in µs since 1970.
@@ -56,6 +53,9 @@ class Verifier:
         try:
             claim.verify(key)
         except Rejected:
+            if previous := self._keys.previous(claim.key_id):
+                claim.verify(previous)
+                return True
             if self._keys.may_renew(claim.key_id):
                 return False
             raise
@@ -76,6 +76,17 @@ class Verifier:
             if newer is None:
                 raise
             claim.verify(newer)
+
+
+def key_source(settings: Settings) -> Source:
+    """Where the settings say that keys are.
+
+    Raises:
+        SettingsError: the file of keys cannot be read.
+    """
+    if settings.keys == "dns":
+        return DnsSource([address_and_port(server) for server in settings.dns_servers])
+    return FileSource(Path(settings.keys))
 
 
 def pack_headers(headers: Headers) -> bytes:

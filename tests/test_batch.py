@@ -174,4 +174,6 @@ def test_a_frame_that_expands_to_more_than_it_announces_is_stopped() -> None:
 def test_a_frame_of_countless_empty_records_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     # Each takes some thirty bytes when packed and ten times that as an object: the limit is of what is allocated.
     monkeypatch.setattr(batch, "MAX_UNPACKED", MIB)
-    assert_refused_within(2 * MIB, sealed(MIB // EMPTY, MIB // EMPTY * EMPTY, frame_of_zeros(MIB // EMPTY * EMPTY)))
+    assert_refused_within(
+        2 * MIB, sealed(MIB // EMPTY, MIB // EMPTY * EMPTY, frame_of_zeros(MIB // EMPTY * EMPTY))
+    )

@@ -10,7 +10,7 @@ from rq.serializers import JSONSerializer
 
 from ingest import connections
 from ingest.buffer import Backlog
-from ingest.errors import Unavailable
+from ingest.errors import NoStoreYet, Unavailable
 from ingest.settings import Settings
 from workers.store import Store
 
@@ -27,12 +27,7 @@ def gather(settings: Settings) -> dict[str, Any]:
         figures = _of_redis(client)
     except RedisError as error:
         raise Unavailable(f"Redis at {connections.shown(settings.redis)} gave out: {error}.") from None
-    store = Store.open(settings.database, create=False)
-    figures |= {
-        "stored": store.stored(),
-        "quarantined": store.quarantined(),
-        "unverified": store.unverified(),
-    }
+    figures |= _of_store(settings.database)
     figures["warnings"] = _warnings(figures)
     return figures
 
@@ -63,6 +58,21 @@ def _of_redis(client: redis.Redis) -> dict[str, Any]:
             for worker in workers
         ],
     }
+
+
+def _of_store(url: str) -> dict[str, int]:
+    try:
+        store = Store.open(url, create=False)
+    except NoStoreYet:
+        return {"stored": 0, "quarantined": 0, "unverified": 0}
+    try:
+        return {
+            "stored": store.stored(),
+            "quarantined": store.quarantined(),
+            "unverified": store.unverified(),
+        }
+    finally:
+        store.close()
 
 
 def _warnings(figures: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.batch import Record
 from ingest.copernica.events import Event
-from ingest.errors import Unavailable
+from ingest.errors import NoStoreYet, Unavailable
 from workers import tables
 
 #: Seconds to wait for another process that writes to the same SQLite file.
@@ -82,14 +82,15 @@ class Store:
         """Connect, and make the tables if they are not there.
 
         Raises:
-            Unavailable: the database cannot be opened or written, or is not there and shall not be made.
+            Unavailable: the database cannot be opened or written.
+            NoStoreYet: it is not there and shall not be made.
         """
         name = make_url(url).database
         if name in (None, "", ":memory:"):
             raise Unavailable(f"{url} is a database in memory: what is acknowledged must be kept in a file.")
         location = Path(str(name))
         if not create and not location.exists():
-            raise Unavailable(f"There is no database at {location} yet: a worker makes it when it starts.")
+            raise NoStoreYet(f"There is no database at {location} yet: a worker makes it when it starts.")
         try:
             location.absolute().parent.mkdir(parents=True, exist_ok=True)
             engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})

@@ -12,6 +12,7 @@ import asyncio
 import base64
 import binascii
 import json
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -39,11 +40,17 @@ ABSENT_TTL = 60
 FAILED_TTL = 5
 #: Seconds that a key that was good may still be used when DNS has stopped answering.
 STALE = 7 * 86_400
+#: Seconds between two lookups of such a key.
+STALE_STEP = 60
+#: Seconds that a key which was replaced is still good for calls that were on their way.
+PREVIOUS = 300
 #: Seconds between two lookups of a name because a signature failed with the key we have: as long as a replaced
 #: key goes unnoticed when a forger uses up the lookups, so not long.
 RENEW_EVERY = 10
 #: Seconds that one lookup may take.
 LOOKUP_TIMEOUT = 3.0
+#: Bytes of an answer over UDP: what passes everywhere, and enough for a key of 4096 bits.
+EDNS_PAYLOAD = 1232
 #: Lookups under way at once, and names waiting for one of those places; a further name hears `KeyUnavailable`.
 LOOKUPS = 16
 LOOKUPS_WAITING = 64
@@ -77,6 +84,7 @@ class DnsSource:
         self._resolver = dns.asyncresolver.Resolver(configure=not servers)
         if servers:
             self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in servers]
+        self._resolver.use_edns(0, 0, EDNS_PAYLOAD)
         self._resolver.lifetime = LOOKUP_TIMEOUT
         self._resolver.timeout = LOOKUP_TIMEOUT / 2
 
@@ -122,7 +130,10 @@ class _Good:
     #: When DNS last confirmed it.
     seen: float
     #: When it was last looked up because a signature failed.
-    renewed: float = 0.0
+    renewed: float = -math.inf
+    #: The key that was there before, and until when what it signed is taken.
+    previous: RSAPublicKey | None = None
+    previous_until: float = -math.inf
 
 
 class KeyRing:
@@ -131,7 +142,7 @@ class KeyRing:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._good: OrderedDict[str, _Good] = OrderedDict()
-        self._failed: OrderedDict[str, tuple[float, Exception]] = OrderedDict()
+        self._failed: OrderedDict[str, tuple[float, Reason | str]] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[RSAPublicKey]] = {}
         self._places = asyncio.Semaphore(LOOKUPS)
 
@@ -149,15 +160,19 @@ class KeyRing:
         """
         if key := self.fresh(name):
             return key
-        self._raise_if_failed(name)
         try:
+            self._raise_if_failed(name)
             return await self._look_up(name)
         except KeyUnavailable:
             good = self._good.get(name)
             if good is not None and time.monotonic() < good.seen + STALE:
-                good.fresh_until = time.monotonic() + FAILED_TTL  # not again with every call
                 return good.key
             raise
+
+    def previous(self, name: str) -> RSAPublicKey | None:
+        """The key that was replaced a moment ago: what it has signed may still be on its way."""
+        good = self._good.get(name)
+        return good.previous if good is not None and time.monotonic() < good.previous_until else None
 
     async def renewed(self, name: str, failed: RSAPublicKey) -> RSAPublicKey | None:
         """The key that has replaced one with which a signature failed; None if it is still the same.
@@ -169,7 +184,7 @@ class KeyRing:
         good = self._good.get(name)
         if good is not None and good.key is not failed:
             return good.key  # somebody else's call has found it
-        if good is None or time.monotonic() < good.renewed + RENEW_EVERY:
+        if good is None or not self.may_renew(name):
             return None
         good.renewed = time.monotonic()
         try:
@@ -180,17 +195,18 @@ class KeyRing:
         return None if key.public_numbers() == failed.public_numbers() else key
 
     def may_renew(self, name: str) -> bool:
-        """Whether a signature that failed is worth a lookup."""
+        """Whether a signature that failed is worth a lookup, or worth waiting for one that is under way."""
         good = self._good.get(name)
-        return good is None or time.monotonic() >= good.renewed + RENEW_EVERY
+        return good is None or name in self._lookups or time.monotonic() >= good.renewed + RENEW_EVERY
 
     def _raise_if_failed(self, name: str) -> None:
         failed = self._failed.get(name)
         if failed is None:
             return
-        until, error = failed
+        until, why = failed
         if time.monotonic() < until:
-            raise error
+            # Always a new one: an exception that is raised again and again keeps what all its callers held.
+            raise Rejected(why) if isinstance(why, Reason) else KeyUnavailable(why)
         del self._failed[name]
 
     async def _look_up(self, name: str) -> RSAPublicKey:
@@ -209,25 +225,36 @@ class KeyRing:
                 records = await self._source.records(name)
             key = usable(records.texts)
         except KeyUnavailable as error:
-            self._remember_failure(name, error, FAILED_TTL)
+            self._remember_failure(name, str(error), FAILED_TTL)
+            self._make_do(name)
             raise
         except Rejected as error:
             self._good.pop(name, None)
-            self._remember_failure(name, error, ABSENT_TTL)
+            self._remember_failure(name, error.reason, ABSENT_TTL)
             raise
         now = time.monotonic()
-        before = self._good.pop(name, None)
-        if before is not None and before.key.public_numbers() == key.public_numbers():
-            key = before.key
-        ttl = min(max(records.ttl, TTL_MIN), TTL_MAX)
-        self._good[name] = _Good(key, now + ttl, now, before.renewed if before else 0.0)
+        good = _Good(key, now + min(max(records.ttl, TTL_MIN), TTL_MAX), now)
+        if before := self._good.pop(name, None):
+            good.renewed = before.renewed
+            if before.key.public_numbers() == key.public_numbers():
+                good.key, good.previous, good.previous_until = before.key, before.previous, before.previous_until
+            else:
+                good.previous, good.previous_until = before.key, now + PREVIOUS
+        self._good[name] = good
         self._failed.pop(name, None)
         while len(self._good) > KEYS_MAX:
             self._good.popitem(last=False)
-        return key
+        return good.key
 
-    def _remember_failure(self, name: str, error: Exception, seconds: float) -> None:
-        self._failed[name] = time.monotonic() + seconds, error
+    def _make_do(self, name: str) -> None:
+        """DNS gives no answer: go on with a key that was good, and let no call wait for the next attempt."""
+        good = self._good.get(name)
+        now = time.monotonic()
+        if good is not None and now < good.seen + STALE:
+            good.fresh_until = min(now + STALE_STEP, good.seen + STALE)
+
+    def _remember_failure(self, name: str, why: Reason | str, seconds: float) -> None:
+        self._failed[name] = time.monotonic() + seconds, why
         self._failed.move_to_end(name)
         while len(self._failed) > FAILURES_MAX:
             self._failed.popitem(last=False)

@@ -172,7 +172,7 @@ def examine(method: bytes, target: bytes, headers: Headers, body: bytes, receive
     if policy.hosts and host not in policy.hosts and _without_port(host) not in policy.hosts:
         raise Rejected(Reason.WRONG_HOST, host)
     account = _account(found.single(b"x-copernica-id", Reason.WRONG_ACCOUNT))
-    if account not in policy.accounts and account.rpartition(b"-")[2] not in policy.accounts:
+    if account not in policy.accounts and _number(account) not in policy.accounts:
         raise Rejected(Reason.WRONG_ACCOUNT, account)
     _check_digest(found.single(b"digest", Reason.BAD_DIGEST), body)
     if stated.fault is not None:
@@ -271,6 +271,12 @@ def _date(value: bytes) -> int:
 
 def _account(value: bytes) -> bytes:
     return value.strip().lower().replace(b"_", b"-")
+
+
+def _number(account: bytes) -> bytes:
+    """The number of an account of either kind; anything else as it is."""
+    kind, _, number = account.rpartition(b"-")
+    return number if kind in (b"account", b"environment") else account
 
 
 def _without_port(host: bytes) -> bytes:

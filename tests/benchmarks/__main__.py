@@ -13,14 +13,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import endpoint, machine, plan
+from tests.benchmarks import endpoint, machine, plan, verification
 from tests.benchmarks.drain import drain
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("results.json")
-#: Samples in one round: three endpoints at full rate, two drains, two latencies.
-STEPS = 7
+#: Samples in one round: three endpoints at full rate, two drains, two latencies, three of the check, one flood.
+STEPS = 11
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
@@ -51,6 +51,7 @@ def main(repeat: int, quick: bool, output: Path) -> None:
 
         accepted, rate = endpoint.accept(size, step)
         report.rows = [*accepted, *drain(size, step), *endpoint.wait(size, rate / 2, step)]
+        report.rows += [*verification.verify(size, step), *verification.flood(size, step)]
     report.conditions |= {"took_s": round(time.monotonic() - began), "load_after": round(os.getloadavg()[0], 2)}
     report.show(console)
     report.write(output)

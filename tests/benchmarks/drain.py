@@ -77,7 +77,7 @@ async def _fill(url: str, calls: list[Call], events: int) -> None:
     endless = cycle(calls)
     for start in range(0, events, plan.BATCH):
         for call in islice(endless, min(plan.BATCH, events - start)):
-            intake.submit(plan.PATH.encode(), call.content_type.encode(), call.body, answered)
+            intake.submit(plan.PATH.encode(), [], call.content_type.encode(), call.body, answered)
         await appender.close()
     await client.aclose()
     assert not refused, refused[0]

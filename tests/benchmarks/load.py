@@ -15,11 +15,13 @@ from collections import deque
 from dataclasses import asdict, dataclass
 from itertools import cycle
 from math import inf
+from pathlib import Path
 from typing import cast
 
 import httptools
 import uvloop
 
+from ingest.copernica.signer import Signer
 from ingest.simulate import Target, percentile
 from tests.benchmarks import plan
 from tests.benchmarks.servers import ROOT, python
@@ -47,9 +49,9 @@ class Sent:
         return self.answered / self.seconds
 
 
-def send(port: int, seconds: float, rate: float | None = None) -> Sent:
-    """Send from a process of its own, at a rate or as fast as is answered."""
-    command = python("load", str(port), str(seconds), str(rate or 0))
+def send(port: int, seconds: float, rate: float | None = None, signer: Path | None = None) -> Sent:
+    """Send from a process of its own, at a rate or as fast as is answered, signed if somebody signs."""
+    command = python("load", str(port), str(seconds), str(rate or 0), str(signer or ""))
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, timeout=seconds + 2 * PATIENCE)
     return Sent(**json.loads(done.stdout))
 
@@ -159,10 +161,12 @@ class Connection(asyncio.Protocol):
         self._load.fail(f"a connection was lost: {exc or 'closed by the server'}")
 
 
-async def _main(port: int, seconds: float, rate: float | None) -> Sent:
-    target = Target(f"http://127.0.0.1:{port}{plan.PATH}")
-    return await Load([target.request(call) for call in plan.calls()], seconds, rate).run(port)
+async def _main(port: int, seconds: float, rate: float | None, signer: str) -> Sent:
+    target = Target(f"http://127.0.0.1:{port}{plan.PATH}", Signer.load(Path(signer)) if signer else None)
+    calls = plan.calls()[: plan.DISTINCT_SIGNED if signer else None]
+    return await Load([target.request(call)[0] for call in calls], seconds, rate).run(port)
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(uvloop.run(_main(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3]) or None)))))
+    port, seconds, rate, signer = sys.argv[1:]
+    print(json.dumps(asdict(uvloop.run(_main(int(port), float(seconds), float(rate) or None, signer)))))

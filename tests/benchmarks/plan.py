@@ -11,6 +11,8 @@ from ingest.copernica.simulator import Call, Simulator
 CONNECTIONS = 64
 #: Distinct calls; they are sent again and again. More than a batch can hold, so that none compresses a repetition.
 DISTINCT = 5000
+#: Distinct signed calls: each takes half a millisecond to sign before the clock starts.
+DISTINCT_SIGNED = 1000
 #: Each run sends the same calls, byte for byte.
 SEED = 20261120
 #: Records in one batch of the pile that is drained.

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 SCRATCH = os.environ.get("TMPDIR", "/var/tmp")
 
 OURS = "ours"
+VERIFIED = "ours, verifying"
 BARE = "bare aiohttp"
 JOBS = "an RQ job per call"
 
@@ -64,15 +65,17 @@ def redis_server(folder: Path) -> Iterator[Store]:
 
 
 @contextmanager
-def endpoint(contender: str, store: Store, folder: Path) -> Iterator[tuple[int, Process]]:
+def endpoint(contender: str, store: Store, folder: Path, **more: str) -> Iterator[tuple[int, Process]]:
     """One of the endpoints, ready; its port and its process."""
     port = free_port()
     environ = {
         "REDIS_URL": store.url, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1",
-        "INGEST_PATH": PATH, "INGEST_VERIFY": "off", "INGEST_DATA_DIR": str(folder), "LOG_LEVEL": "warning",
+        "INGEST_PATH": PATH, "INGEST_VERIFY": "on" if contender == VERIFIED else "off",
+        "INGEST_ACCOUNTS": "account-1234", "INGEST_DATA_DIR": str(folder), "LOG_LEVEL": "warning", **more,
     }  # fmt: skip
     argv = {
         OURS: ingest("serve"),
+        VERIFIED: ingest("serve"),
         BARE: python("baselines", "bare", str(port)),
         JOBS: python("baselines", "jobs", str(port), store.url),
     }[contender]

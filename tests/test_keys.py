@@ -1,0 +1,616 @@
+"""Copernica's keys, looked up in a real DNS server that has good days and bad ones."""
+
+import asyncio
+import gc
+import json
+import weakref
+from base64 import b64encode
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
+
+from ingest.copernica import keys
+from ingest.copernica.keys import DnsSource, FileSource, KeyRing, Records, parse_dkim, usable
+from ingest.copernica.signature import Reason, Rejected
+from ingest.errors import KeyUnavailable, SettingsError
+from tests.dnsserver import Behaviour, DnsServer
+from tests.signing import KEY_ID, der, dkim_record, private_key
+
+KEY = private_key().public_key()
+OTHER = private_key(2048, "another").public_key()
+RECORD = dkim_record(KEY)
+P = RECORD.partition("p=")[2]
+
+
+def same(one: RSAPublicKey | None, other: RSAPublicKey) -> bool:
+    return one is not None and one.public_numbers() == other.public_numbers()
+
+
+class Clock:
+    """Stands in for the module `time` where keys grow old."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("ingest.copernica.keys.time", clock)
+    return clock
+
+
+@pytest.fixture
+def server() -> Iterator[DnsServer]:
+    with DnsServer() as server:
+        server.put(KEY_ID, RECORD)
+        yield server
+
+
+@pytest.fixture
+async def ring(server: DnsServer) -> AsyncIterator[KeyRing]:
+    """A ring that asks the server; lookups that a test leaves under way end with it."""
+    yield KeyRing(DnsSource([server.address]))
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask for it before `ring`."""
+    monkeypatch.setattr(keys, "LOOKUP_TIMEOUT", 0.25)
+
+
+async def refused(ring: KeyRing, name: str = KEY_ID) -> Reason:
+    with pytest.raises(Rejected) as caught:
+        await ring.get(name)
+    return caught.value.reason
+
+
+async def unavailable(ring: KeyRing, name: str = KEY_ID) -> bool:
+    with pytest.raises(KeyUnavailable):
+        await ring.get(name)
+    return True
+
+
+# ---- what a record says -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        RECORD,
+        f"p={P}",
+        f"k=rsa;p={P}",
+        f"v=DKIM1;p={P}",
+        f"v=DKIM1;k=rsa;p={P};",
+        f"  v = DKIM1 ;\tk = rsa ; p = {P} ; ; ",
+        f"v=DKIM1; k=rsa; t=s; n=a note; h=sha256; s=email; p={P[:100]} {P[100:200]}\r\n\t{P[200:]}",
+        f"p={P}; k=rsa; v=DKIM1",
+    ],
+)
+def test_a_record_is_read_in_every_shape(text: str) -> None:
+    assert same(parse_dkim(text.encode()), KEY)
+
+
+def test_a_key_in_the_form_that_the_dkim_standard_itself_shows_is_read() -> None:
+    raw = KEY.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
+    assert same(parse_dkim(b"p=" + b64encode(raw)), KEY)
+
+
+ED25519 = Ed25519PrivateKey.generate().public_key()
+ED25519_RAW = ED25519.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+ED25519_DER = ED25519.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+SHORT = RSAPublicNumbers(65537, (1 << 511) + 111).public_key()
+ALMOST = RSAPublicNumbers(65537, (1 << 1022) + 111).public_key()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b";;;",
+        b"v=spf1 include:_spf.copernica.com -all",
+        b"v=DKIM1; k=rsa",
+        b"v=DKIM1; k=rsa; P=" + P.encode(),
+        b"v=DKIM2; p=" + P.encode(),
+        b"v=DKIM1; k=ed25519; p=" + b64encode(ED25519_RAW),
+        b"v=DKIM1; k=ed25519; p=" + P.encode(),
+        b"v=DKIM1; p=" + b64encode(ED25519_RAW),
+        b"v=DKIM1; p=" + b64encode(ED25519_DER),
+        b"p=" + b64encode(der(SHORT)),
+        b"p=" + b64encode(der(ALMOST)),
+        b"p=" + P[:-4].encode(),
+        b"p=" + P[:-1].encode(),
+        b"p=" + P.encode() + b"AAAA",
+        b"p=*" + P.encode(),
+        b"p=AAAA",
+        b"p=====",
+        b"p=\xff\xfe\x00",
+        b"\xc3\xa9=1; p=\xc3\xa9",
+        b"p=" + b"A" * 60_000,
+    ],
+)
+def test_a_record_that_holds_no_key_for_us_is_a_bad_key(text: bytes) -> None:
+    with pytest.raises(Rejected) as caught:
+        parse_dkim(text)
+    assert caught.value.reason == Reason.BAD_KEY
+
+
+@pytest.mark.parametrize("text", [b"p=", b"v=DKIM1; k=rsa; p=", b"v=DKIM1; p= ; k=rsa"])
+def test_an_empty_key_is_a_revoked_one(text: bytes) -> None:
+    with pytest.raises(Rejected) as caught:
+        parse_dkim(text)
+    assert caught.value.reason == Reason.REVOKED_KEY
+
+
+@pytest.mark.parametrize("bits", [1024, 4096])
+def test_keys_of_every_size_are_read(bits: int) -> None:
+    key = private_key(bits).public_key()
+    assert same(parse_dkim(dkim_record(key).encode()), key)
+
+
+def test_of_several_records_the_first_usable_one_counts() -> None:
+    texts = [b"v=spf1 -all", b"p=", RECORD.encode(), dkim_record(OTHER).encode()]
+    assert same(usable(texts), KEY)
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"), [([], Reason.UNKNOWN_KEY), ([b"p="], Reason.REVOKED_KEY), ([b"x"], Reason.BAD_KEY)]
+)
+def test_records_without_a_key_say_why(texts: list[bytes], reason: Reason) -> None:
+    with pytest.raises(Rejected) as caught:
+        usable(texts)
+    assert caught.value.reason == reason
+
+
+# ---- looking up -------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_looked_up_once(ring: KeyRing, server: DnsServer) -> None:
+    assert ring.fresh(KEY_ID) is None
+    key = await ring.get(KEY_ID)
+    assert same(key, KEY)
+    assert ring.fresh(KEY_ID) is key
+    assert await ring.get(KEY_ID) is key
+    assert server.asked == {KEY_ID: 1}
+
+
+@pytest.mark.parametrize(
+    ("ttl", "seconds"), [(0, keys.TTL_MIN), (300, 300), (3000, 3000), (604_800, keys.TTL_MAX)]
+)
+async def test_a_key_is_fresh_for_as_long_as_dns_says_within_limits(
+    ring: KeyRing, server: DnsServer, clock: Clock, ttl: int, seconds: int
+) -> None:
+    server.put(KEY_ID, RECORD, ttl=ttl)
+    key = await ring.get(KEY_ID)
+    clock.now += seconds - 0.5
+    assert await ring.get(KEY_ID) is key
+    assert server.asked[KEY_ID] == 1
+    clock.now += 1
+    assert ring.fresh(KEY_ID) is None
+    assert await ring.get(KEY_ID) is key
+    assert server.asked[KEY_ID] == 2
+    assert ring.fresh(KEY_ID) is key
+
+
+async def test_all_who_wait_for_a_name_are_served_by_one_lookup(ring: KeyRing, server: DnsServer) -> None:
+    found = await asyncio.gather(*(ring.get(KEY_ID) for _ in range(50)))
+    assert len(set(map(id, found))) == 1
+    assert server.asked[KEY_ID] == 1
+
+
+async def test_who_leaves_does_not_end_the_lookup_for_the_others(ring: KeyRing, server: DnsServer) -> None:
+    callers = [asyncio.create_task(ring.get(KEY_ID)) for _ in range(3)]
+    await asyncio.sleep(0)
+    callers[0].cancel()
+    assert [same(await caller, KEY) for caller in callers[1:]] == [True, True]
+    assert server.asked[KEY_ID] == 1
+
+
+async def test_a_name_that_does_not_exist_is_refused_and_remembered(
+    ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    name = "two._domainkey.copernica.com"
+    assert await refused(ring, name) == Reason.UNKNOWN_KEY
+    server.put(name, RECORD)
+    clock.now += keys.ABSENT_TTL - 1
+    assert await refused(ring, name) == Reason.UNKNOWN_KEY
+    assert server.asked[name] == 1
+    clock.now += 2
+    assert same(await ring.get(name), KEY)
+
+
+async def test_a_name_without_texts_is_refused(ring: KeyRing, server: DnsServer) -> None:
+    server.let(KEY_ID, Behaviour.EMPTY)
+    assert await refused(ring) == Reason.UNKNOWN_KEY
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [("v=DKIM1; p=", Reason.REVOKED_KEY), ("v=spf1 -all", Reason.BAD_KEY), ("", Reason.BAD_KEY)],
+)
+async def test_a_name_without_a_key_is_refused(
+    ring: KeyRing, server: DnsServer, text: str, reason: Reason
+) -> None:
+    server.put(KEY_ID, text)
+    assert await refused(ring) == reason
+    assert await refused(ring) == reason
+    assert server.asked[KEY_ID] == 1
+
+
+@pytest.mark.parametrize("trouble", [Behaviour.SERVFAIL, Behaviour.SILENCE])
+async def test_dns_in_trouble_refuses_nobody_and_is_asked_again_soon(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock, trouble: Behaviour
+) -> None:
+    server.let(KEY_ID, trouble)
+    assert await unavailable(ring)
+    asked = server.asked[KEY_ID]
+    assert asked
+    server.put(KEY_ID, RECORD)
+    clock.now += keys.FAILED_TTL - 1
+    assert await unavailable(ring)
+    assert server.asked[KEY_ID] == asked
+    clock.now += 2
+    assert same(await ring.get(KEY_ID), KEY)
+
+
+async def test_a_server_that_is_not_there_refuses_nobody(impatient: None) -> None:
+    with DnsServer() as server:
+        address = server.address
+    assert await unavailable(KeyRing(DnsSource([address])))
+
+
+async def test_a_second_server_is_asked_when_the_first_one_fails() -> None:
+    with DnsServer(Behaviour.SERVFAIL) as bad, DnsServer() as good:
+        good.put(KEY_ID, RECORD)
+        assert same(await KeyRing(DnsSource([bad.address, good.address])).get(KEY_ID), KEY)
+        assert bad.asked[KEY_ID] == good.asked[KEY_ID] == 1
+
+
+@pytest.mark.parametrize("trouble", [Behaviour.SERVFAIL, Behaviour.SILENCE])
+async def test_a_key_that_was_good_is_good_while_dns_is_in_trouble_but_not_forever(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock, trouble: Behaviour
+) -> None:
+    key = await ring.get(KEY_ID)
+    seen = clock.now
+    server.let(KEY_ID, trouble)
+    clock.now += keys.TTL_MAX + 1
+    assert await ring.get(KEY_ID) is key
+    asked = server.asked[KEY_ID]
+    assert [await ring.get(KEY_ID) for _ in range(3)] == [key] * 3
+    assert server.asked[KEY_ID] == asked
+    clock.now = seen + keys.STALE - 1
+    assert await ring.get(KEY_ID) is key
+    assert server.asked[KEY_ID] > asked
+    clock.now = seen + keys.STALE + keys.FAILED_TTL
+    assert await unavailable(ring)
+    server.put(KEY_ID, RECORD)
+    clock.now += keys.FAILED_TTL + 1
+    assert same(await ring.get(KEY_ID), KEY)
+
+
+async def test_a_good_key_outlives_a_lookup_whose_caller_has_left(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    key = await ring.get(KEY_ID)
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    clock.now += keys.TTL_MAX + 1
+    caller = asyncio.create_task(ring.get(KEY_ID))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0.05)
+    assert await ring.get(KEY_ID) is key
+
+
+async def test_a_good_key_outlives_a_renewal_that_failed(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    key = await ring.get(KEY_ID)
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    clock.now += 299
+    with pytest.raises(KeyUnavailable):
+        await ring.renewed(KEY_ID, key)
+    clock.now += 2
+    assert await ring.get(KEY_ID) is key
+
+
+# ---- keys that change -------------------------------------------------------------------------------------------
+
+
+async def test_a_replaced_key_is_found_when_a_signature_fails(ring: KeyRing, server: DnsServer) -> None:
+    key = await ring.get(KEY_ID)
+    server.put(KEY_ID, dkim_record(OTHER))
+    new = await ring.renewed(KEY_ID, key)
+    assert same(new, OTHER)
+    assert ring.fresh(KEY_ID) is new
+    assert await ring.renewed(KEY_ID, key) is new
+    assert server.asked[KEY_ID] == 2
+
+
+async def test_a_replaced_key_is_found_by_all_who_come_while_it_is_looked_up(
+    ring: KeyRing, server: DnsServer
+) -> None:
+    key = await ring.get(KEY_ID)
+    server.put(KEY_ID, dkim_record(OTHER))
+    found = await asyncio.gather(*(ring.renewed(KEY_ID, key) for _ in range(20)))
+    assert [same(new, OTHER) for new in found] == [True] * 20
+    assert server.asked[KEY_ID] == 2
+
+
+async def test_a_renewal_is_worth_its_while_until_it_has_been_made(ring: KeyRing, clock: Clock) -> None:
+    assert ring.may_renew(KEY_ID)
+    key = await ring.get(KEY_ID)
+    assert ring.may_renew(KEY_ID)
+    renewal = asyncio.create_task(ring.renewed(KEY_ID, key))
+    await asyncio.sleep(0)
+    assert ring.may_renew(KEY_ID)
+    await renewal
+    await asyncio.sleep(0)
+    assert not ring.may_renew(KEY_ID)
+    clock.now += keys.RENEW_EVERY + 1
+    assert ring.may_renew(KEY_ID)
+
+
+async def test_forged_signatures_do_not_make_us_ask_all_the_time(
+    ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    key = await ring.get(KEY_ID)
+    for _ in range(5):
+        assert await ring.renewed(KEY_ID, key) is None
+    assert server.asked[KEY_ID] == 2
+    clock.now += keys.RENEW_EVERY - 1
+    assert await ring.renewed(KEY_ID, key) is None
+    assert server.asked[KEY_ID] == 2
+    clock.now += 2
+    assert await ring.renewed(KEY_ID, key) is None
+    assert server.asked[KEY_ID] == 3
+    assert await ring.get(KEY_ID) is key
+
+
+async def test_a_key_may_be_renewed_however_short_the_machine_has_been_up(
+    ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    clock.now = 0.5
+    key = await ring.get(KEY_ID)
+    server.put(KEY_ID, dkim_record(OTHER))
+    assert same(await ring.renewed(KEY_ID, key), OTHER)
+
+
+async def test_a_renewal_that_dns_does_not_answer_is_tried_again_soon(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    key = await ring.get(KEY_ID)
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    with pytest.raises(KeyUnavailable):
+        await ring.renewed(KEY_ID, key)
+    assert await ring.get(KEY_ID) is key
+    server.put(KEY_ID, dkim_record(OTHER))
+    assert await ring.renewed(KEY_ID, key) is None
+    clock.now += keys.FAILED_TTL + 1
+    assert same(await ring.renewed(KEY_ID, key), OTHER)
+
+
+async def test_a_name_that_is_not_known_has_nothing_to_renew(ring: KeyRing, server: DnsServer) -> None:
+    assert await ring.renewed(KEY_ID, KEY) is None
+    assert not server.asked
+
+
+@pytest.mark.parametrize("change", [None, "v=DKIM1; k=rsa; p="])
+async def test_a_revoked_key_is_not_used_beyond_its_time(
+    ring: KeyRing, server: DnsServer, clock: Clock, change: str | None
+) -> None:
+    await ring.get(KEY_ID)
+    if change is None:
+        server.let(KEY_ID, Behaviour.NXDOMAIN)
+    else:
+        server.put(KEY_ID, change)
+    clock.now += 299
+    assert ring.fresh(KEY_ID)
+    clock.now += 2
+    assert await refused(ring) == (Reason.REVOKED_KEY if change else Reason.UNKNOWN_KEY)
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    clock.now += keys.ABSENT_TTL + 1
+    assert await unavailable(ring)
+
+
+async def test_a_revoked_key_is_gone_when_a_signature_fails(ring: KeyRing, server: DnsServer) -> None:
+    key = await ring.get(KEY_ID)
+    server.put(KEY_ID, "p=")
+    with pytest.raises(Rejected) as caught:
+        await ring.renewed(KEY_ID, key)
+    assert caught.value.reason == Reason.REVOKED_KEY
+    assert ring.fresh(KEY_ID) is None
+    assert await refused(ring) == Reason.REVOKED_KEY
+
+
+# ---- records of every size --------------------------------------------------------------------------------------
+
+
+async def test_a_key_too_long_for_one_packet_is_found(ring: KeyRing, server: DnsServer) -> None:
+    key = private_key(4096).public_key()
+    server.put(KEY_ID, dkim_record(key), *["v=spf1 " + "x" * 240] * 4)
+    assert same(await ring.get(KEY_ID), key)
+    assert server.asked[KEY_ID] == server.asked_over_tcp[KEY_ID] == 1
+
+
+async def test_a_long_key_needs_one_packet(ring: KeyRing, server: DnsServer) -> None:
+    server.put(KEY_ID, dkim_record(private_key(4096).public_key()))
+    await ring.get(KEY_ID)
+    assert (server.asked[KEY_ID], server.asked_over_tcp[KEY_ID]) == (1, 0)
+
+
+async def test_a_record_in_many_strings_is_one_record(ring: KeyRing, server: DnsServer) -> None:
+    server.put(KEY_ID, [RECORD[at : at + 40] for at in range(0, len(RECORD), 40)])
+    assert same(await ring.get(KEY_ID), KEY)
+
+
+async def test_other_records_at_the_name_do_no_harm(ring: KeyRing, server: DnsServer) -> None:
+    server.put(KEY_ID, "v=spf1 -all", "", RECORD, "p=")
+    assert same(await ring.get(KEY_ID), KEY)
+
+
+# ---- floods -----------------------------------------------------------------------------------------------------
+
+
+class CountingSource:
+    """Counts who asks, and answers when told."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answer = asyncio.Event()
+        self.records_given: Records | None = None
+
+    async def records(self, name: str) -> Records:
+        self.asked.append(name)
+        await self.answer.wait()
+        if self.records_given is None:
+            raise KeyUnavailable("There is no answer.")
+        return self.records_given
+
+
+async def test_a_flood_of_invented_names_waits_for_itself_alone(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    key = await ring.get(KEY_ID)
+    server.put("stale.copernica.com", RECORD)
+    stale = await ring.get("stale.copernica.com")
+    server.otherwise = Behaviour.SILENCE
+    flood = [asyncio.create_task(ring.get(f"x{number}.copernica.com")) for number in range(10_000)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    heard = [task for task in flood if task.done()]
+    assert len(heard) == 10_000 - keys.LOOKUPS - keys.LOOKUPS_WAITING
+    assert {type(task.exception()) for task in heard} == {KeyUnavailable}
+    assert ring.fresh(KEY_ID) is key
+    assert await ring.get(KEY_ID) is key
+    clock.now += 301
+    assert await ring.get("stale.copernica.com") is stale
+    outcomes = await asyncio.gather(*flood, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {KeyUnavailable}
+    assert len(server.asked) == 2 + keys.LOOKUPS + keys.LOOKUPS_WAITING
+    server.put("new.copernica.com", RECORD)
+    assert same(await ring.get("new.copernica.com"), KEY)
+
+
+async def test_few_lookups_are_under_way_at_once() -> None:
+    source = CountingSource()
+    ring = KeyRing(source)
+    flood = [asyncio.create_task(ring.get(f"x{number}.copernica.com")) for number in range(200)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(source.asked) == keys.LOOKUPS
+    assert sum(not task.done() for task in flood) == keys.LOOKUPS + keys.LOOKUPS_WAITING
+    source.answer.set()
+    await asyncio.gather(*flood, return_exceptions=True)
+    assert len(source.asked) == keys.LOOKUPS + keys.LOOKUPS_WAITING
+
+
+@pytest.mark.parametrize("records", [Records([], 60), None])
+async def test_failures_remembered_are_bounded_and_the_oldest_go_first(
+    monkeypatch: pytest.MonkeyPatch, records: Records | None
+) -> None:
+    monkeypatch.setattr(keys, "FAILURES_MAX", 20)
+    source = CountingSource()
+    source.answer.set()
+    source.records_given = records
+    ring = KeyRing(source)
+    names = [f"x{number}.copernica.com" for number in range(50)]
+    for name in [*names, *names[30:], names[0]]:
+        with pytest.raises((Rejected, KeyUnavailable)):
+            await ring.get(name)
+    assert source.asked == [*names, names[0]]
+
+
+async def test_keys_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "KEYS_MAX", 5)
+    source = CountingSource()
+    source.answer.set()
+    source.records_given = Records([RECORD.encode()], 300)
+    ring = KeyRing(source)
+    names = [f"x{number}.copernica.com" for number in range(12)]
+    for name in names:
+        await ring.get(name)
+    assert [name for name in names if ring.fresh(name)] == names[-5:]
+
+
+async def test_invented_names_do_not_push_out_a_good_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "FAILURES_MAX", 5)
+    source = CountingSource()
+    source.answer.set()
+    source.records_given = Records([RECORD.encode()], 300)
+    ring = KeyRing(source)
+    key = await ring.get(KEY_ID)
+    source.records_given = None
+    for number in range(keys.KEYS_MAX + 10):
+        await unavailable(ring, f"x{number}.copernica.com")
+    assert ring.fresh(KEY_ID) is key
+
+
+class Body:
+    """Something large that a caller holds."""
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.NXDOMAIN, Behaviour.SERVFAIL])
+async def test_a_failure_remembered_does_not_keep_what_its_callers_held(
+    ring: KeyRing, server: DnsServer, behaviour: Behaviour
+) -> None:
+    server.let(KEY_ID, behaviour)
+
+    async def caller() -> "weakref.ref[Body]":
+        body = Body()
+        with suppress(Rejected, KeyUnavailable):
+            await ring.get(KEY_ID)
+        return weakref.ref(body)
+
+    held = [await caller() for _ in range(3)]
+    await asyncio.sleep(0)  # the loop itself lets go of what it has just done
+    gc.collect()
+    assert [body() for body in held] == [None] * 3
+
+
+async def test_a_failure_raised_again_and_again_does_not_grow(ring: KeyRing, server: DnsServer) -> None:
+    server.let(KEY_ID, Behaviour.NXDOMAIN)
+    lengths = []
+    for _ in range(20):
+        with pytest.raises(Rejected) as caught:
+            await ring.get(KEY_ID)
+        lengths.append(len(caught.traceback))
+    assert max(lengths[1:]) == lengths[1]
+
+
+# ---- keys from a file -------------------------------------------------------------------------------------------
+
+
+async def test_keys_may_come_from_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(json.dumps({"One._domainkey.Copernica.com": RECORD, "gone.copernica.com": "p="}))
+    ring = KeyRing(FileSource(path))
+    assert same(await ring.get(KEY_ID), KEY)
+    assert await refused(ring, "two._domainkey.copernica.com") == Reason.UNKNOWN_KEY
+    assert await refused(ring, "gone.copernica.com") == Reason.REVOKED_KEY
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'"p="', b'{"a": 1}', b'{"a": ["p="]}', b"\xff\xfe", b"null"]
+)
+def test_a_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "keys.json"
+    path.write_bytes(content)
+    with pytest.raises(SettingsError, match=f"INGEST_KEYS='{path}'"):
+        FileSource(path)
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"INGEST_KEYS='{tmp_path}/none.json'"):
+        FileSource(tmp_path / "none.json")

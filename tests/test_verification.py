@@ -1,0 +1,174 @@
+"""Verification where it counts: at the endpoint, as processes, with a real DNS server behind it."""
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from ingest import connections
+from ingest.batch import UNVERIFIED
+from ingest.copernica.signer import FORGERIES
+from ingest.copernica.signer import Signer as SimulatedSigner
+from tests.dnsserver import Behaviour, DnsServer
+from tests.running import Process, answers, exchange, free_port, ingest, run, running, until
+from tests.signing import Call, Signer, dkim_record, documented, private_key
+from tests.stream import records
+
+ACCOUNT = "account-1234"
+STRANGER = private_key(2048, "stranger")
+
+
+@dataclass
+class Guarded:
+    port: int
+    dns: DnsServer
+    signer: Signer
+    environ: dict[str, str]
+    process: Process
+
+    def send(self, *calls: Call) -> list[int]:
+        """Each over a connection of its own; returns the statuses."""
+        return [int(exchange(self.port, wire(call)).split(b" ", 2)[1]) for call in calls]
+
+    def status(self) -> dict[str, Any]:
+        return dict(json.loads(run("status", "--json", environ=self.environ).stdout))
+
+    def drain(self) -> str:
+        done = run("drain", environ=self.environ)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stored(self) -> list[dict[str, Any]]:
+        done = run("events", "--format", "jsonl", environ=self.environ)
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def wire(call: Call) -> bytes:
+    lines = b"".join(b"%b: %b\r\n" % (name, value) for name, value in call.headers)
+    return b"%b %b HTTP/1.1\r\n%b\r\n%b" % (call.method, call.target, lines, call.body)
+
+
+def error(answer: bytes) -> str:
+    return str(orjson.loads(answer.partition(b"\r\n\r\n")[2])["error"])
+
+
+@pytest.fixture
+def guarded(redis_url: str, tmp_path: Path) -> Iterator[Guarded]:
+    signer = Signer()
+    port = free_port()
+    with DnsServer() as dns:
+        dns.put(signer.key_id, dkim_record(signer.public))
+        host, dns_port = dns.address
+        environ = {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
+            "PORT": str(port),
+            "WEB_CONCURRENCY": "2",
+            "INGEST_ACCOUNTS": ACCOUNT,
+            "INGEST_DNS_SERVERS": f"{host}:{dns_port}",
+        }
+        with running(ingest("serve"), environ, tmp_path / "log") as process:
+            until(lambda: process.output.count("is ready") == 2 and answers(port), "the endpoint")
+            yield Guarded(port, dns, signer, environ, process)
+        assert "Traceback" not in process.output
+
+
+def test_the_same_call_sent_again_is_acknowledged_and_stored_once(guarded: Guarded) -> None:
+    call, other = guarded.signer.call(), guarded.signer.call(b"type=click&id=2")
+    assert guarded.send(*[call] * 6, other) == [200] * 7  # six connections: both processes take it
+    assert "2 events stored, 5 were there already" in guarded.drain()
+    assert len(guarded.stored()) == 2
+
+
+def test_a_large_body_is_verified_too_and_an_unsigned_one_not_even_read(guarded: Guarded) -> None:
+    large = guarded.signer.call(b"type=bounce&mime=" + b"x" * 1_000_000)
+    assert guarded.send(large, large._replace(body=large.body[:-1] + b"y")) == [200, 401]
+    head = wire(large.without("Signature")).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", guarded.port), 5) as connection:
+        connection.sendall(head)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
+def test_a_signature_in_several_lines_as_documented_is_read(guarded: Guarded) -> None:
+    assert guarded.send(Signer(form=documented).call()) == [200]
+
+
+def test_every_kind_of_forgery_is_refused_with_its_reason_and_counted(
+    guarded: Guarded, client: Any, tmp_path: Path
+) -> None:
+    simulated = SimulatedSigner.new(ACCOUNT)
+    guarded.dns.put(simulated.key_id, simulated.dkim_record)
+    simulated.save(tmp_path / "signer.json")
+    url = f"http://127.0.0.1:{guarded.port}/copernica"
+    sent = run(
+        *("simulate", "--url", url, "--key", str(tmp_path / "signer.json"), "--forge", "0.5", "--json"),
+        *("--events", str(4 * len(FORGERIES))),
+        environ={},
+    )
+    assert sent.returncode == 0, sent.stdout
+    figures = json.loads(sent.stdout)
+    assert figures["forged_refused"] == figures["acknowledged"] == 2 * len(FORGERIES)
+    assert len(records(client)) == 2 * len(FORGERIES)
+    until(lambda: sum(guarded.status()["refused"].values()) == 2 * len(FORGERIES), "the counts", 10)
+    assert guarded.process.output.count("refused a call: too-old") <= 2  # by each process, not by each call
+
+
+def test_a_call_of_a_revoked_or_absent_key_is_refused(guarded: Guarded) -> None:
+    guarded.dns.put("revoked.copernica.com", "v=DKIM1; p=")
+    revoked, absent = Signer(key_id="revoked.copernica.com"), Signer(key_id="absent.copernica.com")
+    assert error(exchange(guarded.port, wire(revoked.call()))) == "revoked-key"
+    assert error(exchange(guarded.port, wire(absent.call()))) == "unknown-key"
+
+
+def test_a_replaced_key_is_noticed(guarded: Guarded) -> None:
+    assert guarded.send(guarded.signer.call()) == [200]
+    newer = Signer(private_key(2048, "newer"))
+    guarded.dns.put(newer.key_id, dkim_record(newer.public))
+    assert guarded.send(newer.call()) == [200]
+
+
+def test_without_dns_calls_are_kept_apart_until_their_key_can_be_had(guarded: Guarded, client: Any) -> None:
+    late = Signer(key_id="late.copernica.com")
+    guarded.dns.let(late.key_id, Behaviour.SERVFAIL)
+    genuine = late.call(b"type=open&id=genuine&time=1795165964")
+    forged = Signer(STRANGER, key_id=late.key_id).call(b"type=open&id=forged")
+    assert guarded.send(genuine, forged, genuine) == [200] * 3
+    assert [record.flags for record in records(client)] == [UNVERIFIED] * 3
+
+    assert "2 calls could not be verified yet" in guarded.drain()
+    assert guarded.stored() == []
+    status = guarded.status()
+    assert status["unverified"] == 2
+    assert any("wait to be verified" in warning for warning in status["warnings"])
+
+    guarded.dns.put(late.key_id, dkim_record(late.public))
+    guarded.drain()
+    (event,) = guarded.stored()
+    assert event["message_id"] == "genuine"
+    status = guarded.status()
+    assert (status["unverified"], status["quarantined"]) == (0, 1)
+
+
+def test_workers_ask_again_by_themselves(guarded: Guarded, tmp_path: Path) -> None:
+    late = Signer(key_id="late.copernica.com")
+    guarded.dns.let(late.key_id, Behaviour.SERVFAIL)
+    assert guarded.send(late.call()) == [200]
+    with running(ingest("worker"), guarded.environ, tmp_path / "worker.log"):
+        until(lambda: guarded.status()["unverified"] == 1, "the unverified call")
+        guarded.dns.put(late.key_id, dkim_record(late.public))
+        connections.connect(guarded.environ["REDIS_URL"]).delete("ingest:{0}:verify")  # or half a minute
+        until(lambda: len(guarded.stored()) == 1, "the verified event")
+
+
+def test_check_says_whether_keys_can_be_had(guarded: Guarded) -> None:
+    found = run("check", "--key-id", guarded.signer.key_id, environ=guarded.environ)
+    assert f"ok     keys        {guarded.signer.key_id}: RSA, 2048 bits" in found.stdout
+    guarded.dns.let("dead.copernica.com", Behaviour.SERVFAIL)
+    found = run("check", "--key-id", "dead.copernica.com", environ=guarded.environ)
+    assert found.returncode == 1
+    assert "wrong  keys" in found.stdout

@@ -1,0 +1,143 @@
+"""`ingest check`: the whole set-up, one line for each thing that was looked at."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, NamedTuple, cast
+
+import redis
+
+from ingest import connections
+from ingest.copernica.keys import KeyRing
+from ingest.copernica.signature import Rejected
+from ingest.errors import IngestError, KeyUnavailable
+from ingest.settings import Settings
+from ingest.verify import Verifier, key_source
+from workers.store import Store
+
+#: A key id that Copernica's documentation shows; looked up when none is given.
+DOCUMENTED_KEY_ID = "one._domainkey.copernica.com"
+#: Seconds that our clock may differ from that of Redis before it is worth a word.
+CLOCK_TOLERANCE = 5.0
+#: The oldest version of Redis that has all the commands.
+OLDEST_REDIS = (6, 2)
+#: What the promise "200 means it is safe" needs of Redis, and why.
+NEEDED = {
+    "appendonly": ("yes", "a restart of Redis loses the backlog"),
+    "appendfsync": ("always", "a crash of its machine can lose the last second of acknowledged calls"),
+    "maxmemory-policy": ("noeviction", "a full Redis throws acknowledged calls away"),
+}
+
+
+class Level(StrEnum):
+    """How bad it is."""
+
+    OK = "ok"
+    RISK = "risk"
+    WRONG = "wrong"
+
+
+class Finding(NamedTuple):
+    """One thing that was looked at."""
+
+    level: Level
+    about: str
+    text: str
+
+
+def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
+    """Look at everything, one after the other; nothing is raised, what is wrong is said."""
+    yield from _signatures(settings, key_id)
+    yield from _redis(settings)
+    yield _database(settings)
+
+
+def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
+    if settings.verify == "off":
+        yield Finding(Level.RISK, "signatures", "not verified: whoever can reach the endpoint can add events")
+        return
+    try:
+        Verifier.of(settings)
+        source = key_source(settings)
+    except IngestError as error:
+        yield Finding(Level.WRONG, "signatures", str(error))
+        return
+    yield Finding(Level.OK, "accounts", ", ".join(settings.accounts))
+    if settings.hosts:
+        yield Finding(Level.OK, "hosts", ", ".join(settings.hosts))
+    else:
+        yield Finding(Level.RISK, "hosts", "INGEST_HOSTS is not set: calls meant for another host are taken too")
+    name = key_id or DOCUMENTED_KEY_ID
+    try:
+        key = asyncio.run(KeyRing(source).get(name.lower()))
+    except Rejected as error:
+        # The documented name may be out of use; only one that was asked for has to be there.
+        level = Level.WRONG if key_id else Level.RISK
+        yield Finding(level, "keys", f"{name}: {error.reason} (from {settings.keys}); try another with --key-id")
+    except KeyUnavailable as error:
+        yield Finding(Level.WRONG, "keys", f"{error} Calls would be kept as unverified; check INGEST_DNS_SERVERS.")
+    else:
+        yield Finding(Level.OK, "keys", f"{name}: RSA, {key.key_size} bits (from {settings.keys})")
+
+
+def _redis(settings: Settings) -> Iterator[Finding]:
+    try:
+        client = connections.connect(settings.redis)
+        connections.require(client, settings.redis)
+    except IngestError as error:
+        yield Finding(Level.WRONG, "redis", str(error))
+        return
+    try:
+        yield from _server(client, connections.shown(settings.redis))
+        yield _clock(client, settings.max_age)
+        yield from _durability(client)
+    except redis.RedisError as error:
+        yield Finding(Level.WRONG, "redis", f"it gave out while being looked at: {error}")
+    finally:
+        client.close()
+
+
+def _server(client: redis.Redis, shown: str) -> Iterator[Finding]:
+    version = str(cast(Any, client.info("server"))["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+        yield Finding(Level.WRONG, "redis", f"{shown} speaks version {version}; at least 6.2 is needed")
+    else:
+        yield Finding(Level.OK, "redis", f"{shown} answers (version {version})")
+
+
+def _clock(client: redis.Redis, max_age: int) -> Finding:
+    before = time.time()
+    seconds, micros = cast(Any, client.time())
+    offset = seconds + micros / 1e6 - (before + time.time()) / 2
+    said = f"ours and that of Redis differ by {abs(offset):.1f} s"
+    if abs(offset) > max_age:
+        return Finding(Level.WRONG, "clock", f"{said}: genuine calls are refused as too old or too new")
+    if abs(offset) > CLOCK_TOLERANCE:
+        return Finding(Level.RISK, "clock", f"{said}: one of them is wrong")
+    return Finding(Level.OK, "clock", said)
+
+
+def _durability(client: redis.Redis) -> Iterator[Finding]:
+    try:
+        values = {name: cast(Any, client.config_get(name)).get(name) for name in NEEDED}
+    except redis.ResponseError:
+        yield Finding(
+            Level.RISK, "redis", "does not show its configuration: see deploy/redis.conf for what it needs"
+        )
+        return
+    for name, (wanted, why) in NEEDED.items():
+        if values[name] == wanted:
+            yield Finding(Level.OK, "redis", f"{name} {wanted}")
+        else:
+            yield Finding(Level.RISK, "redis", f"{name} is {values[name]}, not {wanted}: {why}")
+
+
+def _database(settings: Settings) -> Finding:
+    try:
+        store = Store.open(settings.database, create=False)
+        stored = store.stored()
+        store.close()
+    except IngestError as error:
+        return Finding(Level.WRONG, "database", str(error))
+    return Finding(Level.OK, "database", f"{settings.database} holds {stored:,} events")
