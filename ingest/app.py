@@ -58,8 +58,7 @@ async def webhook(request: web.Request) -> web.Response:
         body = await _read(request, take.max_body)
         if isinstance(body, Answer):
             return _response(request, body)
-        content_type = request.headers.get("Content-Type", "")
-        return _response(request, await take.keep(request.raw_path, request.raw_headers, content_type, body))
+        return _response(request, await take.keep(request.raw_path, request.raw_headers, body))
 
 
 async def nothing(request: web.Request) -> web.Response:

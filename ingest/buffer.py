@@ -55,6 +55,15 @@ REPORT_TTL = 15
 #: Milliseconds after which a consumer that holds nothing is forgotten.
 CONSUMER_TTL_MS = 60_000
 
+# Appends a batch, counts its events, and says whether a worker is to be woken. A script, because its one answer
+# costs redis-py a third of the time that the five of a transaction do; and EVAL, because a server that has
+# forgotten scripts after a restart needs no second attempt then.
+_APPEND = """
+redis.call('XADD', KEYS[1], '*', 'b', ARGV[1])
+redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[2])
+return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[3]) and 1 or 0
+"""
+
 # Forgets consumers that hold nothing and were silent for ARGV[2] ms. One script, because a consumer that claims
 # between our look and our deletion would lose its claims for good.
 _FORGET_CONSUMERS = """
@@ -166,11 +175,8 @@ class Appender:
         return records, callbacks
 
     async def _write(self, packed: bytes, count: int) -> None:
-        async with self._client.pipeline(transaction=True) as transaction:
-            transaction.xadd(self._keys.stream, {"b": packed})
-            transaction.hincrby(self._keys.counts, "accepted", count)
-            transaction.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)
-            *_, woken = await transaction.execute()
+        keys = self._keys
+        woken = await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, packed, count, WAKE_TTL)
         self.batches += 1
         self.events += count
         if woken:

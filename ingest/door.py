@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ingest import intake
-from ingest.copernica.signature import Headers
+from ingest.copernica.signature import Found
 from ingest.intake import Answer, Intake
 from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
 
@@ -173,9 +173,10 @@ class Doorway(asyncio.Protocol):
                 self._hand_over(data)
             return b""
         target, lines = head.groups()
-        found = _unfolded(_HEADER.findall(lines))
+        found = _HEADER.findall(lines)
         headers = {name.lower(): value.strip(b" \t") for name, value in found}
-        size = self._size(target, headers, found)
+        plain = (b"\r\n " not in lines and b"\r\n\t" not in lines) or _unfold(headers)
+        size = self._size(target, headers, len(found)) if plain else None
         if size is None:
             self._hand_over(data)
             return b""
@@ -188,7 +189,7 @@ class Doorway(asyncio.Protocol):
         self._busy = True
         self._closes = headers.get(b"connection", b"").lower() == b"close"
         body = data[head.end() : end]
-        self._door.take.submit(target, found, headers.get(b"content-type", b""), body, self._answer)
+        self._door.take.submit(target, Found(headers), body, self._answer)
         rest = data[end:]
         if self._busy:
             if rest:
@@ -196,14 +197,12 @@ class Doorway(asyncio.Protocol):
             return b""
         return rest if self._transport is not None and not self._transport.is_closing() else b""
 
-    def _size(self, target: bytes, headers: dict[bytes, bytes], found: Headers) -> int | None:
+    def _size(self, target: bytes, headers: dict[bytes, bytes], count: int) -> int | None:
         """Bytes of body that follow, or None if this request is not of the plain kind."""
         door = self._door
         if target != door.path and (not target.startswith(door.below) or b"%" in target or b"/." in target):
             return None
-        if len(headers) != len(found) or b"host" not in headers:
-            return None
-        if any(b"\r" in value for value in headers.values()):
+        if len(headers) != count or b"host" not in headers:
             return None
         if not _SPECIAL.isdisjoint(headers):
             special = _SPECIAL.intersection(headers)
@@ -271,15 +270,16 @@ class Doorway(asyncio.Protocol):
         return self._busy or bool(self._ahead)
 
 
-def _unfolded(found: list[tuple[bytes, bytes]]) -> Headers:
-    """Headers with the one that may be folded made plain: Copernica's article shows Signature in several lines.
+def _unfold(headers: dict[bytes, bytes]) -> bool:
+    """Make the one header plain that may be folded: Copernica's article shows Signature in several lines.
 
-    Any other folded header is left as it is, and refused by aiohttp.
+    Any other folded header is aiohttp's to refuse: then False.
     """
-    return [
-        (name, _FOLD.sub(b" ", value)) if b"\r" in value and name.lower() == b"signature" else (name, value)
-        for name, value in found
-    ]
+    folded = [name for name, value in headers.items() if b"\r" in value]
+    if folded != [b"signature"]:
+        return False
+    headers[b"signature"] = _FOLD.sub(b" ", headers[b"signature"])
+    return True
 
 
 def _may_become_plain(data: bytes) -> bool:

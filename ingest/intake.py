@@ -26,7 +26,7 @@ import orjson
 
 from ingest.batch import UNVERIFIED, Record
 from ingest.buffer import Appender
-from ingest.copernica.signature import Claim, Headers, Reason, Rejected
+from ingest.copernica.signature import Claim, Found, Headers, Reason, Rejected
 from ingest.errors import BufferFull, KeyUnavailable
 from ingest.limits import KEY_WAIT, MAX_HELD, RETRY_AFTER
 from ingest.verify import Verifier, pack_headers
@@ -151,13 +151,8 @@ class Intake:
             self.held -= size
             self.busy -= 1
 
-    def submit(
-        self, target: bytes, headers: Headers, content_type: bytes, body: bytes, answer: Callable[[Answer], None]
-    ) -> None:
-        """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503.
-
-        `headers` are all of them, as they came in; `content_type` is one of them.
-        """
+    def submit(self, target: bytes, found: Found, body: bytes, answer: Callable[[Answer], None]) -> None:
+        """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503."""
         received_at = time.time_ns() // 1000
         size = len(body)
 
@@ -168,23 +163,24 @@ class Intake:
 
         self.held += size
         self.busy += 1
+        content_type = found.values.get(b"content-type", b"")
         if self._verifier is None:
             self._keep(Record(self._random_id(received_at), received_at, target, content_type, body), finish)
             return
         try:
-            claim = self._verifier.examine(target, headers, body, received_at)
+            claim = self._verifier.examine(target, found, body, received_at)
             record = Record(claim.delivery_id, received_at, target, content_type, body)
             if self._verifier.verified(claim):
                 self._keep(record, finish)
             else:
-                waiting = asyncio.create_task(self._keep_later(self._verifier, claim, record, headers, finish))
+                waiting = asyncio.create_task(self._keep_later(self._verifier, claim, record, found, finish))
                 self._waiting.add(waiting)
                 waiting.add_done_callback(self._waiting.discard)
         except Rejected as rejected:
             finish(self._refuse(rejected))
 
     async def _keep_later(
-        self, verifier: Verifier, claim: Claim, record: Record, headers: Headers, finish: Callable[[Answer], None]
+        self, verifier: Verifier, claim: Claim, record: Record, found: Found, finish: Callable[[Answer], None]
     ) -> None:
         """Keep a call whose key must be looked up, as unverified if it cannot be had in time."""
         try:
@@ -196,7 +192,7 @@ class Intake:
         except (KeyUnavailable, TimeoutError) as error:
             self.unverified += 1
             self._say("unverified", "calls are kept as unverified: %s %d so far.", error, self.unverified)
-            record = record._replace(headers=pack_headers(headers), flags=UNVERIFIED)
+            record = record._replace(headers=pack_headers(found), flags=UNVERIFIED)
         self._keep(record, finish)
 
     def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
@@ -211,7 +207,7 @@ class Intake:
 
         self._appender.submit(record, done)
 
-    async def keep(self, target: str, headers: Headers, content_type: str, body: bytes) -> Answer:
+    async def keep(self, target: str, headers: Headers, body: bytes) -> Answer:
         """Check and keep one call; returns its answer."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -219,9 +215,8 @@ class Intake:
             if not answered.done():  # else its request was cancelled meanwhile
                 answered.set_result(given)
 
-        # As aiohttp decoded them, so that they are the bytes of the request again.
-        raw_target, raw_type = (text.encode("utf-8", "surrogateescape") for text in (target, content_type))
-        self.submit(raw_target, headers, raw_type, body, answer)
+        # As aiohttp decoded it, so that it is the bytes of the request line again.
+        self.submit(target.encode("utf-8", "surrogateescape"), Found.of(headers), body, answer)
         return await answered
 
     def _refuse(self, rejected: Rejected) -> Answer:

@@ -8,6 +8,7 @@ closed; what is on its way to Redis is waited for; the process ends.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -49,6 +50,8 @@ SWEEP_EVERY = 3.0
 #: Seconds between two lines in the log about what was taken.
 LOG_EVERY = 10.0
 
+#: Objects after which Python looks for garbage in circles, in a process of the endpoint.
+GC_EVERY = 20_000
 #: Said at every start without verification.
 NOT_VERIFIED = "signatures are NOT verified: whoever can reach this endpoint can add events"
 
@@ -131,6 +134,9 @@ def serve_socket(settings: Settings, fd: int, number: int) -> None:
     """One process of the endpoint, on a listening socket that it inherited."""
     sock = socket.socket(fileno=fd)
     sock.setblocking(False)
+    # What is loaded by now stays; and calls are too many to look for garbage among them every few hundred objects.
+    gc.freeze()
+    gc.set_threshold(GC_EVERY, 10, 10)
     uvloop.run(_serve_socket(settings, sock, number, _connection_limit()))
 
 

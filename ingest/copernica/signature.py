@@ -69,7 +69,10 @@ class Rejected(IngestError):
 
 
 #: What a signature must cover to be Copernica's; its own verifier also asks for the nonce, an older one for more.
-REQUIRED = frozenset({b"(request-target)", b"host", b"date", b"x-copernica-id", b"digest"})
+_TARGET = b"(request-target)"
+#: The two kinds of sender that X-Copernica-ID names, depending on its edition.
+_KINDS = (b"account-", b"environment-")
+REQUIRED = frozenset({_TARGET, b"host", b"date", b"x-copernica-id", b"digest"})
 #: Algorithms that are accepted, by their names in the Signature header; anything else, above all HMAC, is not.
 ALGORITHMS: Mapping[str, SHA256 | SHA512] = {"rsa-sha256": SHA256(), "rsa-sha512": SHA512()}
 #: Digests that count; weaker ones are ignored, and alone they are not enough.
@@ -81,11 +84,13 @@ MAX_KEY_ID = 253
 MAX_SIGNATURE_HEADER = 4096
 MAX_DATE = 64
 
+#: Headers as they came in; `Found` where they have been looked up already.
 Headers = Sequence[tuple[bytes, bytes]]
 
 # One parameter: a name and a quoted value, or a bare one (numbers, in later drafts). Between two there may be a
 # comma, blanks, or what Copernica's own example shows: no comma at all.
 _PARAMETER = re.compile(rb'[\s,]*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
+_LAST = b',signature="'
 _SIGNATURE = re.compile(rb'(?<![A-Za-z0-9_-])signature\s*=\s*"([^"]*)"', re.IGNORECASE)
 _KEY_ID = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+copernica\.com")
 _DIGEST = re.compile(rb"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/]+={0,2})\s*")
@@ -103,11 +108,9 @@ class Policy:
     @classmethod
     def of(cls, accounts: Iterable[str], hosts: Iterable[str] = (), max_age: int = 300) -> "Policy":
         """From settings: names without regard to case, `-` and `_` alike."""
-        return cls(
-            frozenset(_account(name.encode()) for name in accounts),
-            frozenset(name.encode().lower() for name in hosts),
-            max_age,
-        )
+        named = [_account(name.encode()) for name in accounts]
+        known = [kind + name for name in named if name.isdigit() for kind in _KINDS]
+        return cls(frozenset([*named, *known]), frozenset(name.encode().lower() for name in hosts), max_age)
 
 
 class Claim(NamedTuple):
@@ -153,73 +156,116 @@ def check(
     return claim
 
 
-def examine(method: bytes, target: bytes, headers: Headers, body: bytes, received: float, policy: Policy) -> Claim:
+def examine(
+    method: bytes, target: bytes, headers: "Headers | Found", body: bytes, received: float, policy: Policy
+) -> Claim:
     """Check everything about a call that needs no key, cheapest first; `received` is in Unix seconds.
 
     Raises:
         Rejected: it is not Copernica's, or not for these accounts.
     """
-    found = _Found(headers)
-    prefix, signature = _split(found.single(b"signature", Reason.NO_SIGNATURE))
-    stated = _stated(prefix)
+    found = headers if isinstance(headers, Found) else Found.of(headers)
+    signature_header, date_header, host, account, digest = found.five()
+    rest, signature = _split(signature_header)
+    stated = _stated(rest)
 
-    date = _date(found.single(b"date", Reason.BAD_DATE))
+    date = _date(date_header)
     if date < received - policy.max_age:
         raise Rejected(Reason.TOO_OLD)
     if date > received + policy.max_age:
         raise Rejected(Reason.TOO_NEW)
-    host = found.single(b"host", Reason.WRONG_HOST).lower()
-    if policy.hosts and host not in policy.hosts and _without_port(host) not in policy.hosts:
+    if policy.hosts and not policy.hosts & {host.lower(), _without_port(host.lower())}:
         raise Rejected(Reason.WRONG_HOST, host)
-    account = _account(found.single(b"x-copernica-id", Reason.WRONG_ACCOUNT))
-    if account not in policy.accounts and _number(account) not in policy.accounts:
+    account = _account(account)
+    if account not in policy.accounts:
         raise Rejected(Reason.WRONG_ACCOUNT, account)
-    _check_digest(found.single(b"digest", Reason.BAD_DIGEST), body)
+    _check_digest(digest, body)
     if stated.fault is not None:
         raise Rejected(stated.fault, stated.key_id.encode() if stated.fault is Reason.BAD_KEY_ID else b"")
 
-    lines = [
-        b"(request-target): %b %b" % (method.lower(), target)
-        if name == b"(request-target)"
-        else b"%b: %b" % (name, found.single(name, Reason.ABSENT_HEADER))
-        for name in stated.covered
-    ]
-    return Claim(account.decode(), stated.key_id, stated.algorithm, date, b"\n".join(lines), signature)
+    parts = found.all_single(stated.names)
+    parts.insert(stated.target_at, b"%b %b" % (method.lower(), target))
+    signed = stated.template % tuple(parts)
+    return Claim(account.decode(), stated.key_id, stated.algorithm, date, signed, signature)
 
 
-class _Found:
-    """The headers of a call by their names in lower case, with a memory for those that stood there twice."""
+class Found:
+    """The headers of a call by their names in lower case, trimmed, and which of them stood there twice."""
 
-    __slots__ = ("_repeated", "_values")
+    __slots__ = ("_repeated", "values")
 
-    def __init__(self, headers: Headers) -> None:
-        self._values = {name.lower(): value for name, value in headers}
-        self._repeated: frozenset[bytes] = frozenset()
-        if len(self._values) != len(headers):
-            names = Counter(name.lower() for name, _ in headers)
-            self._repeated = frozenset(name for name, count in names.items() if count > 1)
+    def __init__(self, values: Mapping[bytes, bytes], repeated: frozenset[bytes] = frozenset()) -> None:
+        self.values = values
+        self._repeated = repeated
+
+    @classmethod
+    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> "Found":
+        """From headers as they came in."""
+        names = [(name.lower(), value.strip(b" \t")) for name, value in headers]
+        values = dict(names)
+        if len(values) == len(names):
+            return cls(values)
+        return cls(values, frozenset(name for name, count in Counter(n for n, _ in names).items() if count > 1))
+
+    def five(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+        """Signature, Date, Host, X-Copernica-ID and Digest, all of which must be there once."""
+        values = self.values
+        try:
+            if not self._repeated:
+                return (
+                    values[b"signature"], values[b"date"], values[b"host"],
+                    values[b"x-copernica-id"], values[b"digest"],
+                )  # fmt: skip
+        except KeyError:  # which of them it is, is found out below
+            pass
+        return (
+            self.single(b"signature", Reason.NO_SIGNATURE),
+            self.single(b"date", Reason.BAD_DATE),
+            self.single(b"host", Reason.WRONG_HOST),
+            self.single(b"x-copernica-id", Reason.WRONG_ACCOUNT),
+            self.single(b"digest", Reason.BAD_DIGEST),
+        )
 
     def single(self, name: bytes, absent: Reason) -> bytes:
         """The value of a header that must stand there once."""
-        value = self._values.get(name)
+        value = self.values.get(name)
         if value is None:
             raise Rejected(absent)
         if name in self._repeated:
             raise Rejected(Reason.REPEATED)
-        return value.strip(b" \t")
+        return value
+
+    def all_single(self, names: tuple[bytes, ...]) -> list[bytes]:
+        """The values of headers that must stand there once, in that order."""
+        try:
+            if self._repeated.isdisjoint(names):
+                return [self.values[name] for name in names]
+        except KeyError:
+            raise Rejected(Reason.ABSENT_HEADER) from None
+        raise Rejected(Reason.REPEATED)
 
 
 class _Stated(NamedTuple):
-    """What a Signature header says before it comes to the signature; `fault` is what is wrong with that."""
+    """What a Signature header says apart from the signature.
+
+    `template` makes the signed text from the values of the headers `names`, with the request line at `target_at`;
+    `fault` is what is wrong with it all.
+    """
 
     key_id: str
     algorithm: str
-    covered: tuple[bytes, ...]
+    names: tuple[bytes, ...]
+    target_at: int
+    template: bytes
     fault: Reason | None
 
 
 def _split(value: bytes) -> tuple[bytes, bytes]:
     """The other parameters of a Signature header, and the signature itself."""
+    at = value.rfind(_LAST)
+    if at >= 0 and value.count(b'"', at) == 2 and value.endswith(b'"') and len(value) <= MAX_SIGNATURE_HEADER:
+        # It stands last, as in nearly all calls.
+        return value[:at], _base64(value[at + len(_LAST) : -1], Reason.BAD_SIGNATURE_HEADER)
     match = _SIGNATURE.search(value)
     if match is None or len(value) > MAX_SIGNATURE_HEADER:
         raise Rejected(Reason.BAD_SIGNATURE_HEADER)
@@ -252,7 +298,10 @@ def _stated(rest: bytes) -> _Stated:
         fault = Reason.BAD_KEY_ID
     elif algorithm not in ALGORITHMS:
         fault = Reason.BAD_ALGORITHM
-    return _Stated(key_id, algorithm, covered, fault)
+    names = tuple(name for name in covered if name != _TARGET)
+    target_at = covered.index(_TARGET) if _TARGET in covered else 0
+    template = b"\n".join(name.replace(b"%", b"%%") + b": %b" for name in covered)
+    return _Stated(key_id, algorithm, names, target_at, template, fault)
 
 
 @lru_cache(maxsize=1024)  # calls of one second have the same
@@ -273,12 +322,6 @@ def _account(value: bytes) -> bytes:
     return value.strip().lower().replace(b"_", b"-")
 
 
-def _number(account: bytes) -> bytes:
-    """The number of an account of either kind; anything else as it is."""
-    kind, _, number = account.rpartition(b"-")
-    return number if kind in (b"account", b"environment") else account
-
-
 def _without_port(host: bytes) -> bytes:
     name, colon, port = host.rpartition(b":")
     return name if colon and port.isdigit() else host
@@ -286,6 +329,10 @@ def _without_port(host: bytes) -> bytes:
 
 def _check_digest(value: bytes, body: bytes) -> None:
     """Every strong digest must match, and there must be one."""
+    if value[:8].lower() == b"sha-256=" and b"," not in value:  # the only one, as in nearly all calls
+        if not hmac.compare_digest(hashlib.sha256(body).digest(), _base64(value[8:], Reason.BAD_DIGEST)):
+            raise Rejected(Reason.WRONG_DIGEST)
+        return
     strong = False
     for part in value.split(b","):
         match = _DIGEST.fullmatch(part)

@@ -19,8 +19,8 @@ from tests.benchmarks.plan import Plan
 from tests.benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("results.json")
-#: Samples in one round: three endpoints at full rate, two drains, two latencies, three of the check, one flood.
-STEPS = 11
+#: Samples in one round: three endpoints at full rate, two drains, two latencies, five of the check, one flood.
+STEPS = 13
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
