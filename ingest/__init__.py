@@ -1,7 +1,7 @@
 """The Copernica webhook ingester: its flow, in order.
 
-1. Copernica POSTs an event. `app` (aiohttp) hands the call to `intake`, which judges its head before it reads its
-   body, and keeps it raw.
+1. Copernica POSTs an event. `door` takes the plain ones, `app` (aiohttp) all others, and both hand them to `intake`,
+   which has `verify` check who signed it (`copernica.signature`, `copernica.keys`) and keeps it raw.
 2. `buffer.Appender` gathers the calls that arrive while one write to Redis is under way and writes them as one
    stream entry, packed by `batch`. When Redis has confirmed it, each of those calls is answered 200; not before.
 3. The first batch after a silence wakes a worker: one RQ job, by name. Lost wake-ups are made up for by a sweep.

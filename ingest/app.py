@@ -101,8 +101,6 @@ def _judge(request: web.Request, take: Intake) -> Answer | None:
 async def _read(request: web.Request, limit: int) -> bytes | Answer:
     """The whole body, or the answer to a body that is too large or too slow."""
     content = request.content
-    if content.is_eof():  # came in with the head, as most do
-        return await content.read()
     chunks: list[bytes] = []
     size = 0
     try:
@@ -117,7 +115,7 @@ async def _read(request: web.Request, limit: int) -> bytes | Answer:
     except (ClientError, web.RequestPayloadError, ConnectionError):
         return intake.BAD_REQUEST
     if isinstance(request.protocol, Connection) and request.protocol.cut_off:
-        return intake.BAD_REQUEST
+        return intake.BAD_REQUEST  # what came in is not what was announced
     return b"".join(chunks)
 
 

@@ -108,6 +108,7 @@ def test_bodies_of_every_allowed_size_are_kept(endpoint: Endpoint, size: int) ->
         (HEAD + b"Content-Length: -3\r\n\r\nabc", 400, "bad-request"),
         (HEAD + b"Content-Length: 1e1\r\n\r\nabc", 400, "bad-request"),
         (HEAD + b"Content-Length: 10\r\n\r\nshort", 400, "bad-request"),
+        (HEAD.replace(b"ca ", b"ca/%41 ") + b"Content-Length: 10\r\n\r\nshort", 400, "bad-request"),
         (HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", 400, "bad-request"),
         (HEAD + b"Bad Header: 1\r\nContent-Length: 3\r\n\r\nabc", 400, "bad-request"),
         (HEAD + b"A: b\r\n folded\r\nContent-Length: 3\r\n\r\nabc", 400, "bad-request"),
