@@ -1,6 +1,6 @@
 """The Copernica webhook ingester: its flow, in order.
 
-1. Copernica POSTs an event. `door` takes the plain ones, `app` (aiohttp) all others, and both hand them to `intake`,
+1. Copernica POSTs an event. `door` takes plain calls, `app` (aiohttp) all others, and both hand them to `intake`,
    which has `verify` check who signed it (`copernica.signature`, `copernica.keys`) and keeps it raw.
 2. `buffer.Appender` gathers the calls that arrive while one write to Redis is under way and writes them as one
    stream entry, packed by `batch`. When Redis has confirmed it, each of those calls is answered 200; not before.

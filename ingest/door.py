@@ -19,10 +19,10 @@ from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
 
 #: Bytes of a head that is waited for here; aiohttp judges longer ones.
 HEAD_MAX = 16 * 1024
-#: Bytes of a body that is waited for here.
-BODY_MAX = 256 * 1024
+#: Bytes of a body that is waited for here; of larger ones the intake keeps count from their first byte.
+BODY_MAX = 64 * 1024
 #: Bytes that a sender may be ahead of our answers before its connection is not read any more.
-AHEAD_MAX = 256 * 1024
+AHEAD_MAX = 64 * 1024
 #: Seconds between two looks at the deadlines.
 LOOK_EVERY = 1.0
 
@@ -156,9 +156,11 @@ class Doorway(asyncio.Protocol):
     def _advance(self, data: bytes) -> None:
         """Take the requests in `data`, one after the other as they are answered."""
         self._advancing = True
-        while data:
-            data = self._take_one(data)
-        self._advancing = False
+        try:
+            while data:
+                data = self._take_one(data)
+        finally:
+            self._advancing = False
 
     def _take_one(self, data: bytes) -> bytes:
         """Take the request at the beginning of `data`, or find out what it still needs, or who else takes it.

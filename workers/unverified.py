@@ -12,7 +12,7 @@ from ingest import connections
 from ingest.batch import Record
 from ingest.buffer import Backlog
 from ingest.copernica.signature import Rejected
-from ingest.errors import KeyUnavailable
+from ingest.errors import KeyUnavailable, SettingsError
 from ingest.settings import Settings
 from ingest.verify import Verifier, unpack_headers
 from workers.drain import SLICE, read, stopping
@@ -27,13 +27,17 @@ PAGE_WAIT = 5.0
 
 
 def verify_job() -> int:
-    """The RQ job; returns how many calls still wait. Outcomes:
+    """The RQ job; returns how many calls still wait, -1 if that was not found out. Outcomes:
 
-    done        nothing waits any more, or DNS still gives no answer and a sweep starts another job later
+    done        nothing waits any more, or it cannot be verified now and a sweep starts another job later
     killed      each page is one transaction: what was settled is, the rest waits
-    failed      Redis or the database did not answer, or the worker has no accounts to check against
+    failed      Redis or the database did not answer
     """  # noqa: D415
-    return verify_once(Settings.read())
+    try:
+        return verify_once(Settings.read())
+    except SettingsError as error:
+        log.error("calls wait to be verified, and this worker cannot do it: %s", error)
+        return -1
 
 
 def verify_once(settings: Settings) -> int:
