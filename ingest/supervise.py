@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 #: The environment variable in which a child finds its parent's process id.
 PARENT = "INGEST_PARENT_PID"
 #: Seconds between two looks at the children.
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.05
 #: Seconds before a child that died is started again; doubled each time it dies young, up to the maximum.
 FIRST_DELAY = 0.2
 MAX_DELAY = 5.0
@@ -128,17 +128,10 @@ class StopSignals:
 
     def __init__(self) -> None:
         self.count = 0
-        self._changed = threading.Event()
 
     def _handle(self, _signal: int, _frame: object) -> None:
+        # Nothing that takes a lock, such as an Event: a second signal may come in the middle of this one.
         self.count += 1
-        self._changed.set()
-
-    def wait(self, seconds: float) -> bool:
-        """Wait for a stop that was not asked for before; True if it was."""
-        asked = self._changed.wait(seconds)
-        self._changed.clear()
-        return asked
 
     @classmethod
     @contextmanager
@@ -156,10 +149,11 @@ class StopSignals:
 
 def watch(children: Sequence[Child], signals: StopSignals, say: Callable[[str], object] = log.warning) -> None:
     """Keep the children alive until a stop is asked for; what happened to them goes to `say`."""
-    while not signals.wait(LOOK_EVERY) and not signals.count:
+    while not signals.count:
         for child in children:
             if said := child.look():
                 say(said)
+        time.sleep(LOOK_EVERY)
 
 
 def stop(children: Sequence[Child], seconds: float, signals: StopSignals | None = None) -> None:
@@ -170,7 +164,7 @@ def stop(children: Sequence[Child], seconds: float, signals: StopSignals | None 
     while any(child.alive for child in children) and time.monotonic() < until:
         if signals is not None and signals.count > 1:
             break
-        time.sleep(LOOK_EVERY / 4)
+        time.sleep(LOOK_EVERY / 2)
     for child in children:
         if not child.insist():
             log.warning("%s did not stop in time", child.name)

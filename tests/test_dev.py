@@ -60,6 +60,21 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
         assert dev.wait() == 0
 
 
+def test_signals_that_come_all_at_once_stop_it_all_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    with running(
+        ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d")), {}, tmp_path / "log"
+    ) as dev:
+        started(dev, port)
+        parts = descendants(dev.pid)
+        ends = time.monotonic() + 0.3
+        while time.monotonic() < ends and dev.alive:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                dev.send(number)
+        assert dev.wait(10) == 0
+        until(lambda: not any(exists(pid) for pid in parts), "the end of all parts", 2)
+
+
 @pytest.mark.parametrize(
     ("part", "argument"), [("worker", b"worker"), ("redis", b"valkey"), ("web", b"\0serve\0")]
 )

@@ -205,7 +205,7 @@ def test_a_drain_that_is_asked_to_stop_lets_another_go_on(
     client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keep(client, [record(1)])
-    monkeypatch.setattr(drain.stopping, "is_set", lambda: True)
+    monkeypatch.setattr(drain.stopping, "asked", True)
     assert Drain(new_backlog(client), store).run().stored == 0
     assert len(queue(client)) == 1
 

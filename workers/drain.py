@@ -15,7 +15,6 @@ import logging
 import os
 import secrets
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,8 +55,18 @@ GC_EVERY = 500_000
 #: Seconds between two reports for `status`.
 REPORT_EVERY = 1.0
 
-#: Set when this process was asked to stop: drains end after the commit they are at.
-stopping = threading.Event()
+
+class Stopping:
+    """Whether this process was asked to stop: then drains end after the commit they are at.
+
+    A plain attribute, because it is set in a signal handler: an Event takes a lock, and a second signal that comes
+    in the middle of the first would wait for it for ever.
+    """
+
+    asked = False
+
+
+stopping = Stopping()
 
 
 @dataclass(slots=True)
@@ -88,17 +97,22 @@ def drain_job() -> dict[str, float]:
 
     done        the stream was empty, or the time slice was over and another job goes on
     killed      nothing is lost: what was claimed is taken over after `RECLAIM_IDLE_MS`
-    failed      Redis or the database did not answer: the sweep starts another one as long as there is a backlog
+    broken off  Redis or the database gave out, which is said in one line: the sweep starts another job as long as
+                there is a backlog
     """  # noqa: D415
     settings = Settings.read()
     client = connections.connect(settings.redis)
-    store = Store.open(settings.database)
     try:
-        drained = Drain(new_backlog(client), store).run(SLICE, LINGER_MS)
+        store = Store.open(settings.database)
+        try:
+            return asdict(Drain(new_backlog(client), store).run(SLICE, LINGER_MS))
+        finally:
+            store.close()
+    except (redis.RedisError, Unavailable) as error:
+        log.error("the drain broke off, nothing is lost: %s", error)
+        return asdict(Drained())
     finally:
-        store.close()
         client.close()
-    return asdict(drained)
 
 
 def drain_once(settings: Settings) -> tuple[Drained, int]:
@@ -162,7 +176,7 @@ class Drain:
 
     def _work(self, ends: float | None, linger_ms: int) -> None:
         woke = False
-        while not stopping.is_set() and (ends is None or time.monotonic() < ends):
+        while not stopping.asked and (ends is None or time.monotonic() < ends):
             entries = self._backlog.reclaim(self._claim_count) or self._backlog.claim(self._claim_count, linger_ms)
             if not entries:
                 return

@@ -56,7 +56,11 @@ class PoliteWorker(Worker):
     def setup_work_horse_signals(self) -> None:
         """In the work-horse SIGTERM asks the job to come to an end; SIGINT is the worker's business."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, lambda _signal, _frame: drain.stopping.set())
+        signal.signal(signal.SIGTERM, _finish_early)
+
+
+def _finish_early(_signal: int, _frame: FrameType | None) -> None:
+    drain.stopping.asked = True
 
 
 def run(settings: Settings, queue_name: str, burst: bool = False) -> None:

@@ -72,7 +72,7 @@ async def _verify_all(store: Store, verifier: Verifier | None) -> int:
     began = time.monotonic()
     start = after = store.any_unverified()
     wrapped = False
-    while not stopping.is_set() and time.monotonic() - began < SLICE:
+    while not stopping.asked and time.monotonic() - began < SLICE:
         page = store.next_unverified(after, PAGE)
         if wrapped:
             page = [record for record in page if record.delivery_id <= start]
