@@ -67,6 +67,7 @@ def dev(settings: Settings) -> None:
                 web.start()
                 worker.start()
                 if _wait_for_port(settings, web, signals):
+                    _write_call(settings, signer)
                     threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
                     _banner(settings, what, signer)
                 watch([*redis_children, web, worker], signals, _say)
@@ -107,22 +108,25 @@ def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
 
 
 def _keep_call_fresh(settings: Settings, signer: Signer | None) -> None:
-    """Keep a file with one call for curl: signed, and signed again before it is too old to be taken."""
+    """Sign the call for curl again and again, before it is too old to be taken."""
     while True:
-        host = f"{settings.host}:{settings.port}"
-        body = f"id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7&time={int(time.time())}"
-        path = settings.path or "/"
-        content_type = "application/x-www-form-urlencoded"
-        headers = (
-            signer.sign(path, host, content_type, body.encode()) if signer else {"Content-Type": content_type}
-        )
-        lines = [f'url = "http://{host}{path}"', f'data-raw = "{body}"', "include", "silent", "show-error"]
-        lines += ['header = "{}: {}"'.format(name, value.replace('"', '\\"')) for name, value in headers.items()]
-        with suppress(OSError):  # the folder is gone: nobody will look for it
-            fresh = settings.data_dir / "call.new"
-            fresh.write_text("\n".join(lines) + "\n")
-            fresh.replace(settings.data_dir / CALL_FILE)
         time.sleep(min(60.0, settings.max_age / 3))
+        with suppress(OSError):  # the folder is gone: nobody will look for it
+            _write_call(settings, signer)
+
+
+def _write_call(settings: Settings, signer: Signer | None) -> None:
+    """Write a file with one call of this moment, for `curl -K`."""
+    host, path = f"{settings.host}:{settings.port}", settings.path or "/"
+    body = f"id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7&time={int(time.time())}"
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    if signer is not None:
+        headers = signer.sign(path, host, headers["Content-Type"], body.encode())
+    lines = [f'url = "http://{host}{path}"', f'data-raw = "{body}"', "include", "silent", "show-error"]
+    lines += ['header = "{}: {}"'.format(name, value.replace('"', '\\"')) for name, value in headers.items()]
+    fresh = settings.data_dir / f"{CALL_FILE}.new"
+    fresh.write_text("\n".join(lines) + "\n")
+    fresh.replace(settings.data_dir / CALL_FILE)
 
 
 @contextmanager
