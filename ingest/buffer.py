@@ -56,8 +56,8 @@ REPORT_TTL = 15
 CONSUMER_TTL_MS = 60_000
 
 # Appends a batch, counts its events, and says whether a worker is to be woken. A script, because its one answer
-# costs redis-py a third of the time that the five of a transaction do; and EVAL, because a server that has
-# forgotten scripts after a restart needs no second attempt then.
+# costs redis-py a third less than the five of a transaction; and EVAL, because a server that has forgotten scripts
+# after a restart needs no second attempt then.
 _APPEND = """
 redis.call('XADD', KEYS[1], '*', 'b', ARGV[1])
 redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[2])
