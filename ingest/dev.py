@@ -9,6 +9,7 @@ import fcntl
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 import time
@@ -181,8 +182,6 @@ def redis_version(client: redis.Redis) -> str:
 
 
 def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool:
-    import socket  # noqa: PLC0415
-
     until = time.monotonic() + READY_TIMEOUT
     while time.monotonic() < until and not signals.count:
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from ingest import intake
-from ingest.copernica.signature import Found
+from ingest.copernica.signature import HeaderFields
 from ingest.intake import Answer, Intake
 from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
 
@@ -191,7 +191,7 @@ class Doorway(asyncio.Protocol):
         self._busy = True
         self._closes = headers.get(b"connection", b"").lower() == b"close"
         body = data[head.end() : end]
-        self._door.take.submit(target, Found(headers), body, self._answer)
+        self._door.take.submit(target, HeaderFields(headers), body, self._answer)
         rest = data[end:]
         if self._busy:
             if rest:

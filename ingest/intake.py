@@ -26,7 +26,7 @@ import orjson
 
 from ingest.batch import UNVERIFIED, Record
 from ingest.buffer import Appender
-from ingest.copernica.signature import Claim, Found, Headers, Reason, Rejected
+from ingest.copernica.signature import Claim, HeaderFields, Headers, Reason, Rejected
 from ingest.errors import BufferFull, KeyUnavailable
 from ingest.limits import KEY_WAIT, MAX_HELD, RETRY_AFTER
 from ingest.verify import Verifier, pack_headers
@@ -120,7 +120,7 @@ class Intake:
         self._randomness: list[bytes] = []
         self._waiting: set[asyncio.Task[None]] = set()
         #: Calls that lack nothing but the verification of their signature.
-        self._examined: list[tuple[Claim, Record, Found, Callable[[Answer], None]]] = []
+        self._examined: list[tuple[Claim, Record, HeaderFields, Callable[[Answer], None]]] = []
 
     def judge(
         self, method: str, content_length: int | None, content_encoding: str | None, signed: bool
@@ -153,7 +153,7 @@ class Intake:
             self.held -= size
             self.busy -= 1
 
-    def submit(self, target: bytes, found: Found, body: bytes, answer: Callable[[Answer], None]) -> None:
+    def submit(self, target: bytes, found: HeaderFields, body: bytes, answer: Callable[[Answer], None]) -> None:
         """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503."""
         received_at = time.time_ns() // 1000
         size = len(body)
@@ -197,7 +197,12 @@ class Intake:
                 finish(self._refuse(rejected))
 
     async def _keep_later(
-        self, verifier: Verifier, claim: Claim, record: Record, found: Found, finish: Callable[[Answer], None]
+        self,
+        verifier: Verifier,
+        claim: Claim,
+        record: Record,
+        found: HeaderFields,
+        finish: Callable[[Answer], None],
     ) -> None:
         """Keep a call whose key must be looked up, as unverified if it cannot be had in time."""
         try:
@@ -233,7 +238,7 @@ class Intake:
                 answered.set_result(given)
 
         # As aiohttp decoded it, so that it is the bytes of the request line again.
-        self.submit(target.encode("utf-8", "surrogateescape"), Found.of(headers), body, answer)
+        self.submit(target.encode("utf-8", "surrogateescape"), HeaderFields.of(headers), body, answer)
         return await answered
 
     def _refuse(self, rejected: Rejected) -> Answer:

@@ -97,7 +97,7 @@ def serve(settings: Settings) -> None:
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
-    """Bind `count` sockets to one port, not yet listening to more than the kernel queues.
+    """Listen with `count` sockets at one port; connections queue up until they are accepted.
 
     Raises:
         Occupied: somebody has the port.

@@ -7,7 +7,7 @@ answer, the call is kept as unverified and the drain asks again (`workers.unveri
 from pathlib import Path
 
 from ingest.copernica.keys import DnsSource, FileSource, KeyRing, Source
-from ingest.copernica.signature import Claim, Found, Headers, Policy, Rejected, examine
+from ingest.copernica.signature import Claim, HeaderFields, Headers, Policy, Rejected, examine
 from ingest.errors import SettingsError
 from ingest.settings import Settings, address_and_port
 
@@ -33,7 +33,7 @@ class Verifier:
             )
         return cls(Policy.of(settings.accounts, settings.hosts, settings.max_age), KeyRing(key_source(settings)))
 
-    def examine(self, target: bytes, headers: Headers | Found, body: bytes, received_at: int) -> Claim:
+    def examine(self, target: bytes, headers: Headers | HeaderFields, body: bytes, received_at: int) -> Claim:
         """Everything that needs no key; `received_at` is in µs since 1970.
 
         Raises:
@@ -89,7 +89,7 @@ def key_source(settings: Settings) -> Source:
     return FileSource(Path(settings.keys))
 
 
-def pack_headers(found: Found) -> bytes:
+def pack_headers(found: HeaderFields) -> bytes:
     """Headers as one block of bytes, for a record that needs them later."""
     return b"".join(b"%b:%b\r\n" % header for header in found.values.items())
 

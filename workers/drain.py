@@ -167,7 +167,7 @@ class Drain:
         finally:
             gc.set_threshold(*thresholds)
             if self.drained.unverified:
-                with _unless_refused():
+                with unless_refused():
                     self._backlog.note_unverified(self._store.unverified())
             self.drained.seconds = time.monotonic() - began
             self._backlog.leave()
@@ -190,7 +190,7 @@ class Drain:
     def _wake_sibling(self, backlog: int) -> bool:
         if self._backlog.batches() - self._backlog.pending() < backlog:
             return False
-        with _unless_refused():
+        with unless_refused():
             self._backlog.wake_another()
         return True
 
@@ -198,7 +198,7 @@ class Drain:
         """Tell `status` now and then how fast it goes."""
         seconds = time.monotonic() - self._reported_at
         if seconds >= REPORT_EVERY:
-            with _unless_refused():
+            with unless_refused():
                 self._backlog.report(rate=round((self.drained.events - self._reported) / seconds, 1))
             self._reported, self._reported_at = self.drained.events, time.monotonic()
 
@@ -262,7 +262,7 @@ class Drain:
 
 
 @contextmanager
-def _unless_refused() -> Iterator[None]:
+def unless_refused() -> Iterator[None]:
     """For what a drain can do without: a Redis that is full refuses it, and draining is what makes room."""
     try:
         yield

@@ -15,7 +15,7 @@ from ingest.copernica.signature import Rejected
 from ingest.errors import KeyUnavailable, SettingsError
 from ingest.settings import Settings
 from ingest.verify import Verifier, unpack_headers
-from workers.drain import SLICE, read, stopping
+from workers.drain import SLICE, read, stopping, unless_refused
 from workers.store import Quarantined, Store
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,11 @@ def verify_once(settings: Settings) -> int:
         verifier = Verifier.of(settings) if settings.verify == "on" else None
         settled = asyncio.run(_verify_all(store, verifier))
         waiting = store.unverified()
-        Backlog(client).note_unverified(waiting)
+        backlog = Backlog(client)
+        with unless_refused():
+            backlog.note_unverified(waiting)
+            if backlog.batches():
+                backlog.wake_another()  # a drain was not woken for them while this job stood in the queue
     finally:
         store.close()
         client.close()

@@ -84,7 +84,7 @@ MAX_KEY_ID = 253
 MAX_SIGNATURE_HEADER = 4096
 MAX_DATE = 64
 
-#: Headers as they came in; `Found` where they have been looked up already.
+#: Headers as they came in; `HeaderFields` where they have been looked up already.
 Headers = Sequence[tuple[bytes, bytes]]
 
 # One parameter: a name and a quoted value, or a bare one (numbers, in later drafts). Between two there may be a
@@ -157,15 +157,15 @@ def check(
 
 
 def examine(
-    method: bytes, target: bytes, headers: "Headers | Found", body: bytes, received: float, policy: Policy
+    method: bytes, target: bytes, headers: "Headers | HeaderFields", body: bytes, received: float, policy: Policy
 ) -> Claim:
     """Check everything about a call that needs no key, cheapest first; `received` is in Unix seconds.
 
     Raises:
         Rejected: it is not Copernica's, or not for these accounts.
     """
-    found = headers if isinstance(headers, Found) else Found.of(headers)
-    signature_header, date_header, host, account, digest = found.five()
+    found = headers if isinstance(headers, HeaderFields) else HeaderFields.of(headers)
+    signature_header, date_header, host, account, digest = found.required()
     rest, signature = _split(signature_header)
     stated = _stated(rest)
 
@@ -189,7 +189,7 @@ def examine(
     return Claim(account.decode(), stated.key_id, stated.algorithm, date, signed, signature)
 
 
-class Found:
+class HeaderFields:
     """The headers of a call by their names in lower case, trimmed, and which of them stood there twice."""
 
     __slots__ = ("_repeated", "values")
@@ -199,7 +199,7 @@ class Found:
         self._repeated = repeated
 
     @classmethod
-    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> "Found":
+    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> "HeaderFields":
         """From headers as they came in."""
         names = [(name.lower(), value.strip(b" \t")) for name, value in headers]
         values = dict(names)
@@ -207,7 +207,7 @@ class Found:
             return cls(values)
         return cls(values, frozenset(name for name, count in Counter(n for n, _ in names).items() if count > 1))
 
-    def five(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
+    def required(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
         """Signature, Date, Host, X-Copernica-ID and Digest, all of which must be there once."""
         values = self.values
         try:

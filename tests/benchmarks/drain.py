@@ -15,7 +15,7 @@ import uvloop
 
 from ingest import connections
 from ingest.buffer import Appender
-from ingest.copernica.signature import Found
+from ingest.copernica.signature import HeaderFields
 from ingest.copernica.simulator import Call
 from ingest.intake import Answer, Intake
 from tests.benchmarks import baselines, plan
@@ -79,7 +79,10 @@ async def _fill(url: str, calls: list[Call], events: int) -> None:
     for start in range(0, events, plan.BATCH):
         for call in islice(endless, min(plan.BATCH, events - start)):
             intake.submit(
-                plan.PATH.encode(), Found({b"content-type": call.content_type.encode()}), call.body, answered
+                plan.PATH.encode(),
+                HeaderFields({b"content-type": call.content_type.encode()}),
+                call.body,
+                answered,
             )
         await appender.close()
     await client.aclose()
