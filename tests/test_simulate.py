@@ -6,16 +6,17 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
-from urllib.parse import parse_qs
+from pathlib import Path
 
 import pytest
 
-from ingest.copernica.events import decode
-from ingest.copernica.simulator import TYPES, Simulator
+from ingest.copernica.events import EventType, decode
+from ingest.copernica.simulator import FORM, TYPES, Call, Simulator, chosen_types
+from ingest.errors import SettingsError
 from ingest.simulate import Report, Sender, Target
 
 
-def some(count: int, **options: object) -> list[tuple[str, str, bytes]]:
+def some(count: int, **options: object) -> list[Call]:
     return list(islice(Simulator(**options), count))  # type: ignore[arg-type]
 
 
@@ -26,23 +27,40 @@ def test_the_same_seed_gives_the_same_calls() -> None:
 
 def test_calls_are_varied_and_of_the_types_asked_for() -> None:
     calls = some(5000, seed=1)
-    kinds = Counter(call[0] for call in calls)
+    kinds = Counter(call.type for call in calls)
     assert set(kinds) == set(TYPES)
     assert kinds["delivery"] > kinds["bounce"]
-    events = [decode(call[2], call[1], "/copernica", 1) for call in calls]
-    assert [event.type for event in events] == [call[0] for call in calls]
+    events = [decode(call.body, call.content_type, "/copernica", 1) for call in calls]
+    assert [event.type for event in events] == [call.type for call in calls]
     assert len({event.recipient for event in events}) > 1000
     assert any(":" in (event.ip or "") for event in events)
     assert any("." in (event.ip or "") for event in events)
     assert len({event.user_agent for event in events}) > 3
     assert len({event.occurred_at for event in events}) > 10
-    assert {call[0] for call in some(50, seed=1, types=["click"])} == {"click"}
+    assert {call.type for call in some(50, seed=1, types=["bounce", "failure"])} == {"bounce", "failure"}
 
 
-def test_an_open_has_what_copernica_documents() -> None:
-    ((_, _, body),) = some(1, seed=3, types=["open"])
-    fields = {"id", "type", "timestamp", "time", "recipient", "ip", "useragent", "referer"}
-    assert fields <= set(parse_qs(body.decode(), keep_blank_values=True))
+def test_every_type_but_unknown_can_be_simulated() -> None:
+    assert set(TYPES) == set(chosen_types(None)) == set(EventType) - {EventType.UNKNOWN}
+    assert chosen_types(" Open,profile-delete") == ["open", "profile-delete"]
+    with pytest.raises(SettingsError, match="'unknown' cannot be simulated"):
+        chosen_types("open,unknown")
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_simulated_call_has_the_fields_that_copernica_documents(kind: str) -> None:
+    sample = Path(__file__).parent / "payloads" / f"{kind}.form"
+    documented = names_in(decode(sample.read_bytes(), FORM, "/copernica", 1).fields)
+    for call in some(50, seed=3, types=[kind]):
+        event = decode(call.body, call.content_type, "/copernica", 1)
+        assert (call.type, event.type, event.raw) == (kind, kind, None)
+        assert names_in(event.fields) == documented
+        assert ("time" in event.fields) == (event.occurred_at != 1)
+
+
+def names_in(fields: object) -> object:
+    """The names of fields, also of those in maps."""
+    return {name: names_in(value) for name, value in fields.items()} if isinstance(fields, dict) else None
 
 
 class Answering(asyncio.Protocol):

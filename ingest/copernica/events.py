@@ -1,12 +1,13 @@
 """The vocabulary: what kinds of events there are, and how a call becomes one.
 
-Translation is one table per kind of value plus one function, `decode`. What has no column of its own stays in
-`payload`, and kinds that we do not know yet pass through as `unknown` with everything they brought.
-Sources: Copernica's articles on webhooks, one per event; where they disagree, all readings are accepted.
+Translation is one table per kind of value plus one function, `decode`; `Event.fields` is the way back. What has no
+column of its own stays in `payload`, and kinds that we do not know yet pass through as `unknown` with everything
+they brought. Sources: Copernica's articles on webhooks, one per event; where they disagree, all readings are
+accepted.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -26,8 +27,75 @@ class EventType(StrEnum):
     FAILURE = "failure"
     #: The receiving server accepted the message.
     DELIVERY = "delivery"
-    #: Anything else, kept with its whole payload.
+    #: The recipient called it spam, in SMTPeter; `mime` is the complaint. Comes without a time and a recipient.
+    ABUSE = "abuse"
+    #: The recipient wants no more of it. Names a profile and a mailing; in the Dutch documentation only.
+    UNSUBSCRIBE = "unsubscribe"
+    #: A profile was made, in a database of the account. `fields` and `interests` are what it is now.
+    PROFILE_CREATE = "profile-create"
+    #: A profile was changed; `parameters` says what was.
+    PROFILE_UPDATE = "profile-update"
+    #: A profile was removed; `fields` is what it was.
+    PROFILE_DELETE = "profile-delete"
+    #: The same for subprofiles, which live in a collection below a profile.
+    SUBPROFILE_CREATE = "subprofile-create"
+    SUBPROFILE_UPDATE = "subprofile-update"
+    SUBPROFILE_DELETE = "subprofile-delete"
+    #: Anything else, kept with its whole payload: also what the dashboard's "test webhook" sends.
     UNKNOWN = "unknown"
+
+
+#: What `type` says of each, as documented.
+WIRE_NAMES: Mapping[EventType, str] = {
+    kind: kind.removeprefix("subprofile-").removeprefix("profile-")
+    for kind in EventType
+    if kind is not EventType.UNKNOWN
+}
+#: What is told apart by the fields that come with it.
+ABOUT_PROFILES = {
+    "create": (EventType.PROFILE_CREATE, EventType.SUBPROFILE_CREATE),
+    "update": (EventType.PROFILE_UPDATE, EventType.SUBPROFILE_UPDATE),
+    "delete": (EventType.PROFILE_DELETE, EventType.SUBPROFILE_DELETE),
+}
+#: Values of `type`, of `action` in failures, and of the last part of a callback's path.
+TYPES: Mapping[str, EventType] = {
+    **{kind.value: kind for kind in EventType},
+    **{name: kinds[0] for name, kinds in ABOUT_PROFILES.items()},
+    "failed": EventType.FAILURE,
+}
+#: The twins of profile events, for calls that name a subprofile.
+SUBPROFILE_TWINS: Mapping[EventType, EventType] = dict(ABOUT_PROFILES.values())
+#: Events about a profile: their stray `id` is the profile's, not a message's.
+PROFILE_EVENTS = frozenset(kind for kinds in ABOUT_PROFILES.values() for kind in kinds)
+#: Values of `action` that make an event without `type` a failure: both were documented.
+FAILED_ACTIONS = frozenset({"failure", "failed"})
+
+#: Fields that have a text column, and its name.
+TEXT_COLUMNS: Mapping[str, str] = {
+    "id": "message_id",
+    "recipient": "recipient",
+    "ip": "ip",
+    "original": "url",
+    "useragent": "user_agent",
+    "referer": "referer",
+    "extended": "extended",
+    "state": "state",
+    "description": "description",
+}
+#: Fields that have a column of whole numbers, under their own name.
+NUMBER_COLUMNS = ("profile", "subprofile", "database", "collection", "mailing", "code")
+#: All fields that another attribute than `payload` can give back.
+WITH_COLUMN = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "type", "time", "tags"})
+#: Digits of a number that a column of 64 bits holds.
+MAX_NUMBER_DIGITS = 18
+
+#: The years in which a time is believed; anything else is a typing error or a test call.
+FIRST_SECOND = 0
+LAST_SECOND = 4_102_444_800  # 2100-01-01
+#: Digits of a time that is worth reading.
+MAX_TIME_DIGITS = 10
+MICROS = 1_000_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Event(NamedTuple):
@@ -35,7 +103,9 @@ class Event(NamedTuple):
 
     `delivery_id` names the call that brought it and is the same however often that call is seen. `message_id` is
     Copernica's `id`: it names the message, not the event. Times are µs since 1970, UTC. `payload` holds every
-    field that the other attributes do not give back, under its name as sent; a repeated name has a list.
+    field that the other attributes do not give back, lists and maps as such; None stands for a `time` or `type`
+    that was not sent. `raw` and `raw_type` are the body as it came and its content type, where fields cannot say
+    it all: a name sent twice, bytes that are no text.
     """
 
     delivery_id: bytes
@@ -48,30 +118,34 @@ class Event(NamedTuple):
     url: str | None
     user_agent: str | None
     referer: str | None
+    profile: int | None
+    subprofile: int | None
+    database: int | None
+    collection: int | None
+    mailing: int | None
+    code: int | None
+    extended: str | None
+    state: str | None
+    description: str | None
     tags: list[str]
     payload: dict[str, Any]
     path: str
     source: str = "webhook"
+    raw: bytes | None = None
+    raw_type: str | None = None
 
-
-#: Values of `type` (and, in failures, of `action`) as documented.
-TYPES: Mapping[str, EventType] = {
-    "open": EventType.OPEN,
-    "click": EventType.CLICK,
-    "bounce": EventType.BOUNCE,
-    "failure": EventType.FAILURE,
-    "failed": EventType.FAILURE,
-    "delivery": EventType.DELIVERY,
-}
-#: Values of `action` that make an event without `type` a failure: both were documented.
-FAILED_ACTIONS = frozenset({"failure", "failed"})
-#: How tags are written: PHP's lists with and without places, or one plain field.
-TAG_NAMES = frozenset(["tags", "tags[]", *(f"tags[{place}]" for place in range(100))])
-#: The years in which a time is believed; anything else is a typing error or a test call.
-FIRST_SECOND = 0
-LAST_SECOND = 4_102_444_800  # 2100-01-01
-#: Digits of a time that is worth reading.
-MAX_TIME_DIGITS = 10
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Every field as Copernica sent it, under Copernica's own names: the inverse of `decode`."""
+        sent: dict[str, Any] = {name: getattr(self, column) for name, column in TEXT_COLUMNS.items()}
+        for name in NUMBER_COLUMNS:
+            number = getattr(self, name)
+            sent[name] = None if number is None else str(number)
+        sent["type"] = WIRE_NAMES.get(self.type)
+        sent["time"] = str(self.occurred_at // MICROS)
+        sent["tags"] = self.tags or None
+        sent |= self.payload
+        return {name: value for name, value in sent.items() if value is not None or name not in WITH_COLUMN}
 
 
 def decode(body: bytes, content_type: str, path: str, received_at: int, delivery_id: bytes = b"\0" * 12) -> Event:
@@ -83,12 +157,13 @@ def decode(body: bytes, content_type: str, path: str, received_at: int, delivery
     Raises:
         Undecodable: the body is neither a form nor a JSON object.
     """
-    fields = parse(body, content_type)
+    fields, exact = parse(body, content_type)
+    exact = exact and None not in fields.values()  # in columns, None means that a field was not sent
     kind = _take_type(fields, path)
     return Event(
         delivery_id,
         kind,
-        _take(fields, "id"),
+        None if kind in PROFILE_EVENTS else _take(fields, "id"),
         _take_time(fields, received_at),
         received_at,
         _take(fields, "recipient"),
@@ -96,15 +171,29 @@ def decode(body: bytes, content_type: str, path: str, received_at: int, delivery
         _take(fields, "original"),
         _take(fields, "useragent"),
         _take(fields, "referer"),
+        _take_number(fields, "profile"),
+        _take_number(fields, "subprofile"),
+        _take_number(fields, "database"),
+        _take_number(fields, "collection"),
+        _take_number(fields, "mailing"),
+        _take_number(fields, "code"),
+        _take(fields, "extended"),
+        _take(fields, "state"),
+        _take(fields, "description"),
         _take_tags(fields),
         fields,
         path,
+        "webhook",
+        None if exact else body,
+        None if exact else content_type,
     )
 
 
 def _take(fields: dict[str, Any], name: str) -> str | None:
     """Move a field out of the payload, if its column can give it back exactly."""
     value = fields.get(name)
+    if value is None:
+        return None
     if type(value) is str and _fits_column(value):
         del fields[name]
         return value
@@ -126,53 +215,86 @@ def _column_text(value: Any) -> str | None:
     return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
 
 
+def _take_number(fields: dict[str, Any], name: str) -> int | None:
+    """The same for a column of whole numbers."""
+    value = fields.get(name)
+    if value is None:
+        return None
+    number = _whole(value, MAX_NUMBER_DIGITS)
+    if number is not None and str(number) == value:
+        del fields[name]
+    return number
+
+
+def _whole(value: Any, digits: int) -> int | None:
+    """A whole number that is not negative, from JSON or from text."""
+    if type(value) is str and len(value) <= digits and value.isascii() and value.isdigit():
+        return int(value)
+    return value if type(value) is int and 0 <= value < 10**digits else None
+
+
 def _take_type(fields: dict[str, Any], path: str) -> EventType:
     name = fields.get("type")
+    kind = EventType.UNKNOWN
     if isinstance(name, str) and name:
-        if kind := TYPES.get(name):
-            if kind == name:  # else the payload must tell how it was spelt
-                del fields["type"]
-            return kind
-        return TYPES.get(name.strip().lower(), EventType.UNKNOWN)
-    action = fields.get("action")
-    if isinstance(action, str) and action in FAILED_ACTIONS:
-        return EventType.FAILURE
-    segment = path.partition("?")[0].rstrip("/").rpartition("/")[2]
-    return TYPES.get(segment.lower(), EventType.UNKNOWN)
+        kind = TYPES.get(name) or TYPES.get(name.strip().lower(), EventType.UNKNOWN)
+        if kind is EventType.OPEN and _is_delivery(fields):
+            kind = EventType.DELIVERY
+    elif isinstance(action := fields.get("action"), str) and action in FAILED_ACTIONS:
+        kind = EventType.FAILURE
+    else:
+        segment = path.partition("?")[0].rstrip("/").rpartition("/")[2]
+        kind = TYPES.get(segment.lower(), EventType.UNKNOWN)
+    if kind in SUBPROFILE_TWINS and ("subprofile" in fields or "collection" in fields):
+        kind = SUBPROFILE_TWINS[kind]
+    if kind is not EventType.UNKNOWN:
+        if name == WIRE_NAMES[kind]:  # else the payload must tell how it was spelt
+            del fields["type"]
+        else:
+            fields.setdefault("type", None)
+    return kind
+
+
+def _is_delivery(fields: dict[str, Any]) -> bool:
+    """An article shows deliveries that call themselves opens; they bring a mail server's answer and no reader."""
+    return "code" in fields and "ip" not in fields and "useragent" not in fields
 
 
 def _take_time(fields: dict[str, Any], received_at: int) -> int:
     """When it happened, in µs. `time` is in Unix seconds; `timestamp` has no zone, so it only stands in for it."""
     time = fields.get("time")
-    if isinstance(time, str) and time.isascii() and time.isdigit() and len(time) <= MAX_TIME_DIGITS:
-        second = int(time)
-        if FIRST_SECOND < second < LAST_SECOND:
-            if time[0] != "0":  # else the column would not give it back exactly
-                del fields["time"]
-            return second * 1_000_000
-    elif isinstance(time, int) and not isinstance(time, bool) and FIRST_SECOND < time < LAST_SECOND:
-        return time * 1_000_000
-    timestamp = fields.get("timestamp")
-    if isinstance(timestamp, str):
-        try:
-            moment = datetime.strptime(timestamp, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
-        except ValueError:
-            return received_at
-        second = int(moment.timestamp())
-        if FIRST_SECOND < second < LAST_SECOND:
-            return second * 1_000_000
+    second = _whole(time, MAX_TIME_DIGITS)
+    if second is not None and FIRST_SECOND < second < LAST_SECOND:
+        if str(second) == time:  # else the column would not give it back exactly
+            del fields["time"]
+        return second * MICROS
+    fields.setdefault("time", None)
+    for text in (time, fields.get("timestamp")):
+        moment = _moment(text)
+        if moment is not None:
+            return moment
     return received_at
 
 
+def _moment(text: Any) -> int | None:
+    """A written time, in UTC unless it names a zone, as µs."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+        micros = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
+    except (AttributeError, ValueError, OverflowError):  # no text, no time, or one beyond all calendars
+        return None
+    return micros if FIRST_SECOND < micros // MICROS < LAST_SECOND else None
+
+
 def _take_tags(fields: dict[str, Any]) -> list[str]:
-    """Tags in their order: `tags[]=a&tags[]=b`, `tags[0]=a&tags[1]=b`, a JSON list, or one plain `tags=a`."""
-    tags: list[str] = []
-    for name in [name for name in fields if name in TAG_NAMES]:
-        value = fields[name]
-        if type(value) is str and value and _fits_column(value):
-            tags.append(value)
-            del fields[name]
-        elif type(value) is list and all(type(tag) is str and _fits_column(tag) for tag in value):
-            tags += value
-            del fields[name]
-    return tags
+    """Tags in their order: a list, or one plain `tags=a`, which stays in the payload as well."""
+    tags = fields.get("tags")
+    if not tags:
+        return []
+    if type(tags) is list and all(type(tag) is str and _fits_column(tag) for tag in tags):
+        del fields["tags"]
+        return tags
+    if isinstance(tags, dict) and all(map(str.isdecimal, tags)):
+        tags = list(tags.values())  # PHP leaves gaps between places where it has taken doubles out
+    found = tags if isinstance(tags, list) else [tags]
+    return [text for tag in found if (text := _column_text(tag))]

@@ -1,16 +1,17 @@
 """Bodies as Copernica writes them: URL-encoded forms in PHP's fashion, and JSON objects.
 
-Both become one flat mapping of names to values. Names stay as sent, brackets included (`fields[email]`), and a
-name that occurs more than once has the list of its values: nothing is lost that a reader could want back.
+Both become one mapping of names to values, lists and maps. A plain name that occurs more than once has the list of
+its values, where PHP would keep the last: nothing is lost that a reader could want back.
 """
 
 import json
 import re
 from binascii import a2b_qp
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from ingest.copernica.brackets import nest
 from ingest.errors import Undecodable
 
 #: Fields of one body at the most. A profile has some dozens; PHP itself stops at 1,000.
@@ -20,16 +21,30 @@ MAX_DIGITS = 18
 
 #: Levels of lists and objects in JSON. What is read here must be written again, from deeper in the stack.
 MAX_DEPTH = 100
-#: Names that are remembered in their decoded form, and characters of one that is worth it.
-MAX_CACHED_NAMES = 1024
-MAX_CACHED_NAME = 100
+#: Encodings that a content type may name. Anything else is read as UTF-8.
+CHARSETS = frozenset({"iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "cp1252"})
+UTF_8 = "utf-8"
 
 # A form holds no raw control characters; a body that does is something else.
 _CONTROLS = bytes(range(32)) + b"\x7f"
-_STRAY_PERCENT = re.compile("%(?![0-9a-fA-F]{2})")
+_ODD_ESCAPE = re.compile(b"%(?![0-9a-fA-F]{2})|%1[eEfF]")
+_AS_QUOTED_PRINTABLE = bytes.maketrans(b"+=&%", b" \x1f\x1e=")
+_CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
 
 
-def parse(body: bytes, content_type: str) -> dict[str, Any]:
+class Fields(NamedTuple):
+    """The fields of a body, and whether they tell everything that the body did.
+
+    `exact` is False where two bodies that mean different things would give these same fields: a plain name sent
+    twice, brackets that PHP would not read, bytes that are not text, JSON numbers that no database holds. `[]` and
+    `[0]`, `+` and `%20` mean the same.
+    """
+
+    values: dict[str, Any]
+    exact: bool
+
+
+def parse(body: bytes, content_type: str) -> Fields:
     """Read the fields of a body.
 
     Looks count for more than the content type: Copernica's articles show forms, but its article on security
@@ -38,97 +53,127 @@ def parse(body: bytes, content_type: str) -> dict[str, Any]:
     Raises:
         Undecodable: it is neither a form nor a JSON object.
     """
-    if body.lstrip()[:1] not in (b"{", b"["):
-        return parse_form(body)
+    charset = _charset(content_type)
+    if body.lstrip()[:1] not in (b"{", b"[") and not body.startswith(b"\xef\xbb\xbf"):
+        return parse_form(body, charset)
     try:
-        return parse_json(body)
+        return parse_json(body, charset)
     except Undecodable:
         if content_type.partition(";")[0].strip().lower() != "application/x-www-form-urlencoded":
             raise
-        return parse_form(body)
+        return parse_form(body, charset)
 
 
-def parse_form(body: bytes) -> dict[str, Any]:
-    """Read a URL-encoded form. Bytes that are not UTF-8 become lone surrogates, so they can be had back.
+def _charset(content_type: str) -> str:
+    if ";" not in content_type:
+        return UTF_8
+    found = _CHARSET.search(content_type)
+    name = found[1].lower() if found else UTF_8
+    return name if name in CHARSETS else UTF_8
+
+
+def parse_form(body: bytes, charset: str = UTF_8) -> Fields:
+    """Read a URL-encoded form. Bytes that are not text become lone surrogates, so they can be had back.
 
     Raises:
         Undecodable: control characters, no `=` at all, or more than `MAX_FIELDS` fields.
     """
     body = body.strip(b"\r\n")
     if not body:
-        return {}
+        return Fields({}, True)
     if b"=" not in body or len(body.translate(None, _CONTROLS)) != len(body):
         raise Undecodable("neither a form nor a JSON object")
     if body.count(b"&") >= MAX_FIELDS:
         raise Undecodable(f"a form of more than {MAX_FIELDS} fields")
-    text = body.decode("utf-8", "surrogateescape").replace("+", " ")
-    unquote = _unquote_fast if text.isascii() and not _STRAY_PERCENT.search(text) else _unquote
-    fields: dict[str, Any] = {}
-    for pair in text.split("&"):
-        raw_name, _, value = pair.partition("=")
-        if "%" in value:
-            value = unquote(value)
-        name = _names.get(raw_name) or _name(raw_name)
-        if name in fields:
-            if pair:
-                _repeat(fields, name, value)
-        elif pair:
-            fields[name] = value
-    return fields
+    exact = b"%00" not in body  # a NUL is text to Python and to PHP, but not to every database
+    pairs = _pairs_slowly if _ODD_ESCAPE.search(body) else _pairs
+    try:
+        fields, regular = _gather(pairs(body, charset, "strict"))
+    except UnicodeDecodeError:
+        fields, regular = _gather(pairs(body, charset, "surrogateescape"))
+        exact = False
+    return Fields(fields, exact and regular)
 
 
-#: Names as sent and what they mean: bodies have the same few dozen.
-_names: dict[str, str] = {}
+#: A name, what was between it and its value (nothing, if it stood alone), and the value.
+Pair = tuple[str, str, str]
 
 
-def _name(raw: str) -> str:
-    name = _unquote(raw)
-    if len(_names) < MAX_CACHED_NAMES and len(raw) <= MAX_CACHED_NAME:
-        _names[raw] = name
-    return name
+def _pairs(body: bytes, charset: str, errors: str) -> list[Pair]:
+    """The fields of a form, resolved all at once.
 
-
-def _unquote(text: str) -> str:
-    return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
-
-
-def _unquote_fast(text: str) -> str:
-    """The same for ASCII without stray percent signs, at a sixth of the time.
-
-    Form escapes are quoted-printable ones with another sign, and the standard library decodes those in C.
+    Form escapes are quoted-printable ones with another sign, and the standard library decodes those in C. The
+    signs between fields become control characters, of which a form has none.
     """
-    if "=" in text:
-        return _unquote(text)
-    return a2b_qp(text.replace("%", "=")).decode("utf-8", "surrogateescape")
+    text = a2b_qp(body.translate(_AS_QUOTED_PRINTABLE)).decode(charset, errors)
+    pairs = [pair.partition("\x1f") for pair in text.split("\x1e")]
+    return [(name, equals, value.replace("\x1f", "=")) for name, equals, value in pairs]
 
 
-def _repeat(fields: dict[str, Any], name: str, value: str) -> None:
-    earlier = fields[name]
-    if isinstance(earlier, list):
-        earlier.append(value)
-    else:
-        fields[name] = [earlier, value]
+def _pairs_slowly(body: bytes, charset: str, errors: str) -> list[Pair]:
+    """The same for forms with stray percent signs, or with escapes of those control characters."""
+
+    def unquote(part: bytes) -> str:
+        return unquote_to_bytes(part).decode(charset, errors)
+
+    parts = [pair.partition(b"=") for pair in body.replace(b"+", b" ").split(b"&")]
+    return [(unquote(name), "=" * len(equals), unquote(value)) for name, equals, value in parts]
 
 
-def parse_json(body: bytes) -> dict[str, Any]:
+def _gather(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
+    """The fields, and whether PHP would read the same."""
+    fields: dict[str, Any] = {name: value for name, _, value in pairs}
+    regular = True
+    if len(fields) != len(pairs) or "" in fields:
+        fields, regular = _gather_slowly(pairs)
+    bracketed = tuple([name for name in fields if name[-1:] == "]"])
+    return nest(fields, bracketed, regular) if bracketed else (fields, regular)
+
+
+def _gather_slowly(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
+    """The same if a name occurs twice, or has nothing to it."""
+    fields: dict[str, Any] = {}
+    regular = True
+    for name, equals, value in pairs:
+        if not equals and not name:
+            continue
+        if name not in fields:
+            fields[name] = value
+            continue
+        regular = regular and name.endswith("[]")  # which counts by itself
+        if not isinstance(fields[name], list):
+            fields[name] = [fields[name]]
+        fields[name].append(value)
+    return fields, regular
+
+
+def parse_json(body: bytes, charset: str = UTF_8) -> Fields:
     """Read a JSON object.
 
     Raises:
         Undecodable: not JSON (NaN is none), not an object, or nested too deeply.
     """
+    reader = _Json()
     try:
-        fields = json.loads(
-            body, parse_int=_integer, parse_float=_fraction, parse_constant=_no_constant, object_pairs_hook=_merge
-        )
+        text = body.removeprefix(b"\xef\xbb\xbf").decode(charset, "surrogateescape")
+        values = reader.read(text)
     except ValueError:
         raise Undecodable("JSON, but invalid") from None
     except RecursionError:
         raise Undecodable("JSON, but nested too deeply") from None
-    if not isinstance(fields, dict):
+    if not isinstance(values, dict):
         raise Undecodable("JSON, but not an object")
-    if _deeper(fields, MAX_DEPTH):
+    if _deeper(values, MAX_DEPTH):
         raise Undecodable("JSON, but nested too deeply")
-    return fields
+    return Fields(values, reader.exact and _is_plain_text(text, values))
+
+
+def _is_plain_text(text: str, values: dict[str, Any]) -> bool:
+    """Whether no string in it holds a NUL or half a character, which only an escape or a bad byte can bring in."""
+    if text.isascii() and "\\u" not in text:
+        return True
+    written = json.dumps(values, ensure_ascii=False)
+    return "\\u0000" not in written and not any("\ud800" <= c <= "\udfff" for c in written)
 
 
 def _deeper(value: Any, limit: int) -> bool:
@@ -145,30 +190,56 @@ def _deeper(value: Any, limit: int) -> bool:
     return bool(level)
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits.lstrip("-")) <= MAX_DIGITS else digits
+class _Json:
+    """Reads one JSON text and notes what it could not keep as it was."""
 
+    exact = True
 
-def _fraction(text: str) -> float | str:
-    value = float(text)
-    return value if isfinite(value) else text
+    def read(self, text: str) -> Any:
+        """Its value.
+
+        Raises:
+            ValueError, RecursionError: it is no JSON, or nested too deeply for Python.
+        """
+        return json.loads(
+            text,
+            parse_int=self._integer,
+            parse_float=self._fraction,
+            parse_constant=_no_constant,
+            object_pairs_hook=self._object,
+        )
+
+    def _integer(self, digits: str) -> int | str:
+        if len(digits.lstrip("-")) <= MAX_DIGITS and digits != "-0":
+            return int(digits)
+        self.exact = False
+        return digits
+
+    def _fraction(self, text: str) -> float | str:
+        value = float(text)
+        # Written back as it was, by Python and by PostgreSQL alike: anything else is kept as text.
+        if isfinite(value) and value and repr(value) == text and "e" not in text:
+            return value
+        self.exact = False
+        return text
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(pairs) > MAX_FIELDS:
+            raise ValueError("too many fields")
+        merged: dict[str, Any] = {}
+        repeated: set[str] = set()
+        for name, value in pairs:
+            if name not in merged:
+                merged[name] = value
+                continue
+            self.exact = False
+            if name in repeated:
+                merged[name].append(value)
+            else:
+                repeated.add(name)
+                merged[name] = [merged[name], value]
+        return merged
 
 
 def _no_constant(name: str) -> None:
     raise ValueError(name)
-
-
-def _merge(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(pairs) > MAX_FIELDS:
-        raise ValueError("too many fields")
-    merged: dict[str, Any] = {}
-    repeated: set[str] = set()
-    for name, value in pairs:
-        if name not in merged:
-            merged[name] = value
-        elif name in repeated:
-            merged[name].append(value)
-        else:
-            repeated.add(name)
-            merged[name] = [merged[name], value]
-    return merged

@@ -1,26 +1,36 @@
 """Realistic calls, for users' own tests and for ours: what a newsletter brings in the hours after it went out.
 
-Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's published signer writes them
-(`tags%5B0%5D=…`). The same seed gives the same calls, byte for byte.
+Each type's whole body is a file (`tests/payloads` in the repository), of which some fields are drawn anew for
+every call. Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's published signer
+writes them (`tags%5B0%5D=…`). The same seed gives the same calls, byte for byte.
 """
 
 import random
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
+from ingest.copernica.events import PROFILE_EVENTS, EventType
 from ingest.errors import SettingsError
 
 FORM = "application/x-www-form-urlencoded"
 #: With a seed, times begin here, since "now" would make every run different: 2026-11-20 09:00:00 UTC.
 SEEDED_START = 1_795_165_200
 #: How often each type comes, roughly as in a real mailing.
-WEIGHTS = {"delivery": 40, "open": 38, "click": 14, "failure": 5, "bounce": 3}
+WEIGHTS = {
+    "delivery": 400, "open": 380, "click": 140, "failure": 40, "bounce": 20, "unsubscribe": 4, "abuse": 1,
+    "profile-create": 2, "profile-update": 8, "profile-delete": 1,
+    "subprofile-create": 2, "subprofile-update": 1, "subprofile-delete": 1,
+}  # fmt: skip
 TYPES = tuple(WEIGHTS)
 #: Messages of which events are drawn at any time; each gives several.
 AUDIENCE = 5000
+#: The mailing that all of this is about, and where its people are kept.
+MAILING, DATABASE, COLLECTION = 90210, 7, 12
 
 _FIRST = (
     "anna",
@@ -71,6 +81,10 @@ def chosen_types(names: str | None) -> Sequence[str]:
     return chosen
 
 
+#: Types that tell the tags of their message.
+_TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
+
+
 class Call(NamedTuple):
     """What the simulator would have Copernica send."""
 
@@ -82,9 +96,24 @@ class Call(NamedTuple):
 class _Message(NamedTuple):
     id: str
     recipient: str
+    profile: int
     ip: str
     agent: str
     tags: tuple[str, ...]
+
+
+def payload(kind: str) -> bytes:
+    """A whole, realistic body of this type; a wheel carries a copy of the files."""
+    inside = Path(__file__).with_name("payloads")
+    folder = inside if inside.exists() else Path(__file__).parents[2] / "tests" / "payloads"
+    return (folder / f"{kind}.form").read_bytes()
+
+
+@cache
+def _template(kind: str) -> list[tuple[str, str]]:
+    """The fields of a body in their order, but for tags, which end it."""
+    pairs = parse_qsl(payload(kind).decode(), keep_blank_values=True, strict_parsing=True)
+    return [(name, value) for name, value in pairs if not name.startswith("tags[")]
 
 
 class Simulator:
@@ -111,7 +140,10 @@ class Simulator:
         message = self._audience[seat]
         if draw.random() < 0.2:  # most people look at a message more than once
             self._audience[seat] = self._message()
-        fields = getattr(self, f"_{kind}")(message)
+        drawn = self._drawn(EventType(kind), message)
+        fields = [(name, drawn.get(name, value)) for name, value in _template(kind)]
+        if kind in _TAGGED:
+            fields += [(f"tags[{place}]", tag) for place, tag in enumerate(message.tags)]
         return Call(kind, FORM, urlencode(fields).encode())
 
     def _message(self) -> _Message:
@@ -124,55 +156,48 @@ class Simulator:
         return _Message(
             f"{draw.getrandbits(48):012x}",
             f"{name}@{draw.choice(_DOMAINS)}",
+            draw.randrange(1, 2_000_000),
             ip6 if draw.random() < 0.3 else ip4,
             draw.choice(_AGENTS),
             (*draw.sample(_CAMPAIGNS, draw.randrange(3)), draw.choice(_MONTHS)),
         )
 
-    def _head(self, kind: str, message: _Message) -> list[tuple[str, object]]:
+    def _drawn(self, kind: EventType, message: _Message) -> dict[str, object]:
+        """The fields that differ from call to call."""
         self._clock += self._random.expovariate(200)
         second = int(self._clock)
         stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        return [
-            ("id", message.id),
-            ("type", kind),
-            ("timestamp", stamp),
-            ("time", second),
-            ("recipient", message.recipient),
-        ]
+        drawn: dict[str, object] = {"timestamp": stamp, "time": second, "profile": message.profile}
+        if kind in PROFILE_EVENTS:
+            return drawn | self._profile(kind, message, stamp)
+        drawn |= {"id": message.id, "recipient": message.recipient, "database": DATABASE, "mailing": MAILING}
+        if kind in (EventType.OPEN, EventType.CLICK):
+            drawn |= {"ip": message.ip, "useragent": message.agent, "referer": ""}
+        return drawn | self._particulars(kind, message)
 
-    def _tags(self, message: _Message) -> list[tuple[str, object]]:
-        return [(f"tags[{place}]", tag) for place, tag in enumerate(message.tags)]
-
-    def _open(self, message: _Message) -> list[tuple[str, object]]:
-        seen = [("ip", message.ip), ("useragent", message.agent), ("referer", "")]
-        return [*self._head("open", message), *seen, *self._tags(message)]
-
-    def _click(self, message: _Message) -> list[tuple[str, object]]:
+    def _particulars(self, kind: EventType, message: _Message) -> dict[str, object]:
         draw = self._random
-        link = f"https://www.example.nl/{draw.choice(_CAMPAIGNS)}?item={draw.randrange(10_000)}&utm_source=mail"
-        seen = [("ip", message.ip), ("original", link), ("useragent", message.agent), ("referer", "")]
-        return [*self._head("click", message), *seen, *self._tags(message)]
+        if kind is EventType.CLICK:
+            item = f"?item={draw.randrange(10_000)}&utm_source=mail"
+            return {"original": f"https://www.example.nl/{draw.choice(_CAMPAIGNS)}{item}"}
+        if kind is EventType.DELIVERY:
+            return {"description": f"Ok: queued as {message.id[:10].upper()}"}
+        if kind is EventType.FAILURE:
+            code, extended, description = draw.choice(_FAILURES)
+            state = "bounce" if draw.random() < 0.3 else "error"
+            return {"state": state, "code": code, "extended": extended, "description": description}
+        if kind is EventType.BOUNCE:
+            return {"envelope": f"bounce-{message.id}@mail.example.nl", "mime": self._bounce(message)}
+        if kind is EventType.ABUSE:
+            sample = dict(_template(kind))
+            mime = sample["mime"].replace(sample["emailfrom"], message.recipient)
+            return {"emailfrom": message.recipient, "mime": mime}
+        return {}
 
-    def _delivery(self, message: _Message) -> list[tuple[str, object]]:
-        answer = [
-            ("code", 250),
-            ("extended", "2.0.0"),
-            ("description", f"Ok: queued as {message.id[:10].upper()}"),
-        ]
-        return [*self._head("delivery", message), *answer, *self._tags(message)]
-
-    def _failure(self, message: _Message) -> list[tuple[str, object]]:
-        code, extended, description = self._random.choice(_FAILURES)
-        state = "bounce" if self._random.random() < 0.3 else "error"
-        answer = [("action", "failed"), ("state", state), ("code", code)]
-        answer += [("extended", extended), ("description", description)]
-        return [*self._head("failure", message), *answer, *self._tags(message)]
-
-    def _bounce(self, message: _Message) -> list[tuple[str, object]]:
+    def _bounce(self, message: _Message) -> str:
         code, extended, description = self._random.choice(_FAILURES)
         boundary = f"{self._random.getrandbits(64):016x}"
-        mime = (
+        return (
             "From: MAILER-DAEMON@mx.example.net\r\nTo: bounces@example.nl\r\n"
             "Subject: Undelivered Mail Returned to Sender\r\nMIME-Version: 1.0\r\n"
             f'Content-Type: multipart/report; report-type=delivery-status; boundary="{boundary}"\r\n\r\n'
@@ -181,5 +206,22 @@ class Simulator:
             f"Final-Recipient: rfc822; {message.recipient}\r\nAction: failed\r\nStatus: {extended}\r\n"
             f"Diagnostic-Code: smtp; {code} {extended} {description}\r\n--{boundary}--\r\n"
         )
-        envelope = f"bounce-{message.id}@mail.example.nl"
-        return [*self._head("bounce", message), ("envelope", envelope), ("mime", mime), *self._tags(message)]
+
+    def _profile(self, kind: EventType, message: _Message, stamp: str) -> dict[str, object]:
+        """What differs in the profile of one person, and in the orders below it."""
+        draw = self._random
+        subprofile = message.profile * 3 + draw.randrange(3)
+        name = message.recipient.partition("@")[0].replace(".", " ").title()
+        about: dict[str, object] = {
+            "id": subprofile if kind.startswith("sub") else message.profile,
+            "subprofile": subprofile,
+            "database": DATABASE,
+            "collection": COLLECTION,
+            "modified": stamp,
+            "interests[blue]": draw.randrange(2),
+        }
+        order = f"2026-{draw.randrange(100_000):05d}"
+        for group in ("fields", "parameters"):
+            own = {"name": name, "email": message.recipient, "order": order}
+            about |= {f"{group}[{field}]": value for field, value in own.items()}
+        return about | ({"created": stamp} if kind.endswith("create") else {})

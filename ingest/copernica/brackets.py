@@ -1,0 +1,96 @@
+"""PHP's brackets: `fields[email]=x` is a map, `tags[]=a` and `tags[0]=a` are lists, and they may nest.
+
+What PHP would not read as it was written (`a=1&a[b]=2`, an index twice, lists of maps without indexes) keeps its
+names as sent. So whatever comes in, each value can be found again.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+#: Levels of brackets that are read as such; PHP's own limit is 64, Copernica uses two.
+MAX_LEVELS = 16
+#: Sets of names whose meaning is remembered, since bodies have the same few; and characters and brackets of one at
+#: the most, since anybody may send others.
+REMEMBERED, MAX_CHARACTERS, MAX_BRACKETS = 512, 2000, 128
+
+#: What stands in a name's brackets, from left to right; the last is empty for a list that counts by itself.
+Keys = tuple[str, ...]
+#: What names make together: each name stands where its value belongs, in a tuple if it is all of a list.
+Shape = str | tuple[str] | list["Shape"] | dict[str, "Shape"]
+
+
+def nest(fields: dict[str, Any], bracketed: tuple[str, ...], regular: bool = True) -> tuple[dict[str, Any], bool]:
+    """Make lists and maps of the fields whose names are `bracketed`, in place.
+
+    Also says whether everything was as PHP reads it, brackets and (`regular`) what the caller found.
+    """
+    together = "".join(bracketed)
+    few = len(together) <= MAX_CHARACTERS and together.count("[") <= MAX_BRACKETS
+    for root, shape in (_shapes if few else _shapes.__wrapped__)(bracketed):
+        if shape is None or root in fields or not (regular or _each_once(shape, fields)):
+            regular = False
+        else:
+            fields[root] = _filled(shape, fields)
+    return fields, regular
+
+
+def _filled(shape: Shape, fields: dict[str, Any]) -> Any:
+    if type(shape) is str:
+        return fields.pop(shape)
+    if isinstance(shape, list):
+        return [_filled(inner, fields) for inner in shape]
+    if isinstance(shape, dict):
+        return {key: _filled(inner, fields) for key, inner in shape.items()}
+    value = fields.pop(shape[0])
+    return value if isinstance(value, list) else [value]
+
+
+def _each_once(shape: Shape, fields: dict[str, Any]) -> bool:
+    """Whether no name but those of lists that count by themselves occurred twice."""
+    if isinstance(shape, str):
+        return not isinstance(fields[shape], list)
+    inner = shape.values() if isinstance(shape, dict) else shape
+    return isinstance(shape, tuple) or all(_each_once(each, fields) for each in inner)
+
+
+@lru_cache(REMEMBERED)
+def _shapes(names: tuple[str, ...]) -> list[tuple[str, Shape | None]]:
+    """What names make together, by their roots; None if PHP would read something else than was written."""
+    roots: dict[str, dict[Keys, str]] = {}
+    for name in names:
+        root, keys = _divided(name)
+        if keys:
+            roots.setdefault(root, {})[keys] = name
+    return [(root, _shape(members)) for root, members in roots.items()]
+
+
+def _divided(name: str) -> tuple[str, Keys]:
+    """The root of a name and its keys; brackets that are not PHP's are part of the root like any other letter."""
+    root, bracket, rest = name.partition("[")
+    if not bracket or not root or not rest.endswith("]"):
+        return name, ()
+    keys = rest[:-1].split("][")
+    if len(keys) > MAX_LEVELS or any("[" in key or "]" in key for key in keys):
+        return name, ()
+    return root, tuple(keys)
+
+
+def _shape(members: dict[Keys, str]) -> Shape | None:
+    if len(members) == 1 and () in members:
+        return members[()]
+    if len(members) == 1 and ("",) in members:
+        return (members[("",)],)
+    if () in members or not all(keys[0] for keys in members):
+        return None
+    branches: dict[str, dict[Keys, str]] = {}
+    for keys, name in members.items():
+        branches.setdefault(keys[0], {})[keys[1:]] = name
+    shapes: dict[str, Shape] = {}
+    for key, branch in branches.items():
+        shape = _shape(branch)
+        if shape is None:
+            return None
+        shapes[key] = shape
+    if list(shapes) == [str(place) for place in range(len(shapes))]:
+        return list(shapes.values())
+    return shapes
