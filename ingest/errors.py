@@ -3,8 +3,10 @@
     IngestError                 one sentence for a person; never a traceback
     ├── SettingsError           a setting is missing or wrong                   exit code 2
     ├── Unavailable             something we depend on does not answer          exit code 1
-    │   ├── NoStoreYet          there is no database where one is expected
+    │   ├── NoStoreYet          there is no database where one is expected, or no tables in it
+    │   ├── WrongSchema         its tables are of another release
     │   └── BufferFull          Redis refused the write, or did not confirm it
+    ├── Refused                 the database does not take what it was given, and would not the next time
     ├── KeyUnavailable          DNS does not say what a public key is, nor that there is none
     ├── Occupied                a port or a folder is in use by somebody else   exit code 1
     ├── BatchError              a stream entry that `pack` did not make
@@ -32,7 +34,15 @@ class Unavailable(IngestError):
 
 
 class NoStoreYet(Unavailable):
-    """There is no database yet; a worker makes it when it starts."""
+    """There is no database, or no tables in it; `ingest db upgrade` makes them."""
+
+
+class WrongSchema(Unavailable):
+    """The tables are of an older or newer release."""
+
+
+class Refused(IngestError):
+    """The database does not take some row of those that it was given: trying again will not help."""
 
 
 class BufferFull(Unavailable):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -28,6 +29,12 @@ REDIS_URL_FILE = "redis.url"
 #: In the data folder: the key pair with which `ingest simulate` signs, and its public half for `INGEST_KEYS`.
 SIGNER_FILE = "simulator.json"
 KEYS_FILE = "keys.json"
+
+#: How PostgreSQL URLs begin: its own way, the older one that Heroku uses, and SQLAlchemy's.
+POSTGRESQL_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
+
+#: Settings whose values may hold a password, and are not repeated in a message.
+SECRET = frozenset({"REDIS_URL", "DATABASE_URL"})
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
@@ -68,6 +75,8 @@ class Settings(BaseModel):
     max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=86_400)
     #: Bytes of body that are taken at the most. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
+    #: Days after which events are deleted; 0 keeps them for ever.
+    retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
@@ -82,9 +91,9 @@ class Settings(BaseModel):
             return cls.model_validate({name: value for name, value in environ.items() if value})
         except ValidationError as error:
             first = error.errors()[0]
-            name, value = first["loc"][0], str(first["input"])[:100]
-            why = first["msg"].removeprefix("Value error, ")
-            raise SettingsError(f"{name}={value!r} cannot be used: {why}.") from None
+            name, why = first["loc"][0], first["msg"].removeprefix("Value error, ")
+            value = "" if name in SECRET else f"={str(first['input'])[:100]!r}"
+            raise SettingsError(f"{name}{value} cannot be used: {why}.") from None
 
     @field_validator("path")
     @classmethod
@@ -96,9 +105,18 @@ class Settings(BaseModel):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:
-        if url is not None and (not url.startswith("sqlite:///") or url in ("sqlite:///", "sqlite:///:memory:")):
-            raise ValueError("the store runs on SQLite so far, in a file; write sqlite:///path/to/file.db")
-        return url
+        kind, separator, rest = (url or "").partition("://")
+        if url is None:
+            return url
+        if separator and kind in POSTGRESQL_SCHEMES:
+            try:
+                urlsplit(url).port  # noqa: B018  # looked at, because that is what can go wrong
+            except ValueError:
+                raise ValueError("its port is no number") from None
+            return url
+        if kind == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
+            return url
+        raise ValueError("write postgresql://user:password@host/database or sqlite:///path/to/file.db")
 
     @field_validator("accounts")
     @classmethod
@@ -122,6 +140,12 @@ class Settings(BaseModel):
     def database(self) -> str:
         """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
+
+    @property
+    def shown_database(self) -> str:
+        """The same as it may be printed: without a password."""
+        hidden = re.sub(r"//([^:/@]*):.*@", r"//\1:***@", self.database)
+        return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
     @property
     def redis(self) -> str:

@@ -13,6 +13,8 @@ from hypothesis import settings
 
 from ingest import embedded
 from ingest.connections import connect
+from tests.postgres import Server, postgres
+from workers.store import Store, upgrade
 
 #: Seconds that an empty server may take to come up, on a machine that is busy.
 START_TIMEOUT = 20.0
@@ -65,6 +67,33 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
     """A client of the emptied server."""
     with connect(redis_url) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A real PostgreSQL server, with our tables in the database `template`."""
+    with postgres() as server:
+        upgrade(server.new_database("template"))
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database with our tables, empty; once of each kind."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/events.db"
+        upgrade(url)
+        return url
+    server: Server = request.getfixturevalue("postgres_server")
+    return server.new_database("events", "template")
+
+
+@pytest.fixture
+def store(database: str) -> Iterator[Store]:
+    """That database, opened."""
+    store = Store.open(database)
+    yield store
+    store.close()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -20,7 +20,9 @@ PATIENCE = 30.0
 class Process:
     """One process with its output in a file."""
 
-    def __init__(self, argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None) -> None:
+    def __init__(
+        self, argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None, **more: Any
+    ) -> None:
         self._log = log
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
@@ -31,6 +33,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=cwd,
+                **more,
             )
         self.pid = self._popen.pid
 

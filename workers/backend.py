@@ -1,0 +1,90 @@
+"""What differs between the databases; `workers.sqlite` and `workers.postgres` say how."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, func, select
+
+from ingest.errors import IngestError
+
+#: Values of one row, in the order of the table's columns.
+Row = tuple[object, ...]
+
+#: Rows that are deleted in one transaction: more would hold up the drains.
+DELETE_ROWS = 10_000
+#: Characters of an address that are indexed; no address is longer.
+INDEXED = 320
+#: By what `stats` counts, and how many characters of `2026-11-20 09:12:44` name it.
+PERIODS = {"hour": 13, "day": 10}
+
+
+class Backend(ABC):
+    """One kind of database."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+
+    @property
+    @abstractmethod
+    def shown(self) -> str:
+        """The database as it may be printed: without its password."""
+
+    @abstractmethod
+    def engine(self) -> Engine:
+        """Connections to it; nothing is connected yet.
+
+        Raises:
+            Unavailable: there is no way to reach it.
+        """
+
+    @abstractmethod
+    def begin(self, connection: Connection, delivery_ids: Sequence[bytes] = ()) -> None:
+        """Begin a transaction that will write events with these ids."""
+
+    @abstractmethod
+    def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
+        """Add rows whose key is not there yet; returns how many were not."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> IngestError:
+        """What a failure means: `Refused`, if it is about the rows, or `Unavailable`."""
+
+    @abstractmethod
+    def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
+        """Conditions that find a recipient's or a message's events without reading all others.
+
+        Recipients are compared without regard to case.
+        """
+
+    @abstractmethod
+    def expire(self, engine: Engine, before: bytes) -> int:
+        """Delete events with a smaller delivery id; returns how many."""
+
+    def tidy(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
+        """What keeps it fast and is not urgent; called when a drain has nothing else to do."""
+
+    @abstractmethod
+    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
+        """Delete events so that nothing of them can be read in its files, as far as it is in our hands."""
+
+    def scrub(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
+        """Finish what `erase` began, after its commit."""
+
+    def count(self, connection: Connection, table: Table) -> int:
+        """How many rows a table has."""
+        return connection.execute(select(func.count()).select_from(table)).scalar_one()
+
+    @abstractmethod
+    def weaknesses(self, connection: Connection) -> list[str]:
+        """What in its set-up breaks the promise that what is committed is kept; for `ingest check`."""
+
+    @abstractmethod
+    def period(self, by: str) -> ColumnElement[str]:
+        """The hour (`2026-11-20 09`) or day (`2026-11-20`) in UTC in which an event occurred."""
+
+
+def first_line(error: Any) -> str:
+    """The database's own words, without SQLAlchemy's."""
+    lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(". ")

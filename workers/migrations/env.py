@@ -1,0 +1,7 @@
+"""How Alembic reaches the database: over the connection that `workers.schema` opened, in its transaction."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+with context.begin_transaction():
+    context.run_migrations()
