@@ -3,8 +3,8 @@
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -14,29 +14,20 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from ingest import buffer
-from ingest.batch import Record, pack
+from ingest.batch import UNVERIFIED, Record, pack
 from ingest.buffer import EVENTS_QUEUE, GROUP, Backlog, Keys
 from ingest.connections import connect
+from ingest.copernica.events import Event
 from ingest.copernica.simulator import Simulator
 from ingest.settings import Settings
-from workers import drain
+from tests.postgres import Server
+from workers import drain, tables
 from workers.drain import Drain, drain_once, new_backlog
 from workers.store import Filter, Store
+from workers.unverified import verify_job, verify_once
 
 KEYS = Keys()
 FORM = b"application/x-www-form-urlencoded"
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'events.db'}"
-
-
-@pytest.fixture
-def store(database: str) -> Iterator[Store]:
-    store = Store.open(database)
-    yield store
-    store.close()
 
 
 @pytest.fixture
@@ -63,7 +54,13 @@ def queue(client: redis.Redis) -> Queue:
 
 
 def numbers(store: Store) -> list[int]:
-    return [int(found["delivery_id"], 16) for found in store.find(Filter())]
+    return [int.from_bytes(event.delivery_id, "big") for event in store.find(Filter())]
+
+
+def quarantine(store: Store) -> list[tuple[bytes, str]]:
+    """Bodies and reasons of what lies there."""
+    rows = sorted(store.kept_calls(tables.quarantine), key=lambda row: bytes(row.delivery_id))
+    return [(bytes(row.body), row.reason) for row in rows]
 
 
 def test_everything_is_stored_and_acknowledged(client: redis.Redis, store: Store) -> None:
@@ -144,10 +141,205 @@ def test_a_body_that_is_no_form_goes_to_quarantine_and_the_rest_is_stored(
     keep(client, [record(1), *(record(n, body) for n, body in enumerate(unreadable, 2)), record(5)])
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.quarantined, numbers(store)) == (5, 3, [1, 5])
-    with store._engine.connect() as connection:
-        kept = connection.exec_driver_sql("SELECT body FROM quarantine ORDER BY delivery_id").scalars().all()
-    assert kept == unreadable
+    assert [body for body, _ in quarantine(store)] == unreadable
     assert Backlog(client).batches() == 0
+
+
+def test_a_batch_drained_ten_times_is_stored_once(client: redis.Redis, store: Store) -> None:
+    calls = Simulator(seed=2)
+    records = [record(n, calls.call().body) for n in range(150)]
+    done = []
+    for _ in range(10):
+        keep(client, records[:120], records[120:])
+        done.append(Drain(new_backlog(client), store).run())
+    assert [(one.stored, one.doubles) for one in done] == [(150, 0)] + 9 * [(0, 150)]
+    assert numbers(store) == list(range(150))
+    assert Backlog(client).counts() == {"accepted": 1500, "drained": 1500, "doubles": 1350}
+
+
+#: What an operator may have added by hand, and what the database then says of a row that does not fit.
+REFUSALS = {
+    "sqlite": (
+        "CREATE TRIGGER picky BEFORE INSERT ON events WHEN NEW.recipient = 'refused@example.nl' "
+        "BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        "not this one",
+    ),
+    "postgresql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
+}
+#: The same, by a trigger of the user's own: PostgreSQL has another SQLSTATE for that.
+REFUSING_FUNCTION = """
+CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+IF NEW.recipient = 'refused@example.nl' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER picky BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION picky()
+"""
+
+
+def ask(store: Store, sql: str) -> None:
+    """Do what the store itself never does."""
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql(sql)
+        connection.commit()
+
+
+@pytest.fixture
+def added(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many events each transaction of the store was given."""
+    sizes: list[int] = []
+    add = Store.add
+
+    def counted(store: Store, events: Sequence[Event], *more: Any, **named: Any) -> int:
+        sizes.append(len(events))
+        return add(store, events, *more, **named)
+
+    monkeypatch.setattr(Store, "add", counted)
+    return sizes
+
+
+def refused_body(number: int) -> bytes:
+    return b"type=open&id=%d&recipient=refused%%40example.nl" % number
+
+
+def test_what_the_database_refuses_goes_to_quarantine_and_the_rest_is_stored(
+    client: redis.Redis, store: Store, added: list[int]
+) -> None:
+    sql, reason = REFUSALS[store.engine.dialect.name]
+    ask(store, sql)
+    refused = {7: refused_body(7), 251: refused_body(251), 499: refused_body(499)}
+    bodies = [refused.get(n, b"type=open&recipient=jan%%40example.nl&id=%d" % n) for n in range(500)]
+    keep(client, [record(n, body) for n, body in enumerate(bodies)])
+    done = Drain(new_backlog(client), store).run()
+    assert (done.stored, done.events_stored, done.quarantined, done.doubles) == (500, 497, 3, 0)
+    assert numbers(store) == [n for n in range(500) if n not in refused]
+    assert [body for body, _ in quarantine(store)] == list(refused.values())
+    assert all(reason in said for _, said in quarantine(store))
+    assert (Backlog(client).batches(), Backlog(client).pending()) == (0, 0)
+    assert len(added) < 60
+    # Once more, as after a drain that was killed before it could acknowledge.
+    keep(client, [record(n, body) for n, body in enumerate(bodies)])
+    done = Drain(new_backlog(client), store).run()
+    assert (done.stored, done.doubles, store.stored(), store.quarantined()) == (0, 500, 497, 3)
+
+
+def test_what_a_trigger_of_postgresql_refuses_goes_to_quarantine(
+    client: redis.Redis, postgres_server: Server
+) -> None:
+    store = Store.open(postgres_server.new_database("events", "template"))
+    try:
+        ask(store, REFUSING_FUNCTION)
+        keep(client, [record(1), record(2, refused_body(2)), record(3, b"no form"), record(4)])
+        assert Drain(new_backlog(client), store).run().quarantined == 2
+        assert numbers(store) == [1, 4]
+        assert [body for body, _ in quarantine(store)] == [refused_body(2), b"no form"]
+        assert "not this one" in quarantine(store)[0][1]
+    finally:
+        store.close()
+
+
+def test_a_batch_that_is_refused_as_a_whole_ends_too(client: redis.Redis, store: Store, added: list[int]) -> None:
+    ask(store, REFUSALS[store.engine.dialect.name][0])
+    keep(client, [record(n, refused_body(n)) for n in range(64)])
+    assert Drain(new_backlog(client), store).run().quarantined == 64
+    assert (store.stored(), store.quarantined(), Backlog(client).batches()) == (0, 64, 0)
+    assert len(added) <= 4 * 64
+
+
+JSON = b"application/json"
+#: Bodies that some database or some library is known to choke on.
+ODD_BODIES = [
+    (b"type=open&recipient=a%00b%40example.nl&id=%00&tags[]=%00&x=%00&fields[%00]=1", FORM),
+    (b"type=open%00&time=%00&profile=%00&description=%EF%BF%BE%00", FORM),
+    (b"type=click&original=%ED%A0%80&recipient=%FF%FE&tags[0]=%C3&useragent=%F4%90%80%80&%FF=%FF", FORM),
+    (b'{"type":"open","id":"\\ud800","recipient":"x\\udfff","tags":["\\udc80"],"\\ud83d":1}', JSON),
+    (b'{"type":"open","id":"a\\u0000b","tags":["\\u0000"],"deep":{"\\u0000":["\\u0000"]}}', JSON),
+    (
+        b"type=delivery&code=99999999999999999999&profile=9223372036854775808&mailing=-1&database=" + b"9" * 500,
+        FORM,
+    ),
+    (b'{"type":"delivery","code":18446744073709551616,"profile":-9223372036854775809,"x":1e400,"y":-0.0}', JSON),
+    (b'{"type":"delivery","code":9223372036854775807,"x":1E5,"y":' + b"9" * 5000 + b"}", JSON),
+    (b'{"type":"open","code":true,"profile":1.5,"tags":{"a":1},"time":null,"recipient":["a",["b"]]}', JSON),
+    (b"type=open&time=99999999999999999999&timestamp=9999-12-31+23%3A59%3A59", FORM),
+    (b"type=open&time=-1&timestamp=0000-00-00+00%3A00%3A00", FORM),
+    (b"type=open&time=4102444799", FORM),
+    (b"type=open&time=1e9&timestamp=-271821-04-20", FORM),
+    (b'{"type":"open","time":-62135596801,"timestamp":"0001-01-01T00:00:00+14:00"}', JSON),
+    (b"type=bounce&id=1&mime=" + b"%0D%0AReceived%3A+from+caf%C3%A9" * 310_000, FORM),  # 10 MB
+    (b"type=bounce&recipient=" + b"x" * 1_000_000 + b"&id=" + b"y" * 1_000_000, FORM),  # longer than index pages
+    (b"type=open&recipient=" + bytes(range(33, 256)).replace(b"&", b"").replace(b"%", b"") * 40, FORM),
+    (b"&".join(b"f%d=%d" % (n, n) for n in range(9_000)), FORM),
+    (b"a" + b"[x]" * 500 + b"=1&b" + b"[0]" * 14 + b"=1", FORM),
+    (b"", b""),
+    (b"=&=&=", b"\xff;charset=\xff"),
+]
+
+
+def test_odd_bodies_are_stored_or_quarantined_and_hold_no_others_up(client: redis.Redis, store: Store) -> None:
+    odd = [record(1000 + n, body, content_type) for n, (body, content_type) in enumerate(ODD_BODIES)]
+    odd += [one._replace(delivery_id=bytes([0xFF, n]) + bytes(10)) for n, one in enumerate(odd[:2])]
+    odd += [one._replace(delivery_id=bytes([7, n]) * 6, target=b"/\0\xff%00") for n, one in enumerate(odd)]
+    good = [record(n) for n in range(len(odd))]
+    keep(client, *([one, other] for one, other in zip(odd, good, strict=True)), odd[:5])
+    done = Drain(new_backlog(client), store).run()
+    assert (done.stored, done.doubles) == (2 * len(odd), 5)
+    assert (Backlog(client).batches(), Backlog(client).pending(), Backlog(client).dead_batches()) == (0, 0, 0)
+    assert store.stored() + store.quarantined() == 2 * len(odd)
+    found = {event.delivery_id for event in store.find(Filter())}  # and can be read
+    assert {one.delivery_id for one in good} <= found
+    kept = found | {bytes(row.delivery_id) for row in store.kept_calls(tables.quarantine)}
+    assert kept == {one.delivery_id for one in odd + good}
+
+
+# --- calls that are verified later ---
+
+
+@pytest.fixture
+def kept_apart(client: redis.Redis, store: Store) -> Callable[..., None]:
+    """Have these in the table of unverified calls."""
+
+    def kept(*records: Record) -> None:
+        keep(client, [one._replace(flags=UNVERIFIED, headers=b"") for one in records])
+        Drain(new_backlog(client), store).run()
+        assert store.unverified() == len(records)
+
+    return kept
+
+
+@pytest.fixture
+def unguarded(settings: Settings) -> Settings:
+    """The operator takes any call now, so that none needs a key."""
+    return settings.model_copy(update={"verify": "off"})
+
+
+def test_what_the_database_refuses_of_verified_calls_goes_to_quarantine_too(
+    unguarded: Settings, store: Store, kept_apart: Callable[..., None]
+) -> None:
+    ask(store, REFUSALS[store.engine.dialect.name][0])
+    kept_apart(record(1), record(2, refused_body(2)), record(3, b"no form"), record(4))
+    assert verify_once(unguarded) == 0
+    assert numbers(store) == [1, 4]
+    assert [body for body, _ in quarantine(store)] == [refused_body(2), b"no form"]
+
+
+def test_who_follows_hears_of_calls_that_were_verified_later(
+    client: redis.Redis, unguarded: Settings, kept_apart: Callable[..., None]
+) -> None:
+    kept_apart(record(1))
+    heard = Backlog(client).announced(0.2)
+    assert next(heard) == []
+    assert verify_once(unguarded) == 0
+    assert next(heard) == [record(1).delivery_id]
+
+
+def test_a_verify_job_without_its_database_ends_with_one_line(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://u:geheim@127.0.0.1:1/d")
+    assert verify_job() == -1
+    assert len(caplog.records) == 1
+    assert "127.0.0.1:1/d cannot be used" in caplog.text
+    assert "Traceback" not in caplog.text
+    assert "geheim" not in caplog.text
 
 
 def test_deep_nesting_holds_nothing_up(client: redis.Redis, store: Store) -> None:
@@ -197,7 +389,7 @@ def test_a_damaged_batch_in_a_full_server_stays_and_the_rest_is_stored(
 
 def test_a_drain_whose_time_is_over_lets_another_go_on(client: redis.Redis, store: Store) -> None:
     keep(client, [record(1)])
-    assert Drain(new_backlog(client), store).run(seconds=0).stored == 0
+    assert Drain(new_backlog(client), store).run(ends=time.monotonic()).stored == 0
     assert [job.func_name for job in queue(client).jobs] == [buffer.DRAIN_JOB]
 
 

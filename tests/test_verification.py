@@ -18,6 +18,7 @@ from tests.dnsserver import Behaviour, DnsServer
 from tests.running import Process, answers, exchange, free_port, ingest, run, running, until
 from tests.signing import Call, Signer, dkim_record, documented, private_key
 from tests.stream import records
+from workers.store import upgrade
 
 ACCOUNT = "account-1234"
 STRANGER = private_key(2048, "stranger")
@@ -72,6 +73,7 @@ def guarded(redis_url: str, tmp_path: Path) -> Iterator[Guarded]:
             "INGEST_ACCOUNTS": ACCOUNT,
             "INGEST_DNS_SERVERS": f"{host}:{dns_port}",
         }
+        upgrade(environ["DATABASE_URL"])
         with running(ingest("serve"), environ, tmp_path / "log") as process:
             until(lambda: process.output.count("is ready") == 2 and answers(port), "the endpoint")
             yield Guarded(port, dns, signer, environ, process)

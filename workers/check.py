@@ -50,7 +50,7 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     """Look at everything, one after the other; nothing is raised, what is wrong is said."""
     yield from _signatures(settings, key_id)
     yield from _redis(settings)
-    yield _database(settings)
+    yield from _database(settings)
 
 
 def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
@@ -133,11 +133,19 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
             yield Finding(Level.RISK, "redis", f"{name} is {values[name]}, not {wanted}: {why}")
 
 
-def _database(settings: Settings) -> Finding:
+def _database(settings: Settings) -> Iterator[Finding]:
     try:
-        store = Store.open(settings.database, create=False)
-        stored = store.stored()
-        store.close()
+        store = Store.open(settings.database)
+        try:
+            yield Finding(Level.OK, "database", f"{store.shown} holds {store.stored():,} events")
+            for weakness in store.weaknesses():
+                yield Finding(Level.RISK, "database", weakness)
+        finally:
+            store.close()
     except IngestError as error:
-        return Finding(Level.WRONG, "database", str(error))
-    return Finding(Level.OK, "database", f"{settings.database} holds {stored:,} events")
+        yield Finding(Level.WRONG, "database", str(error))
+        return
+    if settings.retention_days:
+        yield Finding(Level.OK, "retention", f"events are deleted after {settings.retention_days} days")
+    else:
+        yield Finding(Level.RISK, "retention", "INGEST_RETENTION_DAYS is not set: personal data is kept for ever")

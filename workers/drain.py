@@ -1,6 +1,8 @@
 """The drain: claim batches from the stream, store their events, acknowledge.
 
     claim ─▶ unpack ─▶ decode ─▶ one database commit ─▶ acknowledge ─▶ claim …
+               │          │            ├─▶ refused: the culprit is found by halving, and goes to quarantine
+               │          │            └─▶ the database is away: wait, and claim no more
                │          ├─▶ unreadable: quarantine, in the same commit
                │          └─▶ not verified yet: a table of its own (`workers.unverified` goes on with it)
                └─▶ damaged: dead stream
@@ -16,9 +18,10 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import redis
 
@@ -26,11 +29,13 @@ from ingest import connections
 from ingest.batch import UNVERIFIED, Record, unpack
 from ingest.buffer import Backlog, Entry
 from ingest.copernica.events import Event, decode
-from ingest.errors import BatchError, Unavailable, Undecodable
+from ingest.errors import BatchError, IngestError, NoStoreYet, Refused, Unavailable, Undecodable, WrongSchema
 from ingest.settings import Settings
 from workers.store import Quarantined, Store
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 #: Seconds that one drain job works before it lets the next one go on: short enough for hosts that stop a process
 #: within 10 s of asking, long enough that RQ's fork of some 15 ms does not count.
@@ -54,6 +59,8 @@ SIBLING_BATCHES = 512
 GC_EVERY = 500_000
 #: Seconds between two reports for `status`.
 REPORT_EVERY = 1.0
+#: Seconds between attempts to reach a database that is away: the first, and the longest.
+RETRY_FIRST, RETRY_MOST = 0.25, 5.0
 
 
 class Stopping:
@@ -97,22 +104,45 @@ def drain_job() -> dict[str, float]:
 
     done        the stream was empty, or the time slice was over and another job goes on
     killed      nothing is lost: what was claimed is taken over after `RECLAIM_IDLE_MS`
-    broken off  Redis or the database gave out, which is said in one line: the sweep starts another job as long as
-                there is a backlog
+    broken off  Redis gave out, or the database was away for the whole time slice, which is said in one line: the
+                sweep starts another job as long as there is a backlog
     """  # noqa: D415
     settings = Settings.read()
     client = connections.connect(settings.redis)
+    ends = time.monotonic() + SLICE
     try:
-        store = Store.open(settings.database)
+        store = patiently(lambda: Store.open(settings.database), ends)
         try:
-            return asdict(Drain(new_backlog(client), store).run(SLICE, LINGER_MS))
+            return asdict(Drain(new_backlog(client), store).run(ends, LINGER_MS))
         finally:
             store.close()
-    except (redis.RedisError, Unavailable) as error:
+    except (redis.RedisError, IngestError) as error:
         log.error("the drain broke off, nothing is lost: %s", error)
         return asdict(Drained())
     finally:
         client.close()
+
+
+def patiently(attempt: Callable[[], T], ends: float | None) -> T:
+    """Try what needs the database again and again until it succeeds, or until `ends` (monotonic; None: never).
+
+    Raises:
+        Unavailable: it was away all the time, or this process was asked to stop.
+        WrongSchema: waiting would not help.
+    """
+    delay = RETRY_FIRST
+    while True:
+        try:
+            return attempt()
+        except (NoStoreYet, WrongSchema):
+            raise
+        except Unavailable as error:
+            if ends is None or stopping.asked or time.monotonic() + delay > ends:
+                raise
+            if delay == RETRY_FIRST:
+                log.warning("waiting for the database: %s", error)
+        time.sleep(delay)
+        delay = min(delay * 2, RETRY_MOST)
 
 
 def drain_once(settings: Settings) -> tuple[Drained, int]:
@@ -147,23 +177,27 @@ class Drain:
         self._store = store
         self._claim_count = CLAIM_FIRST
         self._group = _Group()
+        self._ends: float | None = None
         self._reported, self._reported_at = 0, time.monotonic()
         self.drained = Drained()
 
-    def run(self, seconds: float | None = None, linger_ms: int = 0) -> Drained:
-        """Drain until the stream is empty (and stays so for `linger_ms`), or for `seconds`.
+    def run(self, ends: float | None = None, linger_ms: int = 0) -> Drained:
+        """Drain until the stream is empty (and stays so for `linger_ms`), or until `ends` (monotonic seconds).
+
+        A database that goes away is waited for until then.
 
         Raises:
             Unavailable, redis.RedisError: the database or Redis gave out; what is unfinished stays pending.
         """
         began = time.monotonic()
-        ends = began + seconds if seconds is not None else None
+        self._ends = ends
         # Before the first claim: a batch written after it then wakes the next drain, one written before is seen.
         self._backlog.clear_wake()
         thresholds = gc.get_threshold()
         gc.set_threshold(GC_EVERY)
         try:
-            self._work(ends, linger_ms)
+            self._work(linger_ms)
+            self._store.tidy()
         finally:
             gc.set_threshold(*thresholds)
             if self.drained.unverified:
@@ -174,9 +208,9 @@ class Drain:
             self._log()
         return self.drained
 
-    def _work(self, ends: float | None, linger_ms: int) -> None:
+    def _work(self, linger_ms: int) -> None:
         woke = False
-        while not stopping.asked and (ends is None or time.monotonic() < ends):
+        while not stopping.asked and (self._ends is None or time.monotonic() < self._ends):
             entries = self._backlog.reclaim(self._claim_count) or self._backlog.claim(self._claim_count, linger_ms)
             if not entries:
                 return
@@ -235,13 +269,44 @@ class Drain:
         group, self._group = self._group, _Group()
         if not group.ids:
             return
-        new = self._store.add(group.events, group.quarantined, group.unverified)
+        new = self._keep(group)
         self._backlog.ack(group.ids, group.calls, group.calls - new)
+        self._announce(group.events)
         self.drained.batches += len(group.ids)
         self.drained.stored += new
         self.drained.doubles += group.calls - new
         self.drained.quarantined += len(group.quarantined)
         self.drained.unverified += len(group.unverified)
+
+    def _keep(self, group: "_Group") -> int:
+        """Store a group; returns how much of it was new."""
+        try:
+            return self._add(group.events, group.quarantined, group.unverified)
+        except Refused:
+            new = self._add((), group.quarantined, group.unverified)
+            return new + self._halve(group.events, group.records)
+
+    def _halve(self, events: Sequence[Event], records: Sequence[Record]) -> int:
+        """Store events of which the database refuses some, and put only those in quarantine."""
+        try:
+            return self._add(events)
+        except Refused as refusal:
+            if len(events) == 1:
+                log.warning("event %s goes to quarantine: %s", events[0].delivery_id.hex(), refusal)
+                self.drained.quarantined += 1
+                return self._add((), [Quarantined(records[0], str(refusal))])
+        middle = len(events) // 2
+        return self._halve(events[:middle], records[:middle]) + self._halve(events[middle:], records[middle:])
+
+    def _add(
+        self, events: Sequence[Event], quarantined: Sequence[Quarantined] = (), unverified: Sequence[Record] = ()
+    ) -> int:
+        return patiently(lambda: self._store.add(events, quarantined, unverified), self._ends)
+
+    def _announce(self, events: Sequence[Event]) -> None:
+        if events:
+            with unless_refused():
+                self._backlog.announce([event.delivery_id for event in events])
 
     def _log(self) -> None:
         done = self.drained
@@ -275,7 +340,9 @@ class _Group:
 
     def __init__(self) -> None:
         self.ids: list[bytes] = []
+        #: Events, and the calls that brought them.
         self.events: list[Event] = []
+        self.records: list[Record] = []
         self.quarantined: list[Quarantined] = []
         self.unverified: list[Record] = []
         self._bytes = 0
@@ -299,6 +366,7 @@ class _Group:
             self.quarantined.append(found)
         else:
             self.events.append(found)
+            self.records.append(record)
 
 
 def read(record: Record) -> Event | Quarantined:

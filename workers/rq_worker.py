@@ -106,6 +106,7 @@ def _work_once(url: str, queue_name: str, burst: bool) -> bool:
 
 def _wake(backlog: Backlog) -> None:
     """See that a backlog is worked on, whatever became of earlier wake-ups: a drain too many costs nothing."""
+    backlog.daily()
     if backlog.batches():
         backlog.wake_another()
 

@@ -62,7 +62,7 @@ def _of_redis(client: redis.Redis) -> dict[str, Any]:
 
 def _of_store(url: str) -> dict[str, int]:
     try:
-        store = Store.open(url, create=False)
+        store = Store.open(url)
     except NoStoreYet:
         return {"stored": 0, "quarantined": 0, "unverified": 0}
     try:

@@ -7,12 +7,15 @@ quarantine with the reason. While DNS gives no answer, they wait.
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
+
+import redis
 
 from ingest import connections
 from ingest.batch import Record
 from ingest.buffer import Backlog
 from ingest.copernica.signature import Rejected
-from ingest.errors import KeyUnavailable, SettingsError
+from ingest.errors import IngestError, KeyUnavailable, Refused
 from ingest.settings import Settings
 from ingest.verify import Verifier, unpack_headers
 from workers.drain import SLICE, read, stopping, unless_refused
@@ -31,11 +34,11 @@ def verify_job() -> int:
 
     done        nothing waits any more, or it cannot be verified now and a sweep starts another job later
     killed      each page is one transaction: what was settled is, the rest waits
-    failed      Redis or the database did not answer
+    failed      Redis or the database did not answer, which is said in one line: another job follows
     """  # noqa: D415
     try:
         return verify_once(Settings.read())
-    except SettingsError as error:
+    except (IngestError, redis.RedisError) as error:
         log.error("calls wait to be verified, and this worker cannot do it: %s", error)
         return -1
 
@@ -53,9 +56,9 @@ def verify_once(settings: Settings) -> int:
         if not store.unverified():
             return 0
         verifier = Verifier.of(settings) if settings.verify == "on" else None
-        settled = asyncio.run(_verify_all(store, verifier))
-        waiting = store.unverified()
         backlog = Backlog(client)
+        settled = asyncio.run(_verify_all(store, verifier, backlog))
+        waiting = store.unverified()
         with unless_refused():
             backlog.note_unverified(waiting)
             if backlog.batches():
@@ -67,7 +70,7 @@ def verify_once(settings: Settings) -> int:
     return waiting
 
 
-async def _verify_all(store: Store, verifier: Verifier | None) -> int:
+async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog) -> int:
     """One round through what waits, or as far as the time slice goes.
 
     It begins anywhere: calls that can never be told, at whichever end, shall not keep the others waiting.
@@ -90,14 +93,30 @@ async def _verify_all(store: Store, verifier: Verifier | None) -> int:
         done = [(record, verdict) for record, verdict in zip(page, verdicts, strict=True) if verdict is not None]
         if not done:
             continue
-        found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in done]
+        _settle(store, done)
+        with unless_refused():
+            backlog.announce([record.delivery_id for record, verdict in done if verdict == ""])
+        settled += len(done)
+    return settled
+
+
+def _settle(store: Store, done: Sequence[tuple[Record, str]]) -> None:
+    """Store what was found out of calls: each is an event, or belongs in quarantine for a reason."""
+    found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in done]
+    try:
         store.add(
             [event for event in found if not isinstance(event, Quarantined)],
             [call for call in found if isinstance(call, Quarantined)],
-            settled=[record.delivery_id for record, _ in done],
+            settled=[record for record, _ in done],
         )
-        settled += len(done)
-    return settled
+    except Refused as refusal:
+        if len(done) == 1:
+            record, _ = done[0]
+            store.add((), [Quarantined(record, str(refusal))], settled=[record])
+            return
+        middle = len(done) // 2
+        _settle(store, done[:middle])
+        _settle(store, done[middle:])
 
 
 async def _judge(page: list[Record], verifier: Verifier | None) -> list[str | None]:

@@ -1,0 +1,257 @@
+"""The database goes away and comes back: nothing is lost, nothing is stored twice, nobody has to help."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from ingest import buffer
+from ingest.buffer import Backlog
+from ingest.connections import connect
+from ingest.errors import Unavailable, WrongSchema
+from ingest.simulate import Sender, Target
+from tests.postgres import Server, postgres
+from tests.running import answers, free_port, ingest, run, running, until
+from tests.test_cli import typed
+from tests.test_drain import ask, keep, numbers, record
+from tests.test_flow import Numbered
+from workers import drain
+from workers.drain import Drain, Drained, new_backlog
+from workers.postgres import PostgreSQL
+from workers.store import Filter, Store, upgrade
+
+BATCHES, SIZE = 24, 10
+EVERYTHING = list(range(BATCHES * SIZE))
+#: What survives a crash of the server, if not of its machine.
+CRASH_SAFE = {"fsync": "off", "full_page_writes": "off"}
+#: Nothing listens there.
+NOWHERE = "postgresql://ingest:geheim@127.0.0.1:1/events"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """A server of our own, that may be killed."""
+    with postgres(CRASH_SAFE) as server:
+        upgrade(server.new_database("template"))
+        yield server
+
+
+@pytest.fixture
+def url(server: Server) -> Iterator[str]:
+    yield server.new_database("events", "template")
+    server.stop(signal.SIGQUIT)
+    server.start()
+
+
+@pytest.fixture
+def backlog(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Backlog:
+    """A stream with work for several claims."""
+    monkeypatch.setattr(drain, "CLAIM_MAX", drain.CLAIM_FIRST)
+    monkeypatch.setattr(drain, "RETRY_FIRST", 0.1)
+    monkeypatch.setattr(drain, "RETRY_MOST", 0.2)
+    keep(client, *([record(batch * SIZE + n) for n in range(SIZE)] for batch in range(BATCHES)))
+    return Backlog(client)
+
+
+def once(lose: Callable[[], object], number: int) -> Callable[[], bool]:
+    """What loses the server at its n-th call, and says so."""
+    calls = 0
+
+    def called() -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            lose()
+        return calls == number
+
+    return called
+
+
+def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], object]) -> None:
+    """Have the server go at a moment of the third transaction."""
+    due = once(lose, 3)
+    add, insert = Store.add, PostgreSQL.insert
+
+    def add_around(*arguments: Any) -> int:
+        if moment == "before it begins":
+            due()
+        new = add(*arguments)
+        if moment == "after its commit" and due():
+            raise Unavailable("The answer was lost.")
+        return new
+
+    def insert_and_lose(*arguments: Any) -> int:
+        new = insert(*arguments)
+        if moment == "before its commit":
+            due()
+        return new
+
+    monkeypatch.setattr(Store, "add", add_around)
+    monkeypatch.setattr(PostgreSQL, "insert", insert_and_lose)
+
+
+@pytest.mark.parametrize(
+    ("moment", "how", "doubles"),
+    [
+        ("before it begins", signal.SIGQUIT, 0),
+        ("before its commit", signal.SIGKILL, 0),
+        ("after its commit", signal.SIGQUIT, drain.CLAIM_FIRST * SIZE),
+    ],
+)
+def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
+    server: Server,
+    url: str,
+    redis_url: str,
+    backlog: Backlog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    moment: str,
+    how: signal.Signals,
+    doubles: int,
+) -> None:
+    lose_at(moment, monkeypatch, lambda: server.stop(how))
+
+    def work() -> Drained:
+        store = Store.open(url)
+        try:
+            return Drain(new_backlog(connect(redis_url)), store).run(ends=time.monotonic() + 20)
+        finally:
+            store.close()
+
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(work)
+        until(lambda: running.done() or "waiting for the database" in caplog.text, "the outage")
+        held = (backlog.pending(), backlog.batches())
+        # A server that was killed leaves its sessions a moment, in which they may still commit.
+        claims = {2, 3} if how is signal.SIGKILL else {2}
+        assert held in {(drain.CLAIM_FIRST, BATCHES - claim * drain.CLAIM_FIRST) for claim in claims}
+        time.sleep(2.5 * drain.RETRY_MOST)
+        assert (backlog.pending(), backlog.batches()) == held  # it claims no more
+        assert not running.done()
+        server.start()
+        done = running.result(15)
+    assert (done.stored, done.doubles) == (len(EVERYTHING) - doubles, doubles)
+    store = Store.open(url)
+    assert numbers(store) == EVERYTHING
+    store.close()
+    assert (backlog.pending(), backlog.batches()) == (0, 0)
+    assert caplog.text.count("waiting for the database") == 1
+    assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize("moment", ["from the beginning", "before it begins"])
+def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_does_its_work(
+    server: Server,
+    url: str,
+    redis_url: str,
+    backlog: Backlog,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    moment: str,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setattr(drain, "LINGER_MS", 1)
+    monkeypatch.setattr(drain, "SLICE", 0.6)
+    if moment == "from the beginning":
+        server.stop(signal.SIGQUIT)
+    else:
+        lose_at(moment, monkeypatch, lambda: server.stop(signal.SIGQUIT))
+    began = time.monotonic()
+    drain.drain_job()
+    assert time.monotonic() - began < 3
+    errors = [line for line in caplog.records if line.levelno >= logging.ERROR]
+    assert len(errors) == 1
+    assert "nothing is lost" in errors[0].getMessage()
+    assert "Traceback" not in caplog.text
+    lost = 0 if moment == "from the beginning" else 2 * drain.CLAIM_FIRST
+    assert backlog.batches() == BATCHES - lost
+
+    server.start()
+    monkeypatch.setattr(buffer, "RECLAIM_IDLE_MS", 0)
+    monkeypatch.setattr(drain, "SLICE", 10.0)
+    assert drain.drain_job()["stored"] == len(EVERYTHING) - lost * SIZE
+    store = Store.open(url)
+    assert numbers(store) == EVERYTHING
+    store.close()
+    assert (backlog.pending(), backlog.batches()) == (0, 0)
+
+
+def test_calls_are_taken_while_the_database_is_away_and_stored_when_it_is_back(
+    server: Server, url: str, redis_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": url, "PORT": str(port), "INGEST_VERIFY": "off"}
+    with (
+        running(ingest("serve"), environ, tmp_path / "web.log") as web,
+        running(ingest("worker"), environ, tmp_path / "worker.log") as worker,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        until(lambda: answers(port), "the endpoint")
+        store = Store.open(url)
+        sender = Sender(Target(f"http://127.0.0.1:{port}/copernica"), Numbered(1), 500, rate=250)
+        sending = thread.submit(lambda: asyncio.run(sender.run(8)))
+        until(store.stored, "the first events", 10)
+        server.stop(signal.SIGQUIT)
+        until(lambda: "waiting for the database" in worker.output, "word of the outage", 10)
+        time.sleep(0.5)
+        assert answers(port)
+        assert Backlog(connect(redis_url)).batches()
+        server.start()
+        report = sending.result(30)
+        until(lambda: not Backlog(connect(redis_url)).batches(), "an empty stream")
+        found = Counter(int(event.payload["number"]) for event in store.find(Filter()))
+        store.close()
+    assert report.complete
+    assert found == Counter(range(1, 501))
+    assert "Traceback" not in web.output + worker.output
+
+
+def test_an_endpoint_starts_while_the_database_is_away(redis_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": NOWHERE, "PORT": str(port), "INGEST_VERIFY": "off"}
+    with running(ingest("serve"), environ, tmp_path / "log") as web:
+        until(lambda: answers(port), "the endpoint")
+        assert "127.0.0.1:1/events cannot be used" in web.output
+        assert "geheim" not in web.output
+        assert web.stop() == 0
+    assert "Traceback" not in web.output
+
+
+def refusals(environ: dict[str, str]) -> Iterator[str]:
+    """What the endpoint and a worker say, each in one sentence, before they end."""
+    served = run("serve", environ={**environ, "PORT": str(free_port()), "INGEST_VERIFY": "off"})
+    worked = typed("worker", "--burst", environ=environ)
+    for code, said in ((served.returncode, served.stderr), (worked.exit_code, worked.stderr)):
+        assert code == 1
+        assert said.startswith("ingest: The")
+        assert said.count("\n") == 1
+        yield said
+
+
+def test_tables_of_another_release_are_refused(database: str, store: Store, redis_url: str) -> None:
+    ask(store, "UPDATE alembic_version SET version_num = '9999'")
+    for said in refusals({"REDIS_URL": redis_url, "DATABASE_URL": database}):
+        assert "has schema 9999, newer than" in said
+    ask(store, "UPDATE alembic_version SET version_num = '0000'")
+    with pytest.raises(WrongSchema, match="run `ingest db upgrade`"):
+        Store.open(database)
+
+
+def test_a_worker_without_tables_says_how_to_make_them(
+    postgres_server: Server, redis_url: str, tmp_path: Path
+) -> None:
+    for url in (f"sqlite:///{tmp_path}/none.db", postgres_server.new_database("none")):
+        refused = typed("worker", "--burst", environ={"REDIS_URL": redis_url, "DATABASE_URL": url})
+        assert refused.exit_code == 1
+        assert refused.stderr.startswith("ingest: The")
+        assert refused.stderr.endswith("run `ingest db upgrade`.\n")
+        assert refused.stderr.count("\n") == 1
