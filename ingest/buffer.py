@@ -9,6 +9,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:verify      string, there while the last attempt to verify those is young
     ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
+    ingest:{p}:daily       string, there while the last daily job is less than a day old
+    ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 
 The stream is the truth. RQ jobs only say "there is something to drain", so one lost, doubled or killed costs
 nothing. `Appender` is the endpoint's side (asynchronous), `Backlog` the workers' (blocking).
@@ -18,8 +20,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, cast
+from uuid import uuid4
 
 import orjson
 import redis
@@ -29,7 +32,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest import batch
-from ingest.batch import Record
+from ingest.batch import DELIVERY_ID_SIZE, Record
 from ingest.errors import BufferFull
 
 log = logging.getLogger(__name__)
@@ -43,6 +46,11 @@ DRAIN_JOB = "workers.drain.drain_job"
 VERIFY_JOB = "workers.unverified.verify_job"
 #: Seconds between two such jobs.
 VERIFY_EVERY = 30
+#: The job that deletes what is too old and makes room for what is to come.
+DAILY_JOB = "workers.daily.daily_job"
+#: Seconds between two such jobs, and after one that failed.
+DAILY_EVERY = 86_400
+DAILY_RETRY = 600
 #: Seconds that a job may take: its slice of 10 and one slow database commit.
 JOB_TIMEOUT = 60
 #: Milliseconds without a sign of life after which a batch is taken from the drain that claimed it. A batch that
@@ -54,6 +62,9 @@ WAKE_TTL = 10
 REPORT_TTL = 15
 #: Milliseconds after which a consumer that holds nothing is forgotten.
 CONSUMER_TTL_MS = 60_000
+
+#: How the ids of drain jobs begin: other jobs on their queue do not drain.
+_DRAIN = "drain"
 
 # Appends a batch, counts its events, and says whether a worker is to be woken. A script, because its one answer
 # costs redis-py a third less than the five of a transaction; and EVAL, because a server that has forgotten scripts
@@ -101,6 +112,8 @@ class Keys:
         self.verify = prefix + "verify"
         self.counts = prefix + "counts"
         self.reports = prefix + "reports"
+        self.daily = prefix + "daily"
+        self.stored = prefix + "stored"
 
 
 class Entry(NamedTuple):
@@ -302,11 +315,12 @@ class Backlog:
 
     def enqueue_drain(self) -> None:
         """Put one drain job on RQ's queue."""
-        self._enqueue(DRAIN_JOB, "drain")
+        self._enqueue(DRAIN_JOB, _DRAIN)
 
     def _enqueue(self, job: str, description: str) -> None:
+        job_id = f"{description}-{uuid4().hex}"
         self._queue.enqueue(
-            job, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400, description=description
+            job, job_id=job_id, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400, description=description
         )
 
     def clear_wake(self) -> None:
@@ -315,7 +329,7 @@ class Backlog:
 
     def wake_another(self) -> bool:
         """Put a drain job on the queue unless one is waiting there already."""
-        if len(self._queue):
+        if any(job_id.startswith(_DRAIN) for job_id in self._queue.job_ids):
             return False
         self.enqueue_drain()
         return True
@@ -336,11 +350,43 @@ class Backlog:
         self._enqueue(VERIFY_JOB, "verify")
         return True
 
+    def daily(self) -> bool:
+        """Put the daily job on the queue, once a day."""
+        if not self._client.set(self._keys.daily, 1, nx=True, ex=DAILY_EVERY):
+            return False
+        self._enqueue(DAILY_JOB, "daily")
+        return True
+
+    def daily_failed(self) -> None:
+        """Let the daily job be tried again soon."""
+        self._client.expire(self._keys.daily, DAILY_RETRY)
+
     def sweep(self) -> bool:
         """Wake a worker when there are batches and nobody is at work on them or about to be."""
         if not self._client.xlen(self._keys.stream) or self.drains_at_work():
             return False
         return bool(self._client.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)) and self.wake_another()
+
+    # --- telling what was stored ---
+
+    def announce(self, delivery_ids: Sequence[bytes]) -> None:
+        """Tell whoever follows that these events are in the store."""
+        if self._client.pubsub_numsub(self._keys.stored)[0][1]:
+            self._client.publish(self._keys.stored, b"".join(delivery_ids))
+
+    def announced(self, wait: float) -> Iterator[list[bytes]]:
+        """Delivery ids of events as they are stored; an empty list at first, and after `wait` seconds without any.
+
+        Events that are stored twice are told twice.
+        """
+        with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
+            channel.subscribe(self._keys.stored)
+            channel.get_message(timeout=wait)  # that we are subscribed
+            yield []
+            while True:
+                message = channel.get_message(timeout=wait)
+                ids = message["data"] if message else b""
+                yield [ids[at : at + DELIVERY_ID_SIZE] for at in range(0, len(ids), DELIVERY_ID_SIZE)]
 
     # --- looking at it ---
 

@@ -250,7 +250,7 @@ class _Taken:
 
 
 def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
-    for chore in (partial(backlog.report, **said), backlog.sweep, backlog.verify_again):
+    for chore in (partial(backlog.report, **said), backlog.sweep, backlog.verify_again, backlog.daily):
         try:
             chore()
         except RedisError as error:

@@ -1,0 +1,207 @@
+"""What is done once a day: retention, and who sees that it is done."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from ingest import buffer, server
+from ingest.batch import Record
+from ingest.buffer import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE, Backlog, Keys
+from ingest.copernica.events import decode
+from ingest.settings import Settings
+from tests.running import free_port
+from tests.test_cli import FORM, NOWHERE, typed
+from tests.test_drain import keep
+from workers import daily, rq_worker, tables
+from workers.daily import DAY, clean_up, daily_job
+from workers.store import Filter, Quarantined, Store, upgrade
+
+KEYS = Keys()
+AGES = (400, 62, 31, 30.01, 29.99, 29, 1, 0)
+
+
+def call(age: float) -> Record:
+    """A call of some days ago, that tells of something long past."""
+    second = int(time.time() - age * DAY)
+    delivery_id = second.to_bytes(4, "big") + int(age * 100).to_bytes(8, "big")
+    return Record(delivery_id, second * 1_000_000, b"/", FORM.encode(), b"type=open&time=1000000000")
+
+
+def ages(found: Iterator[bytes]) -> list[float]:
+    return sorted((int.from_bytes(each[4:], "big") / 100 for each in found), reverse=True)
+
+
+@pytest.fixture
+def calls(store: Store) -> list[Record]:
+    """Events, unreadable and unverified calls of all ages."""
+    calls = [call(age) for age in AGES]
+    events = [decode(one.body, FORM, "/", one.received_at, one.delivery_id) for one in calls]
+    store.add(events, [Quarantined(one, "no form") for one in calls], calls)
+    return calls
+
+
+def left(store: Store) -> list[list[float]]:
+    return [
+        ages(event.delivery_id for event in store.find(Filter())),
+        ages(bytes(row.delivery_id) for row in store.kept_calls(tables.quarantine)),
+        ages(record.delivery_id for record in store.next_unverified(b"", 100)),
+    ]
+
+
+@pytest.fixture
+def settings(redis_url: str, database: str) -> Settings:
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_RETENTION_DAYS": "30"}
+    return Settings.read(environ)
+
+
+def test_what_is_older_than_the_retention_goes_and_the_rest_stays(
+    settings: Settings, store: Store, calls: list[Record]
+) -> None:
+    assert clean_up(settings) == 3 * 4
+    assert left(store) == [[29.99, 29, 1, 0]] * 3
+    assert clean_up(settings) == 0
+    assert left(store) == [[29.99, 29, 1, 0]] * 3
+    # The same calls, delivered once more: nothing stands in their way, and the next day they go again.
+    store.add([decode(one.body, FORM, "/", one.received_at, one.delivery_id) for one in calls])
+    assert store.stored() == len(AGES)
+    assert clean_up(settings) == 4
+
+
+def test_without_a_retention_everything_is_kept(settings: Settings, store: Store, calls: list[Record]) -> None:
+    assert clean_up(settings.model_copy(update={"retention_days": 0})) == 0
+    assert left(store) == [list(AGES)] * 3
+
+
+def test_what_expired_is_found_no_more(settings: Settings, store: Store) -> None:
+    bodies = [b"type=open&id=m&recipient=jan@example.nl", b"type=click&id=m&recipient=eva@example.nl"]
+    records = [call(age)._replace(body=body) for age, body in zip((31, 1), bodies, strict=True)]
+    store.add([decode(one.body, FORM, "/", one.received_at, one.delivery_id) for one in records])
+    clean_up(settings)
+    assert list(store.find(Filter(recipient="jan@example.nl"))) == []
+    assert [event.type for event in store.find(Filter(message_id="m"))] == ["click"]
+    assert [row[1:] for row in store.counted(Filter(), "day")] == [("click", 1)]
+
+
+@pytest.fixture
+def in_environment(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("INGEST_RETENTION_DAYS", "30")
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_the_job_cleans_up(
+    database: str, store: Store, calls: list[Record], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    Backlog(client).daily()
+    assert daily_job() == 12
+    assert client.ttl(KEYS.daily) > DAILY_RETRY
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_a_job_without_its_database_says_so_once_and_is_tried_again_soon(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    Backlog(client).daily()
+    assert client.ttl(KEYS.daily) > DAILY_EVERY - 60
+    with caplog.at_level(logging.INFO):
+        assert daily_job() == 0
+    (line,) = caplog.records
+    assert line.levelno == logging.ERROR
+    assert line.exc_info is None
+    assert "tried again" in line.getMessage()
+    assert "geheim" not in caplog.text
+    assert 0 < client.ttl(KEYS.daily) <= DAILY_RETRY
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_a_job_with_neither_database_nor_redis_ends_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", NOWHERE)
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert daily_job() == 0
+    assert [line.levelno for line in caplog.records] == [logging.ERROR, logging.WARNING]
+    assert "Traceback" not in caplog.text
+
+
+def jobs(client: redis.Redis) -> list[str | None]:
+    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    return [job.func_name for job in queue.jobs]
+
+
+def test_the_job_comes_once_a_day(client: redis.Redis) -> None:
+    backlogs = [Backlog(client), Backlog(client)]
+    assert [backlog.daily() for backlog in backlogs * 2] == [True, False, False, False]
+    assert jobs(client) == [DAILY_JOB]
+    assert 0 < client.ttl(KEYS.daily) <= DAILY_EVERY
+    client.delete(KEYS.daily)  # as it goes after a day
+    assert backlogs[1].daily()
+    assert jobs(client) == [DAILY_JOB] * 2
+
+
+def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) -> None:
+    Backlog(client).daily_failed()  # of a day that is over
+    assert not client.exists(KEYS.daily)
+    assert Backlog(client).daily()
+
+
+def test_the_job_that_is_named_is_there() -> None:
+    assert f"{daily.__name__}.{daily_job.__name__}" == DAILY_JOB
+
+
+def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
+    backlog = Backlog(client, "web:1")
+    for _ in range(3):
+        server._report_and_sweep(backlog, {"verify": "off"})
+    assert jobs(client) == [DAILY_JOB]
+
+
+def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
+    for _ in range(2):
+        rq_worker._wake(Backlog(client))
+    assert jobs(client) == [DAILY_JOB]
+
+
+def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
+    keep(client, [call(0)])
+    rq_worker._wake(Backlog(client))
+    assert sorted(map(str, jobs(client))) == sorted([DAILY_JOB, DRAIN_JOB])
+    assert not Backlog(client).wake_another()
+
+
+def test_while_the_daily_job_waits_a_sweep_wakes_a_drain_all_the_same(client: redis.Redis) -> None:
+    Backlog(client).daily()
+    keep(client, [call(0)])
+    assert Backlog(client, "web:1").sweep()
+    assert jobs(client) == [DAILY_JOB, DRAIN_JOB]
+
+
+def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(self: Backlog, **_: object) -> None:
+        raise redis.ResponseError("OOM")
+
+    monkeypatch.setattr(buffer.Backlog, "report", refuse)
+    server._report_and_sweep(Backlog(client, "web:1"), {})
+    assert jobs(client) == [DAILY_JOB]
+    assert "OOM" in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+def test_a_number_of_days_that_cannot_be_is_refused(redis_url: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/x.db"
+    upgrade(url)
+    for days in ("-1", "1.5", "ever", "99999999"):
+        environ = {"REDIS_URL": redis_url, "DATABASE_URL": url, "INGEST_RETENTION_DAYS": days}
+        done = typed("stats", environ=environ)
+        assert done.exit_code == 2
+        assert f"INGEST_RETENTION_DAYS='{days}' cannot be used" in done.stderr

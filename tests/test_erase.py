@@ -1,0 +1,288 @@
+"""Erasing a person: what is about them goes, what mentions them elsewhere is blanked, and no more is touched."""
+
+import json
+import random
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from sqlalchemy import event as listeners
+from sqlalchemy import inspect
+
+from ingest.batch import Record
+from ingest.copernica.events import Event, decode
+from ingest.errors import Unavailable
+from tests.postgres import Server
+from tests.test_store import FORM, NINE, SECOND, counts, event, everything, name, rows
+from workers import finder, sqlite
+from workers.erase import BLANK, erase
+from workers.store import Filter, Quarantined, Store, upgrade
+
+JAN = "jan@example.nl"
+#: Addresses that hold it, and are somebody else's.
+OTHERS = (
+    "bertjan@example.nl",
+    "bert.jan@example.nl",
+    "bert-jan@example.nl",
+    "jan@example.nl.org",
+    "jan@example.nlx",
+)
+
+
+def spellings(address: str) -> set[str]:
+    return {
+        written.lower() for written in (address, quote(address), quote_plus(address), quote(address, safe="@"))
+    }
+
+
+def nowhere(store: Store, address: str) -> bool:
+    """Whether no table holds an address in any spelling."""
+    texts = [
+        (part.decode("utf-8", "replace") if isinstance(part, bytes) else str(part)).lower()
+        for table in inspect(store.engine).get_table_names()
+        for row in rows(store, f"SELECT * FROM {table}")
+        for part in row
+    ]
+    return not any(written in text for written in spellings(address) for text in texts)
+
+
+def in_files(store: Store, address: str) -> int:
+    """How often the bytes of an SQLite database hold an address."""
+    path = Path(store.shown)
+    read = b"".join(file.read_bytes().lower() for file in path.parent.glob(f"{path.name}*"))
+    return sum(read.count(written.encode()) for written in spellings(address))
+
+
+def form(number: int, fields: dict[str, str], extra: str = "", path: str = "/copernica") -> Event:
+    return decode((urlencode(fields) + extra).encode(), FORM, path, NINE, name(number))
+
+
+def call(number: int, body: str) -> Record:
+    return Record(name(number, NINE + 60 * SECOND), NINE, b"/copernica", FORM.encode(), body.encode(), b"Date: x")
+
+
+def about(address: str) -> list[dict[str, str]]:
+    """Calls about a person; the first three say which profile is theirs."""
+    profile = {"database": "1", "profile": "123"}
+    return [
+        {"type": "create", **profile, "fields[email]": address.upper()},
+        {"type": "update", "database": "2", "profile": "9", "parameters[email]": f" {address} "},
+        {"type": "open", "recipient": address, "database": "3", "profile": "9"},
+        {"type": "open", "recipient": address.upper()},
+        {"type": "click", "recipient": address.title(), "original": "https://example.nl/"},
+        {"type": "update", **profile, "fields[name]": "Jan"},
+        {"type": "update", **profile, "subprofile": "5", "collection": "7", "fields[product]": "coat"},
+        {"type": "delete", "database": "2", "profile": "9"},
+        {"type": "unsubscribe", "database": "3", "profile": "9", "mailing": "4"},
+        {"type": "abuse", "id": "5fd2", "emailfrom": address, "mime": "..."},
+        {"type": "unheard-of", "to[0][mail]": address},
+        {"type": "open", "tags[]": address},
+    ]
+
+
+def mentions(address: str) -> list[dict[str, str]]:
+    """Calls about others that mention a person."""
+    other = {"recipient": "eva@example.nl", "database": "1", "profile": "124"}
+    return [
+        {"type": "failure", **other, "description": f"550 <{address}>: no such user, {address.upper()}!"},
+        {"type": "click", **other, "original": f"https://example.nl/?to={address}&a=1"},
+        {"type": "click", **other, "original": f"https://example.nl/?to={quote(address)}&a=1"},
+        {"type": "click", **other, "original": f"https://example.nl/?to=mailto:{quote_plus(address).lower()}"},
+        {"type": "open", **other, "referer": f"https://example.nl/?to=%3C{address}%3E"},
+        {"type": "bounce", **other, "mime": f"To: {address}\r\nCc: Jan <{address}>\r\n"},
+        {"type": "update", **other, "fields[friends][0]": f"{address},piet@example.nl"},
+        {"type": "open", **other, "tags[]": f"friend-of {address}"},
+        {"type": "open", **other, f"seen {address}": "yes"},
+    ]
+
+
+def strangers() -> list[dict[str, str]]:
+    """Calls that have nothing to do with Jan."""
+    calls = [{"type": "open", "recipient": other} for other in OTHERS]
+    calls += [{"type": "update", "database": "1", "profile": "124", "fields[email]": other} for other in OTHERS]
+    calls += [{"type": "click", "original": f"https://example.nl/?to={quote(other)}"} for other in OTHERS]
+    calls += [{"type": "failure", "description": f"550 <{other}>: no such user"} for other in OTHERS]
+    return [
+        *calls,
+        {"type": "open", "recipient": "jan@example.com"},
+        {"type": "delete", "database": "2", "profile": "123"},
+        {"type": "unsubscribe", "database": "1", "profile": "9"},
+        {"type": "unsubscribe", "profile": "123"},
+    ]
+
+
+def fill(store: Store, address: str) -> tuple[list[Event], list[Event]]:
+    """Store all of these, each as it is and once more kept raw; the mentioning and the other events."""
+    made: list[list[Event]] = [[], [], []]
+    for kind, calls in enumerate((about(address), mentions(address), strangers())):
+        for place, fields in enumerate(calls):
+            for extra in ("", "&x=%00", "&a=1&a=2"):
+                number = kind * 1000 + place * 10 + len(extra)
+                made[kind].append(form(number, fields, extra))
+                assert (made[kind][-1].raw is not None) == bool(extra)
+    gone, blanked, others = made
+    blanked.append(form(1990, {"type": "open"}, path=f"/copernica?to={quote(address)}"))
+    gone.append(decode(f'{{"a": 1, "a": {json.dumps(address)}, "a": 2}}'.encode(), "", "/", NINE, name(990)))
+    bodies = [
+        urlencode({"email": address}), f'{{"email": "{address}"', f"email={address.upper()}", f"to=<{address}>&",
+        f"email={quote(quote(address))}".replace("%25", "%"),
+    ]  # fmt: skip
+    bodies += ["nothing", *OTHERS, *map(quote, OTHERS)]
+    waiting = [call(number, body) for number, body in enumerate(bodies)]
+    assert store.add(gone + blanked + others, [Quarantined(each, "why") for each in waiting], waiting)
+    return blanked, others
+
+
+ADDRESSES = (JAN, "jan+news@example.nl", "j_n@example.nl", "o'neil\"a\\b@example.nl", "zoë@example.nl")
+KEPT_CALLS = 1 + 2 * len(OTHERS)
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_everything_about_a_person_goes_and_nothing_else(store: Store, address: str) -> None:
+    blanked, others = fill(store, address)
+    there = everything(store)
+    before = counts(store)
+    dry = erase(store, f" {address.title()}", dry_run=True).as_dict()
+    assert (everything(store), counts(store)) == (there, before)
+    assert erase(store, f" {address.title()}", dry_run=False).as_dict() == dry
+    assert dry == {
+        "events_deleted": 3 * len(about(address)) + 1,
+        "events_blanked": len(blanked),
+        "quarantine_deleted": 5,
+        "unverified_deleted": 5,
+    }
+    assert counts(store) == (len(blanked) + len(others), KEPT_CALLS, KEPT_CALLS)
+    kept = everything(store)
+    assert [e for e in kept if e.delivery_id in {o.delivery_id for o in others}] == others
+    for was, now in zip(blanked, [e for e in kept if e not in others], strict=True):
+        assert BLANK in f"{now.fields} {now.path}"
+        assert now.raw is None
+        assert (now[:6], now.type, now.profile) == (was[:6], was.type, was.profile)
+    if address != JAN:  # whose letters others have in theirs
+        assert nowhere(store, address)
+    assert not any(erase(store, address, dry_run=False).as_dict().values())
+
+
+def test_only_the_address_is_blanked_where_it_stands_plainly(store: Store) -> None:
+    store.add(
+        [event(1, profile=None, description=f"550 <{JAN.upper()}>: unknown", payload={"a": ["b", f"c {JAN}"]})]
+    )
+    erase(store, JAN, dry_run=False)
+    assert everything(store) == []
+    store.add(
+        [event(2, recipient="x@y", description=f"550 <{JAN.upper()}>: unknown", payload={"a": ["b", f"c {JAN}"]})]
+    )
+    erase(store, JAN, dry_run=False)
+    (kept,) = everything(store)
+    assert kept == event(
+        2, recipient="x@y", description="550 <[erased]>: unknown", payload={"a": ["b", "c [erased]"]}
+    )
+    assert list(store.find(Filter(recipient="X@y"))) == [kept]
+
+
+def test_an_address_with_a_plus_before_the_same_letters_is_somebody_elses(store: Store) -> None:
+    other = f"bert+{JAN}"
+    fields = {
+        "type": "update",
+        "fields[email]": other,
+        "recipient": other,
+        "description": f"550 <{other}>: unknown",
+    }
+    events = [form(number, fields, extra) for number, extra in enumerate(("", "&x=%00"))]
+    store.add(events, [], [call(3, urlencode(fields))])
+    assert not any(erase(store, JAN, dry_run=False).as_dict().values())
+    assert everything(store) == events
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["recipient", "message_id", "url", "user_agent", "referer", "extended", "state", "description", "path"],
+)
+def test_whichever_column_mentions_the_address_it_is_gone(store: Store, column: str) -> None:
+    changes: dict[str, Any] = {"recipient": "eva@example.nl", column: f"Jan <{JAN}> and so on"}
+    store.add([event(1, **changes), event(2, recipient="eva@example.nl")])
+    erased = erase(store, JAN, dry_run=False)
+    assert len(erased.deleted) + len(erased.blanked) == 1
+    assert nowhere(store, JAN)
+
+
+@pytest.mark.parametrize(
+    "body", ['{"email": "jan\\u0040example.nl"}', "email=jan%40EXAMPLE%2Enl", "jan%40example.nl"]
+)
+def test_a_kept_call_that_writes_the_address_in_its_own_way_is_deleted(store: Store, body: str) -> None:
+    store.add([], [Quarantined(call(1, body), "why")], [call(1, body)])
+    erase(store, JAN, dry_run=False)
+    assert counts(store) == (0, 0, 0)
+
+
+def test_more_rows_can_be_erased_than_a_statement_has_parameters(postgres_server: Server) -> None:
+    url = postgres_server.new_database("erased", "template")
+    with closing(Store.open(url)) as store:
+        store.add([event(1), event(2)], [], [call(1, "")])
+        names = [name(n) for n in range(2, 70_000)]
+        store.erase(names, [], names, [(each, b"12345678") for each in names])
+        assert everything(store) == [event(1)]
+
+
+# --- what is left in the files of SQLite ---
+
+
+@pytest.fixture
+def careless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """SQLite as it is built by most, where what is deleted stays in the file until it is written over."""
+    monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.1)
+    monkeypatch.setattr(finder, "RUN_ROWS", 50)
+    upgrade(f"sqlite:///{tmp_path}/events.db")
+    with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
+        store.engine.dispose()
+        forgetful = "PRAGMA secure_delete=OFF"
+        listeners.listen(store.engine, "connect", lambda made, _: made.execute(forgetful), insert=True)
+        yield store
+
+
+def _live(store: Store) -> None:
+    """What a store goes through in its days, with Jan in every tenth event."""
+    luck = random.Random(1)
+    for batch in range(30):
+        numbers = range(batch * 50, batch * 50 + 50)
+        events = [
+            event(
+                delivery_id=name(n, NINE + luck.randrange(100) * SECOND),
+                recipient=luck.choice([JAN, JAN.upper(), *[f"{luck.randrange(99)}@example.nl"] * 18]),
+                message_id=f"{n}",
+                profile=None,
+                description="." * luck.randrange(500) + luck.choice([f" {JAN}", *[""] * 20]),
+                raw=luck.choice([f"to={JAN}&a=1&a=2".encode(), *[None] * 20]),
+                raw_type=FORM,
+            )
+            for n in numbers
+        ]
+        waiting = [call(n, f"type=open&recipient={quote(JAN)}&a={'.' * luck.randrange(99)}") for n in numbers]
+        store.add(events, [Quarantined(waiting[0], "why")], waiting)
+        store.add([], settled=waiting[luck.randrange(9) :])
+        store.tidy()
+    store.expire(NINE // SECOND + 20)
+
+
+def test_no_byte_of_the_address_is_left_in_the_files(careless: Store) -> None:
+    _live(careless)
+    assert in_files(careless, JAN)
+    erased = erase(careless, JAN, dry_run=False)
+    assert all(erased.as_dict().values())
+    assert nowhere(careless, JAN)
+    assert in_files(careless, JAN) == 0
+
+
+def test_files_that_others_read_are_cleaned_when_it_is_done_again(careless: Store) -> None:
+    careless.add([event(1)])
+    with careless.engine.connect() as reader:
+        reader.exec_driver_sql("BEGIN")
+        reader.exec_driver_sql("SELECT count(*) FROM events")
+        with suppress(Unavailable):
+            erase(careless, JAN, dry_run=False)
+        assert in_files(careless, JAN)
+    erase(careless, JAN, dry_run=False)
+    assert in_files(careless, JAN) == 0
