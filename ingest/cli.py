@@ -1,41 +1,19 @@
 """The `ingest` command. Each command reads the settings, calls one function and shows what came of it."""
 
+import logging
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest import __version__, log
-from ingest.errors import IngestError, SettingsError
+from ingest import __version__, cli_store
+from ingest.cli_options import settings_with
+from ingest.errors import IngestError, SettingsError, Unavailable, WrongSchema
 from ingest.settings import SIGNER_FILE, Settings
 
 if TYPE_CHECKING:
     from ingest.copernica.signer import Signer
-
-
-class Moment(click.ParamType[datetime]):
-    """A date, a time, or how long ago; in UTC unless it names a zone."""
-
-    name = "time"
-    _UNITS = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"})
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """To a datetime in UTC without a zone, as the store keeps them."""
-        text = str(value).strip()
-        try:
-            if text[-1:] in self._UNITS and text[:-1].isdigit():
-                ago = timedelta(**{self._UNITS[text[-1]]: int(text[:-1])})
-                return (datetime.now(UTC) - ago).replace(tzinfo=None)
-            moment = datetime.fromisoformat(text)
-            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-        except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time: write 2026-11-20, 2026-11-20T09:00 or 6h", param, ctx)
-
-
-MOMENT = Moment()
 
 
 class Command(click.Group):
@@ -56,12 +34,8 @@ def main() -> None:
     """Take every Copernica webhook at once, keep it safe, work through the pile at your own pace."""
 
 
-def _settings(**changes: Any) -> Settings:
-    """The settings, with what was given on the command line in place of the environment's."""
-    settings = Settings.read()
-    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    log.set_up(settings.log_level)
-    return settings
+for command in cli_store.COMMANDS:
+    main.add_command(command)
 
 
 @main.command()
@@ -71,7 +45,7 @@ def dev(port: int | None, data_dir: Path | None) -> None:
     """Run everything on this machine: endpoint, private Redis, worker."""
     from ingest.dev import dev as run
 
-    run(_settings(port=port, data_dir=data_dir))
+    run(settings_with(port=port, data_dir=data_dir))
 
 
 @main.command()
@@ -81,10 +55,24 @@ def serve(listening: int | None, number: int) -> None:
     """Run the endpoint: WEB_CONCURRENCY processes on one port."""
     from ingest import server
 
-    if listening is None:
-        server.serve(_settings())
-    else:
-        server.serve_socket(_settings(), listening, number)
+    settings = settings_with()
+    if listening is not None:
+        server.serve_socket(settings, listening, number)
+        return
+    _require_schema(settings)
+    server.serve(settings)
+
+
+def _require_schema(settings: Settings) -> None:
+    """Refuse tables of another release; a database that is away or not there is no reason not to take calls."""
+    from workers.store import Store
+
+    try:
+        Store.open(settings.database).close()
+    except WrongSchema:
+        raise
+    except Unavailable as error:
+        logging.getLogger(__name__).warning("%s", error)
 
 
 @main.command()
@@ -94,7 +82,7 @@ def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; as many as you like, on as many machines as you like."""
     from workers import rq_worker
 
-    rq_worker.run(_settings(), queue, burst)
+    rq_worker.run(settings_with(), queue, burst)
 
 
 @main.command()
@@ -103,7 +91,7 @@ def drain() -> None:
     from workers.drain import drain_once
     from workers.unverified import verify_once
 
-    settings = _settings()
+    settings = settings_with()
     drained, left = drain_once(settings)
     waiting = verify_once(settings)
     click.echo(
@@ -147,7 +135,7 @@ def simulate(
     from ingest import show, simulate
     from ingest.copernica import simulator
 
-    settings = _settings()
+    settings = settings_with()
     signer = None if unsigned else _signer(settings, key)
     if forge and signer is None:
         raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
@@ -177,30 +165,7 @@ def status(as_json: bool) -> None:
     from ingest import show
     from workers.status import gather
 
-    show.status(gather(_settings()), as_json)
-
-
-@main.command()
-@click.option("--type", "type_", help="Only this type: open, click, …")
-@click.option("--recipient", help="Only this address.")
-@click.option("--message", help="Only this message id.")
-@click.option("--since", type=MOMENT, help="Not before: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago.")
-@click.option("--until", type=MOMENT, help="Before; as --since.")
-@click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
-def events(
-    type_: str | None,
-    recipient: str | None,
-    message: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    form: str,
-) -> None:
-    """Show what is in the store; any number of events."""
-    from ingest import show
-    from workers.store import Filter, Store
-
-    store = Store.open(_settings().database, create=False)
-    show.events(store.find(Filter(type_, recipient, message, since, until)), form)
+    show.status(gather(settings_with()), as_json)
 
 
 @main.command()
@@ -211,5 +176,5 @@ def check(key_id: str | None, as_json: bool) -> None:
     from ingest import show
     from workers.check import Level, check
 
-    worst = show.findings(check(_settings(), key_id), as_json)
+    worst = show.findings(check(settings_with(), key_id), as_json)
     sys.exit(1 if worst == Level.WRONG else 0)

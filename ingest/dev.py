@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -55,6 +56,7 @@ def dev(settings: Settings) -> None:
         Unavailable: the data folder cannot be written, or `REDIS_URL` does not answer.
     """
     with _data_folder(settings.data_dir), StopSignals.caught() as signals:
+        _upgrade(settings)
         for sock in server.listen(settings.host, settings.port, 1):  # ask first: a clear word beats a restart loop
             sock.close()
         with _redis(settings, signals) as (url, what, redis_children):
@@ -78,6 +80,19 @@ def dev(settings: Settings) -> None:
                 _drain_rest(url, signals)
                 stop([worker], STOP_WORKER, signals)
     _say("stopped; what was not drained yet is there at the next start")
+
+
+def _upgrade(settings: Settings) -> None:
+    """Make the tables; as a command of its own, so that this process need not know what the workers know."""
+    done = subprocess.run(  # noqa: S603  # our own command
+        own_command("db", "upgrade"),
+        env={**os.environ, "DATABASE_URL": settings.database},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unavailable(done.stderr.strip().removeprefix("ingest: ") or "The tables could not be made.")
 
 
 def _environ(settings: Settings, url: str) -> dict[str, str]:
@@ -247,7 +262,7 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
   endpoint   {url}
   redis      {what_redis}
   worker     1, on the queue `events`
-  database   {escape(settings.database)}
+  database   {escape(settings.shown_database)}
   {trust}
 
   Now type, in another terminal:

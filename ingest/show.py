@@ -5,8 +5,11 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TextIO
 
 import orjson
@@ -16,16 +19,19 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TaskProgressColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
 
+from ingest.copernica.events import Event
 from ingest.simulate import Report, Sender
 
 #: Columns of `ingest events` as a table, with the room each gets; the rest is in jsonl and csv.
-TABLE_COLUMNS = {"occurred_at": 20, "type": 9, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
+TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
 #: How a cell begins that spreadsheets would run as a formula.
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -124,9 +130,14 @@ def findings(found: Iterable[tuple[str, str, str]], as_json: bool) -> str:
     return max((str(one["level"]) for one in all_found), key=list(colours).index, default="ok")
 
 
-def events(found: Iterable[dict[str, Any]], form: str) -> None:
-    """`ingest events`: one line per event as it comes, so any number of them. A reader that leaves is no error."""
+def events(found: Iterable[Event], form: str, live: bool = False) -> None:
+    """`ingest events`: one line per event as it comes, so any number of them. A reader that leaves is no error.
+
+    With `live` each line is on its way before the next event is waited for.
+    """
     out = sys.stdout
+    if live:
+        found = _flushing(found, out)
     try:
         {"table": _table, "jsonl": _jsonl, "csv": _csv}[form](found, out)
         out.flush()
@@ -135,11 +146,35 @@ def events(found: Iterable[dict[str, Any]], form: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
 
 
-def _table(found: Iterable[dict[str, Any]], out: TextIO) -> None:
+def _flushing(found: Iterable[Event], out: TextIO) -> Iterator[Event]:
+    out.flush()
+    for event in found:
+        yield event
+        out.flush()
+
+
+def as_row(event: Event) -> dict[str, Any]:
+    """An event with names and values for JSON."""
+    row = event._asdict()
+    row["delivery_id"] = event.delivery_id.hex()
+    row["occurred_at"], row["received_at"] = moment(event.occurred_at), moment(event.received_at)
+    row["raw"] = None if event.raw is None else b64encode(event.raw).decode()
+    return row
+
+
+def moment(micros: int) -> str:
+    """µs since 1970 as ISO 8601, in UTC."""
+    second, fraction = divmod(micros, 1_000_000)
+    written = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{written}.{fraction:06d}Z" if fraction else f"{written}Z"
+
+
+def _table(found: Iterable[Event], out: TextIO) -> None:
     # By hand: a rich table has to see its last row before it can print its first.
     out.write("  ".join(f"{name:<{width}}" for name, width in TABLE_COLUMNS.items()).rstrip() + "\n")
     for event in found:
-        cells = (_cell(event[name] or "", width) for name, width in TABLE_COLUMNS.items())
+        row = as_row(event)
+        cells = (_cell(row[name] or "", width) for name, width in TABLE_COLUMNS.items())
         out.write("  ".join(cells).rstrip() + "\n")
 
 
@@ -150,23 +185,54 @@ def _cell(value: str, width: int) -> str:
     return f"{plain:<{width}}"
 
 
-def _jsonl(found: Iterable[dict[str, Any]], out: TextIO) -> None:
+def _jsonl(found: Iterable[Event], out: TextIO) -> None:
     for event in found:
-        out.write(dump(event) + "\n")
+        out.write(dump(as_row(event)) + "\n")
 
 
-def _csv(found: Iterable[dict[str, Any]], out: TextIO) -> None:
-    writer: Any = None
+def _csv(found: Iterable[Event], out: TextIO) -> None:
+    writer = csv.DictWriter(out, Event._fields, lineterminator="\n")
+    writer.writeheader()
     for event in found:
-        if writer is None:
-            writer = csv.DictWriter(out, event, lineterminator="\n")
-            writer.writeheader()
-        row = event | {"tags": ";".join(event["tags"]), "payload": dump(event["payload"])}
+        row = as_row(event) | {"tags": ";".join(event.tags), "payload": dump(event.payload)}
         writer.writerow({name: _harmless(value) for name, value in row.items()})
 
 
-def _harmless(value: str | None) -> str:
-    return f"'{value}" if value and value.startswith(FORMULA_SIGNS) else value or ""
+def _harmless(value: str | int | None) -> str | int:
+    if value is None or isinstance(value, int):
+        return "" if value is None else value
+    text = value.encode("utf-8", "backslashreplace").decode()  # half characters, which no file can hold
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+
+
+@contextmanager
+def looking(what: str, quiet: bool) -> Iterator[Callable[[], object]]:
+    """How far a search has come, while the block calls what it is given for each thing looked at."""
+    columns = SpinnerColumn(), TextColumn(what), TextColumn("{task.completed:,}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield partial(progress.advance, task)
+
+
+def erased(counts: dict[str, int], dry_run: bool, waiting: int | None, as_json: bool) -> None:
+    """`ingest erase`."""
+    if as_json:
+        _json({**counts, "dry_run": dry_run, "batches_waiting": waiting})
+        return
+    table = Table.grid(padding=(0, 2))
+    would = "would be " if dry_run else ""
+    table.add_row("events", f"{counts['events_deleted']:,} {would}deleted")
+    table.add_row("", f"{counts['events_blanked']:,} {would}kept without the address, which they only mention")
+    table.add_row("quarantine", f"{counts['quarantine_deleted']:,} {would}deleted")
+    table.add_row("unverified", f"{counts['unverified_deleted']:,} {would}deleted")
+    _console.print(table)
+    if waiting is None:
+        _console.print(
+            "[yellow]! Redis does not answer: what waits there may still bring events of this person.[/]"
+        )
+    elif waiting:
+        said = f"{waiting:,} batches in Redis may still bring events of this person"
+        _console.print(f"[yellow]! {said}: run it again when they are drained.[/]")
 
 
 def dump(value: object) -> str:

@@ -1,31 +1,49 @@
-"""The commands, as typed."""
+"""The commands, as typed; most of them in this process, because starting one takes half a second."""
 
 import csv
+import io
 import json
+import os
+import shlex
 import subprocess
+import sys
+from base64 import b64decode
 from pathlib import Path
+from unittest.mock import patch
+from urllib.parse import urlencode
 
 import pytest
+from click.testing import CliRunner, Result
 
-from ingest.copernica.events import decode
+from ingest.batch import Record
+from ingest.cli import main
+from ingest.copernica.events import TEXT_COLUMNS, Event, EventType, decode
+from ingest.copernica.simulator import Simulator
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from tests.postgres import Server
 from tests.running import clean_environ, ingest, run
-from workers.store import Store
+from workers.store import Quarantined, Store, upgrade
 
 FORM = "application/x-www-form-urlencoded"
+#: No PostgreSQL listens there.
+NOWHERE = "postgresql://u:geheim@127.0.0.1:1/d"
+#: As shells have it, whatever the machine that tests has: Python holds output back unless it is told not to.
+BUFFERED = {"PYTHONUNBUFFERED": ""}
+#: Commands that start something of their own.
+AS_PROCESSES = frozenset({"serve", "worker", "simulate"})
 
 
 @pytest.fixture
 def environ(redis_url: str, tmp_path: Path) -> dict[str, str]:
-    return {
-        "REDIS_URL": redis_url,
-        "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
-        "INGEST_VERIFY": "off",
-    }
+    url = f"sqlite:///{tmp_path}/events.db"
+    upgrade(url)
+    return {"REDIS_URL": redis_url, "DATABASE_URL": url, "INGEST_VERIFY": "off"}
 
 
 @pytest.fixture
-def stored(environ: dict[str, str]) -> dict[str, str]:
-    """A store with five events in it."""
+def stored(database: str, store: Store, redis_url: str) -> dict[str, str]:
+    """A store with five events in it, once of each kind."""
     bodies = [
         b"type=open&id=m1&time=1795165200&recipient=jan%40example.nl&tags[]=a&tags[]=b",
         b"type=open&id=m2&time=1795168800&recipient=%3DHYPERLINK%28%22x%22%29&useragent=%2Bcmd",
@@ -33,16 +51,27 @@ def stored(environ: dict[str, str]) -> dict[str, str]:
         b"type=delivery&id=m1&time=1795165100&recipient=%F0%9F%98%80%40example.nl&code=250",
         b"type=new-thing&x=%FF&y=1&y=2",
     ]
-    store = Store.open(environ["DATABASE_URL"])
+    add(store, *bodies)
+    return {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_VERIFY": "off"}
+
+
+def add(store: Store, *bodies: bytes) -> None:
     received = 1_795_172_400_000_000
     store.add([decode(body, FORM, "/copernica", received, bytes([n] * 12)) for n, body in enumerate(bodies)])
-    store.close()
-    return environ
+
+
+def typed(*arguments: str, environ: dict[str, str]) -> Result:
+    """A command in this process."""
+    unset = {name: None for name in os.environ if name not in clean_environ()}
+    with patch("ingest.log.set_up"):
+        done = CliRunner().invoke(main, arguments, env={**unset, **environ})
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
 
 
 def lines(*arguments: str, environ: dict[str, str]) -> list[dict[str, object]]:
-    done = run("events", "--format", "jsonl", *arguments, environ=environ)
-    assert done.returncode == 0, done.stderr
+    done = typed("events", "--format", "jsonl", *arguments, environ=environ)
+    assert done.exit_code == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -52,17 +81,23 @@ def test_events_as_lines_of_json_hold_everything(stored: dict[str, str]) -> None
     assert events[0] == {
         "delivery_id": "00" * 12, "type": "open", "message_id": "m1", "occurred_at": "2026-11-20T09:00:00Z",
         "received_at": "2026-11-20T11:00:00Z", "recipient": "jan@example.nl", "ip": None, "url": None,
-        "user_agent": None, "referer": None, "tags": ["a", "b"], "payload": {}, "path": "/copernica",
-        "source": "webhook",
+        "user_agent": None, "referer": None, "profile": None, "subprofile": None, "database": None,
+        "collection": None, "mailing": None, "code": None, "extended": None, "state": None, "description": None,
+        "tags": ["a", "b"], "payload": {}, "path": "/copernica", "source": "webhook", "raw": None,
+        "raw_type": None,
     }  # fmt: skip
-    assert events[4]["payload"] == {"type": "new-thing", "x": "\udcff", "y": ["1", "2"]}
+    assert events[3]["code"] == 250
+    assert events[4]["payload"] == {"type": "new-thing", "x": "\udcff", "y": ["1", "2"], "time": None}
+    assert b64decode(str(events[4]["raw"])) == b"type=new-thing&x=%FF&y=1&y=2"
+    assert events[4]["raw_type"] == FORM
 
 
 @pytest.mark.parametrize(
     ("arguments", "ids"),
     [
         (["--type", "open"], [0, 1]),
-        (["--recipient", "jan@example.nl"], [0, 2]),
+        (["--type", " Click,delivery ,"], [2, 3]),
+        (["--recipient", "JAN@example.nl"], [0, 2]),
         (["--message", "m1", "--type", "click"], [2]),
         (["--since", "2026-11-20T10:00", "--until", "2026-11-20T11:00"], [1]),
         (["--since", "2026-11-20T12:00+01:00", "--type", "click"], [2]),
@@ -73,24 +108,128 @@ def test_events_can_be_chosen(stored: dict[str, str], arguments: list[str], ids:
     assert [event["delivery_id"] for event in lines(*arguments, environ=stored)] == [f"{n:02x}" * 12 for n in ids]
 
 
+def test_a_type_that_does_not_exist_is_told_those_that_do(environ: dict[str, str]) -> None:
+    done = typed("events", "--type", "open,clik", environ=environ)
+    assert done.exit_code == 2
+    (said,) = [line for line in done.stderr.splitlines() if "clik" in line]
+    assert all(kind in said for kind in EventType)
+    assert done.stdout == ""
+
+
+def as_csv(*arguments: str, environ: dict[str, str]) -> list[dict[str, str]]:
+    done = typed("events", "--format", "csv", *arguments, environ=environ)
+    assert done.exit_code == 0, done.stderr
+    return list(csv.DictReader(io.StringIO(done.stdout_bytes.decode(), newline="")))
+
+
 def test_events_as_csv_run_no_formula(stored: dict[str, str]) -> None:
-    done = run("events", "--format", "csv", environ=stored)
-    rows = list(csv.DictReader(done.stdout.splitlines()))
+    rows = as_csv(environ=stored)
     assert rows[1]["recipient"] == '\'=HYPERLINK("x")'
     assert rows[1]["user_agent"] == "'+cmd"
     assert rows[0]["tags"] == "a;b"
+    assert (rows[3]["code"], rows[3]["profile"], rows[3]["raw"]) == ("250", "", "")
     assert json.loads(rows[4]["payload"])["y"] == ["1", "2"]
+
+
+def test_no_cell_of_a_csv_begins_as_a_formula_does(database: str, store: Store, redis_url: str) -> None:
+    signs = ("=", "+", "-", "@", "\t", "\r")
+    harmless = ("'=", "1-2", "a=1")
+    texts = [*(f'{sign}1+cmd|x,"y' for sign in signs), *harmless]
+    names = ("id", "recipient", "ip", "original", "useragent", "referer", "extended", "state", "description")
+    forms = [[*((name, text) for name in names), ("tags[]", text), ("tags[]", "b")] for text in texts]
+    add(store, *(urlencode([("type", "failure"), *fields]).encode() for fields in forms))
+    rows = as_csv(environ={"REDIS_URL": redis_url, "DATABASE_URL": database})
+    assert [row["recipient"] for row in rows] == [*("'" + text for text in texts[: len(signs)]), *harmless]
+    columns = [*(TEXT_COLUMNS[name] for name in names), "tags"]
+    assert all({row[column].removesuffix(";b") for column in columns} == {row["recipient"]} for row in rows)
+    assert not any(value.startswith(signs) for row in rows for value in row.values())
+
+
+@pytest.mark.parametrize(("form", "header"), [("csv", ",".join(Event._fields)), ("table", "occurred_at")])
+def test_without_events_the_header_is_there_all_the_same(environ: dict[str, str], form: str, header: str) -> None:
+    done = typed("events", "--format", form, environ=environ)
+    assert (done.exit_code, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert done.stdout.startswith(header)
 
 
 def test_events_as_a_table_for_people(stored: dict[str, str]) -> None:
     done = run("events", environ=stored)
-    assert "2026-11-20T09:00:00Z  open       jan@example.nl" in done.stdout
+    assert done.returncode == 0
+    assert [line.split() for line in done.stdout.splitlines()][:2] == [
+        ["occurred_at", "type", "recipient", "message_id", "ip", "url"],
+        ["2026-11-20T09:00:00Z", "open", "jan@example.nl", "m1"],
+    ]
 
 
-def test_a_reader_that_leaves_is_no_error(stored: dict[str, str]) -> None:
+def test_a_table_shows_no_control_characters(environ: dict[str, str]) -> None:
+    store = Store.open(environ["DATABASE_URL"])
+    add(store, b"type=open&recipient=a%1B%5B2J%0Ab%C2%9B%E2%80%AE&id=" + b"m" * 50)
+    store.close()
+    (_, line) = typed("events", environ=environ).stdout.splitlines()
+    assert "a\ufffd[2J\ufffdb\ufffd\ufffd " in line
+    assert "m" * 13 + "…" in line
+
+
+def fill(store: Store, events: int) -> None:
+    """Store ever more copies of a few hundred events: `add` itself would take a while for as many as this."""
+    calls = Simulator(seed=5)
+    bodies = [calls.call().body for _ in range(500)]
+    store.add(
+        [decode(body, FORM, "/copernica", 0, bytes(8) + n.to_bytes(4, "big")) for n, body in enumerate(bodies)]
+    )
+    names = ", ".join(f'"{name}"' for name in Event._fields if name != "delivery_id")
+    fresh = {
+        "sqlite": "SELECT randomblob(12)",
+        "postgresql": "SELECT substr(decode(md5(random()::text), 'hex'), 1, 12)",
+    }[store.engine.dialect.name]
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN" if store.engine.dialect.name == "sqlite" else "SELECT 1")
+        while (number := connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()) < events:
+            connection.exec_driver_sql(
+                f"INSERT INTO events (delivery_id, {names}) {fresh}, {names} FROM events LIMIT {events - number}"
+            )
+        connection.commit()
+
+
+#: An `ingest` that says at its end how much memory it needed at the most.
+MEASURED = """
+import atexit, re, sys
+from pathlib import Path
+from ingest.cli import main
+peak = lambda: re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+atexit.register(lambda: sys.stderr.write(peak()))
+main()
+"""
+
+
+def test_any_number_of_events_is_shown_in_little_memory(
+    database: str, store: Store, redis_url: str, tmp_path: Path
+) -> None:
+    fill(store, 60_000)
+    environ = {**clean_environ(), "DATABASE_URL": database, "REDIS_URL": redis_url, **BUFFERED}
+    argv = [sys.executable, "-c", MEASURED, "events", "--format", "jsonl"]
+    shown = tmp_path / "events.jsonl"
+    with shown.open("wb") as out:
+        done = subprocess.run(argv, env=environ, stdout=out, stderr=subprocess.PIPE, timeout=60, check=True)
+    with shown.open("rb") as events:
+        assert sum(1 for _ in events) == 60_000
+    assert int(done.stderr) < 110_000, "kB"
+    # And a reader that has seen enough is no error, however much there is to come.
+    command = " ".join(map(shlex.quote, ingest("events", "--format", "csv"))) + " | head -n 3"
+    head = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], env=environ, capture_output=True, timeout=20, check=False
+    )
+    assert (head.returncode, head.stderr, head.stdout.count(b"\n")) == (0, b"", 3)
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
+def test_a_reader_that_leaves_is_no_error(environ: dict[str, str], form: str) -> None:
+    store = Store.open(environ["DATABASE_URL"])
+    add(store, *(b"type=open&id=%d" % n for n in range(200)))
+    store.close()
     with subprocess.Popen(
-        ingest("events", "--format", "jsonl"),
-        env=clean_environ() | stored,
+        ingest("events", "--format", form),
+        env=clean_environ() | environ | BUFFERED,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
@@ -101,12 +240,84 @@ def test_a_reader_that_leaves_is_no_error(stored: dict[str, str]) -> None:
         assert process.wait(10) == 0
 
 
+def test_erase_says_what_it_would_do_and_what_it_did(stored: dict[str, str], store: Store) -> None:
+    call = Record(bytes([9] * 12), 0, b"/copernica", b"", b"neither form nor JSON, but from jan@example.nl")
+    store.add((), [Quarantined(call, "unreadable")], [call, call._replace(delivery_id=bytes([10] * 12))])
+    counts = {"events_deleted": 2, "events_blanked": 0, "quarantine_deleted": 1, "unverified_deleted": 2}
+    erase = ("erase", "--recipient", "Jan@Example.NL")
+    would = typed(*erase, "--dry-run", "--json", environ=stored)
+    assert json.loads(would.stdout) == {**counts, "dry_run": True, "batches_waiting": 0}
+    would = typed(*erase, "--dry-run", environ=stored)
+    assert "2 would be deleted" in would.stdout
+    assert (store.stored(), store.quarantined(), store.unverified()) == (5, 1, 2)
+    did = typed(*erase, "--json", environ=stored)
+    assert json.loads(did.stdout) == {**counts, "dry_run": False, "batches_waiting": 0}
+    assert (store.stored(), store.quarantined(), store.unverified()) == (3, 0, 0)
+    again = typed(*erase, environ=stored)
+    assert again.exit_code == 0
+    assert "0 deleted" in again.stdout
+    refused = typed("erase", "--recipient", "@example.nl", environ=stored)
+    assert refused.exit_code == 2
+    assert "whole e-mail address" in refused.stderr
+
+
+def test_upgrading_twice_does_nothing_the_second_time(
+    environ: dict[str, str], postgres_server: Server, tmp_path: Path
+) -> None:
+    for url in (f"sqlite:///{tmp_path}/new/folder/x.db", postgres_server.new_database("none")):
+        done = run("db", "upgrade", environ={"DATABASE_URL": url})
+        assert (done.returncode, done.stdout, done.stderr) == (0, "The schema is at 0001 now.\n", "")
+        again = typed("db", "upgrade", environ={"DATABASE_URL": url})
+        assert (again.exit_code, again.stdout) == (0, "The schema is at 0001 already.\n")
+        assert lines(environ=environ | {"DATABASE_URL": url}) == []
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_url_of_postgresql_may_begin_as_is_usual(
+    environ: dict[str, str], postgres_server: Server, scheme: str
+) -> None:
+    url = postgres_server.new_database("events", "template").replace("postgresql", scheme, 1)
+    status = typed("status", "--json", environ=environ | {"DATABASE_URL": url})
+    assert status.exit_code == 0, status.stderr
+    assert json.loads(status.stdout)["stored"] == 0
+
+
+def findings(environ: dict[str, str]) -> tuple[int, dict[str, tuple[str, str]]]:
+    done = typed("check", "--json", environ=environ)
+    return done.exit_code, {one["about"]: (one["level"], one["text"]) for one in json.loads(done.stdout)}
+
+
+def test_check_looks_at_the_database_and_at_how_long_events_are_kept(stored: dict[str, str]) -> None:
+    code, found = findings(stored)
+    assert code == 0
+    assert found["retention"][0] == "risk"
+    assert "INGEST_RETENTION_DAYS" in found["retention"][1]
+    if "postgresql" in stored["DATABASE_URL"]:  # the tests' own server is a hasty one
+        assert found["database"][0] == "risk"
+        assert "is off" in found["database"][1]
+    else:
+        assert found["database"][0] == "ok"
+        assert found["database"][1].endswith("holds 5 events")
+    _, found = findings(stored | {"INGEST_RETENTION_DAYS": "400"})
+    assert found["retention"] == ("ok", "events are deleted after 400 days")
+
+
+def test_check_says_that_there_are_no_tables(
+    environ: dict[str, str], postgres_server: Server, tmp_path: Path
+) -> None:
+    for url in (f"sqlite:///{tmp_path}/none.db", postgres_server.new_database("none")):
+        code, found = findings(environ | {"DATABASE_URL": url})
+        assert code == 1
+        assert found["database"][0] == "wrong"
+        assert found["database"][1].endswith("run `ingest db upgrade`.")
+
+
 def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
-    figures = json.loads(run("status", "--json", environ=stored).stdout)
+    figures = json.loads(typed("status", "--json", environ=stored).stdout)
     assert (figures["backlog"], figures["stored"], figures["oldest_age"]) == (0, 5, None)
     assert len(figures["warnings"]) == 2  # neither endpoint nor worker
-    shown = run("status", environ=stored)
-    assert shown.returncode == 0
+    shown = typed("status", environ=stored)
+    assert shown.exit_code == 0
     assert "No worker is running" in shown.stdout
 
 
@@ -126,17 +337,58 @@ def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
         (["serve"], {"HOST": "192.0.2.1"}, 1, "192.0.2.1"),
         (["serve"], {"INGEST_PATH": "copernica"}, 2, "INGEST_PATH="),
         (["events"], {"DATABASE_URL": "sqlite:////tmp/no/such/file.db"}, 1, "no database"),
+        (["events", "--follow"], {"REDIS_URL": "redis://:geheim@127.0.0.1:1/0"}, 1, "does not answer"),
+        (["status"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
+        (["stats"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
+        (["erase", "--recipient", "a@b.nl"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
+        (["db", "upgrade"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
+        (["drain"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
+        (["stats"], {"DATABASE_URL": "mysql://u:geheim@h/d"}, 2, "DATABASE_URL"),
+        (["stats"], {"DATABASE_URL": "postgresql://127.0.0.1:1/d?password=geheim"}, 1, "127.0.0.1:1/d"),
+        (["stats"], {"DATABASE_URL": "postgresql://u:geheim@h:port/d"}, 2, "DATABASE_URL"),
+        (["stats"], {"INGEST_RETENTION_DAYS": "-1"}, 2, "INGEST_RETENTION_DAYS"),
         (["simulate", "--url", "http://127.0.0.1:1/copernica"], {}, 1, "Nothing answers"),
         (["simulate", "--url", "ftp://x"], {}, 2, "ftp://x"),
         (["simulate", "--types", "open,nonsense"], {}, 2, "nonsense"),
     ],
 )
 def test_a_mistake_gives_one_sentence_and_an_exit_code(
-    environ: dict[str, str], arguments: list[str], changes: dict[str, str], code: int, said: str, tmp_path: Path
+    environ: dict[str, str],
+    arguments: list[str],
+    changes: dict[str, str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    done = run(*arguments, environ=environ | changes, cwd=tmp_path)
-    assert done.returncode == code
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "geheim" not in done.stderr
-    assert len([line for line in done.stderr.splitlines() if line.startswith("ingest: ")]) == 1
+    if arguments[0] in AS_PROCESSES:
+        process = run(*arguments, environ=environ | changes, cwd=tmp_path)
+        found, words = process.returncode, process.stderr
+    else:
+        monkeypatch.chdir(tmp_path)
+        done = typed(*arguments, environ=environ | changes)
+        found, words = done.exit_code, done.stderr
+    assert found == code
+    assert said in words
+    assert "Traceback" not in words
+    assert "geheim" not in words
+    assert len([line for line in words.splitlines() if line.startswith("ingest: ")]) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://u:geheim@h/d",
+        "mysql://u:/geheim@h/d",
+        "mysql://u:x@geheim@h/d",
+        "mysql://h/d?password=geheim",
+        "u:geheim@h/d",
+        "postgres:u:geheim@h/d",
+        "postgresql+psycopg2://u:geheim@h/d",
+    ],
+)
+def test_a_database_url_that_cannot_be_used_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="DATABASE_URL cannot be used") as refused:
+        Settings.read({"DATABASE_URL": url})
+    assert "geheim" not in str(refused.value)
+    assert "postgresql://user:password@host/database" in str(refused.value)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.postgres import Server
 from tests.running import Process, answers, descendants, exchange, exists, free_port, ingest, run, running, until
 
 
@@ -124,18 +125,19 @@ def test_what_a_killed_dev_left_behind_does_no_harm(tmp_path: Path) -> None:
         assert not any(exists(pid) for pid in parts)
 
 
-def test_with_redis_url_that_server_is_used(redis_url: str, tmp_path: Path) -> None:
-    port = free_port()
-    with running(
-        ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d")),
-        {"REDIS_URL": redis_url},
-        tmp_path / "log",
-    ) as dev:
+def test_with_urls_those_servers_are_used(redis_url: str, postgres_server: Server, tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "d"
+    database = postgres_server.new_database("dev").replace("ingest@", "ingest:geheim@")
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_DATA_DIR": str(folder)}
+    with running(ingest("dev", "--port", str(port)), environ, tmp_path / "log") as dev:
         started(dev, port)
-        assert not (tmp_path / "d" / "redis").exists()
-        assert (
-            run("status", environ={"REDIS_URL": redis_url, "INGEST_DATA_DIR": str(tmp_path / "d")}).returncode == 0
-        )
+        url = f"http://127.0.0.1:{port}/copernica"
+        assert run("simulate", "--events", "100", "--url", url, environ=environ).returncode == 0
+        until(lambda: json.loads(run("status", "--json", environ=environ).stdout)["stored"] == 100, "100 events")
+        assert not (folder / "redis").exists()
+        assert not (folder / "ingest.db").exists()
+    assert "/dev" in dev.output
+    assert "geheim" not in dev.output
 
 
 @pytest.mark.parametrize(
@@ -148,6 +150,7 @@ def test_with_redis_url_that_server_is_used(redis_url: str, tmp_path: Path) -> N
         ({"INGEST_ACCOUNTS": "jan"}, [], 2, "INGEST_ACCOUNTS"),
         ({"PORT": "eighty"}, [], 2, "PORT"),
         ({"DATABASE_URL": "mysql://x"}, [], 2, "DATABASE_URL"),
+        ({"DATABASE_URL": "postgresql://u:geheim@127.0.0.1:1/d"}, [], 1, "127.0.0.1:1/d cannot be used"),
     ],
 )
 def test_a_mistake_gives_one_sentence_and_an_exit_code(
@@ -158,6 +161,7 @@ def test_a_mistake_gives_one_sentence_and_an_exit_code(
     assert done.stderr.count("\n") == 1
     assert said in done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    assert "geheim" not in done.stdout + done.stderr
 
 
 def test_a_port_in_use_gives_one_sentence(tmp_path: Path) -> None:

@@ -26,7 +26,9 @@ ALLOWED = {
         "ingest.copernica", "ingest.supervise", "ingest.verify", "workers",
     },
     "ingest": {"ingest"},
+    # Commands work on the store, so they know both sides; what they share is the receiving side's.
     "ingest.cli": {"ingest", "workers"},
+    "ingest.cli_store": {"ingest", "workers"},
 }  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""What commands have in common: the settings, times, and which events are meant."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import click
+
+from ingest import log
+from ingest.copernica.events import EventType
+from ingest.settings import Settings
+
+
+def settings_with(**changes: Any) -> Settings:
+    """The settings, with what was given on the command line in place of the environment's."""
+    settings = Settings.read()
+    settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    log.set_up(settings.log_level)
+    return settings
+
+
+class Moment(click.ParamType[datetime]):
+    """A date, a time, or how long ago; in UTC unless it names a zone."""
+
+    name = "time"
+    _UNITS = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"})
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """To a datetime in UTC."""
+        text = str(value).strip()
+        try:
+            if text[-1:] in self._UNITS and text[:-1].isdigit():
+                ago = timedelta(**{self._UNITS[text[-1]]: int(text[:-1])})
+                return datetime.now(UTC) - ago
+            moment = datetime.fromisoformat(text)
+            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+        except (ValueError, OverflowError):
+            self.fail(f"{text!r} is no time: write 2026-11-20, 2026-11-20T09:00 or 6h", param, ctx)
+
+
+MOMENT = Moment()
+
+
+class Types(click.ParamType[tuple[EventType, ...]]):
+    """A comma list of event types."""
+
+    name = "types"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[EventType, ...]:
+        """To the types."""
+        if isinstance(value, tuple):
+            return value
+        names = [name.strip().lower() for name in str(value).split(",") if name.strip()]
+        for name in names:
+            if name not in list(EventType):
+                self.fail(f"{name!r} is no type of event; there are {', '.join(EventType)}", param, ctx)
+        return tuple(EventType(name) for name in names)
+
+
+def which_events(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which events are meant."""
+    options = (
+        click.option("--type", "types", type=Types(), default=(), help="Only these: open, click, … with commas."),
+        click.option("--recipient", help="Only this address, in upper or lower case."),
+        click.option("--message", help="Only this message id."),
+        click.option("--since", type=MOMENT, help="Not before: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."),
+        click.option("--until", type=MOMENT, help="Before; as --since."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
