@@ -14,13 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.benchmarks import endpoint, machine, plan, verification
-from tests.benchmarks.drain import drain
+from tests.benchmarks.drain import drain, drain_into_full
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("results.json")
-#: Samples in one round: three endpoints at full rate, two drains, two latencies, five of the check, one flood.
-STEPS = 13
+#: Samples in one round: three endpoints at full rate, three drains, two latencies, five of the check, one flood,
+#: and four drains more into databases that were filled in two steps before.
+STEPS, STEPS_BEFORE = 18, 2
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
@@ -41,7 +42,7 @@ def main(repeat: int, quick: bool, output: Path) -> None:
     began = time.monotonic()
     columns = TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), refresh_per_second=2) as progress:
-        task = progress.add_task("", total=repeat * STEPS)
+        task = progress.add_task("", total=repeat * STEPS + STEPS_BEFORE)
 
         @contextmanager
         def step(description: str) -> Iterator[None]:
@@ -52,6 +53,7 @@ def main(repeat: int, quick: bool, output: Path) -> None:
         accepted, rate = endpoint.accept(size, step)
         report.rows = [*accepted, *drain(size, step), *endpoint.wait(size, rate / 2, step)]
         report.rows += [*verification.verify(size, step), *verification.flood(size, step)]
+        report.rows += drain_into_full(size, step)
     report.conditions |= {"took_s": round(time.monotonic() - began), "load_after": round(os.getloadavg()[0], 2)}
     report.show(console)
     report.write(output)
@@ -65,6 +67,7 @@ def _conditions(size: Plan) -> dict[str, object]:
         "mean_body_bytes": round(fmean(len(call.body) for call in plan.calls()), 1),
         "seconds": size.seconds,
         "drained_events": size.events,
+        "stored_events": size.stored,
         "drained_jobs": size.jobs,
     }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from ingest.embedded import binary
+from tests import postgres
 from tests.benchmarks.servers import scratch
 
 
@@ -32,10 +33,18 @@ def versions() -> dict[str, str]:
     said = subprocess.run([str(binary()), "--version"], capture_output=True, text=True, check=True).stdout
     return {
         "python": platform.python_version(),
-        **{name: version(name) for name in ("aiohttp", "uvloop", "redis", "hiredis", "rq", "zstandard")},
+        **{
+            name: version(name) for name in ("aiohttp", "uvloop", "redis", "hiredis", "rq", "zstandard", "psycopg")
+        },
         "valkey-server": said.partition("v=")[2].split()[0],
         "sqlite": sqlite3.sqlite_version,
+        "postgresql": _first_number([str(postgres.binaries() / "postgres"), "--version"]),
     }
+
+
+def _first_number(command: list[str]) -> str:
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return next(word for word in said.split() if word[0].isdigit())
 
 
 def _value(path: Path, name: str, separator: str) -> str:

@@ -35,13 +35,20 @@ class Plan:
     seconds: float = 4.0
     #: Events in the pile that our drain works through.
     events: int = 200_000
+    #: Events that a database holds already when that is to make a difference.
+    stored: int = 5_000_000
     #: Jobs in the pile that the RQ worker works through.
     jobs: int = 2000
 
 
 def quick(repeat: int) -> Plan:
     """A run to see that everything works; its figures are rough."""
-    return Plan(repeat, warm_seconds=0.5, seconds=1.0, events=30_000, jobs=300)
+    return Plan(repeat, warm_seconds=0.5, seconds=1.0, events=30_000, stored=200_000, jobs=300)
+
+
+def varied_calls(round_: int, count: int) -> list[Call]:
+    """Calls about as many people as a mailing has: an index notices whether they are few or many."""
+    return list(islice(Simulator(SEED + 100 + round_, ["open"]), count))
 
 
 def calls() -> list[Call]:
