@@ -9,7 +9,7 @@ run: $(READY)  ## set up, then run everything on this machine: endpoint, private
 	@exec $(BIN)/ingest dev
 
 test: $(READY)  ## the tests, with real servers and processes
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n auto --dist worksteal
 
 check: $(READY)  ## lint, format, strict types
 	$(BIN)/ruff check .

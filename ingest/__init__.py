@@ -6,8 +6,9 @@
    stream entry, packed by `batch`. When Redis has confirmed it, each of those calls is answered 200; not before.
 3. The first batch after a silence wakes a worker: one RQ job, by name. Lost wake-ups are made up for by a sweep.
 4. `workers.drain` claims batches (`buffer.Backlog`), decodes each call (`copernica.events`), stores the group in
-   one commit (`workers.store`), and only then acknowledges it. Killed at any line, the next drain does it again,
-   and the delivery id keeps each event single.
+   one commit (`workers.store`: SQLite or PostgreSQL), and only then acknowledges it. Killed at any line, the next
+   drain does it again, and the delivery id keeps each event single.
+5. `workers.schema` keeps the tables' versions, `workers.daily` deletes what is too old, `workers.erase` a person.
 
 The receiving side (this package) never imports the processing side (`workers`); the command line knows both.
 """

@@ -10,7 +10,7 @@ from tests.running import answers, free_port, run, running, until
 ROOT = Path(__file__).parents[1]
 
 
-def test_honcho_runs_all_three_and_stops_them(redis_url: str, tmp_path: Path) -> None:
+def test_honcho_makes_the_tables_runs_all_three_and_stops_them(redis_url: str, tmp_path: Path) -> None:
     port = free_port()
     environ = {
         "REDIS_URL": redis_url,
@@ -19,7 +19,12 @@ def test_honcho_runs_all_three_and_stops_them(redis_url: str, tmp_path: Path) ->
         "HOST": "127.0.0.1",
         "INGEST_VERIFY": "off",
     }
-    argv = [sys.executable, "-m", "honcho", "-f", str(ROOT / "Procfile"), "start", "-p", str(port)]
+    honcho_with = [sys.executable, "-m", "honcho", "-f", str(ROOT / "Procfile")]
+    with running([*honcho_with, "start", "release"], environ, tmp_path / "release.log", cwd=tmp_path) as release:
+        assert release.wait() == 0
+        assert "The schema is at" in release.output
+    # Each by name: `release` ends, and honcho would end all others with it.
+    argv = [*honcho_with, "start", "-p", str(port), "web", "worker", "handlers"]
     with running(argv, environ, tmp_path / "log", cwd=tmp_path) as honcho:
         until(lambda: answers(port), "the endpoint")
         sent = run("simulate", "--events", "500", "--url", f"http://127.0.0.1:{port}/copernica", environ=environ)
