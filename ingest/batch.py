@@ -21,7 +21,7 @@ All integers are big endian. Nothing in here knows what the bytes mean.
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import zstandard
@@ -69,6 +69,20 @@ class Record(NamedTuple):
     def size(self) -> int:
         """Bytes that this record takes in a batch before compression."""
         return _RECORD.size + len(self.target) + len(self.content_type) + len(self.headers) + len(self.body)
+
+
+def chunks(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Records in portions that make one batch each."""
+    chunk: list[Record] = []
+    size = 0
+    for record in records:
+        if chunk and (len(chunk) == MAX_RECORDS or size + record.size > MAX_SIZE):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(record)
+        size += record.size
+    if chunk:
+        yield chunk
 
 
 def pack(records: Sequence[Record]) -> bytes:

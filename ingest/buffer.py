@@ -10,6 +10,11 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
+    ingest:{p}:handoffs    string, there while handlers have something to do, now or later
+    ingest:{p}:hand-on     string, there while the last job that hands on is young
+    ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
+    ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.pace`
+    ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.pace`
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 
 The stream is the truth. RQ jobs only say "there is something to drain", so one lost, doubled or killed costs
@@ -18,9 +23,11 @@ nothing. `Appender` is the endpoint's side (asynchronous), `Backlog` the workers
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
 
@@ -48,6 +55,12 @@ VERIFY_JOB = "workers.unverified.verify_job"
 VERIFY_EVERY = 30
 #: The job that deletes what is too old and makes room for what is to come.
 DAILY_JOB = "workers.daily.daily_job"
+#: The RQ queue of handlers' jobs, and the jobs: hand on what was stored, work for one handler.
+HANDLERS_QUEUE = "handlers"
+HAND_ON_JOB = "workers.handling.hand_on_job"
+HANDLE_JOB = "workers.handling.handle_job"
+#: Seconds between two jobs that look for work that was left lying, and after which a wake-up counts as lost.
+HAND_ON_EVERY = 15
 #: Seconds between two such jobs, and after one that failed.
 DAILY_EVERY = 86_400
 DAILY_RETRY = 600
@@ -114,6 +127,21 @@ class Keys:
         self.reports = prefix + "reports"
         self.daily = prefix + "daily"
         self.stored = prefix + "stored"
+        self.handoffs = prefix + "handoffs"
+        self.hand_on = prefix + "hand-on"
+        self._prefix = prefix
+
+    def handler(self, name: str) -> str:
+        """The wake-up of a handler."""
+        return f"{self._prefix}handler:{name}"
+
+    def bucket(self, name: str) -> str:
+        """The token bucket of a handler."""
+        return f"{self._prefix}bucket:{name}"
+
+    def breaker(self, name: str) -> str:
+        """The circuit breaker of a handler."""
+        return f"{self._prefix}breaker:{name}"
 
 
 class Entry(NamedTuple):
@@ -222,6 +250,7 @@ class Backlog:
         self._consumer = name
         self._keys = Keys(partition)
         self._queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+        self._handlers = Queue(HANDLERS_QUEUE, connection=client, serializer=JSONSerializer)
         self._reclaimed_to = b"0-0"
 
     def prepare(self) -> None:
@@ -349,6 +378,58 @@ class Backlog:
             return False
         self._enqueue(VERIFY_JOB, "verify")
         return True
+
+    # --- waking handlers ---
+
+    def note_handoffs(self, some: bool) -> None:
+        """Let the sweeps know whether handlers have something to do, now or later."""
+        if some:
+            self._client.set(self._keys.handoffs, 1)
+        else:
+            self._client.delete(self._keys.handoffs)
+
+    def hand_on(self) -> None:
+        """Put a job on the queue that hands on what was stored, unless one waits there already."""
+        if self._client.set(self._keys.hand_on, 1, nx=True, ex=HAND_ON_EVERY):
+            self._enqueue_handlers(HAND_ON_JOB)
+
+    def clear_hand_on(self) -> None:
+        """Let `hand_on` enqueue again; to be called before the job's first look."""
+        self._client.delete(self._keys.hand_on)
+
+    def hand_on_again(self) -> bool:
+        """Look for work that was left lying, if there may be some."""
+        if not self._client.exists(self._keys.handoffs):
+            return False
+        self.hand_on()
+        return True
+
+    def hand_on_in(self, seconds: float) -> None:
+        """The same some time from now, by RQ's scheduler; not more often than once a second."""
+        due = int(time.time() + seconds + 1)
+        if self._client.set(f"{self._keys.hand_on}:{due}", 1, nx=True, ex=int(seconds) + 60):
+            self._handlers.enqueue_in(
+                timedelta(seconds=seconds), HAND_ON_JOB, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400
+            )
+
+    def wake_handler(self, name: str, timeout: float = 0.0) -> None:
+        """Put a job for a handler on the queue, unless one is on its way; a call may take `timeout` seconds."""
+        if self._client.set(self._keys.handler(name), 1, nx=True, ex=HAND_ON_EVERY):
+            self._enqueue_handlers(HANDLE_JOB, name, timeout=timeout)
+
+    def clear_handler(self, name: str) -> None:
+        """Let `wake_handler` enqueue again; to be called before the job's first claim."""
+        self._client.delete(self._keys.handler(name))
+
+    def others_wait(self) -> bool:
+        """Whether jobs of other handlers wait for a worker."""
+        return bool(len(self._handlers))
+
+    def _enqueue_handlers(self, job: str, *arguments: str, timeout: float = 0.0) -> None:
+        self._handlers.enqueue(
+            job, *arguments, job_timeout=JOB_TIMEOUT + math.ceil(timeout), result_ttl=0, failure_ttl=86_400,
+            description=" ".join([job.rpartition(".")[2], *arguments]),
+        )  # fmt: skip
 
     def daily(self) -> bool:
         """Put the daily job on the queue, once a day."""

@@ -1,20 +1,22 @@
 """`ingest dev`: everything on this machine in one command, and one Ctrl-C to end it all.
 
-Starts a private Redis server (unless `REDIS_URL` names one), the endpoint and a worker; says what runs where;
-starts again what dies. The end goes in the order of the flow: endpoint, worker (which still drains what it can),
-Redis. What is not drained by then is there at the next start.
+Starts a private Redis server (unless `REDIS_URL` names one), the endpoint, a worker and, if there are handlers,
+one for these, anew whenever their files change; says what runs where; starts again what dies. The end goes in the
+order of the flow: endpoint, workers (which still drain what they can), Redis. What is not drained by then is there
+at the next start.
 """
 
 import fcntl
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -38,13 +40,15 @@ STOP_WEB = 2.5
 DRAIN_REST = 1.5
 STOP_WORKER = 2.0
 STOP_REDIS = 1.5
+#: Seconds between two looks at the handlers' files.
+RELOAD_EVERY = 0.5
 #: Seconds to wait for the endpoint to answer.
 READY_TIMEOUT = 20.0
 
 #: In the data folder: one call, ready to be sent with `curl -K`.
 CALL_FILE = "call.curl"
 
-_COLOURS = {"redis": "red", "web": "cyan", "worker": "green", "dev": "bold"}
+_COLOURS = {"redis": "red", "web": "cyan", "worker": "green", "handlers": "magenta", "dev": "bold"}
 _WIDTH = max(map(len, _COLOURS))
 
 
@@ -63,23 +67,57 @@ def dev(settings: Settings) -> None:
             environ = _environ(settings, url)
             signer = _signer(settings, environ)
             web = Child("web", own_command("serve"), environ, output=_relay, own_session=True)
-            worker = Child(
-                "worker", own_command("worker", "--queue", "events"), environ, output=_relay, own_session=True
-            )
+            workers = [_worker("worker", "events", environ)]
+            if settings.hands_on:
+                workers.append(_worker("handlers", "handlers", environ))
+                watched = threading.Thread(target=_reload, args=(settings.handlers, workers[1]), daemon=True)
+                watched.start()
             try:
                 web.start()
-                worker.start()
+                for worker in workers:
+                    worker.start()
                 if _wait_for_port(settings, web, signals):
                     _write_call(settings, signer)
                     threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
                     _banner(settings, what, signer)
-                watch([*redis_children, web, worker], signals, _say)
+                watch([*redis_children, web, *workers], signals, _say)
             finally:
                 _say("stopping" + ("" if signals.count > 1 else "; once more stops at once"))
                 stop([web], STOP_WEB, signals)
                 _drain_rest(url, signals)
-                stop([worker], STOP_WORKER, signals)
+                stop(workers, STOP_WORKER, signals)
     _say("stopped; what was not drained yet is there at the next start")
+
+
+def _worker(name: str, queue: str, environ: dict[str, str]) -> Child:
+    command = own_command("worker", "--queue", queue)
+    return Child(name, command, environ, output=_relay, own_session=True)
+
+
+def _reload(modules: Sequence[str], handlers: Child) -> None:
+    """Start the handlers' worker anew whenever a file of theirs changes."""
+    before = _changed_at(modules)
+    while True:
+        time.sleep(RELOAD_EVERY)
+        now = _changed_at(modules)
+        if now != before:
+            _say("the handlers changed")
+            handlers.terminate()  # what watches over it starts it again
+            handlers.hurry()
+        before = now
+
+
+def _changed_at(modules: Sequence[str]) -> dict[Path, int]:
+    """When the files of these modules, and those beside and below them, were changed."""
+    found = {}
+    for module in modules:
+        file = Path(*module.split("."))
+        folder = file if file.is_dir() else file.parent
+        paths = folder.rglob("*.py") if folder != Path() else [file.with_suffix(".py")]
+        for path in paths:
+            with suppress(OSError):  # an editor that writes it anew
+                found[path] = path.stat().st_mtime_ns
+    return found
 
 
 def _upgrade(settings: Settings) -> None:
@@ -262,6 +300,7 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
   endpoint   {url}
   redis      {what_redis}
   worker     1, on the queue `events`
+  handlers   {escape(_handlers(settings))}
   database   {escape(settings.shown_database)}
   {trust}
 
@@ -273,6 +312,14 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
   and look with [bold]{folder}{ingest} status[/] or [bold]{folder}{ingest} events[/]. Ctrl-C stops everything.
 """
         )
+
+
+def _handlers(settings: Settings) -> str:
+    """What gets the events once they are stored."""
+    if not settings.hands_on:
+        return "none; name a module of yours in INGEST_HANDLERS"
+    urls = [re.sub(r"#.*", "", re.sub(r"//[^/@]*@", "//", url)) for url in settings.forward_url]
+    return ", ".join([*settings.handlers, *urls])
 
 
 def command() -> str:

@@ -158,7 +158,8 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     client = connections.connect_async(settings.redis)
     backlog = Backlog(connections.connect(settings.redis), f"web:{socket.gethostname()}:{os.getpid()}")
     appender = Appender(client, backlog.wake_another)
-    take = Intake(appender, settings.max_body, Verifier.of(settings) if settings.verify == "on" else None)
+    verifier = Verifier.of(settings) if settings.verify == "on" else None
+    take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
     app = create_app(take, client, settings.path)
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
@@ -250,7 +251,13 @@ class _Taken:
 
 
 def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
-    for chore in (partial(backlog.report, **said), backlog.sweep, backlog.verify_again, backlog.daily):
+    for chore in (
+        partial(backlog.report, **said),
+        backlog.sweep,
+        backlog.verify_again,
+        backlog.daily,
+        backlog.hand_on_again,
+    ):
         try:
             chore()
         except RedisError as error:

@@ -34,7 +34,7 @@ KEYS_FILE = "keys.json"
 POSTGRESQL_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
 #: Settings whose values may hold a password, and are not repeated in a message.
-SECRET = frozenset({"REDIS_URL", "DATABASE_URL"})
+SECRET = frozenset({"REDIS_URL", "DATABASE_URL", "INGEST_FORWARD_URL", "INGEST_FORWARD_SECRET"})
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
@@ -75,6 +75,12 @@ class Settings(BaseModel):
     max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=86_400)
     #: Bytes of body that are taken at the most. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
+    #: Python modules that hold handlers: `myapp.events`.
+    handlers: CommaList = Field((), alias="INGEST_HANDLERS")
+    #: Scripts that every call is passed on to, with their options behind a `#`.
+    forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL")
+    #: With what passed-on calls are signed, by the rules of Standard Webhooks: base64, as in `whsec_…`.
+    forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET")
     #: Days after which events are deleted; 0 keeps them for ever.
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
@@ -140,6 +146,11 @@ class Settings(BaseModel):
     def database(self) -> str:
         """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether anybody is to get the events once they are stored."""
+        return bool(self.handlers or self.forward_url)
 
     @property
     def shown_database(self) -> str:

@@ -49,7 +49,7 @@ def calls(store: Store) -> list[Record]:
 def left(store: Store) -> list[list[float]]:
     return [
         ages(event.delivery_id for event in store.find(Filter())),
-        ages(bytes(row.delivery_id) for row in store.kept_calls(tables.quarantine)),
+        ages(bytes(row.delivery_id) for row in store.rows(tables.quarantine)),
         ages(record.delivery_id for record in store.next_unverified(b"", 100)),
     ]
 
@@ -166,13 +166,13 @@ def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
-        rq_worker._wake(Backlog(client))
+        rq_worker._wake(Backlog(client), EVENTS_QUEUE)
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
     keep(client, [call(0)])
-    rq_worker._wake(Backlog(client))
+    rq_worker._wake(Backlog(client), EVENTS_QUEUE)
     assert sorted(map(str, jobs(client))) == sorted([DAILY_JOB, DRAIN_JOB])
     assert not Backlog(client).wake_another()
 

@@ -80,10 +80,10 @@ def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], obj
     due = once(lose, 3)
     add, insert = Store.add, PostgreSQL.insert
 
-    def add_around(*arguments: Any) -> int:
+    def add_around(*arguments: Any, **more: Any) -> int:
         if moment == "before it begins":
             due()
-        new = add(*arguments)
+        new = add(*arguments, **more)
         if moment == "after its commit" and due():
             raise Unavailable("The answer was lost.")
         return new

@@ -211,7 +211,7 @@ def test_nothing_of_release_0_1_is_lost(old: str) -> None:
     with closing(Store.open(old)) as store:
         assert list(store.find(Filter())) == expected
         assert list(store.find(Filter(recipient="JAN@example.nl"))) == expected
-        assert [tuple(row)[2:] for row in store.kept_calls(tables.quarantine)] == [("/", "", b"\xff\0", "why")] * 3
+        assert [tuple(row)[2:] for row in store.rows(tables.quarantine)] == [("/", "", b"\xff\0", "why")] * 3
         assert not [table for table in inspect(store.engine).get_table_names() if "0_1" in table]
         assert [fields["type"] for e in expected[6:10] if (fields := e.fields)] == [
             "create",

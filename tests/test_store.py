@@ -242,7 +242,7 @@ def test_unreadable_calls_keep_their_raw_body_and_the_reason(store: Store) -> No
     body = bytes(range(256)) * 3
     odd = Record(name(9), NINE, b"/\0\xff", b"a\0", b"\\N", b"x")
     store.add([event()], [quarantined(7, body), quarantined(8, b""), Quarantined(odd, "a\0 \udcff")])
-    kept = sorted(tuple(row) for row in store.kept_calls(tables.quarantine))
+    kept = sorted(tuple(row) for row in store.rows(tables.quarantine))
     reason = "neither a form nor a JSON object"
     assert [row[4:] for row in kept] == [(body, reason), (b"", reason), (b"\\N", "a\ufffd ?")]
     assert kept[0][2:4] == ("/copernica/\ufffd?x=1", "text/plain; \ufffd")
@@ -433,7 +433,7 @@ def test_exactly_what_is_older_expires(store: Store, monkeypatch: pytest.MonkeyP
     assert store.expire(limit) == 7 + 6 + 6
     assert everything(store) == events[7:]
     assert [record.delivery_id for record in store.next_unverified(b"", 99)] == ids[6:]
-    assert sorted(row.delivery_id for row in store.kept_calls(tables.quarantine)) == ids[6:]
+    assert sorted(row.delivery_id for row in store.rows(tables.quarantine)) == ids[6:]
     assert store.expire(limit) == 0
     assert store.add(events[:7]) == 7
 

@@ -3,3 +3,7 @@
 Nothing in here is imported by the receiving side, which enqueues jobs by name: endpoint and workers can be
 deployed, restarted and scaled apart.
 """
+
+from workers.handlers import GiveUp, TryLater, on
+
+__all__ = ["GiveUp", "TryLater", "on"]

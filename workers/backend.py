@@ -47,6 +47,10 @@ class Backend(ABC):
         """Add rows whose key is not there yet; returns how many were not."""
 
     @abstractmethod
+    def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
+        """The same for events; returns the delivery ids of those that were new."""
+
+    @abstractmethod
     def explain(self, error: Exception) -> IngestError:
         """What a failure means: `Refused`, if it is about the rows, or `Unavailable`."""
 

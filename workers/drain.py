@@ -113,7 +113,7 @@ def drain_job() -> dict[str, float]:
     try:
         store = patiently(lambda: Store.open(settings.database), ends)
         try:
-            return asdict(Drain(new_backlog(client), store).run(ends, LINGER_MS))
+            return asdict(Drain(new_backlog(client), store, settings.hands_on).run(ends, LINGER_MS))
         finally:
             store.close()
     except (redis.RedisError, IngestError) as error:
@@ -156,7 +156,7 @@ def drain_once(settings: Settings) -> tuple[Drained, int]:
     store = Store.open(settings.database)
     backlog = new_backlog(client)
     try:
-        return Drain(backlog, store).run(), backlog.pending()
+        return Drain(backlog, store, settings.hands_on).run(), backlog.pending()
     except redis.RedisError as error:
         raise Unavailable(f"Redis gave out in the middle ({error}): nothing is lost, run it again.") from None
     finally:
@@ -172,7 +172,9 @@ def new_backlog(client: redis.Redis) -> Backlog:
 class Drain:
     """One run over the backlog."""
 
-    def __init__(self, backlog: Backlog, store: Store) -> None:
+    def __init__(self, backlog: Backlog, store: Store, hands_on: bool = False) -> None:
+        """With `hands_on`, new events are put out for the handlers."""
+        self._hands_on = hands_on
         self._backlog = backlog
         self._store = store
         self._claim_count = CLAIM_FIRST
@@ -281,32 +283,40 @@ class Drain:
     def _keep(self, group: "_Group") -> int:
         """Store a group; returns how much of it was new."""
         try:
-            return self._add(group.events, group.quarantined, group.unverified)
+            return self._add(group.events, group.records, group.quarantined, group.unverified)
         except Refused:
-            new = self._add((), group.quarantined, group.unverified)
+            new = self._add((), (), group.quarantined, group.unverified)
             return new + self._halve(group.events, group.records)
 
     def _halve(self, events: Sequence[Event], records: Sequence[Record]) -> int:
         """Store events of which the database refuses some, and put only those in quarantine."""
         try:
-            return self._add(events)
+            return self._add(events, records)
         except Refused as refusal:
             if len(events) == 1:
                 log.warning("event %s goes to quarantine: %s", events[0].delivery_id.hex(), refusal)
                 self.drained.quarantined += 1
-                return self._add((), [Quarantined(records[0], str(refusal))])
+                return self._add((), (), [Quarantined(records[0], str(refusal))])
         middle = len(events) // 2
         return self._halve(events[:middle], records[:middle]) + self._halve(events[middle:], records[middle:])
 
     def _add(
-        self, events: Sequence[Event], quarantined: Sequence[Quarantined] = (), unverified: Sequence[Record] = ()
+        self,
+        events: Sequence[Event],
+        records: Sequence[Record],
+        quarantined: Sequence[Quarantined] = (),
+        unverified: Sequence[Record] = (),
     ) -> int:
-        return patiently(lambda: self._store.add(events, quarantined, unverified), self._ends)
+        calls = {record.delivery_id: record for record in records} if self._hands_on else None
+        return patiently(lambda: self._store.add(events, quarantined, unverified, hand_on=calls), self._ends)
 
     def _announce(self, events: Sequence[Event]) -> None:
         if events:
             with unless_refused():
                 self._backlog.announce([event.delivery_id for event in events])
+                if self._hands_on:
+                    self._backlog.note_handoffs(True)
+                    self._backlog.hand_on()
 
     def _log(self) -> None:
         done = self.drained

@@ -1,8 +1,9 @@
 """Erasing a person, as the GDPR entitles them to: `ingest erase --recipient`.
 
 Deleted is what is about the person: events sent to the address, events in whose fields the address stands alone
-(a profile's `email`, a complaint's `emailfrom`), all events of the profiles found that way, and calls kept raw in
-which it occurs. Where the address is only mentioned in a longer text, that text is kept and the address blanked.
+(a profile's `email`, a complaint's `emailfrom`), all events of the profiles found that way, and calls in which it
+occurs that are kept raw: in quarantine, as dead letters, for handlers. Where the address is only mentioned in a
+longer text, that text is kept and the address blanked.
 """
 
 import re
@@ -19,6 +20,7 @@ from ingest.copernica.events import Event
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from workers import tables
+from workers.handoff import Handoffs
 from workers.store import MENTIONING, Store
 
 #: What stands in place of an address that was only mentioned.
@@ -35,6 +37,8 @@ class Erased:
     blanked: dict[bytes, Event] = field(default_factory=dict)
     quarantined: list[bytes] = field(default_factory=list)
     unverified: list[tuple[bytes, bytes]] = field(default_factory=list)
+    #: Calls that handlers could not take, or have not been given yet.
+    handed_on: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """The counts."""
@@ -43,6 +47,7 @@ class Erased:
             "events_blanked": len(self.blanked),
             "quarantine_deleted": len(self.quarantined),
             "unverified_deleted": len(self.unverified),
+            "handlers_deleted": self.handed_on,
         }
 
 
@@ -68,13 +73,21 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
         found.deleted.add(event.delivery_id)
         found.blanked.pop(event.delivery_id, None)
     found.quarantined = [
-        row.delivery_id for row in store.kept_calls(tables.quarantine) if person.occurs_in(row.body, row.path)
+        row.delivery_id for row in store.rows(tables.quarantine) if person.occurs_in(row.body, row.path)
     ]
     found.unverified = [
         (row.delivery_id, row.body_hash)
-        for row in store.kept_calls(tables.unverified)
+        for row in store.rows(tables.unverified)
         if person.occurs_in(row.body, row.path.decode("utf-8", "replace"))
     ]
+    found.handed_on = Handoffs(store).forget(
+        lambda record: (
+            record.delivery_id in found.deleted
+            or record.delivery_id in found.blanked
+            or person.occurs_in(record.body, record.target.decode("utf-8", "replace"))
+        ),
+        dry_run,
+    )
     if not dry_run:
         store.erase(sorted(found.deleted), list(found.blanked.values()), found.quarantined, found.unverified)
         store.scrub()

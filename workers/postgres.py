@@ -6,6 +6,7 @@ transaction: nothing is kept in the session, and a pooler between us and the ser
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
@@ -65,6 +66,7 @@ class PostgreSQL(Backend):
                     "prepare_threshold": None,
                 },
                 pool_pre_ping=True,
+                hide_parameters=True,  # they are personal data, and errors end in logs
             )
         except ModuleNotFoundError:
             raise SettingsError("PostgreSQL needs its driver: pip install 'copernica-ingest[postgres]'.") from None
@@ -82,24 +84,40 @@ class PostgreSQL(Backend):
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
         """By COPY if there are many."""
+        with self._inserted(connection, table, rows, "") as cursor:
+            return cursor.rowcount
+
+    def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
+        """New are those that the server returns."""
+        with self._inserted(connection, tables.events, rows, "RETURNING delivery_id") as cursor:
+            found = [row[0] for row in cursor.fetchall()]
+            while cursor.nextset():
+                found += [row[0] for row in cursor.fetchall()]
+            return found
+
+    @contextmanager
+    def _inserted(
+        self, connection: Connection, table: Table, rows: Sequence[Row], returning: str
+    ) -> Iterator[psycopg.Cursor[Any]]:
+        """Insert, and give the cursor that knows what came of it."""
         driver = connection.connection.driver_connection
         assert isinstance(driver, psycopg.Connection)
         # In order, so that two drains with the same events wait for each other rather than block each other.
         rows = sorted(rows, key=itemgetter(0))
         names = ", ".join(f'"{column.name}"' for column in table.columns)
-        into = f"INSERT INTO {table.name} ({names})"
+        into, unless_there = f"INSERT INTO {table.name} ({names})", f"ON CONFLICT DO NOTHING {returning}"
         with driver.cursor() as cursor:
             if len(rows) < COPY_FROM:
                 places = ", ".join(["%s"] * len(table.columns))
-                cursor.executemany(f"{into} VALUES ({places}) ON CONFLICT DO NOTHING", rows)
-                return cursor.rowcount
-            incoming = f"incoming_{table.name}"
-            cursor.execute(f"CREATE TEMPORARY TABLE {incoming} (LIKE {table.name}) ON COMMIT DROP")
-            with cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
-                for row in rows:
-                    copy.write_row(row)
-            cursor.execute(f"{into} SELECT {names} FROM {incoming} ORDER BY delivery_id ON CONFLICT DO NOTHING")
-            return cursor.rowcount
+                cursor.executemany(f"{into} VALUES ({places}) {unless_there}", rows, returning=bool(returning))
+            else:
+                incoming = f"incoming_{table.name}"
+                cursor.execute(f"CREATE TEMPORARY TABLE {incoming} (LIKE {table.name}) ON COMMIT DROP")
+                with cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
+                    for row in rows:
+                        copy.write_row(row)
+                cursor.execute(f"{into} SELECT {names} FROM {incoming} ORDER BY delivery_id {unless_there}")
+            yield cursor
 
     def explain(self, error: Exception) -> IngestError:
         """By the server's SQLSTATE; what psycopg itself could not send is the rows' fault."""

@@ -12,15 +12,17 @@ from functools import partial
 from types import FrameType
 
 import redis
+import rq.worker.base
 from rq import Queue, Worker
 from rq.exceptions import StopRequested
+from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
 from ingest import connections
-from ingest.buffer import EVENTS_QUEUE, Backlog
+from ingest.buffer import HANDLERS_QUEUE, Backlog
 from ingest.settings import Settings
 from ingest.supervise import follow_parent
-from workers import drain  # imported here, once, and not by every work-horse anew
+from workers import drain, handling  # imported here, once, and not by every work-horse anew
 from workers.store import Store
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,27 @@ RESTART_DELAY = 2.0
 #: Seconds after which a worker that gave no sign of life is no longer listed; with RQ's own 420, `status` would
 #: show workers that were killed minutes ago.
 WORKER_TTL = 60
+
+
+class FaithfulScheduler(RQScheduler):
+    """RQ's scheduler, which lives in a process of its own, and leaves with its worker however that ends."""
+
+    _parent = 0
+
+    def work(self) -> None:
+        """In the new process: remember whose child it is."""
+        self._parent = os.getppid()
+        super().work()  # type: ignore[no-untyped-call]
+
+    def heartbeat(self) -> None:
+        """Once a second: see whether the worker is still there."""
+        if os.getppid() != self._parent:
+            self._stop_requested = True
+        super().heartbeat()  # type: ignore[no-untyped-call]
+
+
+# RQ has no other place to say which scheduler a worker starts.
+rq.worker.base.RQScheduler = FaithfulScheduler  # type: ignore[attr-defined]
 
 
 class PoliteWorker(Worker):
@@ -68,12 +91,17 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 
     Raises:
         Unavailable: Redis or the database cannot be used at the start.
+        SettingsError: the handlers cannot be imported.
     """
     url = settings.redis
     connections.require(connections.connect(url), url)
-    if queue_name == EVENTS_QUEUE:
-        # A database that cannot be used shall be heard of now, not in every job.
-        Store.open(settings.database).close()
+    # A database that cannot be used shall be heard of now, not in every job; so shall handlers.
+    Store.open(settings.database).close()
+    if queue_name == HANDLERS_QUEUE:
+        names = (
+            ", ".join(handling.known_handlers(settings)) or "none: neither INGEST_HANDLERS nor INGEST_FORWARD_URL"
+        )
+        log.info("handlers: %s", names)
     _quieten_rq(settings)
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
@@ -88,15 +116,15 @@ def _work_once(url: str, queue_name: str, burst: bool) -> bool:
     """Work until the worker leaves; True if it left because it should."""
     client = connections.connect(url)
     try:
-        if queue_name == EVENTS_QUEUE:
-            _wake(Backlog(client))
+        _wake(Backlog(client), queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.RedisError as error:
         log.error("Redis does not answer: %s", error)
         return False
     try:
-        worker.work(burst=burst, logging_level=None)
+        # Retries come back by RQ's scheduler; only handlers have some.
+        worker.work(burst=burst, logging_level=None, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
     except redis.RedisError as error:
         log.error("lost Redis: %s", error)
     finally:
@@ -104,8 +132,12 @@ def _work_once(url: str, queue_name: str, burst: bool) -> bool:
     return burst or worker.asked_to_stop
 
 
-def _wake(backlog: Backlog) -> None:
-    """See that a backlog is worked on, whatever became of earlier wake-ups: a drain too many costs nothing."""
+def _wake(backlog: Backlog, queue_name: str) -> None:
+    """See that a backlog is worked on, whatever became of earlier wake-ups: a job too many costs nothing."""
+    if queue_name == HANDLERS_QUEUE:
+        backlog.clear_hand_on()
+        backlog.hand_on()
+        return
     backlog.daily()
     if backlog.batches():
         backlog.wake_another()

@@ -51,7 +51,7 @@ class SQLite(Backend):
             self.path.absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unavailable(f"The database {self.shown} cannot be used: {error.strerror}.") from None
-        engine = create_engine(self._url, connect_args={"timeout": LOCK_TIMEOUT})
+        engine = create_engine(self._url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
         event.listen(engine, "connect", _set_up)
         return engine
 
@@ -73,6 +73,13 @@ class SQLite(Backend):
             connection.exec_driver_sql(_insert_statement(table, filled), group).rowcount
             for filled, group in alike.items()
         )
+
+    def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
+        """New are those whose `row` was given just now: nobody else writes in the meantime."""
+        newest = connection.execute(text("SELECT coalesce(max(row), 0) FROM events")).scalar_one()
+        self.insert(connection, tables.events, rows)
+        found = connection.execute(text("SELECT delivery_id FROM events WHERE row > :newest"), {"newest": newest})
+        return list(found.scalars())
 
     def explain(self, error: Exception) -> IngestError:
         """Rows that cannot be bound or break a rule are refused; a full disk or a lock is no fault of theirs."""

@@ -6,7 +6,7 @@ as it is, so doing a batch twice does no harm.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 import orjson
 from sqlalchemy import (
     URL,
+    Column,
     ColumnElement,
     Connection,
     Engine,
@@ -27,19 +28,22 @@ from sqlalchemy import (
     make_url,
     or_,
     select,
+    text,
     tuple_,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.batch import Record
+from ingest.batch import Record, chunks, pack
 from ingest.copernica.events import Event, EventType, decode
-from ingest.errors import NoStoreYet, Unavailable
+from ingest.errors import NoStoreYet, Refused, Unavailable
 from workers import finder, schema, tables
 from workers.backend import Backend
 from workers.sqlite import SQLite
 
 #: Rows that a query holds in memory at a time, and keys that one statement takes.
 FETCH_SIZE = 1000
+#: How the reason begins for which calls that were not signed by Copernica are in quarantine.
+NOT_COPERNICAS = "not Copernica's"
 #: Text columns in which an address may be mentioned.
 MENTIONING = (
     "recipient", "message_id", "url", "user_agent", "referer", "extended", "state", "description", "path",
@@ -172,9 +176,31 @@ class Store:
             raise
 
     @contextmanager
-    def _connected(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
+        """A connection to ask with.
+
+        Raises:
+            Unavailable: the database cannot be used now.
+        """
         with self.explained(), self.engine.connect() as connection:
             yield connection
+
+    @contextmanager
+    def writing(self, delivery_ids: Sequence[bytes] = ()) -> Iterator[Connection]:
+        """A transaction, committed at the end of the block; `delivery_ids` are of the events that it will add.
+
+        Raises:
+            Refused: the database does not take something of it; nothing of it was stored.
+            Unavailable: the database cannot be used now; nothing of it was stored.
+        """
+        with self.reading() as connection:
+            self._backend.begin(connection, delivery_ids)
+            yield connection
+            connection.commit()
+
+    def insert(self, connection: Connection, table: Table, rows: Sequence[tuple[object, ...]]) -> int:
+        """Add rows whose key is not there yet, within a transaction; returns how many were not."""
+        return self._backend.insert(connection, table, rows)
 
     # --- writing ---
 
@@ -184,20 +210,26 @@ class Store:
         quarantined: Sequence[Quarantined] = (),
         unverified: Sequence[Record] = (),
         settled: Sequence[Record] = (),
+        hand_on: Mapping[bytes, Record] | None = None,
     ) -> int:
         """Store events, calls for quarantine and unverified calls in one transaction.
 
-        `settled` are calls that are unverified no more. Returns how many were new.
+        `settled` are calls that are unverified no more. With `hand_on`, the calls that brought the events by their
+        delivery ids, those that are new are put into the outbox for the handlers. Returns how many were new.
 
         Raises:
             Refused: the database does not take something of it; nothing of it was stored.
             Unavailable: the database cannot be used now; nothing of it was stored.
         """
-        with self._connected() as connection:
-            self._backend.begin(connection, [e.delivery_id for e in events])
+        with self.writing([e.delivery_id for e in events]) as connection:
             new = 0
+            if events and hand_on is not None:
+                ids = set(self._backend.insert_events(connection, [_event_row(e) for e in events]))
+                new += len(ids)
+                _put_out(connection, [e for e in events if e.delivery_id in ids], hand_on)
+            elif events:
+                new += self._backend.insert(connection, tables.events, [_event_row(e) for e in events])
             for table, rows in (
-                (tables.events, [_event_row(e) for e in events]),
                 (tables.quarantine, [_quarantine_row(q) for q in quarantined]),
                 (tables.unverified, [_unverified_row(record) for record in unverified]),
             ):
@@ -205,10 +237,20 @@ class Store:
                     new += self._backend.insert(connection, table, rows)
             if settled:
                 key = tuple_(tables.unverified.c.delivery_id, tables.unverified.c.body_hash)
-                ids = [(record.delivery_id, body_hash(record.body)) for record in settled]
-                connection.execute(tables.unverified.delete().where(key.in_(ids)))
-            connection.commit()
-            return new
+                ids_settled = [(record.delivery_id, body_hash(record.body)) for record in settled]
+                connection.execute(tables.unverified.delete().where(key.in_(ids_settled)))
+        return new
+
+    def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
+        """Store an event out of quarantine after all; returns 1, or 0 if the database still refuses it."""
+        try:
+            self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
+        except Refused:
+            return 0
+        with self.writing() as connection:
+            of_it = tables.quarantine.c.delivery_id == record.delivery_id
+            connection.execute(tables.quarantine.delete().where(of_it))
+        return 1
 
     def tidy(self) -> None:
         """Do what keeps the database fast and is not urgent."""
@@ -220,9 +262,9 @@ class Store:
         oldest = before.to_bytes(4, "big")
         with self.explained():
             gone = self._backend.expire(self.engine, oldest)
-        with self._connected() as connection:
+        with self.reading() as connection:
             self._backend.begin(connection)
-            for table in (tables.quarantine, tables.unverified):
+            for table in (tables.quarantine, tables.unverified, tables.dead_letters):
                 gone += connection.execute(table.delete().where(table.c.delivery_id < oldest)).rowcount
             connection.commit()
         return gone
@@ -236,7 +278,7 @@ class Store:
     ) -> None:
         """Delete for good, by their keys; events that are `blanked` are stored again as given here."""
         verified = tables.unverified.c
-        with self._connected() as connection:
+        with self.reading() as connection:
             self._backend.begin(connection)
             for some in _portions([*deleted, *(event.delivery_id for event in blanked)]):
                 self._backend.erase(connection, some)
@@ -274,20 +316,20 @@ class Store:
         return self._count(tables.unverified)
 
     def _count(self, table: Table) -> int:
-        with self._connected() as connection:
+        with self.reading() as connection:
             return self._backend.count(connection, table)
 
     def any_unverified(self) -> bytes:
         """The delivery id of one of them, drawn at random; empty when there are none."""
         query = select(tables.unverified.c.delivery_id).order_by(func.random()).limit(1)
-        with self._connected() as connection:
+        with self.reading() as connection:
             return connection.execute(query).scalar() or b""
 
     def next_unverified(self, after: bytes, limit: int) -> list[Record]:
         """Calls that wait to be verified, in the order of their delivery ids."""
         table = tables.unverified
         query = select(table).where(table.c.delivery_id > after).order_by(table.c.delivery_id).limit(limit)
-        with self._connected() as connection:
+        with self.reading() as connection:
             return [
                 Record(row.delivery_id, micros(row.received_at), row.path, row.content_type, row.body, row.headers)
                 for row in connection.execute(query)
@@ -299,7 +341,7 @@ class Store:
 
     def _events(self, *conditions: ColumnElement[bool]) -> Iterator[Event]:
         query = select(tables.events).where(*conditions).order_by(tables.events.c.delivery_id)
-        with self._connected() as connection:
+        with self.reading() as connection:
             for row in connection.execution_options(yield_per=FETCH_SIZE).execute(query):
                 yield _event(row)
 
@@ -315,29 +357,66 @@ class Store:
         columns = tables.events.c
         yield from self._events(tuple_(columns.database, columns.profile).in_(profiles))
 
-    def kept_calls(self, table: Table) -> Iterator[Row[Any]]:
-        """All rows of `quarantine` or `unverified`."""
-        with self._connected() as connection:
-            yield from connection.execution_options(yield_per=FETCH_SIZE).execute(select(table))
+    def rows(
+        self, table: Table, conditions: Sequence[ColumnElement[bool]] = (), order: Sequence[Column[Any]] = ()
+    ) -> Iterator[Row[Any]]:
+        """Rows of any table, a few in memory at a time."""
+        query = select(table).where(*conditions).order_by(*order)
+        with self.reading() as connection:
+            yield from connection.execution_options(yield_per=FETCH_SIZE).execute(query)
+
+    def count(self, wanted: Filter) -> int:
+        """How many events there are of a kind."""
+        query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
+        with self.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def portions(self, wanted: Filter, after: bytes, size: int) -> Iterator[list[Event]]:
+        """Events behind a delivery id, in order, so many at a time and each time asked anew."""
+        columns = tables.events.c
+        while True:
+            query = select(tables.events).where(*wanted.conditions(self._backend), columns.delivery_id > after)
+            with self.reading() as connection:
+                rows = connection.execute(query.order_by(columns.delivery_id).limit(size)).all()
+            if not rows:
+                return
+            found = [_event(row) for row in rows]
+            yield found
+            after = found[-1].delivery_id
 
     def counted(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
         """How many events of which type there were in which `hour` or `day`."""
         period, kind = self._backend.period(by), tables.events.c.type
         query = select(period, kind, func.count()).where(*wanted.conditions(self._backend))
-        with self._connected() as connection:
+        with self.reading() as connection:
             return [tuple(row) for row in connection.execute(query.group_by(period, kind).order_by(period, kind))]
 
     def weaknesses(self) -> list[str]:
         """What in the set-up of the database breaks the promise that what is stored is kept."""
-        with self._connected() as connection:
+        with self.reading() as connection:
             return self._backend.weaknesses(connection)
 
     def named(self, delivery_ids: Sequence[bytes]) -> list[Event]:
         """The events with these delivery ids, in their order."""
         column = tables.events.c.delivery_id
-        with self._connected() as connection:
+        with self.reading() as connection:
             query = select(tables.events).where(column.in_(delivery_ids)).order_by(column)
             return [_event(row) for row in connection.execute(query)]
+
+
+def _put_out(connection: Connection, events: Sequence[Event], calls: Mapping[bytes, Record]) -> None:
+    """Put new events into the outbox, by type, since that is what handlers ask for; doubles in a batch once."""
+    by_type: dict[str, dict[bytes, Record]] = {}
+    for event in events:
+        by_type.setdefault(event.type.value, {})[event.delivery_id] = calls[event.delivery_id]
+    rows = [
+        {"type": kind, "count": len(chunk), "packed": pack(chunk)}
+        for kind, records in by_type.items()
+        for chunk in chunks(list(records.values()))
+    ]
+    if rows:
+        statement = "INSERT INTO outbox (type, count, packed) VALUES (:type, :count, :packed)"
+        connection.execute(text(statement), rows)
 
 
 def _portions(keys: Sequence[K]) -> Iterator[Sequence[K]]:
@@ -385,10 +464,10 @@ def _quarantine_row(q: Quarantined) -> tuple[object, ...]:
     return (
         record.delivery_id,
         stored_time(record.received_at),
-        _clean(record.target.decode("utf-8", "replace")),
-        _clean(record.content_type.decode("utf-8", "replace")),
+        clean(record.target.decode("utf-8", "replace")),
+        clean(record.content_type.decode("utf-8", "replace")),
         record.body,
-        _clean(q.reason),
+        clean(q.reason),
     )
 
 
@@ -409,7 +488,7 @@ def body_hash(body: bytes) -> bytes:
     return hashlib.sha256(body).digest()[:8]
 
 
-def _clean(value: str) -> str:
+def clean(value: str) -> str:
     """What every text column can hold."""
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 

@@ -67,3 +67,19 @@ unverified = Table(
     Column("headers", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
+
+#: What handlers could not take after their last attempt. The call is in it, so that it can be tried again whatever
+#: became of the event.
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("handler", Text, primary_key=True),
+    Column("delivery_id", LargeBinary, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("occurred_at", _Moment, nullable=False),
+    Column("failed_at", _Moment, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("traceback", Text, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+)

@@ -19,7 +19,7 @@ from ingest.errors import IngestError, KeyUnavailable, Refused
 from ingest.settings import Settings
 from ingest.verify import Verifier, unpack_headers
 from workers.drain import SLICE, read, stopping, unless_refused
-from workers.store import Quarantined, Store
+from workers.store import NOT_COPERNICAS, Quarantined, Store
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,13 @@ def verify_once(settings: Settings) -> int:
             return 0
         verifier = Verifier.of(settings) if settings.verify == "on" else None
         backlog = Backlog(client)
-        settled = asyncio.run(_verify_all(store, verifier, backlog))
+        settled = asyncio.run(_verify_all(store, verifier, backlog, settings.hands_on))
         waiting = store.unverified()
         with unless_refused():
             backlog.note_unverified(waiting)
+            if settled and settings.hands_on:
+                backlog.note_handoffs(True)
+                backlog.hand_on()
             if backlog.batches():
                 backlog.wake_another()  # a drain was not woken for them while this job stood in the queue
     finally:
@@ -70,7 +73,7 @@ def verify_once(settings: Settings) -> int:
     return waiting
 
 
-async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog) -> int:
+async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog, hands_on: bool) -> int:
     """One round through what waits, or as far as the time slice goes.
 
     It begins anywhere: calls that can never be told, at whichever end, shall not keep the others waiting.
@@ -93,14 +96,14 @@ async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog)
         done = [(record, verdict) for record, verdict in zip(page, verdicts, strict=True) if verdict is not None]
         if not done:
             continue
-        _settle(store, done)
+        _settle(store, done, hands_on)
         with unless_refused():
             backlog.announce([record.delivery_id for record, verdict in done if verdict == ""])
         settled += len(done)
     return settled
 
 
-def _settle(store: Store, done: Sequence[tuple[Record, str]]) -> None:
+def _settle(store: Store, done: Sequence[tuple[Record, str]], hands_on: bool) -> None:
     """Store what was found out of calls: each is an event, or belongs in quarantine for a reason."""
     found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in done]
     try:
@@ -108,6 +111,7 @@ def _settle(store: Store, done: Sequence[tuple[Record, str]]) -> None:
             [event for event in found if not isinstance(event, Quarantined)],
             [call for call in found if isinstance(call, Quarantined)],
             settled=[record for record, _ in done],
+            hand_on={record.delivery_id: record for record, _ in done} if hands_on else None,
         )
     except Refused as refusal:
         if len(done) == 1:
@@ -115,8 +119,8 @@ def _settle(store: Store, done: Sequence[tuple[Record, str]]) -> None:
             store.add((), [Quarantined(record, str(refusal))], settled=[record])
             return
         middle = len(done) // 2
-        _settle(store, done[:middle])
-        _settle(store, done[middle:])
+        _settle(store, done[:middle], hands_on)
+        _settle(store, done[middle:], hands_on)
 
 
 async def _judge(page: list[Record], verifier: Verifier | None) -> list[str | None]:
@@ -135,7 +139,7 @@ async def _judge_one(record: Record, verifier: Verifier | None) -> str | None:
         headers = unpack_headers(record.headers)
         await verifier.verify(verifier.examine(record.target, headers, record.body, record.received_at))
     except Rejected as rejected:
-        return f"not Copernica's: {rejected.reason}"
+        return f"{NOT_COPERNICAS}: {rejected.reason}"
     except KeyUnavailable:
         return None
     return ""

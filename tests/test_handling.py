@@ -1,0 +1,391 @@
+"""Calling handlers: each event reaches each handler that wants it, and what fails is tried again or given up."""
+
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from ingest.settings import Settings
+from tests.test_handoff import add, dead, event, give, numbers, record
+from workers import handling, tables
+from workers.drain import stopping
+from workers.handling import MAX_TRACEBACK, hand_on_job, handle_job
+from workers.handoff import Handoffs
+from workers.store import Filter, Store
+
+HEAD = """
+import asyncio, time
+from workers import GiveUp, TryLater, on
+calls = []
+def number(event):
+    return int.from_bytes(event.delivery_id, "big")
+"""
+#: Names of modules, each for one test.
+names = (f"handlers_of_a_test_{count}" for count in itertools.count())
+
+
+class Plugged:
+    """Handlers of a test, and the jobs that call them, done in this process."""
+
+    def __init__(self, name: str, store: Store) -> None:
+        self._name, self.store, self.handoffs = name, store, Handoffs(store)
+
+    @property
+    def calls(self) -> list[Any]:
+        found: list[Any] = sys.modules[self._name].calls
+        return found
+
+    def work(self, *handlers: str) -> dict[str, int]:
+        """Hand on what was stored, and work on it; says what became of it all."""
+        hand_on_job()
+        done: dict[str, int] = {}
+        for name in handlers or ("h",):
+            for what, count in handle_job(name).items():
+                done[what] = done.get(what, 0) + count
+        return done
+
+    def letters(self) -> list[Any]:
+        return sorted(self.store.rows(tables.dead_letters), key=lambda row: bytes(row.delivery_id))
+
+
+Plug = Callable[[str], Plugged]
+
+
+@pytest.fixture
+def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, database: str, store: Store) -> Plug:
+    """Set everything up with the handlers in a piece of code."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(handling, "_known", {})
+
+    def plugged(source: str) -> Plugged:
+        name = next(names)
+        (tmp_path / f"{name}.py").write_text(HEAD + source)
+        for key, value in (("REDIS_URL", redis_url), ("DATABASE_URL", database), ("INGEST_HANDLERS", name)):
+            monkeypatch.setenv(key, value)
+        handling._known.clear()
+        return Plugged(name, store)
+
+    return plugged
+
+
+def queue(client: redis.Redis) -> Queue:
+    return Queue("handlers", connection=client, serializer=JSONSerializer)
+
+
+EVERY_KIND = """
+@on("open", batch=4)
+def batched(events): calls.append(("batched", events))
+@on("open")
+async def asynchronous(event):
+    await asyncio.sleep(0)
+    calls.append(("asynchronous", event))
+@on("open", "click", batch=100)
+async def both(events): calls.append(("both", events))
+@on("open", where=lambda event: number(event) % 2)
+def single(event): calls.append(("single", event))
+"""
+
+
+def test_handlers_of_every_kind_get_exactly_their_events(plug: Plug, store: Store) -> None:
+    world = plug(EVERY_KIND)
+    add(store, *(record(n, "click" if n in (3, 4) else "open") for n in range(12)), record(12, "bounce"))
+    done = world.work("batched", "asynchronous", "both", "single")
+    got: dict[str, list[Any]] = {}
+    for name, what in world.calls:
+        got.setdefault(name, []).extend(what if isinstance(what, list) else [what])
+        assert not isinstance(what, list) or name == "both" or len(what) <= 4
+    opens, clicks = (list(store.find(Filter(types=(kind,)))) for kind in ("open", "click"))
+    assert got["batched"] == opens
+    assert sorted(got["asynchronous"]) == opens
+    assert sorted(got["both"]) == sorted([*opens, *clicks])
+    assert got["single"] == [one for one in opens if one.delivery_id[-1] % 2]
+    assert (done["unwanted"], done["failed"], world.handoffs.waiting()) == (5, 0, {})
+    assert world.work("batched", "asynchronous", "both", "single") == {"done": 0, "unwanted": 0, "failed": 0}
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_an_event_that_a_handler_raises_on_fails_alone(plug: Plug, store: Store, kind: str) -> None:
+    world = plug(f"""
+@on("open", backoff=(0, 0))
+{kind} h(event):
+    calls.append(number(event))
+    if number(event) == 2: raise ValueError("not this one\\nnor this line")
+""")
+    add(store, *map(record, range(5)))
+    assert world.work() == {"done": 4, "unwanted": 0, "failed": 3}
+    assert sorted(world.calls) == [0, 1, 2, 2, 2, 3, 4]
+    (letter,) = world.letters()
+    assert (letter.error, letter.attempts, letter.type) == ("ValueError: not this one", 3, "open")
+    assert 'raise ValueError("not this one' in letter.traceback
+    assert world.handoffs.waiting() == {}
+
+
+def test_what_failed_waits_for_its_backoff(plug: Plug, store: Store) -> None:
+    world = plug("@on('open', backoff=(100, 200))\ndef h(event): raise OSError\n")
+    add(store, record(1))
+    assert world.work()["failed"] == 1
+    assert world.work()["failed"] == 0
+    soonest = world.handoffs.next_due({"h"})
+    assert soonest is not None
+    assert 95 < soonest <= 120
+    assert dead(store) == []
+
+
+def test_tracebacks_are_kept_within_bounds(plug: Plug, store: Store) -> None:
+    world = plug("@on('open', retries=0)\ndef h(event): raise ValueError('x' * 50_000 + 'the end')\n")
+    add(store, record(1))
+    world.work()
+    (letter,) = world.letters()
+    assert len(letter.traceback) <= MAX_TRACEBACK
+    assert letter.traceback.endswith("the end\n")
+    assert len(letter.error) < 600
+
+
+@pytest.mark.parametrize("options", ["", ", batch=1"])
+def test_who_gives_up_is_not_called_again(plug: Plug, store: Store, options: str) -> None:
+    world = plug(f"@on('open'{options})\ndef h(event):\n    calls.append(1)\n    raise GiveUp('never')\n")
+    add(store, record(1))
+    world.work()
+    assert (len(world.calls), [letter.error for letter in world.letters()]) == (1, ["GiveUp: never"])
+
+
+def test_who_knows_when_to_try_again_is_called_then(plug: Plug, store: Store) -> None:
+    world = plug("""
+@on("open", backoff=(0, 0, 0))
+def h(event):
+    calls.append(number(event))
+    raise TryLater("busy", seconds=1000 if len(calls) == 2 else None)
+""")
+    add(store, record(1))
+    world.work()
+    assert world.calls == [1, 1]
+    assert 990 < (world.handoffs.next_due({"h"}) or 0) <= 1200
+
+
+SLOW = {
+    "sleeping": "def h(event):\n    if number(event) == 1: time.sleep(5)",
+    "catching": """def h(event):
+    try:
+        if number(event) == 1: time.sleep(5)
+    except Exception: calls.append("caught")""",
+    "async": "async def h(event):\n    if number(event) == 1: await asyncio.sleep(5)",
+    "async batch": "async def h(events):\n    if number(events[0]) == 1: await asyncio.sleep(5)",
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_a_call_that_takes_too_long_is_broken_off(plug: Plug, store: Store, kind: str) -> None:
+    batch = ", batch=1" if "batch" in kind else ""
+    world = plug(f"@on('open', timeout=0.1, retries=0{batch})\n{SLOW[kind]}\n")
+    add(store, *map(record, range(3)))
+    began = time.monotonic()
+    assert world.work() == {"done": 2, "unwanted": 0, "failed": 1}
+    assert time.monotonic() - began < 3
+    assert (dead(store), world.calls) == ([1], [])
+    assert "Timeout" in world.letters()[0].error
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_a_batch_that_fails_is_tried_in_halves_until_the_culprits_are_alone(
+    plug: Plug, store: Store, kind: str
+) -> None:
+    world = plug(f"""
+@on("open", batch=16, backoff=(0,), retries=6)
+{kind} h(events):
+    if any(number(event) in (3, 25) for event in events): raise ValueError("one of these")
+    calls.extend(map(number, events))
+""")
+    add(store, *map(record, range(40)))
+    world.work()
+    assert dead(store) == [3, 25]
+    assert sorted(world.calls) == [n for n in range(40) if n not in (3, 25)]
+    assert world.handoffs.waiting() == {}
+
+
+def test_a_filter_that_raises_is_a_failure_of_that_event(plug: Plug, store: Store) -> None:
+    world = plug("@on('open', retries=0, where=lambda event: 1 // number(event))\ndef h(event): calls.append(1)\n")
+    add(store, record(0), record(1))
+    assert world.work() == {"done": 1, "unwanted": 0, "failed": 1}
+    assert dead(store) == [0]
+
+
+def test_an_error_that_cannot_be_printed_is_a_failure_too(plug: Plug, store: Store) -> None:
+    world = plug("""
+class Odd(Exception):
+    def __str__(self): raise RuntimeError
+@on("open", retries=0)
+def h(event): raise Odd
+""")
+    add(store, record(0))
+    assert world.work()["failed"] == 1
+    assert dead(store) == [0]
+
+
+# --- rates ---
+
+
+def test_a_rate_is_kept(plug: Plug, store: Store) -> None:
+    world = plug("@on('open', rate='50/s')\ndef h(event): calls.append(time.monotonic())\n")
+    add(store, *map(record, range(75)))
+    began = time.monotonic()
+    assert world.work()["done"] == 75
+    assert 0.4 < time.monotonic() - began < 3  # 50 at once, and 25 in half a second
+    assert world.calls[-1] - world.calls[49] > 0.4
+
+
+def test_who_has_to_wait_for_its_rate_lets_others_in(plug: Plug, store: Store, client: redis.Redis) -> None:
+    world = plug(
+        "@on('open', rate='1/s')\ndef h(event): calls.append('slow')\n"
+        "@on('open')\ndef other(event): calls.append('other')\n"
+    )
+    add(store, *map(record, range(5)))
+    hand_on_job()
+    assert len(queue(client)) == 2
+    began = time.monotonic()
+    handle_job("h")  # while the job of the other waits
+    assert time.monotonic() - began < 1
+    assert world.calls == ["slow"]
+    assert world.handoffs.waiting() == {"h": 4, "other": 5}
+    handle_job("other")
+    assert world.calls == ["slow", *["other"] * 5]
+
+
+def test_waiting_for_a_rate_does_not_hold_up_the_calls_under_way(plug: Plug, store: Store) -> None:
+    world = plug("""
+@on("open", rate="1/s", timeout=0.6, retries=0)
+async def h(event):
+    await asyncio.sleep(0.1)
+    calls.append(number(event))
+""")
+    add(store, record(1), record(2))
+    world.handoffs.dispatch(handling.known_handlers(Settings.read()))
+    began = time.monotonic()
+    assert handle_job("h") == {"done": 2, "unwanted": 0, "failed": 0}
+    assert time.monotonic() - began < 5  # callers that have nothing left to do wait for no rate
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_an_event_that_waits_twice_is_handled_twice(plug: Plug, store: Store, kind: str) -> None:
+    world = plug(
+        f"@on('open')\n{kind} h(event): {'await asyncio.sleep(0.01);' * ('async' in kind)} calls.append(1)\n"
+    )
+    give(store, "h", [record(1), record(1), record(2)])
+    assert handle_job("h") == {"done": 3, "unwanted": 0, "failed": 0}
+    assert (len(world.calls), world.handoffs.waiting()) == (3, {})
+
+
+def test_an_async_handler_has_as_many_calls_under_way_as_it_wants(plug: Plug, store: Store) -> None:
+    world = plug("""
+now = [0]
+@on("open", concurrency=3)
+async def h(event):
+    now[0] += 1
+    calls.append(now[0])
+    await asyncio.sleep(0.01)
+    now[0] -= 1
+""")
+    add(store, *map(record, range(20)))
+    assert world.work()["done"] == 20
+    assert max(world.calls) == 3
+
+
+# --- what goes wrong around it ---
+
+
+def test_what_an_unknown_handler_has_to_do_waits(
+    plug: Plug, store: Store, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = plug("@on('open')\ndef h(event): ...\n")
+    add(store, record(1))
+    hand_on_job()
+    plug("@on('open')\ndef other(event): ...\n")
+    client.flushall()
+    assert handle_job("h") == {}
+    assert "no handler is called 'h' any more" in caplog.text
+    assert world.handoffs.waiting() == {"h": 1}
+
+
+def test_a_handler_that_is_gone_keeps_nobody_busy(plug: Plug, store: Store, client: redis.Redis) -> None:
+    plug("@on('open')\ndef h(event): ...\n")
+    add(store, record(1))
+    hand_on_job()
+    plug("@on('click')\ndef other(event): ...\n")
+    client.flushall()
+    hand_on_job()
+    assert list(client.scan_iter("rq:scheduler:*")) == []
+
+
+@pytest.mark.parametrize("lost", ["DATABASE_URL", "REDIS_URL"])
+def test_a_database_or_redis_that_is_away_is_told_in_a_line(
+    plug: Plug, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: str
+) -> None:
+    plug("@on('open')\ndef h(event): ...\n")
+    scheme = "postgresql://u:geheim" if lost == "DATABASE_URL" else "redis://u:geheim"
+    monkeypatch.setenv(lost, f"{scheme}@127.0.0.1:1/0")
+    with caplog.at_level(logging.WARNING):
+        assert (hand_on_job(), handle_job("h")) == (0, {})
+    assert len(caplog.records) == 2
+    for line in caplog.records:
+        assert line.getMessage().startswith("handlers have to wait, nothing is lost: ")
+        assert "geheim" not in line.getMessage()
+        assert (line.exc_info, line.getMessage().count("\n")) == (None, 0)
+
+
+def test_handlers_that_cannot_be_imported_are_told_in_a_line(
+    plug: Plug, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    plug("1 / 0\n")
+    add(store, record(1))
+    assert (hand_on_job(), handle_job("h")) == (0, {})
+    assert "division by zero" in caplog.text
+    assert Handoffs(store).waiting() == {"": 1}
+
+
+@pytest.mark.parametrize("kind", ["def h(event)", "async def h(event)", "def h(events)"])
+def test_what_a_stopped_job_has_not_done_is_for_others_at_once(
+    plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(stopping, "asked", False)
+    batch = ", batch=5" if "events" in kind else ""
+    world = plug(f"""
+from workers.drain import stopping
+@on("open", concurrency=1{batch})
+{kind}:
+    calls.append(1)
+    stopping.asked = True
+""")
+    add(store, *map(record, range(20)))
+    hand_on_job()
+    handle_job("h")
+    done = 5 if batch else 1
+    assert len(world.calls) == 1
+    assert (world.handoffs.waiting(), world.handoffs.due()) == ({"h": 20 - done}, ["h"])
+    monkeypatch.setattr(stopping, "asked", False)
+    claim = world.handoffs.claim(handling._known["h"], 500, 1)
+    assert claim is not None
+    assert numbers(claim.records) == list(range(done, 20))
+
+
+def test_what_is_done_is_noted_now_and_then(plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handling, "NOTE_EVERY", 0.0)
+    world = plug("""
+@on("open")
+def h(event):
+    calls.append(event)
+    if number(event) == 7: raise KeyboardInterrupt  # the worker dies
+""")
+    add(store, *map(record, range(10)))
+    hand_on_job()
+    with pytest.raises(KeyboardInterrupt):
+        handle_job("h")
+    assert world.calls == [event(record(n)) for n in range(8)]
+    assert world.handoffs.waiting() == {"h": 3}  # with the one under way, which nobody knows to be done

@@ -1,0 +1,350 @@
+"""What handlers have to do, in the database: claimed, retried, given up.
+
+    outbox        what a drain stored, by type, written in the same transaction as the events
+      │ dispatch  one copy for each handler that wants the type
+      ▼
+    handoffs      (handler, some hundreds of calls) ──▶ claimed for `LEASE` seconds, renewed while it is worked on
+      │  ├─ done: deleted                                killed: claimed by the next worker when the lease is over
+      │  └─ failed: a new row, due later, one attempt older
+      ▼
+    dead_letters  after the last attempt, with the error
+
+Rows carry the calls themselves, packed as in the stream: some 80 bytes per event, and nothing else to be read.
+"""
+
+import random
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, text
+
+from ingest.batch import Record, chunks, pack, unpack
+from workers import tables
+from workers.handlers import Handler, wanting
+from workers.store import Store, clean, stored_time
+
+#: Seconds without a sign of life after which a claim is another worker's.
+LEASE = 15.0
+#: Rows of the outbox that are dispatched in one transaction, and rows that a claim looks at: a trickle of events
+#: makes rows of one each.
+DISPATCH_ROWS = 64
+CLAIM_ROWS = 512
+#: Deaths of its worker after which a row is halved, and a single call given up: something in it kills.
+CRASHES = 3
+#: How far a delay is drawn out at random, so that retries do not come back all at once.
+JITTER = 0.2
+MICROS = 1_000_000
+
+
+class Failure(NamedTuple):
+    """A call that a handler did not take, and what is to become of it: a dead letter if there is no `delay`."""
+
+    record: Record
+    kind: str
+    occurred_at: int
+    error: str
+    traceback: str
+    delay: float | None
+
+
+@dataclass(slots=True)
+class Claim:
+    """What one worker works on: calls that were all tried equally often."""
+
+    ids: list[int]
+    records: list[Record]
+    attempt: int
+    slots: int
+    failures: list[Failure] = field(default_factory=list)
+
+
+class Handoffs:
+    """The tables `outbox`, `handoffs` and `dead_letters`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    # --- who gets what ---
+
+    def dispatch(self, handlers: Mapping[str, Handler]) -> int:
+        """Give each handler its copy of what lies in the outbox; returns how many rows there were."""
+        moved = 0
+        while True:
+            with self._store.writing() as connection:
+                rows = connection.execute(
+                    text(f"SELECT id, type, count AS calls, packed FROM outbox ORDER BY id LIMIT :n {self._skip}"),
+                    {"n": DISPATCH_ROWS},
+                ).all()  # fmt: skip
+                if not rows:
+                    return moved
+                copies = [
+                    {"handler": name, "count": row.calls, "packed": row.packed, "due": _now()}
+                    for row in rows
+                    for name in wanting(handlers, row.type)
+                ]
+                if copies:
+                    connection.execute(text(_INSERT), copies)
+                connection.execute(text("DELETE FROM outbox WHERE id = :id"), [{"id": row.id} for row in rows])
+            moved += len(rows)
+
+    def give(self, connection: Connection, handler: str, records: Sequence[Record]) -> None:
+        """Hand calls to one handler, within a transaction."""
+        self._insert(connection, handler, records, attempt=0, due=_now())
+
+    def retry(self, handler: str, records: Sequence[Record]) -> int:
+        """Hand dead letters to their handler again; returns how many were still there."""
+        columns = tables.dead_letters.c
+        with self._store.writing() as connection:
+            chosen = columns.delivery_id.in_([record.delivery_id for record in records])
+            delete = tables.dead_letters.delete().where(columns.handler == handler, chosen)
+            there = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
+            self.give(connection, handler, [record for record in records if record.delivery_id in there])
+        return len(there)
+
+    def due(self) -> list[str]:
+        """Handlers for which something can be claimed."""
+        query = (
+            "SELECT DISTINCT handler FROM handoffs WHERE due_at <= :now AND leased_until <= :now ORDER BY handler"
+        )
+        with self._store.reading() as connection:
+            return list(connection.execute(text(query), {"now": _now()}).scalars())
+
+    def next_due(self, handlers: Collection[str]) -> float | None:
+        """Seconds until one of these handlers can claim something; None if there is nothing for them."""
+        query = (
+            "SELECT handler, min(CASE WHEN due_at > leased_until THEN due_at ELSE leased_until END) "
+            "FROM handoffs GROUP BY handler"
+        )
+        with self._store.reading() as connection:
+            moments = [moment for name, moment in connection.execute(text(query)) if name in handlers]
+        return max(0.0, (min(moments) - _now()) / MICROS) if moments else None
+
+    def waiting(self) -> dict[str, int]:
+        """How many calls wait, by handler; those in the outbox under an empty name."""
+        query = (
+            "SELECT handler, sum(count) FROM handoffs GROUP BY handler "
+            "UNION ALL SELECT '', sum(count) FROM outbox HAVING sum(count) > 0"
+        )
+        with self._store.reading() as connection:
+            return {name: int(number) for name, number in connection.execute(text(query))}
+
+    def failed(self) -> dict[str, int]:
+        """How many dead letters there are, by handler."""
+        with self._store.reading() as connection:
+            query = text("SELECT handler, count(*) FROM dead_letters GROUP BY handler")
+            return {name: int(number) for name, number in connection.execute(query)}
+
+    # --- working on it ---
+
+    def claim(self, handler: Handler, most: int, slots: int) -> Claim | None:
+        """Claim about `most` calls that are due, with up to so many of the handler's `slots` for calls at once."""
+        with self._store.writing() as connection:
+            if connection.dialect.name == "postgresql":  # one claims at a time; SQLite has one writer anyway
+                lock = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
+                connection.execute(lock, {"name": f"ingest handler {handler.name}"})
+            now = _now()
+            if handler.concurrency is not None:
+                slots = min(slots, self._free_slots(connection, handler, now))
+                if slots <= 0:
+                    return None
+            rows = self._claimable(connection, handler, now, most)
+            if not rows:
+                return None
+            crashed = rows[0].leased_until > 0
+            self._lease(connection, [row.id for row in rows], slots, crashed)
+            packed = text("SELECT packed FROM handoffs WHERE id = :id")
+            batches = [connection.execute(packed, {"id": row.id}).scalar_one() for row in rows]
+            records = [record for batch in batches for record in unpack(bytes(batch))]
+            claim = Claim([row.id for row in rows], records, rows[0].attempt, slots)
+        if crashed and rows[0].crashes + 1 >= CRASHES:
+            return self._isolate(handler, claim)
+        return claim
+
+    def _free_slots(self, connection: Connection, handler: Handler, now: int) -> int:
+        query = text("SELECT coalesce(sum(slots), 0) FROM handoffs WHERE handler = :name AND leased_until > :now")
+        used = int(connection.execute(query, {"name": handler.name, "now": now}).scalar_one())
+        return (handler.concurrency or 0) - used
+
+    def _claimable(self, connection: Connection, handler: Handler, now: int, most: int) -> list[Any]:
+        """Rows to claim together; those that killed a worker alone, since nobody knows yet which call it was."""
+        rows = connection.execute(
+            text(
+                "SELECT id, count AS calls, attempt, crashes, leased_until FROM handoffs "
+                "WHERE handler = :name AND due_at <= :now AND leased_until <= :now "
+                "ORDER BY due_at, id LIMIT :rows"
+            ),
+            {"name": handler.name, "now": now, "rows": CLAIM_ROWS},
+        ).all()  # fmt: skip
+        chosen: list[Any] = []
+        total = 0
+        for row in rows:
+            halved = handler.batch is not None and row.attempt > 0  # together they would be whole again
+            suspect = row.crashes > 0 or row.leased_until > 0 or halved
+            if chosen and (suspect or row.attempt != chosen[0].attempt or total + row.calls > most):
+                break
+            chosen.append(row)
+            total += row.calls
+            if suspect:
+                break
+        return chosen
+
+    def _lease(self, connection: Connection, ids: Sequence[int], slots: int, crashed: bool) -> None:
+        connection.execute(
+            text(
+                "UPDATE handoffs SET leased_until = :until, slots = :slots, crashes = crashes + :died "
+                "WHERE id = :id"
+            ),
+            [
+                {"until": _now(LEASE), "slots": 0 if number else slots, "died": int(crashed), "id": id_}
+                for number, id_ in enumerate(ids)
+            ],
+        )  # fmt: skip
+
+    def _isolate(self, handler: Handler, claim: Claim) -> Claim | None:
+        """Halve what killed its worker again and again; a single call that does becomes a dead letter."""
+        with self._store.writing() as connection:
+            self._delete(connection, claim.ids)
+            if len(claim.records) == 1:
+                text_ = f"Its worker died {CRASHES} times while it was handled."
+                failure = Failure(claim.records[0], "unknown", claim.records[0].received_at, text_, "", None)
+                self._bury(connection, handler.name, [failure], claim.attempt + 1)
+                return None
+            middle = len(claim.records) // 2
+            for half in (claim.records[:middle], claim.records[middle:]):
+                self._insert(connection, handler.name, half, claim.attempt, _now(), crashes=CRASHES - 1)
+        return None
+
+    def renew(self, claim: Claim) -> None:
+        """Say that it is still worked on."""
+        if not (ids := list(claim.ids)):
+            return
+        with self._store.writing() as connection:
+            connection.execute(
+                text("UPDATE handoffs SET leased_until = :until WHERE id = :id"),
+                [{"until": _now(LEASE), "id": id_} for id_ in ids],
+            )
+
+    def settle(self, handler: Handler, claim: Claim, left: Sequence[Record], release: bool) -> None:
+        """Write down what was done: what is `left` stays claimed, or is for anybody if it is released.
+
+        Failures of the claim become retries or dead letters.
+        """
+        ids: list[int] = []
+        with self._store.writing() as connection:
+            if self._delete(connection, claim.ids) == len(claim.ids):
+                ids = self._keep(connection, handler, claim, left, release)
+                self._fail(connection, handler, claim)
+            else:  # this process slept for so long that others have some of it now: all of it is to be theirs
+                connection.rollback()
+                left = []
+        claim.ids, claim.records, claim.failures = ids, list(left), []
+
+    def _keep(
+        self, connection: Connection, handler: Handler, claim: Claim, left: Sequence[Record], release: bool
+    ) -> list[int]:
+        until, slots = (0, 0) if release else (_now(LEASE), claim.slots)
+        return self._insert(connection, handler.name, left, claim.attempt, _now(), until, slots)
+
+    def _fail(self, connection: Connection, handler: Handler, claim: Claim) -> None:
+        dead = [failure for failure in claim.failures if failure.delay is None]
+        if dead:
+            self._bury(connection, handler.name, dead, claim.attempt + 1)
+        for delay, records in _by_delay(claim.failures).items():
+            jitter = 1 + random.random() * JITTER  # noqa: S311
+            for some in [records] if handler.batch is None or len(records) == 1 else _halved(records):
+                self._insert(connection, handler.name, some, claim.attempt + 1, _now(delay * jitter))
+
+    def forget(self, unwanted: Callable[[Record], bool], dry_run: bool) -> int:
+        """Delete calls wherever they wait for handlers or were given up by them; returns how many."""
+        gone = 0
+        with self._store.writing() as connection:
+            for table in ("outbox", "handoffs", "dead_letters"):
+                key = "handler, delivery_id" if table == "dead_letters" else "id"
+                rows = connection.execute(text(f"SELECT {key}, packed FROM {table} ORDER BY {key}")).all()
+                for *keys, packed in rows:
+                    records = unpack(bytes(packed))
+                    kept = [record for record in records if not unwanted(record)]
+                    gone += len(records) - len(kept)
+                    if len(kept) < len(records) and not dry_run:
+                        self._shrink(connection, table, dict(zip(key.split(", "), keys, strict=True)), kept)
+        return gone
+
+    def _shrink(
+        self, connection: Connection, table: str, key: Mapping[str, object], kept: Sequence[Record]
+    ) -> None:
+        where = " AND ".join(f"{name} = :{name}" for name in key)
+        if not kept:
+            connection.execute(text(f"DELETE FROM {table} WHERE {where}"), key)
+            return
+        values = {**key, "packed": pack(kept), "calls": len(kept)}
+        connection.execute(text(f"UPDATE {table} SET packed = :packed, count = :calls WHERE {where}"), values)
+
+    @property
+    def _skip(self) -> str:
+        return "FOR UPDATE SKIP LOCKED" if self._store.engine.dialect.name == "postgresql" else ""
+
+    def _insert(
+        self,
+        connection: Connection,
+        handler: str,
+        records: Sequence[Record],
+        attempt: int,
+        due: int,
+        leased_until: int = 0,
+        slots: int = 0,
+        crashes: int = 0,
+    ) -> list[int]:
+        ids: list[int] = []
+        for chunk in chunks(records):
+            values = {
+                "handler": handler, "count": len(chunk), "packed": pack(chunk), "attempt": attempt, "due": due,
+                "until": leased_until, "slots": 0 if ids else slots, "crashes": crashes,
+            }  # fmt: skip
+            ids.append(int(connection.execute(text(_INSERT_WHOLE), values).scalar_one()))
+        return ids
+
+    def _delete(self, connection: Connection, ids: Sequence[int]) -> int:
+        delete = text("DELETE FROM handoffs WHERE id = :id")
+        return sum(connection.execute(delete, {"id": id_}).rowcount for id_ in ids)
+
+    def _bury(self, connection: Connection, handler: str, failures: Sequence[Failure], attempts: int) -> None:
+        keys = [{"handler": handler, "id": failure.record.delivery_id} for failure in failures]
+        # The newest failure counts: a call can be replayed, and fail once more.
+        connection.execute(text("DELETE FROM dead_letters WHERE handler = :handler AND delivery_id = :id"), keys)
+        now = stored_time(_now())
+        rows = [
+            (
+                handler, failed.record.delivery_id, failed.kind, stored_time(failed.occurred_at), now, attempts,
+                clean(failed.error), clean(failed.traceback), pack([failed.record]),
+            )
+            for failed in failures
+        ]  # fmt: skip
+        self._store.insert(connection, tables.dead_letters, rows)
+
+
+def _now(later: float = 0.0) -> int:
+    return time.time_ns() // 1000 + int(later * MICROS)
+
+
+def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Record]]:
+    """What is to be tried again, by when."""
+    found: dict[float, list[Record]] = {}
+    for failure in failures:
+        if failure.delay is not None:
+            found.setdefault(failure.delay, []).append(failure.record)
+    return found
+
+
+def _halved(records: Sequence[Record]) -> list[Sequence[Record]]:
+    """Two halves: a batch that failed is tried in smaller ones, until the culprit is nearly alone."""
+    middle = len(records) // 2
+    return [records[:middle], records[middle:]]
+
+
+_INSERT = "INSERT INTO handoffs (handler, count, packed, due_at) VALUES (:handler, :count, :packed, :due)"
+_INSERT_WHOLE = (
+    "INSERT INTO handoffs (handler, count, packed, attempt, crashes, due_at, leased_until, slots) "
+    "VALUES (:handler, :count, :packed, :attempt, :crashes, :due, :until, :slots) RETURNING id"
+)
