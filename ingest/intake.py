@@ -102,8 +102,11 @@ REFUSED = {
 class Intake:
     """Takes calls and keeps them; one per process."""
 
-    def __init__(self, appender: Appender, max_body: int, verifier: Verifier | None = None) -> None:
-        """Without a `verifier`, any call is taken."""
+    def __init__(
+        self, appender: Appender, max_body: int, verifier: Verifier | None = None, keep_headers: bool = False
+    ) -> None:
+        """Without a `verifier`, any call is taken. With `keep_headers`, headers are kept, to be passed on."""
+        self._keep_headers = keep_headers
         self._appender = appender
         self._verifier = verifier
         self.max_body = max_body
@@ -166,15 +169,17 @@ class Intake:
         self.held += size
         self.busy += 1
         content_type = found.values.get(b"content-type", b"")
+        headers = pack_headers(found) if self._keep_headers else b""
         if self._verifier is None:
-            self._keep(Record(self._random_id(received_at), received_at, target, content_type, body), finish)
+            record = Record(self._random_id(received_at), received_at, target, content_type, body, headers)
+            self._keep(record, finish)
             return
         try:
             claim = self._verifier.examine(target, found, body, received_at)
         except Rejected as rejected:
             finish(self._refuse(rejected))
             return
-        record = Record(claim.delivery_id, received_at, target, content_type, body)
+        record = Record(claim.delivery_id, received_at, target, content_type, body, headers)
         if not self._examined:
             asyncio.get_running_loop().call_soon(self._verify_examined, self._verifier)
         self._examined.append((claim, record, found, finish))

@@ -14,6 +14,7 @@ from ingest.copernica.signature import Rejected
 from ingest.errors import IngestError, KeyUnavailable
 from ingest.settings import Settings
 from ingest.verify import Verifier, key_source
+from workers.handling import all_handlers
 from workers.store import Store
 
 #: A key id that Copernica's documentation shows; looked up when none is given.
@@ -51,6 +52,7 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield from _signatures(settings, key_id)
     yield from _redis(settings)
     yield from _database(settings)
+    yield _handlers(settings)
 
 
 def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
@@ -131,6 +133,18 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
             yield Finding(Level.OK, "redis", f"{name} {wanted}")
         else:
             yield Finding(Level.RISK, "redis", f"{name} is {values[name]}, not {wanted}: {why}")
+
+
+def _handlers(settings: Settings) -> Finding:
+    try:
+        names = ", ".join(all_handlers(settings))
+    except IngestError as error:
+        return Finding(Level.WRONG, "handlers", str(error))
+    if settings.forward_url and not settings.forward_secret:
+        return Finding(
+            Level.RISK, "handlers", f"{names}; INGEST_FORWARD_SECRET is not set: targets cannot tell your calls"
+        )
+    return Finding(Level.OK, "handlers", names or "none (INGEST_HANDLERS, INGEST_FORWARD_URL)")
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

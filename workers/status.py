@@ -12,6 +12,7 @@ from ingest import connections
 from ingest.buffer import Backlog
 from ingest.errors import NoStoreYet, Unavailable
 from ingest.settings import Settings
+from workers.handoff import Handoffs
 from workers.store import Store
 
 
@@ -60,19 +61,29 @@ def _of_redis(client: redis.Redis) -> dict[str, Any]:
     }
 
 
-def _of_store(url: str) -> dict[str, int]:
+def _of_store(url: str) -> dict[str, Any]:
     try:
         store = Store.open(url)
     except NoStoreYet:
-        return {"stored": 0, "quarantined": 0, "unverified": 0}
+        return {"stored": 0, "quarantined": 0, "unverified": 0, "handlers": {}}
     try:
         return {
             "stored": store.stored(),
             "quarantined": store.quarantined(),
             "unverified": store.unverified(),
+            "handlers": _of_handlers(Handoffs(store)),
         }
     finally:
         store.close()
+
+
+def _of_handlers(handoffs: Handoffs) -> dict[str, dict[str, int]]:
+    """What waits and what failed, by handler; an empty name is for what no worker has handed on yet."""
+    waiting, failed = handoffs.waiting(), handoffs.failed()
+    return {
+        name: {"waiting": waiting.get(name, 0), "failed": failed.get(name, 0)}
+        for name in sorted(waiting.keys() | failed.keys())
+    }
 
 
 def _warnings(figures: dict[str, Any]) -> list[str]:
@@ -83,6 +94,10 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append("No endpoint is running: Copernica's calls are not taken.")
     if not any("events" in worker["queues"] for worker in figures["workers"]):
         found.append("No worker is running on the queue `events`: the backlog only grows.")
+    if figures["handlers"] and not any("handlers" in worker["queues"] for worker in figures["workers"]):
+        found.append("No worker is running on the queue `handlers`: nobody calls your handlers.")
+    if failed := sum(figure["failed"] for figure in figures["handlers"].values()):
+        found.append(f"{failed} events could not be handled: see `ingest failed list`.")
     if figures["unverified"]:
         found.append(f"{figures['unverified']} calls wait to be verified: their key cannot be had from DNS.")
     if figures["dead_batches"]:

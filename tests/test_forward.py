@@ -1,0 +1,500 @@
+"""Calls that are passed on to a script that exists already: what it is sent, and what becomes of its answers."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import redis
+from sqlalchemy import text
+from standardwebhooks import Webhook
+
+from ingest.batch import Record, unpack
+from ingest.copernica.signer import Signer
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from tests.running import answers, exchange, free_port, ingest, run, running, until
+from workers import forward, handling, pace
+from workers.handoff import Handoffs
+from workers.pace import Breaker, Bucket
+from workers.store import Store, upgrade
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BODY = b"type=open&id=5fd2&recipient=jan%40example.nl&ip=192.0.2.7&note=%E2%82%AC+%ff&time=1795165964"
+FORM = b"application/x-www-form-urlencoded"
+
+#: What a target answers: a status and headers.
+Answer = tuple[int, Mapping[str, str]]
+
+
+@dataclass
+class Seen:
+    """One call as the target saw it; names of headers in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Script:
+    """A target on this machine: notes what it is sent and answers as told."""
+
+    url: str = ""
+    answer: Callable[[Seen], Answer] = field(default=lambda _: (200, {}))
+    seen: list[Seen] = field(default_factory=list)
+
+
+@contextmanager
+def listening() -> Iterator[Script]:
+    script = Script()
+
+    class Listener(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            call = Seen(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
+            script.seen.append(call)
+            status, headers = script.answer(call)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": "0"}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
+    server.daemon_threads = True
+    script.url = f"http://127.0.0.1:{server.server_port}/old.php"
+    thread = Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield script
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    with listening() as script:
+        yield script
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """Each test reads its own settings."""
+    handling._known.clear()
+    yield
+    handling._known.clear()
+
+
+@dataclass
+class Site:
+    """One installation whose jobs run in this process."""
+
+    environ: dict[str, str]
+    store: Store
+    monkeypatch: pytest.MonkeyPatch
+    name: str = ""
+
+    def forward_to(self, url: str, **more: str) -> None:
+        self.environ |= {"INGEST_FORWARD_URL": url, **more}
+        for name, value in self.environ.items():
+            self.monkeypatch.setenv(name, value)
+        handling._known.clear()
+        (self.name,) = handling.known_handlers(Settings.read())
+
+    def give(self, *records: Record) -> None:
+        with self.store.writing() as connection:
+            Handoffs(self.store).give(connection, self.name, records)
+
+    def work(self) -> dict[str, int]:
+        return handling.handle_job(self.name)
+
+    def waiting(self) -> list[tuple[int, float, list[Record]]]:
+        """What is to be tried again: failures so far, seconds until then, calls."""
+        with self.store.reading() as connection:
+            rows = connection.execute(text("SELECT attempt, due_at, packed FROM handoffs ORDER BY id")).all()
+        return [(row.attempt, row.due_at / 1e6 - time.time(), unpack(bytes(row.packed))) for row in rows]
+
+    def dead(self) -> dict[bytes, str]:
+        with self.store.reading() as connection:
+            rows = connection.execute(text("SELECT delivery_id, error FROM dead_letters")).all()
+        return {bytes(row.delivery_id): row.error for row in rows}
+
+    def make_due(self) -> None:
+        """As if the time of everything had come."""
+        with self.store.writing() as connection:
+            connection.execute(text("UPDATE handoffs SET due_at = 0"))
+
+
+@pytest.fixture
+def site(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    url = f"sqlite:///{tmp_path}/events.db"
+    upgrade(url)
+    with closing(Store.open(url)) as store:
+        yield Site({"REDIS_URL": redis_url, "DATABASE_URL": url}, store, monkeypatch)
+
+
+def call(number: int, body: bytes = BODY) -> Record:
+    return Record(number.to_bytes(12, "big"), 1_795_165_964_250_000, b"/copernica", FORM, body)
+
+
+def targets(url: str, secret: str | None = None) -> list[Any]:
+    environ = {"INGEST_FORWARD_URL": url, **({"INGEST_FORWARD_SECRET": secret} if secret is not None else {})}
+    return forward.handlers(Settings.read(environ))
+
+
+# --- what is written behind the # ---
+
+
+def test_options_stand_behind_the_hash_and_are_never_sent() -> None:
+    one, other = targets(
+        "https://example.nl/old.php?a=1#types=open|click&rate=600/m&concurrency=7&timeout=2.5, http://other.nl"
+    )
+    assert one.name == "forward:example.nl/old.php"
+    assert one.types == {"open", "click"}
+    assert (one.rate, one.concurrency, one.timeout) == (10.0, 7, 2.5)
+    assert one.call.__self__.url == "https://example.nl/old.php?a=1"
+    assert "unknown" in other.types
+    assert (other.rate, other.concurrency, other.timeout) == (None, forward.CONCURRENCY, 30.0)
+    assert targets("") == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://example.nl/x", "example.nl/x", "http:///x", "https://", "http://[::1/x", "http://example.nl:99999/x",
+        "http://e.nl/#types=opened", "http://e.nl/#rate=fast", "http://e.nl/#rate=0/s", "http://e.nl/#concurrency=0",
+        "http://e.nl/#concurrency=many", "http://e.nl/#timeout=0", "http://e.nl/#timeout=-1", "http://e.nl/#speed=9",
+        "http://e.nl/#timeout=nan", "http://e.nl/#timeout=inf",
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="INGEST_FORWARD_URL") as refused:
+        targets(url)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("secret", ["whsec_", "whsec_é", "not base64!", "whsec_a", "geheim, heel geheim"])
+def test_a_secret_that_is_not_base64_is_refused_and_not_repeated(secret: str) -> None:
+    with pytest.raises(SettingsError, match="INGEST_FORWARD_SECRET") as refused:
+        targets("http://example.nl/", secret)
+    assert secret.removeprefix("whsec_") in ("", "a") or secret not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://u:geheim@example.nl/#rate=fast", "ftp://u:geheim@example.nl/"])
+def test_a_password_in_the_url_is_not_repeated(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        targets(url)
+    assert "geheim" not in str(refused.value)
+
+
+def test_two_targets_are_two_handlers_or_a_mistake() -> None:
+    settings = Settings.read({"INGEST_FORWARD_URL": "http://127.0.0.1:1/a.php,http://127.0.0.1:2/a.php"})
+    try:
+        found = handling.all_handlers(settings)
+    except SettingsError:
+        return
+    assert len(found) == 2
+
+
+def test_a_mistake_gives_one_sentence_and_exit_code_2(redis_url: str, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    upgrade(database)
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_FORWARD_URL": "ftp://example.nl/x"}
+    done = run("worker", "--queue", "handlers", environ=environ, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "INGEST_FORWARD_URL" in done.stderr
+
+
+# --- what is sent ---
+
+
+def test_a_call_goes_on_as_it_came_with_what_copernica_signed(site: Site, script: Script, tmp_path: Path) -> None:
+    signer = Signer.new("account-1234")
+    (tmp_path / "keys.json").write_text(json.dumps({signer.key_id: signer.dkim_record}))
+    port = free_port()
+    more = {"INGEST_ACCOUNTS": "1234", "INGEST_KEYS": str(tmp_path / "keys.json"), "PORT": str(port)}
+    site.forward_to(f"{script.url}?from=ingest#types=open", INGEST_FORWARD_SECRET=SECRET, **more)
+    signed = signer.sign("/copernica", f"127.0.0.1:{port}", FORM.decode(), BODY)
+    with running(ingest("serve"), site.environ, tmp_path / "log"):
+        until(lambda: answers(port), "the endpoint")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
+        request = f"POST /copernica HTTP/1.1\r\n{lines}\r\n".encode() + BODY
+        assert exchange(port, request).startswith(b"HTTP/1.1 200")
+    assert "1 events stored" in run("drain", environ=site.environ).stdout
+    assert handling.hand_on_job() == 1
+    assert site.work()["done"] == 1
+
+    (seen,) = script.seen
+    assert seen.path == "/old.php?from=ingest"
+    assert seen.body == BODY
+    for name in ("Content-Type", "X-Copernica-ID", "Date", "Digest", "Signature"):
+        assert seen.headers[name.lower()] == signed[name]
+    with site.store.reading() as connection:
+        stored = connection.execute(text("SELECT delivery_id FROM events")).scalar_one()
+    assert seen.headers["x-ingest-delivery-id"] == bytes(stored).hex()
+    assert seen.headers["x-ingest-received-at"].endswith("+00:00")
+    assert seen.headers["webhook-id"] == bytes(stored).hex()
+    Webhook(SECRET).verify(seen.body, seen.headers, json_parse=False)
+
+
+def test_without_a_secret_nothing_is_signed(site: Site, script: Script) -> None:
+    site.forward_to(script.url)
+    site.give(call(1))
+    assert site.work() == {"done": 1, "unwanted": 0, "failed": 0}
+    (seen,) = script.seen
+    assert seen.body == BODY
+    assert seen.headers["x-ingest-received-at"] == "2026-11-20T09:12:44.250000+00:00"
+    assert not [name for name in seen.headers if name.startswith("webhook-")]
+
+
+def test_odd_bodies_go_on_byte_for_byte(site: Site, script: Script) -> None:
+    site.forward_to(script.url, INGEST_FORWARD_SECRET=SECRET)
+    bodies = [
+        b"type=open&x=%ff%00&y=\xc3\xbc",
+        b"type=open&x=" + b"y" * 2_000_000,
+        b'{"type": "open"}',
+        "type=ü".encode(),
+    ]
+    site.give(*(call(number, body) for number, body in enumerate(bodies)))
+    assert site.work()["done"] == len(bodies)
+    assert sorted(seen.body for seen in script.seen) == sorted(bodies)
+
+
+# --- what becomes of its answers ---
+
+
+@pytest.mark.parametrize("status", [200, 201, 204])
+def test_2xx_is_done(site: Site, script: Script, status: int) -> None:
+    script.answer = lambda _: (status, {})
+    site.forward_to(script.url)
+    site.give(call(1), call(2))
+    assert site.work()["done"] == 2
+    assert (site.waiting(), site.dead()) == ([], {})
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 401, 404, 410, 413])
+def test_a_refusal_is_a_dead_letter_at_once_and_no_redirect_is_followed(
+    site: Site, script: Script, status: int
+) -> None:
+    with listening() as elsewhere:
+        script.answer = lambda _: (status, {"Location": elsewhere.url})
+        site.forward_to(script.url)
+        site.give(call(1))
+        assert site.work()["failed"] == 1
+        assert elsewhere.seen == []
+    assert site.waiting() == []
+    assert site.dead() == {call(1).delivery_id: f"GiveUp: the target answered {status}"}
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 599])
+def test_trouble_is_tried_again(site: Site, script: Script, status: int) -> None:
+    script.answer = lambda _: (status, {})
+    site.forward_to(script.url)
+    site.give(call(1))
+    assert site.work()["failed"] == 1
+    ((attempt, seconds, records),) = site.waiting()
+    assert (attempt, records) == (1, [call(1)])
+    assert 4 < seconds < 6.1  # BACKOFF[0] and the jitter
+    assert site.dead() == {}
+    assert site.work() == {"done": 0, "unwanted": 0, "failed": 0}  # nothing is due
+    script.answer = lambda _: (200, {})
+    site.make_due()
+    assert site.work()["done"] == 1
+    assert site.waiting() == []
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "least", "most"),
+    [
+        (lambda: "120", 119, 145),
+        (lambda: formatdate(time.time() + 120, usegmt=True), 117, 145),
+        (lambda: formatdate(time.time() - 120, usegmt=True), -2, 0.5),
+        (lambda: "999999999", 3599, 4321),
+        (lambda: "soon", 4, 6.1),
+        (lambda: "²", 4, 6.1),
+        (lambda: "-5", 4, 6.1),
+    ],
+    ids=["seconds", "date", "past", "ages", "nonsense", "digit", "negative"],
+)
+def test_retry_after_is_honoured(
+    site: Site, script: Script, retry_after: Callable[[], str], least: float, most: float
+) -> None:
+    said = retry_after().encode().decode("latin-1")
+    script.answer = lambda _: (503, {"Retry-After": said})
+    site.forward_to(script.url)
+    site.give(call(1))
+    site.work()
+    if most < 1:  # it was due at once, so it was tried until the breaker had enough
+        assert 1 <= len(script.seen) <= pace.OPENS_AT
+    ((_, seconds, _),) = site.waiting()
+    assert least <= seconds <= most
+
+
+def test_after_its_last_attempt_a_call_is_a_dead_letter(site: Site, script: Script, client: redis.Redis) -> None:
+    script.answer = lambda _: (500, {})
+    site.forward_to(script.url)
+    site.give(call(1))
+    tries = 0
+    while site.waiting():
+        Breaker(client, site.name, 30).succeeded()
+        site.make_due()
+        site.work()
+        tries += 1
+        assert tries < 10
+    assert tries == len(script.seen) == 7
+    assert site.dead() == {call(1).delivery_id: "TryLater: the target answered 500"}
+
+
+def test_a_target_that_is_not_there_is_tried_again(site: Site) -> None:
+    site.forward_to(f"http://127.0.0.1:{free_port()}/old.php")
+    site.give(call(1))
+    assert site.work()["failed"] == 1
+    assert [attempt for attempt, _, _ in site.waiting()] == [1]
+
+
+def test_a_target_that_does_not_answer_in_time_is_tried_again(site: Site, script: Script) -> None:
+    def slow(_: Seen) -> Answer:
+        time.sleep(0.6)
+        return 200, {}
+
+    script.answer = slow
+    site.forward_to(f"{script.url}#timeout=0.2")
+    site.give(call(1), call(2))
+    began = time.monotonic()
+    assert site.work()["failed"] == 2
+    assert time.monotonic() - began < 0.6  # at once, and not one after the other
+    assert sum(len(records) for attempt, _, records in site.waiting() if attempt == 1) == 2
+
+
+def test_no_more_calls_at_once_than_allowed(site: Site, script: Script) -> None:
+    now, most = [0], [0]
+
+    def count(_: Seen) -> Answer:
+        now[0] += 1
+        most[0] = max(most[0], now[0])
+        time.sleep(0.02)
+        now[0] -= 1
+        return 200, {}
+
+    script.answer = count
+    site.forward_to(f"{script.url}#concurrency=3")
+    site.give(*map(call, range(30)))
+    assert site.work()["done"] == 30
+    assert 2 <= most[0] <= 3
+
+
+# --- the breaker and the bucket ---
+
+
+def test_a_target_in_trouble_is_left_alone_and_looked_at_with_one_call(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "OPEN_FIRST", 0.4)
+    script.answer = lambda _: (500, {})
+    site.forward_to(f"{script.url}#concurrency=1")
+    site.give(*map(call, range(50)))
+    site.work()
+    assert len(script.seen) == pace.OPENS_AT
+    site.work()
+    assert len(script.seen) == pace.OPENS_AT  # left alone
+    time.sleep(0.45)
+    site.work()
+    assert len(script.seen) == pace.OPENS_AT + 1  # the one call to see
+    script.answer = lambda _: (200, {})
+    site.work()
+    assert len(script.seen) == pace.OPENS_AT + 1  # for twice as long
+    time.sleep(0.85)
+    site.work()
+    assert len(script.seen) == 50  # each once: those that failed wait for their second time
+    assert len({seen.headers["x-ingest-delivery-id"] for seen in script.seen}) == 50
+    assert sum(len(records) for _, _, records in site.waiting()) == pace.OPENS_AT + 1
+
+
+def test_a_target_that_refuses_the_one_call_is_back(
+    site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "OPEN_FIRST", 0.2)
+    script.answer = lambda _: (500, {})
+    site.forward_to(f"{script.url}#concurrency=1")
+    site.give(*map(call, range(20)))
+    site.work()
+    script.answer = lambda _: (410, {})
+    time.sleep(0.25)
+    site.work()
+    assert len(site.dead()) == 20 - pace.OPENS_AT
+
+
+def test_the_breaker_opens_doubles_and_closes(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "OPEN_FIRST", 0.2)
+    breaker, other = Breaker(client, "t", 5), Breaker(client, "t", 5)
+    for _ in range(pace.OPENS_AT - 1):
+        assert not breaker.failed()
+        assert other.wait() == 0
+    assert other.failed()
+    assert 0 < breaker.wait() <= 0.2
+    assert not breaker.failed(), "a call that was under way changes nothing"
+    time.sleep(0.21)
+    assert breaker.wait() < 0, "one may look"
+    assert other.wait() > 0, "and one only"
+    assert breaker.failed()
+    assert 0.2 < other.wait() <= 0.4, "twice as long, and no longer"
+    time.sleep(0.41)
+    assert other.wait() < 0
+    other.succeeded()
+    assert breaker.wait() == other.wait() == 0
+    assert not breaker.failed(), "it begins anew"
+
+
+def test_a_look_that_was_killed_is_made_again(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "OPEN_FIRST", 0.05)
+    breaker = Breaker(client, "t", timeout=-0.8)  # 0.2 s in all
+    for _ in range(pace.OPENS_AT):
+        breaker.failed()
+    time.sleep(0.06)
+    assert breaker.wait() < 0
+    assert breaker.wait() > 0
+    time.sleep(0.25)
+    assert breaker.wait() < 0
+
+
+def test_the_bucket_gives_what_the_rate_allows(client: redis.Redis) -> None:
+    bucket, other = Bucket(client, "b", 100), Bucket(client, "b", 100)
+    assert bucket.take(60) == (60, 0)
+    taken, wait = other.take(60)
+    assert 40 <= taken <= 42
+    assert 0 <= wait <= 0.011
+    began, total = time.monotonic(), 0
+    while time.monotonic() - began < 1.0:
+        taken, wait = bucket.take(7)
+        total += taken
+        time.sleep(wait or 0.001)
+    assert 90 <= total <= 110
+    slow = Bucket(client, "slow", 0.5)
+    assert slow.take(5)[0] == 1
+    taken, wait = slow.take(5)
+    assert taken == 0
+    assert 1.5 < wait <= 2
+
+
+def test_calls_are_passed_on_at_their_rate(site: Site, script: Script) -> None:
+    site.forward_to(f"{script.url}#rate=40/s")
+    site.give(*map(call, range(80)))
+    began = time.monotonic()
+    while site.work()["done"] and len(script.seen) < 80:
+        pass
+    assert 0.9 < time.monotonic() - began < 1.6  # 40 at once, 40 within a second
