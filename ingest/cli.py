@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest import __version__, cli_store
+from ingest import __version__, cli_handlers, cli_store
 from ingest.cli_options import settings_with
 from ingest.errors import IngestError, SettingsError, Unavailable, WrongSchema
 from ingest.settings import SIGNER_FILE, Settings
@@ -34,7 +34,7 @@ def main() -> None:
     """Take every Copernica webhook at once, keep it safe, work through the pile at your own pace."""
 
 
-for command in cli_store.COMMANDS:
+for command in (*cli_store.COMMANDS, *cli_handlers.COMMANDS):
     main.add_command(command)
 
 

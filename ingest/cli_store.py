@@ -1,5 +1,6 @@
 """The commands about what is in the store: events, stats, erase, db."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
 
 
-def _filter(chosen: dict[str, Any]) -> "Filter":
+def filter_of(chosen: dict[str, Any]) -> "Filter":
+    """Which events the options of `which_events` mean."""
     from workers.store import Filter
 
     return Filter(chosen["types"], chosen["recipient"], chosen["message"], chosen["since"], chosen["until"])
@@ -32,7 +34,7 @@ def events(follow: bool, form: str, **chosen: Any) -> None:
     from workers.follow import followed
     from workers.store import Store
 
-    settings, wanted = settings_with(), _filter(chosen)
+    settings, wanted = settings_with(), filter_of(chosen)
     store = Store.open(settings.database)
     try:
         show.events(followed(settings, store, wanted) if follow else store.find(wanted), form, live=follow)
@@ -52,10 +54,12 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
     from ingest import chart
     from workers.store import Store
 
-    chosen["since"] = chosen["since"] or (chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]
+    if chosen["since"] is None:
+        with suppress(OverflowError):  # until the year 1: there is nothing before it
+            chosen["since"] = (chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]
     store = Store.open(settings_with().database)
     try:
-        counted = store.counted(_filter(chosen), by)
+        counted = store.counted(filter_of(chosen), by)
     finally:
         store.close()
     chart.show(counted, by, as_json)

@@ -109,6 +109,10 @@ def status(figures: dict[str, Any], as_json: bool) -> None:
     if figures["unverified"]:
         table.add_row("unverified", f"{figures['unverified']:,} calls wait for a key")
     table.add_row("quarantine", f"{figures['quarantined']:,} calls, {figures['dead_batches']:,} dead batches")
+    for name, figure in figures["handlers"].items():
+        table.add_row(
+            "handler", f"{name or '(not handed on yet)'}: {figure['waiting']:,} wait, {figure['failed']:,} failed"
+        )
     table.add_row("endpoint", f"{len(figures['endpoints'])} processes")
     for worker in figures["workers"]:
         table.add_row("worker", f"{worker['name'][:8]} on {','.join(worker['queues'])}: {worker['state']}")
@@ -138,12 +142,19 @@ def events(found: Iterable[Event], form: str, live: bool = False) -> None:
     out = sys.stdout
     if live:
         found = _flushing(found, out)
-    try:
+    with broken_pipe_is_no_error():
         {"table": _table, "jsonl": _jsonl, "csv": _csv}[form](found, out)
-        out.flush()
+
+
+@contextmanager
+def broken_pipe_is_no_error() -> Iterator[None]:
+    """Print in this block; whoever reads it may leave."""
+    try:
+        yield
+        sys.stdout.flush()
     except BrokenPipeError:
         # Python would flush once more at its exit and complain; there is nobody left to write to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _flushing(found: Iterable[Event], out: TextIO) -> Iterator[Event]:
@@ -174,12 +185,18 @@ def _table(found: Iterable[Event], out: TextIO) -> None:
     out.write("  ".join(f"{name:<{width}}" for name, width in TABLE_COLUMNS.items()).rstrip() + "\n")
     for event in found:
         row = as_row(event)
-        cells = (_cell(row[name] or "", width) for name, width in TABLE_COLUMNS.items())
+        cells = (cell(row[name] or "", width) for name, width in TABLE_COLUMNS.items())
         out.write("  ".join(cells).rstrip() + "\n")
 
 
-def _cell(value: str, width: int) -> str:
-    plain = "".join(c if c.isprintable() else "\ufffd" for c in value)  # no escape sequences from a payload
+def printable(value: str) -> str:
+    """Text without what would move the cursor or ring the bell: no escape sequences from a payload."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in value)
+
+
+def cell(value: str, width: int) -> str:
+    """Text in its column of a table."""
+    plain = printable(value)
     if len(plain) > width:
         plain = plain[: width - 1] + "…"
     return f"{plain:<{width}}"
@@ -225,6 +242,7 @@ def erased(counts: dict[str, int], dry_run: bool, waiting: int | None, as_json: 
     table.add_row("", f"{counts['events_blanked']:,} {would}kept without the address, which they only mention")
     table.add_row("quarantine", f"{counts['quarantine_deleted']:,} {would}deleted")
     table.add_row("unverified", f"{counts['unverified_deleted']:,} {would}deleted")
+    table.add_row("handlers", f"{counts['handlers_deleted']:,} calls that wait or failed {would}deleted")
     _console.print(table)
     if waiting is None:
         _console.print(

@@ -29,6 +29,8 @@ ALLOWED = {
     # Commands work on the store, so they know both sides; what they share is the receiving side's.
     "ingest.cli": {"ingest", "workers"},
     "ingest.cli_store": {"ingest", "workers"},
+    "ingest.cli_handlers": {"ingest", "workers"},
+    "ingest.show_failed": {"ingest", "workers"},
 }  # fmt: skip
 
 

@@ -1,0 +1,175 @@
+"""The commands about handlers: failed, replay."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli_options import MOMENT, settings_with, which_events
+from ingest.copernica.events import EventType
+from ingest.errors import SettingsError
+
+if TYPE_CHECKING:
+    from workers.failed import Wanted
+
+
+@click.group()
+def failed() -> None:
+    """Look after dead letters and quarantined calls: what handlers, or the store, could not take."""
+
+
+def which_letters(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which letters are meant."""
+    options = (
+        click.option("--handler", help="Only of this handler; `store` for quarantined calls."),
+        click.option("--error", help="Only those whose error contains this."),
+        click.option("--type", "type_", type=click.Choice(list(EventType)), help="Only events of this type."),
+        click.option(
+            "--since", type=MOMENT, help="Failed not before: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."
+        ),
+        click.option("--until", type=MOMENT, help="Failed before; as --since."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _wanted(
+    handler: str | None, error: str | None, type_: str | None, since: datetime | None, until: datetime | None
+) -> "Wanted":
+    from workers.failed import Wanted
+
+    return Wanted(handler, error, type_, since, until)
+
+
+@failed.command("list")
+@which_letters
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
+def list_(as_json: bool, **chosen: Any) -> None:
+    """List them, the oldest failure first."""
+    from ingest import show_failed
+    from workers.failed import find
+    from workers.store import Store
+
+    store = Store.open(settings_with().database)
+    try:
+        show_failed.letters(find(store, _wanted(**chosen)), as_json)
+    finally:
+        store.close()
+
+
+@failed.command()
+@click.argument("delivery_id")
+@click.option("--handler", help="Of this handler, if several could not take it.")
+def show(delivery_id: str, handler: str | None) -> None:
+    """Show one whole: the event, the error, the traceback."""
+    from ingest import show_failed
+    from workers.failed import Wanted, find
+    from workers.store import Store
+
+    try:
+        wanted = Wanted(handler=handler, delivery_id=bytes.fromhex(delivery_id))
+    except ValueError:
+        raise click.BadParameter("it should be 24 hex digits, as `ingest failed list` shows them") from None
+    store = Store.open(settings_with().database)
+    try:
+        found = list(find(store, wanted))
+    finally:
+        store.close()
+    if not found:
+        raise click.ClickException(f"There is no dead letter and no quarantined call {delivery_id}.")
+    for letter in found:
+        show_failed.letter(letter)
+
+
+@failed.command()
+@which_letters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def retry(yes: bool, **chosen: Any) -> None:
+    """Hand them to their handlers again, all or those that are meant."""
+    from workers import failed as letters
+
+    hands_on = settings_with().hands_on
+    gone = _act("retry", lambda store, some: letters.retry(store, some, hands_on), yes, chosen)
+    _wake()
+    click.echo(f"{gone:,} went to their handlers again.")
+
+
+@failed.command()
+@which_letters
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(yes: bool, **chosen: Any) -> None:
+    """Forget them, all or those that are meant. The events themselves stay in the store."""
+    from workers import failed as letters
+
+    click.echo(f"{_act('drop', letters.drop, yes, chosen):,} dropped.")
+
+
+def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str, Any]) -> int:
+    from ingest import show_failed
+    from workers.failed import find, portions
+    from workers.store import Store
+
+    if not yes and not any(chosen.values()):
+        click.confirm(f"This will {what} all dead letters and quarantined calls. Go on?", abort=True)
+    store = Store.open(settings_with().database)
+    try:
+        found = list(find(store, _wanted(**chosen)))
+        with show_failed.progress(what, len(found)) as step:
+            return portions(found, lambda some: act(store, some), step)
+    finally:
+        store.close()
+
+
+def _wake() -> None:
+    """Tell the handlers' workers, if Redis can be reached; else a sweep does it later."""
+    import redis
+
+    from ingest import connections
+    from ingest.buffer import Backlog
+
+    try:
+        client = connections.connect(settings_with().redis)
+        Backlog(client).note_handoffs(True)
+        Backlog(client).hand_on()
+        client.close()
+    except (redis.RedisError, SettingsError) as error:
+        click.echo(f"Redis does not answer, so they wait until it does: {error}", err=True)
+
+
+@click.command()
+@click.option("--handler", required=True, help="The handler to hand them to.")
+@which_events
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit]")
+@click.option("--anew", is_flag=True, help="Forget how far an earlier one of the same has come.")
+def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
+    """Hand stored events to a handler again. Broken off and typed again, it goes on where it was."""
+    from ingest import show_failed
+    from ingest.cli_store import filter_of
+    from workers import replay as replaying
+    from workers.handling import all_handlers
+    from workers.store import Store
+
+    settings, wanted = settings_with(), filter_of(chosen)
+    known = all_handlers(settings)
+    if handler not in known:
+        raise SettingsError(f"--handler {handler!r}: there are {', '.join(known) or 'none; set INGEST_HANDLERS'}.")
+    store = Store.open(settings.database)
+    try:
+        name = replaying.name_of(handler, wanted)
+        if anew:
+            replaying.forget(store, name)
+        before = replaying.begun(store, name)
+        with show_failed.progress("replaying", store.count(wanted), before) as step:
+            done = replaying.replay(store, handler, wanted, rate, step)
+    except KeyboardInterrupt:
+        click.echo("Broken off; the same command goes on from here.", err=True)
+        raise click.exceptions.Exit(130) from None
+    finally:
+        store.close()
+        _wake()
+    click.echo(f"{done:,} events handed to {handler}{f', after {before:,} before' if before else ''}.")
+
+
+COMMANDS = (failed, replay)

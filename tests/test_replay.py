@@ -1,0 +1,215 @@
+"""Stored events handed to a handler again: all of them, once, also when it is broken off."""
+
+import itertools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.batch import Record
+from ingest.cli import main
+from ingest.copernica.events import Event, EventType
+from ingest.copernica.simulator import Simulator
+from tests.test_drain import refused_body
+from tests.test_handoff import FORM, RECEIVED, event, handler, numbers, record
+from workers.drain import read
+from workers.handoff import Handoffs
+from workers.replay import begun, forget, name_of, record_of, replay
+from workers.store import Filter, Store
+
+JSON = b"application/json"
+OPENS = Filter(types=("open",))
+
+
+def quiet(_: int) -> None: ...
+
+
+def taken(store: Store, name: str = "h") -> list[Event]:
+    """Everything that waits for a handler, in the order in which it is claimed."""
+    handoffs, found = Handoffs(store), []
+    while claim := handoffs.claim(handler(name), 500, 1):
+        found += claim.records
+        handoffs.settle(handler(name), claim, [], release=True)
+    return [event(call) for call in found]
+
+
+@pytest.fixture
+def filled(store: Store) -> Store:
+    """A store with 120 opens and 60 clicks."""
+    store.add([event(record(n, "click" if n % 3 == 0 else "open")) for n in range(180)])
+    return store
+
+
+@pytest.fixture
+def portion(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.replay.PORTION", 25)
+
+
+@pytest.mark.usefixtures("portion")
+def test_all_events_of_a_filter_are_handed_over_once_and_in_order(filled: Store) -> None:
+    told: list[int] = []
+    assert replay(filled, "h", OPENS, None, told.append) == 120
+    assert taken(filled) == list(filled.find(OPENS))
+    assert told == [25, 25, 25, 25, 20]
+    assert begun(filled, name_of("h", OPENS)) == 0
+    assert replay(filled, "h", OPENS, None, quiet) == 120  # again, since the first was done
+
+
+def test_a_filter_that_nothing_fits_hands_over_nothing(filled: Store) -> None:
+    assert replay(filled, "h", Filter(recipient="nobody@example.nl"), None, quiet) == 0
+    assert taken(filled) == []
+
+
+def break_off(after: int) -> Callable[[int], None]:
+    told = itertools.count(1)
+
+    def step(_: int) -> None:
+        if next(told) == after:
+            raise KeyboardInterrupt
+
+    return step
+
+
+@pytest.mark.usefixtures("portion")
+def test_broken_off_and_begun_again_each_event_is_handed_over_once(filled: Store) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        replay(filled, "h", OPENS, None, break_off(2))
+    assert begun(filled, name_of("h", OPENS)) == 50
+    with pytest.raises(KeyboardInterrupt):
+        replay(filled, "h", OPENS, None, break_off(1))
+    assert replay(filled, "other", OPENS, None, quiet) == 120  # which is another replay
+    assert replay(filled, "h", OPENS, None, quiet) == 45
+    assert taken(filled) == list(filled.find(OPENS))
+
+
+@pytest.mark.usefixtures("portion")
+def test_a_replay_that_is_forgotten_begins_anew(filled: Store) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        replay(filled, "h", OPENS, None, break_off(2))
+    forget(filled, name_of("h", OPENS))
+    assert replay(filled, "h", OPENS, None, quiet) == 120
+    assert len(taken(filled)) == 170
+
+
+def test_a_rate_is_kept(filled: Store) -> None:
+    began = time.monotonic()
+    assert replay(filled, "h", OPENS, 200.0, quiet) == 120
+    assert 0.4 < time.monotonic() - began < 3
+
+
+# --- calls, written again ---
+
+
+def same_again(body: bytes, content_type: bytes = FORM, path: bytes = b"/copernica") -> None:
+    first = read(Record(b"\1" * 12, RECEIVED, path, content_type, body))
+    if isinstance(first, Event):
+        assert read(record_of(first)) == first
+
+
+@pytest.mark.parametrize("kind", [str(kind) for kind in EventType if kind is not EventType.UNKNOWN])
+def test_simulated_calls_of_all_types_are_the_same_again(kind: str) -> None:
+    calls = Simulator(seed=4, types=[kind])
+    for _ in range(20):
+        call = calls.call()
+        same_again(call.body, call.content_type.encode())
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b"type=new-thing&x=%FF&y=1&y=2", FORM),
+        (b"type=open&recipient=%E9", FORM + b"; charset=iso-8859-1"),
+        (b"type=open&x=%00", FORM),
+        (b"a=", FORM),
+        (b'{"type":"open","a[b]":"1"}', JSON),
+        (b'{"type":"open","a":{"0":"x"}}', JSON),
+        (b'{"type":"open","a":{"b]":"1"}}', JSON),
+        (b'{"type":"open","a":{"":"1"}}', JSON),
+        (b'{"type":"open","a":[],"b":{},"c":1.5,"d":null,"e":12345678901234567890123}', JSON),
+        (b'{"type":"click","tags":["a","b"],"time":1795165964}', JSON),
+    ],
+)
+def test_odd_calls_are_the_same_again(body: bytes, content_type: bytes) -> None:
+    same_again(body, content_type)
+
+
+NAMES = st.text("ab01[]. =&{", max_size=4)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+STRINGS = st.recursive(
+    st.text("ab{[", max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=6,
+)
+KNOWN = st.sampled_from(["type", "id", "time", "tags", "profile", "recipient", "action"])
+
+
+@given(st.dictionaries(NAMES | KNOWN, VALUES | STRINGS, max_size=5))
+def test_any_json_is_the_same_again(fields: dict[str, Any]) -> None:
+    same_again(json.dumps(fields).encode(), JSON)
+
+
+PAIR = st.tuples(NAMES | KNOWN, st.text("ab1%+[]\u00e9", max_size=4))
+
+
+@given(st.lists(PAIR, max_size=6), st.sampled_from([b"/copernica", b"/copernica/open?x=1", b"/\xff"]))
+def test_any_form_is_the_same_again(pairs: list[tuple[str, str]], path: bytes) -> None:
+    same_again("&".join(f"{name}={value}" for name, value in pairs).encode(), path=path)
+
+
+def test_stored_events_are_the_same_again(store: Store) -> None:
+    calls = Simulator(seed=5)
+    records = [Record(n.to_bytes(12, "big"), RECEIVED, b"/copernica", FORM, calls.call().body) for n in range(300)]
+    odd = [record(300, body=b"type=open&x=%FF"), record(301, body=b"x=1&x=2"), record(302, body=refused_body(1))]
+    store.add([event(call) for call in (*records, *odd)])
+    assert [read(record_of(found)) for found in store.find(Filter())] == [event(call) for call in (*records, *odd)]
+
+
+# --- the command ---
+
+
+@pytest.fixture
+def typed(database: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    (tmp_path / "replayed_to.py").write_text("from workers import on\n@on('abuse', name='h')\ndef f(e): ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    environ = {"DATABASE_URL": database, "REDIS_URL": redis_url, "INGEST_HANDLERS": "replayed_to"}
+    return lambda *words: CliRunner().invoke(main, ["replay", *words], env=environ)
+
+
+@pytest.mark.usefixtures("portion")
+def test_the_command_goes_on_where_it_was_broken_off(
+    filled: Store, typed: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("rich.progress.Progress.advance", lambda *_: break_off(1)(0))
+        broken = typed("--handler", "h", "--type", "open")
+    assert (broken.exit_code, broken.stdout) == (130, "")
+    assert "the same command goes on from here" in broken.stderr
+    done = typed("--handler", "h", "--type", "open")
+    assert (done.exit_code, done.stdout) == (0, "95 events handed to h, after 25 before.\n")
+    assert taken(filled) == list(filled.find(OPENS))
+
+
+@pytest.mark.usefixtures("portion")
+def test_the_command_begins_anew_when_it_is_told_to(filled: Store, typed: Callable[..., Result]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        replay(filled, "h", Filter(), None, break_off(1))
+    done = typed("--handler", "h", "--anew")
+    assert (done.exit_code, done.stdout) == (0, "180 events handed to h.\n")
+    assert numbers([record_of(one) for one in taken(filled)]) == [*range(25), *range(180)]
+
+
+def test_a_handler_that_there_is_not_is_told_in_a_sentence(store: Store, typed: Callable[..., Result]) -> None:
+    refused = typed("--handler", "nobody")
+    assert (refused.exit_code, refused.stderr) == (2, "ingest: --handler 'nobody': there are h.\n")

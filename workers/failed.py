@@ -1,0 +1,149 @@
+"""Dead letters and quarantined calls: `ingest failed list | show | retry | drop`.
+
+Quarantined calls are listed as failures of `store`, the first handler of all: what a later release can read, or
+the database takes after all, is stored when it is retried.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Table, tuple_
+
+from ingest.batch import Record, unpack
+from ingest.copernica.events import Event
+from workers import tables
+from workers.drain import read
+from workers.handoff import Handoffs
+from workers.store import NOT_COPERNICAS, Store, micros
+
+#: What quarantined calls are listed under.
+STORE = "store"
+#: Letters that are retried or dropped in one transaction.
+PORTION = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which letters; None means any. `error` is a part of the text, `since` and `until` are about the failure."""
+
+    handler: str | None = None
+    error: str | None = None
+    type: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    delivery_id: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One failure. Times are µs since 1970."""
+
+    handler: str
+    delivery_id: bytes
+    type: str
+    occurred_at: int
+    failed_at: int
+    attempts: int
+    error: str
+    traceback: str
+    record: Record
+
+    @property
+    def event(self) -> Event | None:
+        """What the handler got; None if the call cannot be read."""
+        found = read(self.record)
+        return found if isinstance(found, Event) else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        event = self.event
+        return {
+            "handler": self.handler, "delivery_id": self.delivery_id.hex(), "type": self.type,
+            "occurred_at": self.occurred_at, "failed_at": self.failed_at, "attempts": self.attempts,
+            "recipient": event.recipient if event else None, "error": self.error,
+        }  # fmt: skip
+
+
+def find(store: Store, wanted: Wanted) -> Iterator[Letter]:
+    """Letters in the order of their failure, a few in memory at a time."""
+    if wanted.handler != STORE:
+        table = tables.dead_letters
+        for row in store.rows(table, _conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
+            yield Letter(
+                row.handler, row.delivery_id, row.type, micros(row.occurred_at), micros(row.failed_at),
+                row.attempts, row.error, row.traceback, unpack(bytes(row.packed))[0],
+            )  # fmt: skip
+    if wanted.handler in (None, STORE) and wanted.type in (None, "unknown"):
+        table = tables.quarantine
+        for row in store.rows(table, _conditions(table, wanted), (table.c.received_at, table.c.delivery_id)):
+            received = micros(row.received_at)
+            record = Record(row.delivery_id, received, row.path.encode(), row.content_type.encode(), row.body)
+            yield Letter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
+
+
+def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+    columns = table.c
+    kept = table is tables.quarantine
+    failed_at, error = (columns.received_at, columns.reason) if kept else (columns.failed_at, columns.error)
+    found: list[ColumnElement[bool]] = []
+    if wanted.handler is not None and not kept:
+        found.append(columns.handler == wanted.handler)
+    if wanted.type is not None and not kept:
+        found.append(columns.type == wanted.type)
+    if wanted.error is not None:
+        found.append(error.icontains(wanted.error, autoescape=True))
+    if wanted.since is not None:
+        found.append(failed_at >= wanted.since)
+    if wanted.until is not None:
+        found.append(failed_at < wanted.until)
+    if wanted.delivery_id is not None:
+        found.append(columns.delivery_id == wanted.delivery_id)
+    return found
+
+
+def retry(store: Store, letters: Sequence[Letter], hands_on: bool) -> int:
+    """Hand letters to their handlers again, and take them out; returns how many went.
+
+    Those of `store` stay where they are if they still cannot be stored, or proved to be forged; with `hands_on`,
+    handlers then get them.
+    """
+    handoffs = Handoffs(store)
+    gone = 0
+    for handler in {letter.handler for letter in letters} - {STORE}:
+        own = [letter for letter in letters if letter.handler == handler]
+        gone += handoffs.retry(handler, [letter.record for letter in own])
+    for letter in letters:
+        forged = letter.error.startswith(NOT_COPERNICAS)
+        if letter.handler == STORE and letter.event is not None and not forged:
+            gone += store.readmit(letter.record, letter.event, hands_on)
+    return gone
+
+
+def drop(store: Store, letters: Sequence[Letter]) -> int:
+    """Forget letters; returns how many."""
+    dead = [(letter.handler, letter.delivery_id) for letter in letters if letter.handler != STORE]
+    kept = [letter.delivery_id for letter in letters if letter.handler == STORE]
+    columns = tables.dead_letters.c
+    with store.writing() as connection:
+        gone = 0
+        if dead:
+            chosen = tuple_(columns.handler, columns.delivery_id).in_(dead)
+            gone += connection.execute(tables.dead_letters.delete().where(chosen)).rowcount
+        if kept:
+            chosen = tables.quarantine.c.delivery_id.in_(kept)
+            gone += connection.execute(tables.quarantine.delete().where(chosen)).rowcount
+        return gone
+
+
+def portions(
+    letters: Sequence[Letter], act: Callable[[Sequence[Letter]], int], step: Callable[[int], object]
+) -> int:
+    """Act on all letters, some at a time; `step` is told of each portion. Returns how many went."""
+    gone = 0
+    for at in range(0, len(letters), PORTION):
+        portion = letters[at : at + PORTION]
+        gone += act(portion)
+        step(len(portion))
+    return gone
