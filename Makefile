@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
 
-.PHONY: run test check format bench clean help
+.PHONY: run test check format bench chaos clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -19,6 +19,9 @@ check: $(READY)  ## lint, format, strict types
 format: $(READY)  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+chaos: $(READY)  ## kill workers at random under load, for some minutes; SEED=n SECONDS=60
+	$(BIN)/pytest -q -s tests/chaos
 
 bench: $(READY)  ## the benchmark table; takes a few minutes
 	$(BIN)/python -m tests.benchmarks
