@@ -3,9 +3,11 @@
 bare PORT          aiohttp that answers 200 and looks at nothing: the ceiling of an endpoint on aiohttp
 jobs PORT REDIS    aiohttp that enqueues one RQ job per call, and answers 200 when RQ has it
 worker REDIS FILE  RQ's SimpleWorker (the fast one: it does not fork) on such jobs, each one row in SQLite
+counter REDIS      the same worker on jobs that only count: what RQ itself costs for calling a function
 """
 
 import asyncio
+import importlib
 import json
 import os
 import sqlite3
@@ -25,6 +27,9 @@ from tests.benchmarks.plan import PATH
 QUEUE = "baseline"
 #: The job by name, as ours has it too: the endpoint need not import what workers do.
 JOB = "tests.benchmarks.baselines.store_open"
+#: The job that only counts, in which module and by name.
+MODULE = "tests.benchmarks.baselines"
+COUNT_JOB = f"{MODULE}.count"
 #: The environment variable that tells the job where its database is.
 DATABASE = "BASELINE_DATABASE"
 
@@ -81,16 +86,38 @@ def store_open(body: str) -> None:
     database().commit()
 
 
+class Counted:
+    """Calls of the job that only counts, in this process."""
+
+    calls = 0
+
+
+def count(_body: str) -> None:
+    """The RQ job that does nothing else."""
+    Counted.calls += 1
+
+
 def work(url: str, file: str) -> None:
     os.environ[DATABASE] = file
-    jobs = queue(url)
-    worker = SimpleWorker([jobs], connection=jobs.connection, serializer=JSONSerializer)
     database()
-    began, before = time.perf_counter(), time.process_time()
-    worker.work(burst=True, logging_level="WARNING")
-    seconds, cpu = time.perf_counter() - began, time.process_time() - before
+    seconds, cpu = _work_off(url)
     stored = database().execute("SELECT count(*) FROM events").fetchone()[0]
     print(json.dumps({"events": stored, "seconds": seconds, "cpu": cpu}))
+
+
+def work_counting(url: str) -> None:
+    seconds, cpu = _work_off(url)
+    counted = importlib.import_module(MODULE).Counted  # of the module that RQ imported: this one is `__main__`
+    print(json.dumps({"events": counted.calls, "seconds": seconds, "cpu": cpu}))
+
+
+def _work_off(url: str) -> tuple[float, float]:
+    """Work until no job is left; returns seconds, and seconds of processor time."""
+    jobs = queue(url)
+    worker = SimpleWorker([jobs], connection=jobs.connection, serializer=JSONSerializer)
+    began, before = time.perf_counter(), time.process_time()
+    worker.work(burst=True, logging_level="WARNING")
+    return time.perf_counter() - began, time.process_time() - before
 
 
 if __name__ == "__main__":
@@ -101,3 +128,5 @@ if __name__ == "__main__":
             serve(job_per_call(url), int(port))
         case ["worker", url, file]:
             work(url, file)
+        case ["counter", url]:
+            work_counting(url)

@@ -28,7 +28,7 @@ from workers.store import Store, upgrade
 
 WORKER = "RQ SimpleWorker"
 SQLITE = "ours into SQLite"
-EMPTY = "an empty database; ours holds millions of events"
+EMPTY = "an empty database"
 DATABASES = ("SQLite", "PostgreSQL")
 POSTGRES_GOAL = Goal("≥ 30,000 and ≥ 0.6 x", lambda mine, ratio: mine >= 30_000 and ratio >= 0.6)
 #: Seconds that one worker may take for its pile.
