@@ -8,7 +8,10 @@
 4. `workers.drain` claims batches (`buffer.Backlog`), decodes each call (`copernica.events`), stores the group in
    one commit (`workers.store`: SQLite or PostgreSQL), and only then acknowledges it. Killed at any line, the next
    drain does it again, and the delivery id keeps each event single.
-5. `workers.schema` keeps the tables' versions, `workers.daily` deletes what is too old, `workers.erase` a person.
+5. What is new is put into an outbox in that same commit. `workers.handling` hands it to the users' functions
+   (`workers.handlers`) and to existing scripts (`workers.forward`), at their pace, from tables that
+   `workers.handoff` keeps; what they cannot take after several attempts are dead letters (`workers.failed`).
+6. `workers.schema` keeps the tables' versions, `workers.daily` deletes what is too old, `workers.erase` a person.
 
 The receiving side (this package) never imports the processing side (`workers`); the command line knows both.
 """
