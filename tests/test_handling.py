@@ -389,3 +389,17 @@ def h(event):
         handle_job("h")
     assert world.calls == [event(record(n)) for n in range(8)]
     assert world.handoffs.waiting() == {"h": 3}  # with the one under way, which nobody knows to be done
+
+
+def test_a_worker_without_handlers_leaves_what_others_put_out(
+    plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = plug("@on()\ndef h(event): calls.append(number(event))")
+    add(store, record(1), record(2))
+    named = Settings.read().handlers[0]
+    monkeypatch.delenv("INGEST_HANDLERS")
+    assert hand_on_job() == 0
+    assert "set INGEST_HANDLERS" in caplog.text
+    monkeypatch.setenv("INGEST_HANDLERS", named)
+    assert world.work()["done"] == 2
+    assert sorted(world.calls) == [1, 2]

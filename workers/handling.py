@@ -118,6 +118,9 @@ def hand_on_job() -> int:
     def work(client: redis.Redis, store: Store) -> int:
         backlog, handoffs, known = Backlog(client), Handoffs(store), known_handlers(settings)
         backlog.clear_hand_on()
+        if not known:  # else what others put out for their handlers would be thrown away here
+            log.error("events wait for handlers, and this worker has none: set INGEST_HANDLERS as for the others")
+            return 0
         moved = handoffs.dispatch(known)
         _wake_all(backlog, handoffs, known)
         return moved
