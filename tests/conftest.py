@@ -19,7 +19,7 @@ from workers.store import Store, upgrade
 #: Seconds that an empty server may take to come up, on a machine that is busy.
 START_TIMEOUT = 20.0
 
-settings.register_profile("ingest", deadline=None, max_examples=60)
+settings.register_profile("ingest", deadline=None, max_examples=40)
 settings.load_profile("ingest")
 
 

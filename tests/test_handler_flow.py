@@ -170,7 +170,7 @@ def test_each_handler_gets_its_events_at_its_own_pace(site: Site, parts: list[Pr
     times = [at for _, at in site.notes("slow")]
     # While others keep all workers busy it may have to wait; then it may catch up, with a second's worth.
     others = max(at for name in ("fast", "failing") for _, at in site.notes(name)[: EVENTS - len(failing)])
-    alone = [at for at in times if at > min(others + 1.2, times[-300])]
+    alone = [at for at in times if at > min(others + 1.2, times[-2 * RATE - 1])][RATE:]
     rate = (len(alone) - 1) / (alone[-1] - alone[0])
     print(f"stored after {stored_after:.1f} s, done after {done_after:.1f} s, slow one at {rate:.0f}/s")
     assert 0.9 * RATE <= rate <= 1.1 * RATE
