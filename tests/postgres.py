@@ -113,9 +113,13 @@ def _reachable(programs: Path, folder: Path) -> Path:
     """The programs where `nobody` may run them: a home folder of root's is closed to everybody else."""
     if all(parent.stat().st_mode & 0o005 == 0o005 for parent in programs.parents):
         return programs
+    # As they lie in a wheel, `package/pginstall/bin`, with `package.libs` beside the package.
+    package = programs.parents[1]
     copied = folder / "install"
-    shutil.copytree(programs.parent, copied, symlinks=True, ignore=shutil.ignore_patterns("include"))
-    return copied / programs.name
+    for part in (package, package.with_name(f"{package.name}.libs")):
+        if part.is_dir():
+            shutil.copytree(part, copied / part.name, symlinks=True, ignore=shutil.ignore_patterns("include"))
+    return copied / programs.relative_to(package.parent)
 
 
 @contextmanager
