@@ -123,7 +123,7 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
 
 
 def _wake() -> None:
-    """Tell the handlers' workers, if Redis can be reached; else a sweep does it later."""
+    """Tell the handlers' workers, if Redis can be reached; else they look with the next event, or at their start."""
     import redis
 
     from ingest import connections
@@ -135,7 +135,7 @@ def _wake() -> None:
         Backlog(client).hand_on()
         client.close()
     except (redis.RedisError, SettingsError) as error:
-        click.echo(f"Redis does not answer, so they wait until it does: {error}", err=True)
+        click.echo(f"Redis does not answer, so they wait for the next event: {error}", err=True)
 
 
 @click.command()

@@ -16,9 +16,11 @@ from ingest.batch import Record
 from ingest.copernica.events import Event, decode
 from ingest.errors import Unavailable
 from tests.postgres import Server
+from tests.test_handoff import add, dead, failure, handler, record
 from tests.test_store import FORM, NINE, SECOND, counts, event, everything, name, rows
 from workers import finder, sqlite
 from workers.erase import BLANK, erase
+from workers.handoff import Handoffs
 from workers.store import Filter, Quarantined, Store, upgrade
 
 JAN = "jan@example.nl"
@@ -287,3 +289,24 @@ def test_files_that_others_read_are_cleaned_when_it_is_done_again(careless: Stor
         assert in_files(careless, JAN)
     erase(careless, JAN, dry_run=False)
     assert in_files(careless, JAN) == 0
+
+
+def test_what_waits_for_handlers_or_was_given_up_by_them_is_erased_too(store: Store) -> None:
+    def to(number: int, address: str) -> Record:
+        return record(number, body=f"type=open&recipient={quote(address)}".encode())
+
+    handoffs, handlers = Handoffs(store), {"h": handler()}
+    add(store, to(1, JAN), to(2, "eva@example.nl"))
+    handoffs.dispatch(handlers)
+    claim = handoffs.claim(handlers["h"], 512, 1)
+    assert claim is not None
+    claim.failures = [failure(call, None) for call in claim.records]
+    handoffs.settle(handlers["h"], claim, [], release=True)
+    add(store, to(3, JAN), to(4, "eva@example.nl"))
+    handoffs.dispatch(handlers)
+    add(store, to(5, JAN), to(6, "eva@example.nl"))
+    assert erase(store, JAN, dry_run=True).handed_on == 3
+    assert erase(store, JAN, dry_run=False).handed_on == 3
+    assert dead(store) == [2]
+    assert handoffs.waiting() == {"h": 1, "": 1}
+    assert erase(store, JAN, dry_run=False).handed_on == 0

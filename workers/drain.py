@@ -272,6 +272,7 @@ class Drain:
         if not group.ids:
             return
         new = self._keep(group)
+        self._hand_on(group.events)
         self._backlog.ack(group.ids, group.calls, group.calls - new)
         self._announce(group.events)
         self.drained.batches += len(group.ids)
@@ -314,9 +315,13 @@ class Drain:
         if events:
             with unless_refused():
                 self._backlog.announce([event.delivery_id for event in events])
-                if self._hands_on:
-                    self._backlog.note_handoffs(True)
-                    self._backlog.hand_on()
+
+    def _hand_on(self, events: Sequence[Event]) -> None:
+        """Wake the handlers: before the acknowledgement, so that another drain does it if this one is killed."""
+        if events and self._hands_on:
+            with unless_refused():
+                self._backlog.note_handoffs(True)
+                self._backlog.hand_on()
 
     def _log(self) -> None:
         done = self.drained
