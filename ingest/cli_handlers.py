@@ -123,7 +123,7 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
 
 
 def _wake() -> None:
-    """Tell the handlers' workers, if Redis can be reached; else they look with the next event, or at their start."""
+    """Tell the handlers' workers, if Redis can be reached; else the next event does, or their start."""
     import redis
 
     from ingest import connections

@@ -437,3 +437,17 @@ def test_the_job_runs_under_a_standard_worker(
     worker.work(burst=True, logging_level=None)
     assert FailedJobRegistry(queue=queue(client)).get_job_ids() == []
     assert (numbers(store), Backlog(client).batches(), len(queue(client))) == ([1, 2], 0, 0)
+
+
+def test_handlers_are_woken_before_a_batch_is_acknowledged(
+    client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise redis.ConnectionError("gone")
+
+    keep(client, [record(1)])
+    monkeypatch.setattr(Backlog, "ack", refuse)
+    with pytest.raises(redis.ConnectionError):
+        Drain(new_backlog(client), store, hands_on=True).run()
+    assert client.exists(KEYS.handoffs)
+    assert len(Queue("handlers", connection=client, serializer=JSONSerializer)) == 1
