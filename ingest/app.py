@@ -10,27 +10,28 @@ import logging
 from collections.abc import Callable
 from typing import Any, cast
 
-import redis.asyncio
 from aiohttp import ClientError, StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
 from ingest import intake
+from ingest.buffer import Appender
+from ingest.errors import BufferFull
 from ingest.intake import Answer, Intake
 from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, LINGER, MAX_CONNECTIONS, READY_TIMEOUT
 
 log = logging.getLogger(__name__)
 
 INTAKE = web.AppKey("intake", Intake)
-REDIS: web.AppKey["redis.asyncio.Redis"] = web.AppKey("redis")
+APPENDER = web.AppKey("appender", Appender)
 #: Set when the process is about to stop: every further answer closes its connection.
 CLOSING = web.AppKey("closing", asyncio.Event)
 
 
-def create_app(take: Intake, client: "redis.asyncio.Redis", path: str) -> web.Application:
+def create_app(take: Intake, appender: Appender, path: str) -> web.Application:
     """The application: webhooks at `path` and everything below, and what load balancers ask."""
     app = web.Application(client_max_size=take.max_body, handler_args=HANDLER_ARGS)
     app[INTAKE] = take
-    app[REDIS] = client
+    app[APPENDER] = appender
     app[CLOSING] = asyncio.Event()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -72,13 +73,26 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Calls can be kept: Redis answers."""
-    try:
-        async with asyncio.timeout(READY_TIMEOUT):
-            await request.app[REDIS].ping()
-    except (redis.asyncio.RedisError, TimeoutError, OSError):
+    """Calls can be kept: Redis answers, or the spool takes them."""
+    appender = request.app[APPENDER]
+    spool = appender.spool
+    serves = appender.breaker.is_closed and await _answers(appender)
+    state = {
+        "redis": "serves" if serves else "away",
+        "breaker": str(appender.breaker.state),
+        "spool": "off" if spool is None else "takes" if spool.takes else "full" if spool.is_full else "fails",
+    }
+    if not (serves and not appender.is_over) and (spool is None or not spool.takes):
         return _response(request, intake.UNAVAILABLE)
-    return web.json_response({"status": "ready"})
+    return web.json_response({"status": "ready", **state})
+
+
+async def _answers(appender: Appender) -> bool:
+    try:
+        await appender.stream.ping(READY_TIMEOUT)
+    except BufferFull:
+        return False
+    return True
 
 
 async def expect(request: web.Request) -> web.Response | None:

@@ -71,6 +71,13 @@ class Record(NamedTuple):
         return _RECORD.size + len(self.target) + len(self.content_type) + len(self.headers) + len(self.body)
 
 
+class Batch(NamedTuple):
+    """Records as `pack` makes them, and how many there are."""
+
+    packed: bytes
+    events: int
+
+
 def chunks(records: Sequence[Record]) -> Iterator[list[Record]]:
     """Records in portions that make one batch each."""
     chunk: list[Record] = []

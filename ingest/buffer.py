@@ -15,6 +15,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
     ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.pace`
     ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.pace`
+    ingest:{p}:probe       string, written to find out whether Redis takes writes again
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 
 The stream is the truth. RQ jobs only say "there is something to drain", so one lost, doubled or killed costs
@@ -26,7 +27,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
 from uuid import uuid4
@@ -39,8 +41,10 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest import batch
-from ingest.batch import DELIVERY_ID_SIZE, Record
-from ingest.errors import BufferFull
+from ingest.batch import DELIVERY_ID_SIZE, Batch, Record
+from ingest.breaker import Breaker
+from ingest.errors import BufferFull, SpoolFailed
+from ingest.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -76,16 +80,24 @@ REPORT_TTL = 15
 #: Milliseconds after which a consumer that holds nothing is forgotten.
 CONSUMER_TTL_MS = 60_000
 
+#: Seconds that Redis may take to confirm a write before it goes to the spool. Above what an fsync takes on a bad
+#: day; well below what a sender waits.
+APPEND_TIMEOUT = 0.5
+#: The same where there is no spool that could take it instead.
+APPEND_PATIENCE = 5.0
+#: Batches that share one fsync of the spool at the most.
+SPOOL_BATCHES = 16
+
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
 
-# Appends a batch, counts its events, and says whether a worker is to be woken. A script, because its one answer
+# Appends batches, counts their events, and says whether a worker is to be woken. A script, because its one answer
 # costs redis-py a third less than the five of a transaction; and EVAL, because a server that has forgotten scripts
 # after a restart needs no second attempt then.
 _APPEND = """
-redis.call('XADD', KEYS[1], '*', 'b', ARGV[1])
-redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[2])
-return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[3]) and 1 or 0
+for i = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i]) end
+redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
+return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2]) and 1 or 0
 """
 
 # Forgets consumers that hold nothing and were silent for ARGV[2] ms. One script, because a consumer that claims
@@ -126,6 +138,7 @@ class Keys:
         self.counts = prefix + "counts"
         self.reports = prefix + "reports"
         self.daily = prefix + "daily"
+        self.probe = prefix + "probe"
         self.stored = prefix + "stored"
         self.handoffs = prefix + "handoffs"
         self.hand_on = prefix + "hand-on"
@@ -151,20 +164,110 @@ class Entry(NamedTuple):
     packed: bytes
 
 
+class Memory(NamedTuple):
+    """Bytes of memory: of the stream, and of Redis as a whole."""
+
+    stream: int
+    used: int
+    #: What Redis may use; 0 if nobody has said.
+    limit: int
+    #: Whether a full Redis refuses writes, as it should, rather than throw something away.
+    refuses: bool
+
+
+class Stream:
+    """The endpoint's way to Redis: each write is tried once, and is certain or not within a time that is set."""
+
+    def __init__(self, client: "redis.asyncio.Redis", partition: int = 0) -> None:
+        self._client = client
+        self._keys = Keys(partition)
+
+    async def append(self, batches: Sequence[Batch], seconds: float) -> bool:
+        """Put batches into the stream, all or none; returns whether a worker is to be woken.
+
+        Raises:
+            BufferFull: Redis refused, is away, or did not answer within `seconds`. It may have them all the same.
+        """
+        keys = self._keys
+        packed = [batch.packed for batch in batches]
+        events = sum(batch.events for batch in batches)
+        async with _within(seconds):
+            return bool(
+                await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, events, WAKE_TTL, *packed)
+            )
+
+    async def probe(self, seconds: float) -> None:
+        """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
+
+        Raises:
+            BufferFull: it does not, or not within `seconds`.
+        """
+        async with _within(seconds):
+            await self._client.set(self._keys.probe, 1, ex=WAKE_TTL)
+
+    async def ping(self, seconds: float) -> None:
+        """See whether Redis answers.
+
+        Raises:
+            BufferFull: it does not, or not within `seconds`.
+        """
+        async with _within(seconds):
+            await self._client.ping()
+
+    async def memory(self, seconds: float) -> Memory:
+        """How full it is.
+
+        Raises:
+            BufferFull: it does not say, or not within `seconds`.
+        """
+        async with _within(seconds):
+            stream = await self._client.memory_usage(self._keys.stream)
+            said = await self._client.info("memory")
+            return Memory(
+                stream or 0, said["used_memory"], said["maxmemory"], said["maxmemory_policy"] == "noeviction"
+            )
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `BufferFull`.
+
+    A command that is broken off leaves an answer behind that belongs to nobody: redis-py closes its connection.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise BufferFull(f"Redis did not answer within {seconds:g} s.") from None
+    except (redis.RedisError, OSError) as error:
+        raise BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
+
+
 #: What a record's owner is called with: nothing when it is safe, else the reason why not.
 Done = Callable[[BufferFull | None], None]
 
 
 class Appender:
-    """Group commit: while one write is on its way to Redis, arriving records gather for the next.
+    """Group commit: while one write is on its way, arriving records gather for the next.
 
     No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every record hears of the
-    outcome of its own batch.
+    outcome of its own batch. With a spool, a batch that Redis does not confirm in time goes there, and those after
+    it do not wait for Redis until it is known to serve again: the breaker says which way. What Redis may have got
+    after all it gets once more, and the delivery id keeps it single.
     """
 
-    def __init__(self, client: "redis.asyncio.Redis", wake: Callable[[], object], partition: int = 0) -> None:
-        self._client = client
-        self._keys = Keys(partition)
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        wake: Callable[[], object],
+        partition: int = 0,
+        spool: Spool | None = None,
+    ) -> None:
+        self.stream = Stream(client, partition)
+        self.spool = spool
+        self.breaker = Breaker()
+        #: Set when the backlog uses as much of Redis as it may: then calls go to the spool although Redis serves.
+        self.is_over = False
         self._wake = wake
         self._waiting: deque[tuple[Record, Done]] = deque()
         self._writer: asyncio.Task[None] | None = None
@@ -173,7 +276,7 @@ class Appender:
         self.events = 0
 
     def submit(self, record: Record, done: Done) -> None:
-        """Keep one record; `done` is called with None once Redis has confirmed it, or with why it has not."""
+        """Keep one record; `done` is called with None once it is confirmed to be safe, or with why it is not."""
         self._waiting.append((record, done))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write_all())
@@ -185,24 +288,45 @@ class Appender:
         if self._wakers:
             await asyncio.wait(self._wakers)
 
+    @property
+    def uses_redis(self) -> bool:
+        """Whether the next batch goes to Redis."""
+        return self.breaker.is_closed and not self.is_over
+
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                records, callbacks = self._gather()
+                batches, callbacks = self._gather()
                 refusal = None
                 try:
-                    await self._write(batch.pack(records), len(records))
+                    if batches:
+                        await self._keep(batches)
+                except BufferFull as error:
+                    refusal = error
                 except Exception as error:  # whatever it was: the callers must hear of it
-                    refusal = _refusal(error)
+                    log.exception("a batch could not be written")
+                    refusal = BufferFull(f"A batch could not be written ({type(error).__name__}).")
                 for done in callbacks:
-                    try:
-                        done(refusal)
-                    except Exception:  # one owner's fault must not keep the others waiting
-                        log.exception("an answer could not be given")
+                    _tell(done, refusal)
         finally:
             self._writer = None
 
-    def _gather(self) -> tuple[list[Record], list[Done]]:
+    def _gather(self) -> tuple[list[Batch], list[Done]]:
+        """What waits, packed: one batch for Redis, or as many as share one fsync of the spool."""
+        batches: list[Batch] = []
+        callbacks: list[Done] = []
+        while self._waiting and len(batches) < (1 if self.uses_redis else SPOOL_BATCHES):
+            records, owners = self._gather_one()
+            try:
+                batches.append(Batch(batch.pack(records), len(records)))
+                callbacks += owners
+            except Exception as error:
+                log.exception("a batch could not be packed")
+                for done in owners:
+                    _tell(done, BufferFull(f"A batch could not be packed ({type(error).__name__})."))
+        return batches, callbacks
+
+    def _gather_one(self) -> tuple[list[Record], list[Done]]:
         records: list[Record] = []
         callbacks: list[Done] = []
         size = 0
@@ -215,15 +339,48 @@ class Appender:
             callbacks.append(done)
         return records, callbacks
 
-    async def _write(self, packed: bytes, count: int) -> None:
-        keys = self._keys
-        woken = await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, packed, count, WAKE_TTL)
-        self.batches += 1
-        self.events += count
+    async def _keep(self, batches: Sequence[Batch]) -> None:
+        """Have batches in Redis or in the spool.
+
+        Raises:
+            BufferFull: neither is certain.
+        """
+        spool = self.spool
+        if self.uses_redis:
+            bounded = spool is not None and spool.takes
+            try:
+                await self.append(batches, APPEND_TIMEOUT if bounded else APPEND_PATIENCE)
+                return
+            except BufferFull as error:
+                if spool is None:
+                    raise
+                self.trip(error)
+        if spool is None:
+            raise BufferFull("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
+        try:
+            await spool.keep(batches)
+        except SpoolFailed as error:
+            raise BufferFull(f"{self.breaker.why} {error}".strip()) from None
+
+    async def append(self, batches: Sequence[Batch], seconds: float) -> None:
+        """Put batches into the stream and see that somebody works on them.
+
+        Raises:
+            BufferFull: it is not certain that they are there.
+        """
+        woken = await self.stream.append(batches, seconds)
+        self.batches += len(batches)
+        self.events += sum(one.events for one in batches)
         if woken:
             waker = asyncio.create_task(asyncio.to_thread(self._enqueue))
             self._wakers.add(waker)
             waker.add_done_callback(self._wakers.discard)
+
+    def trip(self, error: BufferFull) -> None:
+        """Redis failed: have calls go around it until it serves again."""
+        if self.breaker.is_closed:
+            log.warning("calls go to the spool: %s", error)
+        self.breaker.trip(error)
 
     def _enqueue(self) -> None:
         try:
@@ -233,10 +390,11 @@ class Appender:
             log.warning("could not wake the workers: %s", error)
 
 
-def _refusal(error: Exception) -> BufferFull:
-    if not isinstance(error, redis.RedisError | OSError):
-        log.error("a batch could not be written", exc_info=error)
-    return BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).")
+def _tell(done: Done, refusal: BufferFull | None) -> None:
+    try:
+        done(refusal)
+    except Exception:  # one owner's fault must not keep the others waiting
+        log.exception("an answer could not be given")
 
 
 class Backlog:

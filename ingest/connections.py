@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ingest.errors import SettingsError, Unavailable
+from ingest.errors import Away, SettingsError, Unavailable
 
 #: Seconds to wait for an answer. Longer than an fsync on a bad day, shorter than a sender's patience.
 ANSWER_TIMEOUT = 5.0
@@ -18,7 +18,7 @@ ANSWER_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 3.0
 
 
-def connect(url: str) -> redis.Redis:
+def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
     """A blocking client; connects on first use.
 
     Raises:
@@ -28,8 +28,8 @@ def connect(url: str) -> redis.Redis:
         return redis.Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
-            socket_timeout=ANSWER_TIMEOUT,
-            socket_connect_timeout=CONNECT_TIMEOUT,
+            socket_timeout=answer_timeout,
+            socket_connect_timeout=min(answer_timeout, CONNECT_TIMEOUT),
             health_check_interval=30,
         )
     except ValueError as error:
@@ -57,14 +57,17 @@ def require(client: redis.Redis, url: str) -> None:
     """Make sure that Redis answers.
 
     Raises:
-        Unavailable: it does not; the message says what to look at.
+        Away: it does not; it may yet. The message says what to look at.
+        Unavailable: it answers, but not to us: the URL is wrong.
     """
     try:
         client.ping()
     except redis.AuthenticationError as error:
         raise Unavailable(f"Redis at {shown(url)} refuses our credentials ({error}): check REDIS_URL.") from None
+    except redis.ResponseError as error:
+        raise Unavailable(f"Redis at {shown(url)} does not serve us ({error}): check REDIS_URL.") from None
     except redis.RedisError as error:
-        raise Unavailable(
+        raise Away(
             f"Redis at {shown(url)} does not answer ({error}): check REDIS_URL and that the server runs."
         ) from None
 

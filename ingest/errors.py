@@ -5,7 +5,9 @@
     ├── Unavailable             something we depend on does not answer          exit code 1
     │   ├── NoStoreYet          there is no database where one is expected, or no tables in it
     │   ├── WrongSchema         its tables are of another release
-    │   └── BufferFull          Redis refused the write, or did not confirm it
+    │   ├── Away                Redis is there no more, or not yet
+    │   ├── BufferFull          neither Redis nor the spool could confirm the write
+    │   └── SpoolFailed         the spool is full, or its disk failed
     ├── Refused                 the database does not take what it was given, and would not the next time
     ├── KeyUnavailable          DNS does not say what a public key is, nor that there is none
     ├── Occupied                a port or a folder is in use by somebody else   exit code 1
@@ -45,8 +47,16 @@ class Refused(IngestError):
     """The database does not take some row of those that it was given: trying again will not help."""
 
 
+class Away(Unavailable):
+    """Redis does not answer, or not yet: it may come back by itself."""
+
+
 class BufferFull(Unavailable):
-    """Redis refused a batch, or did not confirm it in time: nothing may be acknowledged."""
+    """A batch was refused, or not confirmed in time: nothing may be acknowledged."""
+
+
+class SpoolFailed(Unavailable):
+    """The spool is full, or its disk failed or took too long: nothing is certain to be in it."""
 
 
 class KeyUnavailable(IngestError):

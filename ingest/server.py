@@ -20,16 +20,18 @@ from functools import partial
 
 import uvloop
 from aiohttp import web
-from redis import RedisError
+from redis import RedisError, ResponseError
 
-from ingest import connections, supervise
+from ingest import connections, spool, supervise
 from ingest.app import CLOSING, HANDLER_ARGS, connection_factory, create_app
 from ingest.buffer import Appender, Backlog
 from ingest.door import Door
-from ingest.errors import Occupied, SettingsError
+from ingest.errors import Away, Occupied, SettingsError
 from ingest.intake import Intake
 from ingest.limits import MAX_CONNECTIONS
+from ingest.replay import Replayer
 from ingest.settings import Settings
+from ingest.spool import Spool
 from ingest.supervise import Child, StopSignals, follow_parent, own_command
 from ingest.verify import Verifier
 
@@ -47,6 +49,8 @@ QUIET_SECONDS = 0.3
 ANSWER_SECONDS = 6.0
 #: Seconds between two looks at whether the workers need waking, and two reports for `status`.
 SWEEP_EVERY = 3.0
+#: Seconds that Redis may take over one of these, so that they never hold up a stop for long.
+CHORE_TIMEOUT = 1.5
 #: Seconds between two lines in the log about what was taken.
 LOG_EVERY = 10.0
 
@@ -62,13 +66,13 @@ def serve(settings: Settings) -> None:
     Raises:
         Occupied: somebody has the port.
         SettingsError: no account is named, or the file of keys cannot be read.
-        Unavailable: Redis does not answer.
+        Unavailable: Redis refuses us, or does not answer and there is no spool; or the spool cannot be used.
     """
     if settings.verify == "on":
         Verifier.of(settings)  # a mistake in its settings is to be heard here, once
-    client = connections.connect(settings.redis)
-    connections.require(client, settings.redis)
-    Backlog(client).prepare()
+    if settings.spool_dir is not None:
+        spool.prepare(settings.spool_dir)
+    _prepare_redis(settings)
     sockets = listen(settings.host, settings.port, settings.web_concurrency)
     with StopSignals.caught() as signals:
         follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
@@ -94,6 +98,22 @@ def serve(settings: Settings) -> None:
                 sock.close()
             supervise.stop(children, STOP_SECONDS, signals)
     log.info("stopped")
+
+
+def _prepare_redis(settings: Settings) -> None:
+    """Make what the endpoint needs there; with a spool, a Redis that is away is no reason not to take calls."""
+    client = connections.connect(settings.redis)
+    try:
+        connections.require(client, settings.redis)
+        Backlog(client).prepare()
+    except Away as error:
+        if settings.spool_dir is None:
+            raise
+        log.warning("calls go to the spool in %s: %s", settings.spool_dir, error)
+    except RedisError as error:
+        log.warning("Redis went away while we looked: %s", error)
+    finally:
+        client.close()
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -156,11 +176,13 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
 
     client = connections.connect_async(settings.redis)
-    backlog = Backlog(connections.connect(settings.redis), f"web:{socket.gethostname()}:{os.getpid()}")
-    appender = Appender(client, backlog.wake_another)
+    blocking = connections.connect(settings.redis, CHORE_TIMEOUT)
+    backlog = Backlog(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
+    kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
+    appender = Appender(client, backlog.wake_another, spool=kept)
     verifier = Verifier.of(settings) if settings.verify == "on" else None
     take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
-    app = create_app(take, client, settings.path)
+    app = create_app(take, appender, settings.path)
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
     assert runner.server is not None
@@ -168,6 +190,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     waiting = sock.dup()
     server = await loop.create_server(door, sock=sock, backlog=BACKLOG)
     watch = asyncio.create_task(door.watch())
+    replay = asyncio.create_task(Replayer(appender, settings.buffer_max).run())
     chores = asyncio.create_task(_chores(settings, take, appender, backlog, number))
     log.info("web.%d is ready (process %d)", number, os.getpid())
 
@@ -181,9 +204,11 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     door.close_idle()
     await runner.cleanup()
     await appender.close()
-    watch.cancel()
-    chores.cancel()
-    await asyncio.gather(chores, return_exceptions=True)
+    for task in (watch, replay, chores):
+        task.cancel()
+    await asyncio.gather(replay, chores, return_exceptions=True)
+    if kept is not None:
+        await kept.close()
     await client.aclose()
     log.info("web.%d took %d calls and stops", number, take.accepted)
 
@@ -221,15 +246,30 @@ async def _chores(settings: Settings, take: Intake, appender: Appender, backlog:
                 "refused": dict(take.refused),
                 "failed": take.failed,
                 "rate": now.rate_since(before),
+                "breaker": appender.breaker.state,
+                **_of_spool(appender.spool),
             }
             before = now
-            await asyncio.to_thread(_report_and_sweep, backlog, said)
+            if appender.breaker.is_closed:
+                await asyncio.to_thread(_report_and_sweep, backlog, said)
             if now.at - logged.at >= LOG_EVERY:
                 if now.calls > logged.calls:
                     log.info("web.%d: %s", number, now.told_since(logged))
                 logged = now
     finally:
-        await asyncio.to_thread(_retract, backlog)
+        if appender.breaker.is_closed:
+            await asyncio.to_thread(_retract, backlog)
+
+
+def _of_spool(kept: Spool | None) -> dict[str, object]:
+    if kept is None:
+        return {}
+    return {
+        "spooled": kept.events,
+        "spool_bytes": kept.size,
+        "spool_oldest": kept.oldest_age,
+        "spool_bad": kept.bad,
+    }
 
 
 class _Taken:
@@ -260,8 +300,11 @@ def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
     ):
         try:
             chore()
+        except ResponseError as error:
+            log.warning("Redis refuses a chore: %s", error)
         except RedisError as error:
             log.warning("Redis does not serve us: %s", error)
+            return  # the others would wait for the same answer
         except Exception:  # the next round must come, whatever is wrong with this one
             log.exception("a chore failed")
 

@@ -1,7 +1,7 @@
 """All settings, read once from the environment and passed on as a value.
 
 Names that have a convention follow it (`REDIS_URL`, `DATABASE_URL`, `PORT`, `WEB_CONCURRENCY`, …); ours begin
-with `INGEST_`. An empty variable counts as one that is not set.
+with `INGEST_`. An empty variable counts as one that is not set, but for `INGEST_SPOOL_DIR`, where it means "none".
 """
 
 import os
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     StringConstraints,
@@ -29,12 +30,17 @@ REDIS_URL_FILE = "redis.url"
 #: In the data folder: the key pair with which `ingest simulate` signs, and its public half for `INGEST_KEYS`.
 SIGNER_FILE = "simulator.json"
 KEYS_FILE = "keys.json"
+#: In the data folder: the spool, unless another folder is named.
+SPOOL_FOLDER = "spool"
 
 #: How PostgreSQL URLs begin: its own way, the older one that Heroku uses, and SQLAlchemy's.
 POSTGRESQL_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
 #: Settings whose values may hold a password, and are not repeated in a message.
 SECRET = frozenset({"REDIS_URL", "DATABASE_URL", "INGEST_FORWARD_URL", "INGEST_FORWARD_SECRET"})
+
+#: Settings that say something by being empty.
+EMPTY_SAYS = frozenset({"INGEST_SPOOL_DIR"})
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
@@ -83,6 +89,12 @@ class Settings(BaseModel):
     forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET")
     #: Days after which events are deleted; 0 keeps them for ever.
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
+    #: Where calls are kept while Redis is away: a folder on a local disk; `off` or empty: nowhere. None: not said.
+    spool: str | None = Field(None, alias="INGEST_SPOOL_DIR")
+    #: Bytes that the spool may hold, of all processes that share its folder.
+    spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
+    #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
+    buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
@@ -94,7 +106,9 @@ class Settings(BaseModel):
             SettingsError: a value cannot be used; the message names the variable and what is wrong with it.
         """
         try:
-            return cls.model_validate({name: value for name, value in environ.items() if value})
+            return cls.model_validate(
+                {name: value for name, value in environ.items() if value or name in EMPTY_SAYS}
+            )
         except ValidationError as error:
             first = error.errors()[0]
             name, why = first["loc"][0], first["msg"].removeprefix("Value error, ")
@@ -146,6 +160,14 @@ class Settings(BaseModel):
     def database(self) -> str:
         """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
+
+    @property
+    def spool_dir(self) -> Path | None:
+        """The spool's folder, by default one in the data folder; None if there is to be no spool."""
+        if self.spool is None:
+            return self.data_dir / SPOOL_FOLDER
+        name = self.spool.strip()
+        return None if name.lower() in ("", "off") else Path(name)
 
     @property
     def hands_on(self) -> bool:

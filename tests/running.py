@@ -27,7 +27,7 @@ class Process:
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 argv,
-                env={**clean_environ(), **environ},
+                env={**clean_environ(), "INGEST_SPOOL_DIR": str(log.with_suffix(".spool")), **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -63,9 +63,10 @@ class Process:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without anybody's settings for this program."""
+    """The environment without anybody's settings for this program, and without a spool in the working folder."""
     ours = ("INGEST_", "COPERNICA_", "REDIS_URL", "DATABASE_URL", "PORT", "HOST", "WEB_CONCURRENCY", "LOG_LEVEL")
-    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    rest = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    return {**rest, "INGEST_SPOOL_DIR": "off"}
 
 
 def ingest(*arguments: str) -> list[str]:

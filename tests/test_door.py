@@ -51,8 +51,9 @@ def ways(valkey_server: str) -> Iterator[Ways]:
 
     async def serve() -> None:
         client = connections.connect_async(valkey_server)
-        take = Intake(Appender(client, lambda: None), MAX_BODY)
-        runner = web.AppRunner(create_app(take, client, "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS)
+        appender = Appender(client, lambda: None)
+        take = Intake(appender, MAX_BODY)
+        runner = web.AppRunner(create_app(take, appender, "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS)
         await runner.setup()
         assert runner.server is not None
         plain = connection_factory(runner.server)

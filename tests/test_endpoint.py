@@ -43,6 +43,7 @@ def process(valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         "PORT": str(port),
         "INGEST_MAX_BODY": str(MAX_BODY),
         "INGEST_VERIFY": "off",
+        "INGEST_SPOOL_DIR": "",
     }
     log = tmp_path_factory.mktemp("endpoint") / "log"
     with running(ingest("serve"), environ, log) as served:

@@ -15,7 +15,10 @@ ALLOWED = {
     "ingest.settings": {"ingest.errors"},
     "ingest.batch": {"ingest.errors"},
     "ingest.connections": {"ingest.errors"},
-    "ingest.buffer": {"ingest.errors", "ingest.batch"},
+    "ingest.breaker": set(),
+    "ingest.segment": {"ingest.batch"},
+    "ingest.spool": {"ingest.errors", "ingest.batch", "ingest.segment"},
+    "ingest.buffer": {"ingest.errors", "ingest.batch", "ingest.breaker", "ingest.spool"},
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
     "ingest.verify": {"ingest.errors", "ingest.settings", "ingest.copernica"},
     "ingest.intake": {

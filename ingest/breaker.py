@@ -1,0 +1,72 @@
+"""The circuit breaker: whether calls are written to Redis, or go around it.
+
+    closed ──a write failed or took too long──▶ open ──its delay is over──▶ half-open
+      ▲                                          ▲                            │   │
+      │                                          └──the trial write failed────┘   │
+      └─────────────────────────────────────────────the trial write succeeded─────┘
+
+While it is open nobody waits for Redis. It is a value with a clock and does nothing itself.
+"""
+
+import time
+from enum import StrEnum
+
+#: Seconds from the first failure to the first trial; doubled by each that fails, up to the most.
+FIRST_DELAY = 0.25
+MOST_DELAY = 2.0
+#: Seconds that Redis must have served before a failure counts as a first one: a server that answers every trial
+#: and then no call is to be tried less and less often.
+STEADY = 10.0
+
+
+class State(StrEnum):
+    """Which way calls go."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half-open"
+
+
+class Breaker:
+    """Closed at first: what is there is used until it fails."""
+
+    def __init__(self) -> None:
+        self.state = State.CLOSED
+        #: Why it opened the last time, for people.
+        self.why = ""
+        self._delay = FIRST_DELAY / 2
+        self._since = 0.0
+        self._opened_at = 0.0
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether calls are written to Redis."""
+        return self.state is State.CLOSED
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a trial."""
+        return self.state is State.OPEN and time.monotonic() - self._since >= self._delay
+
+    def trip(self, why: object) -> None:
+        """A write failed."""
+        now = time.monotonic()
+        if self.state is State.CLOSED:
+            self._opened_at = now
+            if now - self._since >= STEADY:
+                self._delay = FIRST_DELAY / 2
+        if self.state is not State.OPEN:
+            self._delay = min(2 * self._delay, MOST_DELAY)
+            self._since = now
+        self.state, self.why = State.OPEN, str(why)
+
+    def attempt(self) -> None:
+        """A trial begins."""
+        self.state = State.HALF_OPEN
+
+    def close(self) -> float:
+        """A trial succeeded; returns for how many seconds it had been open."""
+        now = time.monotonic()
+        was_open = now - self._opened_at
+        self.state, self._since = State.CLOSED, now
+        return was_open

@@ -1,0 +1,441 @@
+"""Where calls are kept while Redis is away: files in a folder, each batch on disk before it is acknowledged.
+
+    keep ─▶ the segment being written ─▶ waiting segments, oldest first ─▶ portions ─▶ Redis ─▶ deleted
+                                                  ▲
+                              segments of processes that have died
+
+Each process writes files of its own (`ingest.segment` says what is in them) and holds a lock on a file that bears
+its name; the system lets go of that lock however the process ends, and whoever finds it free takes over the
+segments. So what an endpoint kept is replayed by its successor, or by a sibling that shares the folder.
+
+All work on the disk is done in one thread, so that a slow disk holds up nobody but those that wait for it.
+"""
+
+import asyncio
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from ingest import segment
+from ingest.batch import Batch
+from ingest.errors import SpoolFailed, Unavailable
+from ingest.segment import Found, Name, Writer
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+#: Bytes after which a segment is full: what a reader holds in memory, and the least that frees disk space again.
+SEGMENT_SIZE = 16 * 1024 * 1024
+#: Seconds that a disk may take; whoever waits longer hears that nothing is certain.
+KEEP_TIMEOUT = 5.0
+#: Seconds before a segment that could not be read, or that Redis would not have, is tried again.
+POSTPONE = 60.0
+
+LOCK, BAD = ".lock", ".bad"
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A segment that is complete, and what of it is not in Redis yet."""
+
+    path: Path
+    name: Name
+    size: int
+    events: int
+    not_before: float = 0.0
+
+
+@dataclass(slots=True)
+class Portion:
+    """Batches that follow each other in a segment, to be sent to Redis together."""
+
+    waiting: Waiting
+    batches: list[Batch] = field(default_factory=list)
+    end: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many events the batches hold."""
+        return sum(batch.events for batch in self.batches)
+
+
+def prepare(folder: Path) -> None:
+    """Make the folder and see that files can be made in it, for this user only.
+
+    Raises:
+        Unavailable: they cannot; the message says what to do.
+    """
+    probe = folder / f"{os.getpid()}-{os.urandom(4).hex()}.probe"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with probe.open("xb") as file:
+            file.write(segment.TITLE)
+            file.flush()
+            os.fsync(file.fileno())
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        probe.unlink()
+    except OSError as error:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+        raise Unavailable(
+            f"The spool folder {folder} cannot be used ({error.strerror}): name another with INGEST_SPOOL_DIR, "
+            "or do without a spool by INGEST_SPOOL_DIR=off."
+        ) from None
+
+
+class Spool:
+    """One process's part in the folder."""
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        """`max_bytes` is for all segments in the folder, whosever they are.
+
+        Raises:
+            Unavailable: the folder cannot be used.
+        """
+        prepare(folder)
+        self._folder = folder
+        self._max = max_bytes
+        self._owner, self._lock = _own(folder)
+        self._writer: Writer | None = None
+        self._waiting: list[Waiting] = []
+        self._reader: _Reader | None = None
+        #: Bytes of segments that are others'.
+        self._others = 0
+        #: Files in the folder that hold what could not be read.
+        self.bad = 0
+        #: Why the last attempt to keep something failed; None if it did not.
+        self.trouble: SpoolFailed | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
+        self._keeping: asyncio.Future[None] | None = None
+
+    @property
+    def events(self) -> int:
+        """Events that wait here, in segments that this process writes or has taken over."""
+        return sum(waiting.events for waiting in self._waiting) + (self._writer.events if self._writer else 0)
+
+    @property
+    def size(self) -> int:
+        """Bytes of these segments."""
+        return sum(waiting.size for waiting in self._waiting) + (self._writer.size if self._writer else 0)
+
+    @property
+    def oldest_age(self) -> float | None:
+        """Seconds since the oldest of these segments was begun; None when there is none."""
+        names = [waiting.name for waiting in self._waiting]
+        if self._writer and self._writer.events:
+            names.append(self._writer.name)
+        return max(0.0, time.time() - min(names).created_ns / 1e9) if names else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the folder holds as much as it may."""
+        return self.size + self._others >= self._max
+
+    @property
+    def takes(self) -> bool:
+        """Whether it can be expected to keep something."""
+        return self.trouble is None and not self.is_full
+
+    # --- keeping ---
+
+    async def keep(self, batches: Sequence[Batch]) -> None:
+        """Have batches on disk, all with one fsync.
+
+        Raises:
+            SpoolFailed: the spool is full, or the disk failed or took too long; nothing may be acknowledged.
+        """
+        if self._keeping is not None and not self._keeping.done():
+            raise SpoolFailed(f"The spool's disk has not answered for {KEEP_TIMEOUT:.0f} s.")
+        self._keeping = asyncio.get_running_loop().run_in_executor(self._thread, self._keep, batches)
+        done, _ = await asyncio.wait({self._keeping}, timeout=KEEP_TIMEOUT)
+        if not done:
+            self.trouble = SpoolFailed(f"The spool's disk did not answer within {KEEP_TIMEOUT:.0f} s.")
+            self._keeping.add_done_callback(lambda late: late.exception())  # nobody else will ask
+            raise self.trouble
+        self._keeping.result()
+
+    def _keep(self, batches: Sequence[Batch]) -> None:
+        size = sum(len(batch.packed) for batch in batches)
+        if self.size + self._others + size > self._max:
+            raise SpoolFailed(f"The spool holds as much as it may ({self._max} bytes, INGEST_SPOOL_MAX).")
+        safe = self._writer.size if self._writer else 0
+        try:
+            if self._writer is None:
+                self._writer = Writer(self._folder, self._owner)
+                safe = self._writer.size
+            self._writer.put(batches)
+            self._writer.sync()
+        except OSError as error:
+            self._abandon(safe)
+            self.trouble = SpoolFailed(f"The spool could not be written ({error.strerror}).")
+            raise self.trouble from None
+        self.trouble = None
+        self._writer.events += sum(batch.events for batch in batches)
+        if self._writer.size >= SEGMENT_SIZE:
+            self._seal()
+
+    def _abandon(self, safe: int) -> None:
+        """Write no more to a segment whose disk failed; what was confirmed stays, what was refused goes."""
+        if (writer := self._writer) is None:
+            return
+        with suppress(OSError):
+            writer.cut(safe)
+        writer.size = safe
+        self._seal()
+
+    def _seal(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return
+        with suppress(OSError):
+            writer.close()
+        if writer.events:
+            self._waiting.append(Waiting(writer.path, writer.name, writer.size, writer.events))
+        else:
+            with suppress(OSError):
+                writer.path.unlink(missing_ok=True)
+
+    # --- replaying ---
+
+    async def next(self, max_bytes: int, max_batches: int) -> Portion | None:
+        """The oldest batches that are not in Redis yet; None if there are none, or none that may be tried now."""
+        return await self._in_thread(self._next, max_bytes, max_batches)
+
+    async def confirm(self, portion: Portion) -> None:
+        """A portion is in Redis: forget it; a segment that is through is deleted."""
+        await self._in_thread(self._confirm, portion)
+
+    async def set_aside(self, portion: Portion) -> None:
+        """Redis will not have a portion: move it to a segment of its own, so that it holds up no other.
+
+        Raises:
+            OSError: the disk failed; it stays where it is.
+        """
+        await self._in_thread(self._set_aside, portion)
+
+    def give_back(self) -> None:
+        """A portion is not in Redis: it comes again next time."""
+        self._reader = None
+
+    def _next(self, max_bytes: int, max_batches: int) -> Portion | None:
+        while reader := self._open_reader():
+            portion = reader.portion(max_bytes, max_batches)
+            if portion.batches:
+                return portion
+            self._finish(reader)
+        return None
+
+    def _open_reader(self) -> "_Reader | None":
+        if self._reader is not None:
+            return self._reader
+        now = time.monotonic()
+        for waiting in sorted(self._waiting, key=lambda one: one.name):
+            if waiting.not_before > now:
+                continue
+            try:
+                self._reader = _Reader(waiting)
+            except OSError as error:
+                log.error("the segment %s cannot be read: %s", waiting.path, error)
+                self._postpone(waiting)
+                continue
+            return self._reader
+        if self._writer is None or not self._writer.events:
+            return None
+        self._seal()
+        return self._open_reader()
+
+    def _confirm(self, portion: Portion) -> None:
+        waiting = portion.waiting
+        waiting.events = max(0, waiting.events - portion.events)
+        try:
+            segment.confirm(waiting.path, waiting.name.sync, portion.end)
+        except OSError as error:
+            log.warning("how far %s was replayed could not be noted: %s", waiting.path, error)
+        if self._reader is not None and self._reader.through:
+            self._finish(self._reader)
+
+    def _set_aside(self, portion: Portion) -> None:
+        self._reader = None
+        writer = Writer(self._folder, self._owner)
+        writer.put(portion.batches)
+        writer.sync()
+        writer.close()
+        aside = Waiting(writer.path, writer.name, writer.size, portion.events, time.monotonic() + POSTPONE)
+        self._waiting.append(aside)
+        self._confirm(portion)
+
+    def _postpone(self, waiting: Waiting) -> None:
+        self._reader = None
+        if not waiting.path.exists():
+            log.error("the segment %s is gone, with some %d events", waiting.path, waiting.events)
+            self._waiting.remove(waiting)
+        waiting.not_before = time.monotonic() + POSTPONE
+
+    def _finish(self, reader: "_Reader") -> None:
+        """Everything that could be read of a segment is in Redis: keep the rest aside, and delete it."""
+        self._reader = None
+        waiting = reader.waiting
+        try:
+            for found in segment.scan(reader.data, waiting.name.sync):
+                if found.batch is None:
+                    self._keep_aside(waiting, found, reader.data[found.at : found.end])
+            waiting.path.unlink(missing_ok=True)
+            segment.sync_folder(self._folder)
+        except OSError as error:
+            log.error("the segment %s, all replayed, cannot be deleted: %s", waiting.path, error)
+            self._postpone(waiting)
+            return
+        self._waiting.remove(waiting)
+        log.info("replayed %s", waiting.path.name)
+
+    def _keep_aside(self, waiting: Waiting, found: Found, data: bytes) -> None:
+        if found.torn:
+            log.warning("%s ends in %d bytes that were never acknowledged", waiting.path.name, len(data))
+            return
+        path = waiting.path.with_name(f"{waiting.path.stem}-{found.at}{BAD}")
+        log.error("%d bytes of the spool are damaged; they are kept aside in %s", len(data), path)
+        with open(path, "wb", opener=_private) as file:  # a Path's has no opener
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self.bad += 1
+
+    # --- looking after the folder ---
+
+    async def tidy(self) -> None:
+        """Take over what dead processes left, and see how full the folder is; to be called now and then."""
+        for waiting in await self._in_thread(self._adopt):
+            # One by one: in between, calls are kept.
+            await self._in_thread(self._count, waiting)
+
+    def _adopt(self) -> list[Waiting]:
+        adopted = []
+        others = bad = 0
+        alive: dict[str, bool] = {self._owner: True}
+        for path in sorted(self._folder.iterdir()):
+            bad += path.suffix == BAD
+            if path.suffix == LOCK and path.stem != self._owner:
+                alive[path.stem] = _alive(self._folder, path.stem)
+            if (name := Name.of(path.name)) is None or name.owner == self._owner:
+                continue
+            if name.owner not in alive:
+                alive[name.owner] = _alive(self._folder, name.owner)
+            with suppress(FileNotFoundError):  # another took it over, or its owner is done with it
+                if alive[name.owner]:
+                    others += path.stat().st_size
+                else:
+                    adopted.append(self._take_over(path, name))
+        self._others, self.bad = others, bad
+        return adopted
+
+    def _take_over(self, path: Path, name: Name) -> Waiting:
+        name = name._replace(owner=self._owner)
+        ours = path.rename(path.with_name(str(name)))
+        segment.sync_folder(self._folder)
+        log.info("took over %s", path.name)
+        waiting = Waiting(ours, name, ours.stat().st_size, 0)
+        self._waiting.append(waiting)
+        return waiting
+
+    def _count(self, waiting: Waiting) -> None:
+        if waiting not in self._waiting:
+            return
+        try:
+            data = waiting.path.read_bytes()
+        except OSError as error:
+            log.warning("cannot count what is in %s: %s", waiting.path, error)
+            return
+        waiting.events = events_in(data, waiting.name)
+
+    async def close(self) -> None:
+        """Stop: what waits is there at the next start."""
+        await self._in_thread(self._seal)
+        self._thread.shutdown(wait=False)
+        (self._folder / (self._owner + LOCK)).unlink(missing_ok=True)
+        os.close(self._lock)
+
+    async def _in_thread(self, function: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+
+class _Reader:
+    """Reads a segment from where it was confirmed."""
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+        self.data = waiting.path.read_bytes()
+        sync = waiting.name.sync
+        self._found: Iterator[Found] = segment.scan(self.data, sync, segment.confirmed(self.data, sync))
+        self._ahead: Found | None = next(self._found, None)
+
+    @property
+    def through(self) -> bool:
+        """Whether everything was read."""
+        return self._ahead is None
+
+    def portion(self, max_bytes: int, max_batches: int) -> Portion:
+        """The next batches; at least one, unless there are none."""
+        portion = Portion(self.waiting)
+        size = 0
+        while (found := self._ahead) is not None:
+            if found.batch is not None:  # else it is damaged, and kept aside in the end
+                full = len(portion.batches) == max_batches or size + len(found.batch.packed) > max_bytes
+                if portion.batches and full:
+                    break
+                portion.batches.append(found.batch)
+                size += len(found.batch.packed)
+            portion.end = found.end
+            self._ahead = next(self._found, None)
+        return portion
+
+
+def events_in(data: bytes, name: Name) -> int:
+    """How many events a segment holds that are not in Redis yet."""
+    found = segment.scan(data, name.sync, segment.confirmed(data, name.sync))
+    return sum(one.batch.events for one in found if one.batch)
+
+
+def _own(folder: Path) -> tuple[str, int]:
+    """A name for this process, and the lock that says that it lives."""
+    while True:
+        owner = f"{os.getpid()}-{os.urandom(4).hex()}"
+        file = os.open(folder / (owner + LOCK), os.O_RDWR | os.O_CREAT | os.O_EXCL, segment.MODE)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file).st_nlink:
+                return owner, file
+        except BlockingIOError:  # a sibling looked whether it was free, and will take it for a dead process's
+            log.debug("another name, then")
+        os.close(file)
+
+
+def _alive(folder: Path, owner: str) -> bool:
+    """Whether the process of that name runs; what is left of one that does not is removed."""
+    path = folder / (owner + LOCK)
+    try:
+        file = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink(missing_ok=True)
+    except OSError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, segment.MODE)

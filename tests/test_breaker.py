@@ -1,0 +1,270 @@
+"""Redis is killed, stopped, full or a replica: calls go around it, and it gets them as soon as it serves again."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ingest import breaker, replay
+from ingest.batch import Record
+from ingest.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
+from ingest.buffer import APPEND_TIMEOUT, Appender, Backlog, Keys, Memory
+from ingest.connections import connect, connect_async
+from ingest.errors import BufferFull
+from ingest.replay import Replayer, is_over
+from ingest.spool import Spool
+from tests.stream import records
+from tests.valkey import Valkey, valkey
+
+PATIENCE = 10.0
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Valkey]:
+    with valkey() as server:
+        yield server
+
+
+@pytest.fixture
+def server(shared: Valkey) -> Iterator[Valkey]:
+    """A server that tests may do anything to, empty."""
+    with connect(shared.url) as client:
+        client.flushall()
+    yield shared
+    shared.send(signal.SIGCONT)
+    if not shared.answers():
+        shared.start()
+    with connect(shared.url) as client:
+        client.config_set("maxmemory", 0)
+        client.replicaof("NO", "ONE")
+
+
+class Site:
+    """An appender with a spool and what looks after them."""
+
+    def __init__(self, url: str, folder: Path, buffer_max: int | None = None) -> None:
+        self.client = connect_async(url)
+        self.spool = Spool(folder, 10**8)
+        self.appender = Appender(self.client, lambda: None, spool=self.spool)
+        self.replay = asyncio.create_task(Replayer(self.appender, buffer_max).run())
+        self.sent = 0
+
+    async def send(self, calls: int = 1) -> float:
+        """Have calls kept; returns the longest time that one took."""
+        took: list[float] = []
+        refused: list[BufferFull] = []
+        began = time.monotonic()
+
+        def done(outcome: BufferFull | None) -> None:
+            took.append(time.monotonic() - began)
+            if outcome:
+                refused.append(outcome)
+
+        for _ in range(calls):
+            self.sent += 1
+            body = b"%d" % self.sent
+            self.appender.submit(Record(self.sent.to_bytes(12, "big"), self.sent, b"/", b"", body), done)
+        while len(took) < calls:
+            await asyncio.sleep(0.005)
+        assert not refused
+        return max(took)
+
+    @property
+    def state(self) -> State:
+        return self.appender.breaker.state
+
+    async def until(self, look: Callable[[], object], what: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not look():
+                await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        await self.appender.close()
+        self.replay.cancel()
+        await asyncio.gather(self.replay, return_exceptions=True)
+        await self.spool.close()
+        await self.client.aclose()
+
+
+@pytest.fixture
+async def site(server: Valkey, tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(server.url, tmp_path / "spool")
+    yield site
+    await site.close()
+
+
+def kept(server: Valkey) -> list[int]:
+    """The calls in the stream, each once."""
+    with connect(server.url) as client:
+        return sorted({int(record.body) for record in records(client)})
+
+
+def pause(server: Valkey) -> None:
+    server.send(signal.SIGSTOP)
+
+
+def fill(server: Valkey) -> None:
+    with connect(server.url) as client:
+        client.config_set("maxmemory", 1)
+
+
+def demote(server: Valkey) -> None:
+    with connect(server.url) as client:
+        client.replicaof("127.0.0.1", 1)  # nothing is there: it stays as it is, and refuses writes
+
+
+def restore(server: Valkey) -> None:
+    server.send(signal.SIGCONT)
+    if not server.answers():
+        server.start()
+    with connect(server.url) as client:
+        client.config_set("maxmemory", 0)
+        client.replicaof("NO", "ONE")
+
+
+@pytest.mark.parametrize("lose", [Valkey.kill, pause, fill, demote])
+async def test_calls_go_around_a_redis_that_fails_and_reach_it_when_it_is_back(
+    site: Site, server: Valkey, lose: Callable[[Valkey], None]
+) -> None:
+    await site.send(10)
+    assert (kept(server), site.spool.events) == (list(range(1, 11)), 0)
+    lose(server)
+    assert await site.send(10) < APPEND_TIMEOUT + 0.3  # these find out …
+    assert max([await site.send(3) for _ in range(10)]) < 0.25  # … and these do not wait
+    await asyncio.sleep(2 * FIRST_DELAY)
+    assert await site.send(3) < 0.25
+    assert site.spool.events >= 33
+    assert not site.appender.uses_redis
+    await asyncio.to_thread(restore, server)
+    await site.until(lambda: not site.spool.events, "an empty spool")
+    assert site.state is State.CLOSED
+    assert kept(server) == list(range(1, site.sent + 1))
+    await site.send(1)
+    assert site.spool.events == 0
+
+
+async def test_a_write_that_redis_got_after_all_is_there_twice_and_its_id_keeps_it_single(
+    site: Site, server: Valkey
+) -> None:
+    await site.send(1)
+    pause(server)
+    await site.send(1)
+    await asyncio.to_thread(restore, server)
+    await site.until(lambda: not site.spool.events, "an empty spool")
+    with connect(server.url) as client:
+        assert sorted(int(record.body) for record in records(client)) == [1, 2, 2]
+        assert len({record.delivery_id for record in records(client)}) == 2
+
+
+async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: Valkey) -> None:
+    await site.client.set("mine", "value")
+    pause(server)
+    for _ in range(3):
+        with pytest.raises(BufferFull, match="within"):
+            await site.appender.stream.probe(0.05)
+    await asyncio.to_thread(restore, server)
+    assert [await site.client.get("mine") for _ in range(5)] == [b"value"] * 5
+
+
+async def test_it_is_tried_again_while_nobody_calls(site: Site, server: Valkey) -> None:
+    server.kill()
+    await site.send(1)
+    await asyncio.sleep(2 * FIRST_DELAY)
+    await asyncio.to_thread(server.start)
+    await site.until(lambda: site.state is State.CLOSED, "a closed breaker")
+
+
+async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk(
+    server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "TIDY_EVERY", 0.05)
+    site = Site(server.url, tmp_path / "spool", buffer_max=50_000)
+    try:
+        with connect(server.url) as client:
+            client.xadd(Keys().stream, {"b": b"x" * 60_000})
+            await site.until(lambda: site.appender.is_over, "a look at the memory")
+            await site.send(3)
+            assert (site.spool.events, site.state) == (3, State.CLOSED)
+            await asyncio.sleep(0.3)
+            assert site.spool.events == 3  # replaying would only make it larger
+            client.delete(Keys().stream)
+            await site.until(lambda: not site.spool.events, "an empty spool")
+        assert kept(server) == [1, 2, 3]
+    finally:
+        await site.close()
+
+
+@pytest.mark.parametrize(
+    ("memory", "limit", "was", "expected"),
+    [
+        (Memory(0, 10**9, 0, True), None, False, False),
+        (Memory(2000, 0, 0, True), 1999, False, True),
+        (Memory(1900, 0, 0, True), 1999, True, True),
+        (Memory(1700, 0, 0, True), 1999, True, False),
+        (Memory(601, 700, 1000, True), None, False, True),
+        (Memory(599, 700, 1000, True), None, False, False),
+        (Memory(10, 851, 1000, True), None, False, True),
+        (Memory(10, 999, 1000, False), None, False, False),
+    ],
+)
+def test_a_backlog_is_too_large_by_its_own_limit_or_that_of_redis(
+    memory: Memory, limit: int | None, was: bool, expected: bool
+) -> None:
+    assert is_over(memory, limit, was) is expected
+
+
+async def test_a_batch_that_redis_will_not_have_lets_others_pass(
+    site: Site, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker, "MOST_DELAY", 0.2)
+    with connect(server.url) as client:
+        client.config_set("proto-max-bulk-len", 1024 * 1024)
+        try:
+            taken: list[BufferFull | None] = []
+            site.appender.submit(Record(bytes(12), 1, b"/", b"", os.urandom(2_000_000)), taken.append)
+            await site.until(lambda: taken, "an answer")
+            await site.send(3)
+            await site.until(lambda: kept(server) == [1, 2, 3], "the others")
+            assert (taken, site.spool.events) == ([None], 1)
+        finally:
+            client.config_set("proto-max-bulk-len", 512 * 1024 * 1024)
+
+
+def test_a_breaker_that_trips_again_and_again_waits_longer_and_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("ingest.breaker.time.monotonic", lambda: now)
+    one = Breaker()
+    delays = []
+    for _ in range(6):
+        one.trip("gone")
+        tripped = now
+        while not one.is_due:
+            now += 0.01
+        delays.append(round(now - tripped, 1))
+        one.attempt()
+        one.close()
+    assert delays == [0.3, 0.5, 1.0, MOST_DELAY, MOST_DELAY, MOST_DELAY]
+    now += breaker.STEADY
+    one.trip("gone")
+    now += FIRST_DELAY
+    assert one.is_due
+
+
+async def test_without_a_spool_nothing_is_kept_that_redis_does_not_confirm(server: Valkey) -> None:
+    client = connect_async(server.url)
+    appender = Appender(client, lambda: None)
+    told: list[BufferFull | None] = []
+    server.kill()
+    appender.submit(Record(bytes(12), 1, b"/", b"", b"1"), told.append)
+    await appender.close()
+    server.start()
+    appender.submit(Record(bytes(12), 1, b"/", b"", b"2"), told.append)
+    await appender.close()
+    await client.aclose()
+    assert [type(outcome) for outcome in told] == [BufferFull, type(None)]
+    with connect(server.url) as sync:
+        assert Backlog(sync).batches() == 1

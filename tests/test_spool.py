@@ -1,0 +1,329 @@
+"""The spool on a real disk: what was confirmed is read again whatever became of the bytes around it."""
+
+import asyncio
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest import segment, spool
+from ingest.batch import Batch
+from ingest.errors import SpoolFailed, Unavailable
+from ingest.segment import HEAD, Name, scan
+from ingest.spool import Spool
+from tests.running import PATIENCE
+
+SYNC = bytes.fromhex("00112233445566ff")
+MUCH = 10**9
+
+BATCHES = st.lists(
+    st.builds(
+        Batch,
+        # Bodies that try to look like the file that holds them.
+        st.lists(st.sampled_from([b"x", b"", SYNC[:7], segment.TITLE, b"\0" * 24, os.urandom(50)])).map(b"".join),
+        st.integers(1, 512),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+def written(batches: list[Batch]) -> tuple[bytes, list[int]]:
+    """A segment, and where its records begin and the last one ends."""
+    data, edges = segment.head(SYNC), [HEAD]
+    for batch in batches:
+        data += segment.record(SYNC, batch)
+        edges.append(len(data))
+    return data, edges
+
+
+def read(data: bytes) -> list[Batch]:
+    return [found.batch for found in scan(data, SYNC) if found.batch is not None]
+
+
+@given(BATCHES)
+def test_what_was_written_is_read(batches: list[Batch]) -> None:
+    assert read(written(batches)[0]) == batches
+
+
+@given(BATCHES, st.data())
+def test_every_undamaged_record_is_read_and_nothing_is_invented(batches: list[Batch], draw: st.DataObject) -> None:
+    data, edges = written(batches)
+    damaged = bytearray(data)
+    at = draw.draw(st.integers(0, len(data) - 1))
+    bad = draw.draw(st.binary(min_size=1, max_size=60))[: len(data) - at]
+    damaged[at : at + len(bad)] = bad
+    whole = [
+        batch
+        for batch, begin, end in zip(batches, edges, edges[1:], strict=False)
+        if damaged[begin:end] == data[begin:end]
+    ]
+    found = list(scan(bytes(damaged), SYNC))
+    assert [one.batch for one in found if one.batch] == whole
+    assert [one.at for one in found] == [HEAD, *(one.end for one in found)][: len(found)]  # without gaps
+    assert found[-1].end == len(data)
+
+
+@given(BATCHES, st.data())
+def test_a_file_that_was_cut_off_gives_all_records_before_the_cut(
+    batches: list[Batch], draw: st.DataObject
+) -> None:
+    data, edges = written(batches)
+    cut = draw.draw(st.integers(HEAD, len(data)))
+    whole = sum(edge <= cut for edge in edges) - 1
+    assert read(data[:cut]) == batches[:whole]
+    assert all(found.batch or found.torn for found in scan(data[:cut], SYNC))
+
+
+@given(BATCHES, BATCHES, st.data())
+def test_bytes_that_were_lost_or_put_in_between_cost_only_the_record_they_are_in(
+    before: list[Batch], after: list[Batch], draw: st.DataObject
+) -> None:
+    first, second = written(before)[0], written(after)[0][HEAD:]
+    lost = draw.draw(st.integers(1, len(segment.record(SYNC, before[-1]))))
+    more = draw.draw(st.binary(max_size=40))
+    found = read(first[:-lost] + more + second)
+    # The record before, unless by chance the bytes that follow are those that it lost, and are missing there.
+    assert found in (before[:-1] + after, before + after, before + after[1:])
+
+
+def test_a_record_inside_a_damaged_one_is_not_taken_for_one() -> None:
+    forged = segment.record(os.urandom(8), Batch(b"forged", 1))
+    data, _ = written([Batch(b"a" * 9 + forged, 1), Batch(b"b", 2)])
+    assert read(data.replace(b"aaaa", b"aaab", 1)) == [Batch(b"b", 2)]
+
+
+def test_how_far_a_segment_was_replayed_is_believed_only_if_it_is_whole() -> None:
+    data, edges = written([Batch(b"a", 1), Batch(b"b", 2)])
+    noted = segment.head(SYNC, edges[1]) + data[HEAD:]
+    assert segment.confirmed(noted, SYNC) == edges[1]
+    for at in range(len(segment.TITLE), HEAD):
+        flipped = noted[:at] + bytes([noted[at] ^ 1]) + noted[at + 1 :]
+        assert segment.confirmed(flipped, SYNC) == HEAD
+
+
+@asynccontextmanager
+async def opened(folder: Path, limit: int = MUCH) -> AsyncIterator[Spool]:
+    one = Spool(folder, limit)
+    yield one
+    await one.close()
+
+
+async def replayed(one: Spool, size: int = 1, batches: int = 100) -> list[bytes]:
+    """Take everything out of it, in portions."""
+    await one.tidy()
+    taken = []
+    while portion := await one.next(size, batches):
+        taken += [batch.packed for batch in portion.batches]
+        await one.confirm(portion)
+    return taken
+
+
+def numbered(*numbers: int) -> list[Batch]:
+    return [Batch(b"%d" % number, number) for number in numbers]
+
+
+def files(folder: Path, suffix: str = segment.SUFFIX) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix == suffix)
+
+
+async def test_what_is_kept_is_replayed_in_order_and_then_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path / "spool") as one:
+        await one.keep(numbered(1, 2))
+        await one.keep(numbered(3))
+        assert (one.events, one.size) == (6, sum(path.stat().st_size for path in files(tmp_path / "spool")))
+        assert 0 <= (one.oldest_age or -1) < PATIENCE
+        assert await replayed(one) == [b"1", b"2", b"3"]
+        assert (one.events, one.size, one.oldest_age, files(tmp_path / "spool")) == (0, 0, None, [])
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+async def test_personal_data_is_for_this_user_only(tmp_path: Path) -> None:
+    async with opened(tmp_path / "spool") as one:
+        await one.keep(numbered(1))
+        assert (tmp_path / "spool").stat().st_mode & 0o777 == 0o700
+        assert {path.stat().st_mode & 0o777 for path in (tmp_path / "spool").iterdir()} == {0o600}
+
+
+async def test_a_portion_has_limits(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        await one.keep([Batch(b"x" * 10, 1)] * 5)
+        for size, count, expected in ((25, 9, 2), (MUCH, 1, 1), (1, 9, 1), (MUCH, 9, 1)):
+            portion = await one.next(size, count)
+            assert portion is not None
+            assert len(portion.batches) == expected
+            await one.confirm(portion)
+
+
+async def test_what_was_not_confirmed_comes_again_and_what_was_does_not(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        await one.keep(numbered(1, 2, 3))
+        first = await one.next(1, 1)
+        assert first is not None
+        await one.confirm(first)
+        assert await one.next(1, 1) is not None
+        one.give_back()
+    async with opened(tmp_path) as successor:
+        await successor.tidy()
+        assert successor.events == 5
+        assert await replayed(successor) == [b"2", b"3"]
+
+
+async def test_full_segments_are_followed_by_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "SEGMENT_SIZE", 100)
+    async with opened(tmp_path) as one:
+        for number in range(10):
+            await one.keep([Batch(b"%d" % number * 30, 1)])
+        assert len(files(tmp_path)) == 5
+        portion = await one.next(1, 1)
+        assert portion is not None
+        assert portion.batches[0].packed == b"0" * 30
+        one.give_back()
+        assert len(await replayed(one)) == 10
+
+
+async def test_a_spool_that_is_full_refuses_and_takes_again_when_there_is_room(tmp_path: Path) -> None:
+    async with opened(tmp_path, 1000) as one, opened(tmp_path, 1000) as sibling:
+        await one.keep([Batch(b"x" * 700, 1)])
+        assert not one.is_full
+        with pytest.raises(SpoolFailed, match="INGEST_SPOOL_MAX"):
+            await one.keep([Batch(b"x" * 300, 1)])
+        await sibling.tidy()
+        with pytest.raises(SpoolFailed, match="INGEST_SPOOL_MAX"):
+            await sibling.keep([Batch(b"x" * 300, 1)])
+        await one.keep([Batch(b"y", 1)])
+        assert len(await replayed(one)) == 2
+        await one.keep([Batch(b"x" * 700, 1)])
+
+
+async def test_the_living_keep_their_segments_and_the_dead_are_inherited_by_one(tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys, time; from pathlib import Path; from ingest.batch import Batch\n"
+        "from ingest.spool import Spool\n"
+        "spool = Spool(Path(sys.argv[1]), 10**9)\n"
+        "asyncio.run(spool.keep([Batch(b'theirs', 7)])); print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        async with opened(tmp_path) as one, opened(tmp_path) as another:
+            await one.keep(numbered(1))
+            await another.tidy()
+            assert another.events == 0
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            await asyncio.gather(one.tidy(), another.tidy())
+            assert sorted([one.events, another.events]) in ([0, 8], [1, 7])
+            assert sorted(await replayed(one) + await replayed(another)) == [b"1", b"theirs"]
+    finally:
+        process.kill()
+        process.communicate()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_damage_is_kept_aside_and_a_torn_end_is_cut(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path) as one:
+        await one.keep([Batch(b"first", 1), Batch(b"second", 1), Batch(b"third", 1)])
+    (path,) = files(tmp_path)
+    name = Name.of(path.name)
+    assert name is not None
+    torn = segment.record(name.sync, Batch(b"never acknowledged", 1))[:-3]
+    path.write_bytes(path.read_bytes().replace(b"second", b"sxcond") + torn)
+    async with opened(tmp_path) as successor:
+        assert await replayed(successor) == [b"first", b"third"]
+        assert successor.bad == 1
+    (bad,) = files(tmp_path, ".bad")
+    assert bad.read_bytes().endswith(b"sxcond")
+    assert bad.stat().st_mode & 0o777 == 0o600
+    assert "damaged" in caplog.text
+    assert "never acknowledged" in caplog.text
+    assert files(tmp_path) == []
+
+
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """As on a full disk: no file of this process grows beyond some bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+async def test_a_disk_that_fails_costs_what_was_not_confirmed_and_nothing_else(
+    tmp_path: Path, small_files: None
+) -> None:
+    async with opened(tmp_path) as one:
+        await one.keep([Batch(b"a" * 100, 1)])
+        with pytest.raises(SpoolFailed, match=os.strerror(errno.EFBIG)):
+            await one.keep([Batch(b"b" * 200, 1)])
+        assert one.trouble is not None
+        await one.keep([Batch(b"c" * 100, 1)])  # in a new segment
+        assert one.takes
+        assert len(files(tmp_path)) == 2
+        with pytest.raises(SpoolFailed):
+            await one.keep([Batch(b"d" * 300, 1)])
+        with pytest.raises(SpoolFailed):
+            await one.keep([Batch(b"d" * 300, 1)])
+        assert await replayed(one) == [b"a" * 100, b"c" * 100]
+        assert files(tmp_path, ".bad") == []
+
+
+async def test_a_disk_that_hangs_holds_up_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "KEEP_TIMEOUT", 0.1)
+    async with opened(tmp_path) as one:
+        with monkeypatch.context() as slow:
+            slow.setattr(segment.Writer, "sync", lambda _: time.sleep(0.4))
+            began = time.monotonic()
+            for _ in range(2):
+                with pytest.raises(SpoolFailed, match="disk"):
+                    await one.keep(numbered(1))
+            assert time.monotonic() - began < 0.3
+            assert not one.takes
+            await one.tidy()
+        await one.keep(numbered(2))
+        assert one.takes
+
+
+async def test_a_segment_that_vanished_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        await one.keep(numbered(1))
+    async with opened(tmp_path) as two:
+        await two.tidy()
+        await two.keep(numbered(2))
+        files(tmp_path)[0].unlink()
+        assert await replayed(two) == [b"2"]
+        assert two.events == 0
+
+
+@pytest.mark.parametrize("folder", ["file/spool", "/proc/spool"])
+def test_a_folder_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Unavailable, match="INGEST_SPOOL_DIR=off") as refused:
+        Spool(tmp_path / folder, MUCH)
+    assert "\n" not in str(refused.value)
+
+
+def test_names_say_what_a_segment_is() -> None:
+    name = Name.new("12-ab")
+    assert Name.of(str(name)) == name
+    names = [str(Name.new("x")) for _ in range(5)]
+    assert names == sorted(names)
+    for other in ("x.spool", "1-2-3.spool", str(name).replace(".spool", ".spool2"), str(name) + ".bad"):
+        assert Name.of(other) is None
+    assert len(Counter(names)) == 5
