@@ -40,7 +40,7 @@ from redis.typing import EncodableT
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest import batch
+from ingest import batch, failpoints
 from ingest.batch import DELIVERY_ID_SIZE, Batch, Record
 from ingest.breaker import Breaker
 from ingest.errors import BufferFull, SpoolFailed
@@ -345,6 +345,8 @@ class Appender:
         Raises:
             BufferFull: neither is certain.
         """
+        if failpoints.armed:
+            failpoints.reach("batch-gathered")
         spool = self.spool
         if self.uses_redis:
             bounded = spool is not None and spool.takes
@@ -368,7 +370,11 @@ class Appender:
         Raises:
             BufferFull: it is not certain that they are there.
         """
+        if failpoints.armed:
+            failpoints.reach("redis-write")
         woken = await self.stream.append(batches, seconds)
+        if failpoints.armed:
+            failpoints.reach("redis-written")
         self.batches += len(batches)
         self.events += sum(one.events for one in batches)
         if woken:

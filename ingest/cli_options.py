@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ingest import log
+from ingest import failpoints, log
 from ingest.copernica.events import EventType
 from ingest.settings import Settings
 
@@ -17,6 +17,7 @@ def settings_with(**changes: Any) -> Settings:
     settings = Settings.read()
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     log.set_up(settings.log_level)
+    failpoints.arm()
     return settings
 
 

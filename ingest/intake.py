@@ -24,6 +24,7 @@ from http import HTTPStatus
 
 import orjson
 
+from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
 from ingest.buffer import Appender
 from ingest.copernica.signature import Claim, HeaderFields, Headers, Reason, Rejected
@@ -159,6 +160,8 @@ class Intake:
     def submit(self, target: bytes, found: HeaderFields, body: bytes, answer: Callable[[Answer], None]) -> None:
         """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503."""
         received_at = time.time_ns() // 1000
+        if failpoints.armed:
+            failpoints.reach("body-read")
         size = len(body)
 
         def finish(given: Answer) -> None:
@@ -226,7 +229,11 @@ class Intake:
         def done(refused: BufferFull | None) -> None:
             if refused is None:
                 self.accepted += 1
+                if failpoints.armed:
+                    failpoints.reach("answer")
                 finish(KEPT)
+                if failpoints.armed:
+                    failpoints.reach("answered")
             else:
                 self.failed += 1
                 self._say("full", "calls are answered 503: %s %d so far.", refused, self.failed)

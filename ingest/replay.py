@@ -10,6 +10,7 @@ import asyncio
 import logging
 import time
 
+from ingest import failpoints
 from ingest.buffer import APPEND_PATIENCE, APPEND_TIMEOUT, Appender, Memory
 from ingest.errors import BufferFull
 from ingest.spool import Portion, Spool
@@ -105,13 +106,19 @@ class Replayer:
         portion = await spool.next(PORTION_BYTES, 1 if self._refused else PORTION_BATCHES)
         if portion is None:
             return False
+        if failpoints.armed:
+            failpoints.reach("replay-append")
         try:
             await self._appender.append(portion.batches, APPEND_TIMEOUT)
         except BufferFull as error:
             await self._not_replayed(spool, portion, error)
             return True
         self._refused = 0
+        if failpoints.armed:
+            failpoints.reach("replay-appended")
         await spool.confirm(portion)
+        if failpoints.armed:
+            failpoints.reach("replay-confirmed")
         return True
 
     async def _not_replayed(self, spool: Spool, portion: Portion, error: BufferFull) -> None:

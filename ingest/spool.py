@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from ingest import segment
+from ingest import failpoints, segment
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed, Unavailable
 from ingest.segment import Found, Name, Writer
@@ -172,13 +172,19 @@ class Spool:
             if self._writer is None:
                 self._writer = Writer(self._folder, self._owner)
                 safe = self._writer.size
+            if failpoints.armed:
+                failpoints.reach("spool-write")
             self._writer.put(batches)
+            if failpoints.armed:
+                failpoints.reach("spool-written")
             self._writer.sync()
         except OSError as error:
             self._abandon(safe)
             self.trouble = SpoolFailed(f"The spool could not be written ({error.strerror}).")
             raise self.trouble from None
         self.trouble = None
+        if failpoints.armed:
+            failpoints.reach("spool-synced")
         self._writer.events += sum(batch.events for batch in batches)
         if self._writer.size >= SEGMENT_SIZE:
             self._seal()
@@ -288,8 +294,12 @@ class Spool:
             for found in segment.scan(reader.data, waiting.name.sync):
                 if found.batch is None:
                     self._keep_aside(waiting, found, reader.data[found.at : found.end])
+            if failpoints.armed:
+                failpoints.reach("segment-delete")
             waiting.path.unlink(missing_ok=True)
             segment.sync_folder(self._folder)
+            if failpoints.armed:
+                failpoints.reach("segment-deleted")
         except OSError as error:
             log.error("the segment %s, all replayed, cannot be deleted: %s", waiting.path, error)
             self._postpone(waiting)

@@ -16,17 +16,19 @@ ALLOWED = {
     "ingest.batch": {"ingest.errors"},
     "ingest.connections": {"ingest.errors"},
     "ingest.breaker": set(),
+    "ingest.failpoints": {"ingest.errors"},
     "ingest.segment": {"ingest.batch"},
-    "ingest.spool": {"ingest.errors", "ingest.batch", "ingest.segment"},
-    "ingest.buffer": {"ingest.errors", "ingest.batch", "ingest.breaker", "ingest.spool"},
+    "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.segment"},
+    "ingest.buffer": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.breaker", "ingest.spool"},
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
     "ingest.verify": {"ingest.errors", "ingest.settings", "ingest.copernica"},
     "ingest.intake": {
         "ingest.errors", "ingest.limits", "ingest.batch", "ingest.buffer", "ingest.copernica", "ingest.verify",
+        "ingest.failpoints",
     },
     "workers": {
         "ingest.settings", "ingest.errors", "ingest.connections", "ingest.buffer", "ingest.batch",
-        "ingest.copernica", "ingest.supervise", "ingest.verify", "workers",
+        "ingest.copernica", "ingest.supervise", "ingest.verify", "ingest.failpoints", "ingest.spool", "workers",
     },
     "ingest": {"ingest"},
     # Commands work on the store, so they know both sides; what they share is the receiving side's.

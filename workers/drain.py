@@ -25,7 +25,7 @@ from typing import TypeVar
 
 import redis
 
-from ingest import connections
+from ingest import connections, failpoints
 from ingest.batch import UNVERIFIED, Record, unpack
 from ingest.buffer import Backlog, Entry
 from ingest.copernica.events import Event, decode
@@ -216,6 +216,8 @@ class Drain:
             entries = self._backlog.reclaim(self._claim_count) or self._backlog.claim(self._claim_count, linger_ms)
             if not entries:
                 return
+            if failpoints.armed:
+                failpoints.reach("batches-claimed")
             self._process(entries)
             self._report()
             if not woke and len(entries) == self._claim_count:
@@ -251,6 +253,8 @@ class Drain:
             except BatchError as error:
                 self._bury(entry, error)
                 continue
+            if failpoints.armed:
+                failpoints.reach("batch-unpacked")
             for record in records:
                 self._group.take(record)
             self._group.ids.append(entry.id)
@@ -271,9 +275,17 @@ class Drain:
         group, self._group = self._group, _Group()
         if not group.ids:
             return
+        if failpoints.armed:
+            failpoints.reach("commit")
         new = self._keep(group)
+        if failpoints.armed:
+            failpoints.reach("committed")
         self._hand_on(group.events)
+        if failpoints.armed:
+            failpoints.reach("ack")
         self._backlog.ack(group.ids, group.calls, group.calls - new)
+        if failpoints.armed:
+            failpoints.reach("acked")
         self._announce(group.events)
         self.drained.batches += len(group.ids)
         self.drained.stored += new
@@ -319,6 +331,8 @@ class Drain:
     def _hand_on(self, events: Sequence[Event]) -> None:
         """Wake the handlers: before the acknowledgement, so that another drain does it if this one is killed."""
         if events and self._hands_on:
+            if failpoints.armed:
+                failpoints.reach("handlers-wake")
             with unless_refused():
                 self._backlog.note_handoffs(True)
                 self._backlog.hand_on()
