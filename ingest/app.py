@@ -18,20 +18,21 @@ from ingest.buffer import Appender
 from ingest.errors import BufferFull
 from ingest.intake import Answer, Intake
 from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, LINGER, MAX_CONNECTIONS, READY_TIMEOUT
+from ingest.replay import Replayer
 
 log = logging.getLogger(__name__)
 
 INTAKE = web.AppKey("intake", Intake)
-APPENDER = web.AppKey("appender", Appender)
+REPLAYER = web.AppKey("replayer", Replayer)
 #: Set when the process is about to stop: every further answer closes its connection.
 CLOSING = web.AppKey("closing", asyncio.Event)
 
 
-def create_app(take: Intake, appender: Appender, path: str) -> web.Application:
+def create_app(take: Intake, replayer: Replayer, path: str) -> web.Application:
     """The application: webhooks at `path` and everything below, and what load balancers ask."""
     app = web.Application(client_max_size=take.max_body, handler_args=HANDLER_ARGS)
     app[INTAKE] = take
-    app[APPENDER] = appender
+    app[REPLAYER] = replayer
     app[CLOSING] = asyncio.Event()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -74,7 +75,8 @@ async def healthz(_request: web.Request) -> web.Response:
 
 async def readyz(request: web.Request) -> web.Response:
     """Calls can be kept: Redis answers, or the spool takes them."""
-    appender = request.app[APPENDER]
+    replayer = request.app[REPLAYER]
+    appender = replayer.appender
     spool = appender.spool
     serves = appender.breaker.is_closed and await _answers(appender)
     state = {
@@ -84,7 +86,7 @@ async def readyz(request: web.Request) -> web.Response:
     }
     if not (serves and not appender.is_over) and (spool is None or not spool.takes):
         return _response(request, intake.UNAVAILABLE)
-    return web.json_response({"status": "ready", **state})
+    return web.json_response({"status": "ready", **state, "risks": replayer.risks})
 
 
 async def _answers(appender: Appender) -> bool:

@@ -27,7 +27,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, NamedTuple, cast
@@ -164,15 +164,11 @@ class Entry(NamedTuple):
     packed: bytes
 
 
-class Memory(NamedTuple):
-    """Bytes of memory: of the stream, and of Redis as a whole."""
+class Condition(NamedTuple):
+    """How Redis is: bytes of memory that the stream takes, and its answer to INFO."""
 
     stream: int
-    used: int
-    #: What Redis may use; 0 if nobody has said.
-    limit: int
-    #: Whether a full Redis refuses writes, as it should, rather than throw something away.
-    refuses: bool
+    info: Mapping[str, Any]
 
 
 class Stream:
@@ -214,18 +210,14 @@ class Stream:
         async with _within(seconds):
             await self._client.ping()
 
-    async def memory(self, seconds: float) -> Memory:
-        """How full it is.
+    async def condition(self, seconds: float) -> Condition:
+        """How it is.
 
         Raises:
             BufferFull: it does not say, or not within `seconds`.
         """
         async with _within(seconds):
-            stream = await self._client.memory_usage(self._keys.stream)
-            said = await self._client.info("memory")
-            return Memory(
-                stream or 0, said["used_memory"], said["maxmemory"], said["maxmemory_policy"] == "noeviction"
-            )
+            return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
 
 
 @asynccontextmanager

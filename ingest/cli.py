@@ -165,7 +165,10 @@ def status(as_json: bool) -> None:
     from ingest import show
     from workers.status import gather
 
-    show.status(gather(settings_with()), as_json)
+    figures = gather(settings_with())
+    show.status(figures, as_json)
+    if figures["troubles"]:
+        raise Unavailable(" ".join(figures["troubles"]))
 
 
 @main.command()

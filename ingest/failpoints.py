@@ -5,8 +5,8 @@
     committed=raise              an `Injected`, which nothing expects
     spool-synced=sleep:2         two seconds in which the process does nothing else
 
-Several are named with commas. Each fires once in each process; a worker runs every job in a new one. It is for tests
-only, and a process that has one says so in its log; where none is set, passing a point costs a look at a variable:
+Several are named with commas. Each fires once in each process; a worker runs every job in a new one. It is for
+tests only, and a process that has one says so in its log; where none is set, passing costs a look at a variable:
 
     if failpoints.armed:
         failpoints.reach("redis-write")

@@ -10,8 +10,8 @@ import asyncio
 import logging
 import time
 
-from ingest import failpoints
-from ingest.buffer import APPEND_PATIENCE, APPEND_TIMEOUT, Appender, Memory
+from ingest import failpoints, risks
+from ingest.buffer import APPEND_PATIENCE, APPEND_TIMEOUT, Appender, Condition
 from ingest.errors import BufferFull
 from ingest.spool import Portion, Spool
 
@@ -41,9 +41,11 @@ class Replayer:
 
     def __init__(self, appender: Appender, buffer_max: int | None = None) -> None:
         """`buffer_max` is in bytes of Redis memory that the backlog may use; None: derived from its limit."""
-        self._appender = appender
+        self.appender = appender
         self._spool = appender.spool
         self._buffer_max = buffer_max
+        #: What can cost calls, in sentences, as it was a moment ago.
+        self.risks: list[str] = []
         self._tidied_at = 0.0
         self._refused = 0
 
@@ -59,20 +61,20 @@ class Replayer:
 
     async def _round(self) -> float:
         """One step; returns the seconds to wait after it."""
-        breaker = self._appender.breaker
+        breaker = self.appender.breaker
         if breaker.is_due:
             await self._try_redis()
         if time.monotonic() - self._tidied_at >= TIDY_EVERY:
             await self._look_around()
             self._tidied_at = time.monotonic()
-        if self._spool is not None and self._appender.uses_redis:
+        if self._spool is not None and self.appender.uses_redis:
             began = time.monotonic()
             if await self._replay(self._spool):
                 return max(PAUSE, time.monotonic() - began)
         return LOOK_EVERY
 
     async def _try_redis(self) -> None:
-        appender = self._appender
+        appender = self.appender
         appender.breaker.attempt()
         try:
             await appender.stream.probe(APPEND_TIMEOUT)
@@ -83,21 +85,27 @@ class Replayer:
         log.info("Redis serves again after %.1f s; %d events wait in the spool", seconds, self._events())
 
     async def _look_around(self) -> None:
-        if self._spool is not None:
-            await self._spool.tidy()
-        if not self._appender.breaker.is_closed:
-            return
-        try:
-            memory = await self._appender.stream.memory(APPEND_PATIENCE)
-        except BufferFull as error:
-            log.debug("how full Redis is cannot be found out: %s", error)
-            return
-        was_over = self._appender.is_over
-        self._appender.is_over = is_over(memory, self._buffer_max, was_over)
-        if self._appender.is_over and not was_over:
+        found = []
+        if (spool := self._spool) is not None:
+            await spool.tidy()
+            found += await asyncio.to_thread(lambda: list(risks.of_spool(spool.folder, spool.max_bytes)))
+        if self.appender.breaker.is_closed:
+            try:
+                condition = await self.appender.stream.condition(APPEND_PATIENCE)
+            except BufferFull as error:
+                log.debug("how full Redis is cannot be found out: %s", error)
+            else:
+                found += risks.of_redis(condition.info)
+                self._judge(condition)
+        self.risks = found
+
+    def _judge(self, condition: Condition) -> None:
+        was_over = self.appender.is_over
+        self.appender.is_over = is_over(condition, self._buffer_max, was_over)
+        if self.appender.is_over and not was_over:
             log.warning(
-                "the backlog uses %d bytes of Redis, which has %d of %s in use: calls go to the spool",
-                memory.stream, memory.used, memory.limit or "any number",
+                "calls go to the spool: the backlog uses %d bytes of Redis, which uses %d of the %s it may use",
+                condition.stream, condition.info["used_memory"], condition.info["maxmemory"] or "unlimited",
             )  # fmt: skip
 
     async def _replay(self, spool: Spool) -> bool:
@@ -109,7 +117,7 @@ class Replayer:
         if failpoints.armed:
             failpoints.reach("replay-append")
         try:
-            await self._appender.append(portion.batches, APPEND_TIMEOUT)
+            await self.appender.append(portion.batches, APPEND_TIMEOUT)
         except BufferFull as error:
             await self._not_replayed(spool, portion, error)
             return True
@@ -122,7 +130,7 @@ class Replayer:
         return True
 
     async def _not_replayed(self, spool: Spool, portion: Portion, error: BufferFull) -> None:
-        self._appender.trip(error)
+        self.appender.trip(error)
         self._refused += 1
         if self._refused <= ATTEMPTS:
             spool.give_back()
@@ -136,10 +144,13 @@ class Replayer:
         return self._spool.events if self._spool else 0
 
 
-def is_over(memory: Memory, buffer_max: int | None, was_over: bool) -> bool:
+def is_over(condition: Condition, buffer_max: int | None, was_over: bool) -> bool:
     """Whether calls should go to the spool although Redis would take them."""
-    share = RELIEF if was_over else 1.0
-    limit = buffer_max if buffer_max is not None else memory.limit * BACKLOG_SHARE
-    if limit and memory.stream > share * limit:
+    info, share = condition.info, RELIEF if was_over else 1.0
+    may_use = info["maxmemory"]
+    limit = may_use * BACKLOG_SHARE if buffer_max is None else buffer_max
+    if limit and condition.stream > share * limit:
         return True
-    return bool(memory.limit and memory.refuses and memory.used > share * USED_SHARE * memory.limit)
+    # With another policy Redis throws away what others keep in it, and being full is how it should be.
+    refuses = may_use and info["maxmemory_policy"] == "noeviction"
+    return bool(refuses and info["used_memory"] > share * USED_SHARE * may_use)

@@ -182,7 +182,8 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     appender = Appender(client, backlog.wake_another, spool=kept)
     verifier = Verifier.of(settings) if settings.verify == "on" else None
     take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
-    app = create_app(take, appender, settings.path)
+    replayer = Replayer(appender, settings.buffer_max)
+    app = create_app(take, replayer, settings.path)
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
     assert runner.server is not None
@@ -190,7 +191,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     waiting = sock.dup()
     server = await loop.create_server(door, sock=sock, backlog=BACKLOG)
     watch = asyncio.create_task(door.watch())
-    replay = asyncio.create_task(Replayer(appender, settings.buffer_max).run())
+    replay = asyncio.create_task(replayer.run())
     chores = asyncio.create_task(_chores(settings, take, appender, backlog, number))
     log.info("web.%d is ready (process %d)", number, os.getpid())
 

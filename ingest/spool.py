@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from ingest import failpoints, segment
 from ingest.batch import Batch
@@ -102,8 +102,8 @@ class Spool:
             Unavailable: the folder cannot be used.
         """
         prepare(folder)
-        self._folder = folder
-        self._max = max_bytes
+        self.folder = folder
+        self.max_bytes = max_bytes
         self._owner, self._lock = _own(folder)
         self._writer: Writer | None = None
         self._waiting: list[Waiting] = []
@@ -138,7 +138,7 @@ class Spool:
     @property
     def is_full(self) -> bool:
         """Whether the folder holds as much as it may."""
-        return self.size + self._others >= self._max
+        return self.size + self._others >= self.max_bytes
 
     @property
     def takes(self) -> bool:
@@ -165,12 +165,12 @@ class Spool:
 
     def _keep(self, batches: Sequence[Batch]) -> None:
         size = sum(len(batch.packed) for batch in batches)
-        if self.size + self._others + size > self._max:
-            raise SpoolFailed(f"The spool holds as much as it may ({self._max} bytes, INGEST_SPOOL_MAX).")
+        if self.size + self._others + size > self.max_bytes:
+            raise SpoolFailed(f"The spool holds as much as it may ({self.max_bytes} bytes, INGEST_SPOOL_MAX).")
         safe = self._writer.size if self._writer else 0
         try:
             if self._writer is None:
-                self._writer = Writer(self._folder, self._owner)
+                self._writer = Writer(self.folder, self._owner)
                 safe = self._writer.size
             if failpoints.armed:
                 failpoints.reach("spool-write")
@@ -271,7 +271,7 @@ class Spool:
 
     def _set_aside(self, portion: Portion) -> None:
         self._reader = None
-        writer = Writer(self._folder, self._owner)
+        writer = Writer(self.folder, self._owner)
         writer.put(portion.batches)
         writer.sync()
         writer.close()
@@ -297,7 +297,7 @@ class Spool:
             if failpoints.armed:
                 failpoints.reach("segment-delete")
             waiting.path.unlink(missing_ok=True)
-            segment.sync_folder(self._folder)
+            segment.sync_folder(self.folder)
             if failpoints.armed:
                 failpoints.reach("segment-deleted")
         except OSError as error:
@@ -331,14 +331,14 @@ class Spool:
         adopted = []
         others = bad = 0
         alive: dict[str, bool] = {self._owner: True}
-        for path in sorted(self._folder.iterdir()):
+        for path in sorted(self.folder.iterdir()):
             bad += path.suffix == BAD
             if path.suffix == LOCK and path.stem != self._owner:
-                alive[path.stem] = _alive(self._folder, path.stem)
+                alive[path.stem] = _alive(self.folder, path.stem)
             if (name := Name.of(path.name)) is None or name.owner == self._owner:
                 continue
             if name.owner not in alive:
-                alive[name.owner] = _alive(self._folder, name.owner)
+                alive[name.owner] = _alive(self.folder, name.owner)
             with suppress(FileNotFoundError):  # another took it over, or its owner is done with it
                 if alive[name.owner]:
                     others += path.stat().st_size
@@ -350,7 +350,7 @@ class Spool:
     def _take_over(self, path: Path, name: Name) -> Waiting:
         name = name._replace(owner=self._owner)
         ours = path.rename(path.with_name(str(name)))
-        segment.sync_folder(self._folder)
+        segment.sync_folder(self.folder)
         log.info("took over %s", path.name)
         waiting = Waiting(ours, name, ours.stat().st_size, 0)
         self._waiting.append(waiting)
@@ -370,7 +370,7 @@ class Spool:
         """Stop: what waits is there at the next start."""
         await self._in_thread(self._seal)
         self._thread.shutdown(wait=False)
-        (self._folder / (self._owner + LOCK)).unlink(missing_ok=True)
+        (self.folder / (self._owner + LOCK)).unlink(missing_ok=True)
         os.close(self._lock)
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
@@ -406,6 +406,36 @@ class _Reader:
             portion.end = found.end
             self._ahead = next(self._found, None)
         return portion
+
+
+class Figures(NamedTuple):
+    """What lies in a folder, whosever it is."""
+
+    events: int
+    size: int
+    oldest_age: float | None
+    bad: int
+
+
+def look(folder: Path) -> Figures:
+    """Look into a folder, which need not exist, without touching anything.
+
+    Raises:
+        Unavailable: it cannot be read.
+    """
+    try:
+        paths = list(folder.iterdir()) if folder.exists() else []
+        segments = [(path, name) for path in paths if (name := Name.of(path.name))]
+        data = [(path.read_bytes(), name) for path, name in segments]
+    except OSError as error:
+        raise Unavailable(f"The spool folder {folder} cannot be read ({error.strerror}).") from None
+    oldest = min((name.created_ns for _, name in segments), default=None)
+    return Figures(
+        sum(events_in(*one) for one in data),
+        sum(len(one) for one, _ in data),
+        None if oldest is None else max(0.0, time.time() - oldest / 1e9),
+        sum(path.suffix == BAD for path in paths),
+    )
 
 
 def events_in(data: bytes, name: Name) -> int:

@@ -12,7 +12,7 @@ import pytest
 from ingest import breaker, replay
 from ingest.batch import Record
 from ingest.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
-from ingest.buffer import APPEND_TIMEOUT, Appender, Backlog, Keys, Memory
+from ingest.buffer import APPEND_TIMEOUT, Appender, Backlog, Condition, Keys
 from ingest.connections import connect, connect_async
 from ingest.errors import BufferFull
 from ingest.replay import Replayer, is_over
@@ -199,22 +199,23 @@ async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk
 
 
 @pytest.mark.parametrize(
-    ("memory", "limit", "was", "expected"),
+    ("stream", "used", "may_use", "policy", "limit", "was", "expected"),
     [
-        (Memory(0, 10**9, 0, True), None, False, False),
-        (Memory(2000, 0, 0, True), 1999, False, True),
-        (Memory(1900, 0, 0, True), 1999, True, True),
-        (Memory(1700, 0, 0, True), 1999, True, False),
-        (Memory(601, 700, 1000, True), None, False, True),
-        (Memory(599, 700, 1000, True), None, False, False),
-        (Memory(10, 851, 1000, True), None, False, True),
-        (Memory(10, 999, 1000, False), None, False, False),
+        (0, 10**9, 0, "noeviction", None, False, False),
+        (2000, 0, 0, "noeviction", 1999, False, True),
+        (1900, 0, 0, "noeviction", 1999, True, True),
+        (1700, 0, 0, "noeviction", 1999, True, False),
+        (601, 700, 1000, "noeviction", None, False, True),
+        (599, 700, 1000, "noeviction", None, False, False),
+        (10, 851, 1000, "noeviction", None, False, True),
+        (10, 999, 1000, "allkeys-lru", None, False, False),
     ],
 )
 def test_a_backlog_is_too_large_by_its_own_limit_or_that_of_redis(
-    memory: Memory, limit: int | None, was: bool, expected: bool
+    stream: int, used: int, may_use: int, policy: str, limit: int | None, was: bool, expected: bool
 ) -> None:
-    assert is_over(memory, limit, was) is expected
+    info = {"used_memory": used, "maxmemory": may_use, "maxmemory_policy": policy}
+    assert is_over(Condition(stream, info), limit, was) is expected
 
 
 async def test_a_batch_that_redis_will_not_have_lets_others_pass(

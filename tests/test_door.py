@@ -22,6 +22,7 @@ from ingest.app import HANDLER_ARGS, connection_factory, create_app
 from ingest.buffer import Appender, Keys
 from ingest.door import Door
 from ingest.intake import Intake
+from ingest.replay import Replayer
 from tests.running import exchange, until
 from tests.stream import records
 
@@ -53,7 +54,9 @@ def ways(valkey_server: str) -> Iterator[Ways]:
         client = connections.connect_async(valkey_server)
         appender = Appender(client, lambda: None)
         take = Intake(appender, MAX_BODY)
-        runner = web.AppRunner(create_app(take, appender, "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS)
+        runner = web.AppRunner(
+            create_app(take, Replayer(appender), "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS
+        )
         await runner.setup()
         assert runner.server is not None
         plain = connection_factory(runner.server)

@@ -17,6 +17,7 @@ ALLOWED = {
     "ingest.connections": {"ingest.errors"},
     "ingest.breaker": set(),
     "ingest.failpoints": {"ingest.errors"},
+    "ingest.risks": set(),
     "ingest.segment": {"ingest.batch"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.segment"},
     "ingest.buffer": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.breaker", "ingest.spool"},
@@ -28,7 +29,8 @@ ALLOWED = {
     },
     "workers": {
         "ingest.settings", "ingest.errors", "ingest.connections", "ingest.buffer", "ingest.batch",
-        "ingest.copernica", "ingest.supervise", "ingest.verify", "ingest.failpoints", "ingest.spool", "workers",
+        "ingest.copernica", "ingest.supervise", "ingest.verify", "ingest.failpoints", "ingest.risks",
+        "ingest.spool", "workers",
     },
     "ingest": {"ingest"},
     # Commands work on the store, so they know both sides; what they share is the receiving side's.

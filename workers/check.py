@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from ingest import connections
+from ingest import connections, risks, spool
 from ingest.copernica.keys import KeyRing
 from ingest.copernica.signature import Rejected
 from ingest.errors import IngestError, KeyUnavailable
@@ -21,8 +21,6 @@ from workers.store import Store
 DOCUMENTED_KEY_ID = "one._domainkey.copernica.com"
 #: Seconds that our clock may differ from that of Redis before it is worth a word.
 CLOCK_TOLERANCE = 5.0
-#: The oldest version of Redis that has all the commands.
-OLDEST_REDIS = (6, 2)
 #: What the promise "200 means it is safe" needs of Redis, and why.
 NEEDED = {
     "appendonly": ("yes", "a restart of Redis loses the backlog"),
@@ -51,6 +49,7 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     """Look at everything, one after the other; nothing is raised, what is wrong is said."""
     yield from _signatures(settings, key_id)
     yield from _redis(settings)
+    yield from _spool(settings)
     yield from _database(settings)
     yield _handlers(settings)
 
@@ -101,11 +100,14 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _server(client: redis.Redis, shown: str) -> Iterator[Finding]:
-    version = str(cast(Any, client.info("server"))["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+    info = cast(Any, client.info())
+    version = info["redis_version"]
+    if risks.is_too_old(info):
         yield Finding(Level.WRONG, "redis", f"{shown} speaks version {version}; at least 6.2 is needed")
     else:
         yield Finding(Level.OK, "redis", f"{shown} answers (version {version})")
+    for risk in risks.of_memory(info):
+        yield Finding(Level.RISK, "memory", risk)
 
 
 def _clock(client: redis.Redis, max_age: int) -> Finding:
@@ -124,6 +126,8 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
     try:
         values = {name: cast(Any, client.config_get(name)).get(name) for name in NEEDED}
     except redis.ResponseError:
+        for risk in risks.of_redis(cast(Any, client.info())):
+            yield Finding(Level.RISK, "redis", risk)
         yield Finding(
             Level.RISK, "redis", "does not show its configuration: see deploy/redis.conf for what it needs"
         )
@@ -133,6 +137,22 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
             yield Finding(Level.OK, "redis", f"{name} {wanted}")
         else:
             yield Finding(Level.RISK, "redis", f"{name} is {values[name]}, not {wanted}: {why}")
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    folder = settings.spool_dir
+    found = [Finding(Level.RISK, "spool", risk) for risk in risks.of_spool(folder, settings.spool_max)]
+    if folder is not None:
+        try:
+            spool.prepare(folder)
+            figures = spool.look(folder)
+        except IngestError as error:
+            yield Finding(Level.WRONG, "spool", str(error))
+            return
+        if figures.bad:
+            found.append(Finding(Level.RISK, "spool", f"{figures.bad} damaged stretches lie in {folder} as *.bad"))
+        yield Finding(Level.OK, "spool", f"{folder} holds {figures.events:,} events")
+    yield from found
 
 
 def _handlers(settings: Settings) -> Finding:

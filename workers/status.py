@@ -8,32 +8,51 @@ from redis import RedisError
 from rq import Worker
 from rq.serializers import JSONSerializer
 
-from ingest import connections
+from ingest import connections, spool
 from ingest.buffer import Backlog
 from ingest.errors import NoStoreYet, Unavailable
 from ingest.settings import Settings
+from ingest.spool import Figures
 from workers.handoff import Handoffs
 from workers.store import Store
+
+#: What Redis tells, and what the database does.
+REDIS_FIGURES = (
+    "backlog", "batches", "pending_batches", "oldest_age", "accepted", "doubles", "dead_batches", "accepted_rate",
+    "drained_rate", "refused", "endpoints", "workers",
+)  # fmt: skip
+STORE_FIGURES = ("stored", "quarantined", "unverified", "handlers")
 
 
 def gather(settings: Settings) -> dict[str, Any]:
     """Everything that `status` shows, ready for JSON. Ages are in seconds, rates in events per second.
 
-    Raises:
-        Unavailable: Redis or the database cannot be reached.
+    Where something cannot be reached, its figures are None and `troubles` says why.
     """
-    client = connections.connect(settings.redis)
-    connections.require(client, settings.redis)
-    try:
-        figures = _of_redis(client)
-    except RedisError as error:
-        raise Unavailable(f"Redis at {connections.shown(settings.redis)} gave out: {error}.") from None
-    figures |= _of_store(settings.database)
+    figures: dict[str, Any] = {"troubles": []}
+    for look in (_of_redis, _of_store):
+        try:
+            figures |= look(settings)
+        except Unavailable as error:
+            figures |= dict.fromkeys(REDIS_FIGURES if look is _of_redis else STORE_FIGURES)
+            figures["troubles"].append(str(error))
+    figures["spool"] = _of_spool(settings, figures["endpoints"] or [], figures["troubles"])
     figures["warnings"] = _warnings(figures)
     return figures
 
 
-def _of_redis(client: redis.Redis) -> dict[str, Any]:
+def _of_redis(settings: Settings) -> dict[str, Any]:
+    client = connections.connect(settings.redis)
+    try:
+        connections.require(client, settings.redis)
+        return _of_client(client)
+    except RedisError as error:
+        raise Unavailable(f"Redis at {connections.shown(settings.redis)} gave out: {error}.") from None
+    finally:
+        client.close()
+
+
+def _of_client(client: redis.Redis) -> dict[str, Any]:
     backlog = Backlog(client)
     batches = backlog.batches()
     counts = backlog.counts()
@@ -61,11 +80,38 @@ def _of_redis(client: redis.Redis) -> dict[str, Any]:
     }
 
 
-def _of_store(url: str) -> dict[str, Any]:
+def _of_spool(settings: Settings, endpoints: list[dict[str, Any]], troubles: list[str]) -> dict[str, Any]:
+    """What endpoints say of their spools; where none says anything, what lies in the folder on this machine."""
+    saying = [said for said in endpoints if "spooled" in said]
+    if saying or settings.spool_dir is None:
+        ages = [said["spool_oldest"] for said in saying if said["spool_oldest"] is not None]
+        by_host = {said["name"].split(":")[1]: said["spool_bad"] for said in saying}  # they share a folder
+        found = Figures(
+            sum(said["spooled"] for said in saying),
+            sum(said["spool_bytes"] for said in saying),
+            max(ages, default=None),
+            sum(by_host.values()),
+        )
+    else:
+        try:
+            found = spool.look(settings.spool_dir)
+        except Unavailable as error:
+            troubles.append(str(error))
+            return {}
+    return {
+        "events": found.events,
+        "bytes": found.size,
+        "oldest_age": found.oldest_age,
+        "bad_records": found.bad,
+        "endpoints_open": sum(said.get("breaker", "closed") != "closed" for said in endpoints),
+    }
+
+
+def _of_store(settings: Settings) -> dict[str, Any]:
     try:
-        store = Store.open(url)
+        store = Store.open(settings.database)
     except NoStoreYet:
-        return {"stored": 0, "quarantined": 0, "unverified": 0, "handlers": {}}
+        return {**dict.fromkeys(STORE_FIGURES, 0), "handlers": {}}
     try:
         return {
             "stored": store.stored(),
@@ -87,6 +133,26 @@ def _of_handlers(handoffs: Handoffs) -> dict[str, dict[str, int]]:
 
 
 def _warnings(figures: dict[str, Any]) -> list[str]:
+    found = _spool_warnings(figures["spool"])
+    if figures["backlog"] is not None:
+        found += _redis_warnings(figures)
+    if figures["stored"] is not None:
+        found += _store_warnings(figures)
+    return found
+
+
+def _spool_warnings(figures: dict[str, Any]) -> list[str]:
+    found = []
+    if figures.get("endpoints_open"):
+        found.append(f"{figures['endpoints_open']} endpoint processes get no answer from Redis, and spool.")
+    if figures.get("events"):
+        found.append(f"{figures['events']:,} events are in the spool, and reach Redis when it takes them.")
+    if figures.get("bad_records"):
+        found.append(f"{figures['bad_records']} stretches of the spool were damaged: see its *.bad files.")
+    return found
+
+
+def _redis_warnings(figures: dict[str, Any]) -> list[str]:
     found = []
     if any(endpoint["verify"] == "off" for endpoint in figures["endpoints"]):
         found.append("Signatures are not verified: whoever can reach the endpoint can add events.")
@@ -94,14 +160,20 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append("No endpoint is running: Copernica's calls are not taken.")
     if not any("events" in worker["queues"] for worker in figures["workers"]):
         found.append("No worker is running on the queue `events`: the backlog only grows.")
-    if figures["handlers"] and not any("handlers" in worker["queues"] for worker in figures["workers"]):
+    handled = any("handlers" in worker["queues"] for worker in figures["workers"])
+    if figures["handlers"] and not handled:
         found.append("No worker is running on the queue `handlers`: nobody calls your handlers.")
+    if figures["dead_batches"]:
+        found.append(f"{figures['dead_batches']} batches were damaged and lie in the dead stream.")
+    return found
+
+
+def _store_warnings(figures: dict[str, Any]) -> list[str]:
+    found = []
     if failed := sum(figure["failed"] for figure in figures["handlers"].values()):
         found.append(f"{failed} events could not be handled: see `ingest failed list`.")
     if figures["unverified"]:
         found.append(f"{figures['unverified']} calls wait to be verified: their key cannot be had from DNS.")
-    if figures["dead_batches"]:
-        found.append(f"{figures['dead_batches']} batches were damaged and lie in the dead stream.")
     if figures["quarantined"]:
         found.append(f"{figures['quarantined']} calls could not be read and lie in the table `quarantine`.")
     return found
