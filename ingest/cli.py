@@ -88,12 +88,13 @@ def worker(queue: str, burst: bool) -> None:
 @main.command()
 def drain() -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
-    from workers.drain import drain_once
+    from workers.drain import coming_to_an_end, drain_once
     from workers.unverified import verify_once
 
     settings = settings_with()
-    drained, left = drain_once(settings)
-    waiting = verify_once(settings)
+    with coming_to_an_end():
+        drained, left = drain_once(settings)
+        waiting = verify_once(settings)
     click.echo(
         f"{drained.events_stored} events stored, {drained.doubles} were there already, "
         f"{drained.quarantined} unreadable, {drained.dead} damaged batches, in {drained.seconds:.1f} s."

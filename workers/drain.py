@@ -16,11 +16,14 @@ import gc
 import logging
 import os
 import secrets
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
+from types import FrameType
 from typing import TypeVar
 
 import redis
@@ -31,6 +34,7 @@ from ingest.buffer import Backlog, Entry
 from ingest.copernica.events import Event, decode
 from ingest.errors import BatchError, IngestError, NoStoreYet, Refused, Unavailable, Undecodable, WrongSchema
 from ingest.settings import Settings
+from ingest.supervise import follow_parent
 from workers.store import Quarantined, Store
 
 log = logging.getLogger(__name__)
@@ -143,6 +147,25 @@ def patiently(attempt: Callable[[], T], ends: float | None) -> T:
                 log.warning("waiting for the database: %s", error)
         time.sleep(delay)
         delay = min(delay * 2, RETRY_MOST)
+
+
+@contextmanager
+def coming_to_an_end() -> Iterator[None]:
+    """In this block the first SIGINT or SIGTERM asks drains to come to an end, and the second ends the process."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        stopping.asked = True
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+    before = {number: signal.signal(number, ask) for number in numbers}
+    follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def drain_once(settings: Settings) -> tuple[Drained, int]:

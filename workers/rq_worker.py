@@ -1,7 +1,8 @@
-"""`ingest worker`: a standard RQ worker with manners.
+"""`ingest worker`: a standard RQ worker with manners, and what keeps it going.
 
-Three differences from `rq worker`: it wakes itself when it starts and finds a backlog; it tells a running job that
-it should come to an end (SIGTERM) instead of letting the host kill it; and it comes back when Redis went away.
+What it does differently from `rq worker`: it wakes itself when it starts and finds a backlog; it stops in time
+(`workers.polite` says how); it comes back when Redis went away; and when Redis is so full that RQ cannot put down
+a job, it makes room by draining without one.
 """
 
 import logging
@@ -12,17 +13,16 @@ from functools import partial
 from types import FrameType
 
 import redis
-import rq.worker.base
-from rq import Queue, Worker
+from rq import Queue
 from rq.exceptions import StopRequested
-from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
 from ingest import connections
-from ingest.buffer import HANDLERS_QUEUE, Backlog
+from ingest.buffer import EVENTS_QUEUE, HANDLERS_QUEUE, Backlog
 from ingest.settings import Settings
-from ingest.supervise import follow_parent
-from workers import drain, handling  # imported here, once, and not by every work-horse anew
+from ingest.supervise import Child, follow_parent, own_command
+from workers import handling  # imported here, once, and not by every work-horse anew
+from workers.polite import PoliteWorker
 from workers.store import Store
 
 log = logging.getLogger(__name__)
@@ -34,56 +34,14 @@ RESTART_DELAY = 2.0
 WORKER_TTL = 60
 
 
-class FaithfulScheduler(RQScheduler):
-    """RQ's scheduler, which lives in a process of its own, and leaves with its worker however that ends."""
+def _catch_signals() -> None:
+    """While no RQ worker is there to do so."""
 
-    _parent = 0
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise StopRequested
 
-    def work(self) -> None:
-        """In the new process: remember whose child it is."""
-        self._parent = os.getppid()
-        super().work()  # type: ignore[no-untyped-call]
-
-    def heartbeat(self) -> None:
-        """Once a second: see whether the worker is still there."""
-        if os.getppid() != self._parent:
-            self._stop_requested = True
-        super().heartbeat()  # type: ignore[no-untyped-call]
-
-
-# RQ has no other place to say which scheduler a worker starts.
-rq.worker.base.RQScheduler = FaithfulScheduler  # type: ignore[attr-defined]
-
-
-class PoliteWorker(Worker):
-    """An RQ worker that asks its work-horse to finish early when it is asked to stop itself."""
-
-    asked_to_stop = False
-    #: Seconds between two attempts to reach a Redis that is away; RQ's own 60 would outlast most outages.
-    max_connection_wait_time = 5.0
-
-    def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """First SIGINT or SIGTERM: let the job end, then leave."""
-        self.asked_to_stop = True
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
-
-    def handle_warm_shutdown_request(self) -> None:
-        """Pass the request on to the job that runs."""
-        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
-        if self.horse_pid:
-            try:
-                os.kill(self.horse_pid, signal.SIGTERM)
-            except ProcessLookupError:
-                log.debug("the job had ended already")
-
-    def setup_work_horse_signals(self) -> None:
-        """In the work-horse SIGTERM asks the job to come to an end; SIGINT is the worker's business."""
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _finish_early)
-
-
-def _finish_early(_signal: int, _frame: FrameType | None) -> None:
-    drain.stopping.asked = True
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
 
 
 def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
@@ -93,8 +51,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         Unavailable: Redis or the database cannot be used at the start.
         SettingsError: the handlers cannot be imported.
     """
-    url = settings.redis
-    connections.require(connections.connect(url), url)
+    connections.require(connections.connect(settings.redis), settings.redis)
     # A database that cannot be used shall be heard of now, not in every job; so shall handlers.
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:
@@ -103,33 +60,53 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         )
         log.info("handlers: %s", names)
     _quieten_rq(settings)
+    _catch_signals()
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
-        while not _work_once(url, queue_name, burst):
+        while not _work_once(settings, queue_name, burst):
             log.warning("the worker left; it begins again in %.0f s", RESTART_DELAY)
             time.sleep(RESTART_DELAY)
-    except StopRequested:  # RQ's signal handler, at a moment when its loop was not there to catch it
+    except StopRequested:  # by our handler, or RQ's at a moment when its loop was not there to catch it
         log.debug("asked to stop while waiting")
 
 
-def _work_once(url: str, queue_name: str, burst: bool) -> bool:
+def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker leaves; True if it left because it should."""
-    client = connections.connect(url)
+    client = connections.connect(settings.redis)
     try:
         _wake(Backlog(client), queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
+    except redis.ResponseError as error:
+        log.error("Redis refuses what a worker needs: %s", error)
+        if queue_name == EVENTS_QUEUE and Backlog(client).batches():
+            _drain_without_rq()
+        return False
     except redis.RedisError as error:
         log.error("Redis does not answer: %s", error)
         return False
+    worker.catch_signals()
     try:
         # Retries come back by RQ's scheduler; only handlers have some.
         worker.work(burst=burst, logging_level=None, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
     except redis.RedisError as error:
         log.error("lost Redis: %s", error)
     finally:
+        _catch_signals()
         client.close()
     return burst or worker.asked_to_stop
+
+
+def _drain_without_rq() -> None:
+    """Make room in a Redis that takes no jobs any more; in a process of its own, as every drain is."""
+    log.warning("draining without RQ, to make room")
+    child = Child("drain", own_command("drain"))
+    child.start()
+    try:
+        while child.alive:
+            time.sleep(0.1)
+    finally:  # also when asked to stop meanwhile
+        child.terminate()
 
 
 def _wake(backlog: Backlog, queue_name: str) -> None:
