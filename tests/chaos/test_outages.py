@@ -22,7 +22,7 @@ from tests.valkey import Valkey, valkey
 from workers.store import upgrade
 
 #: Seconds of load before the outage, and after it.
-BEFORE, AFTER = 2.0, 3.0
+BEFORE, AFTER = 1.0, 1.0
 #: Seconds in which the endpoint finds out that Redis is away.
 FINDING_OUT = 1.0
 #: What must hold during the outage thereafter: seconds at the 99th percentile of all answers.
