@@ -251,7 +251,7 @@ def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool
 def _drain_rest(url: str, signals: StopSignals) -> None:
     """Give the worker a moment to empty the stream."""
     try:
-        backlog = Backlog(connections.connect(url))
+        backlog = Backlog(connections.connect(url, DRAIN_REST))
         until = time.monotonic() + DRAIN_REST
         while backlog.batches() and time.monotonic() < until and signals.count < 2:
             time.sleep(0.05)

@@ -7,7 +7,7 @@ answers when it is safe. Which failure gives which answer:
     Content-Length beyond the limit  413
     a Content-Encoding               415
     not Copernica's                  401, with the reason
-    Redis did not confirm            503, Retry-After
+    neither Redis nor spool has it   503, Retry-After
     kept                             200, empty
 """
 

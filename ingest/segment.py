@@ -23,9 +23,11 @@ name holds the sync mark, so no damage to its bytes makes a whole segment unread
 suffix, so that this release leaves its files alone.
 """
 
+import fcntl
 import os
 import re
 import struct
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
@@ -181,7 +183,7 @@ class Writer:
             OSError: it is not known what is on disk; nothing more may be written to this segment, because the
                 system may have thrown away what it could not write, and say nothing of it the next time.
         """
-        os.fdatasync(self._file)
+        _to_disk(self._file)
 
     def cut(self, size: int) -> None:
         """Take back what was written beyond `size`."""
@@ -197,6 +199,13 @@ class Writer:
             rest = rest[os.write(self._file, rest) :]
         self.size += len(data)
         return len(data)
+
+
+def _to_disk(file: int) -> None:
+    if sys.platform == "darwin":  # where an fsync stops at the disk's own memory
+        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(file)
 
 
 def confirm(path: Path, sync: bytes, offset: int) -> None:

@@ -334,11 +334,11 @@ class Spool:
         for path in sorted(self.folder.iterdir()):
             bad += path.suffix == BAD
             if path.suffix == LOCK and path.stem != self._owner:
-                alive[path.stem] = _alive(self.folder, path.stem)
+                alive[path.stem] = _is_held(path, remove=True)
             if (name := Name.of(path.name)) is None or name.owner == self._owner:
                 continue
             if name.owner not in alive:
-                alive[name.owner] = _alive(self.folder, name.owner)
+                alive[name.owner] = _is_held(self.folder / (name.owner + LOCK), remove=True)
             with suppress(FileNotFoundError):  # another took it over, or its owner is done with it
                 if alive[name.owner]:
                     others += path.stat().st_size
@@ -415,6 +415,8 @@ class Figures(NamedTuple):
     size: int
     oldest_age: float | None
     bad: int
+    #: Living processes that keep calls there.
+    owners: int
 
 
 def look(folder: Path) -> Figures:
@@ -435,6 +437,7 @@ def look(folder: Path) -> Figures:
         sum(len(one) for one, _ in data),
         None if oldest is None else max(0.0, time.time() - oldest / 1e9),
         sum(path.suffix == BAD for path in paths),
+        sum(path.suffix == LOCK and _is_held(path) for path in paths),
     )
 
 
@@ -458,9 +461,11 @@ def _own(folder: Path) -> tuple[str, int]:
         os.close(file)
 
 
-def _alive(folder: Path, owner: str) -> bool:
-    """Whether the process of that name runs; what is left of one that does not is removed."""
-    path = folder / (owner + LOCK)
+def _is_held(path: Path, remove: bool = False) -> bool:
+    """Whether the process that made a lock runs; that of a dead one may be removed.
+
+    Removed while it is held here: its maker, if it is only about to take it, sees that and makes another.
+    """
     try:
         file = os.open(path, os.O_RDWR)
     except FileNotFoundError:
@@ -469,7 +474,8 @@ def _alive(folder: Path, owner: str) -> bool:
         return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.unlink(missing_ok=True)
+        if remove:
+            path.unlink(missing_ok=True)
     except OSError:
         return True
     finally:

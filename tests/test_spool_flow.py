@@ -59,6 +59,7 @@ def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis
             code, figures = shown(environ)
             assert code == 1
             assert (figures["spool"]["events"], figures["stored"], figures["backlog"]) == (3, 0, None)
+            assert figures["spool"]["endpoints_open"] == 1
             assert any("3 events are in the spool" in warning for warning in figures["warnings"])
             web.stop()
         with running(ingest("serve"), environ, tmp_path / "web.log") as web:  # its successor has them

@@ -12,7 +12,6 @@ from ingest import connections, spool
 from ingest.buffer import Backlog
 from ingest.errors import NoStoreYet, Unavailable
 from ingest.settings import Settings
-from ingest.spool import Figures
 from workers.handoff import Handoffs
 from workers.store import Store
 
@@ -83,27 +82,29 @@ def _of_client(client: redis.Redis) -> dict[str, Any]:
 def _of_spool(settings: Settings, endpoints: list[dict[str, Any]], troubles: list[str]) -> dict[str, Any]:
     """What endpoints say of their spools; where none says anything, what lies in the folder on this machine."""
     saying = [said for said in endpoints if "spooled" in said]
-    if saying or settings.spool_dir is None:
-        ages = [said["spool_oldest"] for said in saying if said["spool_oldest"] is not None]
-        by_host = {said["name"].split(":")[1]: said["spool_bad"] for said in saying}  # they share a folder
-        found = Figures(
-            sum(said["spooled"] for said in saying),
-            sum(said["spool_bytes"] for said in saying),
-            max(ages, default=None),
-            sum(by_host.values()),
-        )
-    else:
+    if not saying and settings.spool_dir is not None:
         try:
             found = spool.look(settings.spool_dir)
         except Unavailable as error:
             troubles.append(str(error))
             return {}
+        return {
+            "events": found.events,
+            "bytes": found.size,
+            "oldest_age": found.oldest_age,
+            "bad_records": found.bad,
+            # They would report if they reached Redis.
+            "endpoints_open": found.owners,
+        }
+    by_host = {said["name"].split(":")[1]: said["spool_bad"] for said in saying}  # one folder for all of a machine
     return {
-        "events": found.events,
-        "bytes": found.size,
-        "oldest_age": found.oldest_age,
-        "bad_records": found.bad,
-        "endpoints_open": sum(said.get("breaker", "closed") != "closed" for said in endpoints),
+        "events": sum(said["spooled"] for said in saying),
+        "bytes": sum(said["spool_bytes"] for said in saying),
+        "oldest_age": max(
+            (said["spool_oldest"] for said in saying if said["spool_oldest"] is not None), default=None
+        ),
+        "bad_records": sum(by_host.values()),
+        "endpoints_open": sum(said["breaker"] != "closed" for said in saying),
     }
 
 
@@ -156,7 +157,7 @@ def _redis_warnings(figures: dict[str, Any]) -> list[str]:
     found = []
     if any(endpoint["verify"] == "off" for endpoint in figures["endpoints"]):
         found.append("Signatures are not verified: whoever can reach the endpoint can add events.")
-    if not figures["endpoints"]:
+    if not figures["endpoints"] and not figures["spool"].get("endpoints_open"):
         found.append("No endpoint is running: Copernica's calls are not taken.")
     if not any("events" in worker["queues"] for worker in figures["workers"]):
         found.append("No worker is running on the queue `events`: the backlog only grows.")
