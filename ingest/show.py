@@ -103,6 +103,8 @@ def status(figures: dict[str, Any], as_json: bool) -> None:
     table.add_row("backlog", waiting)
     table.add_row("rates", f"{figures['accepted_rate']:,.0f}/s in, {figures['drained_rate']:,.0f}/s out")
     table.add_row("stored", f"{figures['stored']:,} events")
+    if reconciled := figures["reconciled"]:
+        table.add_row("log files", _reconciled(reconciled))
     if figures["refused"]:
         refused = ", ".join(f"{number:,} {reason}" for reason, number in sorted(figures["refused"].items()))
         table.add_row("refused", f"{refused} (since the endpoint started)")
@@ -119,6 +121,13 @@ def status(figures: dict[str, Any], as_json: bool) -> None:
     _console.print(table)
     for warning in figures["warnings"]:
         _console.print(f"[yellow]! {escape(warning)}[/]")
+
+
+def _reconciled(found: dict[str, Any]) -> str:
+    if not found["complete_through"]:
+        return "no day is complete yet"
+    since = f" (each day since {found['since']})" if found["since"] != found["complete_through"] else ""
+    return f"complete through {found['complete_through']}{since}"
 
 
 def findings(found: Iterable[tuple[str, str, str]], as_json: bool) -> str:

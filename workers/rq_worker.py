@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
 
@@ -105,18 +106,18 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     _quieten_rq(settings)
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
-        while not _work_once(url, queue_name, burst):
+        while not _work_once(settings, queue_name, burst):
             log.warning("the worker left; it begins again in %.0f s", RESTART_DELAY)
             time.sleep(RESTART_DELAY)
     except StopRequested:  # RQ's signal handler, at a moment when its loop was not there to catch it
         log.debug("asked to stop while waiting")
 
 
-def _work_once(url: str, queue_name: str, burst: bool) -> bool:
+def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker leaves; True if it left because it should."""
-    client = connections.connect(url)
+    client = connections.connect(settings.redis)
     try:
-        _wake(Backlog(client), queue_name)
+        _wake(settings, Backlog(client), queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.RedisError as error:
@@ -132,13 +133,15 @@ def _work_once(url: str, queue_name: str, burst: bool) -> bool:
     return burst or worker.asked_to_stop
 
 
-def _wake(backlog: Backlog, queue_name: str) -> None:
+def _wake(settings: Settings, backlog: Backlog, queue_name: str) -> None:
     """See that a backlog is worked on, whatever became of earlier wake-ups: a job too many costs nothing."""
     if queue_name == HANDLERS_QUEUE:
         backlog.clear_hand_on()
         backlog.hand_on()
         return
     backlog.daily()
+    if day := settings.reconciles_on(datetime.now(UTC)):
+        backlog.reconcile(day)
     if backlog.batches():
         backlog.wake_another()
 

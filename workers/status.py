@@ -12,6 +12,7 @@ from ingest import connections
 from ingest.buffer import Backlog
 from ingest.errors import NoStoreYet, Unavailable
 from ingest.settings import Settings
+from workers import reconciliations
 from workers.handoff import Handoffs
 from workers.store import Store
 
@@ -65,16 +66,30 @@ def _of_store(url: str) -> dict[str, Any]:
     try:
         store = Store.open(url)
     except NoStoreYet:
-        return {"stored": 0, "quarantined": 0, "unverified": 0, "handlers": {}}
+        return {"stored": 0, "quarantined": 0, "unverified": 0, "handlers": {}, "reconciled": None}
     try:
         return {
             "stored": store.stored(),
             "quarantined": store.quarantined(),
             "unverified": store.unverified(),
             "handlers": _of_handlers(Handoffs(store)),
+            "reconciled": _of_reconciliations(store),
         }
     finally:
         store.close()
+
+
+def _of_reconciliations(store: Store) -> dict[str, Any] | None:
+    """Through which day, and since which, everything is there; and days that were looked at and lack something."""
+    through = reconciliations.complete_through(store)
+    incomplete = reconciliations.incomplete(store)
+    if through is None and not incomplete:
+        return None
+    return {
+        "complete_through": through and through.day.isoformat(),
+        "since": through and through.since.isoformat(),
+        "incomplete": [day.isoformat() for day in incomplete],
+    }
 
 
 def _of_handlers(handoffs: Handoffs) -> dict[str, dict[str, int]]:
@@ -102,6 +117,8 @@ def _warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"{figures['unverified']} calls wait to be verified: their key cannot be had from DNS.")
     if figures["dead_batches"]:
         found.append(f"{figures['dead_batches']} batches were damaged and lie in the dead stream.")
+    if figures["reconciled"] and (days := figures["reconciled"]["incomplete"]):
+        found.append(f"{len(days)} days may lack events, the last is {days[-1]}: `ingest reconcile` says why.")
     if figures["quarantined"]:
         found.append(f"{figures['quarantined']} calls could not be read and lie in the table `quarantine`.")
     return found
