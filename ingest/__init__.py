@@ -13,7 +13,10 @@
 5. What is new is put into an outbox in that same commit. `workers.handling` hands it to the users' functions
    (`workers.handlers`) and to existing scripts (`workers.forward`), at their pace, from tables that
    `workers.handoff` keeps; what they cannot take after several attempts are dead letters (`workers.failed`).
-6. `workers.schema` keeps the tables' versions, `workers.daily` deletes what is too old, `workers.erase` a person.
+6. What was missed while the endpoint was away is in Copernica's daily log files: `workers.reconcile` fetches them
+   (`copernica.rest`), reads them (`copernica.logfiles`), compares them with the store (`workers.matching`) and
+   inserts exactly what is missing (`workers.recovery`).
+7. `workers.schema` keeps the tables' versions, `workers.daily` deletes what is too old, `workers.erase` a person.
 
 The receiving side (this package) never imports the processing side (`workers`); the command line knows both.
 """

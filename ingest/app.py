@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import ClientError, StreamReader, web
+from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
 from ingest import intake
@@ -19,18 +20,25 @@ from ingest.errors import BufferFull
 from ingest.intake import Answer, Intake
 from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, LINGER, MAX_CONNECTIONS, READY_TIMEOUT
 from ingest.replay import Replayer
+from ingest.validation import ValidationFiles
 
 log = logging.getLogger(__name__)
 
 INTAKE = web.AppKey("intake", Intake)
 REPLAYER = web.AppKey("replayer", Replayer)
+VALIDATION_FILES = web.AppKey("validation_files", ValidationFiles)
 #: Set when the process is about to stop: every further answer closes its connection.
 CLOSING = web.AppKey("closing", asyncio.Event)
 
 
-def create_app(take: Intake, replayer: Replayer, path: str) -> web.Application:
-    """The application: webhooks at `path` and everything below, and what load balancers ask."""
+def create_app(
+    take: Intake, replayer: Replayer, path: str, validation_files: ValidationFiles | None = None
+) -> web.Application:
+    """The application: webhooks at `path` and everything below, what load balancers ask, and validation files."""
     app = web.Application(client_max_size=take.max_body, handler_args=HANDLER_ARGS)
+    if validation_files is not None:
+        app[VALIDATION_FILES] = validation_files
+        app.middlewares.append(validation)
     app[INTAKE] = take
     app[REPLAYER] = replayer
     app[CLOSING] = asyncio.Event()
@@ -49,6 +57,16 @@ HANDLER_ARGS: dict[str, Any] = {
     "auto_decompress": False,
     "access_log": None,
 }
+
+
+@web.middleware
+async def validation(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A file by which a domain is validated, where one is asked for and there."""
+    if request.method in ("GET", "HEAD"):
+        content = await asyncio.to_thread(request.app[VALIDATION_FILES].find, request.path)
+        if content is not None:
+            return _response(request, Answer(200, content, plain=True))
+    return await handler(request)
 
 
 async def webhook(request: web.Request) -> web.Response:

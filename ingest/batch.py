@@ -31,6 +31,8 @@ from ingest.errors import BatchError
 VERSION = 1
 #: Flag of a record whose sender is not known to be Copernica yet; its headers are there to find out.
 UNVERIFIED = 1
+#: Flag of a record that no call brought: it was made from a line of a log file.
+FROM_LOGFILE = 2
 #: Bytes of a delivery id: 4 of time, 8 that tell equal seconds apart.
 DELIVERY_ID_SIZE = 12
 #: Records in one batch at the most. More than 512 hardly compress better, and a batch is the unit of redoing.

@@ -10,6 +10,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
+    ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
@@ -59,6 +60,10 @@ VERIFY_JOB = "workers.unverified.verify_job"
 VERIFY_EVERY = 30
 #: The job that deletes what is too old and makes room for what is to come.
 DAILY_JOB = "workers.daily.daily_job"
+#: The job that compares yesterday's log files with the store.
+RECONCILE_JOB = "workers.reconcile_job.reconcile_job"
+#: Seconds that it may take: millions of lines have to be downloaded.
+RECONCILE_TIMEOUT = 6 * 3600
 #: The RQ queue of handlers' jobs, and the jobs: hand on what was stored, work for one handler.
 HANDLERS_QUEUE = "handlers"
 HAND_ON_JOB = "workers.handling.hand_on_job"
@@ -139,6 +144,7 @@ class Keys:
         self.reports = prefix + "reports"
         self.daily = prefix + "daily"
         self.probe = prefix + "probe"
+        self.reconcile = prefix + "reconcile"
         self.stored = prefix + "stored"
         self.handoffs = prefix + "handoffs"
         self.hand_on = prefix + "hand-on"
@@ -502,10 +508,10 @@ class Backlog:
         """Put one drain job on RQ's queue."""
         self._enqueue(DRAIN_JOB, _DRAIN)
 
-    def _enqueue(self, job: str, description: str) -> None:
+    def _enqueue(self, job: str, description: str, timeout: int = JOB_TIMEOUT) -> None:
         job_id = f"{description}-{uuid4().hex}"
         self._queue.enqueue(
-            job, job_id=job_id, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400, description=description
+            job, job_id=job_id, job_timeout=timeout, result_ttl=0, failure_ttl=86_400, description=description
         )
 
     def clear_wake(self) -> None:
@@ -597,6 +603,17 @@ class Backlog:
     def daily_failed(self) -> None:
         """Let the daily job be tried again soon."""
         self._client.expire(self._keys.daily, DAILY_RETRY)
+
+    def reconcile(self, today: str) -> bool:
+        """Put the job that reconciles on the queue, unless that was done today."""
+        if not self._client.set(f"{self._keys.reconcile}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
+            return False
+        self._enqueue(RECONCILE_JOB, "reconcile", RECONCILE_TIMEOUT)
+        return True
+
+    def reconcile_again(self, today: str, seconds: int) -> None:
+        """Let the job that reconciles be put on the queue once more, that many seconds from now."""
+        self._client.expire(f"{self._keys.reconcile}:{today}", seconds)
 
     def sweep(self) -> bool:
         """Wake a worker when there are batches and nobody is at work on them or about to be."""

@@ -2,12 +2,13 @@
 
 import logging
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest import __version__, cli_handlers, cli_store
+from ingest import __version__, cli_handlers, cli_reconcile, cli_store, cli_webhooks
 from ingest.cli_options import settings_with
 from ingest.errors import IngestError, SettingsError, Unavailable, WrongSchema
 from ingest.settings import SIGNER_FILE, Settings
@@ -34,7 +35,8 @@ def main() -> None:
     """Take every Copernica webhook at once, keep it safe, work through the pile at your own pace."""
 
 
-for command in (*cli_store.COMMANDS, *cli_handlers.COMMANDS):
+GROUPS = (cli_store, cli_handlers, cli_reconcile, cli_webhooks)
+for command in (command for group in GROUPS for command in group.COMMANDS):
     main.add_command(command)
 
 
@@ -117,6 +119,15 @@ def drain() -> None:
 @click.option(
     "--forge", type=click.FloatRange(0, 1), default=0.0, help="Share of forged calls, all to be refused."
 )
+@click.option(
+    "--keep-going", is_flag=True, help="Hold to --rate whether or not anybody answers, as Copernica does."
+)
+@click.option(
+    "--with-logfiles",
+    "logs",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="A folder to write Copernica's log files of it to.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def simulate(
     url: str | None,
@@ -128,6 +139,8 @@ def simulate(
     key: Path | None,
     unsigned: bool,
     forge: float,
+    keep_going: bool,
+    logs: Path | None,
     as_json: bool,
 ) -> None:
     """Send realistic calls, as Copernica does after a mailing."""
@@ -135,7 +148,10 @@ def simulate(
 
     from ingest import show, simulate
     from ingest.copernica import simulator
+    from ingest.copernica.logwriter import LogFolder
 
+    if keep_going and rate is None:
+        raise SettingsError("--keep-going needs a pace to keep: add --rate.")
     settings = settings_with()
     signer = None if unsigned else _signer(settings, key)
     if forge and signer is None:
@@ -143,9 +159,10 @@ def simulate(
     url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
     target = simulate.Target(url, signer, forge)
     calls = simulator.Simulator(seed, simulator.chosen_types(types))
-    sender = simulate.Sender(target, iter(calls), events, rate)
-    with show.sending(sender, events, quiet=as_json):
-        report = uvloop.run(sender.run(connections))
+    with LogFolder(logs) if logs else nullcontext() as folder:
+        sender = simulate.Sender(target, iter(calls), events, rate, keep_going, folder)
+        with show.sending(sender, events, quiet=as_json):
+            report = uvloop.run(sender.run(connections))
     show.report(report, as_json)
     sys.exit(0 if report.complete else 1)
 

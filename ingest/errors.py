@@ -11,8 +11,16 @@
     ├── Refused                 the database does not take what it was given, and would not the next time
     ├── KeyUnavailable          DNS does not say what a public key is, nor that there is none
     ├── Occupied                a port or a folder is in use by somebody else   exit code 1
+    ├── RestError               a call to Copernica's REST API came to nothing
+    │   ├── WrongToken          it does not take COPERNICA_TOKEN
+    │   ├── NoRights            it does, but the token may not do this
+    │   ├── NotThere            there is no such file or webhook
+    │   ├── Declined            Copernica refuses for a reason of its own, or answers what cannot be read
+    │   ├── Unreachable         no answer, or only errors, however often it was tried
+    │   └── OutcomeUnknown      it was not answered, and may have been done all the same
     ├── BatchError              a stream entry that `pack` did not make
-    └── Undecodable             a body that is neither a form nor a JSON object
+    ├── Undecodable             a body that is neither a form nor a JSON object
+    └── LogFileError            a file that is none of Copernica's log files
 
 This module imports nothing of ours.
 """
@@ -67,9 +75,41 @@ class Occupied(IngestError):
     """A port or a data folder is already in use."""
 
 
+class RestError(IngestError):
+    """A call to Copernica's REST API came to nothing."""
+
+
+class WrongToken(RestError):
+    """Copernica gives no access for the API token, or takes it back at once."""
+
+
+class NoRights(RestError):
+    """The API token is good, but not for this."""
+
+
+class NotThere(RestError):
+    """Copernica has no such log file or webhook."""
+
+
+class Declined(RestError):
+    """Copernica refuses what it was asked, or answers with something that its documentation does not know."""
+
+
+class Unreachable(RestError):
+    """Copernica did not answer, or had errors of its own, as often as it was tried."""
+
+
+class OutcomeUnknown(RestError):
+    """The connection was lost after something was asked that must not be asked twice."""
+
+
 class BatchError(IngestError):
     """Bytes that are not a packed batch: damaged, cut off, of another version or not ours at all."""
 
 
 class Undecodable(IngestError):
     """A body that cannot be read as an event; `str(error)` is the reason kept in quarantine."""
+
+
+class LogFileError(IngestError):
+    """A file of which cannot be told what kind of log file it is, or of which day."""

@@ -16,6 +16,7 @@ import signal
 import socket
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 
 import uvloop
@@ -33,6 +34,7 @@ from ingest.replay import Replayer
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.supervise import Child, StopSignals, follow_parent, own_command
+from ingest.validation import ValidationFiles
 from ingest.verify import Verifier
 
 log = logging.getLogger(__name__)
@@ -65,11 +67,13 @@ def serve(settings: Settings) -> None:
 
     Raises:
         Occupied: somebody has the port.
-        SettingsError: no account is named, or the file of keys cannot be read.
+        SettingsError: no account is named, or a file or folder that a setting names cannot be read.
         Unavailable: Redis refuses us, or does not answer and there is no spool; or the spool cannot be used.
     """
     if settings.verify == "on":
         Verifier.of(settings)  # a mistake in its settings is to be heard here, once
+    if validation_files := _validation_files(settings):
+        validation_files.require()
     if settings.spool_dir is not None:
         spool.prepare(settings.spool_dir)
     _prepare_redis(settings)
@@ -114,6 +118,11 @@ def _prepare_redis(settings: Settings) -> None:
         log.warning("Redis went away while we looked: %s", error)
     finally:
         client.close()
+
+
+def _validation_files(settings: Settings) -> ValidationFiles | None:
+    folder = settings.validation_files
+    return None if folder is None else ValidationFiles(folder, settings.path)
 
 
 def listen(host: str, port: int, count: int) -> list[socket.socket]:
@@ -183,7 +192,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     verifier = Verifier.of(settings) if settings.verify == "on" else None
     take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
     replayer = Replayer(appender, settings.buffer_max)
-    app = create_app(take, replayer, settings.path)
+    app = create_app(take, replayer, settings.path, _validation_files(settings))
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
     assert runner.server is not None
@@ -252,7 +261,7 @@ async def _chores(settings: Settings, take: Intake, appender: Appender, backlog:
             }
             before = now
             if appender.breaker.is_closed:
-                await asyncio.to_thread(_report_and_sweep, backlog, said)
+                await asyncio.to_thread(_report_and_sweep, settings, backlog, said)
             if now.at - logged.at >= LOG_EVERY:
                 if now.calls > logged.calls:
                     log.info("web.%d: %s", number, now.told_since(logged))
@@ -291,12 +300,13 @@ class _Taken:
         return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
 
 
-def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
+def _report_and_sweep(settings: Settings, backlog: Backlog, said: dict[str, object]) -> None:
     for chore in (
         partial(backlog.report, **said),
         backlog.sweep,
         backlog.verify_again,
         backlog.daily,
+        partial(_reconcile, settings, backlog),
         backlog.hand_on_again,
     ):
         try:
@@ -308,6 +318,11 @@ def _report_and_sweep(backlog: Backlog, said: dict[str, object]) -> None:
             return  # the others would wait for the same answer
         except Exception:  # the next round must come, whatever is wrong with this one
             log.exception("a chore failed")
+
+
+def _reconcile(settings: Settings, backlog: Backlog) -> None:
+    if day := settings.reconciles_on(datetime.now(UTC)):
+        backlog.reconcile(day)
 
 
 def _retract(backlog: Backlog) -> None:

@@ -7,10 +7,12 @@ with `INGEST_`. An empty variable counts as one that is not set, but for `INGEST
 import os
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -37,7 +39,10 @@ SPOOL_FOLDER = "spool"
 POSTGRESQL_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
 #: Settings whose values may hold a password, and are not repeated in a message.
-SECRET = frozenset({"REDIS_URL", "DATABASE_URL", "INGEST_FORWARD_URL", "INGEST_FORWARD_SECRET"})
+SECRET = frozenset({
+    "REDIS_URL", "DATABASE_URL", "INGEST_FORWARD_URL", "INGEST_FORWARD_SECRET",
+    "COPERNICA_TOKEN", "COPERNICA_API_URL", "COPERNICA_AUTH_URL",
+})  # fmt: skip
 
 #: Settings that say something by being empty.
 EMPTY_SAYS = frozenset({"INGEST_SPOOL_DIR"})
@@ -95,6 +100,16 @@ class Settings(BaseModel):
     spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
     #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
     buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)
+    #: In which zone the times of Copernica's log files are.
+    logfile_tz: str = Field("UTC", alias="INGEST_LOGFILE_TZ")
+    #: When yesterday's log files are compared with the store each day, in UTC; `off`, or no token: never.
+    reconcile_at: str = Field("04:00", alias="INGEST_RECONCILE_AT")
+    #: A folder of files by which SMTPeter validates a domain, to be served as they are.
+    validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
+    #: The account's token for Copernica's REST API, where that is, and where the token is exchanged for access.
+    copernica_token: str | None = Field(None, alias="COPERNICA_TOKEN")
+    copernica_api_url: str = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL")
+    copernica_auth_url: str = Field("https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL")
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
@@ -146,6 +161,22 @@ class Settings(BaseModel):
                 raise ValueError(f"{name!r} is no account; write account-1234, environment-12 or 1234")
         return accounts
 
+    @field_validator("logfile_tz")
+    @classmethod
+    def _known_zone(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("there is no such time zone; write UTC or Europe/Amsterdam") from None
+        return name
+
+    @field_validator("reconcile_at")
+    @classmethod
+    def _time_of_day(cls, text: str) -> str:
+        if text != "off" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+            raise ValueError("write a time of day in UTC, such as 04:00, or off")
+        return text
+
     @field_validator("dns_servers")
     @classmethod
     def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
@@ -156,10 +187,49 @@ class Settings(BaseModel):
                 raise ValueError(f"{server!r} is no resolver; write 192.0.2.1 or 192.0.2.1:53") from None
         return servers
 
+    @field_validator("copernica_token")
+    @classmethod
+    def _one_word(cls, token: str | None) -> str | None:
+        token = (token or "").strip()
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ValueError("it should be one word, as the dashboard shows it")
+        return token or None
+
+    @field_validator("copernica_api_url", "copernica_auth_url")
+    @classmethod
+    def _plain_url(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            plain = False
+        if not plain or not url.isprintable() or any(sign in url for sign in "@?# "):
+            raise ValueError("write https://host/path, without a password and without a query")
+        return url
+
+    @property
+    def token(self) -> str:
+        """The account's token for Copernica's REST API.
+
+        Raises:
+            SettingsError: it is not set.
+        """
+        if self.copernica_token is None:
+            raise SettingsError(
+                "COPERNICA_TOKEN is not set: make an API token in Copernica's dashboard and set it."
+            )
+        return self.copernica_token
+
     @property
     def database(self) -> str:
         """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder."""
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
+
+    def reconciles_on(self, now: datetime) -> str | None:
+        """The day (in UTC) whose daily reconciliation is due by now; None if it is not yet, or never."""
+        if not self.copernica_token or self.reconcile_at == "off" or f"{now:%H:%M}" < self.reconcile_at:
+            return None
+        return now.date().isoformat()
 
     @property
     def spool_dir(self) -> Path | None:

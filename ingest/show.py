@@ -130,6 +130,8 @@ def _of_spool(table: Table, figures: dict[str, Any]) -> None:
 
 def _of_store(table: Table, figures: dict[str, Any]) -> None:
     table.add_row("stored", f"{figures['stored']:,} events")
+    if reconciled := figures["reconciled"]:
+        table.add_row("log files", _reconciled(reconciled))
     if figures["unverified"]:
         table.add_row("unverified", f"{figures['unverified']:,} calls wait for a key")
     table.add_row("quarantine", f"{figures['quarantined']:,} calls")
@@ -141,6 +143,13 @@ def _of_store(table: Table, figures: dict[str, Any]) -> None:
 
 def _amount(events: int, age: float | None) -> str:
     return f"{events:,} events" + (f", the oldest {age:.1f} s old" if age is not None else "")
+
+
+def _reconciled(found: dict[str, Any]) -> str:
+    if not found["complete_through"]:
+        return "no day is complete yet"
+    since = f" (each day since {found['since']})" if found["since"] != found["complete_through"] else ""
+    return f"complete through {found['complete_through']}{since}"
 
 
 def findings(found: Iterable[tuple[str, str, str]], as_json: bool) -> str:

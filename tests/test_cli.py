@@ -61,11 +61,11 @@ def add(store: Store, *bodies: bytes) -> None:
     store.add([decode(body, FORM, "/copernica", received, bytes([n] * 12)) for n, body in enumerate(bodies)])
 
 
-def typed(*arguments: str, environ: dict[str, str]) -> Result:
-    """A command in this process."""
+def typed(*arguments: str, environ: dict[str, str], answer: str = "") -> Result:
+    """A command in this process; `answer` is typed when it asks."""
     unset = {name: None for name in os.environ if name not in clean_environ()}
     with patch("ingest.log.set_up"):
-        done = CliRunner().invoke(main, arguments, env={**unset, **environ})
+        done = CliRunner().invoke(main, arguments, input=answer, env={**unset, **environ})
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done
 

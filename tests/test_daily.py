@@ -23,6 +23,7 @@ from workers.daily import DAY, clean_up, daily_job
 from workers.store import Filter, Quarantined, Store, upgrade
 
 KEYS = Keys()
+SETTINGS = Settings.read({})
 AGES = (400, 62, 31, 30.01, 29.99, 29, 1, 0)
 
 
@@ -160,19 +161,19 @@ def test_the_job_that_is_named_is_there() -> None:
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     backlog = Backlog(client, "web:1")
     for _ in range(3):
-        server._report_and_sweep(backlog, {"verify": "off"})
+        server._report_and_sweep(SETTINGS, backlog, {"verify": "off"})
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
-        rq_worker._wake(Backlog(client), EVENTS_QUEUE)
+        rq_worker._wake(SETTINGS, Backlog(client), EVENTS_QUEUE)
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
     keep(client, [call(0)])
-    rq_worker._wake(Backlog(client), EVENTS_QUEUE)
+    rq_worker._wake(SETTINGS, Backlog(client), EVENTS_QUEUE)
     assert sorted(map(str, jobs(client))) == sorted([DAILY_JOB, DRAIN_JOB])
     assert not Backlog(client).wake_another()
 
@@ -191,7 +192,7 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
         raise redis.ResponseError("OOM")
 
     monkeypatch.setattr(buffer.Backlog, "report", refuse)
-    server._report_and_sweep(Backlog(client, "web:1"), {})
+    server._report_and_sweep(SETTINGS, Backlog(client, "web:1"), {})
     assert jobs(client) == [DAILY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

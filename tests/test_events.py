@@ -13,7 +13,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.copernica.events import NUMBER_COLUMNS, TEXT_COLUMNS, WIRE_NAMES, WITH_COLUMN, Event, EventType, decode
+from ingest.copernica.events import (
+    LOGGED_ONLY,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    WIRE_NAMES,
+    WITH_COLUMN,
+    Event,
+    EventType,
+    decode,
+)  # fmt: skip
 from ingest.copernica.forms import parse
 from ingest.errors import Undecodable
 from tests.test_brackets import leaves, php, written
@@ -23,7 +32,7 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 RECEIVED = 1_795_170_000_123_456
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-KINDS = [kind for kind in EventType if kind is not EventType.UNKNOWN]
+KINDS = [kind for kind in EventType if kind not in {*LOGGED_ONLY, EventType.UNKNOWN}]
 ABOUT_PROFILES = [kind for kind in KINDS if "profile" in kind]
 
 

@@ -27,6 +27,10 @@ ALLOWED = {
         "ingest.errors", "ingest.limits", "ingest.batch", "ingest.buffer", "ingest.copernica", "ingest.verify",
         "ingest.failpoints",
     },
+    "ingest.validation": {"ingest.errors"},
+    "ingest.fake_faults": {"ingest.errors"},
+    "ingest.fake_forms": set(),
+    "ingest.fake_api": {"ingest.errors", "ingest.copernica", "ingest.fake_faults", "ingest.fake_forms"},
     "workers": {
         "ingest.settings", "ingest.errors", "ingest.connections", "ingest.buffer", "ingest.batch",
         "ingest.copernica", "ingest.supervise", "ingest.verify", "ingest.failpoints", "ingest.risks",
@@ -38,6 +42,8 @@ ALLOWED = {
     "ingest.cli_store": {"ingest", "workers"},
     "ingest.cli_handlers": {"ingest", "workers"},
     "ingest.show_failed": {"ingest", "workers"},
+    "ingest.cli_reconcile": {"ingest", "workers"},
+    "ingest.show_reconcile": {"ingest", "workers"},
 }  # fmt: skip
 
 

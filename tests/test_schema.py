@@ -12,7 +12,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
-from sqlalchemy.types import BigInteger, DateTime, LargeBinary, Text
+from sqlalchemy.types import BigInteger, Boolean, Date, DateTime, LargeBinary, Text
 
 from ingest.batch import Record
 from ingest.copernica.events import Event, EventType
@@ -102,7 +102,7 @@ def test_the_columns_in_the_database_are_those_that_the_queries_name(store: Stor
         "BLOB": LargeBinary,
         "BYTEA": LargeBinary,
     }
-    kinds |= {"BIGINT": BigInteger, "TEXT": Text, "JSONB": Text}
+    kinds |= {"DATE": Date, "BOOLEAN": Boolean, "BIGINT": BigInteger, "TEXT": Text, "JSONB": Text}
     inspector = inspect(store.engine)
     for table in tables.metadata.sorted_tables:
         made = [column for column in inspector.get_columns(table.name) if column["name"] != "row"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.copernica.events import EventType, decode
+from ingest.copernica.events import LOGGED_ONLY, EventType, decode
 from ingest.copernica.simulator import FORM, TYPES, Call, Simulator, chosen_types
 from ingest.errors import SettingsError
 from ingest.simulate import Report, Sender, Target
@@ -40,8 +40,8 @@ def test_calls_are_varied_and_of_the_types_asked_for() -> None:
     assert {call.type for call in some(50, seed=1, types=["bounce", "failure"])} == {"bounce", "failure"}
 
 
-def test_every_type_but_unknown_can_be_simulated() -> None:
-    assert set(TYPES) == set(chosen_types(None)) == set(EventType) - {EventType.UNKNOWN}
+def test_every_type_that_webhooks_bring_can_be_simulated() -> None:
+    assert set(TYPES) == set(chosen_types(None)) == set(EventType) - LOGGED_ONLY - {EventType.UNKNOWN}
     assert chosen_types(" Open,profile-delete") == ["open", "profile-delete"]
     with pytest.raises(SettingsError, match="'unknown' cannot be simulated"):
         chosen_types("open,unknown")

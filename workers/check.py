@@ -10,6 +10,8 @@ import redis
 
 from ingest import connections, risks, spool
 from ingest.copernica.keys import KeyRing
+from ingest.copernica.patience import Patience
+from ingest.copernica.rest import Copernica
 from ingest.copernica.signature import Rejected
 from ingest.errors import IngestError, KeyUnavailable
 from ingest.settings import Settings
@@ -52,6 +54,7 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield from _spool(settings)
     yield from _database(settings)
     yield _handlers(settings)
+    yield _copernica(settings)
 
 
 def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
@@ -165,6 +168,31 @@ def _handlers(settings: Settings) -> Finding:
             Level.RISK, "handlers", f"{names}; INGEST_FORWARD_SECRET is not set: targets cannot tell your calls"
         )
     return Finding(Level.OK, "handlers", names or "none (INGEST_HANDLERS, INGEST_FORWARD_URL)")
+
+
+def _copernica(settings: Settings) -> Finding:
+    """The token for log files, with which what was missed can be had back."""
+    if settings.copernica_token is None:
+        return Finding(
+            Level.RISK,
+            "log files",
+            "COPERNICA_TOKEN is not set: what is missed while the endpoint is away stays missing",
+        )
+    try:
+        account = asyncio.run(_identity(settings))
+    except IngestError as error:
+        return Finding(Level.WRONG, "log files", str(error))
+    when = "never by itself" if settings.reconcile_at == "off" else f"daily at {settings.reconcile_at} UTC"
+    return Finding(
+        Level.OK, "log files", f"those of {account.get('name') or account.get('id')}, reconciled {when}"
+    )
+
+
+async def _identity(settings: Settings) -> dict[str, Any]:
+    patience = Patience(attempts=2)
+    urls = settings.copernica_api_url, settings.copernica_auth_url
+    async with Copernica(settings.token, *urls, patience=patience) as copernica:
+        return await copernica.identity()
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

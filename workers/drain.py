@@ -29,12 +29,13 @@ from typing import TypeVar
 import redis
 
 from ingest import connections, failpoints
-from ingest.batch import UNVERIFIED, Record, unpack
+from ingest.batch import FROM_LOGFILE, UNVERIFIED, Record, unpack
 from ingest.buffer import Backlog, Entry
-from ingest.copernica.events import Event, decode
+from ingest.copernica.events import LOGFILE, Event, decode
 from ingest.errors import BatchError, IngestError, NoStoreYet, Refused, Unavailable, Undecodable, WrongSchema
 from ingest.settings import Settings
 from ingest.supervise import follow_parent
+from workers.halving import take_all
 from workers.store import Quarantined, Store
 
 log = logging.getLogger(__name__)
@@ -321,20 +322,24 @@ class Drain:
         try:
             return self._add(group.events, group.records, group.quarantined, group.unverified)
         except Refused:
-            new = self._add((), (), group.quarantined, group.unverified)
-            return new + self._halve(group.events, group.records)
+            return self._keep_most(group)
 
-    def _halve(self, events: Sequence[Event], records: Sequence[Record]) -> int:
-        """Store events of which the database refuses some, and put only those in quarantine."""
-        try:
-            return self._add(events, records)
-        except Refused as refusal:
-            if len(events) == 1:
-                log.warning("event %s goes to quarantine: %s", events[0].delivery_id.hex(), refusal)
-                self.drained.quarantined += 1
-                return self._add((), (), [Quarantined(records[0], str(refusal))])
-        middle = len(events) // 2
-        return self._halve(events[:middle], records[:middle]) + self._halve(events[middle:], records[middle:])
+    def _keep_most(self, group: "_Group") -> int:
+        """The same where the database refuses some of the events: only those go to quarantine."""
+        new = self._add((), (), group.quarantined, group.unverified)
+
+        def take(pairs: Sequence[tuple[Event, Record]]) -> None:
+            nonlocal new
+            new += self._add([event for event, _ in pairs], [record for _, record in pairs])
+
+        def give_up(pair: tuple[Event, Record], refusal: Refused) -> None:
+            nonlocal new
+            log.warning("event %s goes to quarantine: %s", pair[0].delivery_id.hex(), refusal)
+            self.drained.quarantined += 1
+            new += self._add((), (), [Quarantined(pair[1], str(refusal))])
+
+        take_all(list(zip(group.events, group.records, strict=True)), take, give_up)
+        return new
 
     def _add(
         self,
@@ -423,10 +428,11 @@ class _Group:
 
 def read(record: Record) -> Event | Quarantined:
     """The event that a call brought, or why there is none."""
-    delivery_id, received_at, target, content_type, body, *_ = record
+    delivery_id, received_at, target, content_type, body, _, flags = record
     try:
         path = target.decode("utf-8", "replace")
-        return decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
+        event = decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
+        return event._replace(source=LOGFILE) if flags & FROM_LOGFILE else event
     except Undecodable as error:
         return Quarantined(record, str(error))
     except Exception as error:  # a fault of ours must not hold up the other events either

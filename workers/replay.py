@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 import orjson
 from sqlalchemy import text
 
-from ingest.batch import Record
-from ingest.copernica.events import Event
+from ingest.batch import FROM_LOGFILE, Record
+from ingest.copernica.events import LOGFILE, Event
 from ingest.copernica.forms import parse
 from ingest.errors import Undecodable
 from workers.handoff import Handoffs
@@ -84,7 +84,8 @@ def record_of(event: Event) -> Record:
         body, content_type = event.raw, (event.raw_type or "").encode("latin-1", "replace")
     else:
         body, content_type = _written(event.fields)
-    return Record(event.delivery_id, event.received_at, event.path.encode(), content_type, body)
+    flags = FROM_LOGFILE if event.source == LOGFILE else 0
+    return Record(event.delivery_id, event.received_at, event.path.encode(), content_type, body, flags=flags)
 
 
 def _written(fields: dict[str, Any]) -> tuple[bytes, bytes]:

@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import time
+from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
 
@@ -74,7 +75,7 @@ def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker leaves; True if it left because it should."""
     client = connections.connect(settings.redis)
     try:
-        _wake(Backlog(client), queue_name)
+        _wake(settings, Backlog(client), queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.ResponseError as error:
@@ -109,13 +110,15 @@ def _drain_without_rq() -> None:
         child.terminate()
 
 
-def _wake(backlog: Backlog, queue_name: str) -> None:
+def _wake(settings: Settings, backlog: Backlog, queue_name: str) -> None:
     """See that a backlog is worked on, whatever became of earlier wake-ups: a job too many costs nothing."""
     if queue_name == HANDLERS_QUEUE:
         backlog.clear_hand_on()
         backlog.hand_on()
         return
     backlog.daily()
+    if day := settings.reconciles_on(datetime.now(UTC)):
+        backlog.reconcile(day)
     if backlog.batches():
         backlog.wake_another()
 

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.errors import NoStoreYet, WrongSchema
 
 #: The version that this program works with: the newest in `workers/migrations/versions`.
-VERSION = "0002"
+VERSION = "0003"
 #: What PostgreSQL says of a table that is not there.
 NO_TABLE = "42P01"
 #: Held by whoever upgrades a PostgreSQL database; any number will do that nobody else uses.

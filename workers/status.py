@@ -12,6 +12,7 @@ from ingest import connections, spool
 from ingest.buffer import Backlog
 from ingest.errors import NoStoreYet, Unavailable
 from ingest.settings import Settings
+from workers import reconciliations
 from workers.handoff import Handoffs
 from workers.store import Store
 
@@ -20,7 +21,7 @@ REDIS_FIGURES = (
     "backlog", "batches", "pending_batches", "oldest_age", "accepted", "doubles", "dead_batches", "accepted_rate",
     "drained_rate", "refused", "endpoints", "workers",
 )  # fmt: skip
-STORE_FIGURES = ("stored", "quarantined", "unverified", "handlers")
+STORE_FIGURES = ("stored", "quarantined", "unverified", "handlers", "reconciled")
 
 
 def gather(settings: Settings) -> dict[str, Any]:
@@ -112,16 +113,30 @@ def _of_store(settings: Settings) -> dict[str, Any]:
     try:
         store = Store.open(settings.database)
     except NoStoreYet:
-        return {**dict.fromkeys(STORE_FIGURES, 0), "handlers": {}}
+        return {**dict.fromkeys(STORE_FIGURES, 0), "handlers": {}, "reconciled": None}
     try:
         return {
             "stored": store.stored(),
             "quarantined": store.quarantined(),
             "unverified": store.unverified(),
             "handlers": _of_handlers(Handoffs(store)),
+            "reconciled": _of_reconciliations(store),
         }
     finally:
         store.close()
+
+
+def _of_reconciliations(store: Store) -> dict[str, Any] | None:
+    """Through which day, and since which, everything is there; and days that were looked at and lack something."""
+    through = reconciliations.complete_through(store)
+    incomplete = reconciliations.incomplete(store)
+    if through is None and not incomplete:
+        return None
+    return {
+        "complete_through": through and through.day.isoformat(),
+        "since": through and through.since.isoformat(),
+        "incomplete": [day.isoformat() for day in incomplete],
+    }
 
 
 def _of_handlers(handoffs: Handoffs) -> dict[str, dict[str, int]]:
@@ -175,6 +190,8 @@ def _store_warnings(figures: dict[str, Any]) -> list[str]:
         found.append(f"{failed} events could not be handled: see `ingest failed list`.")
     if figures["unverified"]:
         found.append(f"{figures['unverified']} calls wait to be verified: their key cannot be had from DNS.")
+    if figures["reconciled"] and (days := figures["reconciled"]["incomplete"]):
+        found.append(f"{len(days)} days may lack events, the last is {days[-1]}: `ingest reconcile` says why.")
     if figures["quarantined"]:
         found.append(f"{figures['quarantined']} calls could not be read and lie in the table `quarantine`.")
     return found

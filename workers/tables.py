@@ -1,6 +1,6 @@
 """The tables of the store, as the queries see them; `workers/migrations` makes them."""
 
-from sqlalchemy import BigInteger, Column, DateTime, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -82,4 +82,25 @@ dead_letters = Table(
     Column("error", Text, nullable=False),
     Column("traceback", Text, nullable=False),
     Column("packed", LargeBinary, nullable=False),
+)
+
+#: What came of comparing log files with the store: a row per run, day and kind of event, and one per run and day
+#: without a kind, which says whether the day is complete. `details` is what else there is to tell.
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("finished_at", _Moment, primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("complete", Boolean, nullable=False),
+    Column("in_log", BigInteger, nullable=False),
+    Column("in_store", BigInteger, nullable=False),
+    Column("recovered", BigInteger, nullable=False),
+    Column("only_in_store", BigInteger, nullable=False),
+    Column("unmatched", BigInteger, nullable=False),
+    Column("superseded", BigInteger, nullable=False),
+    Column("clock_offset", BigInteger, nullable=False),
+    Column("error", Text),
+    Column("details", _Json, nullable=False),
 )

@@ -19,6 +19,7 @@ from ingest.errors import IngestError, KeyUnavailable, Refused
 from ingest.settings import Settings
 from ingest.verify import Verifier, unpack_headers
 from workers.drain import SLICE, read, stopping, unless_refused
+from workers.halving import take_all
 from workers.store import NOT_COPERNICAS, Quarantined, Store
 
 log = logging.getLogger(__name__)
@@ -105,22 +106,20 @@ async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog,
 
 def _settle(store: Store, done: Sequence[tuple[Record, str]], hands_on: bool) -> None:
     """Store what was found out of calls: each is an event, or belongs in quarantine for a reason."""
-    found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in done]
-    try:
+
+    def take(some: Sequence[tuple[Record, str]]) -> None:
+        found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in some]
         store.add(
             [event for event in found if not isinstance(event, Quarantined)],
             [call for call in found if isinstance(call, Quarantined)],
-            settled=[record for record, _ in done],
-            hand_on={record.delivery_id: record for record, _ in done} if hands_on else None,
+            settled=[record for record, _ in some],
+            hand_on={record.delivery_id: record for record, _ in some} if hands_on else None,
         )
-    except Refused as refusal:
-        if len(done) == 1:
-            record, _ = done[0]
-            store.add((), [Quarantined(record, str(refusal))], settled=[record])
-            return
-        middle = len(done) // 2
-        _settle(store, done[:middle], hands_on)
-        _settle(store, done[middle:], hands_on)
+
+    def give_up(one: tuple[Record, str], refusal: Refused) -> None:
+        store.add((), [Quarantined(one[0], str(refusal))], settled=[one[0]])
+
+    take_all(done, take, give_up)
 
 
 async def _judge(page: list[Record], verifier: Verifier | None) -> list[str | None]:

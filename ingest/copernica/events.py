@@ -41,6 +41,14 @@ class EventType(StrEnum):
     SUBPROFILE_CREATE = "subprofile-create"
     SUBPROFILE_UPDATE = "subprofile-update"
     SUBPROFILE_DELETE = "subprofile-delete"
+    #: In log files only: an attempt to hand the message to the receiving server.
+    ATTEMPT = "attempt"
+    #: In log files only: the receiving server wanted to be asked again later, and was.
+    RETRY = "retry"
+    #: In log files only: a report on mail that claimed to be of the account's domain. SMTPeter.
+    DMARC = "dmarc"
+    #: In log files only: a message that came back as an answer. SMTPeter.
+    RESPONSE = "response"
     #: Anything else, kept with its whole payload: also what the dashboard's "test webhook" sends.
     UNKNOWN = "unknown"
 
@@ -63,6 +71,8 @@ TYPES: Mapping[str, EventType] = {
     **{name: kinds[0] for name, kinds in ABOUT_PROFILES.items()},
     "failed": EventType.FAILURE,
 }
+#: What is in log files only.
+LOGGED_ONLY = frozenset({EventType.ATTEMPT, EventType.RETRY, EventType.DMARC, EventType.RESPONSE})
 #: The twins of profile events, for calls that name a subprofile.
 SUBPROFILE_TWINS: Mapping[EventType, EventType] = dict(ABOUT_PROFILES.values())
 #: Events about a profile: their stray `id` is the profile's, not a message's.
@@ -95,6 +105,8 @@ LAST_SECOND = 4_102_444_800  # 2100-01-01
 #: Digits of a time that is worth reading.
 MAX_TIME_DIGITS = 10
 MICROS = 1_000_000
+#: Where an event came from: a call, or a line of a log file.
+WEBHOOK, LOGFILE = "webhook", "logfile"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -130,7 +142,7 @@ class Event(NamedTuple):
     tags: list[str]
     payload: dict[str, Any]
     path: str
-    source: str = "webhook"
+    source: str = WEBHOOK
     raw: bytes | None = None
     raw_type: str | None = None
 
@@ -159,6 +171,23 @@ def decode(body: bytes, content_type: str, path: str, received_at: int, delivery
     """
     fields, exact = parse(body, content_type)
     exact = exact and None not in fields.values()  # in columns, None means that a field was not sent
+    kept = (None, None) if exact else (body, content_type)
+    return event_of(fields, path, received_at, delivery_id, WEBHOOK, *kept)
+
+
+def event_of(
+    fields: dict[str, Any],
+    path: str,
+    received_at: int,
+    delivery_id: bytes = b"\0" * 12,
+    source: str = WEBHOOK,
+    raw: bytes | None = None,
+    raw_type: str | None = None,
+) -> Event:
+    """The event that fields tell of, under the names they have in a webhook.
+
+    What no column can give back stays in `fields`, which becomes the payload.
+    """
     kind = _take_type(fields, path)
     return Event(
         delivery_id,
@@ -183,9 +212,9 @@ def decode(body: bytes, content_type: str, path: str, received_at: int, delivery
         _take_tags(fields),
         fields,
         path,
-        "webhook",
-        None if exact else body,
-        None if exact else content_type,
+        source,
+        raw,
+        raw_type,
     )
 
 
@@ -203,6 +232,10 @@ def _take(fields: dict[str, Any], name: str) -> str | None:
 def _fits_column(value: str) -> bool:
     # Text columns hold neither NUL (PostgreSQL) nor lone surrogates (no database). `isascii` is the fast way out.
     return "\0" not in value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
+
+
+def _is_column_text(value: Any) -> bool:
+    return type(value) is str and _fits_column(value)
 
 
 def _column_text(value: Any) -> str | None:
@@ -291,7 +324,7 @@ def _take_tags(fields: dict[str, Any]) -> list[str]:
     tags = fields.get("tags")
     if not tags:
         return []
-    if type(tags) is list and all(type(tag) is str and _fits_column(tag) for tag in tags):
+    if type(tags) is list and all(map(_is_column_text, tags)):
         del fields["tags"]
         return tags
     if isinstance(tags, dict) and all(map(str.isdecimal, tags)):

@@ -172,7 +172,7 @@ def _is_plain_text(text: str, values: dict[str, Any]) -> bool:
     """Whether no string in it holds a NUL or half a character, which only an escape or a bad byte can bring in."""
     if text.isascii() and "\\u" not in text:
         return True
-    written = json.dumps(values, ensure_ascii=False)
+    written = json.dumps(values, ensure_ascii=False).replace("\\\\", "")  # escaped backslashes begin no escape
     return "\\u0000" not in written and not any("\ud800" <= c <= "\udfff" for c in written)
 
 

@@ -7,11 +7,11 @@ writes them (`tags%5B0%5D=…`). The same seed gives the same calls, byte for by
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlencode
 
 from ingest.copernica.events import PROFILE_EVENTS, EventType
@@ -86,11 +86,12 @@ _TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
 
 
 class Call(NamedTuple):
-    """What the simulator would have Copernica send."""
+    """What the simulator would have Copernica send; `fields` is what it knows of it, for the log files too."""
 
     type: str
     content_type: str
     body: bytes
+    fields: Mapping[str, Any]
 
 
 class _Message(NamedTuple):
@@ -144,7 +145,7 @@ class Simulator:
         fields = [(name, drawn.get(name, value)) for name, value in _template(kind)]
         if kind in _TAGGED:
             fields += [(f"tags[{place}]", tag) for place, tag in enumerate(message.tags)]
-        return Call(kind, FORM, urlencode(fields).encode())
+        return Call(kind, FORM, urlencode(fields).encode(), drawn | {"tags": message.tags})
 
     def _message(self) -> _Message:
         draw = self._random

@@ -17,13 +17,14 @@ from tests.benchmarks import endpoint, machine, plan, verification
 from tests.benchmarks.drain import drain, drain_into_full
 from tests.benchmarks.handlers import handle
 from tests.benchmarks.plan import Plan
+from tests.benchmarks.reconcile import reconcile
 from tests.benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("results.json")
 #: Samples in one round: three endpoints at full rate, three drains, three workers that call functions, two
-#: latencies, five of the check, one flood, and four drains more into databases that were filled in two steps
-#: before.
-STEPS, STEPS_BEFORE = 21, 2
+#: latencies, five of the check, one flood, four drains more into databases that were filled in two steps before,
+#: and a day that is written, read and reconciled.
+STEPS, STEPS_BEFORE = 24, 2
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
@@ -56,6 +57,7 @@ def main(repeat: int, quick: bool, output: Path) -> None:
         report.rows = [*accepted, *drain(size, step), *handle(size, step), *endpoint.wait(size, rate / 2, step)]
         report.rows += [*verification.verify(size, step), *verification.flood(size, step)]
         report.rows += drain_into_full(size, step)
+        report.rows += reconcile(size, step)
     report.conditions |= {"took_s": round(time.monotonic() - began), "load_after": round(os.getloadavg()[0], 2)}
     report.show(console)
     report.write(output)
@@ -71,6 +73,7 @@ def _conditions(size: Plan) -> dict[str, object]:
         "drained_events": size.events,
         "stored_events": size.stored,
         "handled_events": size.handled,
+        "logged_events": size.logged,
         "drained_jobs": size.jobs,
     }
 

@@ -39,13 +39,24 @@ class Plan:
     stored: int = 5_000_000
     #: Events that wait for a handler.
     handled: int = 50_000
+    #: Lines of the log file that is reconciled.
+    logged: int = 5_000_000
     #: Jobs in the pile that the RQ worker works through.
     jobs: int = 2000
 
 
 def quick(repeat: int) -> Plan:
     """A run to see that everything works; its figures are rough."""
-    return Plan(repeat, warm_seconds=0.5, seconds=1.0, events=30_000, stored=200_000, handled=5000, jobs=300)
+    return Plan(
+        repeat,
+        warm_seconds=0.5,
+        seconds=1.0,
+        events=30_000,
+        stored=200_000,
+        handled=5000,
+        logged=100_000,
+        jobs=300,
+    )
 
 
 def varied_calls(round_: int, count: int) -> list[Call]:

@@ -1,0 +1,113 @@
+"""The commands that make up for what was missed: reconcile, import."""
+
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ingest.cli_options import settings_with
+
+if TYPE_CHECKING:
+    from workers.recovery import Watch
+    from workers.reports import DayReport
+
+
+class Day(click.ParamType[date]):
+    """A day in UTC, or `yesterday`."""
+
+    name = "day"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
+        """To a date."""
+        if isinstance(value, date):
+            return value
+        today = datetime.now(UTC).date()
+        named = {"today": today, "yesterday": today - timedelta(days=1)}
+        text = str(value).strip().lower()
+        try:
+            return named.get(text) or date.fromisoformat(text)
+        except ValueError:
+            self.fail(f"{text!r} is no day: write 2026-11-20 or yesterday", param, ctx)
+
+
+def how_to(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that both commands have."""
+    options = (
+        click.option(
+            "--all", "everything", is_flag=True, help="Also what no webhook brings: attempts, retries, …"
+        ),
+        click.option("--no-handlers", is_flag=True, help="Do not call handlers with what is recovered."),
+        click.option(
+            "--wait", type=click.FloatRange(0), default=30.0, show_default=True,
+            help="Seconds to wait for calls that are still on their way to the store.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("first", metavar="DAY", type=Day())
+@click.argument("last", metavar="[DAY]", type=Day(), required=False)
+@click.option("--partial", is_flag=True, help="Also a day that is not over; it does not count as complete.")
+@how_to
+def reconcile(
+    first: date, last: date | None, partial: bool, everything: bool, no_handlers: bool, wait: float, as_json: bool
+) -> None:
+    """Compare Copernica's log files of a day, or from one to another, with the store; insert what is missing."""
+    from workers.reconcile import How, days_of
+    from workers.reconcile import reconcile as run
+
+    settings = settings_with()
+    days = days_of(first, last, partial)
+    how = How(partial, everything, not no_handlers, wait)
+    _run(lambda watch: run(settings, days, how, watch), as_json)
+
+
+@click.command("import")
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--kind", help="What the files are, if their names do not say it: cdm-click, pom-errors, …")
+@click.option("--day", type=Day(), help="Of which day they are, if their names do not say it.")
+@click.option("--complete", is_flag=True, help="These are all the log files there are of their days, and whole.")
+@how_to
+def import_(
+    files: tuple[Path, ...],
+    kind: str | None,
+    day: date | None,
+    complete: bool,
+    everything: bool,
+    no_handlers: bool,
+    wait: float,
+    as_json: bool,
+) -> None:
+    """Do the same with log files that were downloaded by hand: plain, .gz or .zip."""
+    from ingest.copernica.logfiles import KINDS
+    from workers.logsource import by_hand
+    from workers.reconcile import How, reconcile_files
+
+    if kind is not None and kind not in KINDS:
+        raise click.BadParameter(f"there are {', '.join(KINDS)}", param_hint="--kind")
+    settings = settings_with()
+    found = by_hand(files, kind, day, whole=complete)
+    how = How(False, everything, not no_handlers, wait)
+    _run(lambda watch: reconcile_files(settings, found, complete, how, watch), as_json)
+
+
+def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool) -> None:
+    """Show each day's report as it comes; the exit code says whether all of it is in the store now."""
+    from ingest import show_reconcile
+
+    ok = True
+    with show_reconcile.working(as_json) as watch:
+        for report in work(watch):
+            show_reconcile.day(report, as_json)
+            ok = ok and report.ok
+    sys.exit(0 if ok else 1)
+
+
+COMMANDS = (reconcile, import_)

@@ -1,0 +1,267 @@
+"""The commands about Copernica's REST API: webhooks, and a fake of it for tests."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+import click
+
+from ingest.cli_options import settings_with
+from ingest.copernica.events import EventType
+from ingest.copernica.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
+
+if TYPE_CHECKING:
+    from ingest.copernica.rest import Copernica
+
+T = TypeVar("T")
+
+
+class Url(click.ParamType[str]):
+    """A URL that Copernica can call."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """As it is, if it is one."""
+        url = str(value).strip()
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            good = False
+        if not good or not url.isprintable() or " " in url or parts.fragment:
+            self.fail(f"{url!r} cannot be called: write https://example.nl/copernica", param, ctx)
+        return url
+
+
+class Trigger(click.ParamType[str]):
+    """What triggers a webhook; the types of events are understood as well."""
+
+    name = "trigger"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """To the name that Copernica has for it."""
+        name = str(value).strip().lower()
+        if name in TRIGGER_OF:
+            return TRIGGER_OF[name]
+        is_event = name in set(EventType) - {EventType.UNKNOWN}
+        why = "is nothing that REST can make a webhook for" if is_event else "is no trigger"
+        return self.fail(f"{name!r} {why}; there are {', '.join(TRIGGERS)}", param, ctx)
+
+
+class Listed(click.ParamType[tuple[str, ...]]):
+    """Several values of another type, with commas."""
+
+    def __init__(self, of: click.ParamType[str], name: str) -> None:
+        self.of = of
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """To the values, each once."""
+        if isinstance(value, tuple):
+            return value
+        names = [name for name in str(value).split(",") if name.strip()]
+        return tuple(dict.fromkeys(self.of.convert(name.strip().lower(), param, ctx) for name in names))
+
+
+def limits(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that limit a webhook to some of the account's events."""
+    options = (
+        click.option("--callers", type=Listed(click.Choice(CALLERS), "callers"), default=(),
+                     help="Only mailings of these: ms, publisher.  [default: both]"),
+        click.option("--database", type=click.IntRange(1), help="Only profiles of this database."),
+        click.option("--collection", type=click.IntRange(1), help="Only subprofiles of this collection."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
+    """Do something with a client of these settings.
+
+    Not with one that was open while a person was asked: its connection may have been closed meanwhile, and a
+    webhook that is made on a closed connection is one of which nobody knows whether it was made.
+    """
+    from ingest.copernica.rest import Copernica
+
+    settings = settings_with()
+
+    async def run() -> T:
+        api_url, auth_url = settings.copernica_api_url, settings.copernica_auth_url
+        async with Copernica(settings.token, api_url, auth_url) as copernica:
+            return await call(copernica)
+
+    return asyncio.run(run())
+
+
+def _warn(url: str) -> None:
+    """Say what is odd about a URL before Copernica calls it."""
+    if url.lower().startswith("http:"):
+        click.echo(
+            f"! {url} is not HTTPS, and Copernica's checklist asks for it: anybody can read along.", err=True
+        )
+    path, ours = urlsplit(url).path.rstrip("/"), settings_with().path
+    if path != ours and not path.startswith(f"{ours}/"):
+        click.echo(f"! The endpoint takes calls at {ours}, by these settings, and not at {path or '/'}.", err=True)
+
+
+@click.group()
+def webhooks() -> None:
+    """See and change which webhooks Copernica calls. Needs COPERNICA_TOKEN."""
+
+
+@webhooks.command("list")
+@click.option("--json", "as_json", is_flag=True, help="For a script.")
+def list_(as_json: bool) -> None:
+    """List all webhooks of the account."""
+    from ingest import show_webhooks
+
+    show_webhooks.listed(_ask(lambda copernica: copernica.webhooks()), as_json)
+
+
+@webhooks.command()
+@click.option("--url", required=True, type=Url(), help="What Copernica is to call.")
+@click.option("--trigger", required=True, type=Trigger(), help=f"When: {', '.join(TRIGGERS)}.")
+@limits
+@click.option("--json", "as_json", is_flag=True, help="Print the id as JSON.")
+def create(
+    url: str, trigger: str, callers: tuple[str, ...], database: int | None, collection: int | None, as_json: bool
+) -> None:
+    """Make a webhook."""
+    from ingest import show_webhooks
+
+    _warn(url)
+    made = _ask(lambda copernica: copernica.create_webhook(url, trigger, callers, database, collection))
+    show_webhooks.made(Webhook(made, url, trigger, callers, database, collection), as_json)
+
+
+@webhooks.command()
+@click.argument("webhook_id", metavar="ID")
+@click.option("--url", type=Url(), help="What Copernica is to call from now on.")
+@click.option("--trigger", type=Trigger(), help="When.")
+@limits
+def update(webhook_id: str, **given: Any) -> None:
+    """Change what is given of a webhook."""
+    if not any(given.values()):
+        raise click.UsageError("Say what to change: --url, --trigger, --callers, --database, --collection.")
+    if given["url"]:
+        _warn(given["url"])
+    given["handler"] = given.pop("url")
+    _ask(lambda copernica: copernica.update_webhook(webhook_id, **given))
+    click.echo(f"Webhook {webhook_id} is changed.")
+
+
+@webhooks.command()
+@click.argument("webhook_id", metavar="ID")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(webhook_id: str, yes: bool) -> None:
+    """Delete a webhook: its events are not sent any more."""
+    from ingest import show_webhooks
+
+    if not yes:
+        found = [hook for hook in _ask(lambda copernica: copernica.webhooks()) if hook.id == webhook_id]
+        if not found:
+            raise click.ClickException(f"There is no webhook {webhook_id}: see `ingest webhooks list`.")
+        click.confirm(f"Delete webhook {show_webhooks.told(found[0])}?", abort=True)
+    _ask(lambda copernica: copernica.delete_webhook(webhook_id))
+    click.echo(f"Webhook {webhook_id} is deleted.")
+
+
+@webhooks.command()
+@click.option("--url", required=True, type=Url(), help="Where the endpoint is, from outside.")
+@click.option("--types", "triggers", required=True, type=Listed(Trigger(), "types"),
+              help="Types of events that it is to get, with commas: open,click,…")  # fmt: skip
+@click.option("--prune", is_flag=True, help="Delete webhooks of this URL for other types.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="For a script; without --yes, only what would be done.")
+def setup(url: str, triggers: tuple[str, ...], prune: bool, yes: bool, as_json: bool) -> None:
+    """Have Copernica call a URL for these types of events, and show first what that changes.
+
+    What calls other URLs is shown and left alone.
+    """
+    from ingest import show_webhooks
+
+    if not triggers:
+        raise click.UsageError("Name at least one type in --types.")
+    _warn(url)
+    found = difference(url, triggers, _ask(lambda copernica: copernica.webhooks()))
+    if not as_json:
+        show_webhooks.compared(url, found, prune)
+    to_do = bool(found.missing or (prune and found.superfluous))
+    if not to_do and not as_json:
+        click.echo("Nothing to do.")
+    if to_do and not as_json and not yes:
+        click.confirm("Go on?", abort=True)
+    made: list[Webhook] = []
+    apply = to_do and (yes or not as_json)
+    if apply:
+        _ask(lambda copernica: _apply(copernica, url, found, prune, made, quiet=as_json))
+    if as_json:
+        show_webhooks.as_json(url, found, prune, apply, made)
+
+
+async def _apply(
+    copernica: "Copernica", url: str, found: Difference, prune: bool, made: list[Webhook], quiet: bool
+) -> None:
+    """One after the other, each said when it is done: what is cut off in the middle can simply be run again."""
+    from ingest import show_webhooks
+
+    for trigger in found.missing:
+        hook = Webhook(await copernica.create_webhook(url, trigger), url, trigger)
+        made.append(hook)
+        if not quiet:
+            click.echo(f"made     {show_webhooks.told(hook)}")
+    for hook in found.superfluous if prune else ():
+        await copernica.delete_webhook(hook.id)
+        if not quiet:
+            click.echo(f"deleted  {show_webhooks.told(hook)}")
+
+
+@click.command("fake-api")
+@click.option("--logfiles", "folder", required=True, type=click.Path(path_type=Path, file_okay=False),
+              help="Folder of log files, PREFIX.YYYY-MM-DD.log: CSV with a line of names.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0: one that is free."
+)
+@click.option("--token", help="The token that it accepts.  [default: a random one]")
+@click.option("--token-life", type=click.FloatRange(1), help="Seconds that access is good for.  [default: a day]")
+@click.option(
+    "--fail", "plan", default="", help="What goes wrong with which request, as in 429*2,cut@download,500."
+)
+@click.option("--fail-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that go wrong.")
+@click.option("--seed", type=int, help="The same seed fails in the same order.")
+def fake_api(
+    folder: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    token_life: float | None,
+    plan: str,
+    fail_rate: float,
+    seed: int | None,
+) -> None:
+    """Serve a fake of Copernica's REST API, for tests of your own, until Ctrl-C."""
+    import secrets
+
+    from ingest.fake_api import ACCESS_LIFE, create_fake_api, serve
+    from ingest.fake_faults import Faults
+
+    token = token or secrets.token_hex(16)
+    app = create_fake_api(folder, token, Faults(plan, fail_rate, seed), life=token_life or ACCESS_LIFE)
+
+    def ready(url: str) -> None:
+        click.echo(f"export COPERNICA_API_URL={url}/v4")
+        click.echo(f"export COPERNICA_AUTH_URL={url}")
+        click.echo(f"export COPERNICA_TOKEN={token}")
+
+    try:
+        asyncio.run(serve(app, host, port, ready))
+    except KeyboardInterrupt:
+        click.echo("Stopped.", err=True)
+
+
+COMMANDS = (webhooks, fake_api)

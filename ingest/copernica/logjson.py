@@ -1,0 +1,153 @@
+"""Log files in JSON: a list of objects, or one object per line.
+
+Objects are decoded one by one by the standard library's decoder, in C. Behind one that cannot be read, reading
+goes on with the next that can, and that has a `time`.
+"""
+
+import json
+import re
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from typing import Any, cast
+
+from ingest.copernica.logrows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row
+
+_BLANKS = re.compile(r"[ \t\r\n]*")
+#: How an object begins, and how many characters that takes at the most.
+_OBJECT = re.compile(r'\{[ \t\r\n]{0,98}"')
+_LONGEST_OPENING = 100
+_UNFIT = re.compile("[\0\ud800-\udfff]")
+#: Characters before the end of what was read so far in which a fault can be the end's: a pair of `\uXXXX`.
+_NEAR_THE_END = 12
+
+
+def rows(blocks: Iterator[bytes]) -> Iterator[Row | Damage]:
+    """The objects, numbered from 1 as far as they can be told apart. Numbers and constants become text."""
+    text = _Text(blocks)
+    number = 0
+    listed = text.next() == "["
+    if listed:
+        text.at += 1
+    comma = not listed  # whether the next object may begin
+    while sign := text.next():
+        if listed and sign == "]":
+            text.at += 1
+            if text.next():
+                yield Damage(number + 1, "there is more behind the end of the list")
+            return
+        if sign == "," and listed and not comma and number:
+            text.at += 1
+            comma = True
+            continue
+        number += 1
+        try:
+            value = text.object()
+        except ValueError as error:
+            yield Damage(number, str(error))
+            if not text.skip():
+                return
+            comma = True
+            continue
+        if not comma and number > 1:
+            yield Damage(number, "no comma before it: something may be missing there")
+        comma = not listed
+        yield _row(number, value)
+    if listed:
+        yield Damage(number + 1, CUT_OFF)
+
+
+def _row(number: int, value: dict[str, Any]) -> Row | Damage:
+    if len(value) > MAX_COLUMNS:
+        return Damage(number, TOO_WIDE)
+    return number, tuple(map(_fit, value)), [_fit(inner) for inner in value.values()]
+
+
+def _fit(value: Any) -> str:
+    """A value as text that columns can hold: a list of texts (of tags) as it is in CSV, anything else as JSON."""
+    if value is None:
+        return ""
+    if isinstance(value, list) and all(isinstance(inner, str) for inner in value):
+        value = ";".join(value)
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if text.isascii() and "\0" not in text else _UNFIT.sub("\ufffd", text)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"not JSON: {name}")
+
+
+_decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_constant)
+
+
+class _Text:
+    """The text of a file, of which only what is being read is in memory. `at` is where that begins."""
+
+    def __init__(self, blocks: Iterator[bytes]) -> None:
+        self._blocks = blocks
+        self._decoder = getincrementaldecoder("utf-8-sig")("replace")
+        self._text = ""
+        self._over = False
+        self._began = 0
+        self.at = 0
+
+    def next(self) -> str:
+        """The next sign that is no blank, or nothing at the end of the file."""
+        while True:
+            self.at = _BLANKS.match(self._text, self.at).end()  # type: ignore[union-attr]
+            if self.at < len(self._text) or not self._more():
+                return self._text[self.at : self.at + 1]
+
+    def object(self) -> dict[str, Any]:
+        """The object that begins here.
+
+        Raises:
+            ValueError: there is none; its text is why.
+        """
+        if not self._text.startswith("{", self.at):
+            raise ValueError("not an object")
+        while True:
+            try:
+                value, end = _decoder.raw_decode(self._text, self.at)
+            except RecursionError:
+                raise ValueError("nested too deeply") from None
+            except json.JSONDecodeError as error:
+                to_the_end = len(self._text) - error.pos
+                unfinished = to_the_end < _NEAR_THE_END or error.msg.startswith("Unterminated")
+                if unfinished and len(self._text) - self.at > MAX_RECORD:
+                    raise ValueError(TOO_LONG) from None
+                if unfinished and self._more():
+                    continue
+                cut_off = unfinished and (not to_the_end or error.msg.startswith("Unterminated"))
+                raise ValueError(CUT_OFF if cut_off else f"not JSON: {error.msg}") from None
+            self._began, self.at = self.at, end
+            return cast(dict[str, Any], value)
+
+    def skip(self) -> bool:
+        """Go on to the next object that can be read and has a time; False if there is none."""
+        self.at += 1
+        while True:
+            found = _OBJECT.search(self._text, self.at)
+            if found is None:
+                self.at = max(self.at, len(self._text) - _LONGEST_OPENING)
+                if not self._more():
+                    return False
+                continue
+            self.at = found.start()
+            try:
+                value = self.object()
+            except ValueError:
+                self.at += 1
+                continue
+            self.at = self._began if "time" in value else self._began + 1
+            if "time" in value:
+                return True
+
+    def _more(self) -> bool:
+        """Read another block; False if there is none."""
+        if self._over:
+            return False
+        block = next(self._blocks, b"")
+        self._over = not block
+        self._text = self._text[self.at :] + self._decoder.decode(block, final=self._over)
+        self.at = 0
+        return True

@@ -1,0 +1,290 @@
+"""A fake of Copernica's REST API, for tests: ours and our users'.
+
+It gives access for a token, lists and serves the log files of a folder in all three forms, and keeps webhooks in
+memory, as Copernica's articles on REST v4 say; and it fails on demand (`ingest.fake_faults`). The folder holds
+`PREFIX.YYYY-MM-DD.log`: CSV in UTF-8 with a line of names, which is what `ingest simulate --with-logfiles` writes.
+"""
+
+import asyncio
+import base64
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import orjson
+from aiohttp import web
+
+from ingest.copernica.rest import LOG_NAME
+from ingest.copernica.webhooks import CALLERS, TRIGGERS
+from ingest.errors import Occupied
+from ingest.fake_faults import Fault, Faults, Kind
+from ingest.fake_forms import BLOCK, FORMS
+
+#: Seconds that an access token is good for, as Copernica's are.
+ACCESS_LIFE = 86_400.0
+#: Seconds that a Retry-After asks for.
+RETRY_AFTER = 1
+#: Entities in a page if nobody says, and at the most.
+PAGE, MAX_PAGE = 100, 1000
+
+#: Whether a way of listing is there: `ignored` answers the list of days, `refused` 400.
+Way = Literal["there", "ignored", "refused"]
+
+FAULT = web.RequestKey("fault", Fault)
+
+
+class FakeCopernica:
+    """The state behind the fake: who has access, which webhooks there are, what goes wrong next."""
+
+    def __init__(
+        self,
+        folder: Path,
+        token: str,
+        faults: Faults | None = None,
+        life: float = ACCESS_LIFE,
+        by_kind: Way = "there",
+        by_day: Way = "there",
+    ) -> None:
+        """`life` is how many seconds an access token is good for; the ways are those of listing a day's files."""
+        self.folder = folder
+        self.token = token
+        self.faults = faults or Faults()
+        self.life = life
+        self.by_kind = by_kind
+        self.by_day = by_day
+        #: Access tokens, and until when they are good.
+        self.access: dict[str, float] = {}
+        self.webhooks: dict[int, dict[str, Any]] = {}
+        self._ids = count(1)
+        #: Requests that came in, as `GET /logfiles`, the exchange of tokens (`POST /`) included.
+        self.seen: list[str] = []
+
+    def register(self, webhook: dict[str, Any]) -> int:
+        """Add a webhook, and return its id."""
+        number = next(self._ids)
+        self.webhooks[number] = _webhook({"ID": str(number)}, webhook)
+        return number
+
+    def app(self) -> web.Application:
+        """The application. It gives access at `/`; the API is at `/v4`."""
+        app = web.Application(middlewares=[self._guard])
+        app.router.add_post("/", self.exchange, name=Kind.TOKEN)
+        logfiles = app.router.add_resource("/v4/logfiles{day:(/[^/]*)?}", name=Kind.LOGFILES)
+        logfiles.add_route("GET", self.list_logfiles)
+        download = app.router.add_resource(
+            r"/v4/logfile/{name}/{form:csv|csv/header|json|xml}", name=Kind.DOWNLOAD
+        )
+        download.add_route("GET", self.download)
+        webhooks = app.router.add_resource("/v4/webhooks", name=Kind.WEBHOOKS)
+        webhooks.add_route("GET", self.list_webhooks)
+        webhooks.add_route("POST", self.create_webhook)
+        webhook = app.router.add_resource(r"/v4/webhook/{id:[0-9]+}")
+        for method in ("GET", "PUT", "DELETE"):
+            webhook.add_route(method, self.webhook)
+        app.router.add_get("/v4/identity", self.identity, name=Kind.IDENTITY)
+        return app
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
+        """Before and after every request: access, and what goes wrong."""
+        self.seen.append(f"{request.method} {request.path_qs.removeprefix('/v4')}")
+        resource = request.match_info.route.resource
+        if resource is None:
+            return refusal(404, "Invalid resource requested")
+        kind = Kind(resource.name) if resource.name else Kind.WEBHOOKS
+        fault = request[FAULT] = self.faults.next(kind)
+        if fault is Fault.EXPIRED:
+            self.access.clear()
+        if kind is not Kind.TOKEN and not self._has_access(request):
+            return refusal(401, "Invalid access token")
+        if fault.isdigit():
+            asked = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.TOO_MANY else {}
+            return refusal(int(fault), f"{fault}, as it was asked for", **asked)
+        response: web.StreamResponse = await handler(request)
+        if not response.prepared and fault in (Fault.CUT, Fault.SHORT, Fault.SLOW):
+            await _break_off(request, fault)
+        return response
+
+    def _has_access(self, request: web.Request) -> bool:
+        kind, _, access = request.headers.get("Authorization", "").partition(" ")
+        return kind == "Bearer" and self.access.get(access, 0.0) > time.time()
+
+    async def exchange(self, request: web.Request) -> web.Response:
+        """A token for access: a JWT."""
+        if (await request.post()).get("access_token") != self.token:
+            return refusal(400, "Invalid access token")
+        now = time.time()
+        ends = now - 1 if request[FAULT] is Fault.EXPIRED else now + self.life
+        parts = {"alg": "HS256", "typ": "JWT"}, {"iat": int(now), "exp": int(ends), "sub": "1234"}
+        access = ".".join([*(_base64(orjson.dumps(part)) for part in parts), _base64(secrets.token_bytes(32))])
+        self.access[access] = ends
+        return web.Response(text=access)
+
+    async def identity(self, _request: web.Request) -> web.Response:
+        """Who the token belongs to."""
+        return web.json_response(
+            {"id": "1234", "name": "fake", "description": "A fake account", "company": "Fake"}
+        )
+
+    async def list_logfiles(self, request: web.Request) -> web.Response:
+        """The days, or the files of one, in both ways of asking."""
+        day = request.match_info["day"].strip("/")
+        way: Way = self.by_day if day else self.by_kind
+        date, prefix = (day, "") if day else (request.query.get("date", ""), request.query.get("type", ""))
+        files = self._files()
+        if not date or way == "ignored":
+            return web.json_response(sorted({day for _, day in files.values()}))
+        if way == "refused":
+            return refusal(400, "Invalid parameters")
+        return web.json_response([
+            name for name, (kind, day) in files.items() if day == date and prefix in ("", kind)
+        ])  # fmt: skip
+
+    def _files(self) -> dict[str, tuple[str, str]]:
+        """Names of files, each with its kind and its day."""
+        paths = sorted(self.folder.glob("*.log"))
+        found = {path.name: LOG_NAME.fullmatch(path.name) for path in paths}
+        return {name: (match[1], match[2]) for name, match in found.items() if match}
+
+    async def download(self, request: web.Request) -> web.StreamResponse:
+        """A log file, in the form asked for."""
+        name, form = request.match_info["name"], request.match_info["form"]
+        if name not in self._files():
+            return refusal(404, "No log file with that name")
+        path = self.folder / name
+        response = web.StreamResponse()
+        response.content_type = {"json": "application/json", "xml": "text/xml"}.get(form, "text/csv")
+        size = path.stat().st_size
+        if form == "csv/header":
+            response.content_length = size  # the others are made while they are sent
+        await response.prepare(request)
+        middle = size // 2
+        sent = 0
+        async for block in _blocks(FORMS[form](path)):
+            sent += len(block)
+            if request[FAULT] in (Fault.CUT, Fault.SHORT, Fault.SLOW) and sent > middle:
+                await response.write(block[: len(block) // 2])
+                await _break_off(request, request[FAULT])
+            await response.write(block)
+        await response.write_eof()
+        return response
+
+    async def list_webhooks(self, request: web.Request) -> web.Response:
+        """A page of them."""
+        try:
+            start = int(request.query.get("start", 0))
+            limit = min(int(request.query.get("limit", PAGE)), MAX_PAGE)
+        except ValueError:
+            return refusal(400, "Invalid parameters")
+        data = list(self.webhooks.values())[start : start + limit]
+        page = {"start": start, "limit": limit, "count": len(data), "total": len(self.webhooks), "data": data}
+        return web.json_response(page)
+
+    async def create_webhook(self, request: web.Request) -> web.Response:
+        """201 and where it is."""
+        sent = await request.json()
+        if wrong := _wrong(sent, ("handler", "trigger")):
+            return refusal(400, wrong)
+        number = self.register(sent)
+        return web.Response(
+            status=201, headers={"X-location": str(request.url.origin() / "v4/webhook" / str(number))}
+        )
+
+    async def webhook(self, request: web.Request) -> web.Response:
+        """One of them: what it is, another content, its end."""
+        number = int(request.match_info["id"])
+        if number not in self.webhooks:
+            return refusal(400, "No webhook with supplied ID")
+        if request.method == "GET":
+            return web.json_response(self.webhooks[number])
+        if request.method == "DELETE":
+            del self.webhooks[number]
+            return web.Response(status=204, headers={"X-deleted": f"webhook/{number}"})
+        sent = await request.json()
+        if wrong := _wrong(sent, ()):
+            return refusal(400, wrong)
+        self.webhooks[number] = _webhook(self.webhooks[number], sent)
+        return web.Response(status=204)
+
+
+def create_fake_api(folder: Path, token: str, faults: Faults | None = None, **options: Any) -> web.Application:
+    """The fake as an application; `options` are those of `FakeCopernica`."""
+    return FakeCopernica(folder, token, faults, **options).app()
+
+
+async def serve(app: web.Application, host: str, port: int, ready: Callable[[str], object]) -> None:
+    """Serve until cancelled; `ready` is called with the URL. Port 0 takes one that is free.
+
+    Raises:
+        Occupied: somebody has the port.
+    """
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise Occupied(f"Cannot listen at {host} port {port} ({reason}): choose another --port.") from None
+        shown = f"[{host}]" if ":" in host else host
+        ready(f"http://{shown}:{runner.addresses[0][1]}")
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()
+
+
+def refusal(status: int, message: str, **headers: str) -> web.Response:
+    """A failure as Copernica tells it."""
+    return web.json_response({"error": {"message": message}}, status=status, headers=headers)
+
+
+async def _break_off(request: web.Request, fault: Fault) -> NoReturn:
+    """Leave an answer where it is: reset the connection, close it, or let it hang until the client has enough."""
+    transport = request.transport
+    if fault is Fault.SLOW:
+        while transport is not None and not transport.is_closing():
+            await asyncio.sleep(0.05)
+    elif transport is not None:
+        await asyncio.sleep(0.01)  # so that what was written is on its way
+        transport.abort() if fault is Fault.CUT else transport.close()
+    raise asyncio.CancelledError  # how aiohttp tells itself that nobody waits for the answer any more
+
+
+def _base64(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+def _wrong(sent: Any, needed: tuple[str, ...]) -> str | None:
+    """What is wrong with a webhook that somebody sent."""
+    if not isinstance(sent, dict):
+        return "Invalid data"
+    for name in needed:
+        if not sent.get(name):
+            return f"Missing parameter {name}"
+    if sent.get("trigger", TRIGGERS[0]) not in TRIGGERS:
+        return "Invalid trigger supplied"
+    if not str(sent.get("handler", "http://")).startswith(("http://", "https://")):
+        return "Invalid handler supplied"
+    return None if set(sent.get("callers") or ()) <= set(CALLERS) else "Invalid callers supplied"
+
+
+def _webhook(before: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
+    known = ("handler", "trigger", "callers", "database", "collection")
+    return {"callers": list(CALLERS)} | before | {name: sent[name] for name in known if name in sent}
+
+
+async def _blocks(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Pieces of any size as blocks worth sending, the others let in between."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= BLOCK:
+            yield b"".join(held)
+            held, size = [], 0
+            await asyncio.sleep(0)
+    yield b"".join(held)

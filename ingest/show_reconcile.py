@@ -1,0 +1,155 @@
+"""What `ingest reconcile` and `ingest import` print: how far it has come, and what was found of each day."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import orjson
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from workers.reports import DayReport, KindReport
+
+#: Figures of the table: attribute and heading.
+FIGURES = {
+    "in_log": "in log file",
+    "in_store": "in store before",
+    "recovered": "recovered",
+    "only_in_store": "only in store",
+    "unmatched": "unmatched",
+}
+#: How what is measured in bytes begins.
+IN_BYTES = ("downloading", "reading", "recovering")
+#: Outages that are listed; the rest is counted.
+MAX_OUTAGES = 12
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_console = Console(highlight=False)
+
+
+class _Amount(ProgressColumn):
+    """Bytes with their rate, or a plain count."""
+
+    _bytes, _speed, _count = DownloadColumn(), TransferSpeedColumn(), MofNCompleteColumn()
+
+    def render(self, task: Task) -> Text:
+        """The column of one task."""
+        if task.description.startswith(IN_BYTES):
+            return Text.assemble(self._bytes.render(task), "  ", self._speed.render(task))
+        return self._count.render(task) if task.total is not None else Text(f"{task.completed:,.0f}")
+
+
+@contextmanager
+def working(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A bar for each thing that is at work, while the block tells what it is given how far they are."""
+    columns = TextColumn("{task.description}"), BarColumn(), _Amount(), TimeElapsedColumn()
+    console = Console(stderr=True)
+    quiet = quiet or not console.is_terminal
+    progress = Progress(*columns, console=console, disable=quiet, transient=True)
+    tasks: dict[str, TaskID] = {}
+
+    def watch(what: str, done: int, total: int | None) -> None:
+        if what not in tasks:
+            tasks[what] = progress.add_task(what, total=total)
+        progress.update(tasks[what], completed=done, total=total)
+        if total is not None and done >= total:
+            progress.update(tasks.pop(what), visible=False)
+
+    with progress:
+        yield watch
+
+
+def day(report: "DayReport", as_json: bool) -> None:
+    """One day."""
+    if as_json:
+        sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
+        sys.stdout.flush()
+        return
+    _console.print(_headline(report))
+    if report.kinds:
+        _console.print(_table(report.kinds))
+        _console.print(_hours(report.kinds), soft_wrap=True)
+    for outage in report.outages[:MAX_OUTAGES]:
+        figures = outage.as_dict()
+        said = ", ".join(f"{number:,} of {response}" for response, number in outage.responses.items())
+        _console.print(
+            f"[yellow]! {figures['since']} to {figures['until']}: {outage.calls:,} calls did not reach "
+            f"the endpoint ({escape(said)})[/]",
+            soft_wrap=True,
+        )
+    if len(report.outages) > MAX_OUTAGES:
+        _console.print(f"[yellow]! … and {len(report.outages) - MAX_OUTAGES} outages more[/]")
+    for text in _remarks(report):
+        _console.print(f"[yellow]! {escape(text)}[/]", soft_wrap=True)
+    _console.print()
+
+
+def _headline(report: "DayReport") -> Text:
+    if report.complete:
+        return Text(f"{report.day}  complete", style="bold green")
+    return Text(f"{report.day}  not complete: {report.why}", style="bold yellow" if report.ok else "bold red")
+
+
+def _table(kinds: "list[KindReport]") -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table.add_column("kind")
+    for heading in FIGURES.values():
+        table.add_column(heading, justify="right")
+    for kind in sorted(kinds, key=lambda one: -one.in_log):
+        table.add_row(kind.kind, *(_figure(name, getattr(kind, name)) for name in FIGURES))
+    return table
+
+
+def _figure(name: str, number: int) -> str:
+    colour = {"recovered": "green", "unmatched": "red"}.get(name) if number else None
+    return f"[{colour}]{number:,}[/]" if colour else f"{number:,}"
+
+
+def _hours(kinds: "list[KindReport]") -> Text:
+    """The day as 24 bars: green what was there, yellow and red where some or most had to be recovered."""
+    total = [sum(numbers) for numbers in zip(*(kind.hours for kind in kinds), strict=True)]
+    recovered = [sum(numbers) for numbers in zip(*(kind.recovered_hours for kind in kinds), strict=True)]
+    line = Text("00 ")
+    for events, missed in zip(total, recovered, strict=True):
+        height = -(-events * len(_BLOCKS) // max(*total, 1))
+        colour = "green" if not missed else "red" if missed * 2 > events else "yellow"
+        line.append((_BLOCKS[height - 1] if height else " ") * 2, style=colour)
+    line.append(" 24 h UTC")
+    if any(recovered):
+        for colour, what in (("green", "there"), ("yellow", "partly"), ("red", "mostly recovered")):
+            line.append("  █", colour).append(f" {what}")
+    return line
+
+
+def _remarks(report: "DayReport") -> Iterator[str]:
+    yield from report.notes[:MAX_OUTAGES]
+    for kind in report.kinds:
+        yield from (f"{kind.kind}: {note}" for note in kind.notes)
+    if superseded := report.total("superseded"):
+        yield (
+            f"{superseded:,} events that an earlier run had recovered were removed: their own calls came in after "
+            "all. Handlers got both."
+        )
+    if report.underway is None:
+        yield "Redis does not answer: calls that wait there may be stored twice, until this is run again."
+    elif report.underway:
+        yield (
+            f"{report.underway:,} calls were still on their way to the store; if they are of this day, they will "
+            "be there twice until the next run."
+        )

@@ -1,0 +1,83 @@
+"""What `ingest webhooks` prints."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from ingest import show
+from ingest.copernica.webhooks import Difference, Webhook
+
+#: Columns of the table, with the room each gets; the URL has the rest of the line.
+COLUMNS = {"id": 10, "trigger": 10, "limits": 34}
+
+
+def listed(hooks: Sequence[Webhook], as_json: bool) -> None:
+    """`ingest webhooks list`."""
+    if as_json:
+        _json([hook._asdict() for hook in hooks])
+        return
+    if not hooks:
+        _say("There are no webhooks: make them with `ingest webhooks setup`.")
+        return
+    _say("  ".join([*(f"{name:<{width}}" for name, width in COLUMNS.items()), "url"]))
+    for hook in sorted(hooks, key=lambda hook: (hook.handler, hook.trigger)):
+        cells = (show.cell(getattr(hook, name), width) for name, width in COLUMNS.items())
+        _say("  ".join([*cells, show.printable(hook.handler)]))
+
+
+def made(hook: Webhook, as_json: bool) -> None:
+    """`ingest webhooks create`."""
+    if as_json:
+        _json(hook._asdict())
+    else:
+        _say(f"Made: {told(hook)}.")
+
+
+def told(hook: Webhook) -> str:
+    """A webhook in a few words."""
+    parts = (hook.id, f"{hook.trigger} to {hook.handler}", f"({hook.limits})" if hook.limits else "")
+    return show.printable(" ".join(part for part in parts if part))
+
+
+def compared(url: str, found: Difference, prune: bool) -> None:
+    """`ingest webhooks setup`: what is there and what will be done, a line each."""
+    _lines("+ make", [f"{trigger} to {url}" for trigger in found.missing])
+    _lines("= there", map(told, found.there))
+    _lines("- delete" if prune else "? extra", map(told, found.superfluous))
+    _lines("  other", map(told, found.elsewhere))
+    if found.doubled:
+        _say(f"! {', '.join(found.doubled)}: registered more than once, so each event is sent more than once.")
+    if found.superfluous and not prune:
+        _say("The extra ones, for other types, stay: --prune deletes them.")
+    if found.elsewhere:
+        _say("Those that call another URL stay.")
+
+
+def _lines(mark: str, texts: Iterable[str]) -> None:
+    for text in texts:
+        _say(f"{mark:<8}  {show.printable(text)}")
+
+
+def as_json(url: str, found: Difference, prune: bool, applied: bool, created: Sequence[Webhook]) -> None:
+    """The same for a script; `applied` is false where nothing was to be done, too."""
+    _json({
+        "url": url,
+        "applied": applied,
+        "missing": found.missing,
+        "created": [hook._asdict() for hook in created],
+        "there": [hook._asdict() for hook in found.there],
+        "doubled": found.doubled,
+        "superfluous": [hook._asdict() for hook in found.superfluous],
+        "deleted": [hook.id for hook in found.superfluous] if prune and applied else [],
+        "elsewhere": [hook._asdict() for hook in found.elsewhere],
+    })  # fmt: skip
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+
+
+def _json(value: Any) -> None:
+    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")

@@ -1,0 +1,489 @@
+"""Log files of every kind in every form: read as they were written, and never taken for whole if they are not."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, tzinfo
+from typing import Any, Literal, NamedTuple
+from xml.sax.saxutils import escape
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ingest.copernica.events import Event, EventType
+from ingest.copernica.logfiles import KINDS, Damage, Entry, LogKind, Outage, named, outages, read
+from ingest.copernica.logrows import MAX_RECORD
+from ingest.errors import LogFileError
+from workers.drain import read as read_call
+from workers.replay import record_of
+
+OPENS = KINDS["cdm-impression"]
+NINE = 1_795_165_200
+EVENTS = [kind for kind in KINDS.values() if kind.type]
+#: Columns for kinds of which none are documented, in an order of our own.
+SOME = ("id", "time", "recipient", "tags", "mime", "status")
+
+
+class Drip(io.BytesIO):
+    """A file that gives few bytes at a time, so that whatever can stand across two blocks does."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        super().__init__(content)
+        self._size = size
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(self._size)
+
+
+def found(content: bytes, kind: LogKind = OPENS, block: int = 1 << 20, **more: Any) -> list[Entry | Damage]:
+    return list(read(Drip(content, block), kind, **more))
+
+
+def events(found: Sequence[Entry | Damage]) -> list[Event]:
+    return [one.event for one in found if isinstance(one, Entry)]
+
+
+def damages(found: Sequence[Entry | Damage]) -> list[Damage]:
+    return [one for one in found if isinstance(one, Damage)]
+
+
+# --- writing ---
+
+
+def as_csv(
+    names: Sequence[str], rows: Sequence[Sequence[str]], header: bool = True, quoting: Literal[0, 1] = 0
+) -> list[bytes]:
+    """A line each, the header's among them."""
+    lines = []
+    for row in [names, *rows] if header else rows:
+        out = io.StringIO()
+        # Older Pythons quote a CR only if it is in the line end.
+        csv.writer(out, quoting=quoting, lineterminator="\n" if quoting else "\r\n").writerow(row)
+        lines.append(out.getvalue().encode())
+    return lines
+
+
+def as_json(names: Sequence[str], rows: Sequence[Sequence[str]], indent: int | None = None) -> bytes:
+    objects = [dict(zip(names, row, strict=True)) for row in rows]
+    return json.dumps(objects, indent=indent, ensure_ascii=bool(indent)).encode()
+
+
+def as_xml(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+    def field(name: str, text: str) -> str:
+        return f"<{name}>{escape(text, {chr(13): '&#13;'})}</{name}>"
+
+    records = [f"<record>{''.join(map(field, names, row))}</record>" for row in rows]
+    return f'<?xml version="1.0" encoding="utf-8"?>\n<records>\n{"".join(records)}</records>\n'.encode()
+
+
+# --- what there is to read ---
+
+#: Any text that XML can hold, too.
+signs = st.characters(exclude_categories=["Cs", "Cc", "Cn", "Co"], include_characters="\n\r\t")
+texts = st.one_of(
+    st.text(signs, max_size=8),
+    st.sampled_from(
+        [
+            "", ",", '"', '""', '","', "\n", '"\n"', "\r\n", "a;b", ";", "]]>", "&amp;", "<a>", "}", '{"',
+            "\\u0000", "\\", "007", "12", "2026-11-20 09:00:00", "time", "5.1.1", "User-Agent: a\n b\r\n",
+            "Referer: c",
+        ]
+    ),
+)  # fmt: skip
+seconds = st.integers(1, 4_102_444_799)
+
+
+class Day(NamedTuple):
+    """Rows of one kind."""
+
+    kind: LogKind
+    names: tuple[str, ...]
+    rows: list[list[str]]
+
+
+@st.composite
+def days(draw: st.DrawFn, texts: st.SearchStrategy[str] = texts, min_size: int = 0) -> Day:
+    kind = draw(st.sampled_from(EVENTS))
+    names = kind.columns or SOME
+    place = names.index("time")
+    # What is before the time holds no line ends, at Copernica: the id of a message and a domain.
+    before = [st.from_regex("[0-9a-f]{4}", fullmatch=True)] * place
+    row = st.tuples(*before, seconds.map(written), *[texts] * (len(names) - place - 1)).map(list)
+    rows = draw(st.lists(row, min_size=min_size, max_size=4))
+    return Day(kind, names, [[f"5fd{number}", *row[1:]] for number, row in enumerate(rows)])
+
+
+def written(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+blocks = st.sampled_from([1, 2, 7, 64, 1 << 20])
+
+#: Under which name a field tells what a column does, where that differs.
+TELLS = {
+    "email": "recipient", "linkinfo": "original", "url": "original", "type": "log_type", "mailingid": "mailing",
+    "profileid": "profile", "subprofileid": "subprofile", "databaseid": "database", "collectionid": "collection",
+}  # fmt: skip
+
+
+def assert_says(event: Event, kind: LogKind, row: dict[str, str]) -> None:
+    fields = event.fields
+    assert (event.type, event.source, event.raw, event.path) == (kind.type, "logfile", None, "")
+    assert written(event.occurred_at // 1_000_000) == row.pop("time")
+    assert event.tags == [tag for tag in row.pop("tags").split(";") if tag]
+    status = row.pop("status", "")
+    assert status in {fields.get("extended", ""), fields.get("status", "")}
+    for name, text in row.items():
+        assert fields.get(TELLS.get(name, name), "") == text
+
+
+@given(days(), blocks, st.sampled_from((0, 1)))
+def test_rows_of_every_kind_are_read_as_they_were_written(day: Day, block: int, quoting: Literal[0, 1]) -> None:
+    kind, names, rows = day
+    lines = as_csv(names, rows, quoting=quoting)
+    forms = [b"".join(lines), as_json(names, rows), as_json(names, rows, 1), as_xml(names, rows)]
+    if kind.columns:
+        forms.append(b"".join(lines[1:]))
+    for content in forms:
+        once = found(content, kind, block)
+        assert not damages(once)
+        for event, row in zip(events(once), rows, strict=True):
+            assert_says(event, kind, dict(zip(names, row, strict=True)))
+        assert events(found(forms[0], kind)) == events(once)
+
+
+@given(days(), st.data())
+def test_a_file_that_was_cut_off_is_never_taken_for_whole(day: Day, data: st.DataObject) -> None:
+    kind, names, rows = day
+    lines = as_csv(names, rows)
+    ends = [sum(map(len, lines[:count])) for count in range(len(lines) + 1)]
+    whole = found(b"".join(lines), kind)
+    xml, objects = as_xml(names, rows).rstrip(), as_json(names, rows)
+    for content, harmless in ((b"".join(lines), ends), (xml, []), (objects, [])):
+        cut = data.draw(st.integers(1, len(content) - 1))
+        left = found(content[:cut], kind)
+        assert bool(damages(left)) != (cut in harmless)
+        assert events(left) == events(whole)[: len(events(left))]
+        assert [one.number for one in damages(left)] == [one.number for one in left][len(events(left)) :]
+
+
+# --- damage ---
+
+plain = st.text("abc é;\n\r0", max_size=8)
+
+
+@given(days(plain, min_size=2), blocks, st.data())
+def test_a_damaged_row_takes_no_other_with_it(day: Day, block: int, data: st.DataObject) -> None:
+    kind, names, rows = day
+    hit = data.draw(st.integers(0, len(rows) - 1))
+    lines = as_csv(names, rows)
+    before = b"".join(lines[: hit + 1])
+    place = data.draw(st.integers(0, len(lines[hit + 1].rstrip())))
+    line = lines[hit + 1]
+    damaged = data.draw(
+        st.sampled_from(
+            [
+                line[:place] + b'"' + line[place:],
+                line[:place] + b"\0" + line[place:],
+                line[:place] + b"," + line[place:],
+                line[: place or 1] + b"\n",
+                line.replace(written(1)[:2].encode(), b"x"),
+                b"\xff\xfe\n",
+            ]
+        )
+    )
+    others = [event for at, event in enumerate(events(found(b"".join(lines), kind))) if at != hit]
+    got = found(before + damaged + b"".join(lines[hit + 2 :]), kind, block)
+    left = events(got)
+    assert [event for event in left if event.message_id in {other.message_id for other in others}] == others
+    assert damages(got) or len(left) == len(rows)
+    for one in damages(got):
+        assert before.count(b"\n") < one.number <= (before + damaged).count(b"\n")
+
+
+@given(days(plain, min_size=2), blocks, st.data())
+def test_a_damaged_object_takes_no_other_with_it(day: Day, block: int, data: st.DataObject) -> None:
+    kind, names, rows = day
+    hit = data.draw(st.integers(0, len(rows) - 1))
+    objects = [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
+    sign = data.draw(st.sampled_from('{":'))
+    objects[hit] = objects[hit].replace(sign, "", 1)
+    others = [event for at, event in enumerate(events(found(as_json(names, rows), kind))) if at != hit]
+    got = found(f"[{','.join(objects)}]".encode(), kind, block)
+    assert (events(got), [one.number for one in damages(got)]) == (others, [hit + 1])
+
+
+def numbers_and_reasons(*lines: str, kind: LogKind = OPENS, **more: Any) -> list[tuple[int, str]]:
+    content = "".join(lines).encode("utf-8", "surrogateescape")
+    return [(one.number, getattr(one, "reason", "")) for one in found(content, kind, **more)]
+
+
+def line(number: int = 0, header: str = "", city: str = "Delft") -> str:
+    row = [f"5fd{number}", written(NINE + number), "192.0.2.1", header, f"p{number}@example.nl", "a;b", "NL"]
+    return b"".join(
+        as_csv((), [[*row, "Netherlands", "ZH", city, "example.nl", "7", "", "12"]], False, 1)
+    ).decode()
+
+
+HEADER = ",".join(OPENS.columns) + "\n"
+
+
+def test_a_line_that_cannot_be_read_is_told_with_its_number() -> None:
+    short, long = line().replace('"12"', '"12').replace(',"7"', ""), line(1).replace("\n", ",x\n")
+    assert numbers_and_reasons(HEADER, line(), line(1, "a: b\nc: d"), "\n", short, line(2), long, line(3)) == [
+        (2, ""),
+        (3, ""),
+        (6, """not CSV: ',' expected after '"'"""),
+        (7, ""),
+        (8, "15 columns, where 14 are expected"),
+        (9, ""),
+    ]
+    no_time = line().replace("2026-11-20 09:00:00", "2026-02-30 09:00:00")
+    assert numbers_and_reasons(HEADER, no_time, line().replace("2026-11-20 09:00:00", ""), line(1, "a\0b")) == [
+        (2, "'2026-02-30 09:00:00' is no time"),
+        (3, "no time"),
+        (4, "NUL bytes"),
+    ]
+
+
+def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
+    bare = [line(number).replace('"', "") for number in range(9)]
+    opened = bare[0].replace("192", '"192')
+    assert [number for number, reason in numbers_and_reasons(HEADER, opened, *bare) if not reason] == [
+        *range(3, 12)
+    ]
+    # Not even where it would not be noticed before the end of the file, which can be far away.
+    flood = [line(5, city="x" * 100).replace('"', "")] * 120_000
+    content = "".join([HEADER, opened, *flood]).encode()
+    assert len(content) > MAX_RECORD
+    got = read(io.BytesIO(content), OPENS)
+    assert next(got) == Damage(2, "a quote that is never closed, or the file was cut off")
+    assert sum(isinstance(one, Entry) for one in got) == len(flood)
+
+
+def test_bytes_that_are_not_text_cost_their_character_only() -> None:
+    (event,) = events(found(HEADER.encode() + line(city="D\u00e9lft").encode("latin-1"), OPENS))
+    assert event.payload["city"] == "D\ufffdlft"
+
+
+def test_a_byte_order_mark_and_a_second_header_row_are_no_rows() -> None:
+    assert numbers_and_reasons("\ufeff", HEADER, line(), HEADER, line(1)) == [(2, ""), (4, "")]
+    assert numbers_and_reasons("\ufeff", line()) == [(1, "")]
+    assert numbers_and_reasons('\ufeff [{"time": "2026-11-20 09:00:00"}]') == [(1, "")]
+
+
+def test_a_last_line_without_a_line_end_counts_only_if_the_file_is_known_to_be_whole() -> None:
+    content = HEADER, line(), line(1)[:-1]
+    assert numbers_and_reasons(*content) == [(2, ""), (3, "the file ends in the middle: it was cut off")]
+    assert numbers_and_reasons(*content, whole=True) == [(2, ""), (3, "")]
+
+
+def test_columns_of_another_edition_are_believed_if_all_rows_have_them() -> None:
+    more = [line(number).replace("\n", ',"x"\n') for number in range(2)]
+    fewer = [line(number).rpartition(",")[0] + "\n" for number in range(2)]
+    assert [event.payload["column15"] for event in events(found("".join(more).encode()))] == ["x", "x"]
+    assert [event.profile for event in events(found("".join(fewer).encode()))] == [7, 7]
+    assert ["template" in event.payload for event in events(found("".join(fewer).encode()))] == [False, False]
+    wrong = "13 columns, where 14 are expected"
+    assert numbers_and_reasons(fewer[0]) == [(1, wrong)]
+    assert numbers_and_reasons(*fewer, line()) == [(1, wrong), (2, wrong), (3, "")]
+    without_recipient = [",".join(line(number).split(",")[:4]) + "\n" for number in range(2)]
+    assert [reason for _, reason in numbers_and_reasons(*without_recipient)] == [
+        "4 columns, where 14 are expected"
+    ] * 2
+
+
+def test_without_a_documented_order_there_must_be_names() -> None:
+    kind = KINDS["failures"]
+    assert numbers_and_reasons("5fd2,2026-11-20 09:00:00\n", kind=kind) == [
+        (1, "the order of its columns is not documented: it must have a header row")
+    ]
+    assert numbers_and_reasons("time,id\n2026-11-20 09:00:00,5fd2\n", kind=kind) == [(2, "")]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", HEADER.encode(), b"[]", b" [ ]\n", b"<records/>", b"<records></records>"]
+)
+@pytest.mark.parametrize("kind", [OPENS, KINDS["bounces"]])
+def test_a_day_without_events_is_no_damage(content: bytes, kind: LogKind) -> None:
+    assert found(content, kind) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('[{"time": "2026-11-20 09:00:00"} {"time": "2026-11-20 09:00:00"}]', [1, -2, 2]),
+        ('[{"time": "2026-11-20 09:00:00"}] x', [1, -2]),
+        ('[1, {"time": "2026-11-20 09:00:00"}, {"time": NaN}]', [-1, 2, -3]),
+        (
+            '[{"time": "2026-11-20 09:00:00", "x": ' + "[" * 100_000 + '}, {"time": "2026-11-20 09:00:00"}]',
+            [-1, 2],
+        ),
+        ('{"time": "2026-11-20 09:00:00"}\n{"time": "2026-11-20 09:00:00"}\n', [1, 2]),
+        ('{"time": "2026-11-20 09:00:00"}\n{"time": "2026-11', [1, -2]),
+        ('{"error": {"message": "No such file"}}', [-1]),
+        ('["' + "x" * 100 + '"', [-1]),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_json_is_read_on_behind_what_is_wrong(content: str, told: list[int], block: int) -> None:
+    got = found(content.encode(), OPENS, block)
+    assert [one.number if isinstance(one, Entry) else -one.number for one in got] == told
+
+
+def test_values_of_json_become_text() -> None:
+    row = '{"time": "2026-11-20 09:00:00", "id": 12, "tags": ["a", "b"], "x": 1.50, "y": {"z": [true]}, "e": null,'
+    row += '"profile": 7, "half": "\\ud83d", "nul": "\\u0000", "yes": true}'
+    (event,) = events(found(f"[{row}]".encode()))
+    assert (event.message_id, event.tags, event.profile) == ("12", ["a", "b"], 7)
+    assert event.payload == {"x": "1.50", "y": '{"z": [true]}', "half": "\ufffd", "nul": "\ufffd", "yes": "true"}
+
+
+RECORD = "<record><time>2026-11-20 09:00:00</time></record>"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (f'<!DOCTYPE records [<!ENTITY a "b">]><records>{RECORD}</records>', ["1 declares a document type"]),
+        (
+            f'<!DOCTYPE records SYSTEM "file:///etc/passwd"><records>{RECORD}</records>',
+            ["1 declares a document type"],
+        ),
+        (
+            f"<records>{RECORD}<record><id>&a;</id></record>{RECORD}</records>",
+            ["1", "2 not XML (undefined entity"],
+        ),
+        (f"<records>{RECORD}<record><id>5</record>{RECORD}</records>", ["1", "2 not XML (mismatched tag"]),
+        (f"<records>{RECORD}{RECORD}", ["1", "2", "3 the file ends in the middle"]),
+        (f"<records>{RECORD}<record>x</record>{RECORD}</records>", ["1", "2 text outside of its fields", "3"]),
+        (f"<records><record><id><b>1</b></id></record>{RECORD}</records>", ["1 <b> within a field", "2"]),
+        (f"<records><row/>{RECORD}</records>", ["1 <row>, where <record> is expected", "2"]),
+        ("<html><body>Sign in</body></html>", ["1 <html>, where <records> is expected"]),
+        (f"<records>{RECORD}</records><records/>", ["1", "2 not XML (junk after document element"]),
+    ],
+)
+@pytest.mark.parametrize("block", [1, 1 << 20])
+def test_xml_is_read_up_to_what_is_wrong(content: str, told: list[str], block: int) -> None:
+    got = [f"{one.number} {getattr(one, 'reason', '')}" for one in found(content.encode(), OPENS, block)]
+    assert len(got) == len(told)
+    assert all(one.startswith(start) for one, start in zip(got, told, strict=True))
+
+
+# --- what columns say ---
+
+
+def event_of(kind: str, /, **columns: str) -> Event:
+    row = {"id": "5fd2", "time": "2026-11-20 09:00:00"} | columns
+    (event,) = events(found(as_json(tuple(row), [list(row.values())]), KINDS[kind]))
+    return event
+
+
+def test_who_read_it_is_in_the_header_block() -> None:
+    block = (
+        "GET /x.gif HTTP/1.1\r\nHost: x.nl\r\nuser-AGENT:  Mozilla/5.0\r\n\t(X11: 1)\r\nReferer:\nUser-Agent: b\n"
+    )
+    event = event_of("opens", headers=block)
+    assert (event.user_agent, event.referer) == ("Mozilla/5.0 (X11: 1)", None)
+    assert event.payload == {"headers": block}
+    assert event_of("cdm-click", header="Referer: https://m.nl/?a:b").referer == "https://m.nl/?a:b"
+
+
+def test_a_failure_tells_what_the_mail_server_said() -> None:
+    event = event_of("cdm-error", type="bounce", status="5.1.1", code="550", description="gone")
+    assert (event.type, event.extended, event.code, event.description) == (EventType.FAILURE, "5.1.1", 550, "gone")
+    assert event.payload == {"log_type": "bounce"}
+    event = event_of("pom-errors", status="rejected", code="0550")
+    assert (event.extended, event.code, event.payload) == (None, 550, {"status": "rejected", "code": "0550"})
+
+
+def test_an_open_stays_one_whatever_columns_it_has() -> None:
+    event = event_of("opens", code="250", useragent="x", type="click")
+    assert event.type is EventType.OPEN
+    assert event.payload == {"log_code": "250", "log_useragent": "x", "log_type": "click"}
+
+
+def test_an_attempt_names_its_mailing() -> None:
+    event = event_of("cdm-attempts", mailingid="9", profileid="7", databaseid="1", email="a@example.nl")
+    assert (event.type, event.mailing, event.profile, event.database) == (EventType.ATTEMPT, 9, 7, 1)
+    assert (event.recipient, event.payload) == ("a@example.nl", {})
+
+
+AMSTERDAM = ZoneInfo("Europe/Amsterdam")
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "utc"),
+    [
+        ("2026-11-20 09:00:00", UTC, "2026-11-20 09:00:00"),
+        ("2026-11-20T09:00:00.999999+01:00", UTC, "2026-11-20 08:00:00"),
+        ("2026-11-20 09:00:00", AMSTERDAM, "2026-11-20 08:00:00"),
+        ("2026-07-20 09:00:00", AMSTERDAM, "2026-07-20 07:00:00"),
+        ("2026-10-25 02:30:00", AMSTERDAM, "2026-10-25 00:30:00"),  # comes twice: this is the first
+        ("2026-03-29 02:30:00", AMSTERDAM, "2026-03-29 01:30:00"),  # never comes
+        ("2026-11-20", UTC, None),
+        ("1969-12-31 23:59:59", UTC, None),
+        ("0001-01-01 00:00:00", AMSTERDAM, None),
+        ("2026-11-20 25:00:00", UTC, None),
+    ],
+)
+def test_times_are_read_in_their_zone(text: str, zone: tzinfo, utc: str | None) -> None:
+    got = found(as_json(("time",), [[text]]), zone=zone)
+    assert [written(event.occurred_at // 1_000_000) for event in events(got)] == ([utc] if utc else [])
+    assert bool(damages(got)) == (utc is None)
+
+
+# --- to handlers and back ---
+
+odd_names = st.sampled_from(
+    ["", "type", "time", "id", "email", "recipient", "url", "linkinfo", "original", "code", "action", "timestamp",
+     "useragent", "referer", "header", "headers", "tags", "status", "extended", "state", "log_type", "mailing",
+     "mailingid", "profile", "profileid", "a[b]", "a[", "[]", "0", "\0", "é", "x"],
+)  # fmt: skip
+odd_texts = st.one_of(texts, st.text(max_size=6), st.sampled_from(["\0", "\ud800", "x\\u0000é", "Referer: \0"]))
+
+
+@given(st.sampled_from(EVENTS), st.dictionaries(odd_names, odd_texts), st.integers(0, 2**50))
+@example(KINDS["opens"], {"a[": "\\u0000é"}, 1)
+def test_handlers_get_the_event_that_was_read(kind: LogKind, row: dict[str, str], received_at: int) -> None:
+    content = json.dumps([row | {"time": "2026-11-20 09:00:00"}]).encode()
+    (event,) = events(found(content, kind, received_at=received_at))
+    event = event._replace(delivery_id=b"123456789012")
+    assert event.type is kind.type
+    call = read_call(record_of(event))
+    assert isinstance(call, Event)
+    assert call._replace(source="logfile") == event
+
+
+# --- files and their names ---
+
+
+@pytest.mark.parametrize("prefix", KINDS)
+def test_a_name_tells_kind_and_day(prefix: str) -> None:
+    for name in (
+        f"{prefix}.2026-11-04.log",
+        f"/var/x.2020-01-01/{prefix}.2026-11-04.log.csv.gz",
+        f"a\\{prefix}-2026-11-04",
+    ):
+        assert named(name) == (KINDS[prefix], date(2026, 11, 4))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "cdm-impression", "clicks.2026-02-31.log", "cdm-x.2026-11-04.log", "2026-11-04"]
+)
+def test_a_name_that_does_not_tell_is_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(LogFileError, match=r"--kind and --day\.$"):
+        named(name)
+
+
+def test_failed_calls_are_read_too() -> None:
+    content = 'time,response,recipient,header\n2026-11-20 09:00:00,HTTP 503,a@example.nl,"A: b\nC: d"\nx,,,\n'
+    assert list(outages(io.BytesIO(content.encode()))) == [
+        Outage(2, NINE * 1_000_000, "HTTP 503", "a@example.nl", "A: b\nC: d"),
+        Damage(4, "'x' is no time"),
+    ]
+    headless = content.partition("\n")[2].encode()
+    assert [one.number for one in outages(io.BytesIO(headless))] == [1, 3]

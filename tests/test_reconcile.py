@@ -1,0 +1,284 @@
+"""Reconciling with real databases and files: after it the store holds what happened, neither more nor less."""
+
+import gzip
+import json
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from ingest.batch import unpack
+from ingest.copernica.events import LOGFILE
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from tests.logs import DAY, START, Happened, contents, csv_of, files, key_of
+from tests.test_cli import typed
+from workers import reconciliations
+from workers.drain import read
+from workers.reconcile import How, days_of, reconcile_files
+from workers.reconcile_job import CATCH_UP, due
+from workers.reports import DayReport
+from workers.store import Filter, Quarantined, Store, upgrade
+
+PREFIXES = (
+    "cdm-impression",
+    "cdm-click",
+    "cdm-delivery",
+    "cdm-error",
+    "cdm-abuse",
+    "cdm-unsubscribe",
+    "pom-clicks",
+)
+
+things = st.builds(
+    Happened,
+    st.sampled_from(PREFIXES),
+    st.sampled_from((0, 1, 43_200, 86_399)),
+    st.sampled_from(("5fd2c1aa90bb", "5fd2c1aa90c4", "é;\n")),
+    st.sampled_from(("jan@example.nl", "eva@example.nl")),
+    st.sampled_from(("192.0.2.1", "2001:db8::7")),
+    st.sampled_from(("https://example.nl/a", "https://example.nl/?b=1,2")),
+)
+
+
+def settings_for(database: str, redis_url: str | None = None, **more: str) -> Settings:
+    return Settings.read({"DATABASE_URL": database, **({"REDIS_URL": redis_url} if redis_url else {}), **more})
+
+
+def reconciled(database: str, happened: list[Happened], how: How | None = None, **more: Any) -> DayReport:
+    found = list(
+        reconcile_files(settings_for(database), files(happened), True, how or How(wait=0), nobody, **more)
+    )
+    assert len(found) == 1
+    return found[0]
+
+
+def nobody(_what: str, _done: int, _total: int | None) -> None:
+    pass
+
+
+def stored(store: Store) -> Counter[tuple[object, ...]]:
+    return Counter(map(key_of, store.find(Filter())))
+
+
+@contextmanager
+def emptied(store: Store) -> Iterator[None]:
+    with store.writing() as connection:
+        connection.execute(text("DELETE FROM events"))
+    yield
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happened=st.lists(things, max_size=20), data=st.data())
+def test_whatever_of_a_day_was_lost_sent_twice_or_late_the_store_ends_as_what_happened(
+    store: Store, database: str, happened: list[Happened], data: st.DataObject
+) -> None:
+    calls = [one.call(number) for number, one in enumerate(happened)]
+    truth = Counter(one.key for one in happened)
+    lost = {number for number in range(len(calls)) if data.draw(st.booleans())}
+    with emptied(store):
+        for number, call in enumerate(calls):
+            if number not in lost:
+                for _ in range(data.draw(st.integers(1, 2))):
+                    store.add([call])
+        if not happened:
+            return
+        first = reconciled(database, happened)
+        assert first.complete
+        assert first.total("recovered") == len(lost)
+        assert first.total("in_store") == len(calls) - len(lost)
+        assert stored(store) == truth
+
+        again = reconciled(database, happened)
+        assert (again.total("recovered"), again.total("superseded"), again.total("only_in_store")) == (0, 0, 0)
+        assert stored(store) == truth
+
+        store.add([calls[number] for number in lost])
+        third = reconciled(database, happened)
+        assert third.total("superseded") == len(lost)
+        assert stored(store) == truth
+        assert not [event for event in store.find(Filter()) if event.source == LOGFILE], "calls tell more"
+
+
+def a_day(events: int = 300) -> list[Happened]:
+    """Events of all kinds over the whole day."""
+    return [
+        Happened(
+            PREFIXES[n % len(PREFIXES)], n * 86_399 // events, f"{n // 3:012x}", f"jan{n % 50}@example.nl",
+            f"192.0.2.{n % 200}", f"https://example.nl/{n}",
+        )
+        for n in range(events)
+    ]  # fmt: skip
+
+
+def test_what_the_log_files_lack_is_told_and_stays(store: Store, database: str) -> None:
+    day = a_day()
+    store.add([one.call(number) for number, one in enumerate(day)])
+    report = reconciled(database, day[:-70])
+    assert report.total("only_in_store") == 70
+    assert report.complete, "nothing that Copernica has is missing"
+    assert stored(store).total() == len(day)
+
+
+def test_recovered_events_reach_the_handlers_as_they_are_stored(
+    store: Store, database: str, redis_url: str
+) -> None:
+    day = a_day(21)
+    how = How(wait=0)
+    told = settings_for(database, redis_url, INGEST_HANDLERS="mine")
+    (report,) = reconcile_files(told, files(day), True, how, nobody)
+    assert report.total("recovered") == 21
+    with store.reading() as connection:
+        packed = connection.execute(text("SELECT packed FROM outbox")).scalars().all()
+    handed = [read(record) for batch in packed for record in unpack(bytes(batch))]
+    assert not [event for event in handed if isinstance(event, Quarantined)]
+    assert {e.delivery_id: e for e in handed if not isinstance(e, Quarantined)} == {
+        event.delivery_id: event for event in store.find(Filter())
+    }
+    list(reconcile_files(told, files(a_day(42)), True, How(wait=0, handlers=False), nobody))
+    with store.reading() as connection:
+        assert connection.execute(text("SELECT sum(count) FROM outbox")).scalar() == 21
+
+
+def test_a_damaged_line_is_told_and_skipped_and_the_day_is_not_complete(tmp_path: Path, database: str) -> None:
+    (name, content), *_ = contents([one for one in a_day(20) if one.prefix == "cdm-delivery"]).items()
+    lines = content.split(b"\n")
+    lines[2] = b"only,three,columns"
+    (tmp_path / name).write_bytes(b"\n".join(lines))
+    done = typed("import", "--complete", "--wait", "0", str(tmp_path / name), environ={"DATABASE_URL": database})
+    assert done.exit_code == 1
+    assert "line 3" in done.stdout
+    assert "not complete" in done.stdout
+    store = Store.open(database)
+    assert stored(store).total() == len(lines) - 3
+    assert reconciliations.complete_through(store) is None
+    store.close()
+
+
+@pytest.mark.parametrize("packing", ["plain", "gz", "zip"])
+def test_files_downloaded_by_hand_are_taken_in_every_packing(tmp_path: Path, packing: str) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    environ = {"DATABASE_URL": database}
+    upgrade(database)
+    day = a_day(60)
+    paths = []
+    for name, content in contents(day).items():
+        if packing == "gz":
+            paths.append(tmp_path / f"{name}.csv.gz")
+            paths[-1].write_bytes(gzip.compress(content))
+        elif packing == "zip":
+            paths = [tmp_path / "all.zip"]
+            with zipfile.ZipFile(paths[0], "a", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(f"logs/{name}", content)
+        else:
+            paths.append(tmp_path / name)
+            paths[-1].write_bytes(content)
+    done = typed("import", "--json", "--wait", "0", *map(str, paths), environ=environ)
+    assert done.exit_code == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert sum(kind["recovered"] for kind in report["kinds"]) == len(day)
+    assert not report["complete"], "nobody said that these are all files of the day"
+    shown = typed("import", "--complete", "--wait", "0", *map(str, paths), environ=environ)
+    assert f"{DAY}  complete" in shown.stdout
+    store = Store.open(database)
+    assert reconciliations.complete_through(store) == (DAY, DAY)
+    store.close()
+
+
+def test_what_a_file_is_can_be_said_and_must_be_if_its_name_does_not(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    environ = {"DATABASE_URL": database}
+    upgrade(database)
+    (content,) = contents([one for one in a_day(20) if one.prefix == "cdm-click"]).values()
+    (tmp_path / "download.txt").write_bytes(content)
+    refused = typed("import", str(tmp_path / "download.txt"), environ=environ)
+    assert (refused.exit_code, refused.stderr.count("\n")) == (1, 1)
+    assert "--kind" in refused.stderr
+    told = ("--kind", "cdm-click", "--day", str(DAY), "--wait", "0")
+    assert typed("import", *told, str(tmp_path / "download.txt"), environ=environ).exit_code == 0
+
+
+def test_a_packed_file_that_is_cut_off_is_no_whole_day(tmp_path: Path) -> None:
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/events.db"}
+    upgrade(environ["DATABASE_URL"])
+    (name, content), *_ = contents([one for one in a_day(3000) if one.prefix == "cdm-click"]).items()
+    packed = gzip.compress(content)
+    (tmp_path / f"{name}.gz").write_bytes(packed[: len(packed) // 2])
+    done = typed("import", "--complete", "--wait", "0", str(tmp_path / f"{name}.gz"), environ=environ)
+    assert (done.exit_code, done.stderr) == (1, "")
+    assert "unpacked" in done.stdout
+    assert "not complete" in done.stdout
+
+
+def test_times_without_a_call_are_shown(tmp_path: Path, database: str) -> None:
+    store = Store.open(database)
+    failed = [
+        {
+            "time": f"2026-11-20 {clock}",
+            "response": said,
+            "recipient": "https://example.nl/copernica",
+            "header": "",
+        }
+        for clock, said in (("02:13:00", "503"), ("02:13:04", "503"), ("02:17:00", "timeout"), ("05:00:00", "503"))
+    ]
+    content = csv_of(("time", "response", "recipient", "header"), failed)
+    (tmp_path / f"feedback-loop-errors.{DAY}.log").write_bytes(content)
+    path = str(tmp_path / f"feedback-loop-errors.{DAY}.log")
+    done = typed("import", "--json", "--wait", "0", path, environ={"DATABASE_URL": database})
+    outages = json.loads(done.stdout)["outages"]
+    assert [(o["since"], o["until"], o["calls"]) for o in outages] == [
+        ("2026-11-20T02:13:00Z", "2026-11-20T02:17:00Z", 3),
+        ("2026-11-20T05:00:00Z", "2026-11-20T05:00:00Z", 1),
+    ]
+    assert outages[0]["responses"] == {"503": 2, "timeout": 1}
+    store.close()
+
+
+def test_days_that_are_not_over_are_refused_unless_asked_for() -> None:
+    today = datetime.now(UTC).date()
+    with pytest.raises(SettingsError, match="--partial"):
+        days_of(today - timedelta(days=1), today, partial=False)
+    assert days_of(today, None, partial=True) == [today]
+    with pytest.raises(SettingsError, match="not begun"):
+        days_of(today + timedelta(days=1), None, partial=True)
+    with pytest.raises(SettingsError, match="earlier day first"):
+        days_of(date(2026, 11, 3), date(2026, 11, 1), partial=False)
+    assert len(days_of(date(2026, 10, 30), date(2026, 11, 2), partial=False)) == 4
+
+
+def test_days_are_complete_through_the_last_without_a_gap_and_the_rest_is_due(store: Store) -> None:
+    assert reconciliations.complete_through(store) is None
+    assert due(store, date(2026, 11, 20)) == [date(2026, 11, 19)]
+    for number in (1, 3, 4, 5, 6):
+        day = date(2026, 11, number)
+        reconciliations.save(store, DayReport(day, whole=number != 6), reconciliations.API)
+    assert reconciliations.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
+    assert reconciliations.incomplete(store) == [date(2026, 11, 6)]
+    assert due(store, date(2026, 11, 8)) == [date(2026, 11, 6), date(2026, 11, 7)]
+    assert len(due(store, date(2026, 12, 8))) == CATCH_UP
+    reconciliations.save(store, DayReport(date(2026, 11, 5), whole=False), reconciliations.FILES)
+    assert reconciliations.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
+
+
+def test_calls_under_way_are_counted_when_they_do_not_arrive(
+    store: Store, database: str, client: redis.Redis, redis_url: str
+) -> None:
+    from ingest.batch import Record, pack
+    from ingest.buffer import Keys
+
+    record = Record(b"x" * 12, START, b"/copernica", b"", b"a=1")
+    client.xadd(Keys().stream, {"b": pack([record])})
+    client.hset(Keys().counts, "accepted", 1)
+    told = settings_for(database, redis_url)
+    (report,) = reconcile_files(told, files(a_day(7)), True, How(wait=0.3), nobody)
+    assert report.underway == 1
+    assert report.complete

@@ -1,0 +1,217 @@
+"""Reconciling over REST, with Copernica's side faked on a real socket and failing on demand."""
+
+import json
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+import redis
+
+from ingest.buffer import DRAIN_JOB, RECONCILE_JOB, Backlog, Keys
+from ingest.copernica.patience import Patience
+from ingest.copernica.rest import Copernica
+from ingest.errors import RestError, WrongToken
+from ingest.fake_api import FakeCopernica
+from ingest.fake_faults import Faults
+from ingest.settings import Settings
+from tests.fake_copernica import TOKEN, fake_copernica
+from tests.logs import DAY, Happened, contents
+from tests.test_cli import NOWHERE, typed
+from tests.test_daily import call, jobs
+from tests.test_drain import keep
+from tests.test_reconcile import a_day, nobody, stored
+from workers import reconcile_job, reconciliations
+from workers.drain import stopping
+from workers.reconcile import Broken, How, reconcile
+from workers.reports import DayReport
+from workers.store import Store, upgrade
+
+HASTY = Patience(attempts=4, pause=0.01, longest_asked=0.01, silence=0.5, answer=0.5)
+
+
+def written(folder: Path, happened: list[Happened], day: date = DAY) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in contents(happened, day).items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def connect(settings: Settings) -> Copernica:
+    return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url, patience=HASTY)
+
+
+def reconciled(environ: Mapping[str, str], database: str, day: date = DAY, how: How | None = None) -> DayReport:
+    settings = Settings.read({"DATABASE_URL": database, **environ})
+    (report,) = reconcile(settings, [day], how or How(wait=0), nobody, connect=connect)
+    return report
+
+
+def test_a_day_is_fetched_and_recovered_and_the_status_says_through_when_all_is_there(
+    tmp_path: Path, store: Store, database: str, redis_url: str
+) -> None:
+    day = a_day(70)
+    store.add([one.call(number) for number, one in enumerate(day) if number % 3])
+    with fake_copernica(FakeCopernica(written(tmp_path / "logs", day), TOKEN)) as environ:
+        report = reconciled(environ, database)
+        assert report.complete
+        assert report.total("recovered") == 24
+        assert {name for kind in report.kinds for name in kind.files} == set(contents(day))
+        assert reconciled(environ, database).total("recovered") == 0
+    status = typed("status", "--json", environ={"DATABASE_URL": database, "REDIS_URL": redis_url})
+    assert json.loads(status.stdout)["reconciled"]["complete_through"] == str(DAY)
+    assert (
+        "complete through 2026-11-20"
+        in typed("status", environ={"DATABASE_URL": database, "REDIS_URL": redis_url}).stdout
+    )
+
+
+PASSING = ("429*2,503", "cut*2@download,short@download", "slow@download", "expired", "401@download", "500@token")
+LASTING = ("403@download", "500*99@download", "cut*99@download", "500*99")
+
+
+@pytest.mark.parametrize("plan", PASSING)
+def test_whatever_passes_ends_in_a_complete_day(plan: str, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    upgrade(database)
+    day = a_day(70)
+    fake = FakeCopernica(written(tmp_path / "logs", day), TOKEN, Faults(plan))
+    with fake_copernica(fake) as environ:
+        report = reconciled(environ, database)
+    assert not fake.faults.left, "the fault was met"
+    assert report.complete
+    assert report.total("recovered") == len(day)
+
+
+@pytest.mark.parametrize("plan", LASTING)
+def test_what_does_not_pass_is_said_in_one_sentence_and_the_day_is_not_complete(plan: str, tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    upgrade(database)
+    fake = FakeCopernica(written(tmp_path / "logs", a_day(70)), TOKEN, Faults(plan))
+    with fake_copernica(fake) as environ:
+        report = reconciled(environ, database)
+        store = Store.open(database)
+        assert report.error is not None
+        assert report.error.endswith(".")
+        assert not report.complete
+        assert not stored(store), "files that were not all there are not taken for the day"
+        assert reconciliations.incomplete(store) == [DAY]
+        fake.faults = Faults()
+        assert reconciled(environ, database).complete
+        assert reconciliations.complete_through(store) == (DAY, DAY)
+        store.close()
+
+
+def test_what_the_store_has_of_a_kind_without_a_file_is_told(tmp_path: Path, store: Store, database: str) -> None:
+    day = a_day(70)
+    store.add([one.call(number) for number, one in enumerate(day)])
+    folder = written(tmp_path / "logs", [one for one in day if one.type != "delivery"])
+    with fake_copernica(FakeCopernica(folder, TOKEN)) as environ:
+        report = reconciled(environ, database)
+    assert [(kind.kind, kind.in_log) for kind in report.kinds if kind.only_in_store] == [("delivery", 0)]
+
+
+def test_a_quiet_day_is_complete_and_one_that_copernica_does_not_know_is_not(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    upgrade(database)
+    folder = written(tmp_path / "logs", a_day(7))
+    written(folder, a_day(7), DAY - timedelta(days=2))
+    with fake_copernica(FakeCopernica(folder, TOKEN)) as environ:
+        assert reconciled(environ, database, DAY - timedelta(days=1)).complete
+        unknown = reconciled(environ, database, DAY - timedelta(days=3))
+    assert not unknown.complete
+    assert "2026-11-18 to 2026-11-20" in str(unknown.error)
+
+
+def test_a_wrong_or_missing_token_is_said_at_once(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    environ = {"DATABASE_URL": database}
+    upgrade(database)
+    missing = typed("reconcile", "2026-11-20", environ=environ)
+    assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
+    assert "COPERNICA_TOKEN" in missing.stderr
+    with fake_copernica(FakeCopernica(written(tmp_path / "logs", []), TOKEN)) as there:
+        wrong = typed("reconcile", "2026-11-20", environ={**environ, **there, "COPERNICA_TOKEN": "another"})
+        assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
+        assert "COPERNICA_TOKEN" in wrong.stderr
+        with pytest.raises(WrongToken):
+            reconciled({**there, "COPERNICA_TOKEN": "another"}, database)
+    assert issubclass(WrongToken, RestError)
+
+
+# --- the daily job ---
+
+
+def yesterday_at_copernica(tmp_path: Path) -> tuple[FakeCopernica, date]:
+    yesterday = reconcile_job.today() - timedelta(days=1)
+    shift = (yesterday - DAY).days * 86_400
+    moved = [one._replace(second=one.second + shift) for one in a_day(70)]
+    return FakeCopernica(written(tmp_path / "logs", moved, yesterday), TOKEN), yesterday
+
+
+def test_the_daily_job_reconciles_what_is_due_and_is_put_on_the_queue_once_a_day(
+    tmp_path: Path,
+    store: Store,
+    database: str,
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake, yesterday = yesterday_at_copernica(tmp_path)
+    with fake_copernica(fake) as environ:
+        for name, value in {**environ, "DATABASE_URL": database, "REDIS_URL": redis_url}.items():
+            monkeypatch.setenv(name, value)
+        for _ in range(3):
+            Backlog(client).reconcile(reconcile_job.today().isoformat())
+        assert jobs(client) == [RECONCILE_JOB]
+        assert f"{reconcile_job.__name__}.{reconcile_job.reconcile_job.__name__}" == RECONCILE_JOB
+        assert reconcile_job.reconcile_job() == 70
+        assert reconciliations.complete_through(store) == (yesterday, yesterday)
+        seen = len(fake.seen)
+        assert reconcile_job.reconcile_job() == 0
+        assert len(fake.seen) == seen, "nothing is due any more"
+
+
+def test_a_daily_job_that_failed_is_tried_again_later(
+    tmp_path: Path, database: str, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake, _ = yesterday_at_copernica(tmp_path)
+    with fake_copernica(fake) as environ:
+        wrong = {**environ, "DATABASE_URL": database, "REDIS_URL": redis_url, "COPERNICA_TOKEN": "another"}
+        for name, value in wrong.items():
+            monkeypatch.setenv(name, value)
+        today = reconcile_job.today().isoformat()
+        Backlog(client).reconcile(today)
+        assert reconcile_job.reconcile_job() == 0
+        assert 0 < client.ttl(f"{Keys().reconcile}:{today}") <= reconcile_job.LATER
+
+
+def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked(
+    tmp_path: Path,
+    store: Store,
+    database: str,
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    keep(client, [call(0)])
+    turns = reconcile_job.Turns(Settings.read())
+    turns.take()
+    assert store.stored() == 1
+    monkeypatch.setattr(stopping, "asked", True)
+    with pytest.raises(Broken):
+        turns.take()
+    assert DRAIN_JOB not in jobs(client)
+
+
+def test_check_says_whether_the_token_is_taken(tmp_path: Path) -> None:
+    def said(environ: Mapping[str, str]) -> tuple[str, str]:
+        found = json.loads(typed("check", "--json", environ={"REDIS_URL": NOWHERE, **environ}).stdout)
+        return next((one["level"], one["text"]) for one in found if one["about"] == "log files")
+
+    assert said({})[0] == "risk"
+    with fake_copernica(FakeCopernica(written(tmp_path / "logs", []), TOKEN)) as environ:
+        assert said(environ) == ("ok", "those of fake, reconciled daily at 04:00 UTC")
+        assert said({**environ, "COPERNICA_TOKEN": "another"})[0] == "wrong"

@@ -1,0 +1,506 @@
+"""The client of Copernica's REST API, against the fake: every fault ends in success or in one clear sentence."""
+
+import asyncio
+import csv
+import io
+import json
+import logging
+import time
+import tracemalloc
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+import aiohttp
+import pytest
+from aiohttp import web
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingest.copernica.access import DEFAULT_LIFE, Access, life_of
+from ingest.copernica.patience import Patience, seconds_asked
+from ingest.copernica.rest import Copernica, Form
+from ingest.copernica.webhooks import Webhook
+from ingest.errors import (
+    Declined,
+    NoRights,
+    NotThere,
+    OutcomeUnknown,
+    RestError,
+    SettingsError,
+    Unavailable,
+    Unreachable,
+    WrongToken,
+)
+from ingest.fake_api import FakeCopernica
+from ingest.fake_faults import Fault, Faults, Kind
+from ingest.fake_forms import FORMS, NOT_XML
+from tests.fake_copernica import HASTY, TOKEN, client, fake_copernica, log_file, serving
+
+DAY = date(2026, 11, 20)
+CLICKS = "cdm-click.2026-11-20.log"
+#: Rows of a file that takes more than one block to send.
+MANY = 3000
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "logfiles"
+    folder.mkdir()
+    log_file(folder, CLICKS, MANY)
+    log_file(folder, "cdm-impression.2026-11-20.log")
+    log_file(folder, "pom-clicks.2026-11-19.log")
+    (folder / "notes.log").write_text("no log file")
+    return folder
+
+
+def fake(folder: Path, plan: str = "", **options: object) -> FakeCopernica:
+    return FakeCopernica(folder, TOKEN, Faults(plan), **options)  # type: ignore[arg-type]
+
+
+def one_sentence(error: BaseException) -> str:
+    said = str(error)
+    assert said.endswith(".")
+    assert said.isprintable()
+    assert len(said) < 400
+    assert TOKEN not in said
+    return said
+
+
+async def test_the_account_and_the_days_of_log_files_are_had(folder: Path) -> None:
+    with fake_copernica(fake(folder)) as environ:
+        async with client(environ) as copernica:
+            assert (await copernica.identity())["id"] == "1234"
+            assert await copernica.dates() == [date(2026, 11, 19), DAY]
+
+
+@pytest.mark.parametrize("by_kind", ["there", "ignored", "refused"])
+@pytest.mark.parametrize("by_day", ["there", "ignored", "refused"])
+async def test_a_days_files_are_listed_in_whichever_way_is_there(folder: Path, by_kind: str, by_day: str) -> None:
+    state = fake(folder, by_kind=by_kind, by_day=by_day)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            if "there" in (by_kind, by_day):
+                assert await copernica.logfiles(DAY, ["cdm-click", "cdm-error"]) == [CLICKS]
+                assert await copernica.logfiles(date(2026, 11, 18), ["cdm-click"]) == []
+            else:
+                with pytest.raises(Declined) as refused:
+                    await copernica.logfiles(DAY, ["cdm-click", "cdm-error"])
+                one_sentence(refused.value)
+    assert any(seen.startswith("GET /logfiles/2026") for seen in state.seen) == (by_kind != "there")
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "xml"])
+async def test_a_file_is_had_in_each_form_and_its_progress_told(folder: Path, tmp_path: Path, form: Form) -> None:
+    told: list[tuple[int, int | None]] = []
+    path = tmp_path / "got"
+    with fake_copernica(fake(folder)) as environ:
+        async with client(environ) as copernica:
+            size = await copernica.download(CLICKS, path, lambda done, total: told.append((done, total)), form)
+    content = path.read_bytes()
+    assert len(content) == size == told[-1][0]
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[0] == (0, size if form == "csv" else None)
+    if form == "csv":
+        assert content == (folder / CLICKS).read_bytes()
+    elif form == "json":
+        assert json.loads(content)[MANY - 1]["header"] == 'Host: é\nReferer: "<&>\r\n'
+    else:
+        assert len(ElementTree.fromstring(content)) == MANY
+
+
+PASSING = ["cut", "short", "slow", "expired", "401", "429", "500", "503", "cut,short,cut", "expired,cut,500"]
+
+
+# JSON comes in chunks, without a Content-Length.
+@pytest.mark.parametrize(
+    ("plan", "form"),
+    [
+        *((plan, "csv") for plan in (*PASSING, "500@token,cut@token,429@token", "expired@token")),
+        ("cut", "json"),
+        ("short", "json"),
+    ],
+)
+async def test_a_download_gets_over_every_fault_that_passes(
+    folder: Path, tmp_path: Path, plan: str, form: Form
+) -> None:
+    told: list[int] = []
+    path = tmp_path / "out" / "got"
+    path.parent.mkdir()
+    state = fake(folder, plan if "@" in plan else plan.replace(",", "@download,") + "@download")
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            await copernica.download(CLICKS, path, lambda done, _: told.append(done), form)
+    assert path.read_bytes() == b"".join(FORMS["csv/header" if form == "csv" else form](folder / CLICKS))
+    assert list(path.parent.iterdir()) == [path]
+    assert state.faults.left == 0
+    broken_off = sum(plan.split(",").count(fault) for fault in ("cut", "short", "slow"))
+    assert told.count(0) == 1 + broken_off
+
+
+@pytest.mark.parametrize("plan", PASSING)
+async def test_a_list_gets_over_every_fault_that_passes(folder: Path, plan: str) -> None:
+    state = fake(folder, plan.replace(",", "@logfiles,") + "@logfiles")
+    with fake_copernica(state) as environ:
+        async with client(environ, Patience(attempts=4, pause=0.001, longest_asked=0.01, answer=0.5)) as copernica:
+            assert await copernica.dates() == [date(2026, 11, 19), DAY]
+    assert state.faults.left == 0
+
+
+@pytest.mark.parametrize(
+    ("plan", "error", "says"),
+    [
+        ("cut*9@download", Unreachable, "connection was cut, tried 4 times"),
+        ("short*9@download", Unreachable, "connection was cut"),
+        ("slow*9@download", Unreachable, "no answer in time"),
+        ("500*9@download", Unreachable, "status 500"),
+        ("429*9@download", Unreachable, "status 429"),
+        ("500*9@token", Unreachable, "status 500 at 127.0.0.1"),
+        ("cut*9@token", Unreachable, "cut at 127.0.0.1"),
+        ("401*9@download", WrongToken, "COPERNICA_TOKEN"),
+        ("403@download", NoRights, "COPERNICA_TOKEN"),
+        ("403@token", WrongToken, "COPERNICA_TOKEN"),
+    ],
+)
+async def test_a_fault_that_lasts_is_one_sentence_and_leaves_what_was_there(
+    folder: Path, tmp_path: Path, plan: str, error: type[RestError], says: str
+) -> None:
+    path = tmp_path / "out" / "got"
+    path.parent.mkdir()
+    path.write_text("of yesterday")
+    state = fake(folder, plan)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            with pytest.raises(error) as raised:
+                await copernica.download(CLICKS, path)
+    assert says in one_sentence(raised.value)
+    assert path.read_text() == "of yesterday"
+    assert list(path.parent.iterdir()) == [path]
+    if plan.startswith("401"):
+        assert [seen.split()[0] for seen in state.seen] == ["POST", "GET", "POST", "GET"]
+
+
+async def test_a_download_that_takes_too_long_in_all_is_given_up(folder: Path, tmp_path: Path) -> None:
+    patience = Patience(download=0.3, silence=10.0)
+    with fake_copernica(fake(folder, "slow*9@download")) as environ:
+        async with client(environ, patience) as copernica:
+            with pytest.raises(Unreachable, match=r"did not send cdm-click.* in 0 minutes") as raised:
+                await copernica.download(CLICKS, tmp_path / "got")
+    one_sentence(raised.value)
+    assert not list(tmp_path.glob("got*"))
+
+
+async def test_a_download_that_is_cancelled_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    with fake_copernica(fake(folder, "slow*9@download")) as environ:
+        async with client(environ) as copernica:
+            loading = asyncio.create_task(copernica.download(CLICKS, tmp_path / "got"))
+            while not list(tmp_path.glob("got*")):
+                await asyncio.sleep(0.01)
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+    assert not list(tmp_path.glob("got*"))
+
+
+async def test_a_file_that_cannot_be_written_is_not_asked_for_again(folder: Path, tmp_path: Path) -> None:
+    state = fake(folder)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            with pytest.raises(Unavailable, match="No such file or directory") as raised:
+                await copernica.download(CLICKS, tmp_path / "nowhere" / "got")
+    one_sentence(raised.value)
+    assert len(state.seen) == 2
+
+
+@pytest.mark.parametrize("name", ["../etc/passwd", "cdm-click.2026-11-20.log/../x", "x", "a\n.2026-11-20.log", ""])
+async def test_a_name_that_is_not_plain_goes_nowhere(folder: Path, tmp_path: Path, name: str) -> None:
+    state = fake(folder)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            with pytest.raises(NotThere):
+                await copernica.download(name, tmp_path / "got")
+            with pytest.raises(NotThere, match="such thing"):
+                await copernica.download("cdm-click.2026-11-18.log", tmp_path / "got")
+    assert len(state.seen) == 2
+
+
+async def test_a_large_download_stays_out_of_memory(folder: Path, tmp_path: Path) -> None:
+    size = 40_000_000
+    with (folder / "cdm-abuse.2026-11-20.log").open("wb") as file:
+        file.truncate(size)
+    with fake_copernica(fake(folder)) as environ:
+        async with client(environ) as copernica:
+            await copernica.dates()
+            tracemalloc.start()
+            assert await copernica.download("cdm-abuse.2026-11-20.log", tmp_path / "got") == size
+            peak = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+    assert peak < 8_000_000
+
+
+async def test_many_calls_at_once_need_one_exchange_and_one_more_after_a_401(folder: Path) -> None:
+    state = fake(folder)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            await asyncio.gather(*(copernica.dates() for _ in range(20)))
+            assert state.seen.count("POST /") == 1
+            state.access.clear()
+            await asyncio.gather(*(copernica.dates() for _ in range(20)))
+            assert state.seen.count("POST /") == 2
+
+
+async def test_a_late_401_does_not_take_away_what_another_call_has_had_anew(folder: Path) -> None:
+    state = fake(folder)
+    with fake_copernica(state) as environ:
+        async with aiohttp.ClientSession() as session:
+            access = Access(session, TOKEN, environ["COPERNICA_AUTH_URL"], HASTY.short)
+            old = await access.token()
+            access.forget(old)
+            fresh = await access.token()
+            access.forget(old)
+            assert await access.token() == fresh != old
+
+
+async def test_access_is_had_anew_before_it_ends(folder: Path) -> None:
+    state = fake(folder, life=1.0)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            await copernica.dates()
+            await asyncio.sleep(0.95)
+            await copernica.dates()
+    assert state.seen == ["POST /", "GET /logfiles"] * 2
+
+
+def test_the_life_of_access_is_read_without_trusting_our_clock() -> None:
+    assert life_of("x.eyJleHAiOjEwMDAwLCJpYXQiOjQwMDB9.x", now=99_999.0) == 6000
+    assert life_of("x.eyJleHAiOjEwMDAwfQ.x", now=9000.0) == 1000
+    for odd in ("", "abc", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiJ4In0.c", "a.eyJleHAiOjEwMDAwfQ.c"):
+        assert life_of(odd, now=20_000.0) == DEFAULT_LIFE
+
+
+async def test_a_wrong_token_is_said_and_never_shown(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    state = fake(folder, "500@token")
+    with fake_copernica(state) as environ:
+        async with client(environ | {"COPERNICA_TOKEN": "wrong-token"}) as copernica:
+            with pytest.raises(WrongToken, match="check COPERNICA_TOKEN") as raised:
+                await copernica.dates()
+        async with client(environ) as copernica:
+            await copernica.dates()
+    for secret in ("wrong-token", TOKEN, *state.access):
+        assert secret not in caplog.text + one_sentence(raised.value)
+    assert "status 500 at 127.0.0.1; again in" in caplog.text
+
+
+def scripted(answer: Callable[[web.Request], web.Response], access: str = "abc") -> web.Application:
+    """An API of which every call is answered alike."""
+    app = web.Application()
+
+    async def exchange(_request: web.Request) -> web.Response:
+        return web.Response(text=access)
+
+    async def everything(request: web.Request) -> web.Response:
+        return answer(request)
+
+    app.router.add_post("/", exchange)
+    app.router.add_route("*", "/{rest:.+}", everything)
+    return app
+
+
+def of(url: str) -> Copernica:
+    return client({"COPERNICA_API_URL": f"{url}/v4/", "COPERNICA_AUTH_URL": url, "COPERNICA_TOKEN": TOKEN})
+
+
+@pytest.mark.parametrize("access", ["abc", ' "abc"\n', "\nabc\r\n"])
+async def test_an_access_token_is_understood_with_blanks_and_quotes(access: str) -> None:
+    def answer(request: web.Request) -> web.Response:
+        return web.json_response([request.path] if request.headers["Authorization"] == "Bearer abc" else None)
+
+    with serving(scripted(answer, access)) as url:
+        async with of(url) as copernica:
+            with pytest.raises(Declined, match="not what it should be"):  # it is no list of days, but it came
+                await copernica.dates()
+
+
+@pytest.mark.parametrize("access", ["", "<html>log in</html>", "a b", "x" * 10 + "\r\nHost: evil"])
+async def test_what_is_no_access_token_is_not_used(access: str) -> None:
+    with serving(scripted(lambda _: web.json_response([]), access)) as url:
+        async with of(url) as copernica:
+            with pytest.raises(Declined, match="check COPERNICA_AUTH_URL") as raised:
+                await copernica.dates()
+    one_sentence(raised.value)
+
+
+async def test_names_that_are_not_of_that_day_and_kind_are_left_out() -> None:
+    hostile = ["../../etc/cron.2026-11-20.log", f"/x/{CLICKS}", f"{CLICKS}\n", f"..{CLICKS}", 7, None, {"a": 1}]
+    names = [*hostile, CLICKS, "cdm-click.2026-11-21.log", "cdm-click-old.2026-11-20.log", CLICKS]
+    with serving(scripted(lambda _: web.json_response(names))) as url:
+        async with of(url) as copernica:
+            assert await copernica.logfiles(DAY, ["cdm-click"]) == [CLICKS]
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "says"),
+    [
+        (web.json_response, Declined, r"declines to list the days of log files \(status 400\), it says: No, ."),
+        (web.Response, Declined, r"\(status 400\)\.$"),
+        (lambda **_: web.Response(status=302, headers={"Location": "/"}), Declined, "redirect"),
+        (lambda **_: web.Response(text="<html>"), Declined, "check COPERNICA_API_URL"),
+    ],
+)
+async def test_what_copernica_refuses_is_told_short_and_clean(
+    answer: Callable[..., web.Response], error: type[RestError], says: str
+) -> None:
+    def refuse(_request: web.Request) -> web.Response:
+        body = {"error": {"message": f"No,\x1b[31m\n {TOKEN} and abc " + "x" * 5000}}
+        return answer(status=400, **({"data": body} if answer is web.json_response else {}))
+
+    with serving(scripted(refuse)) as url:
+        async with of(url) as copernica:
+            with pytest.raises(error, match=says) as raised:
+                await copernica.dates()
+    assert "abc" not in one_sentence(raised.value)
+
+
+async def test_no_more_calls_are_under_way_than_allowed() -> None:
+    app = web.Application()
+    at_once: list[int] = [0, 0]
+
+    async def slow(_request: web.Request) -> web.Response:
+        at_once[0] += 1
+        at_once[1] = max(at_once)
+        await asyncio.sleep(0.02)
+        at_once[0] -= 1
+        return web.json_response([])
+
+    async def exchange(_request: web.Request) -> web.Response:
+        return web.Response(text="abc")
+
+    app.router.add_post("/", exchange)
+    app.router.add_get("/{rest:.+}", slow)
+    with serving(app) as url:
+        environ = {"COPERNICA_API_URL": url, "COPERNICA_AUTH_URL": url, "COPERNICA_TOKEN": TOKEN}
+        async with client(environ, concurrency=3) as copernica:
+            await asyncio.gather(*(copernica.dates() for _ in range(12)))
+    assert at_once[1] == 3
+
+
+async def test_nobody_at_home_is_one_sentence() -> None:
+    environ = {"COPERNICA_API_URL": "http://127.0.0.1:1", "COPERNICA_AUTH_URL": "http://127.0.0.1:1"}
+    async with client(environ | {"COPERNICA_TOKEN": TOKEN}) as copernica:
+        with pytest.raises(Unreachable, match="no connection: ") as raised:
+            await copernica.dates()
+    one_sentence(raised.value)
+
+
+async def test_retry_after_is_heeded_within_bounds(folder: Path) -> None:
+    with fake_copernica(fake(folder, "429@logfiles")) as environ:
+        async with client(environ, Patience(pause=0.001, longest_asked=0.4)) as copernica:
+            began = time.monotonic()
+            await copernica.dates()
+    assert 0.4 <= time.monotonic() - began < 1.0
+    assert Patience().before(2, 7.0) == 7.0
+    assert Patience().before(2, 1e9) == Patience().longest_asked
+    assert 0.5 <= Patience().before(2, None) <= 1.0
+    assert 4.0 <= Patience().before(5, None) <= 8.0
+    assert Patience().before(50, None) <= Patience().longest_pause
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert seconds_asked(" 120 ") == 120
+    assert 28 < (seconds_asked(soon) or 0) <= 30
+    assert seconds_asked("Fri, 20 Nov 2020 09:00:00 GMT") == 0
+    assert [seconds_asked(odd) for odd in (None, "", "soon", "-1", "1e9", "٣")] == [None] * 6
+
+
+async def test_webhooks_are_made_changed_listed_and_deleted(folder: Path) -> None:
+    with fake_copernica(fake(folder)) as environ:
+        async with client(environ) as copernica:
+            assert await copernica.webhooks() == []
+            made = await copernica.create_webhook("https://example.nl/c", "update", ["ms"], 12, 34)
+            other = await copernica.create_webhook("https://example.nl/c", "open")
+            assert await copernica.webhooks() == [
+                Webhook(made, "https://example.nl/c", "update", ("ms",), 12, 34),
+                Webhook(other, "https://example.nl/c", "open", ("ms", "publisher")),
+            ]
+            await copernica.update_webhook(made, trigger="delete")
+            await copernica.delete_webhook(other)
+            assert [hook.trigger for hook in await copernica.webhooks()] == ["delete"]
+            with pytest.raises(Declined, match="No webhook with supplied ID"):
+                await copernica.delete_webhook(other)
+            with pytest.raises(NotThere):
+                await copernica.delete_webhook("../identity")
+            with pytest.raises(Declined, match="Invalid trigger"):
+                await copernica.create_webhook("https://example.nl/c", "dance")
+
+
+@pytest.mark.parametrize("plan", ["429,503@webhooks", "expired"])
+async def test_a_webhook_is_made_once_where_the_first_attempt_was_not_carried_out(folder: Path, plan: str) -> None:
+    state = fake(folder, plan.replace(",", "@webhooks,"))
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            await copernica.create_webhook("https://example.nl/c", "open")
+    assert len(state.webhooks) == 1
+    assert state.faults.left == 0
+
+
+@pytest.mark.parametrize("plan", ["cut", "short", "slow", "500"])
+async def test_a_webhook_is_not_made_twice_where_nobody_knows_what_came_of_it(folder: Path, plan: str) -> None:
+    state = fake(folder, f"{plan}@webhooks")
+    with fake_copernica(state) as environ:
+        async with client(environ, Patience(answer=0.5)) as copernica:
+            with pytest.raises(OutcomeUnknown, match="look what is there before you try again") as raised:
+                await copernica.create_webhook("https://example.nl/c", "open")
+    one_sentence(raised.value)
+    assert len(state.webhooks) == (plan != "500")
+    assert state.seen.count("POST /webhooks") == 1
+
+
+async def test_lists_of_several_pages_are_read_whole(folder: Path) -> None:
+    state = fake(folder)
+    state.webhooks = {n: {"ID": str(n), "handler": "https://example.nl", "trigger": "open"} for n in range(2100)}
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            assert [hook.id for hook in await copernica.webhooks()] == [str(n) for n in range(2100)]
+    assert len(state.seen) == 4
+
+
+async def test_a_plain_array_of_webhooks_is_understood_and_ends() -> None:
+    entries = [{"id": 5, "handler": "https://example.nl", "trigger": "open", "callers": None, "database": "0"}, 7]
+    with serving(scripted(lambda _: web.json_response(entries))) as url:
+        async with of(url) as copernica:
+            assert await copernica.webhooks() == [Webhook("5", "https://example.nl", "open")]
+
+
+def test_a_plan_of_faults_is_used_up_from_left_to_right() -> None:
+    faults = Faults("429*2, cut@download,ok,500")
+    assert [faults.next(Kind.DOWNLOAD) for _ in range(6)] == ["429", "429", "cut", "ok", "500", "ok"]
+    faults = Faults("cut@download,500")
+    assert [faults.next(Kind.LOGFILES), faults.left, faults.next(Kind.DOWNLOAD)] == ["500", 1, "cut"]
+    for odd in ("418", "cut@nowhere", "cut*0", "cut*x", "*2"):
+        with pytest.raises(SettingsError, match="is no fault"):
+            Faults(odd)
+    some = [Faults(rate=0.5, seed=7).next(Kind.DOWNLOAD) for _ in range(3)]
+    assert len(set(some)) == 1
+    faults = Faults(rate=0.5, seed=7)
+    assert {Fault.OK, Fault.CUT, Fault.TOO_MANY} <= {faults.next(Kind.LOGFILES) for _ in range(100)}
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(WORDS, WORDS), max_size=5))
+def test_the_fake_says_the_same_in_every_form(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    path = tmp_path / "x.log"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("id", "tags"), *rows])
+    said = {form: b"".join(make(path)) for form, make in FORMS.items()}
+    assert [tuple(row.values()) for row in json.loads(said["json"])] == rows
+    plain = [tuple(NOT_XML.sub("\ufffd", value) for value in row) for row in rows]
+    records = ElementTree.fromstring(said["xml"])
+    assert [tuple(field.text or "" for field in record) for record in records] == plain
+    assert [tuple(row) for row in csv.reader(io.StringIO(said["csv"].decode(), newline=""))] == rows
+    assert said["csv/header"] == b"id,tags\r\n" + said["csv"]

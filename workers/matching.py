@@ -1,0 +1,389 @@
+"""Which lines of a log file are in the store already: both sides compared as multisets.
+
+Neither side names an event, so it is told by its natural key: type, message, second, recipient, and address and
+link where both sides have them. Two equal events in one second are both real; hence multisets.
+
+    lines ─▶ spilled by message ─┐
+                                 ├─▶ part by part: `measure` the clocks once, then `match` each part
+    rows  ─▶ spilled by message ─┘
+
+A day can have millions of events. So both sides are written to disk as small records, in parts that each hold
+all of their messages, and only one part at a time is looked at in memory.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from struct import Struct
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple, Self, TypeVar
+
+from ingest.copernica.events import MICROS, Event
+
+#: Parts that each side is spilled into: one of five million events then holds some 80,000, 30 MB in memory.
+PARTS = 64
+#: Bytes that are gathered before they are written to a part's file.
+BUFFER = 64 * 1024
+#: Pairs of a line and a row, each the only one of its message and recipient, from which the clocks are compared.
+ENOUGH_PAIRS = 5000
+#: Pairs below which nothing is concluded about an offset, unless they all agree; and the least that may agree.
+MIN_PAIRS, MIN_UNANIMOUS = 20, 3
+#: Largest offset between the two clocks that is believed, in seconds: what time zones can differ by.
+MAX_OFFSET = 15 * 3600
+#: Keys of one message up to which the best pairing is sought, and not just a good one.
+THOROUGH = 200
+
+#: What two events must share to be the same: message, second, recipient, address, link; 0 stands for none.
+Key = tuple[int, int, int, int, int]
+_LINE = Struct("<QIQQQ8sI")
+_ROW = Struct("<QIQQQ12sBB")
+_MASK = (1 << 64) - 1
+
+
+class Line(NamedTuple):
+    """A line of a log file, as hashes; `digest` is of its whole natural key, `number` its place in the files."""
+
+    message: int
+    second: int
+    recipient: int
+    ip: int
+    url: int
+    digest: bytes
+    number: int
+
+
+class Row(NamedTuple):
+    """An event of the store, likewise; `recovered` from a log file earlier, `timed` if its call told when."""
+
+    message: int
+    second: int
+    recipient: int
+    ip: int
+    url: int
+    delivery_id: bytes
+    recovered: bool
+    timed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """On what lines and rows are compared, as measured on those that are surely the same event.
+
+    `offset` is by how many seconds the rows' clock is ahead of the lines'. `ip` and `url` say whether both sides
+    write these alike; what they write differently cannot be compared.
+    """
+
+    offset: int = 0
+    pairs: int = 0
+    ip: bool = True
+    url: bool = True
+
+    def of_line(self, line: Line) -> Key:
+        """The key of a line, by the rows' clock."""
+        ip, url = line.ip if self.ip else 0, line.url if self.url else 0
+        return line.message, line.second + self.offset, line.recipient, ip, url
+
+    def of_row(self, row: Row) -> Key:
+        """The key of a row."""
+        return row.message, row.second, row.recipient, row.ip if self.ip else 0, row.url if self.url else 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What came of comparing: `missing` are (number, occurrence) of lines whose event the store lacks.
+
+    `superseded` are delivery ids of events that were recovered before their own calls came in after all.
+    """
+
+    found: int = 0
+    only_in_store: int = 0
+    missing: list[tuple[int, int]] = field(default_factory=list)
+    superseded: list[bytes] = field(default_factory=list)
+
+
+def line_of(event: Event, number: int) -> bytes:
+    """An event of a log file as a record to spill."""
+    recipient, ip = _folded(event.recipient), _folded(event.ip)
+    return _LINE.pack(
+        _hash(event.message_id), event.occurred_at // MICROS, _hash(recipient), _hash(ip), _hash(event.url),
+        digest(event), number,
+    )  # fmt: skip
+
+
+def row_of(
+    delivery_id: bytes,
+    message_id: str | None,
+    occurred_at: int,
+    recipient: str | None,
+    ip: str | None,
+    url: str | None,
+    recovered: bool,
+    timed: bool,
+) -> bytes:
+    """The same for an event of the store; `occurred_at` in µs since 1970."""
+    return _ROW.pack(
+        _hash(message_id), occurred_at // MICROS, _hash(_folded(recipient)), _hash(_folded(ip)), _hash(url),
+        delivery_id, recovered, timed,
+    )  # fmt: skip
+
+
+def _hash(value: str | None) -> int:
+    return (hash(value) & _MASK) or 1 if value else 0
+
+
+def _folded(value: str | None) -> str:
+    """Addresses are the same in upper and lower case."""
+    return value.strip().lower() if value else ""
+
+
+def digest(event: Event) -> bytes:
+    """8 bytes of a hash over the natural key: the same in every process."""
+    text = (
+        f"{event.type}\x1f{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{_folded(event.recipient)}"
+        f"\x1f{_folded(event.ip)}\x1f{event.url or ''}"
+    )
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def delivery_id(second: int, digest: bytes, occurrence: int) -> bytes:
+    """The delivery id of an event from a log file: its time, and a hash over its key and its occurrence.
+
+    `occurrence` counts, from 0, the lines with the very same key. So a second run finds what the first one made.
+    """
+    tail = blake2b(digest + occurrence.to_bytes(4, "big"), digest_size=8).digest()
+    return second.to_bytes(4, "big") + tail
+
+
+class Spill:
+    """One side on disk, in parts. The files have no names and are gone with it."""
+
+    def __init__(self, record: Struct) -> None:
+        self._record = record
+        self._files: dict[int, IO[bytes]] = {}
+        self._stack = ExitStack()
+        self.count = 0
+
+    @classmethod
+    def of_lines(cls) -> Self:
+        """For the lines of log files."""
+        return cls(_LINE)
+
+    @classmethod
+    def of_rows(cls) -> Self:
+        """For the events of the store."""
+        return cls(_ROW)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def add(self, record: bytes) -> None:
+        """Keep a record; it begins with the hash of its message, which says into which part it goes."""
+        part = record[0] % PARTS
+        file = self._files.get(part) or self._begin(part)
+        file.write(record)
+        self.count += 1
+
+    def _begin(self, part: int) -> IO[bytes]:
+        self._files[part] = self._stack.enter_context(TemporaryFile(buffering=BUFFER))  # noqa: SIM115
+        return self._files[part]
+
+    def part(self, number: int) -> Iterator[tuple[Any, ...]]:
+        """The records of one part, in the order in which they came."""
+        file = self._files.get(number)
+        if file is None:
+            return iter(())
+        file.seek(0)
+        return self._record.iter_unpack(file.read())
+
+
+T = TypeVar("T", Line, Row)
+
+
+def measure(lines: Spill, rows: Spill) -> Basis:
+    """Compare the clocks, and how both sides write addresses and links.
+
+    Looks at lines and rows that are each the only one of their message and recipient.
+    """
+    pairs: list[tuple[Line, Row]] = []
+    for part in range(PARTS):
+        alone = _alone(map(Line._make, lines.part(part)))
+        timed = (row for row in map(Row._make, rows.part(part)) if row.timed and not row.recovered)
+        pairs += [(alone[who], row) for who, row in _alone(timed).items() if who in alone]
+        if len(pairs) >= ENOUGH_PAIRS:
+            break
+    offset = _offset(Counter(row.second - line.second for line, row in pairs))
+    same = [(line, row) for line, row in pairs if row.second - line.second == offset]
+    return Basis(
+        offset,
+        len(same),
+        _alike([(line.ip, row.ip) for line, row in same]),
+        _alike([(line.url, row.url) for line, row in same]),
+    )
+
+
+def _alone(seen: Iterable[T]) -> dict[tuple[int, int], T]:
+    """Those that are the only ones of their message and recipient."""
+    first: dict[tuple[int, int], T] = {}
+    several = set()
+    for one in seen:
+        who = one.message, one.recipient
+        if who in first:
+            several.add(who)
+        first[who] = one
+    return {who: one for who, one in first.items() if who not in several and all(who)}
+
+
+def _offset(differences: Counter[int]) -> int:
+    """The difference that most pairs agree on; 0 if there is none to be sure of."""
+    if not differences:
+        return 0
+    offset, agreeing = differences.most_common(1)[0]
+    pairs = differences.total()
+    sure = agreeing * 2 > pairs if pairs >= MIN_PAIRS else agreeing == pairs >= MIN_UNANIMOUS
+    return offset if sure and abs(offset) <= MAX_OFFSET else 0
+
+
+def _alike(values: list[tuple[int, int]]) -> bool:
+    """Whether both sides write a value alike, where both have it; too few to tell means yes."""
+    both = [one == other for one, other in values if one and other]
+    return len(both) < MIN_PAIRS or sum(both) * 2 > len(both)
+
+
+def match(lines: Iterable[Line], rows: Iterable[Row], basis: Basis, day: range) -> Verdict:
+    """Find out which lines are in the store, and which rows no line accounts for.
+
+    `day` are the seconds that the lines are of, by the rows' clock. Calls account for lines first; then events
+    that were recovered earlier do, and those beyond what is needed are superseded.
+    """
+    verdict = Verdict()
+    part = _Part(basis)
+    for line in lines:
+        part.take(line)
+    unmatched: list[Row] = []
+    recovered: dict[bytes, Row] = {}
+    for row in rows:
+        if row.recovered:
+            recovered[row.delivery_id] = row
+        elif row.timed and part.account(basis.of_row(row)):
+            verdict.found += 1
+        else:
+            unmatched.append(row)
+    strangers = part.account_loosely(unmatched)
+    verdict.found += len(unmatched) - len(strangers)
+    part.account_recovered(recovered, verdict)
+    for row in (*strangers, *recovered.values()):
+        # An event that was recovered while other settings made another time of the log's.
+        if row.recovered and part.account(basis.of_row(row)):
+            verdict.found += 1
+        elif row.second in day:
+            verdict.only_in_store += 1
+    part.tell_missing(verdict)
+    return verdict
+
+
+class _Part:
+    """The lines of one part by their keys, and how many of each are not accounted for yet."""
+
+    def __init__(self, basis: Basis) -> None:
+        self._basis = basis
+        self._lines: dict[Key, list[tuple[Line, int]]] = {}
+        self._left: dict[Key, int] = {}
+        self._occurrences: Counter[bytes] = Counter()
+        #: Lines whose event was recovered earlier, by number.
+        self._there: set[int] = set()
+
+    def take(self, line: Line) -> None:
+        key = self._basis.of_line(line)
+        self._lines.setdefault(key, []).append((line, self._occurrences[line.digest]))
+        self._occurrences[line.digest] += 1
+        self._left[key] = self._left.get(key, 0) + 1
+
+    def account(self, key: Key) -> bool:
+        """Let something in the store account for one line of exactly this key."""
+        if not self._left.get(key):
+            return False
+        self._left[key] -= 1
+        return True
+
+    def account_loosely(self, rows: list[Row]) -> list[Row]:
+        """The same for rows that leave something open, or meet a line that does; returns those that fit none."""
+        by_message: dict[int, list[Row]] = defaultdict(list)
+        for row in rows:
+            by_message[row.message].append(row)
+        open_keys: dict[int, list[Key]] = defaultdict(list)
+        for key, left in self._left.items():
+            if left and key[0] in by_message:
+                open_keys[key[0]].append(key)
+        unplaced: list[Row] = []
+        for message, some in by_message.items():
+            pairing = _Pairing(self._basis, open_keys[message], self._left)
+            unplaced += [row for row in some if not pairing.place(row)]
+            for key, number in pairing.used():
+                self._left[key] -= number
+        return unplaced
+
+    def account_recovered(self, recovered: dict[bytes, Row], verdict: Verdict) -> None:
+        """Find events that earlier runs made from these very lines, and take them out of `recovered`."""
+        if not recovered:
+            return
+        messages = {row.message for row in recovered.values()}
+        for key, lines in self._lines.items():
+            if key[0] not in messages:
+                continue
+            ids = [(delivery_id(line.second, line.digest, occurrence), line) for line, occurrence in lines]
+            there = [(id_, line) for id_, line in ids if recovered.pop(id_, None)]
+            self._there |= {line.number for _, line in there}
+            needed = min(self._left[key], len(there))
+            self._left[key] -= needed
+            verdict.found += needed
+            verdict.superseded += [id_ for id_, _ in there[needed:]]
+
+    def tell_missing(self, verdict: Verdict) -> None:
+        """What nothing has accounted for."""
+        for key, left in self._left.items():
+            if left:
+                candidates = [(line, n) for line, n in self._lines[key] if line.number not in self._there]
+                verdict.missing += [(line.number, occurrence) for line, occurrence in candidates[:left]]
+
+
+class _Pairing:
+    """Rows of one message and the open lines they may be: as many pairs as there can be."""
+
+    def __init__(self, basis: Basis, keys: list[Key], left: dict[Key, int]) -> None:
+        self._basis = basis
+        self._keys = keys
+        self._left = left
+        self._held: dict[Key, list[Row]] = {}
+
+    def used(self) -> Iterator[tuple[Key, int]]:
+        """How many rows each key has got."""
+        return ((key, len(rows)) for key, rows in self._held.items())
+
+    def place(self, row: Row, tried: set[Key] | None = None) -> bool:
+        """Give a row a line; a row that has one already may have to move to another."""
+        tried = set() if tried is None else tried
+        candidates = [key for key in self._keys if key not in tried and self._fits(row, key)]
+        for key in candidates:
+            held = self._held.setdefault(key, [])
+            if len(held) < self._left[key]:
+                held.append(row)
+                return True
+        for key in candidates if len(self._keys) <= THOROUGH else ():
+            tried.add(key)
+            held = self._held[key]
+            for place, other in enumerate(held):
+                if self.place(other, tried):
+                    held[place] = row
+                    return True
+        return False
+
+    def _fits(self, row: Row, key: Key) -> bool:
+        message, second, *rest = self._basis.of_row(row)
+        if message != key[0] or (row.timed and second != key[1]):
+            return False
+        return all(not one or not other or one == other for one, other in zip(rest, key[2:], strict=True))

@@ -1,0 +1,200 @@
+"""Reconcile: after it the store holds every event that Copernica's log files do.
+
+    REST ─▶ files of a day ─┐
+    files by hand ──────────┴─▶ wait for calls under way ─▶ `workers.recovery` ─▶ the day's report, kept
+
+A day counts as complete only when all of its files were there, whole, and every line of them is in the store; what
+a run could not finish is kept as such. Once a day, `reconcile_job` does by itself what `ingest reconcile` does.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import partial
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import redis
+
+from ingest import connections
+from ingest.buffer import Backlog
+from ingest.copernica.events import Event
+from ingest.copernica.logfiles import KINDS
+from ingest.copernica.rest import Copernica
+from ingest.errors import RestError, SettingsError, Unavailable, WrongToken
+from ingest.settings import Settings
+from workers import reconciliations, underway
+from workers.logsource import client, fetch
+from workers.recovery import LogFile, Options, Recovery, Watch
+from workers.reports import DayReport, days_between
+from workers.store import Store
+
+#: Seconds between two chances to do something else while files are downloaded.
+BREATH = 1.0
+#: Days that may be asked for at once; Copernica does not keep log files for longer than some months.
+MAX_DAYS = 400
+#: Types that every product of Copernica logs: a day without their files had none of them.
+LOGGED = tuple(
+    kind.type for prefix, kind in KINDS.items() if kind.type and kind.twin and prefix.startswith("cdm-")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What a person can choose about a reconciliation."""
+
+    #: Also days that are not over; they do not count as complete.
+    partial: bool = False
+    #: Also kinds that no webhook brings.
+    everything: bool = False
+    #: Whether handlers get what is recovered.
+    handlers: bool = True
+    #: Seconds to wait for calls that are under way.
+    wait: float = 30.0
+
+
+class Broken(Unavailable):
+    """The process was asked to stop in the middle; the next run does the rest."""
+
+
+def days_of(first: date, last: date | None, partial: bool) -> list[date]:
+    """The days from one to another.
+
+    Raises:
+        SettingsError: there are none, they are too many, or they are not over and may not be partial.
+    """
+    days = days_between(first, last or first)
+    today = datetime.now(UTC).date()
+    if not days:
+        raise SettingsError(f"{first} is after {last}: name the earlier day first.")
+    if len(days) > MAX_DAYS:
+        raise SettingsError(f"These are {len(days)} days: name {MAX_DAYS} at the most.")
+    if days[-1] > today:
+        raise SettingsError(f"{days[-1]} has not begun yet (days are in UTC).")
+    if days[-1] == today and not partial:
+        raise SettingsError(
+            f"{today} is not over (days are in UTC): wait for its end, or take what is there with --partial."
+        )
+    return days
+
+
+def reconcile(
+    settings: Settings,
+    days: Sequence[date],
+    how: How,
+    watch: Watch,
+    breathe: Callable[[], object] = lambda: None,
+    connect: Callable[[Settings], Copernica] = client,
+) -> Iterator[DayReport]:
+    """Reconcile days over REST, and keep what came of each.
+
+    Raises:
+        SettingsError, WrongToken: nothing can be fetched like this.
+        Unavailable: the database gave out, or this machine's disk is full.
+    """
+    connect(settings)  # a mistake in its settings is to be heard before anything is waited for
+    store = Store.open(settings.database)
+    try:
+        for day in days:
+            report = DayReport(day, whole=day < datetime.now(UTC).date())
+            with _folder() as folder:
+                try:
+                    fetching = _fetched(connect(settings), day, how.everything, folder, watch, breathe)
+                    files = asyncio.run(fetching)
+                    _compare(settings, store, report, files, how, watch, breathe, LOGGED)
+                except (WrongToken, Broken):
+                    raise
+                except RestError as error:
+                    report.error = str(error)
+            reconciliations.save(store, report, reconciliations.API)
+            yield report
+    finally:
+        store.close()
+
+
+def reconcile_files(
+    settings: Settings, files: Sequence[LogFile], whole: bool, how: How, watch: Watch
+) -> Iterator[DayReport]:
+    """The same with files that are on this machine. `whole` says that they are all there are of their days.
+
+    Raises:
+        Unavailable: the database gave out, or this machine's disk is full.
+    """
+    store = Store.open(settings.database)
+    try:
+        for day in sorted({file.day for file in files}):
+            report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
+            with _folder():
+                _compare(settings, store, report, [file for file in files if file.day == day], how, watch)
+            reconciliations.save(store, report, reconciliations.FILES)
+            yield report
+    finally:
+        store.close()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for as long as the block runs; what is spilled lies there, too."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="ingest-") as name:
+            yield Path(name)
+    except OSError as error:
+        raise Unavailable(
+            f"{tempfile.gettempdir()} cannot be used ({error.strerror}): log files of a day need room there, "
+            "some 300 MB per million events; TMPDIR names another place."
+        ) from None
+
+
+async def _fetched(
+    connected: Copernica,
+    day: date,
+    everything: bool,
+    folder: Path,
+    watch: Watch,
+    breathe: Callable[[], object],
+) -> list[LogFile]:
+    """The files of a day; `breathe` is called beside the downloads."""
+    async with connected as copernica:
+        fetching = asyncio.create_task(fetch(copernica, day, everything, folder, watch))
+        try:
+            while not fetching.done():
+                await asyncio.wait([fetching], timeout=BREATH)
+                await asyncio.to_thread(breathe)
+            return fetching.result()
+        finally:
+            fetching.cancel()
+            await asyncio.wait([fetching])
+
+
+def _compare(
+    settings: Settings,
+    store: Store,
+    report: DayReport,
+    files: Sequence[LogFile],
+    how: How,
+    watch: Watch,
+    breathe: Callable[[], object] = lambda: None,
+    expected: Collection[str] = (),
+) -> None:
+    found = underway.wait(settings, store, how.wait, watch)
+    report.underway = found.calls if found else None
+    hands_on = how.handlers and settings.hands_on
+    options = Options(ZoneInfo(settings.logfile_tz), hands_on, how.everything)
+    Recovery(store, options, watch, partial(_tell, settings, hands_on), breathe).day(report, files, expected)
+
+
+def _tell(settings: Settings, hands_on: bool, events: Sequence[Event]) -> None:
+    """Wake the handlers, and tell who follows; a Redis that is away keeps nobody from recovering."""
+    with suppress(redis.RedisError, SettingsError):
+        client = connections.connect(settings.redis)
+        try:
+            backlog = Backlog(client)
+            backlog.announce([event.delivery_id for event in events])
+            if hands_on:
+                backlog.note_handoffs(True)
+                backlog.hand_on()
+        finally:
+            client.close()

@@ -1,0 +1,291 @@
+"""Compare the log files of a day with the store, and insert exactly what is missing.
+
+    files of a day ─▶ read ─▶ compared with the store (`workers.matching`) ─▶ read again ─▶ missing events inserted
+                       └─▶ what cannot be read is told, line by line
+
+What the store has and the log files lack is told, and left alone. An event that is recovered here and whose own
+call comes in later (out of a spool, say) is there twice until the next run, which keeps the call and removes what
+it had recovered. Killed at any line, a run leaves nothing wrong: the next one inserts the rest.
+"""
+
+import gzip
+import time
+import zipfile
+import zlib
+from array import array
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from itertools import islice
+from typing import BinaryIO, NamedTuple
+
+from sqlalchemy import select
+
+from ingest.copernica.events import EPOCH, LOGFILE, MICROS, Event
+from ingest.copernica.logfiles import Damage, Entry, LogKind, read
+from ingest.copernica.logfiles import outages as failed_calls
+from ingest.errors import Refused
+from workers import matching, tables
+from workers.halving import take_all
+from workers.matching import PARTS, Basis, Line, Row, Spill
+from workers.replay import record_of
+from workers.reports import DayReport, KindReport, outages
+from workers.store import Store, micros
+
+DAY = 86_400
+#: Seconds around a day in which calls are looked for that do not tell their time: they count as received.
+SLACK = 900
+#: Events that are inserted in one transaction, and superseded ones that are removed in one.
+PORTION = 2000
+#: Lines between two words about how far it has come, and two chances to do something else.
+STEP = 2000
+#: What a damaged .gz or .zip makes of itself while it is read.
+PACKED_WRONGLY = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
+
+#: Told how far something has come: what, how much is done, and of how much if that is known.
+Watch = Callable[[str, int, int | None], object]
+
+
+class LogFile(NamedTuple):
+    """One log file on this machine; `open` gives its bytes, `size` says how many there are to read, if known.
+
+    `whole` says that none of its end is missing, even if its last line has no line end.
+    """
+
+    name: str
+    kind: LogKind
+    day: date
+    open: Callable[[], BinaryIO]
+    size: int | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to reconcile."""
+
+    #: In which zone the log's times are.
+    zone: tzinfo = UTC
+    #: Whether what is recovered is put out for the handlers.
+    hand_on: bool = False
+    #: Whether kinds are stored, too, that no webhook brings.
+    everything: bool = False
+
+
+class Recovery:
+    """Compares the files of one day after another with one store."""
+
+    def __init__(
+        self,
+        store: Store,
+        options: Options,
+        watch: Watch,
+        stored: Callable[[Sequence[Event]], object] = lambda events: None,
+        breathe: Callable[[], object] = lambda: None,
+    ) -> None:
+        """`stored` is told what was recovered; `breathe` is called often, and may raise to break off."""
+        self._store = store
+        self._options = options
+        self._watch = watch
+        self._stored = stored
+        self._breathe = breathe
+        self._now = time.time_ns() // 1000
+        self._offset = 0
+
+    def day(self, report: DayReport, files: Sequence[LogFile], expected: Collection[str] = ()) -> None:
+        """Reconcile all files of a day; what is found goes into the report.
+
+        Of `expected` kinds without a file it is told what the store has.
+
+        Raises:
+            Unavailable: the database gave out.
+        """
+        failed = [file for file in files if file.kind.type is None]
+        report.outages = outages(self._failed_calls(report, failed))
+        by_type: dict[str, list[LogFile]] = {kind: [] for kind in expected}
+        for file in files:
+            if file.kind.type is not None and (file.kind.twin or self._options.everything):
+                by_type.setdefault(file.kind.type.value, []).append(file)
+        # The largest first: where there is too little to measure the clocks by, its offset counts.
+        for kind in sorted(by_type, key=lambda kind: -sum(file.size or 0 for file in by_type[kind])):
+            found = KindReport(kind, [file.name for file in by_type[kind]])
+            self._kind(report.day, found, by_type[kind])
+            if found.files or found.only_in_store:
+                report.kinds.append(found)
+
+    def _failed_calls(self, report: DayReport, files: Sequence[LogFile]) -> Iterator[tuple[int, str]]:
+        """Calls that did not reach the endpoint. They are no events: a line that cannot be read is only told."""
+        for file in files:
+            with file.open() as stream:
+                for found in failed_calls(stream, self._options.zone, file.whole):
+                    if isinstance(found, Damage):
+                        report.notes.append(f"{file.name}, line {found.number}: {found.reason}")
+                    else:
+                        yield found.moment, found.response
+
+    def _kind(self, day: date, report: KindReport, files: Sequence[LogFile]) -> None:
+        first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+        seconds = range(first, first + DAY)
+        with Spill.of_lines() as lines:
+            span = self._spill_lines(report, files, lines, seconds)
+            wanted = self._compare(report, lines, span, seconds)
+        if any(wanted):
+            self._recover(report, files, wanted, seconds)
+
+    def _read(
+        self, files: Sequence[LogFile], day: range, what: str, pick: Callable[[], bool] | None = None
+    ) -> Iterator[Event | tuple[LogFile, Damage]]:
+        """Every line of these files, or those that are picked; what cannot be used as a damage."""
+        believed = range(day.start - matching.MAX_OFFSET, day.stop + matching.MAX_OFFSET)
+        for file in files:
+            for found in self._lines(file, f"{what} {file.name}", pick):
+                if isinstance(found, Damage):
+                    yield file, found
+                elif found.event.occurred_at // MICROS in believed:
+                    yield found.event
+                else:
+                    yield file, Damage(found.number, "its time is far from the day of the file")
+
+    def _lines(self, file: LogFile, label: str, pick: Callable[[], bool] | None) -> Iterator[Entry | Damage]:
+        self._watch(label, 0, file.size)
+        number = 0
+        with file.open() as stream:
+            found_here = read(stream, file.kind, self._options.zone, self._now, file.whole, pick)
+            try:
+                for place, found in enumerate(found_here):
+                    number = found.number
+                    if place % STEP == 0:
+                        self._watch(label, stream.tell(), file.size)
+                        self._breathe()
+                    yield found
+            except PACKED_WRONGLY as error:
+                yield Damage(number, f"what follows cannot be unpacked ({error})")
+        self._watch(label, file.size or 1, file.size or 1)
+
+    def _spill_lines(self, report: KindReport, files: Sequence[LogFile], lines: Spill, day: range) -> range:
+        """Read the files once; returns from when to when their lines are."""
+        earliest, latest = day.start, day.stop - 1
+        for place, found in enumerate(self._read(files, day, "reading")):
+            report.in_log += 1
+            if isinstance(found, Event):
+                second = found.occurred_at // MICROS
+                earliest, latest = min(earliest, second), max(latest, second)
+                report.hours[second % DAY // 3600] += 1
+                lines.add(matching.line_of(found, place))
+            else:
+                file, damage = found
+                report.unmatched += 1
+                report.note(f"{file.name}, line {damage.number}: {damage.reason}")
+        return range(earliest, latest + 1)
+
+    def _compare(self, report: KindReport, lines: Spill, span: range, day: range) -> "array[int]":
+        """Compare the lines with the store; returns what is missing: by line, its occurrence and one, or 0.
+
+        Rows are read anew, from further around, when the clocks turn out to be far apart.
+        """
+        slack = SLACK
+        while True:
+            with Spill.of_rows() as rows:
+                for row in self._rows(report.kind, span.start - slack, span.stop + slack):
+                    rows.add(row)
+                basis = self._basis(lines, rows)
+                if abs(basis.offset) <= slack:
+                    report.offset, report.pairs = basis.offset, basis.pairs
+                    _note_basis(report, basis)
+                    return self._match(report, lines, rows, basis, day)
+            slack = abs(basis.offset) + SLACK
+
+    def _basis(self, lines: Spill, rows: Spill) -> Basis:
+        basis = matching.measure(lines, rows)
+        if basis.pairs >= matching.MIN_UNANIMOUS:
+            self._offset = basis.offset
+            return basis
+        return Basis(self._offset, basis.pairs)
+
+    def _match(self, report: KindReport, lines: Spill, rows: Spill, basis: Basis, day: range) -> "array[int]":
+        """Part by part; nothing is kept of a part but what is missing, since that can be all of the day."""
+        wanted = array("I", bytes(array("I").itemsize * report.in_log))
+        by_rows = range(day.start + basis.offset, day.stop + basis.offset)
+        for part in range(PARTS):
+            self._watch(f"comparing {report.kind}", part, PARTS)
+            self._breathe()
+            sides = map(Line._make, lines.part(part)), map(Row._make, rows.part(part))
+            verdict = matching.match(*sides, basis, by_rows)
+            report.in_store += verdict.found
+            report.only_in_store += verdict.only_in_store
+            report.superseded += len(verdict.superseded)
+            for number, occurrence in verdict.missing:
+                wanted[number] = occurrence + 1
+            if verdict.superseded:
+                self._store.erase(verdict.superseded, (), (), ())
+        self._watch(f"comparing {report.kind}", PARTS, PARTS)
+        return wanted
+
+    def _rows(self, kind: str, since: int, until: int) -> Iterator[bytes]:
+        """Events of the store, as records to spill; `since` and `until` in Unix seconds."""
+        columns = tables.events.c
+        query = select(
+            columns.delivery_id, columns.message_id, columns.occurred_at, columns.recipient, columns.ip,
+            columns.url, columns.source, columns.occurred_at != columns.received_at,
+        ).where(
+            columns.type == kind,
+            columns.occurred_at >= EPOCH + timedelta(seconds=since),
+            columns.occurred_at < EPOCH + timedelta(seconds=until),
+        )  # fmt: skip
+        with self._store.reading() as connection:
+            rows = connection.execution_options(yield_per=STEP).execute(query)
+            label, number = f"looking for {kind} in the store", 0
+            for number, row in enumerate(rows, 1):
+                if number % STEP == 0:
+                    self._watch(label, number, None)
+                    self._breathe()
+                delivery_id, message_id, occurred_at, recipient, ip, url, source, timed = row
+                yield matching.row_of(
+                    bytes(delivery_id), message_id, micros(occurred_at), recipient, ip, url,
+                    source == LOGFILE, bool(timed),
+                )  # fmt: skip
+            self._watch(label, number, number)
+
+    def _recover(self, report: KindReport, files: Sequence[LogFile], wanted: "array[int]", day: range) -> None:
+        """Read the files once more and store the events of the lines that are `wanted`."""
+        picks = iter(wanted)
+        occurrences = (occurrence - 1 for occurrence in wanted if occurrence)
+        found = self._read(files, day, "recovering from", lambda: next(picks, 0) > 0)
+        events = (self._named(event, next(occurrences), report) for event in found if isinstance(event, Event))
+        while portion := list(islice(events, PORTION)):
+            self._insert(report, portion)
+
+    def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
+        """The event of a line with its delivery id, and by the clock of the webhooks, as all other events."""
+        name = matching.delivery_id(event.occurred_at // MICROS, matching.digest(event), occurrence)
+        return event._replace(delivery_id=name, occurred_at=event.occurred_at + report.offset * MICROS)
+
+    def _insert(self, report: KindReport, events: Sequence[Event]) -> None:
+        taken: list[Event] = []
+
+        def take(some: Sequence[Event]) -> None:
+            calls = {e.delivery_id: record_of(e) for e in some} if self._options.hand_on else None
+            self._store.add(some, hand_on=calls)
+            taken.extend(some)
+
+        def give_up(event: Event, refusal: Refused) -> None:
+            report.unmatched += 1
+            report.note(f"{event.type} of message {event.message_id}: {refusal}")
+
+        take_all(events, take, give_up)
+        report.recovered += len(taken)
+        for event in taken:
+            report.recovered_hours[event.occurred_at // MICROS % DAY // 3600] += 1
+        self._stored(taken)
+
+
+def _note_basis(report: KindReport, basis: Basis) -> None:
+    if basis.offset:
+        ahead = "ahead of" if basis.offset > 0 else "behind"
+        report.note(
+            f"The webhooks' clock is {abs(basis.offset)} s {ahead} the log's, measured on {basis.pairs} events: "
+            "if that is a difference of time zones, set INGEST_LOGFILE_TZ."
+        )
+    for same, what in ((basis.ip, "addresses"), (basis.url, "links")):
+        if not same:
+            report.note(f"The log writes {what} otherwise than webhooks do: events were compared without them.")

@@ -1,0 +1,155 @@
+"""What a reconciliation found, as values: per kind of event, per day, and when nobody reached the endpoint."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from ingest.copernica.events import MICROS
+
+#: Seconds between two failed calls up to which they are of one outage.
+OUTAGE_GAP = 300
+#: Notes that one kind keeps: a file that is damaged all over says the same thing a million times.
+MAX_NOTES = 20
+
+
+@dataclass(slots=True)
+class Outage:
+    """A time in which Copernica could not reach the endpoint, by its own log; in Unix seconds."""
+
+    since: int
+    until: int
+    calls: int = 1
+    responses: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "since": _moment(self.since),
+            "until": _moment(self.until),
+            "calls": self.calls,
+            "responses": self.responses,
+        }
+
+
+def outages(failed: Iterable[tuple[int, str]]) -> list[Outage]:
+    """Outages from single failed calls: when each was (µs since 1970), and what came back."""
+    found: list[Outage] = []
+    for moment, response in sorted(failed):
+        second = moment // MICROS
+        if found and second - found[-1].until <= OUTAGE_GAP:
+            found[-1].until = second
+            found[-1].calls += 1
+        else:
+            found.append(Outage(second, second))
+        answers = found[-1].responses
+        said = response.strip().partition("\n")[0][:80] or "no answer"
+        answers[said] = answers.get(said, 0) + 1
+    return found
+
+
+def _moment(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(slots=True)
+class KindReport:
+    """One kind of event of one day: `in_log` = `in_store` + `recovered` + `unmatched`.
+
+    in_log         lines of the log files
+    in_store       of these, in the store before
+    recovered      of these, inserted now
+    unmatched      of these, neither: damaged, or refused by the database; `notes` say which and why
+    only_in_store  events that no line accounts for; they are left as they are
+    superseded     events that were recovered earlier and whose own call came in after all: removed
+    offset         seconds by which the webhooks' clock is ahead of the log's, measured on `pairs` events
+    """
+
+    kind: str
+    files: list[str] = field(default_factory=list)
+    in_log: int = 0
+    in_store: int = 0
+    recovered: int = 0
+    unmatched: int = 0
+    only_in_store: int = 0
+    superseded: int = 0
+    offset: int = 0
+    pairs: int = 0
+    notes: list[str] = field(default_factory=list)
+    #: Lines of the log, and events recovered, per hour of the day.
+    hours: list[int] = field(default_factory=lambda: [0] * 24)
+    recovered_hours: list[int] = field(default_factory=lambda: [0] * 24)
+
+    def note(self, text: str) -> None:
+        """Remember something that a person should read."""
+        if len(self.notes) < MAX_NOTES:
+            self.notes.append(text)
+        elif len(self.notes) == MAX_NOTES:
+            self.notes.append("… and more of the kind.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class DayReport:
+    """One day. `complete` says that the store holds every event that the log files have."""
+
+    day: date
+    kinds: list[KindReport] = field(default_factory=list)
+    outages: list[Outage] = field(default_factory=list)
+    #: What else a person should read.
+    notes: list[str] = field(default_factory=list)
+    #: Calls that had not reached the store when it was compared: those of the backlog, of spools, unverified ones.
+    #: None if Redis did not tell.
+    underway: int | None = 0
+    #: Why it could not be done, or not wholly.
+    error: str | None = None
+    #: Whether these were all files of a day that is over.
+    whole: bool = False
+
+    @property
+    def unmatched(self) -> int:
+        """Lines of which it is not known that their events are in the store."""
+        return sum(kind.unmatched for kind in self.kinds)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was there to compare is in the store now."""
+        return self.error is None and not self.unmatched
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing of the day is missing."""
+        return self.ok and self.whole
+
+    @property
+    def why(self) -> str:
+        """Why it is not complete; empty if it is."""
+        if self.error:
+            return self.error
+        if self.unmatched:
+            return f"{self.unmatched} lines could be neither found nor recovered"
+        return "" if self.whole else "these were not all files of a day that is over"
+
+    def total(self, name: str) -> int:
+        """The sum of a figure over all kinds."""
+        return sum(int(getattr(kind, name)) for kind in self.kinds)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "day": self.day.isoformat(),
+            "complete": self.complete,
+            "error": self.error,
+            "underway": self.underway,
+            "notes": self.notes,
+            "kinds": [kind.as_dict() for kind in self.kinds],
+            "outages": [outage.as_dict() for outage in self.outages],
+        }
+
+
+def days_between(first: date, last: date) -> list[date]:
+    """All days from one to another, both included."""
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

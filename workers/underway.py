@@ -1,0 +1,72 @@
+"""Calls that were taken and are not in the store yet: in the backlog, in an endpoint's spool, or unverified."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import redis
+
+from ingest import connections
+from ingest.buffer import Backlog
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from workers.store import Store
+
+#: Seconds between two looks.
+LOOK_EVERY = 0.25
+
+
+class Underway(NamedTuple):
+    """How many calls are where."""
+
+    backlog: int = 0
+    spooled: int = 0
+    unverified: int = 0
+
+    @property
+    def calls(self) -> int:
+        """All of them."""
+        return sum(self)
+
+
+def look(settings: Settings, store: Store, since: float | None = None) -> Underway | None:
+    """How many calls are under way; None if Redis does not tell.
+
+    What came in later than `since` (Unix time) does not count: on a busy site there is always something.
+    """
+    try:
+        client = connections.connect(settings.redis)
+        try:
+            backlog = Backlog(client)
+            age = backlog.oldest_age()
+            old = age is not None and (since is None or time.time() - age <= since)
+            counts = backlog.counts()
+            waiting = max(backlog.batches(), counts.get("accepted", 0) - counts.get("drained", 0)) if old else 0
+            spooled = sum(int(said.get("spooled", 0)) for said in backlog.reports().values())
+        finally:
+            client.close()
+    except (redis.RedisError, SettingsError):
+        return None
+    return Underway(waiting, spooled, store.unverified())
+
+
+def wait(
+    settings: Settings, store: Store, seconds: float, watch: Callable[[str, int, int | None], object]
+) -> Underway | None:
+    """Wait until what was under way when this began is in the store, but not for longer than that.
+
+    Calls whose key cannot be had are not waited for: that can take days.
+    """
+    began = time.time()
+    first = None
+    while True:
+        found = look(settings, store, since=began)
+        if found is None:
+            return None
+        left = found.backlog + found.spooled
+        first = left if first is None else max(first, left)
+        if first:
+            watch("waiting for calls under way", first - left, first)
+        if not left or time.time() - began >= seconds:
+            return found
+        time.sleep(LOOK_EVERY)
