@@ -4,7 +4,7 @@
    which has `verify` check who signed it (`copernica.signature`, `copernica.keys`) and keeps it raw.
 2. `buffer.Appender` gathers the calls that arrive while one write to Redis is under way and writes them as one
    stream entry, packed by `batch`. When Redis has confirmed it, each of those calls is answered 200; not before.
-   While Redis is away (`breaker`), batches go to the disk instead (`spool`, `segment`), and 200 is said when they
+   While Redis is away (`breaker`), batches go to the disk instead (`spool`), and 200 is said when they
    are on it; `replay` sends them to Redis later. `risks` says what else could go wrong.
 3. The first batch after a silence wakes a worker: one RQ job, by name. Lost wake-ups are made up for by a sweep.
 4. `workers.drain` claims batches (`buffer.Backlog`), decodes each call (`copernica.events`), stores the group in

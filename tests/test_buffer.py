@@ -10,7 +10,7 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest import batch, buffer
+from ingest import batch
 from ingest.batch import Record, pack, unpack
 from ingest.buffer import EVENTS_QUEUE, GROUP, WAKE_TTL, Appender, Backlog, Entry, Keys
 from ingest.connections import connect_async
@@ -185,7 +185,7 @@ def test_what_a_silent_drain_held_is_taken_over(client: redis.Redis, monkeypatch
     ids = fill(client, 250)
     Backlog(client, "a").claim(250)
     client.xdel(KEYS.stream, *ids[:120])  # deleted while pending: nothing to be done about these
-    monkeypatch.setattr(buffer, "RECLAIM_IDLE_MS", 0)
+    monkeypatch.setattr("ingest.buffer.claiming.RECLAIM_IDLE_MS", 0)
     other = Backlog(client, "b")
     taken: list[bytes] = []
     while entries := other.reclaim(40):
@@ -240,7 +240,7 @@ def test_who_was_silent_for_long_is_forgotten_unless_it_holds_something(
     Backlog(client, "idler").claim(1)
     Backlog(client, "c").leave()
     assert consumers(client) == {"holder", "idler"}
-    monkeypatch.setattr(buffer, "CONSUMER_TTL_MS", 0)
+    monkeypatch.setattr("ingest.buffer.claiming.CONSUMER_TTL_MS", 0)
     Backlog(client, "c").leave()
     assert consumers(client) == {"holder"}
 

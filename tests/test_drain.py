@@ -115,7 +115,7 @@ def test_a_drain_that_is_killed_costs_nothing_but_the_work(
     assert store.stored() == committed
     assert Backlog(client).pending() == 3
 
-    monkeypatch.setattr(buffer, "RECLAIM_IDLE_MS", 0)
+    monkeypatch.setattr("ingest.buffer.claiming.RECLAIM_IDLE_MS", 0)
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.doubles) == (30 - committed, committed)
     assert numbers(store) == list(range(30))

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import redis
 
-from ingest import buffer
 from ingest.buffer import Backlog
 from ingest.connections import connect
 from ingest.errors import Unavailable, WrongSchema
@@ -176,7 +175,7 @@ def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_do
     assert backlog.batches() == BATCHES - lost
 
     server.start()
-    monkeypatch.setattr(buffer, "RECLAIM_IDLE_MS", 0)
+    monkeypatch.setattr("ingest.buffer.claiming.RECLAIM_IDLE_MS", 0)
     monkeypatch.setattr(drain, "SLICE", 10.0)
     assert drain.drain_job()["stored"] == len(EVERYTHING) - lost * SIZE
     store = Store.open(url)

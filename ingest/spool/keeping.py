@@ -1,32 +1,25 @@
-"""Where calls are kept while Redis is away: files in a folder, each batch on disk before it is acknowledged.
-
-    keep ─▶ the segment being written ─▶ waiting segments, oldest first ─▶ portions ─▶ Redis ─▶ deleted
-                                                  ▲
-                              segments of processes that have died
-
-Each process writes files of its own (`ingest.segment` says what is in them) and holds a lock on a file that bears
-its name; the system lets go of that lock however the process ends, and whoever finds it free takes over the
-segments. So what an endpoint kept is replayed by its successor, or by a sibling that shares the folder.
+"""One process's part in the spool: it keeps batches, and gives back what waits.
 
 All work on the disk is done in one thread, so that a slow disk holds up nobody but those that wait for it.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
-from ingest import failpoints, segment
+from ingest import failpoints
 from ingest.batch import Batch
-from ingest.errors import SpoolFailed, Unavailable
-from ingest.segment import Found, Name, Writer
+from ingest.errors import SpoolFailed
+from ingest.spool import segment
+from ingest.spool.folder import BAD, LOCK, is_held, own, prepare
+from ingest.spool.reading import Portion, Reader, Waiting, events_in
+from ingest.spool.segment import Found, Name, Writer
 
 log = logging.getLogger(__name__)
 
@@ -39,57 +32,6 @@ SEGMENT_SIZE = 16 * 1024 * 1024
 KEEP_TIMEOUT = 5.0
 #: Seconds before a segment that could not be read, or that Redis would not have, is tried again.
 POSTPONE = 60.0
-
-LOCK, BAD = ".lock", ".bad"
-
-
-@dataclass(slots=True)
-class Waiting:
-    """A segment that is complete, and what of it is not in Redis yet."""
-
-    path: Path
-    name: Name
-    size: int
-    events: int
-    not_before: float = 0.0
-
-
-@dataclass(slots=True)
-class Portion:
-    """Batches that follow each other in a segment, to be sent to Redis together."""
-
-    waiting: Waiting
-    batches: list[Batch] = field(default_factory=list)
-    end: int = 0
-
-    @property
-    def events(self) -> int:
-        """How many events the batches hold."""
-        return sum(batch.events for batch in self.batches)
-
-
-def prepare(folder: Path) -> None:
-    """Make the folder and see that files can be made in it, for this user only.
-
-    Raises:
-        Unavailable: they cannot; the message says what to do.
-    """
-    probe = folder / f"{os.getpid()}-{os.urandom(4).hex()}.probe"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with probe.open("xb") as file:
-            file.write(segment.TITLE)
-            file.flush()
-            os.fsync(file.fileno())
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        probe.unlink()
-    except OSError as error:
-        with suppress(OSError):
-            probe.unlink(missing_ok=True)
-        raise Unavailable(
-            f"The spool folder {folder} cannot be used ({error.strerror}): name another with INGEST_SPOOL_DIR, "
-            "or do without a spool by INGEST_SPOOL_DIR=off."
-        ) from None
 
 
 class Spool:
@@ -104,10 +46,10 @@ class Spool:
         prepare(folder)
         self.folder = folder
         self.max_bytes = max_bytes
-        self._owner, self._lock = _own(folder)
+        self._owner, self._lock = own(folder)
         self._writer: Writer | None = None
         self._waiting: list[Waiting] = []
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
         #: Bytes of segments that are others'.
         self._others = 0
         #: Files in the folder that hold what could not be read.
@@ -240,7 +182,7 @@ class Spool:
             self._finish(reader)
         return None
 
-    def _open_reader(self) -> "_Reader | None":
+    def _open_reader(self) -> "Reader | None":
         if self._reader is not None:
             return self._reader
         now = time.monotonic()
@@ -248,7 +190,7 @@ class Spool:
             if waiting.not_before > now:
                 continue
             try:
-                self._reader = _Reader(waiting)
+                self._reader = Reader(waiting)
             except OSError as error:
                 log.error("the segment %s cannot be read: %s", waiting.path, error)
                 self._postpone(waiting)
@@ -286,7 +228,7 @@ class Spool:
             self._waiting.remove(waiting)
         waiting.not_before = time.monotonic() + POSTPONE
 
-    def _finish(self, reader: "_Reader") -> None:
+    def _finish(self, reader: "Reader") -> None:
         """Everything that could be read of a segment is in Redis: keep the rest aside, and delete it."""
         self._reader = None
         waiting = reader.waiting
@@ -334,11 +276,11 @@ class Spool:
         for path in sorted(self.folder.iterdir()):
             bad += path.suffix == BAD
             if path.suffix == LOCK and path.stem != self._owner:
-                alive[path.stem] = _is_held(path, remove=True)
+                alive[path.stem] = is_held(path, remove=True)
             if (name := Name.of(path.name)) is None or name.owner == self._owner:
                 continue
             if name.owner not in alive:
-                alive[name.owner] = _is_held(self.folder / (name.owner + LOCK), remove=True)
+                alive[name.owner] = is_held(self.folder / (name.owner + LOCK), remove=True)
             with suppress(FileNotFoundError):  # another took it over, or its owner is done with it
                 if alive[name.owner]:
                     others += path.stat().st_size
@@ -375,112 +317,6 @@ class Spool:
 
     async def _in_thread(self, function: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
-
-
-class _Reader:
-    """Reads a segment from where it was confirmed."""
-
-    def __init__(self, waiting: Waiting) -> None:
-        self.waiting = waiting
-        self.data = waiting.path.read_bytes()
-        sync = waiting.name.sync
-        self._found: Iterator[Found] = segment.scan(self.data, sync, segment.confirmed(self.data, sync))
-        self._ahead: Found | None = next(self._found, None)
-
-    @property
-    def through(self) -> bool:
-        """Whether everything was read."""
-        return self._ahead is None
-
-    def portion(self, max_bytes: int, max_batches: int) -> Portion:
-        """The next batches; at least one, unless there are none."""
-        portion = Portion(self.waiting)
-        size = 0
-        while (found := self._ahead) is not None:
-            if found.batch is not None:  # else it is damaged, and kept aside in the end
-                full = len(portion.batches) == max_batches or size + len(found.batch.packed) > max_bytes
-                if portion.batches and full:
-                    break
-                portion.batches.append(found.batch)
-                size += len(found.batch.packed)
-            portion.end = found.end
-            self._ahead = next(self._found, None)
-        return portion
-
-
-class Figures(NamedTuple):
-    """What lies in a folder, whosever it is."""
-
-    events: int
-    size: int
-    oldest_age: float | None
-    bad: int
-    #: Living processes that keep calls there.
-    owners: int
-
-
-def look(folder: Path) -> Figures:
-    """Look into a folder, which need not exist, without touching anything.
-
-    Raises:
-        Unavailable: it cannot be read.
-    """
-    try:
-        paths = list(folder.iterdir()) if folder.exists() else []
-        segments = [(path, name) for path in paths if (name := Name.of(path.name))]
-        data = [(path.read_bytes(), name) for path, name in segments]
-    except OSError as error:
-        raise Unavailable(f"The spool folder {folder} cannot be read ({error.strerror}).") from None
-    oldest = min((name.created_ns for _, name in segments), default=None)
-    return Figures(
-        sum(events_in(*one) for one in data),
-        sum(len(one) for one, _ in data),
-        None if oldest is None else max(0.0, time.time() - oldest / 1e9),
-        sum(path.suffix == BAD for path in paths),
-        sum(path.suffix == LOCK and _is_held(path) for path in paths),
-    )
-
-
-def events_in(data: bytes, name: Name) -> int:
-    """How many events a segment holds that are not in Redis yet."""
-    found = segment.scan(data, name.sync, segment.confirmed(data, name.sync))
-    return sum(one.batch.events for one in found if one.batch)
-
-
-def _own(folder: Path) -> tuple[str, int]:
-    """A name for this process, and the lock that says that it lives."""
-    while True:
-        owner = f"{os.getpid()}-{os.urandom(4).hex()}"
-        file = os.open(folder / (owner + LOCK), os.O_RDWR | os.O_CREAT | os.O_EXCL, segment.MODE)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file).st_nlink:
-                return owner, file
-        except BlockingIOError:  # a sibling looked whether it was free, and will take it for a dead process's
-            log.debug("another name, then")
-        os.close(file)
-
-
-def _is_held(path: Path, remove: bool = False) -> bool:
-    """Whether the process that made a lock runs; that of a dead one may be removed.
-
-    Removed while it is held here: its maker, if it is only about to take it, sees that and makes another.
-    """
-    try:
-        file = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if remove:
-            path.unlink(missing_ok=True)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
-    return False
 
 
 def _private(path: str, flags: int) -> int:

@@ -1,0 +1,268 @@
+"""The endpoint's side of the pile: batches go into the stream, or around a Redis that fails into the spool."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import redis
+import redis.asyncio
+
+from ingest import batch, failpoints
+from ingest.batch import Batch, Record
+from ingest.breaker import Breaker
+from ingest.buffer.keys import WAKE_TTL, Keys
+from ingest.errors import BufferFull, SpoolFailed
+from ingest.spool import Spool
+
+log = logging.getLogger(__name__)
+
+#: Seconds that Redis may take to confirm a write before it goes to the spool. Above what an fsync takes on a bad
+#: day; well below what a sender waits.
+APPEND_TIMEOUT = 0.5
+#: The same where there is no spool that could take it instead.
+APPEND_PATIENCE = 5.0
+#: Batches that share one fsync of the spool at the most.
+SPOOL_BATCHES = 16
+
+# Appends batches, counts their events, and says whether a worker is to be woken. A script, because its one answer
+# costs redis-py a third less than the five of a transaction; and EVAL, because a server that has forgotten scripts
+# after a restart needs no second attempt then.
+_APPEND = """
+for i = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i]) end
+redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
+return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2]) and 1 or 0
+"""
+
+
+class Condition(NamedTuple):
+    """How Redis is: bytes of memory that the stream takes, and its answer to INFO."""
+
+    stream: int
+    info: Mapping[str, Any]
+
+
+class Stream:
+    """The endpoint's way to Redis: each write is tried once, and is certain or not within a time that is set."""
+
+    def __init__(self, client: "redis.asyncio.Redis", partition: int = 0) -> None:
+        self._client = client
+        self._keys = Keys(partition)
+
+    async def append(self, batches: Sequence[Batch], seconds: float) -> bool:
+        """Put batches into the stream, all or none; returns whether a worker is to be woken.
+
+        Raises:
+            BufferFull: Redis refused, is away, or did not answer within `seconds`. It may have them all the same.
+        """
+        keys = self._keys
+        packed = [batch.packed for batch in batches]
+        events = sum(batch.events for batch in batches)
+        async with _within(seconds):
+            return bool(
+                await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, events, WAKE_TTL, *packed)
+            )
+
+    async def probe(self, seconds: float) -> None:
+        """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
+
+        Raises:
+            BufferFull: it does not, or not within `seconds`.
+        """
+        async with _within(seconds):
+            await self._client.set(self._keys.probe, 1, ex=WAKE_TTL)
+
+    async def ping(self, seconds: float) -> None:
+        """See whether Redis answers.
+
+        Raises:
+            BufferFull: it does not, or not within `seconds`.
+        """
+        async with _within(seconds):
+            await self._client.ping()
+
+    async def condition(self, seconds: float) -> Condition:
+        """How it is.
+
+        Raises:
+            BufferFull: it does not say, or not within `seconds`.
+        """
+        async with _within(seconds):
+            return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `BufferFull`.
+
+    A command that is broken off leaves an answer behind that belongs to nobody: redis-py closes its connection.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise BufferFull(f"Redis did not answer within {seconds:g} s.") from None
+    except (redis.RedisError, OSError) as error:
+        raise BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
+
+
+#: What a record's owner is called with: nothing when it is safe, else the reason why not.
+Done = Callable[[BufferFull | None], None]
+
+
+class Appender:
+    """Group commit: while one write is on its way, arriving records gather for the next.
+
+    No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every record hears of the
+    outcome of its own batch. With a spool, a batch that Redis does not confirm in time goes there, and those after
+    it do not wait for Redis until it is known to serve again: the breaker says which way. What Redis may have got
+    after all it gets once more, and the delivery id keeps it single.
+    """
+
+    def __init__(
+        self,
+        client: "redis.asyncio.Redis",
+        wake: Callable[[], object],
+        partition: int = 0,
+        spool: Spool | None = None,
+    ) -> None:
+        self.stream = Stream(client, partition)
+        self.spool = spool
+        self.breaker = Breaker()
+        #: Set when the backlog uses as much of Redis as it may: then calls go to the spool although Redis serves.
+        self.is_over = False
+        self._wake = wake
+        self._waiting: deque[tuple[Record, Done]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+        self._wakers: set[asyncio.Task[None]] = set()
+        self.batches = 0
+        self.events = 0
+
+    def submit(self, record: Record, done: Done) -> None:
+        """Keep one record; `done` is called with None once it is confirmed to be safe, or with why it is not."""
+        self._waiting.append((record, done))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write_all())
+
+    async def close(self) -> None:
+        """Wait until nothing is on its way any more."""
+        while self._writer is not None:
+            await self._writer
+        if self._wakers:
+            await asyncio.wait(self._wakers)
+
+    @property
+    def uses_redis(self) -> bool:
+        """Whether the next batch goes to Redis."""
+        return self.breaker.is_closed and not self.is_over
+
+    async def _write_all(self) -> None:
+        try:
+            while self._waiting:
+                batches, callbacks = self._gather()
+                refusal = None
+                try:
+                    if batches:
+                        await self._keep(batches)
+                except BufferFull as error:
+                    refusal = error
+                except Exception as error:  # whatever it was: the callers must hear of it
+                    log.exception("a batch could not be written")
+                    refusal = BufferFull(f"A batch could not be written ({type(error).__name__}).")
+                for done in callbacks:
+                    _tell(done, refusal)
+        finally:
+            self._writer = None
+
+    def _gather(self) -> tuple[list[Batch], list[Done]]:
+        """What waits, packed: one batch for Redis, or as many as share one fsync of the spool."""
+        batches: list[Batch] = []
+        callbacks: list[Done] = []
+        while self._waiting and len(batches) < (1 if self.uses_redis else SPOOL_BATCHES):
+            records, owners = self._gather_one()
+            try:
+                batches.append(Batch(batch.pack(records), len(records)))
+                callbacks += owners
+            except Exception as error:
+                log.exception("a batch could not be packed")
+                for done in owners:
+                    _tell(done, BufferFull(f"A batch could not be packed ({type(error).__name__})."))
+        return batches, callbacks
+
+    def _gather_one(self) -> tuple[list[Record], list[Done]]:
+        records: list[Record] = []
+        callbacks: list[Done] = []
+        size = 0
+        while self._waiting and len(records) < batch.MAX_RECORDS:
+            size += self._waiting[0][0].size
+            if records and size > batch.MAX_SIZE:
+                break
+            record, done = self._waiting.popleft()
+            records.append(record)
+            callbacks.append(done)
+        return records, callbacks
+
+    async def _keep(self, batches: Sequence[Batch]) -> None:
+        """Have batches in Redis or in the spool.
+
+        Raises:
+            BufferFull: neither is certain.
+        """
+        if failpoints.armed:
+            failpoints.reach("batch-gathered")
+        spool = self.spool
+        if self.uses_redis:
+            bounded = spool is not None and spool.takes
+            try:
+                await self.append(batches, APPEND_TIMEOUT if bounded else APPEND_PATIENCE)
+                return
+            except BufferFull as error:
+                if spool is None:
+                    raise
+                self.trip(error)
+        if spool is None:
+            raise BufferFull("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
+        try:
+            await spool.keep(batches)
+        except SpoolFailed as error:
+            raise BufferFull(f"{self.breaker.why} {error}".strip()) from None
+
+    async def append(self, batches: Sequence[Batch], seconds: float) -> None:
+        """Put batches into the stream and see that somebody works on them.
+
+        Raises:
+            BufferFull: it is not certain that they are there.
+        """
+        if failpoints.armed:
+            failpoints.reach("redis-write")
+        woken = await self.stream.append(batches, seconds)
+        if failpoints.armed:
+            failpoints.reach("redis-written")
+        self.batches += len(batches)
+        self.events += sum(one.events for one in batches)
+        if woken:
+            waker = asyncio.create_task(asyncio.to_thread(self._enqueue))
+            self._wakers.add(waker)
+            waker.add_done_callback(self._wakers.discard)
+
+    def trip(self, error: BufferFull) -> None:
+        """Redis failed: have calls go around it until it serves again."""
+        if self.breaker.is_closed:
+            log.warning("calls go to the spool: %s", error)
+        self.breaker.trip(error)
+
+    def _enqueue(self) -> None:
+        try:
+            self._wake()
+        except redis.RedisError as error:
+            # The batch is safe; the sweep wakes the workers once the wake key has expired.
+            log.warning("could not wake the workers: %s", error)
+
+
+def _tell(done: Done, refusal: BufferFull | None) -> None:
+    try:
+        done(refusal)
+    except Exception:  # one owner's fault must not keep the others waiting
+        log.exception("an answer could not be given")

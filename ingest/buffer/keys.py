@@ -1,0 +1,57 @@
+"""The names of all Redis keys: known here and nowhere else.
+
+Keys of partition p; the braces keep them in one slot of a Redis Cluster:
+
+    ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
+    ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
+    ingest:{p}:wake        string, there while a wake-up is on its way to the workers
+    ingest:{p}:unverified  string, how many calls in the store wait for their signer's key; absent when none do
+    ingest:{p}:verify      string, there while the last attempt to verify those is young
+    ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
+    ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
+    ingest:{p}:daily       string, there while the last daily job is less than a day old
+    ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
+    ingest:{p}:handoffs    string, there while handlers have something to do, now or later
+    ingest:{p}:hand-on     string, there while the last job that hands on is young
+    ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
+    ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.pace`
+    ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.pace`
+    ingest:{p}:probe       string, written to find out whether Redis takes writes again
+    ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
+"""
+
+#: Seconds after which a wake-up counts as lost (its sender died before it reached RQ).
+WAKE_TTL = 10
+
+
+class Keys:
+    """The names of one partition's keys."""
+
+    def __init__(self, partition: int = 0) -> None:
+        prefix = f"ingest:{{{partition}}}:"
+        self.stream = prefix + "stream"
+        self.dead = prefix + "dead"
+        self.wake = prefix + "wake"
+        self.unverified = prefix + "unverified"
+        self.verify = prefix + "verify"
+        self.counts = prefix + "counts"
+        self.reports = prefix + "reports"
+        self.daily = prefix + "daily"
+        self.probe = prefix + "probe"
+        self.reconcile = prefix + "reconcile"
+        self.stored = prefix + "stored"
+        self.handoffs = prefix + "handoffs"
+        self.hand_on = prefix + "hand-on"
+        self._prefix = prefix
+
+    def handler(self, name: str) -> str:
+        """The wake-up of a handler."""
+        return f"{self._prefix}handler:{name}"
+
+    def bucket(self, name: str) -> str:
+        """The token bucket of a handler."""
+        return f"{self._prefix}bucket:{name}"
+
+    def breaker(self, name: str) -> str:
+        """The circuit breaker of a handler."""
+        return f"{self._prefix}breaker:{name}"
