@@ -104,7 +104,9 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise BufferFull(f"Redis did not answer within {seconds:g} s.") from None
-    except (redis.RedisError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, redis.RedisError | OSError):
+            log.exception("Redis could not be asked")
         raise BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
 
 

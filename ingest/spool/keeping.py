@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 
 from ingest import failpoints
 from ingest.batch import Batch
-from ingest.errors import SpoolFailed
+from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import segment
 from ingest.spool.folder import BAD, LOCK, is_held, own, prepare
 from ingest.spool.reading import Portion, Reader, Waiting, events_in
@@ -62,20 +62,22 @@ class Spool:
     @property
     def events(self) -> int:
         """Events that wait here, in segments that this process writes or has taken over."""
-        return sum(waiting.events for waiting in self._waiting) + (self._writer.events if self._writer else 0)
+        return sum(one.events for one in self._all())
 
     @property
     def size(self) -> int:
         """Bytes of these segments."""
-        return sum(waiting.size for waiting in self._waiting) + (self._writer.size if self._writer else 0)
+        return sum(one.size for one in self._all())
 
     @property
     def oldest_age(self) -> float | None:
         """Seconds since the oldest of these segments was begun; None when there is none."""
-        names = [waiting.name for waiting in self._waiting]
-        if self._writer and self._writer.events:
-            names.append(self._writer.name)
-        return max(0.0, time.time() - min(names).created_ns / 1e9) if names else None
+        oldest = min((one.name for one in self._all() if one.events), default=None)
+        return None if oldest is None else max(0.0, time.time() - oldest.created_ns / 1e9)
+
+    def _all(self) -> list[Waiting | Writer]:
+        writer = self._writer  # read once: the thread may be done with it a moment later
+        return [*self._waiting, *([writer] if writer else [])]
 
     @property
     def is_full(self) -> bool:
@@ -265,9 +267,20 @@ class Spool:
 
     async def tidy(self) -> None:
         """Take over what dead processes left, and see how full the folder is; to be called now and then."""
+        if self.trouble is not None:
+            await self._in_thread(self._try_again)
         for waiting in await self._in_thread(self._adopt):
             # One by one: in between, calls are kept.
             await self._in_thread(self._count, waiting)
+
+    def _try_again(self) -> None:
+        """After a failure: while Redis serves nothing is kept here that would show that the disk does, too."""
+        try:
+            prepare(self.folder)
+        except Unavailable as error:
+            log.debug("%s", error)
+        else:
+            self.trouble = None
 
     def _adopt(self) -> list[Waiting]:
         adopted = []
