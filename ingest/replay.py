@@ -133,7 +133,6 @@ class Replayer:
         self.appender.trip(error)
         self._refused += 1
         if self._refused <= ATTEMPTS:
-            spool.give_back()
             return
         # In between, Redis took other writes: they are what closed the breaker.
         log.error("Redis does not take a batch of %d events, which has to wait: %s", portion.events, error)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ingest import breaker, replay
+from ingest import breaker, failpoints, replay
 from ingest.batch import Record
 from ingest.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
 from ingest.buffer import APPEND_TIMEOUT, Appender, Backlog, Condition, Keys
 from ingest.connections import connect, connect_async
 from ingest.errors import BufferFull
 from ingest.replay import Replayer, is_over
-from ingest.spool import Spool
+from ingest.spool import Spool, keeping
 from tests.stream import records
 from tests.valkey import Valkey, valkey
 
@@ -94,6 +94,7 @@ class Site:
 async def site(server: Valkey, tmp_path: Path) -> AsyncIterator[Site]:
     site = Site(server.url, tmp_path / "spool")
     yield site
+    failpoints.arm({})
     await site.close()
 
 
@@ -158,6 +159,27 @@ async def test_a_write_that_redis_got_after_all_is_there_twice_and_its_id_keeps_
     with connect(server.url) as client:
         assert sorted(int(record.body) for record in records(client)) == [1, 2, 2]
         assert len({record.delivery_id for record in records(client)}) == 2
+
+
+@pytest.mark.parametrize("point", ["replay-append", "replay-appended", "replay-confirmed", "segment-delete"])
+async def test_a_fault_in_the_middle_of_a_replay_skips_nothing(
+    site: Site,
+    server: Valkey,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    point: str,
+) -> None:
+    monkeypatch.setattr(replay, "PORTION_BATCHES", 1)
+    monkeypatch.setattr(keeping, "POSTPONE", 0.1)
+    server.kill()
+    for _ in range(4):
+        await site.send(1)
+    failpoints.arm({failpoints.VARIABLE: f"{point}=raise"})
+    await asyncio.to_thread(server.start)
+    await site.until(
+        lambda: not site.spool.events and kept(server) == [1, 2, 3, 4], "all calls, and an empty spool"
+    )
+    assert f"failing at {point}" in caplog.text
 
 
 async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: Valkey) -> None:

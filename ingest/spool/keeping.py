@@ -50,6 +50,8 @@ class Spool:
         self._writer: Writer | None = None
         self._waiting: list[Waiting] = []
         self._reader: Reader | None = None
+        #: The portion that is under way to Redis.
+        self._given: Portion | None = None
         #: Bytes of segments that are others'.
         self._others = 0
         #: Files in the folder that hold what could not be read.
@@ -157,7 +159,10 @@ class Spool:
     # --- replaying ---
 
     async def next(self, max_bytes: int, max_batches: int) -> Portion | None:
-        """The oldest batches that are not in Redis yet; None if there are none, or none that may be tried now."""
+        """The oldest batches that are not in Redis yet; None if there are none, or none that may be tried now.
+
+        A portion that was not confirmed comes again, whatever the reason.
+        """
         return await self._in_thread(self._next, max_bytes, max_batches)
 
     async def confirm(self, portion: Portion) -> None:
@@ -172,14 +177,13 @@ class Spool:
         """
         await self._in_thread(self._set_aside, portion)
 
-    def give_back(self) -> None:
-        """A portion is not in Redis: it comes again next time."""
-        self._reader = None
-
     def _next(self, max_bytes: int, max_batches: int) -> Portion | None:
+        if self._given is not None:
+            self._given = self._reader = None  # read again from where it was confirmed
         while reader := self._open_reader():
             portion = reader.portion(max_bytes, max_batches)
             if portion.batches:
+                self._given = portion
                 return portion
             self._finish(reader)
         return None
@@ -204,6 +208,7 @@ class Spool:
         return self._open_reader()
 
     def _confirm(self, portion: Portion) -> None:
+        self._given = None
         waiting = portion.waiting
         waiting.events = max(0, waiting.events - portion.events)
         try:
