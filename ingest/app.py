@@ -171,17 +171,19 @@ class Connection(RequestHandler):
         super().__init__(*args, **kwargs)
         self._head_timer: asyncio.TimerHandle | None = None
         self._last_body: StreamReader | None = None
-        #: Whether the sender left off in the middle of a body.
+        #: Whether a body ended before it was complete.
         self.cut_off = False
 
     def data_received(self, data: bytes) -> None:
         """Start the clock at the first byte of a head, stop it at its last."""
-        seen = self._request_count
+        seen, body = self._request_count, self._last_body
         super().data_received(data)
         if self._request_count != seen:
             self._stop_timer()
             self._last_body = self._messages[-1][1] if self._messages else None
-        elif self._head_timer is None and self._current_request is None:
+            if body is not None and not body.is_eof():  # the parser has lost its way in it, and will not say so
+                self._cut_off(body)
+        elif data and self._head_timer is None and self._current_request is None and not self._messages:
             self._head_timer = self._loop.call_later(HEAD_DEADLINE, self._head_too_late)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp never stays; asyncio lets us
@@ -189,11 +191,17 @@ class Connection(RequestHandler):
         idle = self._waiter is not None and not self._waiter.done()
         if idle or self._last_body is None:
             return False
-        if not self._last_body.is_eof():
-            self.cut_off = True
-            self._last_body.feed_eof()
-        self.close()  # after the answer that is due
+        if self._last_body.is_eof():
+            self.close()  # after the answer that is due
+        else:
+            self._cut_off(self._last_body)
         return True
+
+    def _cut_off(self, body: StreamReader) -> None:
+        """Nothing more will come of a body; its request is still to be answered."""
+        self.cut_off = True
+        body.feed_eof()
+        self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Stop the clock."""

@@ -239,8 +239,8 @@ class Doorway(asyncio.Protocol):
 
     def _hand_over(self, data: bytes) -> None:
         transport, door = self._transport, self._door
-        if transport is None:
-            return
+        if transport is None or transport.is_closing():
+            return  # aiohttp would begin with a connection that is lost already
         self._transport, self._ahead = None, b""
         door.connections.discard(self)
         successor = door.fallback()

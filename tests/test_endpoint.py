@@ -132,6 +132,13 @@ def test_a_body_in_chunks_is_kept_whole(endpoint: Endpoint) -> None:
     assert endpoint.kept()[0].body == b"a=b&c"
 
 
+def test_a_chunked_body_that_goes_wrong_halfway_is_refused_at_once(endpoint: Endpoint) -> None:
+    head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    answer = exchange(endpoint.port, head + b"3\r\na=", b"b\r\nno length\r\n0\r\n\r\n", seconds=2.0)
+    assert (status(answer), error(answer)) == (400, "bad-request")
+    assert endpoint.kept() == []
+
+
 def test_a_chunked_body_beyond_the_limit_is_refused(endpoint: Endpoint) -> None:
     head = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     chunk = b"%x\r\n%b\r\n" % (MAX_BODY, b"x" * MAX_BODY)
