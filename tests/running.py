@@ -140,7 +140,11 @@ def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     waiting = [pid]
     while waiting:
-        for task in Path(f"/proc/{waiting.pop()}/task").glob("*/children"):
+        try:
+            tasks = list(Path(f"/proc/{waiting.pop()}/task").glob("*/children"))
+        except OSError:  # it has ended just now
+            continue
+        for task in tasks:
             try:
                 children = {int(word) for word in task.read_text().split()}
             except OSError:
