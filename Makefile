@@ -20,7 +20,8 @@ format: $(READY)  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: $(READY)  ## kill workers at random under load, for some minutes; SEED=n SECONDS=60
+chaos: $(READY)  ## break everything under load and see that nothing is lost; SEED=n SECONDS=60 RUNS=1
+	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest -q -s tests/chaos
 
 bench: $(READY)  ## the benchmark table; takes a few minutes

@@ -48,13 +48,14 @@ class Server:
     """One server in one folder; it can be stopped, killed and started again."""
 
     def __init__(self, folder: Path, settings: dict[str, str]) -> None:
-        self._folder = folder
+        self.folder = folder
         self._settings = {"unix_socket_directories": str(folder), "listen_addresses": "", **settings}
-        self._popen: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+        #: With what more it is started: whose process it is.
+        self.popen: dict[str, Any] = {"user": "nobody", "group": "nogroup", "extra_groups": []}
         if os.getuid() != 0:
-            self._popen = {}
+            self.popen = {}
         self._bin = binaries()
-        if self._popen:
+        if self.popen:
             folder.chmod(0o755)
             shutil.chown(folder, "nobody", "nogroup")
             self._bin = _reachable(self._bin, folder)
@@ -66,15 +67,18 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._bin / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self._folder,
-            **self._popen,
+            [self._bin / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self.folder,
+            **self.popen,
         )  # fmt: skip
+
+    def argv(self) -> list[str]:
+        """The command that starts it."""
+        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
+        return [str(self._bin / "postgres"), "-D", str(self.folder / "data"), *options]
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        options = [part for name, value in self._settings.items() for part in ("-c", f"{name}={value}")]
-        argv = [str(self._bin / "postgres"), "-D", str(self._folder / "data"), *options]
-        self._process = Process(argv, {}, self._folder / "postgres.log", self._folder, **self._popen)
+        self._process = Process(self.argv(), {}, self.folder / "postgres.log", self.folder, **self.popen)
         until(self._answers, "PostgreSQL")
 
     def _answers(self) -> bool:
@@ -99,7 +103,7 @@ class Server:
 
     def dsn(self, database: str) -> str:
         """How psycopg reaches one of its databases."""
-        return f"postgresql://{USER}@/{database}?host={self._folder}"
+        return f"postgresql://{USER}@/{database}?host={self.folder}"
 
     def new_database(self, name: str, template: str = "template1") -> str:
         """A database like another, by default an empty one; the URL that `DATABASE_URL` takes."""

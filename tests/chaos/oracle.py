@@ -1,0 +1,179 @@
+"""The oracle: breaks one installation under load, heals it, and says whether the promise was kept.
+
+The promise: what was answered 200 is in the database, once. It excludes who empties Redis (FLUSHALL, a lost disk):
+the spool and the stream are where acknowledged calls live until they are stored.
+"""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from redis import RedisError
+
+from tests.chaos.check import Verdict, calls, judge, whereabouts
+from tests.chaos.faults import Storm
+from tests.chaos.load import Journal, Load
+from tests.chaos.parts import Handles, adopt_orphans, alive_below
+from tests.chaos.plan import Plan
+from tests.chaos.site import Site
+from tests.running import answers, run, until
+
+#: Seconds in which everything that was acknowledged has to be stored once the last fault is over.
+PATIENCE = 90.0
+#: Parts that are not the program's own: they are needed for the verdict.
+SERVERS = ("postgres", "redis")
+
+
+def try_seed(plan: Plan, hasten: bool = False, keep: bool = False) -> dict[str, Any]:
+    """One whole run; returns its summary, with `kept` for whether the promise was.
+
+    With `hasten`, what waits for claims of the dead to grow old is hurried along. The folder of a run that failed
+    is left, and named in the summary; with `keep` that of any run.
+    """
+    adopt_orphans()
+    folder = Path(tempfile.mkdtemp(prefix=f"chaos-{plan.seed}-"))
+    folder.chmod(0o755)  # PostgreSQL, as nobody, has its folder in it
+    (folder / "plan.json").write_text(json.dumps(plan.as_dict(), indent=1))
+    site = Site(plan, folder)
+    good = False
+    try:
+        summary = Trial(site, hasten).run()
+        good = bool(summary["kept"]) and not keep
+    finally:
+        site.close(keep=not good)
+        if good:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            print(f"logs, plan and database are in {folder}", file=sys.stderr)
+    if not good:
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1))
+        summary["folder"] = str(folder)
+    return summary
+
+
+class Trial:
+    """One run over a site."""
+
+    def __init__(self, site: Site, hasten: bool) -> None:
+        self._site = site
+        self._plan = site.plan
+        self._hasten = hasten
+
+    def run(self) -> dict[str, Any]:
+        """Load and break, heal, wait, stop, judge."""
+        site, plan = self._site, self._plan
+        site.open()
+        setup = plan.setup
+        load = Load(plan.seed, site.port, setup.rate, setup.connections, site.signer)
+        sending = site.begin_on_loop(load.run(plan.seconds))
+        storm = Storm(site, plan.faults)
+        storm.blow()
+        self._heal()
+        sending.result(plan.seconds + 60)
+        began = time.monotonic()
+        wrong = [*self._wait(load.journal)]
+        drained = time.monotonic() - began
+        stopped = site.stop([part for part in site.parts if part not in SERVERS])
+        verdict = judge(site.database_itself, load.journal)
+        if not verdict.good:
+            wrong.insert(0, str(verdict))
+            self._explain(verdict, load.journal)
+        site.stop(list(SERVERS))
+        if left := site.left_over():
+            wrong.append(f"processes were left: {left}")
+        wrong += site.supervisor.trouble
+        return {
+            "seed": plan.seed,
+            "seconds": plan.seconds,
+            "kept": not wrong,
+            **({"wrong": wrong} if wrong else {}),
+            **load.journal.as_dict(),
+            "stored": verdict.stored,
+            "lost": len(verdict.lost),
+            "doubled": len(verdict.doubled),
+            "never_sent": len(verdict.never_sent),
+            "faults": dict(sorted(storm.done.items())),
+            **({"skipped": dict(storm.skipped)} if storm.skipped else {}),
+            "seconds_to_drain": round(drained, 1),
+            "seconds_to_stop": max(stopped.values()),
+            "tracebacks": site.tracebacks(),
+            "setup": plan.as_dict()["setup"],
+        }
+
+    def _heal(self) -> None:
+        """See to it that really nothing is wrong any more."""
+        handles = Handles(alive_below(os.getpid()), os.getpid())
+        handles.send(signal.SIGCONT)
+        handles.close()
+        until(self._redis_has_room, "a Redis that takes writes", 30)
+
+    def _redis_has_room(self) -> bool:
+        with self._site.redis() as client, suppress(RedisError):
+            return bool(client.config_set("maxmemory", "512mb"))
+        return False
+
+    def _wait(self, journal: Journal) -> list[str]:
+        """Until everything acknowledged is stored, and nothing is under way any more; what is wrong else."""
+        ends = time.monotonic() + PATIENCE
+        missing = [*self._missing(journal)]
+        while missing and time.monotonic() < ends:
+            if self._hasten:
+                self._hurry()
+            time.sleep(0.3)
+            missing = [*self._missing(journal)]
+        return [f"after {PATIENCE:.0f} s: {line}" for line in missing]
+
+    def _missing(self, journal: Journal) -> list[str]:
+        """What is still to be done, the cheap questions first."""
+        site, setup = self._site, self._plan.setup
+        if not answers(site.port):
+            return ["the endpoint is not ready"]
+        if batches := site.backlog():
+            return [f"{batches} batches are in the stream"]
+        if setup.spool and (waiting := self._spooled()):
+            return [f"{waiting} in the spool"]
+        try:
+            lost = judge(site.database_itself, journal).lost
+            unhandled = self._unhandled() if setup.handlers else set()
+        except (sqlite3.Error, psycopg.Error) as error:  # it may just be starting
+            return [f"the database does not answer: {error}"]
+        return [
+            *([f"{len(lost)} acknowledged calls are not stored"] if lost else []),
+            *([f"{len(unhandled)} stored calls did not reach the handler"] if unhandled else []),
+        ]
+
+    def _spooled(self) -> str:
+        said = run("status", "--json", environ=self._site.environ_without_wires())
+        if said.returncode:
+            return f"nobody knows what ({said.stderr.strip()})"
+        spool = json.loads(said.stdout).get("spool") or {}
+        return f"{spool['events']} events are" if spool.get("events") else ""
+
+    def _unhandled(self) -> set[str]:
+        stored = {call for call, _ in calls(self._site.database_itself)}
+        noted = self._site.folder / "noted"
+        return {str(call) for call in stored} - set(noted.read_text().split() if noted.exists() else ())
+
+    def _hurry(self) -> None:
+        """Do what would otherwise wait for claims of the dead to grow old."""
+        self._site.let_claims_grow_old()
+        run("drain", environ=self._site.environ_without_wires())
+
+    def _explain(self, verdict: Verdict, journal: Journal) -> None:
+        """For those who look for the reason: when the calls concerned were sent and kept, and where they are."""
+        folder = self._site.folder
+        with self._site.redis() as client:
+            places = whereabouts(client, folder / "spool")
+        with (folder / "calls.txt").open("w") as file:
+            for call in sorted(verdict.lost | verdict.doubled.keys()):
+                sent, kept = journal.sent[call], journal.acknowledged.get(call)
+                file.write(f"{call}: sent at {sent:.3f}, acknowledged at {kept}, now in {places.get(call)}\n")

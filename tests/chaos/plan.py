@@ -1,0 +1,200 @@
+"""What will happen: everything that a seed decides, decided before anything is started.
+
+A plan is a pure function of its seed and length, so that a run that failed can be made again. What the machine
+adds (which process gets the next connection, how long an fsync takes) cannot be planned, but the blows fall at the
+same moments on the same parts.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ingest.failpoints import POINTS
+
+#: Seconds of load before the first fault and after the last one ends.
+QUIET = 1.5
+#: Seconds from one fault to the next, on average: less than most of them last, so that they overlap.
+GAP = 1.8
+#: Bytes that are the limit of the backlog or of the spool in some runs: some ten seconds' load.
+SMALL = 1024 * 1024
+#: What the proxies stand between.
+WIRES = ("endpoint-redis", "worker-redis", "worker-postgres")
+#: How a wire misbehaves, see `tests.chaos.proxy`.
+MISCHIEF = ("delay", "cut", "swallow replies", "swallow requests", "half-close", "refuse", "deaf")
+#: What a process can be made to do at a fail point, and how often that is drawn.
+ACTIONS = {"kill": 5, "raise": 3, "stop": 1, "sleep:0.5": 2, "sleep:8": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The installation that the faults are done to, and the load on it."""
+
+    database: str
+    #: With signatures calls can be told apart when they are sent again, so then some are.
+    signed: bool
+    #: Calls per second, and connections that they come over at first.
+    rate: int
+    connections: int
+    spool: bool
+    #: Bytes of backlog in Redis and in the spool; 0: whatever the program's own default is.
+    buffer_max: int
+    spool_max: int
+    handlers: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that goes wrong, so many seconds after the load began and for so long."""
+
+    at: float
+    kind: str
+    target: str
+    lasts: float
+    #: Which one, where there are several of the kind: from 0 to 1, the first to the last.
+    pick: float = 0.0
+    how: str = ""
+
+    @property
+    def ends(self) -> float:
+        """Seconds after the beginning of the load."""
+        return self.at + self.lasts
+
+    def __str__(self) -> str:
+        how = f" ({self.how})" if self.how else ""
+        return f"{self.at:6.2f} s  {self.target}: {self.kind}{how}, for {self.lasts:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole run."""
+
+    seed: int
+    seconds: float
+    setup: Setup
+    faults: tuple[Fault, ...]
+
+    @property
+    def small_disks(self) -> set[str]:
+        """What is kept on disks that can be filled."""
+        return {fault.target for fault in self.faults if fault.kind == "disk full"}
+
+    @property
+    def shifted_clocks(self) -> set[str]:
+        """Whose clock will be changed."""
+        return {fault.target for fault in self.faults if fault.kind == "clock"}
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of fault: what it may strike, how often it is drawn, and how long it lasts."""
+
+    name: str
+    targets: tuple[str, ...]
+    weight: int
+    lasts: tuple[float, float]
+    how: Callable[[random.Random], str] = lambda _chance: ""
+    #: Whether it belongs to a short run that has to be over soon.
+    mild: bool = False
+
+
+def _clock(chance: random.Random) -> str:
+    """Seconds by which a clock is off: a little, an hour of summer time, or more than any signature may be old."""
+    return f"{chance.choice((-1, 1)) * chance.choice((2, 30, 250, 400, 3600))}"
+
+
+def _fail_at(first: str, last: str, least: int, most: int) -> Callable[[random.Random], str]:
+    """One to three of the fail points from `first` to `last`, at the `least` to `most`-th time they are passed."""
+    points = POINTS[POINTS.index(first) : POINTS.index(last) + 1]
+
+    def drawn(chance: random.Random) -> str:
+        chosen = chance.sample(points, chance.choice((1, 1, 2, 3)))
+        actions = chance.choices(list(ACTIONS), list(ACTIONS.values()), k=len(chosen))
+        times = [int(least * (most / least) ** chance.random()) for _ in chosen]
+        return ",".join(f"{point}:{n}={action}" for point, n, action in zip(chosen, times, actions, strict=True))
+
+    return drawn
+
+
+KINDS = (
+    Kind("SIGKILL", ("endpoint child", "worker", "work-horse"), 12, (0.1, 1.0), mild=True),
+    Kind("SIGKILL", ("worker and work-horse",), 3, (0.1, 1.0)),
+    Kind("SIGKILL", ("endpoint",), 2, (0.1, 2.0), lambda chance: chance.choice(("alone", "with its children"))),
+    Kind("SIGKILL", ("redis",), 6, (0.1, 10.0), mild=True),
+    Kind("SIGKILL", ("postgres", "postgres session"), 6, (0.1, 6.0)),
+    Kind("SIGTERM", ("endpoint child", "worker", "work-horse"), 5, (0.1, 1.0), mild=True),
+    Kind("SIGTERM", ("endpoint", "redis", "postgres"), 4, (0.1, 3.0)),
+    Kind("SIGSTOP", ("endpoint child", "endpoint", "worker", "work-horse"), 8, (0.2, 8.0)),
+    Kind("SIGSTOP", ("work-horse",), 2, (16.0, 20.0)),
+    Kind("SIGSTOP", ("redis",), 5, (0.2, 8.0)),
+    Kind("SIGSTOP", ("postgres",), 2, (0.5, 6.0), lambda chance: chance.choice(("alone", "with its children"))),
+    Kind("pause", ("redis",), 4, (0.2, 7.0), lambda chance: chance.choice(("WRITE", "ALL"))),
+    Kind("wire", WIRES, 14, (0.1, 6.0), lambda chance: chance.choice(MISCHIEF), mild=True),
+    Kind("memory full", ("redis",), 5, (0.5, 8.0)),
+    Kind("disk full", ("redis", "spool", "database"), 6, (0.5, 6.0)),
+    Kind("locked", ("database",), 2, (0.5, 7.0)),
+    Kind("clock", ("endpoint", "worker", "redis"), 4, (0.5, 8.0), _clock),
+    Kind("fail point", ("endpoint",), 3, (3.0, 6.0), _fail_at("body-read", "answered", 20, 1000)),
+    Kind("fail point", ("endpoint",), 3, (4.0, 8.0), _fail_at("spool-write", "segment-deleted", 1, 6)),
+    Kind("fail point", ("worker",), 5, (3.0, 8.0), _fail_at("batches-claimed", "acked", 1, 20)),
+)
+
+
+def plan(seed: int, seconds: float, mild: bool = False) -> Plan:
+    """What happens under this seed; `mild` is for a run that has to be over soon."""
+    chance = random.Random(seed)
+    setup = Setup(
+        database="sqlite" if mild else chance.choice(("sqlite", "postgresql")),
+        signed=chance.random() < 0.5,
+        rate=chance.randrange(300, 1001, 50),
+        connections=chance.choice((8, 24, 64)),
+        spool=chance.random() < 0.85,
+        buffer_max=chance.choice((0, 0, 0, SMALL)),
+        spool_max=chance.choice((0, 0, 0, SMALL)),
+        handlers=not mild and chance.random() < 0.25,
+    )
+    faults: list[Fault] = []
+    at = QUIET
+    while at < seconds - QUIET:
+        fault = _draw(chance, at, setup, mild)
+        if fault.ends < seconds - QUIET and not any(_clash(fault, other) for other in faults):
+            faults.append(fault)
+            at += chance.expovariate(1 / GAP)
+        else:
+            at += 0.1
+    return Plan(seed, seconds, setup, tuple(faults))
+
+
+def _draw(chance: random.Random, at: float, setup: Setup, mild: bool) -> Fault:
+    kinds = [kind for kind in KINDS if kind.mild or not mild]
+    while True:
+        kind = chance.choices(kinds, [kind.weight for kind in kinds])[0]
+        target = chance.choice(kind.targets)
+        shortest, longest = kind.lasts
+        lasts = chance.uniform(shortest, min(longest, 1.5) if mild else longest)
+        fault = Fault(
+            round(at, 2), kind.name, target, round(lasts, 2), round(chance.random(), 3), kind.how(chance)
+        )
+        if _possible(fault, setup):
+            return fault
+
+
+def _possible(fault: Fault, setup: Setup) -> bool:
+    if "postgres" in fault.target:
+        return setup.database == "postgresql"
+    if fault.target == "database":
+        return setup.database == "sqlite"
+    if (fault.kind, fault.target) == ("clock", "worker"):
+        # What is put out for handlers while a clock is ahead is due only when the others have caught up with it.
+        return not setup.handlers
+    return fault.target != "spool" or setup.spool
+
+
+def _clash(one: Fault, other: Fault) -> bool:
+    """Whether two faults are at the same thing at the same time: the second would only undo the first."""
+    same = (one.target, one.kind) == (other.target, other.kind) or one.kind == other.kind == "fail point"
+    return same and one.at < other.ends + 0.5 and other.at < one.ends + 0.5

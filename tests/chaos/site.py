@@ -1,0 +1,292 @@
+"""A whole installation as an operator would have it, with wires and disks between its parts that can fail.
+
+load ──▶ endpoint ──wire──▶ valkey-server ◀──wire── workers ──wire──▶ PostgreSQL, or SQLite
+"""
+
+import asyncio
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import psycopg
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from ingest import embedded
+from ingest.buffer import GROUP, RECLAIM_IDLE_MS, Backlog, Keys
+from ingest.copernica.signer import Signer
+from tests.chaos.clocks import Clocks
+from tests.chaos.disk import Disk
+from tests.chaos.parts import Handles, Part, Supervisor, alive_below, named, steady_port
+from tests.chaos.plan import WIRES, Plan
+from tests.chaos.proxy import Proxy
+from tests.postgres import Server
+from tests.running import answers, ingest, until
+from workers.store import upgrade
+
+T = TypeVar("T")
+
+ACCOUNT = "account-1234"
+#: Seconds in which a part has to leave when it is asked to: ten are promised, a busy machine gets a little more.
+STOP_SECONDS = 12.0
+HANDLERS = '''
+"""A handler that notes what it got."""
+
+import os
+
+from workers import on
+
+
+@on(batch=100)
+def noted(events):
+    lines = "".join(event.payload["call"] + "\\n" for event in events)
+    file = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, lines.encode())
+    os.close(file)
+'''
+
+
+class Site:
+    """Everything that one run needs; `close` leaves nothing of it."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.signer = Signer.new(ACCOUNT) if plan.setup.signed else None
+        self.port = steady_port()
+        self.supervisor = Supervisor()
+        self.disks = {name: Disk(folder / name) for name in plan.small_disks}
+        self.clocks = Clocks(folder)
+        self.wires: dict[str, Proxy] = {}
+        self.postgres: Server | None = None
+        #: The fail point at which the processes of a part break, while there is one.
+        self.fail_at: dict[str, str] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="wires and load", daemon=True)
+        self._thread.start()
+
+    # --- building it ---
+
+    def open(self) -> None:
+        """Start everything, and wait until it works."""
+        for name in ("redis", "database", "spool"):
+            (self.folder / name).mkdir(exist_ok=True)
+        (self.folder / "mine.py").write_text(HANDLERS)
+        if self.signer is not None:
+            keys = {self.signer.key_id: self.signer.dkim_record}
+            (self.folder / "keys.json").write_text(json.dumps(keys))
+        self._add("redis", self._redis_argv)
+        if self.plan.setup.database == "postgresql":
+            self._add_postgres()
+        self.supervisor.begin()
+        until(self.redis_answers, "Redis")
+        self._lay_wires()
+        upgrade(self.database)
+        self._add("endpoint", lambda: ingest("serve"))
+        self._add("worker-1", lambda: ingest("worker"))
+        self._add("worker-2", lambda: ingest("worker"))
+        if self.plan.setup.handlers:
+            self._add("handlers", lambda: ingest("worker", "--queue", "handlers"))
+        until(lambda: self.parts["endpoint"].log.read_text().count("is ready") == 2, "the endpoint")
+        until(lambda: answers(self.port), "the endpoint's answer")
+
+    def _add(self, name: str, argv: Callable[[], list[str]]) -> None:
+        part = Part(name, argv, lambda: self._environ(name), self.folder, cwd=self.folder)
+        part.start()
+        self.supervisor.parts.append(part)
+
+    def _redis_argv(self) -> list[str]:
+        return [
+            str(embedded.binary()), str(embedded.configuration()), "--port", "0", "--unixsocket", self._socket,
+            "--dir", str(self.folder / "redis"), "--loglevel", "notice",
+        ]  # fmt: skip
+
+    @property
+    def _socket(self) -> str:
+        return str(self.folder / "redis.sock")
+
+    def _add_postgres(self) -> None:
+        folder = self.folder / "pg"
+        folder.mkdir()
+        self.postgres = Server(folder, {})
+        part = Part("postgres", self.postgres.argv, dict, self.folder, folder, **self.postgres.popen)
+        part.start()
+        self.supervisor.parts.append(part)
+        until(self._postgres_answers, "PostgreSQL")
+        self.postgres.new_database("events")
+
+    def _postgres_answers(self) -> bool:
+        assert self.postgres is not None
+        try:
+            psycopg.connect(self.postgres.dsn("postgres"), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def _lay_wires(self) -> None:
+        chance = random.Random(self.plan.seed)
+        for name in WIRES:
+            upstream = self._socket
+            if name.endswith("postgres"):
+                if self.postgres is None:
+                    continue
+                upstream = str(self.postgres.folder / ".s.PGSQL.5432")
+            self.wires[name] = Proxy(upstream, random.Random(chance.random()), steady_port())
+            self.on_loop(self.wires[name].open())
+
+    def _environ(self, name: str) -> dict[str, str]:
+        kind = name if name in ("redis", "endpoint") else "worker"
+        environ = self.clocks.environ(kind) if kind in self.plan.shifted_clocks else {}
+        if name == "redis":
+            return environ
+        setup = self.plan.setup
+        environ |= {
+            "REDIS_URL": f"redis://127.0.0.1:{self.wires[f'{kind}-redis'].port}",
+            "DATABASE_URL": self.database,
+            "PORT": str(self.port),
+            "WEB_CONCURRENCY": "2",
+            "INGEST_VERIFY": "on" if setup.signed else "off",
+            "INGEST_ACCOUNTS": ACCOUNT if setup.signed else "",
+            "INGEST_KEYS": str(self.folder / "keys.json"),
+            "INGEST_SPOOL_DIR": str(self.folder / "spool") if setup.spool else "",
+            "INGEST_HANDLERS": "mine" if setup.handlers else "",
+            "NOTES": str(self.folder / "noted"),
+            "PYTHONPATH": str(self.folder),
+            "INGEST_FAIL_AT": self.fail_at.get(kind, ""),
+        }
+        limits = {"INGEST_BUFFER_MAX": setup.buffer_max, "INGEST_SPOOL_MAX": setup.spool_max}
+        return environ | {limit: str(value) for limit, value in limits.items() if value}
+
+    def environ_without_wires(self) -> dict[str, str]:
+        """For a command that has nothing to fear."""
+        environ = self._environ("command")
+        return environ | {"REDIS_URL": f"unix://{self._socket}", "DATABASE_URL": self.database_itself}
+
+    # --- using it ---
+
+    @property
+    def database(self) -> str:
+        """Its URL, as the workers reach it."""
+        if self.postgres is None:
+            return f"sqlite:///{self.folder}/database/events.db"
+        return f"postgresql://ingest@127.0.0.1:{self.wires['worker-postgres'].port}/events"
+
+    @property
+    def database_itself(self) -> str:
+        """The same without any wire."""
+        return self.postgres.dsn("events") if self.postgres is not None else self.database
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """By name."""
+        return {part.name: part for part in self.supervisor.parts}
+
+    def on_loop(self, work: Coroutine[Any, Any, T], seconds: float | None = 30.0) -> T:
+        """Have it done where wires and load live."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(seconds)
+
+    def begin_on_loop(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """The same without waiting for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def redis(self) -> redis.Redis:
+        """A client that goes past the wires."""
+        return redis.Redis(
+            unix_socket_path=self._socket,
+            socket_timeout=1.0,
+            socket_connect_timeout=1.0,
+            retry=Retry(NoBackoff(), 0),
+        )
+
+    def redis_answers(self) -> bool:
+        """Whether it is up and has read its file."""
+        with self.redis() as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
+
+    def backlog(self) -> int:
+        """Batches in the stream; -1 when nobody knows."""
+        with self.redis() as client:
+            try:
+                return Backlog(client).batches()
+            except redis.RedisError:
+                return -1
+
+    def let_claims_grow_old(self) -> None:
+        """As if nobody had given a sign of life for so long that another drain may take what is claimed."""
+        stream = Keys().stream
+        with self.redis() as client, suppress(redis.ResponseError):
+            for held in cast(Any, client.xpending_range(stream, GROUP, "-", "+", 100_000)):
+                ids = [held["message_id"]]
+                client.xclaim(stream, GROUP, held["consumer"], 0, ids, idle=2 * RECLAIM_IDLE_MS, justid=True)
+
+    def holders(self, kind: str) -> list[Part]:
+        """The parts that write to a kind of disk."""
+        names = {"redis": ("redis",), "spool": ("endpoint",), "database": ("worker-1", "worker-2")}[kind]
+        return [self.parts[name] for name in names]
+
+    def workers(self) -> list[Part]:
+        """Every kind of worker."""
+        return [part for part in self.supervisor.parts if part.name.startswith(("worker", "handlers"))]
+
+    # --- ending it ---
+
+    def stop(self, names: list[str]) -> dict[str, float]:
+        """Ask parts to leave, all at once; returns how long each of them took, and kills those that did not."""
+        parts = [part for part in self.supervisor.parts if part.name in names]
+        began = time.monotonic()
+        for part in parts:
+            part.over = True
+            part.send(signal.SIGINT if part.name == "postgres" else signal.SIGTERM)
+        took = {}
+        for part in parts:
+            assert part.process is not None
+            with suppress(subprocess.TimeoutExpired):
+                part.process.wait(max(0.1, STOP_SECONDS - (time.monotonic() - began)))
+            took[part.name] = round(time.monotonic() - began, 1)
+            if part.process.alive:
+                self.supervisor.trouble.append(f"{part.name} did not stop within {STOP_SECONDS:.0f} s")
+        return took
+
+    def tracebacks(self) -> dict[str, int]:
+        """What the program has left in its logs, by their last lines; those that were asked for do not count."""
+        logs = [part.log for part in self.supervisor.parts if part.name not in ("redis", "postgres")]
+        text = "".join(log.read_text(errors="replace") for log in logs)
+        found = re.findall(r"^Traceback \(most recent call last\):\n(?:[ \n].*\n|\n)*(\S.*)$", text, re.MULTILINE)
+        return dict(Counter(line[:200] for line in found if "Injected" not in line))
+
+    def left_over(self) -> list[str]:
+        """Processes that should have left by now, as the system names them."""
+        return [named(pid) for pid in alive_below(os.getpid())]
+
+    def close(self, keep: bool) -> None:
+        """End what is still there by force; with `keep`, what lay on small disks is kept."""
+        for part in self.supervisor.parts:
+            part.over = True
+        self.supervisor.close()
+        rest = Handles(alive_below(os.getpid()), os.getpid())
+        for number in (signal.SIGKILL, signal.SIGCONT):
+            rest.send(number)
+        rest.close()
+        for wire in self.wires.values():
+            self.on_loop(wire.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        for name, disk in self.disks.items():
+            kept = self.folder / f"{name}.kept" if keep else None
+            disk.unmount(kept)
