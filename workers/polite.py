@@ -164,6 +164,10 @@ class PoliteWorker(Worker):
         """A job failed; it is no fault of it if a Redis that was flushed knows nothing of it any more."""
         if isinstance(exc_info[1], NoSuchJobError | InvalidJobOperation):
             log.warning("Redis has forgotten what it knew of a job, which is done: %s", job.id)
+        elif isinstance(exc_info[1], redis.RedisError):  # RQ would put forty lines of traceback into its message
+            log.warning(
+                "Redis went away while a job was at work, which is done again: %s (%s)", job.id, exc_info[1]
+            )
         else:
             super().handle_exception(job, *exc_info)
 
@@ -181,6 +185,8 @@ class PoliteWorker(Worker):
             pubsub_thread.stop()
         elif isinstance(exc, redis.RedisError):
             super()._pubsub_exception_handler(exc, pubsub, pubsub_thread)
+        elif isinstance(exc, TypeError | ValueError | OSError):  # its socket was closed while it was being read
+            super()._pubsub_exception_handler(redis.ConnectionError(str(exc)), pubsub, pubsub_thread)
         else:
             raise exc
 

@@ -105,7 +105,8 @@ async def _within(seconds: float) -> AsyncIterator[None]:
     except TimeoutError:
         raise BufferFull(f"Redis did not answer within {seconds:g} s.") from None
     except Exception as error:
-        if not isinstance(error, redis.RedisError | OSError):
+        # RuntimeError is how uvloop says that the other side has closed the connection a moment ago.
+        if not isinstance(error, redis.RedisError | OSError | RuntimeError):
             log.exception("Redis could not be asked")
         raise BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
 
