@@ -55,12 +55,14 @@ def dev(port: int | None, data_dir: Path | None) -> None:
 @click.option("--number", type=int, default=1, hidden=True)
 def serve(listening: int | None, number: int) -> None:
     """Run the endpoint: WEB_CONCURRENCY processes on one port."""
-    from ingest import server
-
     settings = settings_with()
     if listening is not None:
-        server.serve_socket(settings, listening, number)
+        from ingest import endpoint
+
+        endpoint.serve_socket(settings, listening, number)
         return
+    from ingest import server
+
     _require_schema(settings)
     server.serve(settings)
 

@@ -11,6 +11,8 @@ KEEPALIVE = 75.0
 LINGER = 2.0
 #: Connections per process; further ones are turned away. Copernica needs some dozens.
 MAX_CONNECTIONS = 4096
+#: Connections that may wait to be accepted, per process; the system has a limit of its own (somaxconn).
+LISTEN_BACKLOG = 2048
 #: Bytes of bodies held in memory at once, per process, before calls are turned away.
 MAX_HELD = 256 * 1024 * 1024
 #: Seconds that a call waits for its key to be looked up, before it is kept as unverified.

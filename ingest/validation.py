@@ -7,6 +7,7 @@ put it. It is looked into at every request, so no restart is needed. The other w
 
 import re
 from pathlib import Path
+from typing import Self
 
 from ingest.errors import SettingsError
 
@@ -23,6 +24,11 @@ class ValidationFiles:
         """`path` is where webhooks are taken."""
         self._folder = folder
         self._path = path
+
+    @classmethod
+    def of(cls, folder: Path | None, path: str) -> Self | None:
+        """The same, or None if no folder is named."""
+        return None if folder is None else cls(folder, path)
 
     def require(self) -> None:
         """See that the folder is there.

@@ -10,7 +10,7 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest import buffer, server
+from ingest import buffer, chores
 from ingest.batch import Record
 from ingest.buffer import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE, Backlog, Keys
 from ingest.copernica.events import decode
@@ -161,7 +161,7 @@ def test_the_job_that_is_named_is_there() -> None:
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     backlog = Backlog(client, "web:1")
     for _ in range(3):
-        server._report_and_sweep(SETTINGS, backlog, {"verify": "off"})
+        chores.report_and_sweep(SETTINGS, backlog, {"verify": "off"})
     assert jobs(client) == [DAILY_JOB]
 
 
@@ -192,7 +192,7 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
         raise redis.ResponseError("OOM")
 
     monkeypatch.setattr(buffer.Backlog, "report", refuse)
-    server._report_and_sweep(SETTINGS, Backlog(client, "web:1"), {})
+    chores.report_and_sweep(SETTINGS, Backlog(client, "web:1"), {})
     assert jobs(client) == [DAILY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

@@ -1,0 +1,115 @@
+"""What a process of the endpoint does besides taking calls: wake workers, put daily jobs on the queue, report."""
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from functools import partial
+
+from redis import RedisError, ResponseError
+
+from ingest.buffer import Appender, Backlog
+from ingest.intake import Intake
+from ingest.settings import Settings
+from ingest.spool import Spool
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks at whether the workers need waking, and two reports for `status`.
+SWEEP_EVERY = 3.0
+#: Seconds that Redis may take over one of these, so that they never hold up a stop for long.
+CHORE_TIMEOUT = 1.5
+#: Seconds between two lines in the log about what was taken.
+LOG_EVERY = 10.0
+
+
+async def do_chores(settings: Settings, take: Intake, appender: Appender, backlog: Backlog, number: int) -> None:
+    """Now and then: wake workers that were not woken, tell `status` and the log what was taken."""
+    before = _Taken(take, appender)
+    logged = before
+    try:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            now = _Taken(take, appender)
+            said: dict[str, object] = {
+                "verify": settings.verify,
+                "accepted": take.accepted,
+                "unverified": take.unverified,
+                "refused": dict(take.refused),
+                "failed": take.failed,
+                "rate": now.rate_since(before),
+                "breaker": appender.breaker.state,
+                **_of_spool(appender.spool),
+            }
+            before = now
+            if appender.breaker.is_closed:
+                await asyncio.to_thread(report_and_sweep, settings, backlog, said)
+            if now.at - logged.at >= LOG_EVERY:
+                if now.calls > logged.calls:
+                    log.info("web.%d: %s", number, now.told_since(logged))
+                logged = now
+    finally:
+        if appender.breaker.is_closed:
+            await asyncio.to_thread(_retract, backlog)
+
+
+def _of_spool(kept: Spool | None) -> dict[str, object]:
+    if kept is None:
+        return {}
+    return {
+        "spooled": kept.events,
+        "spool_bytes": kept.size,
+        "spool_oldest": kept.oldest_age,
+        "spool_bad": kept.bad,
+    }
+
+
+class _Taken:
+    """What an endpoint process had taken at a moment."""
+
+    def __init__(self, take: Intake, appender: Appender) -> None:
+        self.at = time.monotonic()
+        self.calls = take.accepted
+        self.batches = appender.batches
+
+    def rate_since(self, before: "_Taken") -> float:
+        """Calls per second."""
+        return round((self.calls - before.calls) / (self.at - before.at), 1)
+
+    def told_since(self, before: "_Taken") -> str:
+        """For the log."""
+        calls, batches = self.calls - before.calls, self.batches - before.batches
+        return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
+
+
+def report_and_sweep(settings: Settings, backlog: Backlog, said: dict[str, object]) -> None:
+    """One round of what needs Redis; `said` is for `status`. What goes wrong is logged."""
+    for chore in (
+        partial(backlog.report, **said),
+        backlog.sweep,
+        backlog.verify_again,
+        backlog.daily,
+        partial(_reconcile, settings, backlog),
+        backlog.hand_on_again,
+    ):
+        try:
+            chore()
+        except ResponseError as error:
+            log.warning("Redis refuses a chore: %s", error)
+        except RedisError as error:
+            log.warning("Redis does not serve us: %s", error)
+            return  # the others would wait for the same answer
+        except Exception:  # the next round must come, whatever is wrong with this one
+            log.exception("a chore failed")
+
+
+def _reconcile(settings: Settings, backlog: Backlog) -> None:
+    if day := settings.reconciles_on(datetime.now(UTC)):
+        backlog.reconcile(day)
+
+
+def _retract(backlog: Backlog) -> None:
+    try:
+        backlog.retract()
+    except RedisError as error:
+        log.debug("could not retract the report: %s", error)

@@ -1,0 +1,126 @@
+"""One process of the endpoint: it takes the connections of one listening socket, and stops without losing any.
+
+A stop (SIGTERM, SIGINT) goes: no new connections; every request that has come in is answered, and its connection
+closed; what is on its way to Redis is waited for; the process ends.
+"""
+
+import asyncio
+import gc
+import logging
+import os
+import resource
+import signal
+import socket
+import time
+from contextlib import suppress
+from functools import partial
+
+import uvloop
+from aiohttp import web
+
+from ingest import connections
+from ingest.app import CLOSING, HANDLER_ARGS, connection_factory, create_app
+from ingest.buffer import Appender, Backlog
+from ingest.chores import CHORE_TIMEOUT, do_chores
+from ingest.door import Door
+from ingest.intake import Intake
+from ingest.limits import LISTEN_BACKLOG, MAX_CONNECTIONS
+from ingest.replay import Replayer
+from ingest.settings import Settings
+from ingest.spool import Spool
+from ingest.supervise import follow_parent
+from ingest.validation import ValidationFiles
+from ingest.verify import Verifier
+
+log = logging.getLogger(__name__)
+
+#: Seconds that the event loop gets to close its side of the listening socket.
+CLOSE_SECONDS = 0.01
+#: Seconds a stopping child waits for requests that are still coming in on open connections …
+QUIET_SECONDS = 0.3
+#: … and at the most for those it is at work on.
+ANSWER_SECONDS = 6.0
+#: Objects after which Python looks for garbage in circles, in a process of the endpoint.
+GC_EVERY = 20_000
+
+
+def serve_socket(settings: Settings, fd: int, number: int) -> None:
+    """One process of the endpoint, on a listening socket that it inherited."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    # What is loaded by now stays; and calls are too many to look for garbage among them every few hundred objects.
+    gc.freeze()
+    gc.set_threshold(GC_EVERY, 10, 10)
+    uvloop.run(_serve_socket(settings, sock, number, _connection_limit()))
+
+
+def _connection_limit() -> int:
+    """As many connections as there may be open files, less some for ourselves."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + 128 if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + 128)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted - 128
+
+
+async def _serve_socket(settings: Settings, sock: socket.socket, number: int, limit: int) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopping.set)
+    follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
+
+    client = connections.connect_async(settings.redis)
+    blocking = connections.connect(settings.redis, CHORE_TIMEOUT)
+    backlog = Backlog(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
+    kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
+    appender = Appender(client, backlog.wake_another, spool=kept)
+    verifier = Verifier.of(settings) if settings.verify == "on" else None
+    take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
+    replayer = Replayer(appender, settings.buffer_max)
+    app = create_app(take, replayer, settings.path, ValidationFiles.of(settings.validation_files, settings.path))
+    runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
+    await runner.setup()
+    assert runner.server is not None
+    door = Door(take, settings.path, connection_factory(runner.server, limit), limit)
+    waiting = sock.dup()
+    server = await loop.create_server(door, sock=sock, backlog=LISTEN_BACKLOG)
+    watch = asyncio.create_task(door.watch())
+    replay = asyncio.create_task(replayer.run())
+    chores = asyncio.create_task(do_chores(settings, take, appender, backlog, number))
+    log.info("web.%d is ready (process %d)", number, os.getpid())
+
+    await stopping.wait()
+    app[CLOSING].set()
+    door.closing = True
+    server.close()
+    await asyncio.sleep(CLOSE_SECONDS)
+    await _accept_rest(waiting, door)
+    await _until_answered(take, door)
+    door.close_idle()
+    await runner.cleanup()
+    await appender.close()
+    for task in (watch, replay, chores):
+        task.cancel()
+    await asyncio.gather(replay, chores, return_exceptions=True)
+    if kept is not None:
+        await kept.close()
+    await client.aclose()
+    log.info("web.%d took %d calls and stops", number, take.accepted)
+
+
+async def _accept_rest(listening: socket.socket, door: Door) -> None:
+    """Take the connections that wait to be accepted: closing the socket would cut them off with their calls."""
+    rest = []
+    with listening, suppress(BlockingIOError):
+        while True:
+            rest.append(listening.accept()[0])
+    for connection in rest:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().connect_accepted_socket(door, connection)
+
+
+async def _until_answered(take: Intake, door: Door) -> None:
+    """Wait until no call is being taken: a moment for those just coming in, longer for those at work."""
+    began = time.monotonic()
+    while time.monotonic() - began < (ANSWER_SECONDS if take.busy or door.busy else QUIET_SECONDS):
+        await asyncio.sleep(0.02)
