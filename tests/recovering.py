@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ingest import connections
+from ingest.buffer import Backlog
 from ingest.copernica.logfiles import KINDS
 from tests.running import answers, free_port, ingest, run, running, until
 from workers.store import upgrade
@@ -20,7 +22,7 @@ TOKEN = "a-token"
 TIMED = ("open", "click", "delivery", "failure", "unsubscribe")
 
 
-def recover(redis_url: str, folder: Path, events: int, rate: float) -> dict[str, Any]:
+def recover(redis_url: str, folder: Path, events: int, rate: float, again: bool = False) -> dict[str, Any]:
     """Send, kill, send, start, send, reconcile; returns the figures, and fails if the store is not complete."""
     port, api = free_port(), free_port()
     logs, database = folder / "logs", folder / "events.db"
@@ -61,13 +63,14 @@ def recover(redis_url: str, folder: Path, events: int, rate: float) -> dict[str,
         until(lambda: str(api) in fake.output, "the fake of Copernica's API")
         days = str(first), str(datetime.now(UTC).date())
         done = run("reconcile", *days, "--partial", "--json", environ=environ, seconds=300)
-        again = run("reconcile", *days, "--partial", "--json", environ=environ, seconds=300)
+        after = stored(database)
+        if again:
+            second = run("reconcile", *days, "--partial", "--json", environ=environ, seconds=300)
+            assert sum(_total(line, "recovered") for line in second.stdout.splitlines()) == 0
+            assert stored(database) == after, "a second run changes nothing"
     assert done.returncode == 0, done.stderr + done.stdout
     truth = logged(logs)
-    after = stored(database)
     assert Counter({key: n for key, n in after.items() if key[0] in TIMED}) == truth, "the store is complete"
-    assert sum(_total(line, "recovered") for line in again.stdout.splitlines()) == 0
-    assert stored(database) == after, "a second run changes nothing"
     return {
         "sent": sent["sent"],
         "acknowledged": sent["acknowledged"],
@@ -79,8 +82,8 @@ def recover(redis_url: str, folder: Path, events: int, rate: float) -> dict[str,
 
 
 def _backlog(environ: dict[str, str]) -> int:
-    status = json.loads(run("status", "--json", environ=environ).stdout)
-    return int(status["backlog"])
+    with connections.connect(environ["REDIS_URL"]) as client:
+        return Backlog(client).batches()
 
 
 def _total(line: str, figure: str) -> int:

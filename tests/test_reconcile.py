@@ -77,7 +77,7 @@ def emptied(store: Store) -> Iterator[None]:
     yield
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(happened=st.lists(things, max_size=20), data=st.data())
 def test_whatever_of_a_day_was_lost_sent_twice_or_late_the_store_ends_as_what_happened(
     store: Store, database: str, happened: list[Happened], data: st.DataObject

@@ -10,9 +10,9 @@ import pytest
 
 from ingest.buffer import Backlog
 from ingest.connections import connect
+from tests.chaos.test_recovery import Site, site
 from tests.running import answers, ingest, running, until
 from tests.test_drain import keep, record
-from tests.test_recovery import Site, site
 
 __all__ = ["site"]
 
