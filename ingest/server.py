@@ -20,7 +20,6 @@ from ingest.limits import LISTEN_BACKLOG
 from ingest.settings import Settings
 from ingest.supervise import Child, StopSignals, follow_parent, own_command
 from ingest.validation import ValidationFiles
-from ingest.verify import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +40,8 @@ def serve(settings: Settings) -> None:
         Unavailable: Redis refuses us, or does not answer and there is no spool; or the spool cannot be used.
     """
     if settings.verify == "on":
+        from ingest.verify import Verifier  # noqa: PLC0415  # with DNS and RSA, which nobody else here needs
+
         Verifier.of(settings)  # a mistake in its settings is to be heard here, once
     if validation_files := ValidationFiles.of(settings.validation_files, settings.path):
         validation_files.require()

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.test_handlers import Chaos
 from tests.running import Process, answers, free_port, ingest, run, running, until
 from tests.test_forward import Answer, Seen, listening
 from workers.store import upgrade
@@ -281,8 +280,3 @@ def test_handlers_that_cannot_be_imported_are_named_with_their_line(site: Site, 
     assert checked.returncode != 0
     assert f"{module}, {said}" in checked.stdout
     assert "Traceback" not in checked.stdout + checked.stderr
-
-
-def test_whatever_is_killed_every_event_reaches_every_handler(redis_url: str, tmp_path: Path) -> None:
-    figures = Chaos(redis_url, tmp_path, seed=1, pause=(0.1, 0.5)).run(4, patience=30, hasten=True)
-    print(json.dumps(figures, indent=1))

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.recovering import recover
+from tests.chaos.missed import recover
 
 
 def test_the_store_is_complete_after_an_outage(redis_url: str, tmp_path: Path) -> None:
