@@ -13,19 +13,11 @@ all of their messages, and only one part at a time is looked at in memory.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from hashlib import blake2b
-from struct import Struct
-from tempfile import TemporaryFile
-from typing import IO, Any, NamedTuple, Self, TypeVar
+from typing import TypeVar
 
-from ingest.copernica.events import MICROS, Event
+from workers.spill import PARTS, Line, Row, Spill, delivery_id
 
-#: Parts that each side is spilled into: one of five million events then holds some 80,000, 30 MB in memory.
-PARTS = 64
-#: Bytes that are gathered before they are written to a part's file.
-BUFFER = 64 * 1024
 #: Pairs of a line and a row, each the only one of its message and recipient, from which the clocks are compared.
 ENOUGH_PAIRS = 5000
 #: Pairs below which nothing is concluded about an offset, unless they all agree; and the least that may agree.
@@ -37,34 +29,6 @@ THOROUGH = 200
 
 #: What two events must share to be the same: message, second, recipient, address, link; 0 stands for none.
 Key = tuple[int, int, int, int, int]
-_LINE = Struct("<QIQQQ8sI")
-_ROW = Struct("<QIQQQ12sBB")
-_MASK = (1 << 64) - 1
-
-
-class Line(NamedTuple):
-    """A line of a log file, as hashes; `digest` is of its whole natural key, `number` its place in the files."""
-
-    message: int
-    second: int
-    recipient: int
-    ip: int
-    url: int
-    digest: bytes
-    number: int
-
-
-class Row(NamedTuple):
-    """An event of the store, likewise; `recovered` from a log file earlier, `timed` if its call told when."""
-
-    message: int
-    second: int
-    recipient: int
-    ip: int
-    url: int
-    delivery_id: bytes
-    recovered: bool
-    timed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,104 +65,6 @@ class Verdict:
     only_in_store: int = 0
     missing: list[tuple[int, int]] = field(default_factory=list)
     superseded: list[bytes] = field(default_factory=list)
-
-
-def line_of(event: Event, number: int) -> bytes:
-    """An event of a log file as a record to spill."""
-    recipient, ip = _folded(event.recipient), _folded(event.ip)
-    return _LINE.pack(
-        _hash(event.message_id), event.occurred_at // MICROS, _hash(recipient), _hash(ip), _hash(event.url),
-        digest(event), number,
-    )  # fmt: skip
-
-
-def row_of(
-    delivery_id: bytes,
-    message_id: str | None,
-    occurred_at: int,
-    recipient: str | None,
-    ip: str | None,
-    url: str | None,
-    recovered: bool,
-    timed: bool,
-) -> bytes:
-    """The same for an event of the store; `occurred_at` in µs since 1970."""
-    return _ROW.pack(
-        _hash(message_id), occurred_at // MICROS, _hash(_folded(recipient)), _hash(_folded(ip)), _hash(url),
-        delivery_id, recovered, timed,
-    )  # fmt: skip
-
-
-def _hash(value: str | None) -> int:
-    return (hash(value) & _MASK) or 1 if value else 0
-
-
-def _folded(value: str | None) -> str:
-    """Addresses are the same in upper and lower case."""
-    return value.strip().lower() if value else ""
-
-
-def digest(event: Event) -> bytes:
-    """8 bytes of a hash over the natural key: the same in every process."""
-    text = (
-        f"{event.type}\x1f{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{_folded(event.recipient)}"
-        f"\x1f{_folded(event.ip)}\x1f{event.url or ''}"
-    )
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def delivery_id(second: int, digest: bytes, occurrence: int) -> bytes:
-    """The delivery id of an event from a log file: its time, and a hash over its key and its occurrence.
-
-    `occurrence` counts, from 0, the lines with the very same key. So a second run finds what the first one made.
-    """
-    tail = blake2b(digest + occurrence.to_bytes(4, "big"), digest_size=8).digest()
-    return second.to_bytes(4, "big") + tail
-
-
-class Spill:
-    """One side on disk, in parts. The files have no names and are gone with it."""
-
-    def __init__(self, record: Struct) -> None:
-        self._record = record
-        self._files: dict[int, IO[bytes]] = {}
-        self._stack = ExitStack()
-        self.count = 0
-
-    @classmethod
-    def of_lines(cls) -> Self:
-        """For the lines of log files."""
-        return cls(_LINE)
-
-    @classmethod
-    def of_rows(cls) -> Self:
-        """For the events of the store."""
-        return cls(_ROW)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def add(self, record: bytes) -> None:
-        """Keep a record; it begins with the hash of its message, which says into which part it goes."""
-        part = record[0] % PARTS
-        file = self._files.get(part) or self._begin(part)
-        file.write(record)
-        self.count += 1
-
-    def _begin(self, part: int) -> IO[bytes]:
-        self._files[part] = self._stack.enter_context(TemporaryFile(buffering=BUFFER))  # noqa: SIM115
-        return self._files[part]
-
-    def part(self, number: int) -> Iterator[tuple[Any, ...]]:
-        """The records of one part, in the order in which they came."""
-        file = self._files.get(number)
-        if file is None:
-            return iter(())
-        file.seek(0)
-        return self._record.iter_unpack(file.read())
 
 
 T = TypeVar("T", Line, Row)

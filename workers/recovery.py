@@ -25,11 +25,12 @@ from ingest.copernica.events import EPOCH, LOGFILE, MICROS, Event
 from ingest.copernica.logfiles import Damage, Entry, LogKind, read
 from ingest.copernica.logfiles import outages as failed_calls
 from ingest.errors import Refused
-from workers import matching, tables
+from workers import matching, spill, tables
 from workers.halving import take_all
-from workers.matching import PARTS, Basis, Line, Row, Spill
+from workers.matching import Basis
 from workers.replay import record_of
 from workers.reports import DayReport, KindReport, outages
+from workers.spill import PARTS, Line, Row, Spill
 from workers.store import Store, micros
 
 DAY = 86_400
@@ -171,7 +172,7 @@ class Recovery:
                 second = found.occurred_at // MICROS
                 earliest, latest = min(earliest, second), max(latest, second)
                 report.hours[second % DAY // 3600] += 1
-                lines.add(matching.line_of(found, place))
+                lines.add(spill.line_of(found, place))
             else:
                 file, damage = found
                 report.unmatched += 1
@@ -240,7 +241,7 @@ class Recovery:
                     self._watch(label, number, None)
                     self._breathe()
                 delivery_id, message_id, occurred_at, recipient, ip, url, source, timed = row
-                yield matching.row_of(
+                yield spill.row_of(
                     bytes(delivery_id), message_id, micros(occurred_at), recipient, ip, url,
                     source == LOGFILE, bool(timed),
                 )  # fmt: skip
@@ -257,7 +258,7 @@ class Recovery:
 
     def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
         """The event of a line with its delivery id, and by the clock of the webhooks, as all other events."""
-        name = matching.delivery_id(event.occurred_at // MICROS, matching.digest(event), occurrence)
+        name = spill.delivery_id(event.occurred_at // MICROS, spill.digest(event), occurrence)
         return event._replace(delivery_id=name, occurred_at=event.occurred_at + report.offset * MICROS)
 
     def _insert(self, report: KindReport, events: Sequence[Event]) -> None:
