@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ import pytest
 
 from tests.postgres import Server
 from tests.running import Process, answers, descendants, exchange, exists, free_port, ingest, run, running, until
+from tests.test_cli import typed
 
 
 def started(process: Process, port: int) -> None:
@@ -35,9 +38,9 @@ def post_as_curl_does(command: list[str]) -> bytes:
 
 
 def figures(folder: Path) -> dict[str, int]:
-    said = run("status", "--json", environ={"INGEST_DATA_DIR": str(folder)})
-    assert said.returncode == 0, said.stderr
-    return dict(json.loads(said.stdout))
+    shown = typed("status", "--json", environ={"INGEST_DATA_DIR": str(folder)})
+    assert shown.exit_code == 0, shown.stderr
+    return dict(json.loads(shown.stdout))
 
 
 def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
@@ -89,20 +92,28 @@ def test_signals_that_come_all_at_once_stop_it_all_the_same(tmp_path: Path) -> N
         until(lambda: not any(exists(pid) for pid in parts), "the end of all parts", 2)
 
 
-@pytest.mark.parametrize(
-    ("part", "argument"), [("worker", b"worker"), ("redis", b"valkey"), ("web", b"\0serve\0")]
-)
-def test_a_part_that_dies_is_started_again_and_said_so(part: str, argument: bytes, tmp_path: Path) -> None:
+def command_line(pid: int) -> bytes:
+    with suppress(OSError):  # it ended meanwhile
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def said(dev: Process, text: str) -> bool:
+    return text in dev.output
+
+
+def test_parts_that_die_are_started_again_and_said_so(tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "d"
     url = f"http://127.0.0.1:{port}/copernica"
     with running(ingest("dev", "--port", str(port), "--data-dir", str(folder)), {}, tmp_path / "log") as dev:
         started(dev, port)
         data = {"INGEST_DATA_DIR": str(folder)}
         assert run("simulate", "--events", "100", "--url", url, environ=data).returncode == 0
-        victim = min(pid for pid in descendants(dev.pid) if argument in Path(f"/proc/{pid}/cmdline").read_bytes())
-        os.kill(victim, signal.SIGKILL)
-        until(lambda: f"{part} was killed by SIGKILL; starting it again" in dev.output, "the word")
-        until(lambda: answers(port), "the endpoint")
+        for part, argument in (("worker", b"worker"), ("redis", b"valkey"), ("web", b"\0serve\0")):
+            parts = descendants(dev.pid)
+            os.kill(min(pid for pid in parts if argument in command_line(pid)), signal.SIGKILL)
+            until(partial(said, dev, f"{part} was killed by SIGKILL; starting it again"), "the word")
+            until(lambda: answers(port), "the endpoint")
         data = {"INGEST_DATA_DIR": str(folder)}
         assert run("simulate", "--events", "100", "--url", url, environ=data).returncode == 0
         until(lambda: figures(folder)["stored"] == 200, "200 events")
@@ -133,7 +144,7 @@ def test_with_urls_those_servers_are_used(redis_url: str, postgres_server: Serve
         started(dev, port)
         url = f"http://127.0.0.1:{port}/copernica"
         assert run("simulate", "--events", "100", "--url", url, environ=environ).returncode == 0
-        until(lambda: json.loads(run("status", "--json", environ=environ).stdout)["stored"] == 100, "100 events")
+        until(lambda: json.loads(typed("status", "--json", environ=environ).stdout)["stored"] == 100, "100 events")
         assert not (folder / "redis").exists()
         assert not (folder / "ingest.db").exists()
     assert "/dev" in dev.output

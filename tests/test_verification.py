@@ -18,6 +18,7 @@ from tests.dnsserver import Behaviour, DnsServer
 from tests.running import Process, answers, exchange, free_port, ingest, run, running, until
 from tests.signing import Call, Signer, dkim_record, documented, private_key
 from tests.stream import records
+from tests.test_cli import typed
 from workers.store import upgrade
 
 ACCOUNT = "account-1234"
@@ -37,7 +38,7 @@ class Guarded:
         return [int(exchange(self.port, wire(call)).split(b" ", 2)[1]) for call in calls]
 
     def status(self) -> dict[str, Any]:
-        return dict(json.loads(run("status", "--json", environ=self.environ).stdout))
+        return dict(json.loads(typed("status", "--json", environ=self.environ).stdout))
 
     def drain(self) -> str:
         done = run("drain", environ=self.environ)
@@ -45,7 +46,7 @@ class Guarded:
         return done.stdout
 
     def stored(self) -> list[dict[str, Any]]:
-        done = run("events", "--format", "jsonl", environ=self.environ)
+        done = typed("events", "--format", "jsonl", environ=self.environ)
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 
