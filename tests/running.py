@@ -16,6 +16,10 @@ T = TypeVar("T")
 #: Seconds that anything here may take; a test that needs more has failed.
 PATIENCE = 30.0
 
+# A shell has what it starts in the background ignore SIGINT, and so would all that is to be stopped by it here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 class Process:
     """One process with its output in a file."""
