@@ -43,23 +43,23 @@ class Unavailable(IngestError):
     """A server or a folder that we depend on cannot be reached or used."""
 
 
-class NoStoreYet(Unavailable):
+class SchemaMissing(Unavailable):
     """There is no database, or no tables in it; `ingest db upgrade` makes them."""
 
 
-class WrongSchema(Unavailable):
+class SchemaMismatch(Unavailable):
     """The tables are of an older or newer release."""
 
 
-class Refused(IngestError):
+class RowsRejected(IngestError):
     """The database does not take some row of those that it was given: trying again will not help."""
 
 
-class Away(Unavailable):
+class RedisUnavailable(Unavailable):
     """Redis does not answer, or not yet: it may come back by itself."""
 
 
-class BufferFull(Unavailable):
+class WriteUnconfirmed(Unavailable):
     """A batch was refused, or not confirmed in time: nothing may be acknowledged."""
 
 
@@ -71,7 +71,7 @@ class KeyUnavailable(IngestError):
     """A public key cannot be had at the moment: what it signed is neither true nor false yet."""
 
 
-class Occupied(IngestError):
+class AddressInUse(IngestError):
     """A port or a data folder is already in use."""
 
 
@@ -79,19 +79,19 @@ class RestError(IngestError):
     """A call to Copernica's REST API came to nothing."""
 
 
-class WrongToken(RestError):
+class InvalidToken(RestError):
     """Copernica gives no access for the API token, or takes it back at once."""
 
 
-class NoRights(RestError):
+class Forbidden(RestError):
     """The API token is good, but not for this."""
 
 
-class NotThere(RestError):
+class NotFound(RestError):
     """Copernica has no such log file or webhook."""
 
 
-class Declined(RestError):
+class RequestRejected(RestError):
     """Copernica refuses what it was asked, or answers with something that its documentation does not know."""
 
 

@@ -9,26 +9,26 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest.buffer.keys import Keys
+from ingest.stream.keys import Keys
 
 #: The RQ queue of drain jobs; workers of that name work it.
 EVENTS_QUEUE = "events"
 #: The job, by name: the receiving side never imports the processing side.
-DRAIN_JOB = "workers.drain.drain_job"
+DRAIN_JOB = "workers.drain.drain.drain_job"
 #: The job that asks again for the keys of calls that could not be verified when they came in.
-VERIFY_JOB = "workers.unverified.verify_job"
+VERIFY_JOB = "workers.drain.late_verification.verify_job"
 #: Seconds between two such jobs.
 VERIFY_EVERY = 30
 #: The job that deletes what is too old and makes room for what is to come.
-DAILY_JOB = "workers.daily.daily_job"
+DAILY_JOB = "workers.operations.retention.daily_job"
 #: The job that compares yesterday's log files with the store.
-RECONCILE_JOB = "workers.reconcile_job.reconcile_job"
+RECONCILE_JOB = "workers.reconcile.daily.reconcile_job"
 #: Seconds that it may take: millions of lines have to be downloaded.
 RECONCILE_TIMEOUT = 6 * 3600
 #: The RQ queue of handlers' jobs, and the jobs: hand on what was stored, work for one handler.
 HANDLERS_QUEUE = "handlers"
-HAND_ON_JOB = "workers.handling.hand_on_job"
-HANDLE_JOB = "workers.handling.handle_job"
+HAND_ON_JOB = "workers.handlers.runner.hand_on_job"
+HANDLE_JOB = "workers.handlers.runner.handle_job"
 #: Seconds between two jobs that look for work that was left lying, and after which a wake-up counts as lost.
 HAND_ON_EVERY = 15
 #: Seconds between two such jobs, and after one that failed.
@@ -41,7 +41,7 @@ JOB_TIMEOUT = 60
 _DRAIN = "drain"
 
 
-class Waker:
+class JobScheduler:
     """Puts jobs on RQ's queues, never more than are of use."""
 
     def __init__(self, client: redis.Redis, partition: int = 0) -> None:

@@ -10,7 +10,7 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ingest.errors import Away, SettingsError, Unavailable
+from ingest.errors import RedisUnavailable, SettingsError, Unavailable
 
 #: Seconds to wait for an answer. Longer than an fsync on a bad day, shorter than a sender's patience.
 ANSWER_TIMEOUT = 5.0
@@ -57,7 +57,7 @@ def require(client: redis.Redis, url: str) -> None:
     """Make sure that Redis answers.
 
     Raises:
-        Away: it does not; it may yet. The message says what to look at.
+        RedisUnavailable: it does not; it may yet. The message says what to look at.
         Unavailable: it answers, but not to us: the URL is wrong.
     """
     try:
@@ -67,7 +67,7 @@ def require(client: redis.Redis, url: str) -> None:
     except redis.ResponseError as error:
         raise Unavailable(f"Redis at {shown(url)} does not serve us ({error}): check REDIS_URL.") from None
     except redis.RedisError as error:
-        raise Away(
+        raise RedisUnavailable(
             f"Redis at {shown(url)} does not answer ({error}): check REDIS_URL and that the server runs."
         ) from None
 

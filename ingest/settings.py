@@ -240,7 +240,7 @@ class Settings(BaseModel):
         return None if name.lower() in ("", "off") else Path(name)
 
     @property
-    def hands_on(self) -> bool:
+    def has_handlers(self) -> bool:
         """Whether anybody is to get the events once they are stored."""
         return bool(self.handlers or self.forward_url)
 

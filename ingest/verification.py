@@ -1,13 +1,13 @@
 """Whether a call is Copernica's: the policy, the keys, and what to do when there is no key.
 
 Nearly every call is judged at once, with a key that is known. The others wait a moment for DNS; when it gives no
-answer, the call is kept as unverified and the drain asks again (`workers.unverified`).
+answer, the call is kept as unverified and the drain asks again (`workers.drain.late_verification`).
 """
 
 from pathlib import Path
 
-from ingest.copernica.keys import DnsSource, FileSource, KeyRing, Source
-from ingest.copernica.signature import Claim, HeaderFields, Headers, Policy, Rejected, examine
+from ingest.copernica.public_keys import DnsSource, FileSource, KeyRing, Source
+from ingest.copernica.signature import CallRejected, Claim, HeaderFields, Headers, Policy, examine
 from ingest.errors import SettingsError
 from ingest.settings import Settings, address_and_port
 
@@ -37,7 +37,7 @@ class Verifier:
         """Everything that needs no key; `received_at` is in µs since 1970.
 
         Raises:
-            Rejected: it is not Copernica's.
+            CallRejected: it is not Copernica's.
         """
         return examine(b"POST", target, headers, body, received_at / 1e6, self._policy)
 
@@ -45,14 +45,14 @@ class Verifier:
         """Whether a key that is known proves the claim; False if one must be looked up.
 
         Raises:
-            Rejected: it is not Copernica's.
+            CallRejected: it is not Copernica's.
         """
         key = self._keys.fresh(claim.key_id)
         if key is None:
             return False
         try:
             claim.verify(key)
-        except Rejected:
+        except CallRejected:
             if previous := self._keys.previous(claim.key_id):
                 claim.verify(previous)
                 return True
@@ -65,13 +65,13 @@ class Verifier:
         """Check a claim, looking up what must be looked up.
 
         Raises:
-            Rejected: it is not Copernica's.
+            CallRejected: it is not Copernica's.
             KeyUnavailable: it cannot be told now.
         """
         key = await self._keys.get(claim.key_id)
         try:
             claim.verify(key)
-        except Rejected:
+        except CallRejected:
             newer = await self._keys.renewed(claim.key_id, key)
             if newer is None:
                 raise

@@ -11,10 +11,10 @@ import pytest
 import redis
 from hypothesis import settings
 
-from ingest import embedded
-from ingest.connections import connect
-from tests.postgres import Server, postgres
-from workers.store import Store, upgrade
+from ingest.dev import embedded_redis
+from ingest.redis_client import connect
+from tests.support.postgres import Server, postgres
+from workers.store.store import Store, upgrade
 
 #: Seconds that an empty server may take to come up, on a machine that is busy.
 START_TIMEOUT = 20.0
@@ -28,7 +28,7 @@ def valkey_server() -> Iterator[str]:
     """The URL of a server that runs as `ingest dev` runs it, and goes when the tests are over."""
     folder = Path(tempfile.mkdtemp(prefix="ingest-"))
     socket = folder / "valkey.sock"
-    command = [str(embedded.binary()), str(embedded.configuration())]
+    command = [str(embedded_redis.binary()), str(embedded_redis.configuration())]
     command += ["--port", "0", "--unixsocket", str(socket), "--dir", str(folder)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -4,6 +4,6 @@ Nothing in here is imported by the receiving side, which enqueues jobs by name: 
 deployed, restarted and scaled apart.
 """
 
-from workers.handlers import GiveUp, TryLater, on
+from workers.handlers.registry import GiveUp, TryLater, on
 
 __all__ = ["GiveUp", "TryLater", "on"]

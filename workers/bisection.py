@@ -3,21 +3,21 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from ingest.errors import Refused
+from ingest.errors import RowsRejected
 
 T = TypeVar("T")
 
 
 def take_all(
-    items: Sequence[T], take: Callable[[Sequence[T]], object], give_up: Callable[[T, Refused], object]
+    items: Sequence[T], take: Callable[[Sequence[T]], object], give_up: Callable[[T, RowsRejected], object]
 ) -> None:
-    """Call `take` with all of `items`, or, where it raises `Refused`, with halves and halves of halves.
+    """Call `take` with all of `items`, or, where it raises `RowsRejected`, with halves and halves of halves.
 
     `give_up` gets each single item that was refused.
     """
     try:
         take(items)
-    except Refused as refusal:
+    except RowsRejected as refusal:
         if len(items) == 1:
             give_up(items[0], refusal)
             return

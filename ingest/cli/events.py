@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli_options import settings_with, which_events
+from ingest.cli.options import settings_with, which_events
 
 if TYPE_CHECKING:
-    from workers.store import Filter
+    from workers.store.store import Filter
 
 #: How far back `stats` looks if it is not told.
 LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
@@ -17,7 +17,7 @@ LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
 
 def filter_of(chosen: dict[str, Any]) -> "Filter":
     """Which events the options of `which_events` mean."""
-    from workers.store import Filter
+    from workers.store.store import Filter
 
     return Filter(chosen["types"], chosen["recipient"], chosen["message"], chosen["since"], chosen["until"])
 
@@ -30,14 +30,14 @@ def filter_of(chosen: dict[str, Any]) -> "Filter":
 @click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
 def events(follow: bool, form: str, **chosen: Any) -> None:
     """Show what is in the store; any number of events."""
-    from ingest import show
-    from workers.follow import followed
-    from workers.store import Store
+    from ingest.cli.render import console
+    from workers.operations.follow import followed
+    from workers.store.store import Store
 
     settings, wanted = settings_with(), filter_of(chosen)
     store = Store.open(settings.database)
     try:
-        show.events(followed(settings, store, wanted) if follow else store.find(wanted), form, live=follow)
+        console.events(followed(settings, store, wanted) if follow else store.find(wanted), form, live=follow)
     except KeyboardInterrupt:
         if not follow:
             raise
@@ -51,8 +51,8 @@ def events(follow: bool, form: str, **chosen: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def stats(by: str, as_json: bool, **chosen: Any) -> None:
     """Show a chart of events per hour or day; by default of the last 24 hours or 30 days."""
-    from ingest import chart
-    from workers.store import Store
+    from ingest.cli.render import chart
+    from workers.store.store import Store
 
     if chosen["since"] is None:
         with suppress(OverflowError):  # until the year 1: there is nothing before it
@@ -71,21 +71,21 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def erase(recipient: str, dry_run: bool, as_json: bool) -> None:
     """Erase a person for good: events, profile changes, and calls that could not be read."""
-    from ingest import show
-    from workers.erase import erase as run
-    from workers.erase import waiting
-    from workers.store import Store
+    from ingest.cli.render import console
+    from workers.operations.erase import erase as run
+    from workers.operations.erase import waiting
+    from workers.store.store import Store
 
     if "@" not in recipient.strip("@ "):
         raise click.BadParameter("it should be a whole e-mail address", param_hint="--recipient")
     settings = settings_with()
     store = Store.open(settings.database)
     try:
-        with show.looking("looking through the store", as_json) as step:
+        with console.looking("looking through the store", as_json) as step:
             erased = run(store, recipient, dry_run, step)
     finally:
         store.close()
-    show.erased(erased.as_dict(), dry_run, waiting(settings), as_json)
+    console.erased(erased.as_dict(), dry_run, waiting(settings), as_json)
 
 
 @click.group()
@@ -96,7 +96,7 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Make the tables, or bring those of an older release up to date; to be run before every new release."""
-    from workers.store import upgrade as run
+    from workers.store.store import upgrade as run
 
     before, after = run(settings_with().database)
     click.echo(f"The schema is at {after} already." if before == after else f"The schema is at {after} now.")

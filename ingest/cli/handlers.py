@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli_options import MOMENT, settings_with, which_events
+from ingest.cli.options import MOMENT, settings_with, which_events
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
 
 if TYPE_CHECKING:
-    from workers.failed import Wanted
+    from workers.handlers.dead_letters import Wanted
 
 
 @click.group()
@@ -38,7 +38,7 @@ def which_letters(command: Callable[..., Any]) -> Callable[..., Any]:
 def _wanted(
     handler: str | None, error: str | None, type_: str | None, since: datetime | None, until: datetime | None
 ) -> "Wanted":
-    from workers.failed import Wanted
+    from workers.handlers.dead_letters import Wanted
 
     return Wanted(handler, error, type_, since, until)
 
@@ -48,13 +48,13 @@ def _wanted(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
 def list_(as_json: bool, **chosen: Any) -> None:
     """List them, the oldest failure first."""
-    from ingest import show_failed
-    from workers.failed import find
-    from workers.store import Store
+    from ingest.cli.render import dead_letters
+    from workers.handlers.dead_letters import find
+    from workers.store.store import Store
 
     store = Store.open(settings_with().database)
     try:
-        show_failed.letters(find(store, _wanted(**chosen)), as_json)
+        dead_letters.letters(find(store, _wanted(**chosen)), as_json)
     finally:
         store.close()
 
@@ -64,9 +64,9 @@ def list_(as_json: bool, **chosen: Any) -> None:
 @click.option("--handler", help="Of this handler, if several could not take it.")
 def show(delivery_id: str, handler: str | None) -> None:
     """Show one whole: the event, the error, the traceback."""
-    from ingest import show_failed
-    from workers.failed import Wanted, find
-    from workers.store import Store
+    from ingest.cli.render import dead_letters
+    from workers.handlers.dead_letters import Wanted, find
+    from workers.store.store import Store
 
     try:
         wanted = Wanted(handler=handler, delivery_id=bytes.fromhex(delivery_id))
@@ -80,7 +80,7 @@ def show(delivery_id: str, handler: str | None) -> None:
     if not found:
         raise click.ClickException(f"There is no dead letter and no quarantined call {delivery_id}.")
     for letter in found:
-        show_failed.letter(letter)
+        dead_letters.letter(letter)
 
 
 @failed.command()
@@ -88,10 +88,10 @@ def show(delivery_id: str, handler: str | None) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def retry(yes: bool, **chosen: Any) -> None:
     """Hand them to their handlers again, all or those that are meant."""
-    from workers import failed as letters
+    from workers.handlers import dead_letters as letters
 
-    hands_on = settings_with().hands_on
-    gone = _act("retry", lambda store, some: letters.retry(store, some, hands_on), yes, chosen)
+    has_handlers = settings_with().has_handlers
+    gone = _act("retry", lambda store, some: letters.retry(store, some, has_handlers), yes, chosen)
     _wake()
     click.echo(f"{gone:,} went to their handlers again.")
 
@@ -101,22 +101,22 @@ def retry(yes: bool, **chosen: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(yes: bool, **chosen: Any) -> None:
     """Forget them, all or those that are meant. The events themselves stay in the store."""
-    from workers import failed as letters
+    from workers.handlers import dead_letters as letters
 
     click.echo(f"{_act('drop', letters.drop, yes, chosen):,} dropped.")
 
 
 def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str, Any]) -> int:
-    from ingest import show_failed
-    from workers.failed import find, portions
-    from workers.store import Store
+    from ingest.cli.render import dead_letters
+    from workers.handlers.dead_letters import find, portions
+    from workers.store.store import Store
 
     if not yes and not any(chosen.values()):
         click.confirm(f"This will {what} all dead letters and quarantined calls. Go on?", abort=True)
     store = Store.open(settings_with().database)
     try:
         found = list(find(store, _wanted(**chosen)))
-        with show_failed.progress(what, len(found)) as step:
+        with dead_letters.progress(what, len(found)) as step:
             return portions(found, lambda some: act(store, some), step)
     finally:
         store.close()
@@ -126,13 +126,13 @@ def _wake() -> None:
     """Tell the handlers' workers, if Redis can be reached; else the next event does, or their start."""
     import redis
 
-    from ingest import connections
-    from ingest.buffer import Backlog
+    from ingest import redis_client
+    from ingest.stream.consumer import Consumer
 
     try:
-        client = connections.connect(settings_with().redis)
-        Backlog(client).note_handoffs(True)
-        Backlog(client).hand_on()
+        client = redis_client.connect(settings_with().redis)
+        Consumer(client).note_handoffs(True)
+        Consumer(client).hand_on()
         client.close()
     except (redis.RedisError, SettingsError) as error:
         click.echo(f"Redis does not answer, so they wait for the next event: {error}", err=True)
@@ -145,11 +145,11 @@ def _wake() -> None:
 @click.option("--anew", is_flag=True, help="Forget how far an earlier one of the same has come.")
 def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
     """Hand stored events to a handler again. Broken off and typed again, it goes on where it was."""
-    from ingest import show_failed
-    from ingest.cli_store import filter_of
-    from workers import replay as replaying
-    from workers.handling import all_handlers
-    from workers.store import Store
+    from ingest.cli.events import filter_of
+    from ingest.cli.render import dead_letters
+    from workers.handlers import replay as replaying
+    from workers.handlers.runner import all_handlers
+    from workers.store.store import Store
 
     settings, wanted = settings_with(), filter_of(chosen)
     known = all_handlers(settings)
@@ -161,7 +161,7 @@ def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
         if anew:
             replaying.forget(store, name)
         before = replaying.begun(store, name)
-        with show_failed.progress("replaying", store.count(wanted), before) as step:
+        with dead_letters.progress("replaying", store.count(wanted), before) as step:
             done = replaying.replay(store, handler, wanted, rate, step)
     except KeyboardInterrupt:
         click.echo("Broken off; the same command goes on from here.", err=True)

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest import __version__, cli_handlers, cli_reconcile, cli_store, cli_webhooks
-from ingest.cli_options import settings_with
-from ingest.errors import IngestError, SettingsError, Unavailable, WrongSchema
+from ingest import __version__
+from ingest.cli import events, handlers, reconcile, webhooks
+from ingest.cli.options import settings_with
+from ingest.errors import IngestError, SchemaMismatch, SettingsError, Unavailable
 from ingest.settings import SIGNER_FILE, Settings
 
 if TYPE_CHECKING:
-    from ingest.copernica.signer import Signer
+    from ingest.simulation.signer import Signer
 
 
 class Command(click.Group):
@@ -35,7 +36,7 @@ def main() -> None:
     """Take every Copernica webhook at once, keep it safe, work through the pile at your own pace."""
 
 
-GROUPS = (cli_store, cli_handlers, cli_reconcile, cli_webhooks)
+GROUPS = (events, handlers, reconcile, webhooks)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     main.add_command(command)
 
@@ -45,7 +46,7 @@ for command in (command for group in GROUPS for command in group.COMMANDS):
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where everything is kept.  [default: data]")
 def dev(port: int | None, data_dir: Path | None) -> None:
     """Run everything on this machine: endpoint, private Redis, worker."""
-    from ingest.dev import dev as run
+    from ingest.dev.run import dev as run
 
     run(settings_with(port=port, data_dir=data_dir))
 
@@ -57,23 +58,23 @@ def serve(listening: int | None, number: int) -> None:
     """Run the endpoint: WEB_CONCURRENCY processes on one port."""
     settings = settings_with()
     if listening is not None:
-        from ingest import endpoint
+        from ingest.endpoint import process
 
-        endpoint.serve_socket(settings, listening, number)
+        process.serve_socket(settings, listening, number)
         return
-    from ingest import server
+    from ingest.endpoint import supervisor
 
     _require_schema(settings)
-    server.serve(settings)
+    supervisor.serve(settings)
 
 
 def _require_schema(settings: Settings) -> None:
     """Refuse tables of another release; a database that is away or not there is no reason not to take calls."""
-    from workers.store import Store
+    from workers.store.store import Store
 
     try:
         Store.open(settings.database).close()
-    except WrongSchema:
+    except SchemaMismatch:
         raise
     except Unavailable as error:
         logging.getLogger(__name__).warning("%s", error)
@@ -84,16 +85,16 @@ def _require_schema(settings: Settings) -> None:
 @click.option("--burst", is_flag=True, help="Leave when the queue is empty.")
 def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; as many as you like, on as many machines as you like."""
-    from workers import rq_worker
+    from workers.process import worker
 
-    rq_worker.run(settings_with(), queue, burst)
+    worker.run(settings_with(), queue, burst)
 
 
 @main.command()
 def drain() -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
-    from workers.drain import coming_to_an_end, drain_once
-    from workers.unverified import verify_once
+    from workers.drain.drain import coming_to_an_end, drain_once
+    from workers.drain.late_verification import verify_once
 
     settings = settings_with()
     with coming_to_an_end():
@@ -148,9 +149,10 @@ def simulate(
     """Send realistic calls, as Copernica does after a mailing."""
     import uvloop
 
-    from ingest import show, simulate
-    from ingest.copernica import simulator
-    from ingest.copernica.logwriter import LogFolder
+    from ingest.cli.render import console
+    from ingest.simulation.calls import Simulator, chosen_types
+    from ingest.simulation.logwriter import LogFolder
+    from ingest.simulation.sender import Sender, Target
 
     if keep_going and rate is None:
         raise SettingsError("--keep-going needs a pace to keep: add --rate.")
@@ -159,18 +161,18 @@ def simulate(
     if forge and signer is None:
         raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
     url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
-    target = simulate.Target(url, signer, forge)
-    calls = simulator.Simulator(seed, simulator.chosen_types(types))
+    target = Target(url, signer, forge)
+    calls = Simulator(seed, chosen_types(types))
     with LogFolder(logs) if logs else nullcontext() as folder:
-        sender = simulate.Sender(target, iter(calls), events, rate, keep_going, folder)
-        with show.sending(sender, events, quiet=as_json):
+        sender = Sender(target, iter(calls), events, rate, keep_going, folder)
+        with console.sending(sender, events, quiet=as_json):
             report = uvloop.run(sender.run(connections))
-    show.report(report, as_json)
+    console.report(report, as_json)
     sys.exit(0 if report.complete else 1)
 
 
 def _signer(settings: Settings, key: Path | None) -> "Signer | None":
-    from ingest.copernica.signer import Signer
+    from ingest.simulation.signer import Signer
 
     made_by_dev = settings.data_dir / SIGNER_FILE
     if key is None and not made_by_dev.exists():
@@ -182,11 +184,11 @@ def _signer(settings: Settings, key: Path | None) -> "Signer | None":
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def status(as_json: bool) -> None:
     """Show the backlog, its age, rates, workers, and what is in the store."""
-    from ingest import show
-    from workers.status import gather
+    from ingest.cli.render import console
+    from workers.operations.status import gather
 
     figures = gather(settings_with())
-    show.status(figures, as_json)
+    console.status(figures, as_json)
     if figures["troubles"]:
         raise Unavailable(" ".join(figures["troubles"]))
 
@@ -196,8 +198,8 @@ def status(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def check(key_id: str | None, as_json: bool) -> None:
     """Look at the whole set-up and say what is wrong or risky."""
-    from ingest import show
-    from workers.check import Level, check
+    from ingest.cli.render import console
+    from workers.operations.check import Level, check
 
-    worst = show.findings(check(settings_with(), key_id), as_json)
+    worst = console.findings(check(settings_with(), key_id), as_json)
     sys.exit(1 if worst == Level.WRONG else 0)

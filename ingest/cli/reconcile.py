@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli_options import settings_with
+from ingest.cli.options import settings_with
 
 if TYPE_CHECKING:
-    from workers.recovery import Watch
-    from workers.reports import DayReport
+    from workers.reconcile.recovery import Watch
+    from workers.reconcile.report import DayReport
 
 
 class Day(click.ParamType[date]):
@@ -60,12 +60,12 @@ def reconcile(
     first: date, last: date | None, partial: bool, everything: bool, no_handlers: bool, wait: float, as_json: bool
 ) -> None:
     """Compare Copernica's log files of a day, or from one to another, with the store; insert what is missing."""
-    from workers.reconcile import How, days_of
-    from workers.reconcile import reconcile as run
+    from workers.reconcile.run import ReconcileOptions, days_of
+    from workers.reconcile.run import reconcile as run
 
     settings = settings_with()
     days = days_of(first, last, partial)
-    how = How(partial, everything, not no_handlers, wait)
+    how = ReconcileOptions(partial, everything, not no_handlers, wait)
     _run(lambda watch: run(settings, days, how, watch), as_json)
 
 
@@ -86,26 +86,26 @@ def import_(
     as_json: bool,
 ) -> None:
     """Do the same with log files that were downloaded by hand: plain, .gz or .zip."""
-    from ingest.copernica.logfiles import KINDS
-    from workers.logsource import by_hand
-    from workers.reconcile import How, reconcile_files
+    from ingest.copernica.logfiles.reader import KINDS
+    from workers.reconcile.run import ReconcileOptions, reconcile_files
+    from workers.reconcile.sources import by_hand
 
     if kind is not None and kind not in KINDS:
         raise click.BadParameter(f"there are {', '.join(KINDS)}", param_hint="--kind")
     settings = settings_with()
     found = by_hand(files, kind, day, whole=complete)
-    how = How(False, everything, not no_handlers, wait)
+    how = ReconcileOptions(False, everything, not no_handlers, wait)
     _run(lambda watch: reconcile_files(settings, found, complete, how, watch), as_json)
 
 
 def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool) -> None:
     """Show each day's report as it comes; the exit code says whether all of it is in the store now."""
-    from ingest import show_reconcile
+    from ingest.cli.render import reconcile
 
     ok = True
-    with show_reconcile.working(as_json) as watch:
+    with reconcile.working(as_json) as watch:
         for report in work(watch):
-            show_reconcile.day(report, as_json)
+            reconcile.day(report, as_json)
             ok = ok and report.ok
     sys.exit(0 if ok else 1)
 

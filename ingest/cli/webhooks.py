@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 import click
 
-from ingest.cli_options import settings_with
+from ingest.cli.options import settings_with
+from ingest.copernica.api.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
 from ingest.copernica.events import EventType
-from ingest.copernica.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
 
 if TYPE_CHECKING:
-    from ingest.copernica.rest import Copernica
+    from ingest.copernica.api.client import Copernica
 
 T = TypeVar("T")
 
@@ -85,7 +85,7 @@ def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
     Not with one that was open while a person was asked: its connection may have been closed meanwhile, and a
     webhook that is made on a closed connection is one of which nobody knows whether it was made.
     """
-    from ingest.copernica.rest import Copernica
+    from ingest.copernica.api.client import Copernica
 
     settings = settings_with()
 
@@ -117,9 +117,9 @@ def webhooks() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def list_(as_json: bool) -> None:
     """List all webhooks of the account."""
-    from ingest import show_webhooks
+    from ingest.cli.render import webhooks as render
 
-    show_webhooks.listed(_ask(lambda copernica: copernica.webhooks()), as_json)
+    render.listed(_ask(lambda copernica: copernica.webhooks()), as_json)
 
 
 @webhooks.command()
@@ -131,11 +131,11 @@ def create(
     url: str, trigger: str, callers: tuple[str, ...], database: int | None, collection: int | None, as_json: bool
 ) -> None:
     """Make a webhook."""
-    from ingest import show_webhooks
+    from ingest.cli.render import webhooks as render
 
     _warn(url)
     made = _ask(lambda copernica: copernica.create_webhook(url, trigger, callers, database, collection))
-    show_webhooks.made(Webhook(made, url, trigger, callers, database, collection), as_json)
+    render.made(Webhook(made, url, trigger, callers, database, collection), as_json)
 
 
 @webhooks.command()
@@ -159,13 +159,13 @@ def update(webhook_id: str, **given: Any) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(webhook_id: str, yes: bool) -> None:
     """Delete a webhook: its events are not sent any more."""
-    from ingest import show_webhooks
+    from ingest.cli.render import webhooks as render
 
     if not yes:
         found = [hook for hook in _ask(lambda copernica: copernica.webhooks()) if hook.id == webhook_id]
         if not found:
             raise click.ClickException(f"There is no webhook {webhook_id}: see `ingest webhooks list`.")
-        click.confirm(f"Delete webhook {show_webhooks.told(found[0])}?", abort=True)
+        click.confirm(f"Delete webhook {render.told(found[0])}?", abort=True)
     _ask(lambda copernica: copernica.delete_webhook(webhook_id))
     click.echo(f"Webhook {webhook_id} is deleted.")
 
@@ -182,14 +182,14 @@ def setup(url: str, triggers: tuple[str, ...], prune: bool, yes: bool, as_json: 
 
     What calls other URLs is shown and left alone.
     """
-    from ingest import show_webhooks
+    from ingest.cli.render import webhooks as render
 
     if not triggers:
         raise click.UsageError("Name at least one type in --types.")
     _warn(url)
     found = difference(url, triggers, _ask(lambda copernica: copernica.webhooks()))
     if not as_json:
-        show_webhooks.compared(url, found, prune)
+        render.compared(url, found, prune)
     to_do = bool(found.missing or (prune and found.superfluous))
     if not to_do and not as_json:
         click.echo("Nothing to do.")
@@ -200,24 +200,24 @@ def setup(url: str, triggers: tuple[str, ...], prune: bool, yes: bool, as_json: 
     if apply:
         _ask(lambda copernica: _apply(copernica, url, found, prune, made, quiet=as_json))
     if as_json:
-        show_webhooks.as_json(url, found, prune, apply, made)
+        render.as_json(url, found, prune, apply, made)
 
 
 async def _apply(
     copernica: "Copernica", url: str, found: Difference, prune: bool, made: list[Webhook], quiet: bool
 ) -> None:
     """One after the other, each said when it is done: what is cut off in the middle can simply be run again."""
-    from ingest import show_webhooks
+    from ingest.cli.render import webhooks as render
 
     for trigger in found.missing:
         hook = Webhook(await copernica.create_webhook(url, trigger), url, trigger)
         made.append(hook)
         if not quiet:
-            click.echo(f"made     {show_webhooks.told(hook)}")
+            click.echo(f"made     {render.told(hook)}")
     for hook in found.superfluous if prune else ():
         await copernica.delete_webhook(hook.id)
         if not quiet:
-            click.echo(f"deleted  {show_webhooks.told(hook)}")
+            click.echo(f"deleted  {render.told(hook)}")
 
 
 @click.command("fake-api")
@@ -247,8 +247,8 @@ def fake_api(
     """Serve a fake of Copernica's REST API, for tests of your own, until Ctrl-C."""
     import secrets
 
-    from ingest.fake_api import ACCESS_LIFE, create_fake_api, serve
-    from ingest.fake_faults import Faults
+    from ingest.simulation.api_faults import Faults
+    from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
 
     token = token or secrets.token_hex(16)
     app = create_fake_api(folder, token, Faults(plan, fail_rate, seed), life=token_life or ACCESS_LIFE)

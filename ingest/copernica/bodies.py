@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from ingest.copernica.brackets import nest
+from ingest.copernica.php_brackets import nest
 from ingest.errors import Undecodable
 
 #: Fields of one body at the most. A profile has some dozens; PHP itself stops at 1,000.

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from ingest.copernica.forms import parse
+from ingest.copernica.bodies import parse
 
 
 class EventType(StrEnum):

@@ -28,7 +28,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from ingest.copernica.signature import MIN_KEY_BITS, Reason, Rejected
+from ingest.copernica.signature import MIN_KEY_BITS, CallRejected, Reason
 from ingest.errors import KeyUnavailable, SettingsError
 
 #: Seconds that an answer counts at the least and at the most, whatever its TTL says.
@@ -155,7 +155,7 @@ class KeyRing:
         """The key at a name.
 
         Raises:
-            Rejected: there is none, or none that can be used.
+            CallRejected: there is none, or none that can be used.
             KeyUnavailable: it cannot be told now.
         """
         if key := self.fresh(name):
@@ -178,7 +178,7 @@ class KeyRing:
         """The key that has replaced one with which a signature failed; None if it is still the same.
 
         Raises:
-            Rejected: it is gone.
+            CallRejected: it is gone.
             KeyUnavailable: it cannot be told now.
         """
         good = self._good.get(name)
@@ -206,7 +206,7 @@ class KeyRing:
         until, why = failed
         if time.monotonic() < until:
             # Always a new one: an exception that is raised again and again keeps what all its callers held.
-            raise Rejected(why) if isinstance(why, Reason) else KeyUnavailable(why)
+            raise CallRejected(why) if isinstance(why, Reason) else KeyUnavailable(why)
         del self._failed[name]
 
     async def _look_up(self, name: str) -> RSAPublicKey:
@@ -228,7 +228,7 @@ class KeyRing:
             self._remember_failure(name, str(error), FAILED_TTL)
             self._make_do(name)
             raise
-        except Rejected as error:
+        except CallRejected as error:
             self._good.pop(name, None)
             self._remember_failure(name, error.reason, ABSENT_TTL)
             raise
@@ -264,13 +264,13 @@ def usable(texts: Sequence[bytes]) -> RSAPublicKey:
     """The key in the TXT records at a name; the first that can be used, if there are several.
 
     Raises:
-        Rejected: none can; the reason is that of the last.
+        CallRejected: none can; the reason is that of the last.
     """
-    rejected = Rejected(Reason.UNKNOWN_KEY)
+    rejected = CallRejected(Reason.UNKNOWN_KEY)
     for text in texts:
         try:
             return parse_dkim(text)
-        except Rejected as error:
+        except CallRejected as error:
             rejected = error
     raise rejected
 
@@ -279,7 +279,7 @@ def parse_dkim(text: bytes) -> RSAPublicKey:
     """Read a DKIM record: tags separated by `;`, with `v`, `k` and blanks all optional (RFC 6376, section 3.6.1).
 
     Raises:
-        Rejected: it is revoked (an empty `p`), no RSA key, too short a key, or no DKIM record at all.
+        CallRejected: it is revoked (an empty `p`), no RSA key, too short a key, or no DKIM record at all.
     """
     tags: dict[str, str] = {}
     for part in text.decode("ascii", "replace").split(";"):
@@ -287,13 +287,13 @@ def parse_dkim(text: bytes) -> RSAPublicKey:
         if separator:
             tags.setdefault(name.strip(), "".join(value.split()))
     if "p" not in tags or tags.get("v", "DKIM1") != "DKIM1" or tags.get("k", "rsa") != "rsa":
-        raise Rejected(Reason.BAD_KEY)
+        raise CallRejected(Reason.BAD_KEY)
     if not tags["p"]:
-        raise Rejected(Reason.REVOKED_KEY)
+        raise CallRejected(Reason.REVOKED_KEY)
     try:
         key = load_der_public_key(base64.b64decode(tags["p"], validate=True))
     except (ValueError, binascii.Error, UnsupportedAlgorithm):
-        raise Rejected(Reason.BAD_KEY) from None
+        raise CallRejected(Reason.BAD_KEY) from None
     if not isinstance(key, RSAPublicKey) or key.key_size < MIN_KEY_BITS:
-        raise Rejected(Reason.BAD_KEY)
+        raise CallRejected(Reason.BAD_KEY)
     return key

@@ -56,7 +56,7 @@ class Reason(StrEnum):
 MAX_EXCERPT = 60
 
 
-class Rejected(IngestError):
+class CallRejected(IngestError):
     """A call is not Copernica's; `reason` is one of a closed list.
 
     `excerpt` is what the call named instead of what it should have, for the log: shortened and escaped.
@@ -127,12 +127,12 @@ class Claim(NamedTuple):
         """Check the signature.
 
         Raises:
-            Rejected: the key did not make it.
+            CallRejected: the key did not make it.
         """
         try:
             key.verify(self.signature, self.signed, _PADDING, ALGORITHMS[self.algorithm])
         except InvalidSignature:
-            raise Rejected(Reason.WRONG_SIGNATURE) from None
+            raise CallRejected(Reason.WRONG_SIGNATURE) from None
 
     @property
     def delivery_id(self) -> bytes:
@@ -149,7 +149,7 @@ def check(
     """Check a call from beginning to end; `received` is in Unix seconds.
 
     Raises:
-        Rejected: it is not Copernica's, or not for these accounts.
+        CallRejected: it is not Copernica's, or not for these accounts.
     """
     claim = examine(method, target, headers, body, received, policy)
     claim.verify(key)
@@ -162,7 +162,7 @@ def examine(
     """Check everything about a call that needs no key, cheapest first; `received` is in Unix seconds.
 
     Raises:
-        Rejected: it is not Copernica's, or not for these accounts.
+        CallRejected: it is not Copernica's, or not for these accounts.
     """
     found = headers if isinstance(headers, HeaderFields) else HeaderFields.of(headers)
     signature_header, date_header, host, account, digest = found.required()
@@ -171,17 +171,17 @@ def examine(
 
     date = _date(date_header)
     if date < received - policy.max_age:
-        raise Rejected(Reason.TOO_OLD)
+        raise CallRejected(Reason.TOO_OLD)
     if date > received + policy.max_age:
-        raise Rejected(Reason.TOO_NEW)
+        raise CallRejected(Reason.TOO_NEW)
     if policy.hosts and not policy.hosts & {host.lower(), _without_port(host.lower())}:
-        raise Rejected(Reason.WRONG_HOST, host)
+        raise CallRejected(Reason.WRONG_HOST, host)
     account = _account(account)
     if account not in policy.accounts:
-        raise Rejected(Reason.WRONG_ACCOUNT, account)
+        raise CallRejected(Reason.WRONG_ACCOUNT, account)
     _check_digest(digest, body)
     if stated.fault is not None:
-        raise Rejected(stated.fault, stated.key_id.encode() if stated.fault is Reason.BAD_KEY_ID else b"")
+        raise CallRejected(stated.fault, stated.key_id.encode() if stated.fault is Reason.BAD_KEY_ID else b"")
 
     parts = found.all_single(stated.names)
     parts.insert(stated.target_at, b"%b %b" % (method.lower(), target))
@@ -230,9 +230,9 @@ class HeaderFields:
         """The value of a header that must stand there once."""
         value = self.values.get(name)
         if value is None:
-            raise Rejected(absent)
+            raise CallRejected(absent)
         if name in self._repeated:
-            raise Rejected(Reason.REPEATED)
+            raise CallRejected(Reason.REPEATED)
         return value
 
     def all_single(self, names: tuple[bytes, ...]) -> list[bytes]:
@@ -241,8 +241,8 @@ class HeaderFields:
             if self._repeated.isdisjoint(names):
                 return [self.values[name] for name in names]
         except KeyError:
-            raise Rejected(Reason.ABSENT_HEADER) from None
-        raise Rejected(Reason.REPEATED)
+            raise CallRejected(Reason.ABSENT_HEADER) from None
+        raise CallRejected(Reason.REPEATED)
 
 
 class _Stated(NamedTuple):
@@ -268,7 +268,7 @@ def _split(value: bytes) -> tuple[bytes, bytes]:
         return value[:at], _base64(value[at + len(_LAST) : -1], Reason.BAD_SIGNATURE_HEADER)
     match = _SIGNATURE.search(value)
     if match is None or len(value) > MAX_SIGNATURE_HEADER:
-        raise Rejected(Reason.BAD_SIGNATURE_HEADER)
+        raise CallRejected(Reason.BAD_SIGNATURE_HEADER)
     # Whatever stands on either side is read as one; a second signature in there is found then.
     return value[: match.start()] + b" " + value[match.end() :], _base64(match[1], Reason.BAD_SIGNATURE_HEADER)
 
@@ -281,11 +281,11 @@ def _stated(rest: bytes) -> _Stated:
     while match := _PARAMETER.match(rest, at):
         name, quoted, bare = match.groups()
         if name.lower() in parameters or name.lower() == b"signature":
-            raise Rejected(Reason.REPEATED)
+            raise CallRejected(Reason.REPEATED)
         parameters[name.lower()] = bare if quoted is None else quoted
         at = match.end()
     if rest[at:].strip(b" \t\r\n,") or not parameters.keys() >= {b"keyid", b"algorithm", b"headers"}:
-        raise Rejected(Reason.BAD_SIGNATURE_HEADER)
+        raise CallRejected(Reason.BAD_SIGNATURE_HEADER)
     covered = tuple(parameters[b"headers"].lower().split())
     key_id = parameters[b"keyid"].decode("latin-1").lower()
     algorithm = parameters[b"algorithm"].decode("latin-1").lower()
@@ -308,13 +308,13 @@ def _stated(rest: bytes) -> _Stated:
 def _date(value: bytes) -> int:
     parsed = parsedate_tz(value.decode("latin-1")) if len(value) <= MAX_DATE else None
     if parsed is None or parsed[9] is None:
-        raise Rejected(Reason.BAD_DATE)
+        raise CallRejected(Reason.BAD_DATE)
     try:
         seconds = int(mktime_tz(parsed))
     except (ValueError, OverflowError):
-        raise Rejected(Reason.BAD_DATE) from None
+        raise CallRejected(Reason.BAD_DATE) from None
     if not 0 <= seconds < 2**32:  # what a delivery id can hold: until the year 2106
-        raise Rejected(Reason.BAD_DATE)
+        raise CallRejected(Reason.BAD_DATE)
     return seconds
 
 
@@ -331,25 +331,25 @@ def _check_digest(value: bytes, body: bytes) -> None:
     """Every strong digest must match, and there must be one."""
     if value[:8].lower() == b"sha-256=" and b"," not in value:  # the only one, as in nearly all calls
         if not hmac.compare_digest(hashlib.sha256(body).digest(), _base64(value[8:], Reason.BAD_DIGEST)):
-            raise Rejected(Reason.WRONG_DIGEST)
+            raise CallRejected(Reason.WRONG_DIGEST)
         return
     strong = False
     for part in value.split(b","):
         match = _DIGEST.fullmatch(part)
         if match is None:
-            raise Rejected(Reason.BAD_DIGEST)
+            raise CallRejected(Reason.BAD_DIGEST)
         algorithm = DIGESTS.get(match[1].lower())
         if algorithm is None:
             continue
         strong = True
         if not hmac.compare_digest(algorithm(body).digest(), _base64(match[2], Reason.BAD_DIGEST)):
-            raise Rejected(Reason.WRONG_DIGEST)
+            raise CallRejected(Reason.WRONG_DIGEST)
     if not strong:
-        raise Rejected(Reason.BAD_DIGEST)
+        raise CallRejected(Reason.BAD_DIGEST)
 
 
 def _base64(value: bytes, reason: Reason) -> bytes:
     try:
         return binascii.a2b_base64(value, strict_mode=True)
     except binascii.Error:
-        raise Rejected(reason) from None
+        raise CallRejected(reason) from None

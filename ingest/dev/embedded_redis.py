@@ -9,7 +9,7 @@ from pathlib import Path
 
 import redis
 
-from ingest import connections
+from ingest import redis_client
 from ingest.errors import SettingsError, Unavailable
 from ingest.settings import REDIS_URL_FILE
 
@@ -56,7 +56,7 @@ class EmbeddedServer:
         Raises:
             Unavailable: it does not come up.
         """
-        client = connections.connect(self.url)
+        client = redis_client.connect(self.url)
         until = time.monotonic() + START_TIMEOUT
         while True:
             try:
@@ -95,13 +95,13 @@ def binary() -> Path:
 def configuration() -> Path:
     """The file of settings that the promise needs; a wheel carries a copy."""
     inside = Path(__file__).with_name("redis.conf")
-    return inside if inside.exists() else Path(__file__).parents[1] / "deploy" / "redis.conf"
+    return inside if inside.exists() else Path(__file__).parents[2] / "deploy" / "redis.conf"
 
 
 def _end_earlier(data_dir: Path) -> None:
     """End a server whose `ingest dev` was killed: two of them in one folder would ruin its file."""
     try:
-        client = connections.connect((data_dir / REDIS_URL_FILE).read_text().strip())
+        client = redis_client.connect((data_dir / REDIS_URL_FILE).read_text().strip())
         client.shutdown(nosave=True)
     except (OSError, SettingsError, redis.RedisError):
         return  # none there, or none that answers

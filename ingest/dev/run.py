@@ -25,13 +25,14 @@ import redis
 from rich.console import Console
 from rich.markup import escape
 
-from ingest import __version__, connections, server
-from ingest.buffer import Backlog
-from ingest.copernica.signer import Signer
-from ingest.embedded import EmbeddedServer
-from ingest.errors import Occupied, Unavailable
+from ingest import __version__, redis_client
+from ingest.dev.embedded_redis import EmbeddedServer
+from ingest.endpoint import supervisor
+from ingest.errors import AddressInUse, Unavailable
+from ingest.processes import Child, StopSignals, own_command, stop, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
-from ingest.supervise import Child, StopSignals, own_command, stop, watch
+from ingest.simulation.signer import Signer
+from ingest.stream.consumer import Consumer
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +57,21 @@ def dev(settings: Settings) -> None:
     """Run everything until asked to stop.
 
     Raises:
-        Occupied: the port or the data folder is in use.
+        AddressInUse: the port or the data folder is in use.
         Unavailable: the data folder cannot be written, or `REDIS_URL` does not answer.
     """
     with _data_folder(settings.data_dir), StopSignals.caught() as signals:
         _upgrade(settings)
-        for sock in server.listen(settings.host, settings.port, 1):  # ask first: a clear word beats a restart loop
+        for sock in supervisor.listen(
+            settings.host, settings.port, 1
+        ):  # ask first: a clear word beats a restart loop
             sock.close()
         with _redis(settings, signals) as (url, what, redis_children):
             environ = _environ(settings, url)
             signer = _signer(settings, environ)
             web = Child("web", own_command("serve"), environ, output=_relay, own_session=True)
             workers = [_worker("worker", "events", environ)]
-            if settings.hands_on:
+            if settings.has_handlers:
                 workers.append(_worker("handlers", "handlers", environ))
                 watched = threading.Thread(target=_reload, args=(settings.handlers, workers[1]), daemon=True)
                 watched.start()
@@ -189,7 +192,7 @@ def _data_folder(path: Path) -> Iterator[None]:
 
     Raises:
         Unavailable: it cannot be written.
-        Occupied: another `ingest dev` works in it.
+        AddressInUse: another `ingest dev` works in it.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -202,7 +205,7 @@ def _data_folder(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise Occupied(
+            raise AddressInUse(
                 f"Another `ingest dev` is running in {path}: stop it, or use another --data-dir."
             ) from None
         yield
@@ -212,8 +215,8 @@ def _data_folder(path: Path) -> Iterator[None]:
 def _redis(settings: Settings, signals: StopSignals) -> Iterator[tuple[str, str, list[Child]]]:
     """A running Redis: its URL, what to call it, and the child that is it, if it is ours."""
     if settings.redis_url:
-        connections.require(connections.connect(settings.redis_url), settings.redis_url)
-        yield settings.redis_url, connections.shown(settings.redis_url), []
+        redis_client.require(redis_client.connect(settings.redis_url), settings.redis_url)
+        yield settings.redis_url, redis_client.shown(settings.redis_url), []
         return
     embedded = EmbeddedServer(settings.data_dir)
     child = Child("redis", embedded.prepare(), output=_relay_quietly, own_session=True)
@@ -251,7 +254,7 @@ def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool
 def _drain_rest(url: str, signals: StopSignals) -> None:
     """Give the worker a moment to empty the stream."""
     try:
-        backlog = Backlog(connections.connect(url, DRAIN_REST))
+        backlog = Consumer(redis_client.connect(url, DRAIN_REST))
         until = time.monotonic() + DRAIN_REST
         while backlog.batches() and time.monotonic() < until and signals.count < 2:
             time.sleep(0.05)
@@ -316,7 +319,7 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
 
 def _handlers(settings: Settings) -> str:
     """What gets the events once they are stored."""
-    if not settings.hands_on:
+    if not settings.has_handlers:
         return "none; name a module of yours in INGEST_HANDLERS"
     urls = [re.sub(r"#.*", "", re.sub(r"//[^/@]*@", "//", url)) for url in settings.forward_url]
     return ", ".join([*settings.handlers, *urls])

@@ -2,7 +2,7 @@
 
 What aiohttp does by itself and must not: read a slow client's request for ever, unpack compressed bodies, say
 `100 Continue` to a body that is too large, and quote the request in an error. What each route answers stands in
-`ingest.intake`.
+`ingest.endpoint.intake`.
 """
 
 import asyncio
@@ -14,25 +14,25 @@ from aiohttp import ClientError, StreamReader, web
 from aiohttp.typedefs import Handler
 from aiohttp.web_protocol import RequestHandler
 
-from ingest import intake
-from ingest.buffer import Appender
-from ingest.errors import BufferFull
-from ingest.intake import Answer, Intake
-from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, LINGER, MAX_CONNECTIONS, READY_TIMEOUT
-from ingest.replay import Replayer
-from ingest.validation import ValidationFiles
+from ingest.endpoint import intake
+from ingest.endpoint.intake import Answer, Intake
+from ingest.endpoint.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, LINGER, MAX_CONNECTIONS, READY_TIMEOUT
+from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.endpoint.validation_files import ValidationFiles
+from ingest.errors import WriteUnconfirmed
+from ingest.stream.producer import Producer
 
 log = logging.getLogger(__name__)
 
 INTAKE = web.AppKey("intake", Intake)
-REPLAYER = web.AppKey("replayer", Replayer)
+REPLAYER = web.AppKey("replayer", SpoolReplayer)
 VALIDATION_FILES = web.AppKey("validation_files", ValidationFiles)
 #: Set when the process is about to stop: every further answer closes its connection.
 CLOSING = web.AppKey("closing", asyncio.Event)
 
 
 def create_app(
-    take: Intake, replayer: Replayer, path: str, validation_files: ValidationFiles | None = None
+    take: Intake, replayer: SpoolReplayer, path: str, validation_files: ValidationFiles | None = None
 ) -> web.Application:
     """The application: webhooks at `path` and everything below, what load balancers ask, and validation files."""
     app = web.Application(client_max_size=take.max_body, handler_args=HANDLER_ARGS)
@@ -107,10 +107,10 @@ async def readyz(request: web.Request) -> web.Response:
     return web.json_response({"status": "ready", **state, "risks": replayer.risks})
 
 
-async def _answers(appender: Appender) -> bool:
+async def _answers(appender: Producer) -> bool:
     try:
         await appender.stream.ping(READY_TIMEOUT)
-    except BufferFull:
+    except WriteUnconfirmed:
         return False
     return True
 

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from ingest import intake
 from ingest.copernica.signature import HeaderFields
-from ingest.intake import Answer, Intake
-from ingest.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
+from ingest.endpoint import intake
+from ingest.endpoint.intake import Answer, Intake
+from ingest.endpoint.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
 
 #: Bytes of a head that is waited for here; aiohttp judges longer ones.
 HEAD_MAX = 16 * 1024
@@ -42,7 +42,7 @@ _SPECIAL = frozenset(
 Fallback = Callable[[], asyncio.Protocol]
 
 
-class Door:
+class FastPath:
     """What the connections of one process share."""
 
     def __init__(self, take: Intake, path: str, fallback: Fallback, limit: int) -> None:
@@ -95,7 +95,7 @@ class Doorway(asyncio.Protocol):
         "_ended", "_idle_since", "_needs", "_paused", "_transport",
     )  # fmt: skip
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: FastPath) -> None:
         self._door = door
         self._transport: asyncio.Transport | None = None
         #: Bytes that came in and are not a whole request yet, or came before the last one was answered.

@@ -26,11 +26,11 @@ import orjson
 
 from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
-from ingest.buffer import Appender
-from ingest.copernica.signature import Claim, HeaderFields, Headers, Reason, Rejected
-from ingest.errors import BufferFull, KeyUnavailable
-from ingest.limits import KEY_WAIT, MAX_HELD, RETRY_AFTER
-from ingest.verify import Verifier, pack_headers
+from ingest.copernica.signature import CallRejected, Claim, HeaderFields, Headers, Reason
+from ingest.endpoint.limits import KEY_WAIT, MAX_HELD, RETRY_AFTER
+from ingest.errors import KeyUnavailable, WriteUnconfirmed
+from ingest.stream.producer import Producer
+from ingest.verification import Verifier, pack_headers
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ class Intake:
     """Takes calls and keeps them; one per process."""
 
     def __init__(
-        self, appender: Appender, max_body: int, verifier: Verifier | None = None, keep_headers: bool = False
+        self, appender: Producer, max_body: int, verifier: Verifier | None = None, keep_headers: bool = False
     ) -> None:
         """Without a `verifier`, any call is taken. With `keep_headers`, headers are kept, to be passed on."""
         self._keep_headers = keep_headers
@@ -137,7 +137,7 @@ class Intake:
         if content_length is not None and content_length > self.max_body:
             return TOO_LARGE
         if self._verifier is not None and not signed:
-            return self._refuse(Rejected(Reason.NO_SIGNATURE))
+            return self._refuse(CallRejected(Reason.NO_SIGNATURE))
         return None if self.has_room else BUSY
 
     @property
@@ -179,7 +179,7 @@ class Intake:
             return
         try:
             claim = self._verifier.examine(target, found, body, received_at)
-        except Rejected as rejected:
+        except CallRejected as rejected:
             finish(self._refuse(rejected))
             return
         record = Record(claim.delivery_id, received_at, target, content_type, body, headers)
@@ -201,7 +201,7 @@ class Intake:
                     waiting = asyncio.create_task(self._keep_later(verifier, claim, record, found, finish))
                     self._waiting.add(waiting)
                     waiting.add_done_callback(self._waiting.discard)
-            except Rejected as rejected:
+            except CallRejected as rejected:
                 finish(self._refuse(rejected))
 
     async def _keep_later(
@@ -216,7 +216,7 @@ class Intake:
         try:
             async with asyncio.timeout(KEY_WAIT):
                 await verifier.verify(claim)
-        except Rejected as rejected:
+        except CallRejected as rejected:
             finish(self._refuse(rejected))
             return
         except (KeyUnavailable, TimeoutError) as error:
@@ -226,7 +226,7 @@ class Intake:
         self._keep(record, finish)
 
     def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
-        def done(refused: BufferFull | None) -> None:
+        def done(refused: WriteUnconfirmed | None) -> None:
             if refused is None:
                 self.accepted += 1
                 if failpoints.armed:
@@ -253,7 +253,7 @@ class Intake:
         self.submit(target.encode("utf-8", "surrogateescape"), HeaderFields.of(headers), body, answer)
         return await answered
 
-    def _refuse(self, rejected: Rejected) -> Answer:
+    def _refuse(self, rejected: CallRejected) -> Answer:
         reason = rejected.reason
         self.refused[reason.value] += 1
         named = f", it named {rejected.excerpt}" if rejected.excerpt else ""

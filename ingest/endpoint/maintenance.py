@@ -8,10 +8,11 @@ from functools import partial
 
 from redis import RedisError, ResponseError
 
-from ingest.buffer import Appender, Backlog
-from ingest.intake import Intake
+from ingest.endpoint.intake import Intake
 from ingest.settings import Settings
 from ingest.spool import Spool
+from ingest.stream.consumer import Consumer
+from ingest.stream.producer import Producer
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ CHORE_TIMEOUT = 1.5
 LOG_EVERY = 10.0
 
 
-async def do_chores(settings: Settings, take: Intake, appender: Appender, backlog: Backlog, number: int) -> None:
+async def do_chores(settings: Settings, take: Intake, appender: Producer, backlog: Consumer, number: int) -> None:
     """Now and then: wake workers that were not woken, tell `status` and the log what was taken."""
     before = _Taken(take, appender)
     logged = before
@@ -67,7 +68,7 @@ def _of_spool(kept: Spool | None) -> dict[str, object]:
 class _Taken:
     """What an endpoint process had taken at a moment."""
 
-    def __init__(self, take: Intake, appender: Appender) -> None:
+    def __init__(self, take: Intake, appender: Producer) -> None:
         self.at = time.monotonic()
         self.calls = take.accepted
         self.batches = appender.batches
@@ -82,7 +83,7 @@ class _Taken:
         return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
 
 
-def report_and_sweep(settings: Settings, backlog: Backlog, said: dict[str, object]) -> None:
+def report_and_sweep(settings: Settings, backlog: Consumer, said: dict[str, object]) -> None:
     """One round of what needs Redis; `said` is for `status`. What goes wrong is logged."""
     for chore in (
         partial(backlog.report, **said),
@@ -103,12 +104,12 @@ def report_and_sweep(settings: Settings, backlog: Backlog, said: dict[str, objec
             log.exception("a chore failed")
 
 
-def _reconcile(settings: Settings, backlog: Backlog) -> None:
+def _reconcile(settings: Settings, backlog: Consumer) -> None:
     if day := settings.reconciles_on(datetime.now(UTC)):
         backlog.reconcile(day)
 
 
-def _retract(backlog: Backlog) -> None:
+def _retract(backlog: Consumer) -> None:
     try:
         backlog.retract()
     except RedisError as error:

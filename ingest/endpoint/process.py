@@ -18,19 +18,20 @@ from functools import partial
 import uvloop
 from aiohttp import web
 
-from ingest import connections
-from ingest.app import CLOSING, HANDLER_ARGS, connection_factory, create_app
-from ingest.buffer import Appender, Backlog
-from ingest.chores import CHORE_TIMEOUT, do_chores
-from ingest.door import Door
-from ingest.intake import Intake
-from ingest.limits import LISTEN_BACKLOG, MAX_CONNECTIONS
-from ingest.replay import Replayer
+from ingest import redis_client
+from ingest.endpoint.app import CLOSING, HANDLER_ARGS, connection_factory, create_app
+from ingest.endpoint.fast_path import FastPath
+from ingest.endpoint.intake import Intake
+from ingest.endpoint.limits import LISTEN_BACKLOG, MAX_CONNECTIONS
+from ingest.endpoint.maintenance import CHORE_TIMEOUT, do_chores
+from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.endpoint.validation_files import ValidationFiles
+from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
-from ingest.supervise import follow_parent
-from ingest.validation import ValidationFiles
-from ingest.verify import Verifier
+from ingest.stream.consumer import Consumer
+from ingest.stream.producer import Producer
+from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -69,19 +70,19 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         loop.add_signal_handler(name, stopping.set)
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
 
-    client = connections.connect_async(settings.redis)
-    blocking = connections.connect(settings.redis, CHORE_TIMEOUT)
-    backlog = Backlog(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
+    client = redis_client.connect_async(settings.redis)
+    blocking = redis_client.connect(settings.redis, CHORE_TIMEOUT)
+    backlog = Consumer(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
     kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
-    appender = Appender(client, backlog.wake_another, spool=kept)
+    appender = Producer(client, backlog.wake_another, spool=kept)
     verifier = Verifier.of(settings) if settings.verify == "on" else None
     take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
-    replayer = Replayer(appender, settings.buffer_max)
+    replayer = SpoolReplayer(appender, settings.buffer_max)
     app = create_app(take, replayer, settings.path, ValidationFiles.of(settings.validation_files, settings.path))
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
     assert runner.server is not None
-    door = Door(take, settings.path, connection_factory(runner.server, limit), limit)
+    door = FastPath(take, settings.path, connection_factory(runner.server, limit), limit)
     waiting = sock.dup()
     server = await loop.create_server(door, sock=sock, backlog=LISTEN_BACKLOG)
     watch = asyncio.create_task(door.watch())
@@ -108,7 +109,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     log.info("web.%d took %d calls and stops", number, take.accepted)
 
 
-async def _accept_rest(listening: socket.socket, door: Door) -> None:
+async def _accept_rest(listening: socket.socket, door: FastPath) -> None:
     """Take the connections that wait to be accepted: closing the socket would cut them off with their calls."""
     rest = []
     with listening, suppress(BlockingIOError):
@@ -119,7 +120,7 @@ async def _accept_rest(listening: socket.socket, door: Door) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(door, connection)
 
 
-async def _until_answered(take: Intake, door: Door) -> None:
+async def _until_answered(take: Intake, door: FastPath) -> None:
     """Wait until no call is being taken: a moment for those just coming in, longer for those at work."""
     began = time.monotonic()
     while time.monotonic() - began < (ANSWER_SECONDS if take.busy or door.busy else QUIET_SECONDS):

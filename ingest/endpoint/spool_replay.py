@@ -10,10 +10,10 @@ import asyncio
 import logging
 import time
 
-from ingest import failpoints, risks
-from ingest.buffer import APPEND_PATIENCE, APPEND_TIMEOUT, Appender, Condition
-from ingest.errors import BufferFull
+from ingest import failpoints, health
+from ingest.errors import WriteUnconfirmed
 from ingest.spool import Portion, Spool
+from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Condition, Producer
 
 log = logging.getLogger(__name__)
 
@@ -36,10 +36,10 @@ USED_SHARE = 0.85
 RELIEF = 0.9
 
 
-class Replayer:
+class SpoolReplayer:
     """What an endpoint process does about its spool, and about a Redis that fills up."""
 
-    def __init__(self, appender: Appender, buffer_max: int | None = None) -> None:
+    def __init__(self, appender: Producer, buffer_max: int | None = None) -> None:
         """`buffer_max` is in bytes of Redis memory that the backlog may use; None: derived from its limit."""
         self.appender = appender
         self._spool = appender.spool
@@ -78,7 +78,7 @@ class Replayer:
         appender.breaker.attempt()
         try:
             await appender.stream.probe(APPEND_TIMEOUT)
-        except BufferFull as error:
+        except WriteUnconfirmed as error:
             appender.breaker.trip(error)
             return
         seconds = appender.breaker.close()
@@ -88,14 +88,14 @@ class Replayer:
         found = []
         if (spool := self._spool) is not None:
             await spool.tidy()
-            found += await asyncio.to_thread(lambda: list(risks.of_spool(spool.folder, spool.max_bytes)))
+            found += await asyncio.to_thread(lambda: list(health.of_spool(spool.folder, spool.max_bytes)))
         if self.appender.breaker.is_closed:
             try:
                 condition = await self.appender.stream.condition(APPEND_PATIENCE)
-            except BufferFull as error:
+            except WriteUnconfirmed as error:
                 log.debug("how full Redis is cannot be found out: %s", error)
             else:
-                found += risks.of_redis(condition.info)
+                found += health.of_redis(condition.info)
                 self._judge(condition)
         self.risks = found
 
@@ -118,7 +118,7 @@ class Replayer:
             failpoints.reach("replay-append")
         try:
             await self.appender.append(portion.batches, APPEND_TIMEOUT)
-        except BufferFull as error:
+        except WriteUnconfirmed as error:
             await self._not_replayed(spool, portion, error)
             return True
         self._refused = 0
@@ -129,7 +129,7 @@ class Replayer:
             failpoints.reach("replay-confirmed")
         return True
 
-    async def _not_replayed(self, spool: Spool, portion: Portion, error: BufferFull) -> None:
+    async def _not_replayed(self, spool: Spool, portion: Portion, error: WriteUnconfirmed) -> None:
         self.appender.trip(error)
         self._refused += 1
         if self._refused <= ATTEMPTS:

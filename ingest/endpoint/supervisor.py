@@ -1,8 +1,8 @@
 """`ingest serve`, the parent: one port, several processes, and a stop that answers everybody.
 
 It binds one listening socket per process (SO_REUSEPORT: the kernel spreads connections evenly) and hands each to
-its child (`ingest.endpoint`). A child that dies leaves its socket, with the connections waiting at it, to its
-successor. The parent loads nothing of what the children need to take calls.
+its child (`ingest.endpoint.process`). A child that dies leaves its socket, with the connections waiting at it, to
+its successor. The parent loads nothing of what the children need to take calls.
 """
 
 import logging
@@ -13,13 +13,13 @@ from functools import partial
 
 from redis import RedisError
 
-from ingest import connections, spool, supervise
-from ingest.buffer import Backlog
-from ingest.errors import Away, Occupied, SettingsError
-from ingest.limits import LISTEN_BACKLOG
+from ingest import processes, redis_client, spool
+from ingest.endpoint.limits import LISTEN_BACKLOG
+from ingest.endpoint.validation_files import ValidationFiles
+from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
+from ingest.processes import Child, StopSignals, follow_parent, own_command
 from ingest.settings import Settings
-from ingest.supervise import Child, StopSignals, follow_parent, own_command
-from ingest.validation import ValidationFiles
+from ingest.stream.consumer import Consumer
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ def serve(settings: Settings) -> None:
     """Run the endpoint until asked to stop.
 
     Raises:
-        Occupied: somebody has the port.
+        AddressInUse: somebody has the port.
         SettingsError: no account is named, or a file or folder that a setting names cannot be read.
         Unavailable: Redis refuses us, or does not answer and there is no spool; or the spool cannot be used.
     """
     if settings.verify == "on":
-        from ingest.verify import Verifier  # noqa: PLC0415  # with DNS and RSA, which nobody else here needs
+        from ingest.verification import Verifier  # noqa: PLC0415  # loads DNS and RSA, which only this process needs
 
         Verifier.of(settings)  # a mistake in its settings is to be heard here, once
     if validation_files := ValidationFiles.of(settings.validation_files, settings.path):
@@ -67,23 +67,23 @@ def serve(settings: Settings) -> None:
         for child in children:
             child.start()
         try:
-            supervise.watch(children, signals)
+            processes.watch(children, signals)
         finally:
             for sock in sockets:
                 sock.close()
-            supervise.stop(children, STOP_SECONDS, signals)
+            processes.stop(children, STOP_SECONDS, signals)
     log.info("stopped")
 
 
 def _prepare_redis(settings: Settings) -> None:
     """Make what the endpoint needs there; with a spool, a Redis that is away is no reason not to take calls."""
     # Where there is a spool, a Redis that is silent must not keep calls waiting for the port to open.
-    patience = connections.ANSWER_TIMEOUT if settings.spool_dir is None else START_PATIENCE
-    client = connections.connect(settings.redis, patience)
+    patience = redis_client.ANSWER_TIMEOUT if settings.spool_dir is None else START_PATIENCE
+    client = redis_client.connect(settings.redis, patience)
     try:
-        connections.require(client, settings.redis)
-        Backlog(client).prepare()
-    except Away as error:
+        redis_client.require(client, settings.redis)
+        Consumer(client).prepare()
+    except RedisUnavailable as error:
         if settings.spool_dir is None:
             raise
         log.warning("calls go to the spool in %s: %s", settings.spool_dir, error)
@@ -97,7 +97,7 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
     """Listen with `count` sockets at one port; connections queue up until they are accepted.
 
     Raises:
-        Occupied: somebody has the port.
+        AddressInUse: somebody has the port.
         SettingsError: the host is none of this machine's addresses.
     """
     try:
@@ -113,7 +113,7 @@ def listen(host: str, port: int, count: int) -> list[socket.socket]:
             probe.bind(address)
         return [_bound(family, kind, protocol, address) for _ in range(count)]
     except OSError as error:
-        raise Occupied(
+        raise AddressInUse(
             f"Cannot listen at {host} port {port} ({error.strerror}): stop what uses it, or choose another PORT."
         ) from None
 

@@ -1,6 +1,6 @@
 """Realistic calls, for users' own tests and for ours: what a newsletter brings in the hours after it went out.
 
-Each type's whole body is a file (`tests/payloads` in the repository), of which some fields are drawn anew for
+Each type's whole body is a file (the folder `payloads`), of which some fields are drawn anew for
 every call. Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's published signer
 writes them (`tags%5B0%5D=…`). The same seed gives the same calls, byte for byte.
 """
@@ -104,10 +104,8 @@ class _Message(NamedTuple):
 
 
 def payload(kind: str) -> bytes:
-    """A whole, realistic body of this type; a wheel carries a copy of the files."""
-    inside = Path(__file__).with_name("payloads")
-    folder = inside if inside.exists() else Path(__file__).parents[2] / "tests" / "payloads"
-    return (folder / f"{kind}.form").read_bytes()
+    """A whole, realistic body of this type."""
+    return (Path(__file__).with_name("payloads") / f"{kind}.form").read_bytes()
 
 
 @cache

@@ -1,8 +1,9 @@
 """A fake of Copernica's REST API, for tests: ours and our users'.
 
 It gives access for a token, lists and serves the log files of a folder in all three forms, and keeps webhooks in
-memory, as Copernica's articles on REST v4 say; and it fails on demand (`ingest.fake_faults`). The folder holds
-`PREFIX.YYYY-MM-DD.log`: CSV in UTF-8 with a line of names, which is what `ingest simulate --with-logfiles` writes.
+memory, as Copernica's articles on REST v4 say; and it fails on demand (`ingest.simulation.api_faults`). The folder
+holds `PREFIX.YYYY-MM-DD.log`: CSV in UTF-8 with a line of names, which is what `ingest simulate --with-logfiles`
+writes.
 """
 
 import asyncio
@@ -17,11 +18,11 @@ from typing import Any, Literal, NoReturn
 import orjson
 from aiohttp import web
 
-from ingest.copernica.rest import LOG_NAME
-from ingest.copernica.webhooks import CALLERS, TRIGGERS
-from ingest.errors import Occupied
-from ingest.fake_faults import Fault, Faults, Kind
-from ingest.fake_forms import BLOCK, FORMS
+from ingest.copernica.api.client import LOG_NAME
+from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
+from ingest.errors import AddressInUse
+from ingest.simulation.api_faults import Fault, Faults, Kind
+from ingest.simulation.api_files import BLOCK, FORMS
 
 #: Seconds that an access token is good for, as Copernica's are.
 ACCESS_LIFE = 86_400.0
@@ -219,7 +220,7 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[str
     """Serve until cancelled; `ready` is called with the URL. Port 0 takes one that is free.
 
     Raises:
-        Occupied: somebody has the port.
+        AddressInUse: somebody has the port.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -228,7 +229,7 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[str
             await web.TCPSite(runner, host, port).start()
         except OSError as error:
             reason = error.strerror or type(error).__name__
-            raise Occupied(f"Cannot listen at {host} port {port} ({reason}): choose another --port.") from None
+            raise AddressInUse(f"Cannot listen at {host} port {port} ({reason}): choose another --port.") from None
         shown = f"[{host}]" if ":" in host else host
         ready(f"http://{shown}:{runner.addresses[0][1]}")
         await asyncio.Event().wait()

@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from ingest.copernica.logwriter import LogFolder
-from ingest.copernica.signer import FORGERIES, Signer
-from ingest.copernica.simulator import Call
 from ingest.errors import SettingsError, Unavailable
+from ingest.simulation.calls import Call
+from ingest.simulation.logwriter import LogFolder
+from ingest.simulation.signer import FORGERIES, Signer
 
 #: Seconds to wait for an answer before a call counts as lost.
 ANSWER_TIMEOUT = 30.0

@@ -10,8 +10,8 @@ name; the system lets go of that lock however the process ends, and whoever find
 `keeping` is one process's part in it, `reading` the way back.
 """
 
-from ingest.spool.folder import Figures, look, prepare
-from ingest.spool.keeping import Spool
-from ingest.spool.reading import Portion
+from ingest.spool.directory import Figures, look, prepare
+from ingest.spool.reader import Portion
+from ingest.spool.spool import Spool
 
 __all__ = ["Figures", "Portion", "Spool", "look", "prepare"]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ingest.errors import Unavailable
 from ingest.spool import segment
-from ingest.spool.reading import events_in
+from ingest.spool.reader import events_in
 from ingest.spool.segment import Name
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,8 @@ from ingest import failpoints
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import segment
-from ingest.spool.folder import BAD, LOCK, is_held, own, prepare
-from ingest.spool.reading import Portion, Reader, Waiting, events_in
+from ingest.spool.directory import BAD, LOCK, is_held, own, prepare
+from ingest.spool.reader import Portion, Reader, Waiting, events_in
 from ingest.spool.segment import Found, Name, Writer
 
 log = logging.getLogger(__name__)

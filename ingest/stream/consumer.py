@@ -10,8 +10,8 @@ import redis
 from redis.typing import EncodableT
 
 from ingest.batch import DELIVERY_ID_SIZE
-from ingest.buffer.keys import WAKE_TTL
-from ingest.buffer.waking import Waker
+from ingest.jobs import JobScheduler
+from ingest.stream.keys import WAKE_TTL
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     packed: bytes
 
 
-class Backlog(Waker):
+class Consumer(JobScheduler):
     """The workers' side of the stream: claim, acknowledge, take over from the dead, wake.
 
     `name` is this process's name as a consumer of the group and in reports; no other process may have it.

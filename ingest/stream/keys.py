@@ -14,8 +14,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
-    ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.pace`
-    ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.pace`
+    ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.handlers.throttle`
+    ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.handlers.throttle`
     ingest:{p}:probe       string, written to find out whether Redis takes writes again
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 """

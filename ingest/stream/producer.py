@@ -12,10 +12,10 @@ import redis.asyncio
 
 from ingest import batch, failpoints
 from ingest.batch import Batch, Record
-from ingest.breaker import Breaker
-from ingest.buffer.keys import WAKE_TTL, Keys
-from ingest.errors import BufferFull, SpoolFailed
+from ingest.errors import SpoolFailed, WriteUnconfirmed
 from ingest.spool import Spool
+from ingest.stream.breaker import Breaker
+from ingest.stream.keys import WAKE_TTL, Keys
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,8 @@ class Stream:
         """Put batches into the stream, all or none; returns whether a worker is to be woken.
 
         Raises:
-            BufferFull: Redis refused, is away, or did not answer within `seconds`. It may have them all the same.
+            WriteUnconfirmed: Redis refused, is away, or did not answer within `seconds`. It may have
+                them all the same.
         """
         keys = self._keys
         packed = [batch.packed for batch in batches]
@@ -69,7 +70,7 @@ class Stream:
         """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
 
         Raises:
-            BufferFull: it does not, or not within `seconds`.
+            WriteUnconfirmed: it does not, or not within `seconds`.
         """
         async with _within(seconds):
             await self._client.set(self._keys.probe, 1, ex=WAKE_TTL)
@@ -78,7 +79,7 @@ class Stream:
         """See whether Redis answers.
 
         Raises:
-            BufferFull: it does not, or not within `seconds`.
+            WriteUnconfirmed: it does not, or not within `seconds`.
         """
         async with _within(seconds):
             await self._client.ping()
@@ -87,7 +88,7 @@ class Stream:
         """How it is.
 
         Raises:
-            BufferFull: it does not say, or not within `seconds`.
+            WriteUnconfirmed: it does not say, or not within `seconds`.
         """
         async with _within(seconds):
             return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
@@ -95,7 +96,7 @@ class Stream:
 
 @asynccontextmanager
 async def _within(seconds: float) -> AsyncIterator[None]:
-    """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `BufferFull`.
+    """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `WriteUnconfirmed`.
 
     A command that is broken off leaves an answer behind that belongs to nobody: redis-py closes its connection.
     """
@@ -103,19 +104,19 @@ async def _within(seconds: float) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError:
-        raise BufferFull(f"Redis did not answer within {seconds:g} s.") from None
+        raise WriteUnconfirmed(f"Redis did not answer within {seconds:g} s.") from None
     except Exception as error:
         # RuntimeError is how uvloop says that the other side has closed the connection a moment ago.
         if not isinstance(error, redis.RedisError | OSError | RuntimeError):
             log.exception("Redis could not be asked")
-        raise BufferFull(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
+        raise WriteUnconfirmed(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
 
 
 #: What a record's owner is called with: nothing when it is safe, else the reason why not.
-Done = Callable[[BufferFull | None], None]
+Done = Callable[[WriteUnconfirmed | None], None]
 
 
-class Appender:
+class Producer:
     """Group commit: while one write is on its way, arriving records gather for the next.
 
     No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every record hears of the
@@ -169,11 +170,11 @@ class Appender:
                 try:
                     if batches:
                         await self._keep(batches)
-                except BufferFull as error:
+                except WriteUnconfirmed as error:
                     refusal = error
                 except Exception as error:  # whatever it was: the callers must hear of it
                     log.exception("a batch could not be written")
-                    refusal = BufferFull(f"A batch could not be written ({type(error).__name__}).")
+                    refusal = WriteUnconfirmed(f"A batch could not be written ({type(error).__name__}).")
                 for done in callbacks:
                     _tell(done, refusal)
         finally:
@@ -191,7 +192,7 @@ class Appender:
             except Exception as error:
                 log.exception("a batch could not be packed")
                 for done in owners:
-                    _tell(done, BufferFull(f"A batch could not be packed ({type(error).__name__})."))
+                    _tell(done, WriteUnconfirmed(f"A batch could not be packed ({type(error).__name__})."))
         return batches, callbacks
 
     def _gather_one(self) -> tuple[list[Record], list[Done]]:
@@ -211,7 +212,7 @@ class Appender:
         """Have batches in Redis or in the spool.
 
         Raises:
-            BufferFull: neither is certain.
+            WriteUnconfirmed: neither is certain.
         """
         if failpoints.armed:
             failpoints.reach("batch-gathered")
@@ -221,22 +222,22 @@ class Appender:
             try:
                 await self.append(batches, APPEND_TIMEOUT if bounded else APPEND_PATIENCE)
                 return
-            except BufferFull as error:
+            except WriteUnconfirmed as error:
                 if spool is None:
                     raise
                 self.trip(error)
         if spool is None:
-            raise BufferFull("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
+            raise WriteUnconfirmed("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
         try:
             await spool.keep(batches)
         except SpoolFailed as error:
-            raise BufferFull(f"{self.breaker.why} {error}".strip()) from None
+            raise WriteUnconfirmed(f"{self.breaker.why} {error}".strip()) from None
 
     async def append(self, batches: Sequence[Batch], seconds: float) -> None:
         """Put batches into the stream and see that somebody works on them.
 
         Raises:
-            BufferFull: it is not certain that they are there.
+            WriteUnconfirmed: it is not certain that they are there.
         """
         if failpoints.armed:
             failpoints.reach("redis-write")
@@ -250,7 +251,7 @@ class Appender:
             self._wakers.add(waker)
             waker.add_done_callback(self._wakers.discard)
 
-    def trip(self, error: BufferFull) -> None:
+    def trip(self, error: WriteUnconfirmed) -> None:
         """Redis failed: have calls go around it until it serves again."""
         if self.breaker.is_closed:
             log.warning("calls go to the spool: %s", error)
@@ -264,7 +265,7 @@ class Appender:
             log.warning("could not wake the workers: %s", error)
 
 
-def _tell(done: Done, refusal: BufferFull | None) -> None:
+def _tell(done: Done, refusal: WriteUnconfirmed | None) -> None:
     try:
         done(refusal)
     except Exception:  # one owner's fault must not keep the others waiting

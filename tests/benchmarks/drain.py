@@ -12,19 +12,19 @@ from itertools import cycle, islice
 
 import uvloop
 
-from ingest import connections
-from ingest.buffer import Appender
+from ingest import redis_client
 from ingest.copernica.signature import HeaderFields
-from ingest.copernica.simulator import Call
-from ingest.intake import Answer, Intake
+from ingest.endpoint.intake import Answer, Intake
+from ingest.simulation.calls import Call
+from ingest.stream.producer import Producer
 from tests.benchmarks import baselines, plan
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, SCRATCH, python, redis_server, scratch
 from tests.benchmarks.stored import fill
-from tests.postgres import postgres
-from workers.drain import Drain, new_backlog
-from workers.store import Store, upgrade
+from tests.support.postgres import postgres
+from workers.drain.drain import Drain, new_backlog
+from workers.store.store import Store, upgrade
 
 WORKER = "RQ SimpleWorker"
 SQLITE = "ours into SQLite"
@@ -107,8 +107,8 @@ def _jobs(calls: list[Call], jobs: int) -> tuple[float, float]:
 
 async def _fill(url: str, calls: list[Call], events: int) -> None:
     """Pile up events as the endpoint does: what is submitted together becomes one batch."""
-    client = connections.connect_async(url)
-    appender = Appender(client, wake=lambda: None)
+    client = redis_client.connect_async(url)
+    appender = Producer(client, wake=lambda: None)
     intake = Intake(appender, max_body=1024 * 1024)
     refused: list[Answer] = []
 
@@ -140,7 +140,7 @@ def _timed(command: list[str], events: int) -> tuple[float, float]:
 
 def _main(url: str, database: str) -> None:
     """Our worker: one drain until the stream is empty."""
-    client = connections.connect(url)
+    client = redis_client.connect(url)
     upgrade(database)
     store = Store.open(database)
     before = time.process_time()

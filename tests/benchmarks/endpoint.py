@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ingest.buffer import Keys
+from ingest.stream.keys import Keys
 from tests.benchmarks import load
 from tests.benchmarks.load import Sent
 from tests.benchmarks.plan import Plan, Step

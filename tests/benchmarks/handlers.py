@@ -14,17 +14,17 @@ from itertools import cycle, islice
 
 from ingest.batch import Record
 from ingest.copernica.events import Event
-from ingest.copernica.simulator import SEEDED_START, Call
 from ingest.settings import Settings
+from ingest.simulation.calls import SEEDED_START, Call
 from tests.benchmarks import baselines, plan
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, redis_server, scratch
-from tests.running import clean_environ
+from tests.support.running import clean_environ
 from workers import on
-from workers.drain import COMMIT_EVENTS, read
-from workers.handling import hand_on_job, handle_job, known_handlers
-from workers.store import Store, upgrade
+from workers.drain.drain import COMMIT_EVENTS, read
+from workers.handlers.runner import hand_on_job, handle_job, known_handlers
+from workers.store.store import Store, upgrade
 
 WORKER = "RQ SimpleWorker, a job per event"
 MODULE = "tests.benchmarks.handlers"

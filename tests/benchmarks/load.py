@@ -21,8 +21,8 @@ from typing import cast
 import httptools
 import uvloop
 
-from ingest.copernica.signer import Signer
-from ingest.simulate import Target, percentile
+from ingest.simulation.sender import Target, percentile
+from ingest.simulation.signer import Signer
 from tests.benchmarks import plan
 from tests.benchmarks.servers import ROOT, python
 

@@ -9,9 +9,9 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
-from ingest.embedded import binary
-from tests import postgres
+from ingest.dev.embedded_redis import binary
 from tests.benchmarks.servers import scratch
+from tests.support import postgres
 
 
 def machine() -> dict[str, object]:

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 
-from ingest.copernica.simulator import Call, Simulator
+from ingest.simulation.calls import Call, Simulator
 
 #: Connections that are kept open and busy: each has one call under way at a time.
 CONNECTIONS = 64

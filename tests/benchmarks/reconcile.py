@@ -15,14 +15,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ingest.copernica.events import MICROS, EventType, decode
-from ingest.copernica.logfiles import KINDS
+from ingest.copernica.logfiles.reader import KINDS
 from tests.benchmarks import plan
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, scratch
-from workers.recovery import LogFile, Options, Recovery
-from workers.reports import DayReport
-from workers.store import Store, upgrade
+from workers.reconcile.recovery import LogFile, Options, Recovery
+from workers.reconcile.report import DayReport
+from workers.store.store import Store, upgrade
 
 READER = "csv.reader over the file"
 DAY = date(2026, 11, 20)

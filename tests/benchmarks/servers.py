@@ -11,9 +11,9 @@ from pathlib import Path
 
 import redis
 
-from ingest.embedded import EmbeddedServer
+from ingest.dev.embedded_redis import EmbeddedServer
 from tests.benchmarks.plan import PATH
-from tests.running import Process, descendants, free_port, ingest, running, until
+from tests.support.running import Process, descendants, free_port, ingest, running, until
 
 ROOT = Path(__file__).parents[2]
 #: Never `/tmp`, which is memory on many machines: there an fsync costs nothing. `TMPDIR` names another place.

@@ -5,9 +5,9 @@ from itertools import islice
 from typing import Any
 
 from ingest.copernica.events import Event, decode
-from ingest.copernica.simulator import SEEDED_START, Simulator
+from ingest.simulation.calls import SEEDED_START, Simulator
 from tests.benchmarks import plan
-from workers.store import Store, upgrade
+from workers.store.store import Store, upgrade
 
 #: Events that are made in full; the millions are these with other people and messages.
 SAMPLES = 2000

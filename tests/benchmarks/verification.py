@@ -17,16 +17,16 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from ingest.copernica.signer import Signer
-from ingest.copernica.simulator import Call
-from ingest.simulate import Report, Sender, Target, percentile
+from ingest.simulation.calls import Call
+from ingest.simulation.sender import Report, Sender, Target, percentile
+from ingest.simulation.signer import Signer
 from tests.benchmarks import load, plan
 from tests.benchmarks.load import Sent
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import OURS, VERIFIED, cpu_seconds, endpoint, redis_server, scratch
-from tests.dnsserver import Behaviour, DnsServer
-from tests.running import descendants
+from tests.support.dnsserver import Behaviour, DnsServer
+from tests.support.running import descendants
 
 ACCOUNT = "account-1234"
 BARE_RSA = "bare RSA-2048 verify"

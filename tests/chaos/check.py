@@ -14,7 +14,7 @@ import redis
 from ingest.batch import Record, unpack
 from ingest.spool.segment import Name, scan
 from tests.chaos.load import Journal, proof
-from tests.stream import records
+from tests.support.stream import records
 
 #: What the load put into each call, read past the program's own code.
 ROWS = {

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.running import until
+from tests.support.running import until
 
 #: Bytes of the disk.
 SIZE = 512 * 1024 * 1024

@@ -13,13 +13,13 @@ from typing import NamedTuple
 import redis
 from sqlalchemy import text
 
-from ingest.buffer import Keys
-from ingest.connections import connect
+from ingest.redis_client import connect
+from ingest.stream.keys import Keys
 from tests.chaos.crash_disk import Disk
-from tests.postgres import Server
-from tests.running import Process, answers, descendants, free_port, ingest, until
-from tests.valkey import Valkey
-from workers.store import Store, upgrade
+from tests.support.postgres import Server
+from tests.support.running import Process, answers, descendants, free_port, ingest, until
+from tests.support.valkey import Valkey
+from workers.store.store import Store, upgrade
 
 #: Calls under way at once.
 CONNECTIONS = 16

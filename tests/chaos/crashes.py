@@ -20,7 +20,7 @@ import click
 from tests.benchmarks.machine import machine, versions
 from tests.chaos.crash_disk import disk, possible
 from tests.chaos.crash_site import Load, Setup, Site
-from tests.running import until
+from tests.support.running import until
 
 #: Seconds of load before the crash.
 SECONDS = 3.0

@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest import connections
-from ingest.copernica.signer import FORGERIES, Signer
-from ingest.copernica.simulator import TYPES, Simulator
-from ingest.simulate import Target
+from ingest import redis_client
+from ingest.simulation.calls import TYPES, Simulator
+from ingest.simulation.sender import Target
+from ingest.simulation.signer import FORGERIES, Signer
 from tests.chaos.made import requests_are_harmless
 from tests.chaos.mutate import mutated, pieces
-from tests.running import Process, answers, descendants, exchange, free_port, ingest, run, running, until
-from tests.stream import records
-from workers.store import Store, upgrade
+from tests.support.running import Process, answers, descendants, exchange, free_port, ingest, run, running, until
+from tests.support.stream import records
+from workers.store.store import Store, upgrade
 
 ACCOUNT = "account-1234"
 MAX_BODY = 100_000
@@ -235,7 +235,7 @@ def attack_and_judge(redis_url: str, folder: Path, seed: int, requests: int) -> 
 
 def _only_genuine(redis_url: str, genuine: set[bytes]) -> int:
     """See that every call in the stream is one that was signed for us; returns how many there are."""
-    with connections.connect(redis_url) as client:
+    with redis_client.connect(redis_url) as client:
         kept = records(client)
     strange = [record for record in kept if record.body not in genuine or record.target != b"/copernica"]
     assert not strange, f"forged calls were kept: {strange[:3]}"

@@ -17,9 +17,9 @@ from typing import cast
 
 import httptools
 
-from ingest.copernica.signer import Signer
-from ingest.copernica.simulator import Simulator
-from ingest.simulate import Target, percentile
+from ingest.simulation.calls import Simulator
+from ingest.simulation.sender import Target, percentile
+from ingest.simulation.signer import Signer
 
 #: Seconds to wait for an answer: longer than anything that should happen while nothing is stopped.
 ANSWER_TIMEOUT = 10.0

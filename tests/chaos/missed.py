@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ingest import connections
-from ingest.buffer import Backlog
-from ingest.copernica.logfiles import KINDS
-from tests.running import answers, free_port, ingest, run, running, until
-from workers.store import upgrade
+from ingest import redis_client
+from ingest.copernica.logfiles.reader import KINDS
+from ingest.stream.consumer import Consumer
+from tests.support.running import answers, free_port, ingest, run, running, until
+from workers.store.store import upgrade
 
 TOKEN = "a-token"
 #: Types whose calls tell when they happened, and that are logged.
@@ -82,8 +82,8 @@ def recover(redis_url: str, folder: Path, events: int, rate: float, again: bool 
 
 
 def _backlog(environ: dict[str, str]) -> int:
-    with connections.connect(environ["REDIS_URL"]) as client:
-        return Backlog(client).batches()
+    with redis_client.connect(environ["REDIS_URL"]) as client:
+        return Consumer(client).batches()
 
 
 def _total(line: str, figure: str) -> int:

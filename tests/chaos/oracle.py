@@ -25,7 +25,7 @@ from tests.chaos.load import Journal, Load
 from tests.chaos.parts import Handles, adopt_orphans, alive_below
 from tests.chaos.plan import Plan
 from tests.chaos.site import Site
-from tests.running import answers, run, until
+from tests.support.running import answers, run, until
 
 #: Seconds in which everything that was acknowledged has to be stored once the last fault is over.
 PATIENCE = 90.0

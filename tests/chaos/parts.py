@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from tests.running import Process, descendants, exists
+from tests.support.running import Process, descendants, exists
 
 #: Seconds after which what died is started again; systemd's units in deploy/ say 1 and 2.
 RESTART = 0.7

@@ -24,17 +24,18 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from ingest import embedded
-from ingest.buffer import GROUP, RECLAIM_IDLE_MS, Backlog, Keys
-from ingest.copernica.signer import Signer
+from ingest.dev import embedded_redis
+from ingest.simulation.signer import Signer
+from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
+from ingest.stream.keys import Keys
 from tests.chaos.clocks import Clocks
 from tests.chaos.disk import Disk
 from tests.chaos.parts import Handles, Part, Supervisor, alive_below, named, steady_port
 from tests.chaos.plan import WIRES, Plan
 from tests.chaos.proxy import Proxy
-from tests.postgres import Server
-from tests.running import answers, ingest, until
-from workers.store import upgrade
+from tests.support.postgres import Server
+from tests.support.running import answers, ingest, until
+from workers.store.store import upgrade
 
 T = TypeVar("T")
 
@@ -109,8 +110,8 @@ class Site:
 
     def _redis_argv(self) -> list[str]:
         return [
-            str(embedded.binary()), str(embedded.configuration()), "--port", "0", "--unixsocket", self._socket,
-            "--dir", str(self.folder / "redis"), "--loglevel", "notice",
+            str(embedded_redis.binary()), str(embedded_redis.configuration()), "--port", "0",
+            "--unixsocket", self._socket, "--dir", str(self.folder / "redis"), "--loglevel", "notice",
         ]  # fmt: skip
 
     @property
@@ -222,7 +223,7 @@ class Site:
         """Batches in the stream; -1 when nobody knows."""
         with self.redis() as client:
             try:
-                return Backlog(client).batches()
+                return Consumer(client).batches()
             except redis.RedisError:
                 return -1
 

@@ -17,12 +17,23 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, cast
 
-from ingest import connections
-from ingest.buffer import GROUP, RECLAIM_IDLE_MS, Keys
-from ingest.copernica.simulator import Simulator
-from ingest.simulate import Report, Sender, Target
-from tests.running import Process, answers, clean_environ, descendants, exists, free_port, ingest, running, until
-from workers.store import upgrade
+from ingest import redis_client
+from ingest.simulation.calls import Simulator
+from ingest.simulation.sender import Report, Sender, Target
+from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS
+from ingest.stream.keys import Keys
+from tests.support.running import (
+    Process,
+    answers,
+    clean_environ,
+    descendants,
+    exists,
+    free_port,
+    ingest,
+    running,
+    until,
+)
+from workers.store.store import upgrade
 
 #: Calls per second of the load.
 RATE = 300.0
@@ -169,7 +180,7 @@ class Chaos:
 
     def _let_claims_grow_old(self) -> None:
         """As if those that were killed had been so long ago."""
-        with closing(connections.connect(self.redis_url)) as client:
+        with closing(redis_client.connect(self.redis_url)) as client:
             held = cast(Any, client.xpending_range(Keys().stream, GROUP, "-", "+", 10_000))
             for one in held:
                 ids, idle = [one["message_id"]], 2 * RECLAIM_IDLE_MS

@@ -15,11 +15,11 @@ from threading import Thread
 
 import pytest
 
-from ingest.copernica.simulator import Simulator
-from ingest.simulate import Report, Sender, Target
-from tests.running import answers, clean_environ, free_port, ingest, running, until
-from tests.valkey import Valkey, valkey
-from workers.store import upgrade
+from ingest.simulation.calls import Simulator
+from ingest.simulation.sender import Report, Sender, Target
+from tests.support.running import answers, clean_environ, free_port, ingest, running, until
+from tests.support.valkey import Valkey, valkey
+from workers.store.store import upgrade
 
 #: Seconds of load before the outage, and after it.
 BEFORE, AFTER = 1.0, 1.0

@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from ingest.buffer import Backlog, Keys
-from ingest.connections import connect
 from ingest.errors import Unavailable
-from ingest.simulate import Report, Sender, Target
-from tests.running import Process, answers, free_port, ingest, running, until
-from tests.test_drain import keep, record
-from tests.test_flow import Numbered
-from tests.test_spool_flow import shown
-from tests.valkey import Valkey, valkey
-from workers.store import upgrade
+from ingest.redis_client import connect
+from ingest.simulation.sender import Report, Sender, Target
+from ingest.stream.consumer import Consumer
+from ingest.stream.keys import Keys
+from tests.integration.test_drain import keep, record
+from tests.support.running import Process, answers, free_port, ingest, running, until
+from tests.support.valkey import Valkey, valkey
+from tests.system.test_flow import Numbered
+from tests.system.test_spool_flow import shown
+from workers.store.store import upgrade
 
 
 class Site:
@@ -83,11 +84,11 @@ def running_site(site: Site) -> Iterator[Site]:
 
 def test_a_worker_makes_room_in_a_full_redis_by_itself_and_is_back_when_there_is_some(site: Site) -> None:
     with connect(site.server.url) as client:
-        Backlog(client).prepare()  # as an endpoint does when it starts and with every sweep
+        Consumer(client).prepare()  # as an endpoint does when it starts and with every sweep
         keep(client, *([record(n)] for n in range(20)))
         client.config_set("maxmemory", 1)
         with running(ingest("worker"), site.environ, site.folder / "worker.log") as worker:
-            until(lambda: not Backlog(client).batches(), "an empty stream")
+            until(lambda: not Consumer(client).batches(), "an empty stream")
             assert shown(site.environ)[1]["stored"] == 20
             assert "draining without RQ" in worker.output
             client.config_set("maxmemory", 0)
@@ -126,4 +127,4 @@ def test_a_redis_that_is_set_back_costs_only_work(running_site: Site) -> None:
     assert running_site.send(50).complete
     running_site.wait_for(150)
     with connect(server.url) as client:
-        until(lambda: not Backlog(client).batches(), "an empty stream")
+        until(lambda: not Consumer(client).batches(), "an empty stream")

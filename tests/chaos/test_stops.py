@@ -8,11 +8,11 @@ from threading import Thread
 
 import pytest
 
-from ingest.buffer import Backlog
-from ingest.connections import connect
+from ingest.redis_client import connect
+from ingest.stream.consumer import Consumer
 from tests.chaos.test_recovery import Site, site
-from tests.running import answers, ingest, running, until
-from tests.test_drain import keep, record
+from tests.integration.test_drain import keep, record
+from tests.support.running import answers, ingest, running, until
 
 __all__ = ["site"]
 
@@ -36,7 +36,7 @@ def test_every_process_stops_in_time_under_load(site: Site, command: tuple[str, 
             if command[0] == "worker":
                 until(lambda: client.exists("rq:workers"), "the worker")
             elif command[0] == "drain":
-                until(lambda: Backlog(client).pending(), "a claim")
+                until(lambda: Consumer(client).pending(), "a claim")
             if redis == "is silent":
                 site.server.send(signal.SIGSTOP)
                 time.sleep(1)
@@ -64,7 +64,7 @@ def test_a_second_signal_stops_at_once(site: Site, command: tuple[str, ...]) -> 
                 held.sendall(b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nunfinished"[:-6])
                 time.sleep(0.2)
             else:
-                until(lambda: Backlog(client).pending(), "a claim")
+                until(lambda: Consumer(client).pending(), "a claim")
             site.server.send(signal.SIGSTOP)
             process.send(signal.SIGTERM)
             time.sleep(1.2)  # sooner, and RQ takes it for the same signal, come by two ways

@@ -19,25 +19,25 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.copernica.access import DEFAULT_LIFE, Access, life_of
-from ingest.copernica.patience import Patience, seconds_asked
-from ingest.copernica.rest import Copernica, Form
-from ingest.copernica.webhooks import Webhook
+from ingest.copernica.api.auth import DEFAULT_LIFE, Access, life_of
+from ingest.copernica.api.client import Copernica, Form
+from ingest.copernica.api.retry import Patience, seconds_asked
+from ingest.copernica.api.webhooks import Webhook
 from ingest.errors import (
-    Declined,
-    NoRights,
-    NotThere,
+    Forbidden,
+    InvalidToken,
+    NotFound,
     OutcomeUnknown,
+    RequestRejected,
     RestError,
     SettingsError,
     Unavailable,
     Unreachable,
-    WrongToken,
 )
-from ingest.fake_api import FakeCopernica
-from ingest.fake_faults import Fault, Faults, Kind
-from ingest.fake_forms import FORMS, NOT_XML
-from tests.fake_copernica import HASTY, TOKEN, client, fake_copernica, log_file, serving
+from ingest.simulation.api_faults import Fault, Faults, Kind
+from ingest.simulation.api_files import FORMS, NOT_XML
+from ingest.simulation.fake_api import FakeCopernica
+from tests.support.fake_copernica import HASTY, TOKEN, client, fake_copernica, log_file, serving
 
 DAY = date(2026, 11, 20)
 CLICKS = "cdm-click.2026-11-20.log"
@@ -86,7 +86,7 @@ async def test_a_days_files_are_listed_in_whichever_way_is_there(folder: Path, b
                 assert await copernica.logfiles(DAY, ["cdm-click", "cdm-error"]) == [CLICKS]
                 assert await copernica.logfiles(date(2026, 11, 18), ["cdm-click"]) == []
             else:
-                with pytest.raises(Declined) as refused:
+                with pytest.raises(RequestRejected) as refused:
                     await copernica.logfiles(DAY, ["cdm-click", "cdm-error"])
                 one_sentence(refused.value)
     assert any(seen.startswith("GET /logfiles/2026") for seen in state.seen) == (by_kind != "there")
@@ -159,9 +159,9 @@ async def test_a_list_gets_over_every_fault_that_passes(folder: Path, plan: str)
         ("429*9@download", Unreachable, "status 429"),
         ("500*9@token", Unreachable, "status 500 at 127.0.0.1"),
         ("cut*9@token", Unreachable, "cut at 127.0.0.1"),
-        ("401*9@download", WrongToken, "COPERNICA_TOKEN"),
-        ("403@download", NoRights, "COPERNICA_TOKEN"),
-        ("403@token", WrongToken, "COPERNICA_TOKEN"),
+        ("401*9@download", InvalidToken, "COPERNICA_TOKEN"),
+        ("403@download", Forbidden, "COPERNICA_TOKEN"),
+        ("403@token", InvalidToken, "COPERNICA_TOKEN"),
     ],
 )
 async def test_a_fault_that_lasts_is_one_sentence_and_leaves_what_was_there(
@@ -218,9 +218,9 @@ async def test_a_name_that_is_not_plain_goes_nowhere(folder: Path, tmp_path: Pat
     state = fake(folder)
     with fake_copernica(state) as environ:
         async with client(environ) as copernica:
-            with pytest.raises(NotThere):
+            with pytest.raises(NotFound):
                 await copernica.download(name, tmp_path / "got")
-            with pytest.raises(NotThere, match="such thing"):
+            with pytest.raises(NotFound, match="such thing"):
                 await copernica.download("cdm-click.2026-11-18.log", tmp_path / "got")
     assert len(state.seen) == 2
 
@@ -284,7 +284,7 @@ async def test_a_wrong_token_is_said_and_never_shown(folder: Path, caplog: pytes
     state = fake(folder, "500@token")
     with fake_copernica(state) as environ:
         async with client(environ | {"COPERNICA_TOKEN": "wrong-token"}) as copernica:
-            with pytest.raises(WrongToken, match="check COPERNICA_TOKEN") as raised:
+            with pytest.raises(InvalidToken, match="check COPERNICA_TOKEN") as raised:
                 await copernica.dates()
         async with client(environ) as copernica:
             await copernica.dates()
@@ -319,7 +319,9 @@ async def test_an_access_token_is_understood_with_blanks_and_quotes(access: str)
 
     with serving(scripted(answer, access)) as url:
         async with of(url) as copernica:
-            with pytest.raises(Declined, match="not what it should be"):  # it is no list of days, but it came
+            with pytest.raises(
+                RequestRejected, match="not what it should be"
+            ):  # it is no list of days, but it came
                 await copernica.dates()
 
 
@@ -327,7 +329,7 @@ async def test_an_access_token_is_understood_with_blanks_and_quotes(access: str)
 async def test_what_is_no_access_token_is_not_used(access: str) -> None:
     with serving(scripted(lambda _: web.json_response([]), access)) as url:
         async with of(url) as copernica:
-            with pytest.raises(Declined, match="check COPERNICA_AUTH_URL") as raised:
+            with pytest.raises(RequestRejected, match="check COPERNICA_AUTH_URL") as raised:
                 await copernica.dates()
     one_sentence(raised.value)
 
@@ -343,10 +345,14 @@ async def test_names_that_are_not_of_that_day_and_kind_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("answer", "error", "says"),
     [
-        (web.json_response, Declined, r"declines to list the days of log files \(status 400\), it says: No, ."),
-        (web.Response, Declined, r"\(status 400\)\.$"),
-        (lambda **_: web.Response(status=302, headers={"Location": "/"}), Declined, "redirect"),
-        (lambda **_: web.Response(text="<html>"), Declined, "check COPERNICA_API_URL"),
+        (
+            web.json_response,
+            RequestRejected,
+            r"declines to list the days of log files \(status 400\), it says: No, .",
+        ),
+        (web.Response, RequestRejected, r"\(status 400\)\.$"),
+        (lambda **_: web.Response(status=302, headers={"Location": "/"}), RequestRejected, "redirect"),
+        (lambda **_: web.Response(text="<html>"), RequestRejected, "check COPERNICA_API_URL"),
     ],
 )
 async def test_what_copernica_refuses_is_told_short_and_clean(
@@ -428,11 +434,11 @@ async def test_webhooks_are_made_changed_listed_and_deleted(folder: Path) -> Non
             await copernica.update_webhook(made, trigger="delete")
             await copernica.delete_webhook(other)
             assert [hook.trigger for hook in await copernica.webhooks()] == ["delete"]
-            with pytest.raises(Declined, match="No webhook with supplied ID"):
+            with pytest.raises(RequestRejected, match="No webhook with supplied ID"):
                 await copernica.delete_webhook(other)
-            with pytest.raises(NotThere):
+            with pytest.raises(NotFound):
                 await copernica.delete_webhook("../identity")
-            with pytest.raises(Declined, match="Invalid trigger"):
+            with pytest.raises(RequestRejected, match="Invalid trigger"):
                 await copernica.create_webhook("https://example.nl/c", "dance")
 
 

@@ -9,16 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from ingest import breaker, failpoints, replay
+from ingest import failpoints
 from ingest.batch import Record
-from ingest.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
-from ingest.buffer import APPEND_TIMEOUT, Appender, Backlog, Condition, Keys
-from ingest.connections import connect, connect_async
-from ingest.errors import BufferFull
-from ingest.replay import Replayer, is_over
-from ingest.spool import Spool, keeping
-from tests.stream import records
-from tests.valkey import Valkey, valkey
+from ingest.endpoint import spool_replay
+from ingest.endpoint.spool_replay import SpoolReplayer, is_over
+from ingest.errors import WriteUnconfirmed
+from ingest.redis_client import connect, connect_async
+from ingest.spool import Spool, spool
+from ingest.stream import breaker
+from ingest.stream.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
+from ingest.stream.consumer import Consumer
+from ingest.stream.keys import Keys
+from ingest.stream.producer import APPEND_TIMEOUT, Condition, Producer
+from tests.support.stream import records
+from tests.support.valkey import Valkey, valkey
 
 PATIENCE = 10.0
 
@@ -49,17 +53,17 @@ class Site:
     def __init__(self, url: str, folder: Path, buffer_max: int | None = None) -> None:
         self.client = connect_async(url)
         self.spool = Spool(folder, 10**8)
-        self.appender = Appender(self.client, lambda: None, spool=self.spool)
-        self.replay = asyncio.create_task(Replayer(self.appender, buffer_max).run())
+        self.appender = Producer(self.client, lambda: None, spool=self.spool)
+        self.replay = asyncio.create_task(SpoolReplayer(self.appender, buffer_max).run())
         self.sent = 0
 
     async def send(self, calls: int = 1) -> float:
         """Have calls kept; returns the longest time that one took."""
         took: list[float] = []
-        refused: list[BufferFull] = []
+        refused: list[WriteUnconfirmed] = []
         began = time.monotonic()
 
-        def done(outcome: BufferFull | None) -> None:
+        def done(outcome: WriteUnconfirmed | None) -> None:
             took.append(time.monotonic() - began)
             if outcome:
                 refused.append(outcome)
@@ -169,8 +173,8 @@ async def test_a_fault_in_the_middle_of_a_replay_skips_nothing(
     caplog: pytest.LogCaptureFixture,
     point: str,
 ) -> None:
-    monkeypatch.setattr(replay, "PORTION_BATCHES", 1)
-    monkeypatch.setattr(keeping, "POSTPONE", 0.1)
+    monkeypatch.setattr(spool_replay, "PORTION_BATCHES", 1)
+    monkeypatch.setattr(spool, "POSTPONE", 0.1)
     server.kill()
     for _ in range(4):
         await site.send(1)
@@ -186,7 +190,7 @@ async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: V
     await site.client.set("mine", "value")
     pause(server)
     for _ in range(3):
-        with pytest.raises(BufferFull, match="within"):
+        with pytest.raises(WriteUnconfirmed, match="within"):
             await site.appender.stream.probe(0.05)
     await asyncio.to_thread(restore, server)
     assert [await site.client.get("mine") for _ in range(5)] == [b"value"] * 5
@@ -203,7 +207,7 @@ async def test_it_is_tried_again_while_nobody_calls(site: Site, server: Valkey) 
 async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk(
     server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replay, "TIDY_EVERY", 0.05)
+    monkeypatch.setattr(spool_replay, "TIDY_EVERY", 0.05)
     site = Site(server.url, tmp_path / "spool", buffer_max=50_000)
     try:
         with connect(server.url) as client:
@@ -247,7 +251,7 @@ async def test_a_batch_that_redis_will_not_have_lets_others_pass(
     with connect(server.url) as client:
         client.config_set("proto-max-bulk-len", 1024 * 1024)
         try:
-            taken: list[BufferFull | None] = []
+            taken: list[WriteUnconfirmed | None] = []
             site.appender.submit(Record(bytes(12), 1, b"/", b"", os.urandom(2_000_000)), taken.append)
             await site.until(lambda: taken, "an answer")
             await site.send(3)
@@ -259,7 +263,7 @@ async def test_a_batch_that_redis_will_not_have_lets_others_pass(
 
 def test_a_breaker_that_trips_again_and_again_waits_longer_and_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("ingest.breaker.time.monotonic", lambda: now)
+    monkeypatch.setattr("ingest.stream.breaker.time.monotonic", lambda: now)
     one = Breaker()
     delays = []
     for _ in range(6):
@@ -279,8 +283,8 @@ def test_a_breaker_that_trips_again_and_again_waits_longer_and_longer(monkeypatc
 
 async def test_without_a_spool_nothing_is_kept_that_redis_does_not_confirm(server: Valkey) -> None:
     client = connect_async(server.url)
-    appender = Appender(client, lambda: None)
-    told: list[BufferFull | None] = []
+    appender = Producer(client, lambda: None)
+    told: list[WriteUnconfirmed | None] = []
     server.kill()
     appender.submit(Record(bytes(12), 1, b"/", b"", b"1"), told.append)
     await appender.close()
@@ -288,6 +292,6 @@ async def test_without_a_spool_nothing_is_kept_that_redis_does_not_confirm(serve
     appender.submit(Record(bytes(12), 1, b"/", b"", b"2"), told.append)
     await appender.close()
     await client.aclose()
-    assert [type(outcome) for outcome in told] == [BufferFull, type(None)]
+    assert [type(outcome) for outcome in told] == [WriteUnconfirmed, type(None)]
     with connect(server.url) as sync:
-        assert Backlog(sync).batches() == 1
+        assert Consumer(sync).batches() == 1

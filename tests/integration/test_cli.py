@@ -16,15 +16,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ingest.batch import Record
-from ingest.cli import main
+from ingest.cli.main import main
 from ingest.copernica.events import TEXT_COLUMNS, Event, EventType, decode
-from ingest.copernica.simulator import Simulator
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from tests.postgres import Server
-from tests.running import clean_environ, ingest, run
-from workers.schema import VERSION
-from workers.store import Quarantined, Store, upgrade
+from ingest.simulation.calls import Simulator
+from tests.support.postgres import Server
+from tests.support.running import clean_environ, ingest, run
+from workers.store.schema import VERSION
+from workers.store.store import Quarantined, Store, upgrade
 
 FORM = "application/x-www-form-urlencoded"
 #: No PostgreSQL listens there.
@@ -196,7 +196,7 @@ def fill(store: Store, events: int) -> None:
 MEASURED = """
 import atexit, re, sys
 from pathlib import Path
-from ingest.cli import main
+from ingest.cli.main import main
 peak = lambda: re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
 atexit.register(lambda: sys.stderr.write(peak()))
 main()

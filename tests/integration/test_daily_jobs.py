@@ -10,17 +10,21 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest import buffer, chores
 from ingest.batch import Record
-from ingest.buffer import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE, Backlog, Keys
 from ingest.copernica.events import decode
+from ingest.endpoint import maintenance
+from ingest.jobs import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE
 from ingest.settings import Settings
-from tests.running import free_port
-from tests.test_cli import FORM, NOWHERE, typed
-from tests.test_drain import keep
-from workers import daily, rq_worker, tables
-from workers.daily import DAY, clean_up, daily_job
-from workers.store import Filter, Quarantined, Store, upgrade
+from ingest.stream.consumer import Consumer
+from ingest.stream.keys import Keys
+from tests.integration.test_cli import FORM, NOWHERE, typed
+from tests.integration.test_drain import keep
+from tests.support.running import free_port
+from workers.operations import retention
+from workers.operations.retention import DAY, clean_up, daily_job
+from workers.process import worker
+from workers.store import tables
+from workers.store.store import Filter, Quarantined, Store, upgrade
 
 KEYS = Keys()
 SETTINGS = Settings.read({})
@@ -100,7 +104,7 @@ def test_the_job_cleans_up(
     database: str, store: Store, calls: list[Record], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
-    Backlog(client).daily()
+    Consumer(client).daily()
     assert daily_job() == 12
     assert client.ttl(KEYS.daily) > DAILY_RETRY
 
@@ -110,7 +114,7 @@ def test_a_job_without_its_database_says_so_once_and_is_tried_again_soon(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", NOWHERE)
-    Backlog(client).daily()
+    Consumer(client).daily()
     assert client.ttl(KEYS.daily) > DAILY_EVERY - 60
     with caplog.at_level(logging.INFO):
         assert daily_job() == 0
@@ -139,7 +143,7 @@ def jobs(client: redis.Redis) -> list[str | None]:
 
 
 def test_the_job_comes_once_a_day(client: redis.Redis) -> None:
-    backlogs = [Backlog(client), Backlog(client)]
+    backlogs = [Consumer(client), Consumer(client)]
     assert [backlog.daily() for backlog in backlogs * 2] == [True, False, False, False]
     assert jobs(client) == [DAILY_JOB]
     assert 0 < client.ttl(KEYS.daily) <= DAILY_EVERY
@@ -149,50 +153,50 @@ def test_the_job_comes_once_a_day(client: redis.Redis) -> None:
 
 
 def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) -> None:
-    Backlog(client).daily_failed()  # of a day that is over
+    Consumer(client).daily_failed()  # of a day that is over
     assert not client.exists(KEYS.daily)
-    assert Backlog(client).daily()
+    assert Consumer(client).daily()
 
 
 def test_the_job_that_is_named_is_there() -> None:
-    assert f"{daily.__name__}.{daily_job.__name__}" == DAILY_JOB
+    assert f"{retention.__name__}.{daily_job.__name__}" == DAILY_JOB
 
 
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
-    backlog = Backlog(client, "web:1")
+    backlog = Consumer(client, "web:1")
     for _ in range(3):
-        chores.report_and_sweep(SETTINGS, backlog, {"verify": "off"})
+        maintenance.report_and_sweep(SETTINGS, backlog, {"verify": "off"})
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
-        rq_worker._wake(SETTINGS, Backlog(client), EVENTS_QUEUE)
+        worker._wake(SETTINGS, Consumer(client), EVENTS_QUEUE)
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
     keep(client, [call(0)])
-    rq_worker._wake(SETTINGS, Backlog(client), EVENTS_QUEUE)
+    worker._wake(SETTINGS, Consumer(client), EVENTS_QUEUE)
     assert sorted(map(str, jobs(client))) == sorted([DAILY_JOB, DRAIN_JOB])
-    assert not Backlog(client).wake_another()
+    assert not Consumer(client).wake_another()
 
 
 def test_while_the_daily_job_waits_a_sweep_wakes_a_drain_all_the_same(client: redis.Redis) -> None:
-    Backlog(client).daily()
+    Consumer(client).daily()
     keep(client, [call(0)])
-    assert Backlog(client, "web:1").sweep()
+    assert Consumer(client, "web:1").sweep()
     assert jobs(client) == [DAILY_JOB, DRAIN_JOB]
 
 
 def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(self: Backlog, **_: object) -> None:
+    def refuse(self: Consumer, **_: object) -> None:
         raise redis.ResponseError("OOM")
 
-    monkeypatch.setattr(buffer.Backlog, "report", refuse)
-    chores.report_and_sweep(SETTINGS, Backlog(client, "web:1"), {})
+    monkeypatch.setattr(Consumer, "report", refuse)
+    maintenance.report_and_sweep(SETTINGS, Consumer(client, "web:1"), {})
     assert jobs(client) == [DAILY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

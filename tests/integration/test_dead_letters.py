@@ -8,21 +8,21 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from ingest.cli import main
+from ingest.cli.main import main
 from ingest.copernica.events import Event
-from tests.test_drain import REFUSALS, ask, refused_body
-from tests.test_handoff import RECEIVED, dead, event, give, numbers, outbox, record
-from workers.failed import STORE, Letter, Wanted, drop, find, portions, retry
-from workers.handlers import Handler
-from workers.handoff import Failure, Handoffs
-from workers.store import Quarantined, Store
+from tests.integration.test_drain import REFUSALS, ask, refused_body
+from tests.integration.test_work_queue import RECEIVED, dead, event, give, numbers, outbox, record
+from workers.handlers.dead_letters import STORE, DeadLetter, Wanted, drop, find, portions, retry
+from workers.handlers.registry import Handler
+from workers.handlers.work_queue import Failure, WorkQueue
+from workers.store.store import Quarantined, Store
 
 UNREADABLE = record(7, body=b"hello")
 
 
 def bury(store: Store, name: str, number: int, kind: str = "open", error: str = "ValueError: no") -> None:
     """One dead letter, by the way that they all come."""
-    handoffs, one = Handoffs(store), Handler(name, print, frozenset({kind}))
+    handoffs, one = WorkQueue(store), Handler(name, print, frozenset({kind}))
     give(store, name, [record(number, kind)])
     claim = handoffs.claim(one, 500, 1)
     assert claim is not None
@@ -89,7 +89,7 @@ def test_a_letter_holds_the_event_and_what_went_wrong(letters: Store) -> None:
 def test_retried_letters_are_with_their_handlers_again(letters: Store) -> None:
     chosen = list(find(letters, Wanted(type="open")))
     assert retry(letters, chosen, True) == 2
-    handoffs = Handoffs(letters)
+    handoffs = WorkQueue(letters)
     assert (handoffs.waiting(), handoffs.failed()) == ({"a": 1, "b": 1}, {"a": 1, "b": 1})
     assert retry(letters, chosen, True) == 0  # which somebody else has done already
     assert handoffs.waiting() == {"a": 1, "b": 1}
@@ -102,7 +102,7 @@ def test_what_can_be_stored_now_leaves_quarantine_and_the_rest_stays(store: Stor
     ask(store, REFUSALS[store.engine.dialect.name][0])
     calls = [record(1), UNREADABLE, record(8, body=refused_body(8))]
     store.add((), [Quarantined(call, "something") for call in calls])
-    assert retry(store, list(find(store, Wanted(handler=STORE))), hands_on=True) == 1
+    assert retry(store, list(find(store, Wanted(handler=STORE))), has_handlers=True) == 1
     assert found(store) == [(STORE, 7), (STORE, 8)]
     assert store.named([record(1).delivery_id]) == [event(record(1))]
     assert outbox(store) == {"open": [1]}
@@ -110,13 +110,13 @@ def test_what_can_be_stored_now_leaves_quarantine_and_the_rest_stays(store: Stor
 
 def test_without_handlers_what_leaves_quarantine_is_not_put_out(store: Store) -> None:
     store.add((), [Quarantined(record(1), "something")])
-    assert retry(store, list(find(store, Wanted())), hands_on=False) == 1
+    assert retry(store, list(find(store, Wanted())), has_handlers=False) == 1
     assert (outbox(store), store.stored(), store.quarantined()) == ({}, 1, 0)
 
 
 def test_what_proved_false_is_never_stored_as_an_event(store: Store) -> None:
     store.add((), [Quarantined(record(1), "not Copernica's: the signature does not match")])
-    assert retry(store, list(find(store, Wanted())), hands_on=True) == 0
+    assert retry(store, list(find(store, Wanted())), has_handlers=True) == 0
     assert (outbox(store), store.stored(), store.quarantined()) == ({}, 0, 1)
 
 
@@ -124,11 +124,11 @@ def test_dropped_letters_are_gone_and_others_stay(letters: Store) -> None:
     assert drop(letters, list(find(letters, Wanted(delivery_id=record(1).delivery_id, handler="a")))) == 1
     assert found(letters) == ALL[1:]
     assert drop(letters, list(find(letters, Wanted()))) == 4
-    assert (found(letters), Handoffs(letters).waiting()) == ([], {})
+    assert (found(letters), WorkQueue(letters).waiting()) == ([], {})
 
 
 def test_portions_are_of_a_size_and_told(letters: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.failed.PORTION", 2)
+    monkeypatch.setattr("workers.handlers.dead_letters.PORTION", 2)
     sizes: list[int] = []
     told: list[int] = []
 
@@ -142,7 +142,7 @@ def test_portions_are_of_a_size_and_told(letters: Store, monkeypatch: pytest.Mon
 
 def test_many_letters_are_retried_and_dropped(store: Store) -> None:
     many = [record(n) for n in range(1200)]
-    handoffs, one = Handoffs(store), Handler("h", print, frozenset())
+    handoffs, one = WorkQueue(store), Handler("h", print, frozenset())
     give(store, "h", many)
     while claim := handoffs.claim(one, 1200, 1):
         claim.failures = [Failure(call, "open", RECEIVED, "no", "", None) for call in claim.records]
@@ -177,7 +177,7 @@ def test_the_list_is_a_table_or_a_line_of_json_each(letters: Store, database: st
     assert lines[1].endswith(f"{record(1).delivery_id.hex()}  1         ValueError: no")
     rows = [json.loads(line) for line in typed(database, redis_url, "list", "--json").stdout.splitlines()]
     assert [(row["handler"], row["type"]) for row in rows[1:3]] == [("a", "click"), ("b", "open")]
-    assert rows[0].keys() == Letter("", b"", "", 0, 0, 0, "", "", record(1)).as_dict().keys()
+    assert rows[0].keys() == DeadLetter("", b"", "", 0, 0, 0, "", "", record(1)).as_dict().keys()
     assert len(typed(database, redis_url, "list", "--error", "keyerror", "--handler", "b").stdout.split("\n")) == 3
 
 
@@ -206,7 +206,7 @@ def test_without_a_filter_it_asks_before_it_does_anything(
 def test_retrying_wakes_the_handlers(letters: Store, database: str, client: redis.Redis, redis_url: str) -> None:
     done = typed(database, redis_url, "retry", "--handler", "a")
     assert (done.exit_code, done.stdout) == (0, "2 went to their handlers again.\n")
-    assert Handoffs(letters).waiting() == {"a": 2}
+    assert WorkQueue(letters).waiting() == {"a": 2}
     assert any(b"rq:queue:" in key for key in client.scan_iter())
     assert found(letters) == ALL[2:]
 

@@ -13,18 +13,20 @@ from rq import Queue, SimpleWorker
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from ingest import buffer
 from ingest.batch import UNVERIFIED, Record, pack
-from ingest.buffer import EVENTS_QUEUE, GROUP, Backlog, Keys
-from ingest.connections import connect
 from ingest.copernica.events import Event
-from ingest.copernica.simulator import Simulator
+from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE
+from ingest.redis_client import connect
 from ingest.settings import Settings
-from tests.postgres import Server
-from workers import drain, tables
-from workers.drain import Drain, drain_once, new_backlog
-from workers.store import Filter, Store
-from workers.unverified import verify_job, verify_once
+from ingest.simulation.calls import Simulator
+from ingest.stream.consumer import GROUP, Consumer
+from ingest.stream.keys import Keys
+from tests.support.postgres import Server
+from workers.drain import drain
+from workers.drain.drain import Drain, drain_once, new_backlog
+from workers.drain.late_verification import verify_job, verify_once
+from workers.store import tables
+from workers.store.store import Filter, Store
 
 KEYS = Keys()
 FORM = b"application/x-www-form-urlencoded"
@@ -81,7 +83,7 @@ def test_what_came_twice_is_stored_once(client: redis.Redis, store: Store) -> No
     keep(client, [record(1), record(2)], [record(2), record(1), record(3)])
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.doubles, done.events) == (3, 2, 5)
-    assert Backlog(client).counts() == {"accepted": 5, "drained": 5, "doubles": 2}
+    assert Consumer(client).counts() == {"accepted": 5, "drained": 5, "doubles": 2}
 
 
 def _die(*_: object, **__: object) -> None:
@@ -94,7 +96,7 @@ def _drain_and_die(redis_url: str, database: str, owner: type, line: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("owner", "line", "committed"), [(Store, "add", 0), (Backlog, "ack", 30)], ids=["commit", "acknowledgement"]
+    ("owner", "line", "committed"), [(Store, "add", 0), (Consumer, "ack", 30)], ids=["commit", "acknowledgement"]
 )
 def test_a_drain_that_is_killed_costs_nothing_but_the_work(
     client: redis.Redis,
@@ -113,13 +115,13 @@ def test_a_drain_that_is_killed_costs_nothing_but_the_work(
     assert process.exitcode == -signal.SIGKILL
     process.close()
     assert store.stored() == committed
-    assert Backlog(client).pending() == 3
+    assert Consumer(client).pending() == 3
 
-    monkeypatch.setattr("ingest.buffer.claiming.RECLAIM_IDLE_MS", 0)
+    monkeypatch.setattr("ingest.stream.consumer.RECLAIM_IDLE_MS", 0)
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.doubles) == (30 - committed, committed)
     assert numbers(store) == list(range(30))
-    assert (Backlog(client).batches(), Backlog(client).pending()) == (0, 0)
+    assert (Consumer(client).batches(), Consumer(client).pending()) == (0, 0)
 
 
 def test_a_damaged_batch_goes_to_the_dead_stream_and_the_rest_is_stored(client: redis.Redis, store: Store) -> None:
@@ -131,7 +133,7 @@ def test_a_damaged_batch_goes_to_the_dead_stream_and_the_rest_is_stored(client: 
     assert (done.stored, done.dead, numbers(store)) == (2, 1, [1, 3])
     buried = cast(Any, client.xrange(KEYS.dead))[0][1]
     assert (buried[b"b"], buried[b"reason"]) == (damaged, b"The batch is damaged: its checksum does not match.")
-    assert Backlog(client).batches() == 0
+    assert Consumer(client).batches() == 0
 
 
 def test_a_body_that_is_no_form_goes_to_quarantine_and_the_rest_is_stored(
@@ -142,7 +144,7 @@ def test_a_body_that_is_no_form_goes_to_quarantine_and_the_rest_is_stored(
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.quarantined, numbers(store)) == (5, 3, [1, 5])
     assert [body for body, _ in quarantine(store)] == unreadable
-    assert Backlog(client).batches() == 0
+    assert Consumer(client).batches() == 0
 
 
 def test_a_batch_drained_ten_times_is_stored_once(client: redis.Redis, store: Store) -> None:
@@ -154,7 +156,7 @@ def test_a_batch_drained_ten_times_is_stored_once(client: redis.Redis, store: St
         done.append(Drain(new_backlog(client), store).run())
     assert [(one.stored, one.doubles) for one in done] == [(150, 0)] + 9 * [(0, 150)]
     assert numbers(store) == list(range(150))
-    assert Backlog(client).counts() == {"accepted": 1500, "drained": 1500, "doubles": 1350}
+    assert Consumer(client).counts() == {"accepted": 1500, "drained": 1500, "doubles": 1350}
 
 
 #: What an operator may have added by hand, and what the database then says of a row that does not fit.
@@ -212,7 +214,7 @@ def test_what_the_database_refuses_goes_to_quarantine_and_the_rest_is_stored(
     assert numbers(store) == [n for n in range(500) if n not in refused]
     assert [body for body, _ in quarantine(store)] == list(refused.values())
     assert all(reason in said for _, said in quarantine(store))
-    assert (Backlog(client).batches(), Backlog(client).pending()) == (0, 0)
+    assert (Consumer(client).batches(), Consumer(client).pending()) == (0, 0)
     assert len(added) < 60
     # Once more, as after a drain that was killed before it could acknowledge.
     keep(client, [record(n, body) for n, body in enumerate(bodies)])
@@ -239,7 +241,7 @@ def test_a_batch_that_is_refused_as_a_whole_ends_too(client: redis.Redis, store:
     ask(store, REFUSALS[store.engine.dialect.name][0])
     keep(client, [record(n, refused_body(n)) for n in range(64)])
     assert Drain(new_backlog(client), store).run().quarantined == 64
-    assert (store.stored(), store.quarantined(), Backlog(client).batches()) == (0, 64, 0)
+    assert (store.stored(), store.quarantined(), Consumer(client).batches()) == (0, 64, 0)
     assert len(added) <= 4 * 64
 
 
@@ -281,7 +283,7 @@ def test_odd_bodies_are_stored_or_quarantined_and_hold_no_others_up(client: redi
     keep(client, *([one, other] for one, other in zip(odd, good, strict=True)), odd[:5])
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.doubles) == (2 * len(odd), 5)
-    assert (Backlog(client).batches(), Backlog(client).pending(), Backlog(client).dead_batches()) == (0, 0, 0)
+    assert (Consumer(client).batches(), Consumer(client).pending(), Consumer(client).dead_batches()) == (0, 0, 0)
     assert store.stored() + store.quarantined() == 2 * len(odd)
     found = {event.delivery_id for event in store.find(Filter())}  # and can be read
     assert {one.delivery_id for one in good} <= found
@@ -324,7 +326,7 @@ def test_who_follows_hears_of_calls_that_were_verified_later(
     client: redis.Redis, unguarded: Settings, kept_apart: Callable[..., None]
 ) -> None:
     kept_apart(record(1))
-    heard = Backlog(client).announced(0.2)
+    heard = Consumer(client).announced(0.2)
     assert next(heard) == []
     assert verify_once(unguarded) == 0
     assert next(heard) == [record(1).delivery_id]
@@ -352,7 +354,7 @@ def test_deep_nesting_holds_nothing_up(client: redis.Redis, store: Store) -> Non
 def test_one_drain_by_hand_needs_no_worker(client: redis.Redis, settings: Settings, store: Store) -> None:
     keep(client, [record(1), record(2)])
     keep(client, [record(3)])
-    Backlog(client, "another").claim(1)
+    Consumer(client, "another").claim(1)
     done, left = drain_once(settings)
     assert (done.stored, left, numbers(store)) == (1, 1, [3])
     assert client.keys("rq:*") == []
@@ -368,10 +370,10 @@ def test_a_full_server_can_be_drained(
     monkeypatch.setattr(drain, "REPORT_EVERY", 0.0)
     everything = drain.SIBLING_BATCHES + 100
     keep(client, *([record(n)] for n in range(everything)))
-    assert Backlog(client).pending() == 0  # makes the group
+    assert Consumer(client).pending() == 0  # makes the group
     fill_memory()
     drain_once(settings)
-    assert (store.stored(), Backlog(client).batches()) == (everything, 0)
+    assert (store.stored(), Consumer(client).batches()) == (everything, 0)
 
 
 def test_a_damaged_batch_in_a_full_server_stays_and_the_rest_is_stored(
@@ -380,17 +382,17 @@ def test_a_damaged_batch_in_a_full_server_stays_and_the_rest_is_stored(
     keep(client, [record(1)])
     client.xadd(KEYS.stream, {"b": b"damaged"})
     keep(client, [record(2)])
-    assert Backlog(client).pending() == 0  # makes the group
+    assert Consumer(client).pending() == 0  # makes the group
     fill_memory()
     drain_once(settings)
     assert numbers(store) == [1, 2]
-    assert Backlog(client).batches() + Backlog(client).dead_batches() == 1
+    assert Consumer(client).batches() + Consumer(client).dead_batches() == 1
 
 
 def test_a_drain_whose_time_is_over_lets_another_go_on(client: redis.Redis, store: Store) -> None:
     keep(client, [record(1)])
     assert Drain(new_backlog(client), store).run(ends=time.monotonic()).stored == 0
-    assert [job.func_name for job in queue(client).jobs] == [buffer.DRAIN_JOB]
+    assert [job.func_name for job in queue(client).jobs] == [DRAIN_JOB]
 
 
 def test_a_drain_that_is_asked_to_stop_lets_another_go_on(
@@ -432,11 +434,11 @@ def test_the_job_runs_under_a_standard_worker(
     monkeypatch.setenv("DATABASE_URL", settings.database)
     monkeypatch.setattr(drain, "LINGER_MS", 1)
     keep(client, [record(1), record(2)])
-    Backlog(client).enqueue_drain()
+    Consumer(client).enqueue_drain()
     worker = SimpleWorker([queue(client)], connection=client, serializer=JSONSerializer)
     worker.work(burst=True, logging_level=None)
     assert FailedJobRegistry(queue=queue(client)).get_job_ids() == []
-    assert (numbers(store), Backlog(client).batches(), len(queue(client))) == ([1, 2], 0, 0)
+    assert (numbers(store), Consumer(client).batches(), len(queue(client))) == ([1, 2], 0, 0)
 
 
 def test_handlers_are_woken_before_a_batch_is_acknowledged(
@@ -446,8 +448,8 @@ def test_handlers_are_woken_before_a_batch_is_acknowledged(
         raise redis.ConnectionError("gone")
 
     keep(client, [record(1)])
-    monkeypatch.setattr(Backlog, "ack", refuse)
+    monkeypatch.setattr(Consumer, "ack", refuse)
     with pytest.raises(redis.ConnectionError):
-        Drain(new_backlog(client), store, hands_on=True).run()
+        Drain(new_backlog(client), store, has_handlers=True).run()
     assert client.exists(KEYS.handoffs)
     assert len(Queue("handlers", connection=client, serializer=JSONSerializer)) == 1

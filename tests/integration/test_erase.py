@@ -15,13 +15,13 @@ from sqlalchemy import inspect
 from ingest.batch import Record
 from ingest.copernica.events import Event, decode
 from ingest.errors import Unavailable
-from tests.postgres import Server
-from tests.test_handoff import add, dead, failure, handler, record
-from tests.test_store import FORM, NINE, SECOND, counts, event, everything, name, rows
-from workers import finder, sqlite
-from workers.erase import BLANK, erase
-from workers.handoff import Handoffs
-from workers.store import Filter, Quarantined, Store, upgrade
+from tests.integration.test_store import FORM, NINE, SECOND, counts, event, everything, name, rows
+from tests.integration.test_work_queue import add, dead, failure, handler, record
+from tests.support.postgres import Server
+from workers.handlers.work_queue import WorkQueue
+from workers.operations.erase import BLANK, erase
+from workers.store import search_index, sqlite
+from workers.store.store import Filter, Quarantined, Store, upgrade
 
 JAN = "jan@example.nl"
 #: Addresses that hold it, and are somebody else's.
@@ -237,7 +237,7 @@ def test_more_rows_can_be_erased_than_a_statement_has_parameters(postgres_server
 def careless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """SQLite as it is built by most, where what is deleted stays in the file until it is written over."""
     monkeypatch.setattr(sqlite, "LOCK_TIMEOUT", 0.1)
-    monkeypatch.setattr(finder, "RUN_ROWS", 50)
+    monkeypatch.setattr(search_index, "RUN_ROWS", 50)
     upgrade(f"sqlite:///{tmp_path}/events.db")
     with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
         store.engine.dispose()
@@ -295,7 +295,7 @@ def test_what_waits_for_handlers_or_was_given_up_by_them_is_erased_too(store: St
     def to(number: int, address: str) -> Record:
         return record(number, body=f"type=open&recipient={quote(address)}".encode())
 
-    handoffs, handlers = Handoffs(store), {"h": handler()}
+    handoffs, handlers = WorkQueue(store), {"h": handler()}
     add(store, to(1, JAN), to(2, "eva@example.nl"))
     handoffs.dispatch(handlers)
     claim = handoffs.claim(handlers["h"], 512, 1)

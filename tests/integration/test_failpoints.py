@@ -12,8 +12,8 @@ import pytest
 from ingest import failpoints
 from ingest.errors import SettingsError
 from ingest.failpoints import POINTS, VARIABLE, Injected
-from tests.running import clean_environ
-from tests.test_imports import modules
+from tests.support.running import clean_environ
+from tests.unit.test_imports import modules
 
 
 @pytest.fixture(autouse=True)

@@ -17,14 +17,16 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import connections, door, limits
-from ingest.app import HANDLER_ARGS, connection_factory, create_app
-from ingest.buffer import Appender, Keys
-from ingest.door import Door
-from ingest.intake import Intake
-from ingest.replay import Replayer
-from tests.running import exchange, until
-from tests.stream import records
+from ingest import redis_client
+from ingest.endpoint import fast_path, limits
+from ingest.endpoint.app import HANDLER_ARGS, connection_factory, create_app
+from ingest.endpoint.fast_path import FastPath
+from ingest.endpoint.intake import Intake
+from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.stream.keys import Keys
+from ingest.stream.producer import Producer
+from tests.support.running import exchange, until
+from tests.support.stream import records
 
 MAX_BODY = 1000
 
@@ -34,7 +36,7 @@ class Ways:
     fast: int
     plain: int
     client: redis.Redis
-    door: Door
+    door: FastPath
 
     def kept(self) -> list[tuple[bytes, bytes, bytes]]:
         """Target, content type and body of what was kept since the last look."""
@@ -51,23 +53,23 @@ def ways(valkey_server: str) -> Iterator[Ways]:
     stop = asyncio.Event()
 
     async def serve() -> None:
-        client = connections.connect_async(valkey_server)
-        appender = Appender(client, lambda: None)
+        client = redis_client.connect_async(valkey_server)
+        appender = Producer(client, lambda: None)
         take = Intake(appender, MAX_BODY)
         runner = web.AppRunner(
-            create_app(take, Replayer(appender), "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS
+            create_app(take, SpoolReplayer(appender), "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS
         )
         await runner.setup()
         assert runner.server is not None
         plain = connection_factory(runner.server)
-        fast = Door(take, "/copernica", plain, limit=3)
+        fast = FastPath(take, "/copernica", plain, limit=3)
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
         servers = [
             await loop.create_server(fast, sock=sockets[0]),
             await loop.create_server(plain, sock=sockets[1]),
         ]
         fast_port, plain_port = (sock.getsockname()[1] for sock in sockets)
-        started.append(Ways(fast_port, plain_port, connections.connect(valkey_server), fast))
+        started.append(Ways(fast_port, plain_port, redis_client.connect(valkey_server), fast))
         watch = asyncio.create_task(fast.watch())
         ready.set()
         await stop.wait()
@@ -172,8 +174,8 @@ def test_a_connection_too_many_is_turned_to_aiohttp_and_still_served(ways: Ways)
 def test_a_request_that_does_not_come_to_its_end_is_answered_408(
     ways: Ways, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(door, "HEAD_DEADLINE", 0.1)
-    monkeypatch.setattr(door, "BODY_DEADLINE", 0.1)
+    monkeypatch.setattr(fast_path, "HEAD_DEADLINE", 0.1)
+    monkeypatch.setattr(fast_path, "BODY_DEADLINE", 0.1)
     with socket.create_connection(("127.0.0.1", ways.fast), 5) as connection:
         connection.sendall(sent)
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
@@ -181,21 +183,21 @@ def test_a_request_that_does_not_come_to_its_end_is_answered_408(
 
 
 def test_a_slow_head_is_answered_408_by_the_plain_way_too(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.app.HEAD_DEADLINE", 0.1)
+    monkeypatch.setattr("ingest.endpoint.app.HEAD_DEADLINE", 0.1)
     with socket.create_connection(("127.0.0.1", ways.plain), 5) as connection:
         connection.sendall(b"PUT /x HTTP/1.1\r\nHost")
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_slow_body_is_answered_408_by_the_plain_way_too(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.app.BODY_DEADLINE", 0.1)
+    monkeypatch.setattr("ingest.endpoint.app.BODY_DEADLINE", 0.1)
     with socket.create_connection(("127.0.0.1", ways.plain), 5) as connection:
         connection.sendall(b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab")
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 def test_an_idle_connection_is_closed_in_the_end(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "KEEPALIVE", 0.1)
+    monkeypatch.setattr(fast_path, "KEEPALIVE", 0.1)
     with socket.create_connection(("127.0.0.1", ways.fast), 5) as connection:
         assert connection.recv(1000) == b""
 

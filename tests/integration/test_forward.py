@@ -17,14 +17,14 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from ingest.batch import Record, unpack
-from ingest.copernica.signer import Signer
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from tests.running import answers, exchange, free_port, ingest, run, running, until
-from workers import forward, handling, pace
-from workers.handoff import Handoffs
-from workers.pace import Breaker, Bucket
-from workers.store import Store, upgrade
+from ingest.simulation.signer import Signer
+from tests.support.running import answers, exchange, free_port, ingest, run, running, until
+from workers.handlers import forward, runner, throttle
+from workers.handlers.throttle import Breaker, Bucket
+from workers.handlers.work_queue import WorkQueue
+from workers.store.store import Store, upgrade
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b"type=open&id=5fd2&recipient=jan%40example.nl&ip=192.0.2.7&note=%E2%82%AC+%ff&time=1795165964"
@@ -94,9 +94,9 @@ def script() -> Iterator[Script]:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Each test reads its own settings."""
-    handling._known.clear()
+    runner._known.clear()
     yield
-    handling._known.clear()
+    runner._known.clear()
 
 
 @dataclass
@@ -112,15 +112,15 @@ class Site:
         self.environ |= {"INGEST_FORWARD_URL": url, **more}
         for name, value in self.environ.items():
             self.monkeypatch.setenv(name, value)
-        handling._known.clear()
-        (self.name,) = handling.known_handlers(Settings.read())
+        runner._known.clear()
+        (self.name,) = runner.known_handlers(Settings.read())
 
     def give(self, *records: Record) -> None:
         with self.store.writing() as connection:
-            Handoffs(self.store).give(connection, self.name, records)
+            WorkQueue(self.store).give(connection, self.name, records)
 
     def work(self) -> dict[str, int]:
-        return handling.handle_job(self.name)
+        return runner.handle_job(self.name)
 
     def waiting(self) -> list[tuple[int, float, list[Record]]]:
         """What is to be tried again: failures so far, seconds until then, calls."""
@@ -204,7 +204,7 @@ def test_a_password_in_the_url_is_not_repeated(url: str) -> None:
 def test_two_targets_are_two_handlers_or_a_mistake() -> None:
     settings = Settings.read({"INGEST_FORWARD_URL": "http://127.0.0.1:1/a.php,http://127.0.0.1:2/a.php"})
     try:
-        found = handling.all_handlers(settings)
+        found = runner.all_handlers(settings)
     except SettingsError:
         return
     assert len(found) == 2
@@ -236,7 +236,7 @@ def test_a_call_goes_on_as_it_came_with_what_copernica_signed(site: Site, script
         request = f"POST /copernica HTTP/1.1\r\n{lines}\r\n".encode() + BODY
         assert exchange(port, request).startswith(b"HTTP/1.1 200")
     assert "1 events stored" in run("drain", environ=site.environ).stdout
-    assert handling.hand_on_job() == 1
+    assert runner.hand_on_job() == 1
     assert site.work()["done"] == 1
 
     (seen,) = script.seen
@@ -340,7 +340,7 @@ def test_retry_after_is_honoured(
     site.give(call(1))
     site.work()
     if most < 1:  # it was due at once, so it was tried until the breaker had enough
-        assert 1 <= len(script.seen) <= pace.OPENS_AT
+        assert 1 <= len(script.seen) <= throttle.OPENS_AT
     ((_, seconds, _),) = site.waiting()
     assert least <= seconds <= most
 
@@ -404,31 +404,31 @@ def test_no_more_calls_at_once_than_allowed(site: Site, script: Script) -> None:
 def test_a_target_in_trouble_is_left_alone_and_looked_at_with_one_call(
     site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "OPEN_FIRST", 0.4)
+    monkeypatch.setattr(throttle, "OPEN_FIRST", 0.4)
     script.answer = lambda _: (500, {})
     site.forward_to(f"{script.url}#concurrency=1")
     site.give(*map(call, range(50)))
     site.work()
-    assert len(script.seen) == pace.OPENS_AT
+    assert len(script.seen) == throttle.OPENS_AT
     site.work()
-    assert len(script.seen) == pace.OPENS_AT  # left alone
+    assert len(script.seen) == throttle.OPENS_AT  # left alone
     time.sleep(0.45)
     site.work()
-    assert len(script.seen) == pace.OPENS_AT + 1  # the one call to see
+    assert len(script.seen) == throttle.OPENS_AT + 1  # the one call to see
     script.answer = lambda _: (200, {})
     site.work()
-    assert len(script.seen) == pace.OPENS_AT + 1  # for twice as long
+    assert len(script.seen) == throttle.OPENS_AT + 1  # for twice as long
     time.sleep(0.85)
     site.work()
     assert len(script.seen) == 50  # each once: those that failed wait for their second time
     assert len({seen.headers["x-ingest-delivery-id"] for seen in script.seen}) == 50
-    assert sum(len(records) for _, _, records in site.waiting()) == pace.OPENS_AT + 1
+    assert sum(len(records) for _, _, records in site.waiting()) == throttle.OPENS_AT + 1
 
 
 def test_a_target_that_refuses_the_one_call_is_back(
     site: Site, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "OPEN_FIRST", 0.2)
+    monkeypatch.setattr(throttle, "OPEN_FIRST", 0.2)
     script.answer = lambda _: (500, {})
     site.forward_to(f"{script.url}#concurrency=1")
     site.give(*map(call, range(20)))
@@ -436,13 +436,13 @@ def test_a_target_that_refuses_the_one_call_is_back(
     script.answer = lambda _: (410, {})
     time.sleep(0.25)
     site.work()
-    assert len(site.dead()) == 20 - pace.OPENS_AT
+    assert len(site.dead()) == 20 - throttle.OPENS_AT
 
 
 def test_the_breaker_opens_doubles_and_closes(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "OPEN_FIRST", 0.2)
+    monkeypatch.setattr(throttle, "OPEN_FIRST", 0.2)
     breaker, other = Breaker(client, "t", 5), Breaker(client, "t", 5)
-    for _ in range(pace.OPENS_AT - 1):
+    for _ in range(throttle.OPENS_AT - 1):
         assert not breaker.failed()
         assert other.wait() == 0
     assert other.failed()
@@ -461,9 +461,9 @@ def test_the_breaker_opens_doubles_and_closes(client: redis.Redis, monkeypatch: 
 
 
 def test_a_look_that_was_killed_is_made_again(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "OPEN_FIRST", 0.05)
+    monkeypatch.setattr(throttle, "OPEN_FIRST", 0.05)
     breaker = Breaker(client, "t", timeout=-0.8)  # 0.2 s in all
-    for _ in range(pace.OPENS_AT):
+    for _ in range(throttle.OPENS_AT):
         breaker.failed()
     time.sleep(0.06)
     assert breaker.wait() < 0

@@ -7,9 +7,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import LOGFILE, MICROS, Event, EventType, decode
-from workers import matching, spill
-from workers.matching import Basis
-from workers.spill import PARTS, Line, Row, Spill
+from workers.reconcile import matching, partitions
+from workers.reconcile.matching import Basis
+from workers.reconcile.partitions import PARTS, Line, Row, Spill
 
 #: 2026-11-20 00:00 UTC, and the day's seconds.
 START = 1_795_132_800
@@ -50,7 +50,7 @@ class Model:
         total = matching.Verdict()
         with Spill.of_lines() as lines, Spill.of_rows() as rows:
             for number, one in enumerate(log):
-                lines.add(spill.line_of(one, number))
+                lines.add(partitions.line_of(one, number))
             for one in self.events:
                 rows.add(row_of(one))
             basis = basis or matching.measure(lines, rows)
@@ -63,7 +63,7 @@ class Model:
                 total.superseded += verdict.superseded
         for number, occurrence in total.missing:
             one = log[number]
-            name = spill.delivery_id(one.occurred_at // MICROS, spill.digest(one), occurrence)
+            name = partitions.delivery_id(one.occurred_at // MICROS, partitions.digest(one), occurrence)
             assert name not in {other.delivery_id for other in self.events}, "an id is never given twice"
             moved = one.occurred_at + basis.offset * MICROS
             self.events.append(one._replace(delivery_id=name, source=LOGFILE, occurred_at=moved))
@@ -73,7 +73,7 @@ class Model:
 
 def row_of(one: Event) -> bytes:
     timed = one.occurred_at != one.received_at
-    return spill.row_of(
+    return partitions.row_of(
         one.delivery_id,
         one.message_id,
         one.occurred_at,
@@ -185,7 +185,7 @@ def test_what_both_sides_write_differently_is_not_compared() -> None:
 
 def test_an_id_from_a_log_file_begins_with_its_time_and_tells_equal_events_apart() -> None:
     one = event(0, "m1", 60, "jan@example.nl", "192.0.2.1", None)
-    ids = {spill.delivery_id(START + 60, spill.digest(one), occurrence) for occurrence in range(3)}
+    ids = {partitions.delivery_id(START + 60, partitions.digest(one), occurrence) for occurrence in range(3)}
     assert len(ids) == 3
     assert {int.from_bytes(name[:4], "big") for name in ids} == {START + 60}
     assert {len(name) for name in ids} == {12}

@@ -16,8 +16,8 @@ from ingest.copernica.events import decode
 from tests.chaos.check import judge
 from tests.chaos.load import Journal, proof
 from tests.chaos.plan import KINDS, plan
-from tests.running import running
-from workers.store import Quarantined, Store
+from tests.support.running import running
+from workers.store.store import Quarantined, Store
 
 SEED = 5
 FORM = "application/x-www-form-urlencoded"

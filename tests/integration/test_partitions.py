@@ -10,12 +10,12 @@ from multiprocessing.synchronize import Barrier
 import pytest
 
 from ingest.copernica.events import Event
-from ingest.errors import Refused, Unavailable
-from tests.postgres import Server
-from tests.test_store import LONG, at_once, event, everything, execute, explained, rows
-from workers import postgres
-from workers.postgres import COPY_FROM
-from workers.store import Filter, Store
+from ingest.errors import RowsRejected, Unavailable
+from tests.integration.test_store import LONG, at_once, event, everything, execute, explained, rows
+from tests.support.postgres import Server
+from workers.store import postgres
+from workers.store.postgres import COPY_FROM
+from workers.store.store import Filter, Store
 
 THIS = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
@@ -178,7 +178,7 @@ def test_two_processes_can_expire_at_once(store: Store, url: str) -> None:
 def test_an_operators_own_rule_holds_for_new_months_too(store: Store) -> None:
     execute(store, "ALTER TABLE events ADD CONSTRAINT rule CHECK (recipient <> 'nobody')")
     store.add([of(0)])
-    with pytest.raises(Refused):
+    with pytest.raises(RowsRejected):
         store.add([of(-2)._replace(recipient="nobody")])
     assert store.add([of(-2)]) == 1
 

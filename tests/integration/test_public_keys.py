@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from ingest.copernica import keys
-from ingest.copernica.keys import DnsSource, FileSource, KeyRing, Records, parse_dkim, usable
-from ingest.copernica.signature import Reason, Rejected
+from ingest.copernica import public_keys
+from ingest.copernica.public_keys import DnsSource, FileSource, KeyRing, Records, parse_dkim, usable
+from ingest.copernica.signature import CallRejected, Reason
 from ingest.errors import KeyUnavailable, SettingsError
-from tests.dnsserver import Behaviour, DnsServer
-from tests.signing import KEY_ID, der, dkim_record, private_key
+from tests.support.dnsserver import Behaviour, DnsServer
+from tests.support.signing import KEY_ID, der, dkim_record, private_key
 
 KEY = private_key().public_key()
 OTHER = private_key(2048, "another").public_key()
@@ -44,7 +44,7 @@ class Clock:
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr("ingest.copernica.keys.time", clock)
+    monkeypatch.setattr("ingest.copernica.public_keys.time", clock)
     return clock
 
 
@@ -68,11 +68,11 @@ async def ring(server: DnsServer) -> AsyncIterator[KeyRing]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for it before `ring`."""
-    monkeypatch.setattr(keys, "LOOKUP_TIMEOUT", 0.25)
+    monkeypatch.setattr(public_keys, "LOOKUP_TIMEOUT", 0.25)
 
 
 async def refused(ring: KeyRing, name: str = KEY_ID) -> Reason:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         await ring.get(name)
     return caught.value.reason
 
@@ -143,14 +143,14 @@ ALMOST = RSAPublicNumbers(65537, (1 << 1022) + 111).public_key()
     ids=[str(number) for number in range(21)],  # the keys are new each time, and names of tests must not be
 )
 def test_a_record_that_holds_no_key_for_us_is_a_bad_key(text: bytes) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         parse_dkim(text)
     assert caught.value.reason == Reason.BAD_KEY
 
 
 @pytest.mark.parametrize("text", [b"p=", b"v=DKIM1; k=rsa; p=", b"v=DKIM1; p= ; k=rsa"])
 def test_an_empty_key_is_a_revoked_one(text: bytes) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         parse_dkim(text)
     assert caught.value.reason == Reason.REVOKED_KEY
 
@@ -170,7 +170,7 @@ def test_of_several_records_the_first_usable_one_counts() -> None:
     ("texts", "reason"), [([], Reason.UNKNOWN_KEY), ([b"p="], Reason.REVOKED_KEY), ([b"x"], Reason.BAD_KEY)]
 )
 def test_records_without_a_key_say_why(texts: list[bytes], reason: Reason) -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         usable(texts)
     assert caught.value.reason == reason
 
@@ -188,7 +188,7 @@ async def test_a_key_is_looked_up_once(ring: KeyRing, server: DnsServer) -> None
 
 
 @pytest.mark.parametrize(
-    ("ttl", "seconds"), [(0, keys.TTL_MIN), (300, 300), (3000, 3000), (604_800, keys.TTL_MAX)]
+    ("ttl", "seconds"), [(0, public_keys.TTL_MIN), (300, 300), (3000, 3000), (604_800, public_keys.TTL_MAX)]
 )
 async def test_a_key_is_fresh_for_as_long_as_dns_says_within_limits(
     ring: KeyRing, server: DnsServer, clock: Clock, ttl: int, seconds: int
@@ -225,7 +225,7 @@ async def test_a_name_that_does_not_exist_is_refused_and_remembered(
     name = "two._domainkey.copernica.com"
     assert await refused(ring, name) == Reason.UNKNOWN_KEY
     server.put(name, RECORD)
-    clock.now += keys.ABSENT_TTL - 1
+    clock.now += public_keys.ABSENT_TTL - 1
     assert await refused(ring, name) == Reason.UNKNOWN_KEY
     assert server.asked[name] == 1
     clock.now += 2
@@ -259,7 +259,7 @@ async def test_dns_in_trouble_refuses_nobody_and_is_asked_again_soon(
     asked = server.asked[KEY_ID]
     assert asked
     server.put(KEY_ID, RECORD)
-    clock.now += keys.FAILED_TTL - 1
+    clock.now += public_keys.FAILED_TTL - 1
     assert await unavailable(ring)
     assert server.asked[KEY_ID] == asked
     clock.now += 2
@@ -286,18 +286,18 @@ async def test_a_key_that_was_good_is_good_while_dns_is_in_trouble_but_not_forev
     key = await ring.get(KEY_ID)
     seen = clock.now
     server.let(KEY_ID, trouble)
-    clock.now += keys.TTL_MAX + 1
+    clock.now += public_keys.TTL_MAX + 1
     assert await ring.get(KEY_ID) is key
     asked = server.asked[KEY_ID]
     assert [await ring.get(KEY_ID) for _ in range(3)] == [key] * 3
     assert server.asked[KEY_ID] == asked
-    clock.now = seen + keys.STALE - 1
+    clock.now = seen + public_keys.STALE - 1
     assert await ring.get(KEY_ID) is key
     assert server.asked[KEY_ID] > asked
-    clock.now = seen + keys.STALE + keys.FAILED_TTL
+    clock.now = seen + public_keys.STALE + public_keys.FAILED_TTL
     assert await unavailable(ring)
     server.put(KEY_ID, RECORD)
-    clock.now += keys.FAILED_TTL + 1
+    clock.now += public_keys.FAILED_TTL + 1
     assert same(await ring.get(KEY_ID), KEY)
 
 
@@ -306,7 +306,7 @@ async def test_a_good_key_outlives_a_lookup_whose_caller_has_left(
 ) -> None:
     key = await ring.get(KEY_ID)
     server.let(KEY_ID, Behaviour.SERVFAIL)
-    clock.now += keys.TTL_MAX + 1
+    clock.now += public_keys.TTL_MAX + 1
     caller = asyncio.create_task(ring.get(KEY_ID))
     await asyncio.sleep(0)
     caller.cancel()
@@ -359,7 +359,7 @@ async def test_a_renewal_is_worth_its_while_until_it_has_been_made(ring: KeyRing
     await renewal
     await asyncio.sleep(0)
     assert not ring.may_renew(KEY_ID)
-    clock.now += keys.RENEW_EVERY + 1
+    clock.now += public_keys.RENEW_EVERY + 1
     assert ring.may_renew(KEY_ID)
 
 
@@ -370,7 +370,7 @@ async def test_forged_signatures_do_not_make_us_ask_all_the_time(
     for _ in range(5):
         assert await ring.renewed(KEY_ID, key) is None
     assert server.asked[KEY_ID] == 2
-    clock.now += keys.RENEW_EVERY - 1
+    clock.now += public_keys.RENEW_EVERY - 1
     assert await ring.renewed(KEY_ID, key) is None
     assert server.asked[KEY_ID] == 2
     clock.now += 2
@@ -398,7 +398,7 @@ async def test_a_renewal_that_dns_does_not_answer_is_tried_again_soon(
     assert await ring.get(KEY_ID) is key
     server.put(KEY_ID, dkim_record(OTHER))
     assert await ring.renewed(KEY_ID, key) is None
-    clock.now += keys.FAILED_TTL + 1
+    clock.now += public_keys.FAILED_TTL + 1
     assert same(await ring.renewed(KEY_ID, key), OTHER)
 
 
@@ -421,14 +421,14 @@ async def test_a_revoked_key_is_not_used_beyond_its_time(
     clock.now += 2
     assert await refused(ring) == (Reason.REVOKED_KEY if change else Reason.UNKNOWN_KEY)
     server.let(KEY_ID, Behaviour.SERVFAIL)
-    clock.now += keys.ABSENT_TTL + 1
+    clock.now += public_keys.ABSENT_TTL + 1
     assert await unavailable(ring)
 
 
 async def test_a_revoked_key_is_gone_when_a_signature_fails(ring: KeyRing, server: DnsServer) -> None:
     key = await ring.get(KEY_ID)
     server.put(KEY_ID, "p=")
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         await ring.renewed(KEY_ID, key)
     assert caught.value.reason == Reason.REVOKED_KEY
     assert ring.fresh(KEY_ID) is None
@@ -491,7 +491,7 @@ async def test_a_flood_of_invented_names_waits_for_itself_alone(
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     heard = [task for task in flood if task.done()]
-    assert len(heard) == 10_000 - keys.LOOKUPS - keys.LOOKUPS_WAITING
+    assert len(heard) == 10_000 - public_keys.LOOKUPS - public_keys.LOOKUPS_WAITING
     assert {type(task.exception()) for task in heard} == {KeyUnavailable}
     assert ring.fresh(KEY_ID) is key
     assert await ring.get(KEY_ID) is key
@@ -499,7 +499,7 @@ async def test_a_flood_of_invented_names_waits_for_itself_alone(
     assert await ring.get("stale.copernica.com") is stale
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {KeyUnavailable}
-    assert len(server.asked) == 2 + keys.LOOKUPS + keys.LOOKUPS_WAITING
+    assert len(server.asked) == 2 + public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
     server.put("new.copernica.com", RECORD)
     assert same(await ring.get("new.copernica.com"), KEY)
 
@@ -510,31 +510,31 @@ async def test_few_lookups_are_under_way_at_once() -> None:
     flood = [asyncio.create_task(ring.get(f"x{number}.copernica.com")) for number in range(200)]
     for _ in range(5):
         await asyncio.sleep(0)
-    assert len(source.asked) == keys.LOOKUPS
-    assert sum(not task.done() for task in flood) == keys.LOOKUPS + keys.LOOKUPS_WAITING
+    assert len(source.asked) == public_keys.LOOKUPS
+    assert sum(not task.done() for task in flood) == public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
     source.answer.set()
     await asyncio.gather(*flood, return_exceptions=True)
-    assert len(source.asked) == keys.LOOKUPS + keys.LOOKUPS_WAITING
+    assert len(source.asked) == public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
 
 
 @pytest.mark.parametrize("records", [Records([], 60), None])
 async def test_failures_remembered_are_bounded_and_the_oldest_go_first(
     monkeypatch: pytest.MonkeyPatch, records: Records | None
 ) -> None:
-    monkeypatch.setattr(keys, "FAILURES_MAX", 20)
+    monkeypatch.setattr(public_keys, "FAILURES_MAX", 20)
     source = CountingSource()
     source.answer.set()
     source.records_given = records
     ring = KeyRing(source)
     names = [f"x{number}.copernica.com" for number in range(50)]
     for name in [*names, *names[30:], names[0]]:
-        with pytest.raises((Rejected, KeyUnavailable)):
+        with pytest.raises((CallRejected, KeyUnavailable)):
             await ring.get(name)
     assert source.asked == [*names, names[0]]
 
 
 async def test_keys_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "KEYS_MAX", 5)
+    monkeypatch.setattr(public_keys, "KEYS_MAX", 5)
     source = CountingSource()
     source.answer.set()
     source.records_given = Records([RECORD.encode()], 300)
@@ -546,14 +546,14 @@ async def test_keys_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 async def test_invented_names_do_not_push_out_a_good_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "FAILURES_MAX", 5)
+    monkeypatch.setattr(public_keys, "FAILURES_MAX", 5)
     source = CountingSource()
     source.answer.set()
     source.records_given = Records([RECORD.encode()], 300)
     ring = KeyRing(source)
     key = await ring.get(KEY_ID)
     source.records_given = None
-    for number in range(keys.KEYS_MAX + 10):
+    for number in range(public_keys.KEYS_MAX + 10):
         await unavailable(ring, f"x{number}.copernica.com")
     assert ring.fresh(KEY_ID) is key
 
@@ -570,7 +570,7 @@ async def test_a_failure_remembered_does_not_keep_what_its_callers_held(
 
     async def caller() -> "weakref.ref[Body]":
         body = Body()
-        with suppress(Rejected, KeyUnavailable):
+        with suppress(CallRejected, KeyUnavailable):
             await ring.get(KEY_ID)
         return weakref.ref(body)
 
@@ -584,7 +584,7 @@ async def test_a_failure_raised_again_and_again_does_not_grow(ring: KeyRing, ser
     server.let(KEY_ID, Behaviour.NXDOMAIN)
     lengths = []
     for _ in range(20):
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(CallRejected) as caught:
             await ring.get(KEY_ID)
         lengths.append(len(caught.traceback))
     assert max(lengths[1:]) == lengths[1]

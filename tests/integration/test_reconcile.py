@@ -20,14 +20,14 @@ from ingest.batch import unpack
 from ingest.copernica.events import LOGFILE
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from tests.logs import DAY, START, Happened, contents, csv_of, files, key_of
-from tests.test_cli import typed
-from workers import reconciliations
-from workers.drain import read
-from workers.reconcile import How, days_of, reconcile_files
-from workers.reconcile_job import CATCH_UP, due
-from workers.reports import DayReport
-from workers.store import Filter, Quarantined, Store, upgrade
+from tests.integration.test_cli import typed
+from tests.support.logs import DAY, START, Happened, contents, csv_of, files, key_of
+from workers.drain.drain import read
+from workers.reconcile import history
+from workers.reconcile.daily import CATCH_UP, due
+from workers.reconcile.report import DayReport
+from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
+from workers.store.store import Filter, Quarantined, Store, upgrade
 
 PREFIXES = (
     "cdm-impression",
@@ -54,9 +54,13 @@ def settings_for(database: str, redis_url: str | None = None, **more: str) -> Se
     return Settings.read({"DATABASE_URL": database, **({"REDIS_URL": redis_url} if redis_url else {}), **more})
 
 
-def reconciled(database: str, happened: list[Happened], how: How | None = None, **more: Any) -> DayReport:
+def reconciled(
+    database: str, happened: list[Happened], how: ReconcileOptions | None = None, **more: Any
+) -> DayReport:
     found = list(
-        reconcile_files(settings_for(database), files(happened), True, how or How(wait=0), nobody, **more)
+        reconcile_files(
+            settings_for(database), files(happened), True, how or ReconcileOptions(wait=0), nobody, **more
+        )
     )
     assert len(found) == 1
     return found[0]
@@ -133,7 +137,7 @@ def test_recovered_events_reach_the_handlers_as_they_are_stored(
     store: Store, database: str, redis_url: str
 ) -> None:
     day = a_day(21)
-    how = How(wait=0)
+    how = ReconcileOptions(wait=0)
     told = settings_for(database, redis_url, INGEST_HANDLERS="mine")
     (report,) = reconcile_files(told, files(day), True, how, nobody)
     assert report.total("recovered") == 21
@@ -144,7 +148,7 @@ def test_recovered_events_reach_the_handlers_as_they_are_stored(
     assert {e.delivery_id: e for e in handed if not isinstance(e, Quarantined)} == {
         event.delivery_id: event for event in store.find(Filter())
     }
-    list(reconcile_files(told, files(a_day(42)), True, How(wait=0, handlers=False), nobody))
+    list(reconcile_files(told, files(a_day(42)), True, ReconcileOptions(wait=0, handlers=False), nobody))
     with store.reading() as connection:
         assert connection.execute(text("SELECT sum(count) FROM outbox")).scalar() == 21
 
@@ -160,7 +164,7 @@ def test_a_damaged_line_is_told_and_skipped_and_the_day_is_not_complete(tmp_path
     assert "not complete" in done.stdout
     store = Store.open(database)
     assert stored(store).total() == len(lines) - 3
-    assert reconciliations.complete_through(store) is None
+    assert history.complete_through(store) is None
     store.close()
 
 
@@ -190,7 +194,7 @@ def test_files_downloaded_by_hand_are_taken_in_every_packing(tmp_path: Path, pac
     shown = typed("import", "--complete", "--wait", "0", *map(str, paths), environ=environ)
     assert f"{DAY}  complete" in shown.stdout
     store = Store.open(database)
-    assert reconciliations.complete_through(store) == (DAY, DAY)
+    assert history.complete_through(store) == (DAY, DAY)
     store.close()
 
 
@@ -256,29 +260,29 @@ def test_days_that_are_not_over_are_refused_unless_asked_for() -> None:
 
 
 def test_days_are_complete_through_the_last_without_a_gap_and_the_rest_is_due(store: Store) -> None:
-    assert reconciliations.complete_through(store) is None
+    assert history.complete_through(store) is None
     assert due(store, date(2026, 11, 20)) == [date(2026, 11, 19)]
     for number in (1, 3, 4, 5, 6):
         day = date(2026, 11, number)
-        reconciliations.save(store, DayReport(day, whole=number != 6), reconciliations.API)
-    assert reconciliations.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
-    assert reconciliations.incomplete(store) == [date(2026, 11, 6)]
+        history.save(store, DayReport(day, whole=number != 6), history.API)
+    assert history.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
+    assert history.incomplete(store) == [date(2026, 11, 6)]
     assert due(store, date(2026, 11, 8)) == [date(2026, 11, 6), date(2026, 11, 7)]
     assert len(due(store, date(2026, 12, 8))) == CATCH_UP
-    reconciliations.save(store, DayReport(date(2026, 11, 5), whole=False), reconciliations.FILES)
-    assert reconciliations.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
+    history.save(store, DayReport(date(2026, 11, 5), whole=False), history.FILES)
+    assert history.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
 
 
 def test_calls_under_way_are_counted_when_they_do_not_arrive(
     store: Store, database: str, client: redis.Redis, redis_url: str
 ) -> None:
     from ingest.batch import Record, pack
-    from ingest.buffer import Keys
+    from ingest.stream.keys import Keys
 
     record = Record(b"x" * 12, START, b"/copernica", b"", b"a=1")
     client.xadd(Keys().stream, {"b": pack([record])})
     client.hset(Keys().counts, "accepted", 1)
     told = settings_for(database, redis_url)
-    (report,) = reconcile_files(told, files(a_day(7)), True, How(wait=0.3), nobody)
+    (report,) = reconcile_files(told, files(a_day(7)), True, ReconcileOptions(wait=0.3), nobody)
     assert report.underway == 1
     assert report.complete

@@ -8,24 +8,26 @@ from pathlib import Path
 import pytest
 import redis
 
-from ingest.buffer import DRAIN_JOB, RECONCILE_JOB, Backlog, Keys
-from ingest.copernica.patience import Patience
-from ingest.copernica.rest import Copernica
-from ingest.errors import RestError, WrongToken
-from ingest.fake_api import FakeCopernica
-from ingest.fake_faults import Faults
+from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.retry import Patience
+from ingest.errors import InvalidToken, RestError
+from ingest.jobs import DRAIN_JOB, RECONCILE_JOB
 from ingest.settings import Settings
-from tests.fake_copernica import TOKEN, fake_copernica
-from tests.logs import DAY, Happened, contents
-from tests.test_cli import NOWHERE, typed
-from tests.test_daily import call, jobs
-from tests.test_drain import keep
-from tests.test_reconcile import a_day, nobody, stored
-from workers import reconcile_job, reconciliations
-from workers.drain import stopping
-from workers.reconcile import Broken, How, reconcile
-from workers.reports import DayReport
-from workers.store import Store, upgrade
+from ingest.simulation.api_faults import Faults
+from ingest.simulation.fake_api import FakeCopernica
+from ingest.stream.consumer import Consumer
+from ingest.stream.keys import Keys
+from tests.integration.test_cli import NOWHERE, typed
+from tests.integration.test_daily_jobs import call, jobs
+from tests.integration.test_drain import keep
+from tests.integration.test_reconcile import a_day, nobody, stored
+from tests.support.fake_copernica import TOKEN, fake_copernica
+from tests.support.logs import DAY, Happened, contents
+from workers.drain.drain import stopping
+from workers.reconcile import daily, history
+from workers.reconcile.report import DayReport
+from workers.reconcile.run import Broken, ReconcileOptions, reconcile
+from workers.store.store import Store, upgrade
 
 HASTY = Patience(attempts=4, pause=0.01, longest_asked=0.01, silence=0.5, answer=0.5)
 
@@ -41,9 +43,11 @@ def connect(settings: Settings) -> Copernica:
     return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url, patience=HASTY)
 
 
-def reconciled(environ: Mapping[str, str], database: str, day: date = DAY, how: How | None = None) -> DayReport:
+def reconciled(
+    environ: Mapping[str, str], database: str, day: date = DAY, how: ReconcileOptions | None = None
+) -> DayReport:
     settings = Settings.read({"DATABASE_URL": database, **environ})
-    (report,) = reconcile(settings, [day], how or How(wait=0), nobody, connect=connect)
+    (report,) = reconcile(settings, [day], how or ReconcileOptions(wait=0), nobody, connect=connect)
     return report
 
 
@@ -95,10 +99,10 @@ def test_what_does_not_pass_is_said_in_one_sentence_and_the_day_is_not_complete(
         assert report.error.endswith(".")
         assert not report.complete
         assert not stored(store), "files that were not all there are not taken for the day"
-        assert reconciliations.incomplete(store) == [DAY]
+        assert history.incomplete(store) == [DAY]
         fake.faults = Faults()
         assert reconciled(environ, database).complete
-        assert reconciliations.complete_through(store) == (DAY, DAY)
+        assert history.complete_through(store) == (DAY, DAY)
         store.close()
 
 
@@ -134,16 +138,16 @@ def test_a_wrong_or_missing_token_is_said_at_once(tmp_path: Path) -> None:
         wrong = typed("reconcile", "2026-11-20", environ={**environ, **there, "COPERNICA_TOKEN": "another"})
         assert (wrong.exit_code, wrong.stderr.count("\n")) == (1, 1)
         assert "COPERNICA_TOKEN" in wrong.stderr
-        with pytest.raises(WrongToken):
+        with pytest.raises(InvalidToken):
             reconciled({**there, "COPERNICA_TOKEN": "another"}, database)
-    assert issubclass(WrongToken, RestError)
+    assert issubclass(InvalidToken, RestError)
 
 
 # --- the daily job ---
 
 
 def yesterday_at_copernica(tmp_path: Path) -> tuple[FakeCopernica, date]:
-    yesterday = reconcile_job.today() - timedelta(days=1)
+    yesterday = daily.today() - timedelta(days=1)
     shift = (yesterday - DAY).days * 86_400
     moved = [one._replace(second=one.second + shift) for one in a_day(70)]
     return FakeCopernica(written(tmp_path / "logs", moved, yesterday), TOKEN), yesterday
@@ -162,13 +166,13 @@ def test_the_daily_job_reconciles_what_is_due_and_is_put_on_the_queue_once_a_day
         for name, value in {**environ, "DATABASE_URL": database, "REDIS_URL": redis_url}.items():
             monkeypatch.setenv(name, value)
         for _ in range(3):
-            Backlog(client).reconcile(reconcile_job.today().isoformat())
+            Consumer(client).reconcile(daily.today().isoformat())
         assert jobs(client) == [RECONCILE_JOB]
-        assert f"{reconcile_job.__name__}.{reconcile_job.reconcile_job.__name__}" == RECONCILE_JOB
-        assert reconcile_job.reconcile_job() == 70
-        assert reconciliations.complete_through(store) == (yesterday, yesterday)
+        assert f"{daily.__name__}.{daily.reconcile_job.__name__}" == RECONCILE_JOB
+        assert daily.reconcile_job() == 70
+        assert history.complete_through(store) == (yesterday, yesterday)
         seen = len(fake.seen)
-        assert reconcile_job.reconcile_job() == 0
+        assert daily.reconcile_job() == 0
         assert len(fake.seen) == seen, "nothing is due any more"
 
 
@@ -180,10 +184,10 @@ def test_a_daily_job_that_failed_is_tried_again_later(
         wrong = {**environ, "DATABASE_URL": database, "REDIS_URL": redis_url, "COPERNICA_TOKEN": "another"}
         for name, value in wrong.items():
             monkeypatch.setenv(name, value)
-        today = reconcile_job.today().isoformat()
-        Backlog(client).reconcile(today)
-        assert reconcile_job.reconcile_job() == 0
-        assert 0 < client.ttl(f"{Keys().reconcile}:{today}") <= reconcile_job.LATER
+        today = daily.today().isoformat()
+        Consumer(client).reconcile(today)
+        assert daily.reconcile_job() == 0
+        assert 0 < client.ttl(f"{Keys().reconcile}:{today}") <= daily.LATER
 
 
 def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked(
@@ -197,7 +201,7 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
     keep(client, [call(0)])
-    turns = reconcile_job.Turns(Settings.read())
+    turns = daily.Turns(Settings.read())
     turns.take()
     assert store.stored() == 1
     monkeypatch.setattr(stopping, "asked", True)

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.batch import Record
-from ingest.cli import main
+from ingest.cli.main import main
 from ingest.copernica.events import Event
-from ingest.copernica.simulator import TYPES, Simulator
-from tests.test_drain import refused_body
-from tests.test_handoff import FORM, RECEIVED, event, handler, numbers, record
-from workers.drain import read
-from workers.handoff import Handoffs
-from workers.replay import begun, forget, name_of, record_of, replay
-from workers.store import Filter, Store
+from ingest.simulation.calls import TYPES, Simulator
+from tests.integration.test_drain import refused_body
+from tests.integration.test_work_queue import FORM, RECEIVED, event, handler, numbers, record
+from workers.drain.drain import read
+from workers.handlers.replay import begun, forget, name_of, record_of, replay
+from workers.handlers.work_queue import WorkQueue
+from workers.store.store import Filter, Store
 
 JSON = b"application/json"
 OPENS = Filter(types=("open",))
@@ -33,7 +33,7 @@ def quiet(_: int) -> None: ...
 
 def taken(store: Store, name: str = "h") -> list[Event]:
     """Everything that waits for a handler, in the order in which it is claimed."""
-    handoffs, found = Handoffs(store), []
+    handoffs, found = WorkQueue(store), []
     while claim := handoffs.claim(handler(name), 500, 1):
         found += claim.records
         handoffs.settle(handler(name), claim, [], release=True)
@@ -49,7 +49,7 @@ def filled(store: Store) -> Store:
 
 @pytest.fixture
 def portion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workers.replay.PORTION", 25)
+    monkeypatch.setattr("workers.handlers.replay.PORTION", 25)
 
 
 @pytest.mark.usefixtures("portion")

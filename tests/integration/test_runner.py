@@ -14,12 +14,13 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.settings import Settings
-from tests.test_handoff import add, dead, event, give, numbers, record
-from workers import handling, tables
-from workers.drain import stopping
-from workers.handling import MAX_TRACEBACK, hand_on_job, handle_job
-from workers.handoff import Handoffs
-from workers.store import Filter, Store
+from tests.integration.test_work_queue import add, dead, event, give, numbers, record
+from workers.drain.drain import stopping
+from workers.handlers import runner
+from workers.handlers.runner import MAX_TRACEBACK, hand_on_job, handle_job
+from workers.handlers.work_queue import WorkQueue
+from workers.store import tables
+from workers.store.store import Filter, Store
 
 HEAD = """
 import asyncio, time
@@ -36,7 +37,7 @@ class Plugged:
     """Handlers of a test, and the jobs that call them, done in this process."""
 
     def __init__(self, name: str, store: Store) -> None:
-        self._name, self.store, self.handoffs = name, store, Handoffs(store)
+        self._name, self.store, self.handoffs = name, store, WorkQueue(store)
 
     @property
     def calls(self) -> list[Any]:
@@ -64,14 +65,14 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, databa
     """Set everything up with the handlers in a piece of code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(handling, "_known", {})
+    monkeypatch.setattr(runner, "_known", {})
 
     def plugged(source: str) -> Plugged:
         name = next(names)
         (tmp_path / f"{name}.py").write_text(HEAD + source)
         for key, value in (("REDIS_URL", redis_url), ("DATABASE_URL", database), ("INGEST_HANDLERS", name)):
             monkeypatch.setenv(key, value)
-        handling._known.clear()
+        runner._known.clear()
         return Plugged(name, store)
 
     return plugged
@@ -267,7 +268,7 @@ async def h(event):
     calls.append(number(event))
 """)
     add(store, record(1), record(2))
-    world.handoffs.dispatch(handling.known_handlers(Settings.read()))
+    world.handoffs.dispatch(runner.known_handlers(Settings.read()))
     began = time.monotonic()
     assert handle_job("h") == {"done": 2, "unwanted": 0, "failed": 0}
     assert time.monotonic() - began < 5  # callers that have nothing left to do wait for no rate
@@ -347,7 +348,7 @@ def test_handlers_that_cannot_be_imported_are_told_in_a_line(
     add(store, record(1))
     assert (hand_on_job(), handle_job("h")) == (0, {})
     assert "division by zero" in caplog.text
-    assert Handoffs(store).waiting() == {"": 1}
+    assert WorkQueue(store).waiting() == {"": 1}
 
 
 @pytest.mark.parametrize("kind", ["def h(event)", "async def h(event)", "def h(events)"])
@@ -357,7 +358,7 @@ def test_what_a_stopped_job_has_not_done_is_for_others_at_once(
     monkeypatch.setattr(stopping, "asked", False)
     batch = ", batch=5" if "events" in kind else ""
     world = plug(f"""
-from workers.drain import stopping
+from workers.drain.drain import stopping
 @on("open", concurrency=1{batch})
 {kind}:
     calls.append(1)
@@ -370,13 +371,13 @@ from workers.drain import stopping
     assert len(world.calls) == 1
     assert (world.handoffs.waiting(), world.handoffs.due()) == ({"h": 20 - done}, ["h"])
     monkeypatch.setattr(stopping, "asked", False)
-    claim = world.handoffs.claim(handling._known["h"], 500, 1)
+    claim = world.handoffs.claim(runner._known["h"], 500, 1)
     assert claim is not None
     assert numbers(claim.records) == list(range(done, 20))
 
 
 def test_what_is_done_is_noted_now_and_then(plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handling, "NOTE_EVERY", 0.0)
+    monkeypatch.setattr(runner, "NOTE_EVERY", 0.0)
     world = plug("""
 @on("open")
 def h(event):

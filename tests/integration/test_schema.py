@@ -16,11 +16,11 @@ from sqlalchemy.types import BigInteger, Boolean, Date, DateTime, LargeBinary, T
 
 from ingest.batch import Record
 from ingest.copernica.events import Event, EventType
-from ingest.errors import NoStoreYet, Unavailable, WrongSchema
-from tests.postgres import Server
-from tests.test_store import at_once, event, execute, is_a_sentence, rows
-from workers import migrations, schema, tables
-from workers.store import Filter, Store, upgrade
+from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
+from tests.integration.test_store import at_once, event, execute, is_a_sentence, rows
+from tests.support.postgres import Server
+from workers.store import migrations, schema, tables
+from workers.store.store import Filter, Store, upgrade
 
 NINE = 1_795_165_200_000_000
 
@@ -36,7 +36,7 @@ def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_an_upgrade_makes_the_tables_and_another_changes_nothing(empty: str) -> None:
-    with pytest.raises(NoStoreYet, match="`ingest db upgrade`") as caught:
+    with pytest.raises(SchemaMissing, match="`ingest db upgrade`") as caught:
         Store.open(empty)
     assert is_a_sentence(caught.value)
     assert upgrade(empty) == (None, schema.VERSION)
@@ -66,7 +66,7 @@ def test_another_version_of_the_tables_is_not_touched(
     database: str, store: Store, version: str, advice: str
 ) -> None:
     execute(store, f"UPDATE alembic_version SET version_num = '{version}'")
-    with pytest.raises(WrongSchema, match=advice) as caught:
+    with pytest.raises(SchemaMismatch, match=advice) as caught:
         Store.open(database)
     assert is_a_sentence(caught.value)
     assert version in str(caught.value)
@@ -74,7 +74,7 @@ def test_another_version_of_the_tables_is_not_touched(
 
 def test_a_newer_schema_is_not_upgraded(database: str, store: Store) -> None:
     execute(store, "UPDATE alembic_version SET version_num = '9999'")
-    with pytest.raises(WrongSchema, match="9999") as caught:
+    with pytest.raises(SchemaMismatch, match="9999") as caught:
         upgrade(database)
     assert is_a_sentence(caught.value)
     assert rows(store, "SELECT version_num FROM alembic_version") == [("9999",)]
@@ -86,7 +86,7 @@ def test_tables_that_cannot_be_read_are_not_taken_for_missing(postgres_server: S
         execute(store, "DROP ROLE IF EXISTS stranger", "CREATE ROLE stranger LOGIN")
     with pytest.raises(Unavailable, match="permission denied") as caught:
         Store.open(url.replace("//ingest@", "//stranger@"))
-    assert not isinstance(caught.value, NoStoreYet)
+    assert not isinstance(caught.value, SchemaMissing)
 
 
 def test_the_version_is_that_of_the_newest_migration() -> None:
@@ -195,7 +195,7 @@ def old(tmp_path: Path) -> str:
 
 
 def test_nothing_of_release_0_1_is_lost(old: str) -> None:
-    with pytest.raises(NoStoreYet, match="ingest db upgrade"):
+    with pytest.raises(SchemaMissing, match="ingest db upgrade"):
         Store.open(old)
     assert upgrade(old) == (None, schema.VERSION)
     expected = []

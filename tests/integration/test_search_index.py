@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy import event as listeners
 
 from ingest.copernica.events import Event
-from tests.test_store import LONG, NINE, SECOND, event, explained, name, rows
-from workers import finder, sqlite
-from workers.erase import erase
-from workers.store import Filter, Store, upgrade
+from tests.integration.test_store import LONG, NINE, SECOND, event, explained, name, rows
+from workers.operations.erase import erase
+from workers.store import search_index, sqlite
+from workers.store.store import Filter, Store, upgrade
 
 #: Events of one run in these tests.
 RUN = 5
@@ -43,7 +43,7 @@ SEARCHES = [
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(finder, "RUN_ROWS", RUN)
+    monkeypatch.setattr(search_index, "RUN_ROWS", RUN)
     upgrade(f"sqlite:///{tmp_path}/events.db")
     with closing(Store.open(f"sqlite:///{tmp_path}/events.db")) as store:
         yield store

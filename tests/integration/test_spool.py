@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed, Unavailable
-from ingest.spool import Spool, keeping, segment
+from ingest.spool import Spool, segment, spool
 from ingest.spool.segment import HEAD, Name, scan
-from tests.running import PATIENCE
+from tests.support.running import PATIENCE
 
 SYNC = bytes.fromhex("00112233445566ff")
 MUCH = 10**9
@@ -181,7 +181,7 @@ async def test_what_was_not_confirmed_comes_again_and_what_was_does_not(tmp_path
 
 
 async def test_full_segments_are_followed_by_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "SEGMENT_SIZE", 100)
+    monkeypatch.setattr(spool, "SEGMENT_SIZE", 100)
     async with opened(tmp_path) as one:
         for number in range(10):
             await one.keep([Batch(b"%d" % number * 30, 1)])
@@ -286,7 +286,7 @@ async def test_a_disk_that_fails_costs_what_was_not_confirmed_and_nothing_else(
 
 
 async def test_a_disk_that_hangs_holds_up_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "KEEP_TIMEOUT", 0.1)
+    monkeypatch.setattr(spool, "KEEP_TIMEOUT", 0.1)
     async with opened(tmp_path) as one:
         with monkeypatch.context() as slow:
             slow.setattr(segment.Writer, "sync", lambda _: time.sleep(0.4))

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import chart
+from ingest.cli.render import chart
 from ingest.copernica.events import EventType, decode
-from tests.running import run
-from tests.test_cli import FORM, typed
-from workers.store import Store
+from tests.integration.test_cli import FORM, typed
+from tests.support.running import run
+from workers.store.store import Store
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 WIDTH = 80

@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 from sqlalchemy import event as listeners
 
 from ingest.batch import Record
+from ingest.copernica.bodies import MAX_DEPTH
 from ingest.copernica.events import MAX_NUMBER_DIGITS, Event, EventType, decode
-from ingest.copernica.forms import MAX_DEPTH
-from ingest.errors import IngestError, NoStoreYet, Refused, Unavailable, Undecodable
-from tests.postgres import Server
-from workers import postgres, sqlite, tables
-from workers.postgres import COPY_FROM
-from workers.store import FETCH_SIZE, Filter, Quarantined, Store, upgrade
+from ingest.errors import IngestError, RowsRejected, SchemaMissing, Unavailable, Undecodable
+from tests.support.postgres import Server
+from workers.store import postgres, sqlite, tables
+from workers.store.postgres import COPY_FROM
+from workers.store.store import FETCH_SIZE, Filter, Quarantined, Store, upgrade
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
@@ -446,7 +446,7 @@ def test_exactly_what_is_older_expires(store: Store, monkeypatch: pytest.MonkeyP
 def test_an_event_that_the_database_cannot_hold_is_refused(
     store: Store, number: int, changes: dict[str, Any]
 ) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RowsRejected) as caught:
         store.add([*[event(n) for n in range(number)], event(number, **changes)], [quarantined(1)])
     assert is_a_sentence(caught.value)
     assert counts(store) == (0, 0, 0)
@@ -466,7 +466,7 @@ def test_of_a_write_that_breaks_a_rule_nothing_is_stored(store: Store, table: st
     execute(store, RULES[store.engine.dialect.name].format(table))
     numbers = range(number)
     written = [event(n) for n in numbers], [quarantined(n) for n in numbers], [call(n) for n in numbers]
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RowsRejected) as caught:
         store.add(*written)
     assert is_a_sentence(caught.value)
     assert counts(store) == (0, 0, 0)
@@ -531,7 +531,7 @@ def test_no_error_tells_the_password(use: Callable[[str], object], url: str) -> 
 @pytest.fixture
 def lite(tmp_path: Path) -> Iterator[Store]:
     url = f"sqlite:///{tmp_path}/not/there/yet.db"
-    with pytest.raises(NoStoreYet, match="ingest db upgrade"):
+    with pytest.raises(SchemaMissing, match="ingest db upgrade"):
         Store.open(url)
     upgrade(url)
     with closing(Store.open(url)) as store:

@@ -12,9 +12,12 @@ from rq.serializers import JSONSerializer
 
 from ingest import batch
 from ingest.batch import Record, pack, unpack
-from ingest.buffer import EVENTS_QUEUE, GROUP, WAKE_TTL, Appender, Backlog, Entry, Keys
-from ingest.connections import connect_async
-from ingest.errors import BufferFull
+from ingest.errors import WriteUnconfirmed
+from ingest.jobs import EVENTS_QUEUE
+from ingest.redis_client import connect_async
+from ingest.stream.consumer import GROUP, Consumer, Entry
+from ingest.stream.keys import WAKE_TTL, Keys
+from ingest.stream.producer import Producer
 
 KEYS = Keys()
 
@@ -47,8 +50,8 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         self.client = connect_async(url)
         self.woken = 0
-        self.appender = Appender(self.client, self.wake)
-        self.told: list[tuple[Record, BufferFull | None]] = []
+        self.appender = Producer(self.client, self.wake)
+        self.told: list[tuple[Record, WriteUnconfirmed | None]] = []
         self._lock = threading.Lock()
 
     def wake(self) -> None:
@@ -80,7 +83,7 @@ async def test_records_that_arrive_during_a_write_share_the_next_one(
     assert in_stream(client) == [records[:1], records[1:]]
     assert endpoint.told == [(one, None) for one in records]
     assert (endpoint.appender.batches, endpoint.appender.events) == (2, 100)
-    assert Backlog(client).counts() == {"accepted": 100}
+    assert Consumer(client).counts() == {"accepted": 100}
 
 
 async def test_a_batch_has_a_limit_of_records(endpoint: Endpoint, client: redis.Redis) -> None:
@@ -112,8 +115,8 @@ async def test_what_redis_refuses_is_not_acknowledged(
     endpoint.submit(*records)
     await endpoint.appender.close()
     assert [one for one, _ in endpoint.told] == records
-    assert all(isinstance(outcome, BufferFull) for _, outcome in endpoint.told)
-    assert (in_stream(client), Backlog(client).counts(), endpoint.woken) == ([], {}, 0)
+    assert all(isinstance(outcome, WriteUnconfirmed) for _, outcome in endpoint.told)
+    assert (in_stream(client), Consumer(client).counts(), endpoint.woken) == ([], {}, 0)
 
 
 async def test_what_cannot_be_packed_is_refused_and_the_next_is_kept(
@@ -123,12 +126,12 @@ async def test_what_cannot_be_packed_is_refused_and_the_next_is_kept(
     await endpoint.appender.close()
     endpoint.submit(record(2))
     await endpoint.appender.close()
-    assert [type(outcome) for _, outcome in endpoint.told] == [BufferFull, type(None)]
+    assert [type(outcome) for _, outcome in endpoint.told] == [WriteUnconfirmed, type(None)]
     assert in_stream(client) == [[record(2)]]
 
 
 async def test_a_caller_that_fails_keeps_no_other_from_its_answer(endpoint: Endpoint) -> None:
-    def fail(_: BufferFull | None) -> None:
+    def fail(_: WriteUnconfirmed | None) -> None:
         raise ValueError("the caller is gone")
 
     endpoint.appender.submit(record(1), fail)
@@ -143,7 +146,7 @@ async def test_many_batches_wake_the_workers_once(endpoint: Endpoint, client: re
         await endpoint.appender.close()
     assert (endpoint.woken, len(in_stream(client))) == (1, 20)
     assert 0 < client.ttl(KEYS.wake) <= WAKE_TTL
-    Backlog(client).clear_wake()
+    Consumer(client).clear_wake()
     endpoint.submit(record(20))
     await endpoint.appender.close()
     assert endpoint.woken == 2
@@ -154,7 +157,7 @@ async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(redis_url: str) 
         raise redis.ConnectionError("gone")
 
     endpoint = Endpoint(redis_url)
-    endpoint.appender = Appender(endpoint.client, fail)
+    endpoint.appender = Producer(endpoint.client, fail)
     endpoint.submit(record(1))
     await endpoint.appender.close()
     await endpoint.client.aclose()
@@ -163,7 +166,7 @@ async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(redis_url: str) 
 
 def test_what_is_claimed_is_pending_and_what_is_acknowledged_is_gone(client: redis.Redis) -> None:
     ids = fill(client, 3)
-    backlog = Backlog(client, "a")
+    backlog = Consumer(client, "a")
     claimed = backlog.claim(2)
     assert claimed == [Entry(id, pack([record(n)])) for n, id in enumerate(ids[:2])]
     assert (backlog.batches(), backlog.pending()) == (3, 2)
@@ -176,17 +179,17 @@ def test_what_is_claimed_is_pending_and_what_is_acknowledged_is_gone(client: red
 
 def test_what_another_drain_works_on_is_left_to_it(client: redis.Redis) -> None:
     fill(client, 2)
-    assert len(Backlog(client, "a").claim(9)) == 2
-    other = Backlog(client, "b")
+    assert len(Consumer(client, "a").claim(9)) == 2
+    other = Consumer(client, "b")
     assert (other.claim(9), other.reclaim(9)) == ([], [])
 
 
 def test_what_a_silent_drain_held_is_taken_over(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = fill(client, 250)
-    Backlog(client, "a").claim(250)
+    Consumer(client, "a").claim(250)
     client.xdel(KEYS.stream, *ids[:120])  # deleted while pending: nothing to be done about these
-    monkeypatch.setattr("ingest.buffer.claiming.RECLAIM_IDLE_MS", 0)
-    other = Backlog(client, "b")
+    monkeypatch.setattr("ingest.stream.consumer.RECLAIM_IDLE_MS", 0)
+    other = Consumer(client, "b")
     taken: list[bytes] = []
     while entries := other.reclaim(40):
         taken += [entry.id for entry in entries]
@@ -196,20 +199,20 @@ def test_what_a_silent_drain_held_is_taken_over(client: redis.Redis, monkeypatch
 
 
 def test_a_lost_group_is_made_again_from_the_first_entry(client: redis.Redis) -> None:
-    backlog = Backlog(client, "a")
+    backlog = Consumer(client, "a")
     assert (backlog.claim(9), backlog.pending(), backlog.drains_at_work()) == ([], 0, 1)
     ids = fill(client, 2)
     client.xgroup_destroy(KEYS.stream, GROUP)
     assert [entry.id for entry in backlog.claim(9)] == ids
     client.xgroup_destroy(KEYS.stream, GROUP)
-    assert Backlog(client, "b").reclaim(9) == []
-    assert [entry.id for entry in Backlog(client, "b").claim(9)] == ids
+    assert Consumer(client, "b").reclaim(9) == []
+    assert [entry.id for entry in Consumer(client, "b").claim(9)] == ids
 
 
 def test_a_damaged_batch_is_buried_raw_with_the_reason(client: redis.Redis) -> None:
     client.xadd(KEYS.stream, {"b": b"\0damaged\xff"})
     client.xadd(KEYS.stream, {"not": "ours"})
-    backlog = Backlog(client, "a")
+    backlog = Consumer(client, "a")
     damaged, empty = backlog.claim(9)
     backlog.bury(damaged, "its checksum")
     backlog.bury(empty, "cut off")
@@ -220,7 +223,7 @@ def test_a_damaged_batch_is_buried_raw_with_the_reason(client: redis.Redis) -> N
 
 def test_who_leaves_is_forgotten_unless_it_holds_something(client: redis.Redis) -> None:
     fill(client, 1)
-    holder, idler = Backlog(client, "holder"), Backlog(client, "idler")
+    holder, idler = Consumer(client, "holder"), Consumer(client, "idler")
     (entry,) = holder.claim(1)
     idler.claim(1)
     holder.leave()
@@ -236,31 +239,31 @@ def test_who_was_silent_for_long_is_forgotten_unless_it_holds_something(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(client, 1)
-    Backlog(client, "holder").claim(1)
-    Backlog(client, "idler").claim(1)
-    Backlog(client, "c").leave()
+    Consumer(client, "holder").claim(1)
+    Consumer(client, "idler").claim(1)
+    Consumer(client, "c").leave()
     assert consumers(client) == {"holder", "idler"}
-    monkeypatch.setattr("ingest.buffer.claiming.CONSUMER_TTL_MS", 0)
-    Backlog(client, "c").leave()
+    monkeypatch.setattr("ingest.stream.consumer.CONSUMER_TTL_MS", 0)
+    Consumer(client, "c").leave()
     assert consumers(client) == {"holder"}
 
 
 def test_leaving_without_a_stream_or_a_group_is_no_error(client: redis.Redis) -> None:
-    Backlog(client, "a").leave()
-    assert Backlog(client, "a").batches() == 0
+    Consumer(client, "a").leave()
+    assert Consumer(client, "a").batches() == 0
 
 
 def test_wake_ups_do_not_pile_up(client: redis.Redis) -> None:
-    backlog = Backlog(client)
+    backlog = Consumer(client)
     assert [backlog.wake_another() for _ in range(3)] == [True, False, False]
     assert jobs(client) == 1
 
 
 def test_a_sweep_wakes_only_when_there_is_work_and_nobody_at_it(client: redis.Redis) -> None:
-    backlog = Backlog(client, "web")
+    backlog = Consumer(client, "web")
     assert (backlog.sweep(), jobs(client)) == (False, 0)
     fill(client, 2)
-    worker = Backlog(client, "worker")
+    worker = Consumer(client, "worker")
     worker.claim(1)
     assert (backlog.sweep(), jobs(client)) == (False, 0)
     client.xgroup_delconsumer(KEYS.stream, GROUP, "worker")
@@ -271,7 +274,7 @@ def test_a_sweep_wakes_only_when_there_is_work_and_nobody_at_it(client: redis.Re
 def test_counts_settle_when_everything_was_drained(client: redis.Redis) -> None:
     fill(client, 1)
     client.hset(KEYS.counts, mapping={"accepted": 10, "drained": 7})
-    backlog = Backlog(client, "a")
+    backlog = Consumer(client, "a")
     (entry,) = backlog.claim(1)
     backlog.leave()
     assert backlog.counts() == {"accepted": 10, "drained": 7}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ingest.copernica.webhooks import Webhook, same_url
-from ingest.fake_api import FakeCopernica
-from ingest.fake_faults import Faults
-from tests.fake_copernica import TOKEN, client, fake_copernica, log_file
-from tests.running import ingest, running, until
-from tests.test_cli import typed
+from ingest.copernica.api.webhooks import Webhook, same_url
+from ingest.simulation.api_faults import Faults
+from ingest.simulation.fake_api import FakeCopernica
+from tests.integration.test_cli import typed
+from tests.support.fake_copernica import TOKEN, client, fake_copernica, log_file
+from tests.support.running import ingest, running, until
 
 URL = "https://hooks.example.nl/copernica"
 

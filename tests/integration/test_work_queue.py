@@ -14,14 +14,15 @@ from sqlalchemy import text
 
 from ingest.batch import MAX_RECORDS, Record, unpack
 from ingest.copernica.events import Event
-from ingest.errors import Refused
-from tests.test_drain import REFUSALS, ask, refused_body
-from workers import handoff, tables
-from workers import store as store_module
-from workers.drain import read
-from workers.handlers import Handler
-from workers.handoff import CRASHES, JITTER, LEASE, Claim, Failure, Handoffs
-from workers.store import Store
+from ingest.errors import RowsRejected
+from tests.integration.test_drain import REFUSALS, ask, refused_body
+from workers.drain.drain import read
+from workers.handlers import work_queue
+from workers.handlers.registry import Handler
+from workers.handlers.work_queue import CRASHES, JITTER, LEASE, Claim, Failure, WorkQueue
+from workers.store import store as store_module
+from workers.store import tables
+from workers.store.store import Store
 
 FORM = b"application/x-www-form-urlencoded"
 RECEIVED = 1_795_165_965_000_000
@@ -66,8 +67,8 @@ def dead(store: Store, name: str = "h") -> list[int]:
 
 
 @pytest.fixture
-def handoffs(store: Store) -> Handoffs:
-    return Handoffs(store)
+def handoffs(store: Store) -> WorkQueue:
+    return WorkQueue(store)
 
 
 class Clock:
@@ -86,13 +87,13 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(handoff, "_now", clock)
+    monkeypatch.setattr(work_queue, "_now", clock)
     return clock
 
 
 def give(store: Store, name: str, records: Sequence[Record]) -> None:
     with store.writing() as connection:
-        Handoffs(store).give(connection, name, records)
+        WorkQueue(store).give(connection, name, records)
 
 
 def failure(call: Record, delay: float | None) -> Failure:
@@ -122,7 +123,7 @@ def test_nothing_is_put_out_unless_it_is_asked_for(store: Store) -> None:
 
 def test_what_the_database_refuses_is_not_put_out(store: Store) -> None:
     ask(store, REFUSALS[store.engine.dialect.name][0])
-    with pytest.raises(Refused):
+    with pytest.raises(RowsRejected):
         add(store, record(1), record(2, body=refused_body(2)))
     assert (outbox(store), store.stored()) == ({}, 0)
 
@@ -150,7 +151,7 @@ def test_an_addition_that_is_killed_before_its_commit_leaves_nothing(database: s
 # --- who gets what ---
 
 
-def test_each_handler_gets_its_types_once(store: Store, handoffs: Handoffs) -> None:
+def test_each_handler_gets_its_types_once(store: Store, handoffs: WorkQueue) -> None:
     known = {one.name: one for one in (handler("a", "open"), handler("b", "open", "click"), handler("c", "abuse"))}
     add(store, record(1), record(2, "click"), record(3, "bounce"), record(4))
     assert handoffs.waiting() == {"": 4}
@@ -171,12 +172,12 @@ def test_two_that_dispatch_at_once_give_everything_once(store: Store, database: 
 
     def dispatch() -> None:
         mine = Store.open(database)
-        moved.append(Handoffs(mine).dispatch(known))
+        moved.append(WorkQueue(mine).dispatch(known))
         mine.close()
 
     together(dispatch, 3)
     assert sum(moved) == 200
-    assert Handoffs(store).waiting() == {"h": 200}
+    assert WorkQueue(store).waiting() == {"h": 200}
 
 
 def together(work: Any, threads: int) -> None:
@@ -200,7 +201,7 @@ def together(work: Any, threads: int) -> None:
 # --- claims ---
 
 
-def test_a_claim_is_nobody_elses_until_its_lease_is_over(store: Store, handoffs: Handoffs, clock: Clock) -> None:
+def test_a_claim_is_nobody_elses_until_its_lease_is_over(store: Store, handoffs: WorkQueue, clock: Clock) -> None:
     give(store, "h", [record(1)])
     first = handoffs.claim(handler(), 500, 1)
     assert first is not None
@@ -222,7 +223,7 @@ def crashes(store: Store) -> list[int]:
 
 
 def test_what_is_settled_is_gone_and_what_is_left_stays_claimed_or_is_released(
-    store: Store, handoffs: Handoffs
+    store: Store, handoffs: WorkQueue
 ) -> None:
     give(store, "h", [record(n) for n in range(4)])
     claim = handoffs.claim(handler(), 500, 1)
@@ -239,7 +240,7 @@ def test_what_is_settled_is_gone_and_what_is_left_stays_claimed_or_is_released(
     assert (handoffs.waiting(), handoffs.next_due({"h"})) == ({}, None)
 
 
-def test_a_claim_of_which_nothing_is_left_can_be_renewed(store: Store, handoffs: Handoffs) -> None:
+def test_a_claim_of_which_nothing_is_left_can_be_renewed(store: Store, handoffs: WorkQueue) -> None:
     give(store, "h", [record(1)])
     claim = handoffs.claim(handler(), 500, 1)
     assert claim is not None
@@ -248,7 +249,7 @@ def test_a_claim_of_which_nothing_is_left_can_be_renewed(store: Store, handoffs:
 
 
 def test_what_kills_its_worker_again_and_again_is_found_and_becomes_a_dead_letter(
-    store: Store, handoffs: Handoffs, clock: Clock
+    store: Store, handoffs: WorkQueue, clock: Clock
 ) -> None:
     give(store, "h", [record(n) for n in range(16)])
     done: list[int] = []
@@ -271,7 +272,7 @@ def test_what_kills_its_worker_again_and_again_is_found_and_becomes_a_dead_lette
 
 
 def test_the_calls_under_way_at_once_are_never_more_than_a_handler_wants(
-    store: Store, handoffs: Handoffs, database: str
+    store: Store, handoffs: WorkQueue, database: str
 ) -> None:
     one = handler(concurrency=5)
     for n in range(60):
@@ -284,7 +285,7 @@ def test_the_calls_under_way_at_once_are_never_more_than_a_handler_wants(
         mine = Store.open(database)
         rng = random.Random()
         while handoffs.waiting():
-            claim = Handoffs(mine).claim(one, 2, 2)
+            claim = WorkQueue(mine).claim(one, 2, 2)
             if claim is None:
                 time.sleep(0.002)
                 continue
@@ -295,7 +296,7 @@ def test_the_calls_under_way_at_once_are_never_more_than_a_handler_wants(
             with lock:
                 under_way -= claim.slots
                 done += len(claim.records)
-            Handoffs(mine).settle(one, claim, [], release=True)
+            WorkQueue(mine).settle(one, claim, [], release=True)
         mine.close()
 
     together(work, 4)
@@ -304,7 +305,7 @@ def test_the_calls_under_way_at_once_are_never_more_than_a_handler_wants(
 
 
 def test_slots_are_free_again_when_a_claim_is_released_or_its_lease_is_over(
-    store: Store, handoffs: Handoffs, clock: Clock
+    store: Store, handoffs: WorkQueue, clock: Clock
 ) -> None:
     one = handler(concurrency=3)
     for n in range(6):
@@ -329,7 +330,7 @@ def test_slots_are_free_again_when_a_claim_is_released_or_its_lease_is_over(
 
 
 def test_what_failed_is_due_again_after_its_delay_and_dead_after_its_last(
-    store: Store, handoffs: Handoffs, clock: Clock
+    store: Store, handoffs: WorkQueue, clock: Clock
 ) -> None:
     give(store, "h", [record(1), record(2)])
     claim = handoffs.claim(handler(), 500, 1)
@@ -348,7 +349,7 @@ def test_what_failed_is_due_again_after_its_delay_and_dead_after_its_last(
     assert (numbers(claim.records), claim.attempt) == ([1], 1)
 
 
-def test_a_batch_that_failed_is_claimed_in_halves(store: Store, handoffs: Handoffs, clock: Clock) -> None:
+def test_a_batch_that_failed_is_claimed_in_halves(store: Store, handoffs: WorkQueue, clock: Clock) -> None:
     one = handler(batch=10)
     give(store, "h", [record(n) for n in range(10)])
     sizes: list[int] = []
@@ -361,7 +362,7 @@ def test_a_batch_that_failed_is_claimed_in_halves(store: Store, handoffs: Handof
     assert sorted(sizes, reverse=True) == [10, 5, 5, 3, 3, 2, 2, 2, 2, *[1] * 10]
 
 
-def test_the_newest_failure_of_a_call_is_kept(store: Store, handoffs: Handoffs) -> None:
+def test_the_newest_failure_of_a_call_is_kept(store: Store, handoffs: WorkQueue) -> None:
     for error in ("first", "second"):
         give(store, "h", [record(1)])
         claim = handoffs.claim(handler(), 500, 1)
@@ -372,7 +373,7 @@ def test_the_newest_failure_of_a_call_is_kept(store: Store, handoffs: Handoffs) 
     assert [(row.error, row.traceback) for row in rows] == [("second", "a\ufffdb")]
 
 
-def test_many_and_large_calls_are_kept_in_rows_of_a_size(store: Store, handoffs: Handoffs) -> None:
+def test_many_and_large_calls_are_kept_in_rows_of_a_size(store: Store, handoffs: WorkQueue) -> None:
     large = [record(n, body=b"type=open&id=1&x=" + random.Random(n).randbytes(512 * 1024).hex().encode())
              for n in range(3)]  # fmt: skip
     small = [record(n) for n in range(10, 610)]
@@ -398,7 +399,7 @@ def test_many_and_large_calls_are_kept_in_rows_of_a_size(store: Store, handoffs:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_whatever_happens_in_whatever_order_each_event_ends_done_or_dead_once(
-    store: Store, handoffs: Handoffs, clock: Clock, seed: int
+    store: Store, handoffs: WorkQueue, clock: Clock, seed: int
 ) -> None:
     rng = random.Random(seed)
     one = handler(batch=rng.choice([None, 4]), concurrency=3)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ingest.copernica.patience import Patience
-from ingest.copernica.rest import Copernica
-from ingest.fake_api import FakeCopernica, serve
-from tests.running import PATIENCE
+from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.retry import Patience
+from ingest.simulation.fake_api import FakeCopernica, serve
+from tests.support.running import PATIENCE
 
 TOKEN = "geheim-0123456789abcdef"
 #: Waits as a test can: hardly.

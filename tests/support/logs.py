@@ -9,8 +9,8 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from ingest.copernica.events import MICROS, Event, decode
-from ingest.copernica.logfiles import KINDS
-from workers.recovery import LogFile
+from ingest.copernica.logfiles.reader import KINDS
+from workers.reconcile.recovery import LogFile
 
 FORM = "application/x-www-form-urlencoded"
 DAY = date(2026, 11, 20)

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg
 
-from tests.running import Process, until
+from tests.support.running import Process, until
 
 #: The oldest release that the store supports.
 OLDEST = 14

@@ -5,7 +5,7 @@ from typing import Any, cast
 import redis
 
 from ingest.batch import Record, unpack
-from ingest.buffer import Keys
+from ingest.stream.keys import Keys
 
 
 def records(client: redis.Redis) -> list[Record]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import redis
 
-from ingest import embedded
-from ingest.connections import connect
-from tests.running import Process, until
+from ingest.dev import embedded_redis
+from ingest.redis_client import connect
+from tests.support.running import Process, until
 
 
 class Valkey:
@@ -24,7 +24,7 @@ class Valkey:
         self.process: Process | None = None
 
     def start(self, *options: str, wait: bool = True) -> None:
-        argv = [str(embedded.binary()), str(embedded.configuration()), "--port", str(self.port)]
+        argv = [str(embedded_redis.binary()), str(embedded_redis.configuration()), "--port", str(self.port)]
         argv += ["--bind", "127.0.0.1"] if self.port else ["--unixsocket", f"{self.folder}/valkey.sock"]
         self.process = Process([*argv, "--dir", str(self.folder), *options], {}, self.folder / "log")
         if wait:

@@ -15,9 +15,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.postgres import Server
-from tests.running import Process, answers, descendants, exchange, exists, free_port, ingest, run, running, until
-from tests.test_cli import typed
+from tests.integration.test_cli import typed
+from tests.support.postgres import Server
+from tests.support.running import (
+    Process,
+    answers,
+    descendants,
+    exchange,
+    exists,
+    free_port,
+    ingest,
+    run,
+    running,
+    until,
+)
 
 
 def started(process: Process, port: int) -> None:

@@ -7,11 +7,11 @@ import orjson
 import pytest
 import redis
 
-from ingest import connections
+from ingest import redis_client
 from ingest.batch import Record
-from ingest.limits import RETRY_AFTER
-from tests.running import Process, exchange, free_port, ingest, running, until
-from tests.stream import records
+from ingest.endpoint.limits import RETRY_AFTER
+from tests.support.running import Process, exchange, free_port, ingest, running, until
+from tests.support.stream import records
 
 MAX_BODY = 2_000_000
 HEAD = b"POST /copernica HTTP/1.1\r\nHost: x\r\n"
@@ -53,7 +53,7 @@ def process(valkey_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def endpoint(process: tuple[int, Process], redis_url: str) -> Iterator[Endpoint]:
-    client = connections.connect(redis_url)
+    client = redis_client.connect(redis_url)
     yield Endpoint(*process, client)
     client.close()
     assert process[1].alive
@@ -212,7 +212,7 @@ def test_health_and_readiness(endpoint: Endpoint) -> None:
 def test_while_redis_refuses_writes_calls_get_503_and_are_not_acknowledged(
     endpoint: Endpoint, redis_url: str
 ) -> None:
-    client = connections.connect(redis_url)
+    client = redis_client.connect(redis_url)
     try:
         client.config_set("maxmemory", 1)
         answer = endpoint.post(b"a=b")

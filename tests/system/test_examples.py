@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 
-from tests.running import answers, exchange, free_port, ingest, run, running, until
-from workers.store import upgrade
+from tests.support.running import answers, exchange, free_port, ingest, run, running, until
+from workers.store.store import upgrade
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 def rows(path: Path, query: str) -> list[tuple[object, ...]]:

@@ -17,12 +17,13 @@ from typing import Any, cast
 
 import pytest
 
-from ingest import connections
-from ingest.buffer import GROUP, RECLAIM_IDLE_MS, Backlog, Keys
-from ingest.copernica.simulator import Call, Simulator
-from ingest.simulate import Report, Sender, Target
-from tests.running import Process, answers, descendants, exists, free_port, ingest, run, running, until
-from workers.store import upgrade
+from ingest import redis_client
+from ingest.simulation.calls import Call, Simulator
+from ingest.simulation.sender import Report, Sender, Target
+from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
+from ingest.stream.keys import Keys
+from tests.support.running import Process, answers, descendants, exists, free_port, ingest, run, running, until
+from workers.store.store import upgrade
 
 CONNECTIONS = 64
 
@@ -63,16 +64,16 @@ class Site:
             return Counter(int(row[0]) for row in rows)
 
     def backlog(self) -> int:
-        client = connections.connect(self.environ["REDIS_URL"])
+        client = redis_client.connect(self.environ["REDIS_URL"])
         try:
-            return Backlog(client).batches()
+            return Consumer(client).batches()
         finally:
             client.close()
 
     def let_claims_grow_old(self) -> None:
         """As if nobody had given a sign of life for so long that another drain may take what is claimed."""
         stream = Keys().stream
-        with connections.connect(self.environ["REDIS_URL"]) as client:
+        with redis_client.connect(self.environ["REDIS_URL"]) as client:
             for held in cast(Any, client.xpending_range(stream, GROUP, "-", "+", 100_000)):
                 ids = [held["message_id"]]
                 client.xclaim(stream, GROUP, held["consumer"], 0, ids, idle=2 * RECLAIM_IDLE_MS, justid=True)

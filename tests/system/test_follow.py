@@ -14,16 +14,17 @@ from typing import Any
 import pytest
 import redis
 
-from ingest.buffer import Backlog, Keys
-from ingest.connections import connect
+from ingest.redis_client import connect
 from ingest.settings import Settings
-from tests.running import Process, clean_environ, ingest, running, until
-from tests.test_cli import BUFFERED
-from tests.test_drain import keep, record
-from workers import follow
-from workers.drain import Drain, new_backlog
-from workers.follow import followed
-from workers.store import Filter, Store
+from ingest.stream.consumer import Consumer
+from ingest.stream.keys import Keys
+from tests.integration.test_cli import BUFFERED
+from tests.integration.test_drain import keep, record
+from tests.support.running import Process, clean_environ, ingest, running, until
+from workers.drain.drain import Drain, new_backlog
+from workers.operations import follow
+from workers.operations.follow import followed
+from workers.store.store import Filter, Store
 
 #: Seconds within which a new event is shown.
 SOON = 2.0
@@ -129,7 +130,7 @@ def test_a_reader_that_leaves_ends_it(environ: dict[str, str], client: redis.Red
         assert process.stderr.read() == b""
 
 
-class Told(Backlog):
+class Told(Consumer):
     """What `followed` hears, as a test wants it."""
 
     ids: list[list[bytes]]
@@ -144,7 +145,7 @@ def heard(
     """What is shown of these announcements."""
     ids = [[number.to_bytes(12, "big") for number in each] for each in numbers]
     monkeypatch.setattr(Told, "ids", ids, raising=False)
-    monkeypatch.setattr(follow, "Backlog", Told)
+    monkeypatch.setattr(follow, "Consumer", Told)
     return [int(event.message_id or 0) for event in followed(Settings.read(environ), store, wanted)]
 
 
@@ -173,10 +174,10 @@ def test_of_a_very_long_stream_only_the_latest_are_remembered(
 
 
 def test_announcements_cost_nothing_while_nobody_listens(client: redis.Redis) -> None:
-    backlog = Backlog(client)
+    backlog = Consumer(client)
     backlog.announce([bytes(12)])
     with connect("unix://" + client.connection_pool.connection_kwargs["path"]) as other:
-        heard = Backlog(other).announced(0.2)
+        heard = Consumer(other).announced(0.2)
         assert next(heard) == []
         backlog.announce([bytes(12), bytes([1]) * 12])
         assert next(heard) == [bytes(12), bytes([1]) * 12]

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.running import Process, answers, free_port, ingest, run, running, until
-from tests.test_forward import Answer, Seen, listening
-from workers.store import upgrade
+from tests.integration.test_forward import Answer, Seen, listening
+from tests.support.running import Process, answers, free_port, ingest, run, running, until
+from workers.store.store import upgrade
 
 EVENTS = 20_000
 #: Calls per second that the slow handler wants.

@@ -13,19 +13,19 @@ from typing import Any
 import pytest
 import redis
 
-from ingest.buffer import Backlog
-from ingest.connections import connect
-from ingest.errors import Unavailable, WrongSchema
-from ingest.simulate import Sender, Target
-from tests.postgres import Server, postgres
-from tests.running import answers, free_port, ingest, run, running, until
-from tests.test_cli import typed
-from tests.test_drain import ask, keep, numbers, record
-from tests.test_flow import Numbered
-from workers import drain
-from workers.drain import Drain, Drained, new_backlog
-from workers.postgres import PostgreSQL
-from workers.store import Filter, Store, upgrade
+from ingest.errors import SchemaMismatch, Unavailable
+from ingest.redis_client import connect
+from ingest.simulation.sender import Sender, Target
+from ingest.stream.consumer import Consumer
+from tests.integration.test_cli import typed
+from tests.integration.test_drain import ask, keep, numbers, record
+from tests.support.postgres import Server, postgres
+from tests.support.running import answers, free_port, ingest, run, running, until
+from tests.system.test_flow import Numbered
+from workers.drain import drain
+from workers.drain.drain import Drain, Drained, new_backlog
+from workers.store.postgres import PostgreSQL
+from workers.store.store import Filter, Store, upgrade
 
 BATCHES, SIZE = 24, 10
 EVERYTHING = list(range(BATCHES * SIZE))
@@ -51,13 +51,13 @@ def url(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture
-def backlog(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Backlog:
+def backlog(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Consumer:
     """A stream with work for several claims."""
     monkeypatch.setattr(drain, "CLAIM_MAX", drain.CLAIM_FIRST)
     monkeypatch.setattr(drain, "RETRY_FIRST", 0.1)
     monkeypatch.setattr(drain, "RETRY_MOST", 0.2)
     keep(client, *([record(batch * SIZE + n) for n in range(SIZE)] for batch in range(BATCHES)))
-    return Backlog(client)
+    return Consumer(client)
 
 
 def once(lose: Callable[[], object], number: int) -> Callable[[], bool]:
@@ -109,7 +109,7 @@ def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
     server: Server,
     url: str,
     redis_url: str,
-    backlog: Backlog,
+    backlog: Consumer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     moment: str,
@@ -151,7 +151,7 @@ def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_do
     server: Server,
     url: str,
     redis_url: str,
-    backlog: Backlog,
+    backlog: Consumer,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     moment: str,
@@ -175,7 +175,7 @@ def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_do
     assert backlog.batches() == BATCHES - lost
 
     server.start()
-    monkeypatch.setattr("ingest.buffer.claiming.RECLAIM_IDLE_MS", 0)
+    monkeypatch.setattr("ingest.stream.consumer.RECLAIM_IDLE_MS", 0)
     monkeypatch.setattr(drain, "SLICE", 10.0)
     assert drain.drain_job()["stored"] == len(EVERYTHING) - lost * SIZE
     store = Store.open(url)
@@ -203,10 +203,10 @@ def test_calls_are_taken_while_the_database_is_away_and_stored_when_it_is_back(
         until(lambda: "waiting for the database" in worker.output, "word of the outage", 10)
         time.sleep(0.5)
         assert answers(port)
-        assert Backlog(connect(redis_url)).batches()
+        assert Consumer(connect(redis_url)).batches()
         server.start()
         report = sending.result(30)
-        until(lambda: not Backlog(connect(redis_url)).batches(), "an empty stream")
+        until(lambda: not Consumer(connect(redis_url)).batches(), "an empty stream")
         found = Counter(int(event.payload["number"]) for event in store.find(Filter()))
         store.close()
     assert report.complete
@@ -241,7 +241,7 @@ def test_tables_of_another_release_are_refused(database: str, store: Store, redi
     for said in refusals({"REDIS_URL": redis_url, "DATABASE_URL": database}):
         assert "has schema 9999, newer than" in said
     ask(store, "UPDATE alembic_version SET version_num = '0000'")
-    with pytest.raises(WrongSchema, match="run `ingest db upgrade`"):
+    with pytest.raises(SchemaMismatch, match="run `ingest db upgrade`"):
         Store.open(database)
 
 

@@ -5,9 +5,9 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.running import answers, free_port, run, running, until
+from tests.support.running import answers, free_port, run, running, until
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_honcho_makes_the_tables_runs_all_three_and_stops_them(redis_url: str, tmp_path: Path) -> None:

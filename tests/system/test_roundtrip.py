@@ -18,12 +18,12 @@ import redis
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ingest import show
-from ingest.copernica.simulator import TYPES, payload
-from tests.running import answers, free_port, ingest, run, running, until
-from tests.test_drain import ask
-from workers.drain import Drain, new_backlog
-from workers.store import Filter, Store, upgrade
+from ingest.cli.render import console
+from ingest.simulation.calls import TYPES, payload
+from tests.integration.test_drain import ask
+from tests.support.running import answers, free_port, ingest, run, running, until
+from workers.drain.drain import Drain, new_backlog
+from workers.store.store import Filter, Store, upgrade
 
 Fields = dict[str, Any]
 
@@ -196,7 +196,7 @@ def test_every_field_comes_back_as_it_was_sent(
     done = Drain(new_backlog(client), store).run()
     assert (done.stored, done.quarantined, done.doubles, done.dead) == (len(sent), 0, 0, 0)
     with redirect_stdout(io.StringIO()) as out:
-        show.events(store.find(Filter()), "jsonl")
+        console.events(store.find(Filter()), "jsonl")
     rows = came_back(out.getvalue())
     assert [fields_of(row) for row in rows] == as_php_reads(sent)
     assert [

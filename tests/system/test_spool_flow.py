@@ -8,15 +8,15 @@ from typing import Any
 import orjson
 import pytest
 
-from ingest import risks
+from ingest import health
+from ingest.endpoint.supervisor import serve
 from ingest.errors import SettingsError, Unavailable
-from ingest.server import serve
 from ingest.settings import Settings
-from tests.running import answers, exchange, free_port, ingest, run, running, until
-from tests.test_cli import findings, typed
-from tests.test_endpoint import request, status
-from tests.valkey import valkey
-from workers.store import upgrade
+from tests.integration.test_cli import findings, typed
+from tests.support.running import answers, exchange, free_port, ingest, run, running, until
+from tests.support.valkey import valkey
+from tests.system.test_endpoint import request, status
+from workers.store.store import upgrade
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_check_looks_at_the_spool(environ: dict[str, str], redis_url: str, tmp_p
 def test_what_can_be_told_of_a_redis_is_told() -> None:
     good = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
     good |= {"maxmemory": 1000, "used_memory": 500}
-    assert list(risks.of_redis(good)) == []
+    assert list(health.of_redis(good)) == []
     for change, word in (
         ({"redis_version": "6.0.16"}, "6.2"),
         ({"aof_enabled": 0}, "appendonly"),
@@ -147,11 +147,11 @@ def test_what_can_be_told_of_a_redis_is_told() -> None:
         ({"maxmemory": 0}, "no memory limit"),
         ({"used_memory": 900}, "90%"),
     ):
-        (risk,) = risks.of_redis(good | change)
+        (risk,) = health.of_redis(good | change)
         assert word in risk
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="there is no such filesystem")
 def test_a_spool_in_memory_is_a_risk() -> None:
-    assert any("memory" in risk for risk in risks.of_spool(Path("/dev/shm/no/such/folder"), 1))
-    assert not any("container" in risk for risk in risks.of_spool(Path("/dev/shm"), 1))
+    assert any("memory" in risk for risk in health.of_spool(Path("/dev/shm/no/such/folder"), 1))
+    assert not any("container" in risk for risk in health.of_spool(Path("/dev/shm"), 1))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ingest.endpoint.validation_files import MAX_SIZE, ValidationFiles
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.validation import MAX_SIZE, ValidationFiles
-from tests.running import exchange, free_port, ingest, run, running, until
-from tests.test_endpoint import request, status
+from tests.support.running import exchange, free_port, ingest, run, running, until
+from tests.system.test_endpoint import request, status
 
 NAME = "smtpeter-4f2a9.txt"
 CONTENT = b"validated: \xc3\xa9\n"

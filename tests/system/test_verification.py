@@ -10,16 +10,16 @@ from typing import Any
 import orjson
 import pytest
 
-from ingest import connections
+from ingest import redis_client
 from ingest.batch import UNVERIFIED
-from ingest.copernica.signer import FORGERIES
-from ingest.copernica.signer import Signer as SimulatedSigner
-from tests.dnsserver import Behaviour, DnsServer
-from tests.running import Process, answers, exchange, free_port, ingest, run, running, until
-from tests.signing import Call, Signer, dkim_record, documented, private_key
-from tests.stream import records
-from tests.test_cli import typed
-from workers.store import upgrade
+from ingest.simulation.signer import FORGERIES
+from ingest.simulation.signer import Signer as SimulatedSigner
+from tests.integration.test_cli import typed
+from tests.support.dnsserver import Behaviour, DnsServer
+from tests.support.running import Process, answers, exchange, free_port, ingest, run, running, until
+from tests.support.signing import Call, Signer, dkim_record, documented, private_key
+from tests.support.stream import records
+from workers.store.store import upgrade
 
 ACCOUNT = "account-1234"
 STRANGER = private_key(2048, "stranger")
@@ -164,7 +164,7 @@ def test_workers_ask_again_by_themselves(guarded: Guarded, tmp_path: Path) -> No
     with running(ingest("worker"), guarded.environ, tmp_path / "worker.log"):
         until(lambda: guarded.status()["unverified"] == 1, "the unverified call")
         guarded.dns.put(late.key_id, dkim_record(late.public))
-        connections.connect(guarded.environ["REDIS_URL"]).delete("ingest:{0}:verify")  # or half a minute
+        redis_client.connect(guarded.environ["REDIS_URL"]).delete("ingest:{0}:verify")  # or half a minute
         until(lambda: len(guarded.stored()) == 1, "the verified event")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.copernica.forms import MAX_DEPTH, MAX_FIELDS, Fields, parse, parse_form, parse_json
+from ingest.copernica.bodies import MAX_DEPTH, MAX_FIELDS, Fields, parse, parse_form, parse_json
 from ingest.errors import Undecodable
 
 FORM = "application/x-www-form-urlencoded"

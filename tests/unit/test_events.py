@@ -13,6 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ingest.copernica.bodies import parse
 from ingest.copernica.events import (
     LOGGED_ONLY,
     NUMBER_COLUMNS,
@@ -23,11 +24,11 @@ from ingest.copernica.events import (
     EventType,
     decode,
 )  # fmt: skip
-from ingest.copernica.forms import parse
 from ingest.errors import Undecodable
-from tests.test_brackets import leaves, php, written
+from tests.unit.test_php_brackets import leaves, php, written
 
-PAYLOADS = Path(__file__).parent / "payloads"
+PAYLOADS = Path(__file__).parents[2] / "ingest" / "simulation" / "payloads"
+SIGNED_CALLS = Path(__file__).parents[1] / "support" / "signed_calls.json"
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 RECEIVED = 1_795_170_000_123_456
@@ -198,7 +199,7 @@ def test_a_complaint_keeps_its_whole_message() -> None:
 
 
 def test_calls_signed_by_the_published_signer_are_read() -> None:
-    calls = json.loads((PAYLOADS / "signed_calls.json").read_text())["calls"]
+    calls = json.loads((SIGNED_CALLS).read_text())["calls"]
     bodies = [(base64.b64decode(call["body_base64"]).decode(), call["headers"]["Content-Type"]) for call in calls]
     events = [read(body, content_type=content_type) for body, content_type in bodies]
     assert [event.type for event in events] == ["open", "click", "profile-update", "failure", "delivery", "bounce"]

@@ -14,11 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import Event, EventType
-from ingest.copernica.logfiles import KINDS, Damage, Entry, LogKind, Outage, named, outages, read
-from ingest.copernica.logrows import MAX_RECORD
+from ingest.copernica.logfiles.reader import KINDS, Damage, Entry, LogKind, Outage, named, outages, read
+from ingest.copernica.logfiles.rows import MAX_RECORD
 from ingest.errors import LogFileError
-from workers.drain import read as read_call
-from workers.replay import record_of
+from workers.drain.drain import read as read_call
+from workers.handlers.replay import record_of
 
 OPENS = KINDS["cdm-impression"]
 NINE = 1_795_165_200

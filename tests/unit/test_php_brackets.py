@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ingest.copernica.brackets import MAX_LEVELS
-from ingest.copernica.forms import MAX_FIELDS, Fields, parse
+from ingest.copernica.bodies import MAX_FIELDS, Fields, parse
+from ingest.copernica.php_brackets import MAX_LEVELS
 
 FORM = "application/x-www-form-urlencoded"
 Pairs = list[tuple[str, str]]

@@ -9,8 +9,8 @@ import pytest
 
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
-from workers import handlers
-from workers.handlers import BACKOFF, MAX_BATCH, TIMEOUT, Handler, load, on, per_second, wanting
+from workers.handlers import registry
+from workers.handlers.registry import BACKOFF, MAX_BATCH, TIMEOUT, Handler, load, on, per_second, wanting
 
 HEAD = "from workers import on\n"
 Write = Callable[[str, str], Path]
@@ -35,11 +35,11 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(handlers, "_registered", [])
+    monkeypatch.setattr(registry, "_registered", [])
 
 
 def registered() -> Handler:
-    return handlers._registered[-1]
+    return registry._registered[-1]
 
 
 def test_a_handler_that_says_nothing_gets_all_types_and_the_defaults() -> None:
@@ -86,7 +86,7 @@ def test_delays_follow_the_backoff_whose_last_value_repeats() -> None:
 def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         on("open", **options)(print)
-    assert handlers._registered == []
+    assert registry._registered == []
 
 
 def test_a_type_that_there_is_not_is_refused() -> None:

@@ -15,10 +15,10 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ingest.copernica import signature
-from ingest.copernica.keys import parse_dkim
-from ingest.copernica.signature import Claim, Policy, Reason, Rejected, check, examine
-from tests import signing
-from tests.signing import (
+from ingest.copernica.public_keys import parse_dkim
+from ingest.copernica.signature import CallRejected, Claim, Policy, Reason, check, examine
+from tests.support import signing
+from tests.support.signing import (
     BODY,
     COVERED,
     DOCUMENTED,
@@ -34,7 +34,7 @@ from tests.signing import (
 #: Fri, 20 Nov 2026 10:20:00 GMT
 NOW = 1795170000
 POLICY = Policy.of(["account-1234"])
-SIGNED = json.loads((Path(__file__).parent / "payloads" / "signed_calls.json").read_text())
+SIGNED = json.loads((Path(__file__).parents[1] / "support" / "signed_calls.json").read_text())
 
 SIGNER = Signer()
 CALL = SIGNER.call(date=NOW)
@@ -51,7 +51,7 @@ def checked(
 def refused(
     call: Call, policy: Policy = POLICY, received: float = NOW, key: RSAPublicKey = SIGNER.public
 ) -> Reason:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         checked(call, policy, received, key)
     return caught.value.reason
 
@@ -408,11 +408,11 @@ def test_every_reason_is_tested_here_or_with_the_keys() -> None:
 
 
 def test_what_is_refused_says_why_in_its_sentence() -> None:
-    assert str(Rejected(Reason.TOO_OLD)) == "The call was refused: too-old."
+    assert str(CallRejected(Reason.TOO_OLD)) == "The call was refused: too-old."
 
 
 def test_what_a_refused_call_named_is_told_short_and_harmless() -> None:
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(CallRejected) as caught:
         checked(SIGNER.sign(CALL.changed("X-Copernica-ID", b"account\n\x1b\xff" * 20)))
     assert caught.value.excerpt.isascii()
     assert caught.value.excerpt.isprintable()
@@ -504,7 +504,7 @@ values = st.binary(max_size=40) | dates | accounts | digests | parameters
 def test_nothing_in_the_headers_raises_anything_else(
     headers: list[tuple[bytes, bytes]], method: bytes, body: bytes
 ) -> None:
-    with pytest.raises(Rejected):
+    with pytest.raises(CallRejected):
         examine(method, b"/", headers, body, NOW, POLICY)
 
 
@@ -516,9 +516,9 @@ def test_nothing_in_one_header_of_a_good_call_raises_anything_else(name: bytes, 
     call = call.also(name.decode(), value) if twice and name == b"Signature" else call
     try:
         claim = examine(*call, NOW, Policy.of(["1234"]))
-    except Rejected:
+    except CallRejected:
         return
-    with pytest.raises(Rejected):
+    with pytest.raises(CallRejected):
         claim.verify(SIGNER.public)
 
 

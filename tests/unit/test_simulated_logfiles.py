@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from ingest import simulate
-from ingest.cli import main
+from ingest.cli.main import main
 from ingest.copernica.events import LOGGED_ONLY, Event, EventType, decode
-from ingest.copernica.logfiles import Entry, Outage, named, outages, read
-from ingest.copernica.logwriter import LogFolder
-from ingest.copernica.signer import Signer
-from ingest.copernica.simulator import Call, Simulator
-from ingest.simulate import Report, Sender, Target
-from tests.test_simulate import OK, Answering
+from ingest.copernica.logfiles.reader import Entry, Outage, named, outages, read
+from ingest.simulation import sender as sender_module
+from ingest.simulation.calls import Call, Simulator
+from ingest.simulation.logwriter import LogFolder
+from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.signer import Signer
+from tests.unit.test_simulation import OK, Answering
 
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 NO_ANSWER = b""
@@ -111,7 +111,7 @@ def test_forged_calls_are_not_logged(tmp_path: Path) -> None:
 
 
 async def test_a_sender_that_keeps_going_loses_what_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulate, "PATIENCE", 0.1)
+    monkeypatch.setattr(sender_module, "PATIENCE", 0.1)
     connections: set[asyncio.BaseTransport] = set()
 
     class Counting(Answering):
@@ -148,7 +148,7 @@ def typed(*words: str) -> Result:
 def test_the_command_logs_what_nobody_took_and_adds_to_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(simulate, "PATIENCE", 0.1)
+    monkeypatch.setattr(sender_module, "PATIENCE", 0.1)
     more = ("--seed", "4", "--rate", "2000", "--keep-going", "--with-logfiles", str(tmp_path / "a" / "b"))
     for _ in range(2):
         done = typed("--events", "200", "--json", *more)

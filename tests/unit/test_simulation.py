@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ingest.copernica.events import LOGGED_ONLY, EventType, decode
-from ingest.copernica.simulator import FORM, TYPES, Call, Simulator, chosen_types
 from ingest.errors import SettingsError
-from ingest.simulate import Report, Sender, Target
+from ingest.simulation.calls import FORM, TYPES, Call, Simulator, chosen_types
+from ingest.simulation.sender import Report, Sender, Target
 
 
 def some(count: int, **options: object) -> list[Call]:
@@ -49,7 +49,7 @@ def test_every_type_that_webhooks_bring_can_be_simulated() -> None:
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_simulated_call_has_the_fields_that_copernica_documents(kind: str) -> None:
-    sample = Path(__file__).parent / "payloads" / f"{kind}.form"
+    sample = Path(__file__).parents[2] / "ingest" / "simulation" / "payloads" / f"{kind}.form"
     documented = names_in(decode(sample.read_bytes(), FORM, "/copernica", 1).fields)
     for call in some(50, seed=3, types=[kind]):
         event = decode(call.body, call.content_type, "/copernica", 1)

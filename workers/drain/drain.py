@@ -4,7 +4,7 @@
                │          │            ├─▶ refused: the culprit is found by halving, and goes to quarantine
                │          │            └─▶ the database is away: wait, and claim no more
                │          ├─▶ unreadable: quarantine, in the same commit
-               │          └─▶ not verified yet: a table of its own (`workers.unverified` goes on with it)
+               │          └─▶ not verified yet: a table of its own, for `workers.drain.late_verification`
                └─▶ damaged: dead stream
 
 Acknowledged is only what the database has committed, so a drain killed at any line costs nothing but the work:
@@ -28,15 +28,23 @@ from typing import TypeVar
 
 import redis
 
-from ingest import connections, failpoints
+from ingest import failpoints, redis_client
 from ingest.batch import FROM_LOGFILE, UNVERIFIED, Record, unpack
-from ingest.buffer import Backlog, Entry
 from ingest.copernica.events import LOGFILE, Event, decode
-from ingest.errors import BatchError, IngestError, NoStoreYet, Refused, Unavailable, Undecodable, WrongSchema
+from ingest.errors import (
+    BatchError,
+    IngestError,
+    RowsRejected,
+    SchemaMismatch,
+    SchemaMissing,
+    Unavailable,
+    Undecodable,
+)
+from ingest.processes import follow_parent
 from ingest.settings import Settings
-from ingest.supervise import follow_parent
-from workers.halving import take_all
-from workers.store import Quarantined, Store
+from ingest.stream.consumer import Consumer, Entry
+from workers.bisection import take_all
+from workers.store.store import Quarantined, Store
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +121,12 @@ def drain_job() -> dict[str, float]:
                 sweep starts another job as long as there is a backlog
     """  # noqa: D415
     settings = Settings.read()
-    client = connections.connect(settings.redis)
+    client = redis_client.connect(settings.redis)
     ends = time.monotonic() + SLICE
     try:
         store = patiently(lambda: Store.open(settings.database), ends)
         try:
-            return asdict(Drain(new_backlog(client), store, settings.hands_on).run(ends, LINGER_MS))
+            return asdict(Drain(new_backlog(client), store, settings.has_handlers).run(ends, LINGER_MS))
         finally:
             store.close()
     except (redis.RedisError, IngestError) as error:
@@ -133,13 +141,13 @@ def patiently(attempt: Callable[[], T], ends: float | None) -> T:
 
     Raises:
         Unavailable: it was away all the time, or this process was asked to stop.
-        WrongSchema: waiting would not help.
+        SchemaMismatch: waiting would not help.
     """
     delay = RETRY_FIRST
     while True:
         try:
             return attempt()
-        except (NoStoreYet, WrongSchema):
+        except (SchemaMissing, SchemaMismatch):
             raise
         except Unavailable as error:
             if ends is None or stopping.asked or time.monotonic() + delay > ends:
@@ -175,12 +183,12 @@ def drain_once(settings: Settings) -> tuple[Drained, int]:
     Raises:
         Unavailable: Redis or the database does not answer.
     """
-    client = connections.connect(settings.redis)
-    connections.require(client, settings.redis)
+    client = redis_client.connect(settings.redis)
+    redis_client.require(client, settings.redis)
     store = Store.open(settings.database)
     backlog = new_backlog(client)
     try:
-        return Drain(backlog, store, settings.hands_on).run(), backlog.pending()
+        return Drain(backlog, store, settings.has_handlers).run(), backlog.pending()
     except redis.RedisError as error:
         raise Unavailable(f"Redis gave out in the middle ({error}): nothing is lost, run it again.") from None
     finally:
@@ -188,17 +196,17 @@ def drain_once(settings: Settings) -> tuple[Drained, int]:
         client.close()
 
 
-def new_backlog(client: redis.Redis) -> Backlog:
+def new_backlog(client: redis.Redis) -> Consumer:
     """The backlog under a consumer name that no other drain has or will have."""
-    return Backlog(client, f"drain:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
+    return Consumer(client, f"drain:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
 
 
 class Drain:
     """One run over the backlog."""
 
-    def __init__(self, backlog: Backlog, store: Store, hands_on: bool = False) -> None:
-        """With `hands_on`, new events are put out for the handlers."""
-        self._hands_on = hands_on
+    def __init__(self, backlog: Consumer, store: Store, has_handlers: bool = False) -> None:
+        """With `has_handlers`, new events are put out for the handlers."""
+        self._hands_on = has_handlers
         self._backlog = backlog
         self._store = store
         self._claim_count = CLAIM_FIRST
@@ -321,7 +329,7 @@ class Drain:
         """Store a group; returns how much of it was new."""
         try:
             return self._add(group.events, group.records, group.quarantined, group.unverified)
-        except Refused:
+        except RowsRejected:
             return self._keep_most(group)
 
     def _keep_most(self, group: "_Group") -> int:
@@ -332,7 +340,7 @@ class Drain:
             nonlocal new
             new += self._add([event for event, _ in pairs], [record for _, record in pairs])
 
-        def give_up(pair: tuple[Event, Record], refusal: Refused) -> None:
+        def give_up(pair: tuple[Event, Record], refusal: RowsRejected) -> None:
             nonlocal new
             log.warning("event %s goes to quarantine: %s", pair[0].delivery_id.hex(), refusal)
             self.drained.quarantined += 1

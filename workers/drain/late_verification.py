@@ -11,16 +11,16 @@ from collections.abc import Sequence
 
 import redis
 
-from ingest import connections
+from ingest import redis_client
 from ingest.batch import Record
-from ingest.buffer import Backlog
-from ingest.copernica.signature import Rejected
-from ingest.errors import IngestError, KeyUnavailable, Refused
+from ingest.copernica.signature import CallRejected
+from ingest.errors import IngestError, KeyUnavailable, RowsRejected
 from ingest.settings import Settings
-from ingest.verify import Verifier, unpack_headers
-from workers.drain import SLICE, read, stopping, unless_refused
-from workers.halving import take_all
-from workers.store import NOT_COPERNICAS, Quarantined, Store
+from ingest.stream.consumer import Consumer
+from ingest.verification import Verifier, unpack_headers
+from workers.bisection import take_all
+from workers.drain.drain import SLICE, read, stopping, unless_refused
+from workers.store.store import NOT_COPERNICAS, Quarantined, Store
 
 log = logging.getLogger(__name__)
 
@@ -52,17 +52,17 @@ def verify_once(settings: Settings) -> int:
         Unavailable: the database does not answer.
     """
     store = Store.open(settings.database)
-    client = connections.connect(settings.redis)
+    client = redis_client.connect(settings.redis)
     try:
         if not store.unverified():
             return 0
         verifier = Verifier.of(settings) if settings.verify == "on" else None
-        backlog = Backlog(client)
-        settled = asyncio.run(_verify_all(store, verifier, backlog, settings.hands_on))
+        backlog = Consumer(client)
+        settled = asyncio.run(_verify_all(store, verifier, backlog, settings.has_handlers))
         waiting = store.unverified()
         with unless_refused():
             backlog.note_unverified(waiting)
-            if settled and settings.hands_on:
+            if settled and settings.has_handlers:
                 backlog.note_handoffs(True)
                 backlog.hand_on()
             if backlog.batches():
@@ -74,7 +74,7 @@ def verify_once(settings: Settings) -> int:
     return waiting
 
 
-async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog, hands_on: bool) -> int:
+async def _verify_all(store: Store, verifier: Verifier | None, backlog: Consumer, has_handlers: bool) -> int:
     """One round through what waits, or as far as the time slice goes.
 
     It begins anywhere: calls that can never be told, at whichever end, shall not keep the others waiting.
@@ -97,14 +97,14 @@ async def _verify_all(store: Store, verifier: Verifier | None, backlog: Backlog,
         done = [(record, verdict) for record, verdict in zip(page, verdicts, strict=True) if verdict is not None]
         if not done:
             continue
-        _settle(store, done, hands_on)
+        _settle(store, done, has_handlers)
         with unless_refused():
             backlog.announce([record.delivery_id for record, verdict in done if verdict == ""])
         settled += len(done)
     return settled
 
 
-def _settle(store: Store, done: Sequence[tuple[Record, str]], hands_on: bool) -> None:
+def _settle(store: Store, done: Sequence[tuple[Record, str]], has_handlers: bool) -> None:
     """Store what was found out of calls: each is an event, or belongs in quarantine for a reason."""
 
     def take(some: Sequence[tuple[Record, str]]) -> None:
@@ -113,10 +113,10 @@ def _settle(store: Store, done: Sequence[tuple[Record, str]], hands_on: bool) ->
             [event for event in found if not isinstance(event, Quarantined)],
             [call for call in found if isinstance(call, Quarantined)],
             settled=[record for record, _ in some],
-            hand_on={record.delivery_id: record for record, _ in some} if hands_on else None,
+            hand_on={record.delivery_id: record for record, _ in some} if has_handlers else None,
         )
 
-    def give_up(one: tuple[Record, str], refusal: Refused) -> None:
+    def give_up(one: tuple[Record, str], refusal: RowsRejected) -> None:
         store.add((), [Quarantined(one[0], str(refusal))], settled=[one[0]])
 
     take_all(done, take, give_up)
@@ -137,7 +137,7 @@ async def _judge_one(record: Record, verifier: Verifier | None) -> str | None:
     try:
         headers = unpack_headers(record.headers)
         await verifier.verify(verifier.examine(record.target, headers, record.body, record.received_at))
-    except Rejected as rejected:
+    except CallRejected as rejected:
         return f"{NOT_COPERNICAS}: {rejected.reason}"
     except KeyUnavailable:
         return None

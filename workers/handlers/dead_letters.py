@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Table, tuple_
 
 from ingest.batch import Record, unpack
 from ingest.copernica.events import Event
-from workers import tables
-from workers.drain import read
-from workers.handoff import Handoffs
-from workers.store import NOT_COPERNICAS, Store, micros
+from workers.drain.drain import read
+from workers.handlers.work_queue import WorkQueue
+from workers.store import tables
+from workers.store.store import NOT_COPERNICAS, Store, micros
 
 #: What quarantined calls are listed under.
 STORE = "store"
@@ -37,7 +37,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetter:
     """One failure. Times are µs since 1970."""
 
     handler: str
@@ -66,12 +66,12 @@ class Letter:
         }  # fmt: skip
 
 
-def find(store: Store, wanted: Wanted) -> Iterator[Letter]:
+def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
     """Letters in the order of their failure, a few in memory at a time."""
     if wanted.handler != STORE:
         table = tables.dead_letters
         for row in store.rows(table, _conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
-            yield Letter(
+            yield DeadLetter(
                 row.handler, row.delivery_id, row.type, micros(row.occurred_at), micros(row.failed_at),
                 row.attempts, row.error, row.traceback, unpack(bytes(row.packed))[0],
             )  # fmt: skip
@@ -80,7 +80,7 @@ def find(store: Store, wanted: Wanted) -> Iterator[Letter]:
         for row in store.rows(table, _conditions(table, wanted), (table.c.received_at, table.c.delivery_id)):
             received = micros(row.received_at)
             record = Record(row.delivery_id, received, row.path.encode(), row.content_type.encode(), row.body)
-            yield Letter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
+            yield DeadLetter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
 
 
 def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
@@ -103,13 +103,13 @@ def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
     return found
 
 
-def retry(store: Store, letters: Sequence[Letter], hands_on: bool) -> int:
+def retry(store: Store, letters: Sequence[DeadLetter], has_handlers: bool) -> int:
     """Hand letters to their handlers again, and take them out; returns how many went.
 
-    Those of `store` stay where they are if they still cannot be stored, or proved to be forged; with `hands_on`,
-    handlers then get them.
+    Those of `store` stay where they are if they still cannot be stored, or proved to be forged; with
+    `has_handlers`, handlers then get them.
     """
-    handoffs = Handoffs(store)
+    handoffs = WorkQueue(store)
     gone = 0
     for handler in {letter.handler for letter in letters} - {STORE}:
         own = [letter for letter in letters if letter.handler == handler]
@@ -117,11 +117,11 @@ def retry(store: Store, letters: Sequence[Letter], hands_on: bool) -> int:
     for letter in letters:
         forged = letter.error.startswith(NOT_COPERNICAS)
         if letter.handler == STORE and letter.event is not None and not forged:
-            gone += store.readmit(letter.record, letter.event, hands_on)
+            gone += store.readmit(letter.record, letter.event, has_handlers)
     return gone
 
 
-def drop(store: Store, letters: Sequence[Letter]) -> int:
+def drop(store: Store, letters: Sequence[DeadLetter]) -> int:
     """Forget letters; returns how many."""
     dead = [(letter.handler, letter.delivery_id) for letter in letters if letter.handler != STORE]
     kept = [letter.delivery_id for letter in letters if letter.handler == STORE]
@@ -138,7 +138,7 @@ def drop(store: Store, letters: Sequence[Letter]) -> int:
 
 
 def portions(
-    letters: Sequence[Letter], act: Callable[[Sequence[Letter]], int], step: Callable[[int], object]
+    letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], int], step: Callable[[int], object]
 ) -> int:
     """Act on all letters, some at a time; `step` is told of each portion. Returns how many went."""
     gone = 0

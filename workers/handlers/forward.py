@@ -26,8 +26,8 @@ from ingest.batch import Record
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.verify import unpack_headers
-from workers.handlers import TIMEOUT, GiveUp, Handler, TryLater, per_second
+from ingest.verification import unpack_headers
+from workers.handlers.registry import TIMEOUT, GiveUp, Handler, TryLater, per_second
 
 #: Calls under way at once to a target that does not say.
 CONCURRENCY = 4

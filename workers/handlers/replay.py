@@ -11,11 +11,11 @@ import orjson
 from sqlalchemy import text
 
 from ingest.batch import FROM_LOGFILE, Record
+from ingest.copernica.bodies import parse
 from ingest.copernica.events import LOGFILE, Event
-from ingest.copernica.forms import parse
 from ingest.errors import Undecodable
-from workers.handoff import Handoffs
-from workers.store import Filter, Store
+from workers.handlers.work_queue import WorkQueue
+from workers.store.store import Filter, Store
 
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"
@@ -48,7 +48,7 @@ def replay(store: Store, handler: str, wanted: Filter, rate: float | None, step:
     told of each portion.
     """
     name = name_of(handler, wanted)
-    handoffs = Handoffs(store)
+    handoffs = WorkQueue(store)
     done = 0
     began = time.monotonic()
     for portion in store.portions(wanted, _after(store, name), min(PORTION, int(rate or PORTION) or 1)):

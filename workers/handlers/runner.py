@@ -1,8 +1,8 @@
 """The RQ jobs of the queue `handlers`: call the users' functions with what was stored.
 
-As with the drain, jobs are wake-ups and tables hold the work (`workers.handoff`): a job lost, doubled or killed
-costs nothing. One job works for one handler, for a time slice, and leaves when that handler has to wait for its
-rate or its target, so that the others get their turn.
+As with the drain, jobs are wake-ups and tables hold the work (`workers.handlers.work_queue`): a job lost, doubled
+or killed costs nothing. One job works for one handler, for a time slice, and leaves when that handler has to wait
+for its rate or its target, so that the others get their turn.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from typing import NamedTuple, TypeVar
 
 import redis
 
-from ingest import connections
+from ingest import redis_client
 from ingest.batch import Record
-from ingest.buffer import Backlog
 from ingest.copernica.events import Event
 from ingest.errors import IngestError, SettingsError
 from ingest.settings import Settings
-from workers import handlers
-from workers.drain import SLICE, read, stopping
-from workers.handlers import ASYNC_CONCURRENCY, GiveUp, Handler, TryLater
-from workers.handoff import LEASE, Claim, Failure, Handoffs
-from workers.pace import Breaker, Bucket
-from workers.store import Quarantined, Store
+from ingest.stream.consumer import Consumer
+from workers.drain.drain import SLICE, read, stopping
+from workers.handlers import registry
+from workers.handlers.registry import ASYNC_CONCURRENCY, GiveUp, Handler, TryLater
+from workers.handlers.throttle import Breaker, Bucket
+from workers.handlers.work_queue import LEASE, Claim, Failure, WorkQueue
+from workers.store.store import Quarantined, Store
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ class Item(NamedTuple):
 
 
 @dataclass(slots=True)
-class Handled:
+class RunSummary:
     """What one job did."""
 
     done: int = 0
@@ -81,10 +81,10 @@ def all_handlers(settings: Settings) -> dict[str, Handler]:
     Raises:
         SettingsError: a module cannot be imported, or a setting cannot be used.
     """
-    found = handlers.load(settings.handlers)
+    found = registry.load(settings.handlers)
     if not settings.forward_url:
         return found
-    from workers import forward  # noqa: PLC0415  # its HTTP client takes a seventh of a second to load
+    from workers.handlers import forward  # noqa: PLC0415  # its HTTP client takes a seventh of a second to load
 
     for handler in forward.handlers(settings):
         if handler.name in found:
@@ -120,7 +120,7 @@ def hand_on_job() -> int:
     settings = Settings.read()
 
     def work(client: redis.Redis, store: Store) -> int:
-        backlog, handoffs, known = Backlog(client), Handoffs(store), known_handlers(settings)
+        backlog, handoffs, known = Consumer(client), WorkQueue(store), known_handlers(settings)
         backlog.clear_hand_on()
         if not known:  # else what others put out for their handlers would be thrown away here
             log.error("events wait for handlers, and this worker has none: set INGEST_HANDLERS as for the others")
@@ -147,9 +147,9 @@ def handle_job(name: str) -> dict[str, int]:
         if name not in known:
             log.error("no handler is called %r any more: what it has to do waits in the table `handoffs`", name)
             return {}
-        handling = Handling(known[name], Handoffs(store), client)
+        handling = HandlerRun(known[name], WorkQueue(store), client)
         handled = handling.run(time.monotonic() + SLICE)
-        _wake_all(Backlog(client), Handoffs(store), known, handling.must_wait)
+        _wake_all(Consumer(client), WorkQueue(store), known, handling.must_wait)
         return {"done": handled.done, "unwanted": handled.unwanted, "failed": handled.failed}
 
     return _unless_away(settings, work, {})
@@ -157,7 +157,7 @@ def handle_job(name: str) -> dict[str, int]:
 
 def _unless_away(settings: Settings, work: Callable[[redis.Redis, Store], T], otherwise: T) -> T:
     """Do a job's work with Redis and the store; what they refuse is said in one line."""
-    client = connections.connect(settings.redis)
+    client = redis_client.connect(settings.redis)
     try:
         store = Store.open(settings.database)
         try:
@@ -172,7 +172,7 @@ def _unless_away(settings: Settings, work: Callable[[redis.Redis, Store], T], ot
 
 
 def _wake_all(
-    backlog: Backlog, handoffs: Handoffs, known: Mapping[str, Handler], waiting: str | None = None
+    backlog: Consumer, handoffs: WorkQueue, known: Mapping[str, Handler], waiting: str | None = None
 ) -> None:
     """Wake whoever has something to do, now or later; but not who is `waiting` for others and will be woken."""
     for name in handoffs.due():
@@ -184,22 +184,22 @@ def _wake_all(
     backlog.note_handoffs(soonest is not None)
 
 
-class Handling:
+class HandlerRun:
     """One run of one handler over what is due for it."""
 
-    def __init__(self, handler: Handler, handoffs: Handoffs, client: redis.Redis) -> None:
+    def __init__(self, handler: Handler, handoffs: WorkQueue, client: redis.Redis) -> None:
         self._handler = handler
         self._handoffs = handoffs
-        self._backlog = Backlog(client)
+        self._backlog = Consumer(client)
         self._bucket = Bucket(client, handler.name, handler.rate) if handler.rate else None
         self._breaker = Breaker(client, handler.name, handler.timeout) if handler.breaker else None
         self._allowed = 0
         self._ends = 0.0
         self._noted_at = 0.0
         self._yields = self._waits = self._called = False
-        self.handled = Handled()
+        self.handled = RunSummary()
 
-    def run(self, ends: float) -> Handled:
+    def run(self, ends: float) -> RunSummary:
         """Work until nothing is due, or until `ends` (monotonic seconds)."""
         self._ends = ends
         # Before the first claim: what comes due after it then wakes another job.
@@ -453,7 +453,7 @@ class Undone(Exception):
 class _Heartbeat:
     """Renews a claim while it is worked on, from a thread: handlers may take their time."""
 
-    def __init__(self, handoffs: Handoffs, claim: Claim) -> None:
+    def __init__(self, handoffs: WorkQueue, claim: Claim) -> None:
         self._handoffs, self._claim = handoffs, claim
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)

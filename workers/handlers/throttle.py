@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import redis
 
-from ingest.buffer import Keys
+from ingest.stream.keys import Keys
 
 #: Seconds' worth of calls that may be made at once after a pause.
 BURST = 1.0

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, text
 
 from ingest.batch import Record, chunks, pack, unpack
-from workers import tables
-from workers.handlers import Handler, wanting
-from workers.store import Store, clean, stored_time
+from workers.handlers.registry import Handler, wanting
+from workers.store import tables
+from workers.store.store import Store, clean, stored_time
 
 #: Seconds without a sign of life after which a claim is another worker's.
 LEASE = 15.0
@@ -60,7 +60,7 @@ class Claim:
     failures: list[Failure] = field(default_factory=list)
 
 
-class Handoffs:
+class WorkQueue:
     """The tables `outbox`, `handoffs` and `dead_letters`."""
 
     def __init__(self, store: Store) -> None:

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from ingest import connections, risks, spool
-from ingest.copernica.keys import KeyRing
-from ingest.copernica.patience import Patience
-from ingest.copernica.rest import Copernica
-from ingest.copernica.signature import Rejected
+from ingest import health, redis_client, spool
+from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.retry import Patience
+from ingest.copernica.public_keys import KeyRing
+from ingest.copernica.signature import CallRejected
 from ingest.errors import IngestError, KeyUnavailable
 from ingest.settings import Settings
-from ingest.verify import Verifier, key_source
-from workers.handling import all_handlers
-from workers.store import Store
+from ingest.verification import Verifier, key_source
+from workers.handlers.runner import all_handlers
+from workers.store.store import Store
 
 #: A key id that Copernica's documentation shows; looked up when none is given.
 DOCUMENTED_KEY_ID = "one._domainkey.copernica.com"
@@ -75,7 +75,7 @@ def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
     name = key_id or DOCUMENTED_KEY_ID
     try:
         key = asyncio.run(KeyRing(source).get(name.lower()))
-    except Rejected as error:
+    except CallRejected as error:
         # The documented name may be out of use; only one that was asked for has to be there.
         level = Level.WRONG if key_id else Level.RISK
         yield Finding(level, "keys", f"{name}: {error.reason} (from {settings.keys}); try another with --key-id")
@@ -87,13 +87,13 @@ def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        client = connections.connect(settings.redis)
-        connections.require(client, settings.redis)
+        client = redis_client.connect(settings.redis)
+        redis_client.require(client, settings.redis)
     except IngestError as error:
         yield Finding(Level.WRONG, "redis", str(error))
         return
     try:
-        yield from _server(client, connections.shown(settings.redis))
+        yield from _server(client, redis_client.shown(settings.redis))
         yield _clock(client, settings.max_age)
         yield from _durability(client)
     except redis.RedisError as error:
@@ -105,11 +105,11 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 def _server(client: redis.Redis, shown: str) -> Iterator[Finding]:
     info = cast(Any, client.info())
     version = info["redis_version"]
-    if risks.is_too_old(info):
+    if health.is_too_old(info):
         yield Finding(Level.WRONG, "redis", f"{shown} speaks version {version}; at least 6.2 is needed")
     else:
         yield Finding(Level.OK, "redis", f"{shown} answers (version {version})")
-    for risk in risks.of_memory(info):
+    for risk in health.of_memory(info):
         yield Finding(Level.RISK, "memory", risk)
 
 
@@ -129,7 +129,7 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
     try:
         values = {name: cast(Any, client.config_get(name)).get(name) for name in NEEDED}
     except redis.ResponseError:
-        for risk in risks.of_redis(cast(Any, client.info())):
+        for risk in health.of_redis(cast(Any, client.info())):
             yield Finding(Level.RISK, "redis", risk)
         yield Finding(
             Level.RISK, "redis", "does not show its configuration: see deploy/redis.conf for what it needs"
@@ -144,7 +144,7 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
 
 def _spool(settings: Settings) -> Iterator[Finding]:
     folder = settings.spool_dir
-    found = [Finding(Level.RISK, "spool", risk) for risk in risks.of_spool(folder, settings.spool_max)]
+    found = [Finding(Level.RISK, "spool", risk) for risk in health.of_spool(folder, settings.spool_max)]
     if folder is not None:
         try:
             spool.prepare(folder)

@@ -14,14 +14,14 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 import redis
 
-from ingest import connections
-from ingest.buffer import Backlog
+from ingest import redis_client
 from ingest.copernica.events import Event
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from workers import tables
-from workers.handoff import Handoffs
-from workers.store import MENTIONING, Store
+from ingest.stream.consumer import Consumer
+from workers.handlers.work_queue import WorkQueue
+from workers.store import tables
+from workers.store.store import MENTIONING, Store
 
 #: What stands in place of an address that was only mentioned.
 BLANK = "[erased]"
@@ -80,7 +80,7 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
         for row in store.rows(tables.unverified)
         if person.occurs_in(row.body, row.path.decode("utf-8", "replace"))
     ]
-    found.handed_on = Handoffs(store).forget(
+    found.handed_on = WorkQueue(store).forget(
         lambda record: (
             record.delivery_id in found.deleted
             or record.delivery_id in found.blanked
@@ -97,9 +97,9 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
 def waiting(settings: Settings) -> int | None:
     """How many batches lie in Redis, where nobody looks into them; None if that cannot be told."""
     try:
-        client = connections.connect(settings.redis)
+        client = redis_client.connect(settings.redis)
         try:
-            backlog = Backlog(client)
+            backlog = Consumer(client)
             return backlog.batches() + backlog.dead_batches()
         finally:
             client.close()

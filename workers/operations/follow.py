@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 
 import redis
 
-from ingest import connections
-from ingest.buffer import Backlog
+from ingest import redis_client
 from ingest.copernica.events import Event
 from ingest.errors import Unavailable
 from ingest.settings import Settings
-from workers.store import FETCH_SIZE, Filter, Store
+from ingest.stream.consumer import Consumer
+from workers.store.store import FETCH_SIZE, Filter, Store
 
 #: Seconds that one look at Redis waits.
 WAIT = 1.0
@@ -23,10 +23,10 @@ def followed(settings: Settings, store: Store, wanted: Filter) -> Iterator[Event
     Raises:
         Unavailable: Redis or the database gave out.
     """
-    client = connections.connect(settings.redis)
-    connections.require(client, settings.redis)
+    client = redis_client.connect(settings.redis)
+    redis_client.require(client, settings.redis)
     seen: dict[bytes, None] = {}
-    announced = Backlog(client).announced(WAIT)
+    announced = Consumer(client).announced(WAIT)
     try:
         next(announced)  # from here on nothing is missed
         if wanted.since is not None:

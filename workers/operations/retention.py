@@ -5,12 +5,12 @@ import time
 
 import redis
 
-from ingest import connections
-from ingest.buffer import Backlog
+from ingest import redis_client
 from ingest.errors import IngestError
 from ingest.settings import Settings
-from workers.drain import unless_refused
-from workers.store import Store
+from ingest.stream.consumer import Consumer
+from workers.drain.drain import unless_refused
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +29,10 @@ def daily_job() -> int:
         return clean_up(settings)
     except IngestError as error:
         log.error("the daily clean-up failed and is tried again soon: %s", error)
-        client = connections.connect(settings.redis)
+        client = redis_client.connect(settings.redis)
         try:
             with unless_refused():
-                Backlog(client).daily_failed()
+                Consumer(client).daily_failed()
         except redis.RedisError as gone:
             log.warning("nor does Redis answer: %s", gone)
         finally:

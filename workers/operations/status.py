@@ -8,13 +8,13 @@ from redis import RedisError
 from rq import Worker
 from rq.serializers import JSONSerializer
 
-from ingest import connections, spool
-from ingest.buffer import Backlog
-from ingest.errors import NoStoreYet, Unavailable
+from ingest import redis_client, spool
+from ingest.errors import SchemaMissing, Unavailable
 from ingest.settings import Settings
-from workers import reconciliations
-from workers.handoff import Handoffs
-from workers.store import Store
+from ingest.stream.consumer import Consumer
+from workers.handlers.work_queue import WorkQueue
+from workers.reconcile import history
+from workers.store.store import Store
 
 #: What Redis tells, and what the database does.
 REDIS_FIGURES = (
@@ -42,18 +42,18 @@ def gather(settings: Settings) -> dict[str, Any]:
 
 
 def _of_redis(settings: Settings) -> dict[str, Any]:
-    client = connections.connect(settings.redis)
+    client = redis_client.connect(settings.redis)
     try:
-        connections.require(client, settings.redis)
+        redis_client.require(client, settings.redis)
         return _of_client(client)
     except RedisError as error:
-        raise Unavailable(f"Redis at {connections.shown(settings.redis)} gave out: {error}.") from None
+        raise Unavailable(f"Redis at {redis_client.shown(settings.redis)} gave out: {error}.") from None
     finally:
         client.close()
 
 
 def _of_client(client: redis.Redis) -> dict[str, Any]:
-    backlog = Backlog(client)
+    backlog = Consumer(client)
     batches = backlog.batches()
     counts = backlog.counts()
     reports = backlog.reports()
@@ -112,14 +112,14 @@ def _of_spool(settings: Settings, endpoints: list[dict[str, Any]], troubles: lis
 def _of_store(settings: Settings) -> dict[str, Any]:
     try:
         store = Store.open(settings.database)
-    except NoStoreYet:
+    except SchemaMissing:
         return {**dict.fromkeys(STORE_FIGURES, 0), "handlers": {}, "reconciled": None}
     try:
         return {
             "stored": store.stored(),
             "quarantined": store.quarantined(),
             "unverified": store.unverified(),
-            "handlers": _of_handlers(Handoffs(store)),
+            "handlers": _of_handlers(WorkQueue(store)),
             "reconciled": _of_reconciliations(store),
         }
     finally:
@@ -128,8 +128,8 @@ def _of_store(settings: Settings) -> dict[str, Any]:
 
 def _of_reconciliations(store: Store) -> dict[str, Any] | None:
     """Through which day, and since which, everything is there; and days that were looked at and lack something."""
-    through = reconciliations.complete_through(store)
-    incomplete = reconciliations.incomplete(store)
+    through = history.complete_through(store)
+    incomplete = history.incomplete(store)
     if through is None and not incomplete:
         return None
     return {
@@ -139,7 +139,7 @@ def _of_reconciliations(store: Store) -> dict[str, Any] | None:
     }
 
 
-def _of_handlers(handoffs: Handoffs) -> dict[str, dict[str, int]]:
+def _of_handlers(handoffs: WorkQueue) -> dict[str, dict[str, int]]:
     """What waits and what failed, by handler; an empty name is for what no worker has handed on yet."""
     waiting, failed = handoffs.waiting(), handoffs.failed()
     return {

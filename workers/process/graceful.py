@@ -27,7 +27,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
 
-from workers import drain
+from workers.drain import drain
 
 log = logging.getLogger(__name__)
 

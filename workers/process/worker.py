@@ -1,8 +1,8 @@
 """`ingest worker`: a standard RQ worker with manners, and what keeps it going.
 
 What it does differently from `rq worker`: it wakes itself when it starts and finds a backlog; it stops in time
-(`workers.polite` says how); it comes back when Redis went away; and when Redis is so full that RQ cannot put down
-a job, it makes room by draining without one.
+(`workers.process.graceful` says how); it comes back when Redis went away; and when Redis is so full that RQ cannot
+put down a job, it makes room by draining without one.
 """
 
 import logging
@@ -18,13 +18,14 @@ from rq import Queue
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
-from ingest import connections
-from ingest.buffer import EVENTS_QUEUE, HANDLERS_QUEUE, Backlog
+from ingest import redis_client
+from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
+from ingest.processes import Child, follow_parent, own_command
 from ingest.settings import Settings
-from ingest.supervise import Child, follow_parent, own_command
-from workers import handling  # imported here, once, and not by every work-horse anew
-from workers.polite import PoliteWorker
-from workers.store import Store
+from ingest.stream.consumer import Consumer
+from workers.handlers import runner  # imported once here, not again in every work-horse
+from workers.process.graceful import PoliteWorker
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +53,12 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         Unavailable: Redis or the database cannot be used at the start.
         SettingsError: the handlers cannot be imported.
     """
-    connections.require(connections.connect(settings.redis), settings.redis)
+    redis_client.require(redis_client.connect(settings.redis), settings.redis)
     # A database that cannot be used shall be heard of now, not in every job; so shall handlers.
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:
         names = (
-            ", ".join(handling.known_handlers(settings)) or "none: neither INGEST_HANDLERS nor INGEST_FORWARD_URL"
+            ", ".join(runner.known_handlers(settings)) or "none: neither INGEST_HANDLERS nor INGEST_FORWARD_URL"
         )
         log.info("handlers: %s", names)
     _quieten_rq(settings)
@@ -73,14 +74,14 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 
 def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker leaves; True if it left because it should."""
-    client = connections.connect(settings.redis)
+    client = redis_client.connect(settings.redis)
     try:
-        _wake(settings, Backlog(client), queue_name)
+        _wake(settings, Consumer(client), queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.ResponseError as error:
         log.error("Redis refuses what a worker needs: %s", error)
-        if queue_name == EVENTS_QUEUE and Backlog(client).batches():
+        if queue_name == EVENTS_QUEUE and Consumer(client).batches():
             _drain_without_rq()
         return False
     except redis.RedisError as error:
@@ -110,7 +111,7 @@ def _drain_without_rq() -> None:
         child.terminate()
 
 
-def _wake(settings: Settings, backlog: Backlog, queue_name: str) -> None:
+def _wake(settings: Settings, backlog: Consumer, queue_name: str) -> None:
     """See that a backlog is worked on, whatever became of earlier wake-ups: a job too many costs nothing."""
     if queue_name == HANDLERS_QUEUE:
         backlog.clear_hand_on()

@@ -10,15 +10,16 @@ from datetime import UTC, date, datetime, timedelta
 
 import redis
 
-from ingest import connections
-from ingest.buffer import Backlog
+from ingest import redis_client
 from ingest.errors import IngestError
 from ingest.settings import Settings
-from workers import drain, reconciliations
-from workers.drain import unless_refused
-from workers.reconcile import Broken, How, reconcile
-from workers.reports import days_between
-from workers.store import Store
+from ingest.stream.consumer import Consumer
+from workers.drain import drain
+from workers.drain.drain import unless_refused
+from workers.reconcile import history
+from workers.reconcile.report import days_between
+from workers.reconcile.run import Broken, ReconcileOptions, reconcile
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ def _catch_up(settings: Settings, today: date) -> int:
         store.close()
     recovered = 0
     failed = False
-    for report in reconcile(settings, days, How(), _nobody, Turns(settings).take):
+    for report in reconcile(settings, days, ReconcileOptions(), _nobody, Turns(settings).take):
         recovered += report.total("recovered")
         failed = failed or report.error is not None
         log.log(
@@ -75,7 +76,7 @@ def _catch_up(settings: Settings, today: date) -> int:
 
 def due(store: Store, today: date) -> list[date]:
     """The days before today that are to be looked at: those after the last complete one, but not all too many."""
-    through = reconciliations.complete_through(store)
+    through = history.complete_through(store)
     yesterday = today - timedelta(days=1)
     first = through.day + timedelta(days=1) if through else yesterday
     return days_between(max(first, today - timedelta(days=CATCH_UP)), yesterday)
@@ -84,9 +85,9 @@ def due(store: Store, today: date) -> list[date]:
 def _again(settings: Settings, today: date, seconds: int) -> None:
     """Let the job be tried once more before tomorrow."""
     try:
-        client = connections.connect(settings.redis)
+        client = redis_client.connect(settings.redis)
         with unless_refused():
-            Backlog(client).reconcile_again(today.isoformat(), seconds)
+            Consumer(client).reconcile_again(today.isoformat(), seconds)
         client.close()
     except redis.RedisError as error:
         log.warning("nor does Redis answer: %s", error)
@@ -96,7 +97,7 @@ class Turns:
     """Lets the drains have their turn."""
 
     def __init__(self, settings: Settings) -> None:
-        self._client = connections.connect(settings.redis)
+        self._client = redis_client.connect(settings.redis)
         self._looked_at = 0.0
 
     def take(self) -> None:
@@ -109,7 +110,7 @@ class Turns:
             raise Broken("The worker was asked to stop.")
         if time.monotonic() - self._looked_at < LOOK_EVERY:
             return
-        backlog = Backlog(self._client)
+        backlog = Consumer(self._client)
         if backlog.batches() and not backlog.drains_at_work():
             drain.drain_job()
         self._looked_at = time.monotonic()

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import select
 
-from workers import tables
-from workers.reports import DayReport, KindReport
-from workers.store import Store, clean, stored_time
+from workers.reconcile.report import DayReport, KindReport
+from workers.store import tables
+from workers.store.store import Store, clean, stored_time
 
 #: Whence the files came: over REST, or from this machine.
 API, FILES = "api", "files"

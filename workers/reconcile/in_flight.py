@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 import redis
 
-from ingest import connections
-from ingest.buffer import Backlog
+from ingest import redis_client
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from workers.store import Store
+from ingest.stream.consumer import Consumer
+from workers.store.store import Store
 
 #: Seconds between two looks.
 LOOK_EVERY = 0.25
 
 
-class Underway(NamedTuple):
+class InFlight(NamedTuple):
     """How many calls are where."""
 
     backlog: int = 0
@@ -29,15 +29,15 @@ class Underway(NamedTuple):
         return sum(self)
 
 
-def look(settings: Settings, store: Store, since: float | None = None) -> Underway | None:
+def look(settings: Settings, store: Store, since: float | None = None) -> InFlight | None:
     """How many calls are under way; None if Redis does not tell.
 
     What came in later than `since` (Unix time) does not count: on a busy site there is always something.
     """
     try:
-        client = connections.connect(settings.redis)
+        client = redis_client.connect(settings.redis)
         try:
-            backlog = Backlog(client)
+            backlog = Consumer(client)
             age = backlog.oldest_age()
             old = age is not None and (since is None or time.time() - age <= since)
             counts = backlog.counts()
@@ -47,12 +47,12 @@ def look(settings: Settings, store: Store, since: float | None = None) -> Underw
             client.close()
     except (redis.RedisError, SettingsError):
         return None
-    return Underway(waiting, spooled, store.unverified())
+    return InFlight(waiting, spooled, store.unverified())
 
 
 def wait(
     settings: Settings, store: Store, seconds: float, watch: Callable[[str, int, int | None], object]
-) -> Underway | None:
+) -> InFlight | None:
     """Wait until what was under way when this began is in the store, but not for longer than that.
 
     Calls whose key cannot be had are not waited for: that can take days.

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from workers.spill import PARTS, Line, Row, Spill, delivery_id
+from workers.reconcile.partitions import PARTS, Line, Row, Spill, delivery_id
 
 #: Pairs of a line and a row, each the only one of its message and recipient, from which the clocks are compared.
 ENOUGH_PAIRS = 5000

@@ -1,6 +1,6 @@
 """Compare the log files of a day with the store, and insert exactly what is missing.
 
-    files of a day ─▶ read ─▶ compared with the store (`workers.matching`) ─▶ read again ─▶ missing events inserted
+    files of a day ─▶ read ─▶ compared with the store (`matching`) ─▶ read again ─▶ missing events inserted
                        └─▶ what cannot be read is told, line by line
 
 What the store has and the log files lack is told, and left alone. An event that is recovered here and whose own
@@ -22,16 +22,17 @@ from typing import BinaryIO, NamedTuple
 from sqlalchemy import select
 
 from ingest.copernica.events import EPOCH, LOGFILE, MICROS, Event
-from ingest.copernica.logfiles import Damage, Entry, LogKind, read
-from ingest.copernica.logfiles import outages as failed_calls
-from ingest.errors import Refused
-from workers import matching, spill, tables
-from workers.halving import take_all
-from workers.matching import Basis
-from workers.replay import record_of
-from workers.reports import DayReport, KindReport, outages
-from workers.spill import PARTS, Line, Row, Spill
-from workers.store import Store, micros
+from ingest.copernica.logfiles.reader import Damage, Entry, LogKind, read
+from ingest.copernica.logfiles.reader import outages as failed_calls
+from ingest.errors import RowsRejected
+from workers.bisection import take_all
+from workers.handlers.replay import record_of
+from workers.reconcile import matching, partitions
+from workers.reconcile.matching import Basis
+from workers.reconcile.partitions import PARTS, Line, Row, Spill
+from workers.reconcile.report import DayReport, KindReport, outages
+from workers.store import tables
+from workers.store.store import Store, micros
 
 DAY = 86_400
 #: Seconds around a day in which calls are looked for that do not tell their time: they count as received.
@@ -172,7 +173,7 @@ class Recovery:
                 second = found.occurred_at // MICROS
                 earliest, latest = min(earliest, second), max(latest, second)
                 report.hours[second % DAY // 3600] += 1
-                lines.add(spill.line_of(found, place))
+                lines.add(partitions.line_of(found, place))
             else:
                 file, damage = found
                 report.unmatched += 1
@@ -241,7 +242,7 @@ class Recovery:
                     self._watch(label, number, None)
                     self._breathe()
                 delivery_id, message_id, occurred_at, recipient, ip, url, source, timed = row
-                yield spill.row_of(
+                yield partitions.row_of(
                     bytes(delivery_id), message_id, micros(occurred_at), recipient, ip, url,
                     source == LOGFILE, bool(timed),
                 )  # fmt: skip
@@ -258,7 +259,7 @@ class Recovery:
 
     def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
         """The event of a line with its delivery id, and by the clock of the webhooks, as all other events."""
-        name = spill.delivery_id(event.occurred_at // MICROS, spill.digest(event), occurrence)
+        name = partitions.delivery_id(event.occurred_at // MICROS, partitions.digest(event), occurrence)
         return event._replace(delivery_id=name, occurred_at=event.occurred_at + report.offset * MICROS)
 
     def _insert(self, report: KindReport, events: Sequence[Event]) -> None:
@@ -269,7 +270,7 @@ class Recovery:
             self._store.add(some, hand_on=calls)
             taken.extend(some)
 
-        def give_up(event: Event, refusal: Refused) -> None:
+        def give_up(event: Event, refusal: RowsRejected) -> None:
             report.unmatched += 1
             report.note(f"{event.type} of message {event.message_id}: {refusal}")
 

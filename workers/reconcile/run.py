@@ -1,7 +1,7 @@
 """Reconcile: after it the store holds every event that Copernica's log files do.
 
     REST ─▶ files of a day ─┐
-    files by hand ──────────┴─▶ wait for calls under way ─▶ `workers.recovery` ─▶ the day's report, kept
+    files by hand ──────────┴─▶ wait for calls under way ─▶ `workers.reconcile.recovery` ─▶ the day's report, kept
 
 A day counts as complete only when all of its files were there, whole, and every line of them is in the store; what
 a run could not finish is kept as such. Once a day, `reconcile_job` does by itself what `ingest reconcile` does.
@@ -19,18 +19,18 @@ from zoneinfo import ZoneInfo
 
 import redis
 
-from ingest import connections
-from ingest.buffer import Backlog
+from ingest import redis_client
+from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
-from ingest.copernica.logfiles import KINDS
-from ingest.copernica.rest import Copernica
-from ingest.errors import RestError, SettingsError, Unavailable, WrongToken
+from ingest.copernica.logfiles.reader import KINDS
+from ingest.errors import InvalidToken, RestError, SettingsError, Unavailable
 from ingest.settings import Settings
-from workers import reconciliations, underway
-from workers.logsource import client, fetch
-from workers.recovery import LogFile, Options, Recovery, Watch
-from workers.reports import DayReport, days_between
-from workers.store import Store
+from ingest.stream.consumer import Consumer
+from workers.reconcile import history, in_flight
+from workers.reconcile.recovery import LogFile, Options, Recovery, Watch
+from workers.reconcile.report import DayReport, days_between
+from workers.reconcile.sources import client, fetch
+from workers.store.store import Store
 
 #: Seconds between two chances to do something else while files are downloaded.
 BREATH = 1.0
@@ -43,7 +43,7 @@ LOGGED = tuple(
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class ReconcileOptions:
     """What a person can choose about a reconciliation."""
 
     #: Also days that are not over; they do not count as complete.
@@ -84,7 +84,7 @@ def days_of(first: date, last: date | None, partial: bool) -> list[date]:
 def reconcile(
     settings: Settings,
     days: Sequence[date],
-    how: How,
+    how: ReconcileOptions,
     watch: Watch,
     breathe: Callable[[], object] = lambda: None,
     connect: Callable[[Settings], Copernica] = client,
@@ -105,18 +105,18 @@ def reconcile(
                     fetching = _fetched(connect(settings), day, how.everything, folder, watch, breathe)
                     files = asyncio.run(fetching)
                     _compare(settings, store, report, files, how, watch, breathe, LOGGED)
-                except (WrongToken, Broken):
+                except (InvalidToken, Broken):
                     raise
                 except RestError as error:
                     report.error = str(error)
-            reconciliations.save(store, report, reconciliations.API)
+            history.save(store, report, history.API)
             yield report
     finally:
         store.close()
 
 
 def reconcile_files(
-    settings: Settings, files: Sequence[LogFile], whole: bool, how: How, watch: Watch
+    settings: Settings, files: Sequence[LogFile], whole: bool, how: ReconcileOptions, watch: Watch
 ) -> Iterator[DayReport]:
     """The same with files that are on this machine. `whole` says that they are all there are of their days.
 
@@ -129,7 +129,7 @@ def reconcile_files(
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
             with _folder():
                 _compare(settings, store, report, [file for file in files if file.day == day], how, watch)
-            reconciliations.save(store, report, reconciliations.FILES)
+            history.save(store, report, history.FILES)
             yield report
     finally:
         store.close()
@@ -174,26 +174,26 @@ def _compare(
     store: Store,
     report: DayReport,
     files: Sequence[LogFile],
-    how: How,
+    how: ReconcileOptions,
     watch: Watch,
     breathe: Callable[[], object] = lambda: None,
     expected: Collection[str] = (),
 ) -> None:
-    found = underway.wait(settings, store, how.wait, watch)
+    found = in_flight.wait(settings, store, how.wait, watch)
     report.underway = found.calls if found else None
-    hands_on = how.handlers and settings.hands_on
-    options = Options(ZoneInfo(settings.logfile_tz), hands_on, how.everything)
-    Recovery(store, options, watch, partial(_tell, settings, hands_on), breathe).day(report, files, expected)
+    has_handlers = how.handlers and settings.has_handlers
+    options = Options(ZoneInfo(settings.logfile_tz), has_handlers, how.everything)
+    Recovery(store, options, watch, partial(_tell, settings, has_handlers), breathe).day(report, files, expected)
 
 
-def _tell(settings: Settings, hands_on: bool, events: Sequence[Event]) -> None:
+def _tell(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
     """Wake the handlers, and tell who follows; a Redis that is away keeps nobody from recovering."""
     with suppress(redis.RedisError, SettingsError):
-        client = connections.connect(settings.redis)
+        client = redis_client.connect(settings.redis)
         try:
-            backlog = Backlog(client)
+            backlog = Consumer(client)
             backlog.announce([event.delivery_id for event in events])
-            if hands_on:
+            if has_handlers:
                 backlog.note_handoffs(True)
                 backlog.hand_on()
         finally:

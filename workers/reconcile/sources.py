@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from ingest.copernica.logfiles import KINDS, LogKind, named
-from ingest.copernica.rest import Copernica
-from ingest.errors import LogFileError, NotThere
+from ingest.copernica.api.client import Copernica
+from ingest.copernica.logfiles.reader import KINDS, LogKind, named
+from ingest.errors import LogFileError, NotFound
 from ingest.settings import Settings
-from workers.recovery import LogFile, Watch
+from workers.reconcile.recovery import LogFile, Watch
 
 #: Bytes that a .gz or .zip may unpack to, as a multiple of its own size: logs shrink to a tenth, bombs to nothing.
 MAX_RATIO = 2000
@@ -42,7 +42,7 @@ async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path,
 
     Raises:
         RestError: Copernica did not give them; none of them counts then.
-        NotThere: Copernica has no log files of that day any more, or not yet.
+        NotFound: Copernica has no log files of that day any more, or not yet.
     """
     kinds = {kind.prefix: kind for kind in wanted_kinds(everything)}
     names = await copernica.logfiles(day, kinds)
@@ -50,7 +50,7 @@ async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path,
         days = await copernica.dates()
         if not days or not days[0] <= day <= days[-1]:
             reach = f"it has {days[0]} to {days[-1]}" if days else "it has none at all"
-            raise NotThere(f"Copernica has no log files of {day}: {reach}.")
+            raise NotFound(f"Copernica has no log files of {day}: {reach}.")
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_download(copernica, name, folder / name, watch)) for name in names]

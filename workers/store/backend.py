@@ -1,4 +1,4 @@
-"""What differs between the databases; `workers.sqlite` and `workers.postgres` say how."""
+"""What differs between the databases; `workers.store.sqlite` and `workers.store.postgres` say how."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -52,7 +52,7 @@ class Backend(ABC):
 
     @abstractmethod
     def explain(self, error: Exception) -> IngestError:
-        """What a failure means: `Refused`, if it is about the rows, or `Unavailable`."""
+        """What a failure means: `RowsRejected`, if it is about the rows, or `Unavailable`."""
 
     @abstractmethod
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:

@@ -14,9 +14,9 @@ from typing import Any
 import psycopg
 from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, func, literal_column, text
 
-from ingest.errors import IngestError, Refused, SettingsError, Unavailable
-from workers import tables
-from workers.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, first_line
+from ingest.errors import IngestError, RowsRejected, SettingsError, Unavailable
+from workers.store import tables
+from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, first_line
 
 log = logging.getLogger(__name__)
 
@@ -126,9 +126,9 @@ class PostgreSQL(Backend):
         if isinstance(cause, UnicodeError | OverflowError) or (
             state is None and isinstance(cause, psycopg.DataError)
         ):
-            return Refused(f"The database refuses it: {first_line(error)}.")
+            return RowsRejected(f"The database refuses it: {first_line(error)}.")
         if state is not None and state.startswith(ABOUT_ROWS):
-            return Refused(f"The database refuses it: {first_line(error)}.")
+            return RowsRejected(f"The database refuses it: {first_line(error)}.")
         return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
 
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:

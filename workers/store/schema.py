@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from ingest.errors import NoStoreYet, WrongSchema
+from ingest.errors import SchemaMismatch, SchemaMissing
 
 #: The version that this program works with: the newest in `workers/migrations/versions`.
 VERSION = "0003"
@@ -34,19 +34,19 @@ def require(engine: Engine, shown: str) -> None:
     """See that the database has the schema that this program works with.
 
     Raises:
-        NoStoreYet: it has no tables.
-        WrongSchema: it has other ones.
+        SchemaMissing: it has no tables.
+        SchemaMismatch: it has other ones.
     """
     with engine.connect() as connection:
         found = current(connection)
     if found is None:
-        raise NoStoreYet(f"The database {shown} has no tables yet: run `ingest db upgrade`.")
+        raise SchemaMissing(f"The database {shown} has no tables yet: run `ingest db upgrade`.")
     if found < VERSION:
-        raise WrongSchema(
+        raise SchemaMismatch(
             f"The database {shown} has schema {found}, and this program needs {VERSION}: run `ingest db upgrade`."
         )
     if found > VERSION:
-        raise WrongSchema(
+        raise SchemaMismatch(
             f"The database {shown} has schema {found}, newer than this program's {VERSION}: "
             "install the release that upgraded it."
         )
@@ -56,7 +56,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     """Bring a database to the newest schema; returns the versions before and after.
 
     Raises:
-        WrongSchema: it is newer than this program.
+        SchemaMismatch: it is newer than this program.
     """
     logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells of each of its plug-ins
     from alembic import command  # noqa: PLC0415  # a quarter of a second that only this command need wait for
@@ -67,7 +67,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     with engine.connect() as connection, _alone(connection):
         before = _version_within(connection)
         if before is not None and before > VERSION:
-            raise WrongSchema(f"The database has schema {before}, newer than this program's {VERSION}.")
+            raise SchemaMismatch(f"The database has schema {before}, newer than this program's {VERSION}.")
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return before, VERSION

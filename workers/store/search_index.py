@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, text
 
-from workers.backend import INDEXED
+from workers.store.backend import INDEXED
 
 #: Events of one run: sorting them takes half a second, searching them unsorted a tenth.
 RUN_ROWS = 250_000

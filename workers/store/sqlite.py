@@ -13,9 +13,9 @@ from pathlib import Path
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, func, literal_column, text
 
-from ingest.errors import IngestError, Refused, Unavailable
-from workers import finder, tables
-from workers.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, first_line
+from ingest.errors import IngestError, RowsRejected, Unavailable
+from workers.store import search_index, tables
+from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, first_line
 
 #: Seconds to wait for another process that writes to the same file.
 LOCK_TIMEOUT = 30
@@ -85,7 +85,7 @@ class SQLite(Backend):
         """Rows that cannot be bound or break a rule are refused; a full disk or a lock is no fault of theirs."""
         cause = getattr(error, "orig", error)
         if isinstance(cause, ABOUT_ROWS):
-            return Refused(f"The database refuses it: {first_line(error)}.")
+            return RowsRejected(f"The database refuses it: {first_line(error)}.")
         return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
 
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
@@ -93,11 +93,11 @@ class SQLite(Backend):
         columns, found = tables.events.c, []
         if recipient is not None:
             found += [
-                finder.rows_with(finder.lower(recipient[:INDEXED])),
-                func.lower(columns.recipient) == finder.lower(recipient),
+                search_index.rows_with(search_index.lower(recipient[:INDEXED])),
+                func.lower(columns.recipient) == search_index.lower(recipient),
             ]
         if message_id is not None:
-            found += [] if recipient else [finder.rows_with(message_id)]
+            found += [] if recipient else [search_index.rows_with(message_id)]
             found.append(columns.message_id == message_id)
         return found
 
@@ -107,7 +107,7 @@ class SQLite(Backend):
             more = True
             while more:
                 self.begin(connection)
-                more = finder.make_run(connection)
+                more = search_index.make_run(connection)
                 connection.commit()
 
     def expire(self, engine: Engine, before: bytes) -> int:
@@ -119,9 +119,9 @@ class SQLite(Backend):
             while True:
                 self.begin(connection)
                 deleted = connection.execute(delete, {"before": before, "rows": DELETE_ROWS}).all()
-                finder.remove(connection, [tuple(row) for row in deleted])
+                search_index.remove(connection, [tuple(row) for row in deleted])
                 if not deleted:
-                    finder.forget_empty(connection)
+                    search_index.forget_empty(connection)
                 connection.commit()
                 if not deleted:
                     return gone
@@ -132,7 +132,7 @@ class SQLite(Backend):
         delete = text("DELETE FROM events WHERE delivery_id = :id RETURNING row, recipient, message_id")
         for delivery_id in delivery_ids:
             deleted = connection.execute(delete, {"id": delivery_id}).all()
-            finder.remove(connection, [tuple(row) for row in deleted])
+            search_index.remove(connection, [tuple(row) for row in deleted])
 
     def scrub(self, engine: Engine) -> None:
         """Write the file anew: deleted bytes stay in it otherwise, and in the write-ahead log."""

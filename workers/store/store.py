@@ -1,4 +1,4 @@
-"""The store: where events end up, in SQLite or PostgreSQL (`workers.sqlite`, `workers.postgres`).
+"""The store: where events end up, in SQLite or PostgreSQL (`workers.store.sqlite`, `workers.store.postgres`).
 
 One commit per group of batches, and nothing is acknowledged before it. A delivery id that is there already is left
 as it is, so doing a batch twice does no harm.
@@ -35,10 +35,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.batch import Record, chunks, pack
 from ingest.copernica.events import Event, EventType, decode
-from ingest.errors import NoStoreYet, Refused, Unavailable
-from workers import finder, schema, tables
-from workers.backend import Backend
-from workers.sqlite import SQLite
+from ingest.errors import RowsRejected, SchemaMissing, Unavailable
+from workers.store import schema, search_index, tables
+from workers.store.backend import Backend
+from workers.store.sqlite import SQLite
 
 #: Rows that a query holds in memory at a time, and keys that one statement takes.
 FETCH_SIZE = 1000
@@ -98,7 +98,7 @@ class Filter:
 
 
 def _alike(one: str | None, other: str) -> bool:
-    return one is not None and finder.lower(one) == finder.lower(other)
+    return one is not None and search_index.lower(one) == search_index.lower(other)
 
 
 def backend_of(url: str) -> Backend:
@@ -106,7 +106,7 @@ def backend_of(url: str) -> Backend:
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return SQLite(parsed)
-    from workers.postgres import PostgreSQL  # noqa: PLC0415  # its driver need not be installed
+    from workers.store.postgres import PostgreSQL  # noqa: PLC0415  # its driver need not be installed
 
     return PostgreSQL(URL.create(**parsed._asdict() | {"drivername": "postgresql+psycopg"}))
 
@@ -116,7 +116,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
     Raises:
         Unavailable: the database cannot be reached or used.
-        WrongSchema: it is newer than this program.
+        SchemaMismatch: it is newer than this program.
     """
     backend = backend_of(url)
     store = Store(backend, backend.engine())
@@ -144,7 +144,7 @@ class Store:
         """
         backend = backend_of(url)
         if isinstance(backend, SQLite) and backend.path is not None and not backend.path.exists():
-            raise NoStoreYet(f"There is no database at {backend.shown} yet: run `ingest db upgrade`.")
+            raise SchemaMissing(f"There is no database at {backend.shown} yet: run `ingest db upgrade`.")
         store = cls(backend, backend.engine())
         try:
             with store.explained():
@@ -190,7 +190,7 @@ class Store:
         """A transaction, committed at the end of the block; `delivery_ids` are of the events that it will add.
 
         Raises:
-            Refused: the database does not take something of it; nothing of it was stored.
+            RowsRejected: the database does not take something of it; nothing of it was stored.
             Unavailable: the database cannot be used now; nothing of it was stored.
         """
         with self.reading() as connection:
@@ -218,7 +218,7 @@ class Store:
         delivery ids, those that are new are put into the outbox for the handlers. Returns how many were new.
 
         Raises:
-            Refused: the database does not take something of it; nothing of it was stored.
+            RowsRejected: the database does not take something of it; nothing of it was stored.
             Unavailable: the database cannot be used now; nothing of it was stored.
         """
         with self.writing([e.delivery_id for e in events]) as connection:
@@ -245,7 +245,7 @@ class Store:
         """Store an event out of quarantine after all; returns 1, or 0 if the database still refuses it."""
         try:
             self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
-        except Refused:
+        except RowsRejected:
             return 0
         with self.writing() as connection:
             of_it = tables.quarantine.c.delivery_id == record.delivery_id

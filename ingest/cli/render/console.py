@@ -28,7 +28,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ingest.copernica.events import Event
-from ingest.simulate import Report, Sender
+from ingest.simulation.sender import Report, Sender
 
 #: Columns of `ingest events` as a table, with the room each gets; the rest is in jsonl and csv.
 TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}

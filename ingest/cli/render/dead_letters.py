@@ -8,45 +8,46 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingest import show
+from ingest.cli.render import console
 
 if TYPE_CHECKING:
-    from workers.failed import Letter
+    from workers.handlers.dead_letters import DeadLetter
 
 #: Columns of the table, with the room each gets; the error has the rest of the line.
 COLUMNS = {"failed_at": 20, "handler": 20, "type": 18, "delivery_id": 24, "attempts": 8}
 
 
-def letters(found: Iterable["Letter"], as_json: bool) -> None:
+def letters(found: Iterable["DeadLetter"], as_json: bool) -> None:
     """`ingest failed list`: a line each, as they come."""
-    with show.broken_pipe_is_no_error():
+    with console.broken_pipe_is_no_error():
         if not as_json:
             heads = [f"{name:<{width}}" for name, width in COLUMNS.items()]
             sys.stdout.write("  ".join([*heads, "error"]) + "\n")
         for letter in found:
             row = letter.as_dict() | {
-                "occurred_at": show.moment(letter.occurred_at),
-                "failed_at": show.moment(letter.failed_at // 1_000_000 * 1_000_000),
+                "occurred_at": console.moment(letter.occurred_at),
+                "failed_at": console.moment(letter.failed_at // 1_000_000 * 1_000_000),
             }
             if as_json:
-                sys.stdout.write(show.dump(row) + "\n")
+                sys.stdout.write(console.dump(row) + "\n")
                 continue
-            cells = [show.cell(str(row[name]), width) for name, width in COLUMNS.items()]
-            sys.stdout.write("  ".join([*cells, show.printable(letter.error)]).rstrip() + "\n")
+            cells = [console.cell(str(row[name]), width) for name, width in COLUMNS.items()]
+            sys.stdout.write("  ".join([*cells, console.printable(letter.error)]).rstrip() + "\n")
 
 
-def letter(one: "Letter") -> None:
+def letter(one: "DeadLetter") -> None:
     """`ingest failed show`."""
     out = Console(highlight=False, soft_wrap=True, markup=False)
-    out.print(f"{one.delivery_id.hex()}, given up by {one.handler} at {show.moment(one.failed_at)}")
-    out.print(f"after {one.attempts} attempts: {show.printable(one.error)}\n")
+    out.print(f"{one.delivery_id.hex()}, given up by {one.handler} at {console.moment(one.failed_at)}")
+    out.print(f"after {one.attempts} attempts: {console.printable(one.error)}\n")
     event = one.event
     if event is None:
         out.print(
-            "the body, which cannot be read:\n" + show.printable(one.record.body.decode("utf-8", "replace")[:5000])
+            "the body, which cannot be read:\n"
+            + console.printable(one.record.body.decode("utf-8", "replace")[:5000])
         )
     else:
-        out.print(show.dump(show.as_row(event)))
+        out.print(console.dump(console.as_row(event)))
     if one.traceback:
         out.print("\n" + "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in one.traceback))
 

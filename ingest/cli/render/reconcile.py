@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from workers.reports import DayReport, KindReport
+    from workers.reconcile.report import DayReport, KindReport
 
 #: Figures of the table: attribute and heading.
 FIGURES = {

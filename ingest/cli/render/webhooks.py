@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
-from ingest import show
-from ingest.copernica.webhooks import Difference, Webhook
+from ingest.cli.render import console
+from ingest.copernica.api.webhooks import Difference, Webhook
 
 #: Columns of the table, with the room each gets; the URL has the rest of the line.
 COLUMNS = {"id": 10, "trigger": 10, "limits": 34}
@@ -23,8 +23,8 @@ def listed(hooks: Sequence[Webhook], as_json: bool) -> None:
         return
     _say("  ".join([*(f"{name:<{width}}" for name, width in COLUMNS.items()), "url"]))
     for hook in sorted(hooks, key=lambda hook: (hook.handler, hook.trigger)):
-        cells = (show.cell(getattr(hook, name), width) for name, width in COLUMNS.items())
-        _say("  ".join([*cells, show.printable(hook.handler)]))
+        cells = (console.cell(getattr(hook, name), width) for name, width in COLUMNS.items())
+        _say("  ".join([*cells, console.printable(hook.handler)]))
 
 
 def made(hook: Webhook, as_json: bool) -> None:
@@ -38,7 +38,7 @@ def made(hook: Webhook, as_json: bool) -> None:
 def told(hook: Webhook) -> str:
     """A webhook in a few words."""
     parts = (hook.id, f"{hook.trigger} to {hook.handler}", f"({hook.limits})" if hook.limits else "")
-    return show.printable(" ".join(part for part in parts if part))
+    return console.printable(" ".join(part for part in parts if part))
 
 
 def compared(url: str, found: Difference, prune: bool) -> None:
@@ -57,7 +57,7 @@ def compared(url: str, found: Difference, prune: bool) -> None:
 
 def _lines(mark: str, texts: Iterable[str]) -> None:
     for text in texts:
-        _say(f"{mark:<8}  {show.printable(text)}")
+        _say(f"{mark:<8}  {console.printable(text)}")
 
 
 def as_json(url: str, found: Difference, prune: bool, applied: bool, created: Sequence[Webhook]) -> None:

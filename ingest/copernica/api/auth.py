@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import aiohttp
 import orjson
 
-from ingest.copernica.patience import LOST, TRY_AGAIN, Again, beginning, reason_of, seconds_asked
-from ingest.errors import Declined, WrongToken
+from ingest.copernica.api.retry import LOST, TRY_AGAIN, Again, beginning, reason_of, seconds_asked
+from ingest.errors import InvalidToken, RequestRejected
 
 #: Seconds that an access token counts as good if it does not tell. Copernica's are good for a day.
 DEFAULT_LIFE = 3600.0
@@ -45,8 +45,8 @@ class Access:
 
         Raises:
             Again: it cannot be had now.
-            WrongToken: it is refused.
-            Declined: the answer is none.
+            InvalidToken: it is refused.
+            RequestRejected: the answer is none.
         """
         async with self._exchanging:
             if not self.current or time.monotonic() >= self._good_until:
@@ -74,11 +74,13 @@ class Access:
         except LOST as error:
             raise Again(f"{reason_of(error)} at {host}") from None
         if status in (400, 401, 403):
-            raise WrongToken(f"Copernica does not accept the token (status {status}): check COPERNICA_TOKEN.")
+            raise InvalidToken(f"Copernica does not accept the token (status {status}): check COPERNICA_TOKEN.")
         # Documented as the token and nothing else; quotes would make it JSON, which is understood, too.
         access = body.decode("utf-8", "replace").strip().strip('"').strip()
         if status != 200 or not TOKEN.fullmatch(access):
-            raise Declined(f"{host} does not answer with a token (status {status}): check COPERNICA_AUTH_URL.")
+            raise RequestRejected(
+                f"{host} does not answer with a token (status {status}): check COPERNICA_AUTH_URL."
+            )
         return access
 
 

@@ -1,7 +1,7 @@
 """Copernica's REST API, version 4, as far as this program needs it: log files, webhooks, the account's name.
 
 Facts: Copernica's articles on REST v4 (`/logfiles`, `/logfile`, `/webhooks`, `/webhook`, `/identity`). How a call
-gets there and what becomes of failures is in `ingest.copernica.transport`.
+gets there and what becomes of failures is in `ingest.copernica.api.transport`.
 """
 
 import asyncio
@@ -19,10 +19,10 @@ from typing import Any, Literal, Self, TypeVar
 import aiohttp
 import orjson
 
-from ingest.copernica.patience import Patience
-from ingest.copernica.transport import Request, Transport
-from ingest.copernica.webhooks import Webhook
-from ingest.errors import Declined, NotThere, Unavailable, Unreachable
+from ingest.copernica.api.retry import Patience
+from ingest.copernica.api.transport import Request, Transport
+from ingest.copernica.api.webhooks import Webhook
+from ingest.errors import NotFound, RequestRejected, Unavailable, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +99,8 @@ class Copernica:
         parameters), the second is asked as well. A kind that both refuse has no file.
 
         Raises:
-            NotThere: all that was asked is answered 404.
-            Declined: both ways refuse all kinds, or no answer can be read.
+            NotFound: all that was asked is answered 404.
+            RequestRejected: both ways refuse all kinds, or no answer can be read.
         """
         kinds = sorted(set(prefixes))
         answers = await _together(self._by_kind(day, kind) for kind in kinds)
@@ -111,26 +111,26 @@ class Copernica:
             if isinstance(older, list):
                 found |= set(older)
             elif len(refused) == len(answers) or any(isinstance(one, _NotNames) for one in refused):
-                raise next((one for one in refused if not isinstance(one, NotThere)), older)
+                raise next((one for one in refused if not isinstance(one, NotFound)), older)
             else:
                 log.warning(
                     "%d of %d kinds of log files cannot be listed: %s", len(refused), len(kinds), refused[0]
                 )
         return sorted(name for name in found if name.removesuffix(f".{day}.log") in kinds)
 
-    async def _by_kind(self, day: date, kind: str) -> "list[str] | Declined | NotThere":
+    async def _by_kind(self, day: date, kind: str) -> "list[str] | RequestRejected | NotFound":
         return await self._names(day, "/logfiles", {"date": str(day), "type": kind}, f"list {kind} files of {day}")
 
-    async def _by_day(self, day: date) -> "list[str] | Declined | NotThere":
+    async def _by_day(self, day: date) -> "list[str] | RequestRejected | NotFound":
         return await self._names(day, f"/logfiles/{day}", {}, f"list log files of {day}")
 
     async def _names(
         self, day: date, path: str, params: dict[str, str], about: str
-    ) -> "list[str] | Declined | NotThere":
+    ) -> "list[str] | RequestRejected | NotFound":
         """The names in a list of that day's files; a refusal, or an answer that is something else, as a value."""
         try:
             found = await self._get(path, about, params)
-        except (Declined, NotThere) as refused:
+        except (RequestRejected, NotFound) as refused:
             return refused
         names = [name for name in found if _is_of(name, day)] if isinstance(found, list) else []
         if not isinstance(found, list) or (found and not names):
@@ -146,12 +146,12 @@ class Copernica:
         it, under a name of its own. What a cut connection has left is thrown away and begun anew.
 
         Raises:
-            NotThere: Copernica has no such file.
+            NotFound: Copernica has no such file.
             Unreachable: it could not be had whole, however often it was tried.
             Unavailable: it cannot be written.
         """
         if not LOG_NAME.fullmatch(name):
-            raise NotThere("That is no name of a log file: they are like cdm-click.2026-11-20.log.")
+            raise NotFound("That is no name of a log file: they are like cdm-click.2026-11-20.log.")
         request = Request("GET", f"/logfile/{name}/{ENDINGS[form]}", f"send {name}", large=True)
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
 
@@ -234,12 +234,14 @@ class Copernica:
             raise _not_understood(about) from None
 
 
-class _NotNames(Declined):
+class _NotNames(RequestRejected):
     """An answer that should be a list of a day's files and is not."""
 
 
-def _not_understood(about: str) -> Declined:
-    return Declined(f"Copernica's answer is not what it should be when asked to {about}: check COPERNICA_API_URL.")
+def _not_understood(about: str) -> RequestRejected:
+    return RequestRejected(
+        f"Copernica's answer is not what it should be when asked to {about}: check COPERNICA_API_URL."
+    )
 
 
 async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -284,7 +286,7 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _webhook_path(webhook_id: str) -> str:
     if not (webhook_id.isascii() and webhook_id.isalnum()):
-        raise NotThere("That is no id of a webhook: `ingest webhooks list` shows them.")
+        raise NotFound("That is no id of a webhook: `ingest webhooks list` shows them.")
     return f"/webhook/{webhook_id}"
 
 

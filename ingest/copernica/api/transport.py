@@ -20,8 +20,8 @@ from typing import NoReturn, Self, TypeVar
 import aiohttp
 import orjson
 
-from ingest.copernica.access import Access
-from ingest.copernica.patience import (
+from ingest.copernica.api.auth import Access
+from ingest.copernica.api.retry import (
     LOST,
     TRY_AGAIN,
     Again,
@@ -31,7 +31,7 @@ from ingest.copernica.patience import (
     reason_of,
     seconds_asked,
 )
-from ingest.errors import Declined, NoRights, NotThere, OutcomeUnknown, WrongToken
+from ingest.errors import Forbidden, InvalidToken, NotFound, OutcomeUnknown, RequestRejected
 
 T = TypeVar("T")
 Take = Callable[[aiohttp.ClientResponse], Awaitable[T]]
@@ -105,7 +105,7 @@ class Transport:
             try:
                 return await self._send(request, take, access)
             except _Stale:
-                raise WrongToken(
+                raise InvalidToken(
                     f"Copernica does not let us {request.about}, not even with fresh access (401): "
                     "check COPERNICA_TOKEN and COPERNICA_API_URL."
                 ) from None
@@ -145,23 +145,25 @@ class Transport:
             raise Again(f"status {status}", seconds_asked(response.headers.get("Retry-After")))
         said = await self._message(response)
         if status == 403:
-            raise NoRights(
+            raise Forbidden(
                 f"Copernica does not let this token {about}{said}: give it the right to, or set another "
                 "COPERNICA_TOKEN."
             )
         if status == 404:
-            raise NotThere(
+            raise NotFound(
                 f"Copernica cannot {about}, because there is no such thing (404){said}: if it should be there, "
                 "check COPERNICA_API_URL."
             )
         if 300 <= status < 400:
-            raise Declined(f"Copernica answers with a redirect ({status}) to {about}: check COPERNICA_API_URL.")
+            raise RequestRejected(
+                f"Copernica answers with a redirect ({status}) to {about}: check COPERNICA_API_URL."
+            )
         if status >= 500:
             raise OutcomeUnknown(
                 f"Copernica had an error (status {status}) when asked to {about}, and may have done so: look what "
                 "is there before you try again."
             )
-        raise Declined(f"Copernica declines to {about} (status {status}){said}.")
+        raise RequestRejected(f"Copernica declines to {about} (status {status}){said}.")
 
     async def _message(self, response: aiohttp.ClientResponse) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""

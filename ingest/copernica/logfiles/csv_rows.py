@@ -13,7 +13,16 @@ from collections.abc import Iterable, Iterator
 from io import StringIO
 from itertools import islice
 
-from ingest.copernica.logrows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row, Unreadable
+from ingest.copernica.logfiles.rows import (
+    CUT_OFF,
+    MAX_COLUMNS,
+    MAX_RECORD,
+    TOO_LONG,
+    TOO_WIDE,
+    Damage,
+    Row,
+    Unreadable,
+)
 
 #: A time as log files write it. A line that has none does not begin a row.
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")

@@ -10,7 +10,7 @@ from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import Any, cast
 
-from ingest.copernica.logrows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row
+from ingest.copernica.logfiles.rows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 #: How an object begins, and how many characters that takes at the most.

@@ -16,7 +16,6 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
-from ingest.copernica import logcsv, logjson, logxml
 from ingest.copernica.events import (
     EPOCH,
     FIRST_SECOND,
@@ -29,7 +28,8 @@ from ingest.copernica.events import (
     EventType,
     event_of,
 )  # fmt: skip
-from ingest.copernica.logrows import Damage, Row, blocks_of
+from ingest.copernica.logfiles import csv_rows, json_rows, xml_rows
+from ingest.copernica.logfiles.rows import Damage, Row, blocks_of
 from ingest.errors import LogFileError
 
 __all__ = ["KINDS", "Damage", "Entry", "LogKind", "Outage", "named", "outages", "read"]
@@ -212,10 +212,10 @@ def _rows(stream: BinaryIO, kind: LogKind, whole: bool) -> Iterator[Row | Damage
     begin = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     blocks = chain((first,) if first else (), blocks)
     if begin == b"<":
-        return logxml.rows(blocks)
+        return xml_rows.rows(blocks)
     if begin in (b"[", b"{"):
-        return logjson.rows(blocks)
-    return logcsv.rows(blocks, kind.columns, whole)
+        return json_rows.rows(blocks)
+    return csv_rows.rows(blocks, kind.columns, whole)
 
 
 # --- from columns to fields ---

@@ -7,7 +7,16 @@ ever expanded or fetched. Behind a fault in its syntax XML cannot be read on.
 from collections.abc import Iterable, Iterator
 from xml.parsers import expat
 
-from ingest.copernica.logrows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row, Unreadable
+from ingest.copernica.logfiles.rows import (
+    CUT_OFF,
+    MAX_COLUMNS,
+    MAX_RECORD,
+    TOO_LONG,
+    TOO_WIDE,
+    Damage,
+    Row,
+    Unreadable,
+)
 
 #: How deep the elements are: within the file, within the list, within a record, within a field.
 FILE, LIST, RECORD, FIELD = range(4)

@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over the connection that `workers.schema` opened, in its transaction."""
+"""How Alembic reaches the database: over the connection that `workers.store.schema` opened, in its transaction."""
 
 from alembic import context
 

@@ -62,7 +62,7 @@ SQLITE = [
     # For --since, --until and `stats`, which it answers alone. Events come nearly in this order: it grows at its
     # end.
     "CREATE INDEX events_occurred_at ON events (occurred_at, type)",
-    # Who and which message: see `workers.finder` for why these are not two ordinary indexes.
+    # Who and which message: see `workers.store.search_index` for why these are not two ordinary indexes.
     "CREATE TABLE finder (run INTEGER, term TEXT, row INTEGER, PRIMARY KEY (run, term, row)) WITHOUT ROWID",
     "CREATE TABLE finder_runs (run INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL)",
 ]

@@ -1,0 +1,1 @@
+"""The `ingest` command: one module for each group of commands."""

@@ -1,0 +1,1 @@
+"""Copernica's REST API, version 4."""

@@ -1,0 +1,1 @@
+"""Copernica's daily log files, read as events."""

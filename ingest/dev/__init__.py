@@ -1,0 +1,1 @@
+"""`ingest dev`: everything on one machine."""

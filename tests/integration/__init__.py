@@ -1,0 +1,1 @@
+"""Tests with real servers, in the test's own process."""

@@ -1,0 +1,1 @@
+"""What tests share; the only place that tests import from."""

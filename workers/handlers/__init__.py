@@ -1,0 +1,1 @@
+"""Users' functions and scripts, called with what was stored."""

@@ -1,0 +1,1 @@
+"""What operators ask for: check, status, erase, follow, retention."""

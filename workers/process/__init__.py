@@ -1,0 +1,1 @@
+"""The RQ worker behind `ingest worker`."""

@@ -1,0 +1,1 @@
+"""The store against Copernica's log files."""

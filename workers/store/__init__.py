@@ -1,0 +1,1 @@
+"""The store: where events end up, in SQLite or PostgreSQL."""
