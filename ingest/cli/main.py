@@ -2,20 +2,16 @@
 
 import logging
 import sys
-from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ingest import __version__
-from ingest.cli import events, handlers, reconcile, webhooks
+from ingest.cli import events, handlers, reconcile, simulation, webhooks
 from ingest.cli.options import settings_with
-from ingest.errors import IngestError, SchemaMismatch, SettingsError, Unavailable
-from ingest.settings import SIGNER_FILE, Settings
-
-if TYPE_CHECKING:
-    from ingest.simulation.signer import Signer
+from ingest.errors import IngestError, SchemaMismatch, Unavailable
+from ingest.settings import Settings
 
 
 class Command(click.Group):
@@ -36,7 +32,7 @@ def main() -> None:
     """Take every Copernica webhook at once, keep it safe, work through the pile at your own pace."""
 
 
-GROUPS = (events, handlers, reconcile, webhooks)
+GROUPS = (events, handlers, reconcile, simulation, webhooks)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     main.add_command(command)
 
@@ -108,76 +104,6 @@ def drain() -> None:
         click.echo(f"{left} batches are in the hands of other drains.")
     if waiting:
         click.echo(f"{waiting} calls could not be verified yet, because their key cannot be had.")
-
-
-@main.command()
-@click.option("--url", help="Where to send.  [default: the endpoint of these settings]")
-@click.option("--events", type=click.IntRange(1), default=1000, show_default=True, help="How many.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Calls per second.  [default: no limit]")
-@click.option("--types", help="Comma list of event types.  [default: all, as in a real mailing]")
-@click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True)
-@click.option("--seed", type=int, help="The same seed sends the same calls, byte for byte.")
-@click.option("--key", type=click.Path(path_type=Path), help="Who signs.  [default: what `ingest dev` made]")
-@click.option("--unsigned", is_flag=True, help="Send without signatures.")
-@click.option(
-    "--forge", type=click.FloatRange(0, 1), default=0.0, help="Share of forged calls, all to be refused."
-)
-@click.option(
-    "--keep-going", is_flag=True, help="Hold to --rate whether or not anybody answers, as Copernica does."
-)
-@click.option(
-    "--with-logfiles",
-    "logs",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="A folder to write Copernica's log files of it to.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-def simulate(
-    url: str | None,
-    events: int,
-    rate: float | None,
-    types: str | None,
-    connections: int,
-    seed: int | None,
-    key: Path | None,
-    unsigned: bool,
-    forge: float,
-    keep_going: bool,
-    logs: Path | None,
-    as_json: bool,
-) -> None:
-    """Send realistic calls, as Copernica does after a mailing."""
-    import uvloop
-
-    from ingest.cli.render import console
-    from ingest.simulation.calls import Simulator, chosen_types
-    from ingest.simulation.logwriter import LogFolder
-    from ingest.simulation.sender import Sender, Target
-
-    if keep_going and rate is None:
-        raise SettingsError("--keep-going needs a pace to keep: add --rate.")
-    settings = settings_with()
-    signer = None if unsigned else _signer(settings, key)
-    if forge and signer is None:
-        raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
-    url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
-    target = Target(url, signer, forge)
-    calls = Simulator(seed, chosen_types(types))
-    with LogFolder(logs) if logs else nullcontext() as folder:
-        sender = Sender(target, iter(calls), events, rate, keep_going, folder)
-        with console.sending(sender, events, quiet=as_json):
-            report = uvloop.run(sender.run(connections))
-    console.report(report, as_json)
-    sys.exit(0 if report.complete else 1)
-
-
-def _signer(settings: Settings, key: Path | None) -> "Signer | None":
-    from ingest.simulation.signer import Signer
-
-    made_by_dev = settings.data_dir / SIGNER_FILE
-    if key is None and not made_by_dev.exists():
-        return None
-    return Signer.load(key or made_by_dev)
 
 
 @main.command()

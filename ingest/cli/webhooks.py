@@ -1,8 +1,7 @@
-"""The commands about Copernica's REST API: webhooks, and a fake of it for tests."""
+"""The commands that manage webhooks at Copernica, over its REST API."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -220,48 +219,4 @@ async def _apply(
             click.echo(f"deleted  {render.told(hook)}")
 
 
-@click.command("fake-api")
-@click.option("--logfiles", "folder", required=True, type=click.Path(path_type=Path, file_okay=False),
-              help="Folder of log files, PREFIX.YYYY-MM-DD.log: CSV with a line of names.")  # fmt: skip
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option(
-    "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0: one that is free."
-)
-@click.option("--token", help="The token that it accepts.  [default: a random one]")
-@click.option("--token-life", type=click.FloatRange(1), help="Seconds that access is good for.  [default: a day]")
-@click.option(
-    "--fail", "plan", default="", help="What goes wrong with which request, as in 429*2,cut@download,500."
-)
-@click.option("--fail-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that go wrong.")
-@click.option("--seed", type=int, help="The same seed fails in the same order.")
-def fake_api(
-    folder: Path,
-    host: str,
-    port: int,
-    token: str | None,
-    token_life: float | None,
-    plan: str,
-    fail_rate: float,
-    seed: int | None,
-) -> None:
-    """Serve a fake of Copernica's REST API, for tests of your own, until Ctrl-C."""
-    import secrets
-
-    from ingest.simulation.api_faults import Faults
-    from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
-
-    token = token or secrets.token_hex(16)
-    app = create_fake_api(folder, token, Faults(plan, fail_rate, seed), life=token_life or ACCESS_LIFE)
-
-    def ready(url: str) -> None:
-        click.echo(f"export COPERNICA_API_URL={url}/v4")
-        click.echo(f"export COPERNICA_AUTH_URL={url}")
-        click.echo(f"export COPERNICA_TOKEN={token}")
-
-    try:
-        asyncio.run(serve(app, host, port, ready))
-    except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
-
-
-COMMANDS = (webhooks, fake_api)
+COMMANDS = (webhooks,)

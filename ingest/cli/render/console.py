@@ -4,7 +4,6 @@ import csv
 import json
 import os
 import sys
-import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,20 +14,10 @@ from typing import Any, TextIO
 import orjson
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ingest.copernica.events import Event
-from ingest.simulation.sender import Report, Sender
 
 #: Columns of `ingest events` as a table, with the room each gets; the rest is in jsonl and csv.
 TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
@@ -36,58 +25,6 @@ TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 1
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 _console = Console(highlight=False)
-
-
-@contextmanager
-def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
-    """A progress bar with the live rate while the block runs."""
-    columns = (
-        TextColumn("sending"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(),
-        TextColumn("{task.fields[rate]:>7,.0f}/s"), TimeRemainingColumn(),
-    )  # fmt: skip
-    progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
-    over = threading.Event()
-    task = progress.add_task("sending", total=events, rate=0.0)
-
-    def follow() -> None:
-        before = 0
-        while not over.wait(0.25):
-            done = sender.report.acknowledged + sender.report.forged_refused
-            progress.update(task, completed=done, rate=(done - before) * 4)
-            before = done
-
-    follower = threading.Thread(target=follow, daemon=True)
-    with progress:
-        follower.start()
-        try:
-            yield
-        finally:
-            over.set()
-            follower.join()
-            seconds = sender.report.seconds or 1.0
-            done = sender.report.acknowledged + sender.report.forged_refused
-            progress.update(task, completed=done, rate=done / seconds)
-
-
-def report(result: Report, as_json: bool) -> None:
-    """The end of `ingest simulate`."""
-    figures: dict[str, Any] = result.as_dict()
-    if as_json:
-        _json(figures)
-        return
-    table = Table.grid(padding=(0, 2))
-    table.add_row("sent", f"{result.sent:,}")
-    table.add_row("acknowledged", f"{result.acknowledged:,}  in {result.seconds:.1f} s, {figures['rate']:,.0f}/s")
-    if result.forged:
-        taken = f", [red]{result.forged_taken:,} TAKEN[/]" if result.forged_taken else ""
-        table.add_row("forged", f"{result.forged:,}, refused {result.forged_refused:,}{taken}")
-    for status_code, number in sorted(result.refused.items()):
-        table.add_row("refused", f"[red]{number:,} with status {status_code}[/]")
-    if result.lost:
-        table.add_row("lost connections", f"[red]{result.lost:,} calls without an answer[/]")
-    latency = figures["latency_ms"]
-    table.add_row("latency", f"p50 {latency['p50']} ms   p99 {latency['p99']} ms   max {latency['max']} ms")
-    _console.print(table)
 
 
 def status(figures: dict[str, Any], as_json: bool) -> None:
