@@ -15,3 +15,5 @@ def set_up(level: str) -> None:
     )
     for name in ("aiohttp", "asyncio"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It announces each retry without saying of what; whoever retries says it in full.
+    logging.getLogger("stamina").setLevel(logging.ERROR)

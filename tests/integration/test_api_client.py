@@ -19,9 +19,10 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.copernica.api.auth import DEFAULT_LIFE, Access, life_of
+from ingest.copernica.api.auth import DEFAULT_LIFETIME, Access, lifetime_of
 from ingest.copernica.api.client import Copernica, Form
-from ingest.copernica.api.retry import Patience, seconds_asked
+from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure
+from ingest.copernica.api.retry_after import seconds_to_wait
 from ingest.copernica.api.webhooks import Webhook
 from ingest.errors import (
     Forbidden,
@@ -144,7 +145,9 @@ async def test_a_download_gets_over_every_fault_that_passes(
 async def test_a_list_gets_over_every_fault_that_passes(folder: Path, plan: str) -> None:
     state = fake(folder, plan.replace(",", "@logfiles,") + "@logfiles")
     with fake_copernica(state) as environ:
-        async with client(environ, Patience(attempts=4, pause=0.001, longest_asked=0.01, answer=0.5)) as copernica:
+        async with client(
+            environ, RetryPolicy(attempts=4, first_pause=0.001, max_retry_after=0.01, answer_timeout=0.5)
+        ) as copernica:
             assert await copernica.dates() == [date(2026, 11, 19), DAY]
     assert state.faults.left == 0
 
@@ -183,9 +186,9 @@ async def test_a_fault_that_lasts_is_one_sentence_and_leaves_what_was_there(
 
 
 async def test_a_download_that_takes_too_long_in_all_is_given_up(folder: Path, tmp_path: Path) -> None:
-    patience = Patience(download=0.3, silence=10.0)
+    policy = RetryPolicy(download_timeout=0.3, silence_timeout=10.0)
     with fake_copernica(fake(folder, "slow*9@download")) as environ:
-        async with client(environ, patience) as copernica:
+        async with client(environ, policy) as copernica:
             with pytest.raises(Unreachable, match=r"did not send cdm-click.* in 0 minutes") as raised:
                 await copernica.download(CLICKS, tmp_path / "got")
     one_sentence(raised.value)
@@ -254,7 +257,7 @@ async def test_a_late_401_does_not_take_away_what_another_call_has_had_anew(fold
     state = fake(folder)
     with fake_copernica(state) as environ:
         async with aiohttp.ClientSession() as session:
-            access = Access(session, TOKEN, environ["COPERNICA_AUTH_URL"], HASTY.short)
+            access = Access(session, TOKEN, environ["COPERNICA_AUTH_URL"], HASTY.for_answers)
             old = await access.token()
             access.forget(old)
             fresh = await access.token()
@@ -273,10 +276,10 @@ async def test_access_is_had_anew_before_it_ends(folder: Path) -> None:
 
 
 def test_the_life_of_access_is_read_without_trusting_our_clock() -> None:
-    assert life_of("x.eyJleHAiOjEwMDAwLCJpYXQiOjQwMDB9.x", now=99_999.0) == 6000
-    assert life_of("x.eyJleHAiOjEwMDAwfQ.x", now=9000.0) == 1000
+    assert lifetime_of("x.eyJleHAiOjEwMDAwLCJpYXQiOjQwMDB9.x", now=99_999.0) == 6000
+    assert lifetime_of("x.eyJleHAiOjEwMDAwfQ.x", now=9000.0) == 1000
     for odd in ("", "abc", "a.b.c", "a.bnVsbA.c", "a.eyJleHAiOiJ4In0.c", "a.eyJleHAiOjEwMDAwfQ.c"):
-        assert life_of(odd, now=20_000.0) == DEFAULT_LIFE
+        assert lifetime_of(odd, now=20_000.0) == DEFAULT_LIFETIME
 
 
 async def test_a_wrong_token_is_said_and_never_shown(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -290,7 +293,7 @@ async def test_a_wrong_token_is_said_and_never_shown(folder: Path, caplog: pytes
             await copernica.dates()
     for secret in ("wrong-token", TOKEN, *state.access):
         assert secret not in caplog.text + one_sentence(raised.value)
-    assert "status 500 at 127.0.0.1; again in" in caplog.text
+    assert "status 500 at 127.0.0.1; trying again in" in caplog.text
 
 
 def scripted(answer: Callable[[web.Request], web.Response], access: str = "abc") -> web.Application:
@@ -319,9 +322,7 @@ async def test_an_access_token_is_understood_with_blanks_and_quotes(access: str)
 
     with serving(scripted(answer, access)) as url:
         async with of(url) as copernica:
-            with pytest.raises(
-                RequestRejected, match="not what it should be"
-            ):  # it is no list of days, but it came
+            with pytest.raises(RequestRejected, match="unexpected answer"):  # it is no list of days, but it came
                 await copernica.dates()
 
 
@@ -348,7 +349,7 @@ async def test_names_that_are_not_of_that_day_and_kind_are_left_out() -> None:
         (
             web.json_response,
             RequestRejected,
-            r"declines to list the days of log files \(status 400\), it says: No, .",
+            r"declines to list the days of log files \(status 400\), saying: No, .",
         ),
         (web.Response, RequestRejected, r"\(status 400\)\.$"),
         (lambda **_: web.Response(status=302, headers={"Location": "/"}), RequestRejected, "redirect"),
@@ -402,23 +403,24 @@ async def test_nobody_at_home_is_one_sentence() -> None:
 
 async def test_retry_after_is_heeded_within_bounds(folder: Path) -> None:
     with fake_copernica(fake(folder, "429@logfiles")) as environ:
-        async with client(environ, Patience(pause=0.001, longest_asked=0.4)) as copernica:
+        async with client(environ, RetryPolicy(first_pause=0.001, max_retry_after=0.4)) as copernica:
             began = time.monotonic()
             await copernica.dates()
-    assert 0.4 <= time.monotonic() - began < 1.0
-    assert Patience().before(2, 7.0) == 7.0
-    assert Patience().before(2, 1e9) == Patience().longest_asked
-    assert 0.5 <= Patience().before(2, None) <= 1.0
-    assert 4.0 <= Patience().before(5, None) <= 8.0
-    assert Patience().before(50, None) <= Patience().longest_pause
+    assert time.monotonic() - began >= 0.4
+    policy = RetryPolicy(max_retry_after=300.0)
+    assert policy.backoff(TemporaryFailure("busy", 7.0)) == 7.0
+    assert policy.backoff(TemporaryFailure("busy", 1e9)) == 300.0
+    assert policy.backoff(TemporaryFailure("cut")) is True
+    assert policy.backoff(Forbidden()) is False
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert seconds_asked(" 120 ") == 120
-    assert 28 < (seconds_asked(soon) or 0) <= 30
-    assert seconds_asked("Fri, 20 Nov 2020 09:00:00 GMT") == 0
-    assert [seconds_asked(odd) for odd in (None, "", "soon", "-1", "1e9", "٣")] == [None] * 6
+    assert seconds_to_wait(" 120 ") == 120
+    assert 28 < (seconds_to_wait(soon) or 0) <= 30
+    assert seconds_to_wait("Fri, 20 Nov 2020 09:00:00 GMT") == 0
+    assert 28 < (seconds_to_wait(soon.replace("GMT", "-0000")) or 0) <= 30
+    assert [seconds_to_wait(odd) for odd in (None, "", "soon", "-1", "1e9", "٣")] == [None] * 6
 
 
 async def test_webhooks_are_made_changed_listed_and_deleted(folder: Path) -> None:
@@ -456,8 +458,8 @@ async def test_a_webhook_is_made_once_where_the_first_attempt_was_not_carried_ou
 async def test_a_webhook_is_not_made_twice_where_nobody_knows_what_came_of_it(folder: Path, plan: str) -> None:
     state = fake(folder, f"{plan}@webhooks")
     with fake_copernica(state) as environ:
-        async with client(environ, Patience(answer=0.5)) as copernica:
-            with pytest.raises(OutcomeUnknown, match="look what is there before you try again") as raised:
+        async with client(environ, RetryPolicy(answer_timeout=0.5)) as copernica:
+            with pytest.raises(OutcomeUnknown, match="check what is there before you try again") as raised:
                 await copernica.create_webhook("https://example.nl/c", "open")
     one_sentence(raised.value)
     assert len(state.webhooks) == (plan != "500")

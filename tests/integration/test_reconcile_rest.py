@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from ingest.copernica.api.client import Copernica
-from ingest.copernica.api.retry import Patience
+from ingest.copernica.api.retry import RetryPolicy
 from ingest.errors import InvalidToken, RestError
 from ingest.jobs import DRAIN_JOB, RECONCILE_JOB
 from ingest.settings import Settings
@@ -29,7 +29,7 @@ from workers.reconcile.report import DayReport
 from workers.reconcile.run import Broken, ReconcileOptions, reconcile
 from workers.store.store import Store, upgrade
 
-HASTY = Patience(attempts=4, pause=0.01, longest_asked=0.01, silence=0.5, answer=0.5)
+HASTY = RetryPolicy(attempts=4, first_pause=0.01, max_retry_after=0.01, silence_timeout=0.5, answer_timeout=0.5)
 
 
 def written(folder: Path, happened: list[Happened], day: date = DAY) -> Path:
@@ -40,7 +40,7 @@ def written(folder: Path, happened: list[Happened], day: date = DAY) -> Path:
 
 
 def connect(settings: Settings) -> Copernica:
-    return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url, patience=HASTY)
+    return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url, policy=HASTY)
 
 
 def reconciled(

@@ -106,7 +106,7 @@ def test_setup_that_is_cut_off_says_so_and_can_be_run_again(tmp_path: Path) -> N
     with fake_copernica(fake) as environ:
         broken = typed(*command, environ=environ)
         assert broken.exit_code == 1
-        assert "look what is there before you try again" in broken.stderr
+        assert "check what is there before you try again" in broken.stderr
         assert f"made     1 click to {URL}" in broken.stdout
         assert typed(*command, environ=environ).stdout.endswith("Nothing to do.\n")
     assert triggers(fake) == ["click", "open"]
@@ -180,7 +180,7 @@ def test_urls_are_compared_as_they_are_called() -> None:
         "][",
     ):
         assert not same_url("https://hooks.example.nl/c", other)
-    assert Webhook.of({"ID": 7, "Handler": "x", "trigger": "open", "callers": "ms"}).callers == ("ms",)
+    assert Webhook.from_json({"ID": 7, "Handler": "x", "trigger": "open", "callers": "ms"}).callers == ("ms",)
 
 
 async def test_the_fake_runs_as_a_command_with_faults_until_it_is_stopped(tmp_path: Path) -> None:

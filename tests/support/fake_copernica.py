@@ -10,13 +10,13 @@ from pathlib import Path
 from aiohttp import web
 
 from ingest.copernica.api.client import Copernica
-from ingest.copernica.api.retry import Patience
+from ingest.copernica.api.retry import RetryPolicy
 from ingest.simulation.fake_api import FakeCopernica, serve
 from tests.support.running import PATIENCE
 
 TOKEN = "geheim-0123456789abcdef"
-#: Waits as a test can: hardly.
-HASTY = Patience(attempts=4, pause=0.001, longest_asked=0.01, silence=0.4, answer=10.0)
+#: As little waiting as a test can do with.
+HASTY = RetryPolicy(attempts=4, first_pause=0.001, max_retry_after=0.01, silence_timeout=0.4, answer_timeout=10.0)
 
 
 @contextmanager
@@ -53,14 +53,14 @@ def fake_copernica(fake: FakeCopernica) -> Iterator[dict[str, str]]:
         yield {"COPERNICA_API_URL": f"{url}/v4", "COPERNICA_AUTH_URL": url, "COPERNICA_TOKEN": fake.token}
 
 
-def client(environ: dict[str, str], patience: Patience = HASTY, concurrency: int = 4) -> Copernica:
+def client(environ: dict[str, str], policy: RetryPolicy = HASTY, concurrency: int = 4) -> Copernica:
     """A client of it."""
     return Copernica(
         environ["COPERNICA_TOKEN"],
         environ["COPERNICA_API_URL"],
         environ["COPERNICA_AUTH_URL"],
         concurrency,
-        patience,
+        policy,
     )
 
 

@@ -12,17 +12,16 @@ other answer, redirects included, is a dead letter at once.
 import base64
 import io
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import aiohttp
 from standardwebhooks import Webhook
 
 from ingest.batch import Record
+from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
 from ingest.settings import Settings
@@ -33,8 +32,6 @@ from workers.handlers.registry import TIMEOUT, GiveUp, Handler, TryLater, per_se
 CONCURRENCY = 4
 #: Headers of the original call that go on, if it had them.
 PASSED_ON = (b"x-copernica-id", b"date", b"digest", b"signature")
-#: Statuses after which it is worth trying again.
-TRY_AGAIN = frozenset({408, 425, 429})
 #: Seconds that a call may take at the most, whatever is asked for.
 MAX_TIMEOUT = 86_400
 #: Seconds that a Retry-After is believed at the most.
@@ -119,8 +116,10 @@ class _Target:
             raise TryLater(f"{type(error).__name__}: {error}") from None
         if 200 <= status < 300:
             return
-        if status in TRY_AGAIN or status >= 500:
-            raise TryLater(f"the target answered {status}", _seconds(retry_after))
+        if is_temporary(status):
+            seconds = seconds_to_wait(retry_after)
+            pause = None if seconds is None else min(seconds, MAX_RETRY_AFTER)
+            raise TryLater(f"the target answered {status}", pause)
         raise GiveUp(f"the target answered {status}")
 
     async def close(self) -> None:
@@ -144,18 +143,3 @@ class _Target:
             body = record.body.decode("utf-8", "replace")
             headers["webhook-signature"] = self.signer.sign(delivery_id, now, body)
         return headers
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """What a Retry-After says, in seconds from now: it is a number or a date."""
-    if retry_after is None:
-        return None
-    try:
-        seconds = float(retry_after) if retry_after.strip().isdigit() else _until(retry_after)
-    except (ValueError, TypeError):
-        return None
-    return min(max(0.0, seconds), MAX_RETRY_AFTER)
-
-
-def _until(date: str) -> float:
-    return parsedate_to_datetime(date).timestamp() - time.time()

@@ -10,7 +10,7 @@ import redis
 
 from ingest import health, redis_client, spool
 from ingest.copernica.api.client import Copernica
-from ingest.copernica.api.retry import Patience
+from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.public_keys import KeyRing
 from ingest.copernica.signature import CallRejected
 from ingest.errors import IngestError, KeyUnavailable
@@ -189,9 +189,9 @@ def _copernica(settings: Settings) -> Finding:
 
 
 async def _identity(settings: Settings) -> dict[str, Any]:
-    patience = Patience(attempts=2)
+    policy = RetryPolicy(attempts=2)
     urls = settings.copernica_api_url, settings.copernica_auth_url
-    async with Copernica(settings.token, *urls, patience=patience) as copernica:
+    async with Copernica(settings.token, *urls, policy=policy) as copernica:
         return await copernica.identity()
 
 

@@ -1,7 +1,7 @@
 """Copernica's REST API, version 4, as far as this program needs it: log files, webhooks, the account's name.
 
-Facts: Copernica's articles on REST v4 (`/logfiles`, `/logfile`, `/webhooks`, `/webhook`, `/identity`). How a call
-gets there and what becomes of failures is in `ingest.copernica.api.transport`.
+The facts come from Copernica's articles on REST v4 (`/logfiles`, `/logfile`, `/webhooks`, `/webhook`,
+`/identity`). How a call gets there, and what becomes of failures, is in `ingest.copernica.api.transport`.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from typing import Any, Literal, Self, TypeVar
 import aiohttp
 import orjson
 
-from ingest.copernica.api.retry import Patience
+from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.api.transport import Request, Transport
 from ingest.copernica.api.webhooks import Webhook
 from ingest.errors import NotFound, RequestRejected, Unavailable, Unreachable
@@ -28,28 +28,28 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: Entities asked for at once; Copernica gives 100 by default and 1000 at the most.
-PAGE = 1000
-#: Bytes that are read before they are written and told.
+#: Entities requested at once; Copernica gives 100 by default and at most 1000.
+PAGE_SIZE = 1000
+#: Bytes that are read before they are written and reported: enough to make few system calls, little memory.
 CHUNK = 256 * 1024
-#: What is added to the name of a file, with something random before it, while it is being downloaded.
+#: End of a file's name while it is being downloaded, after something random.
 PART_SUFFIX = ".part"
 
 #: Names of log files: `cdm-click.2026-11-20.log`. Nothing else goes into a URL or a path.
 LOG_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.([0-9]{4}-[0-9]{2}-[0-9]{2})\.log")
 
 Form = Literal["csv", "json", "xml"]
-#: The part of the URL that asks for each form. Without `/header`, CSV has no line with names.
-ENDINGS: dict[Form, str] = {"csv": "csv/header", "json": "json", "xml": "xml"}
+#: The part of the URL that asks for each form. Without `/header`, CSV has no header row.
+URL_ENDINGS: dict[Form, str] = {"csv": "csv/header", "json": "json", "xml": "xml"}
 
-#: Told how many bytes are there and how many there will be (None: not known); goes back to 0 on a new attempt.
+#: Called with the bytes received and the bytes expected (None: unknown); goes back to 0 with each new attempt.
 ProgressCall = Callable[[int, int | None], object]
 
 
 class Copernica:
     """A client, to be used as `async with Copernica(token, api_url, auth_url) as copernica`.
 
-    Every call raises a `RestError` when it comes to nothing after all attempts; its message says what to do.
+    Every call raises a `RestError` if it still fails after all attempts; its message says what to do.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Copernica:
         api_url: str,
         auth_url: str,
         concurrency: int = 4,
-        patience: Patience | None = None,
+        policy: RetryPolicy | None = None,
     ) -> None:
         """`token` is an API token of the account, exchanged at `auth_url` for access to `api_url`.
 
-        `concurrency` is how many calls are under way at once.
+        `concurrency` is how many calls are made at once.
         """
-        self._patience = patience or Patience()
-        self._transport = Transport(token, api_url, auth_url, concurrency, self._patience)
+        self._policy = policy or RetryPolicy()
+        self._transport = Transport(token, api_url, auth_url, concurrency, self._policy)
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -77,46 +77,46 @@ class Copernica:
         await self._transport.__aexit__(kind, error, trace)
 
     async def identity(self) -> dict[str, Any]:
-        """What Copernica says of the account that the token belongs to."""
-        found = await self._get("/identity", "name the account")
-        if not isinstance(found, dict):
-            raise _not_understood("name the account")
-        return found
+        """What Copernica says about the account that the token belongs to: its id, name and company."""
+        account = await self._get("/identity", "name the account")
+        if not isinstance(account, dict):
+            raise _unexpected_answer("name the account")
+        return account
 
     async def dates(self) -> list[date]:
-        """The days (in UTC) of which there are log files, in order."""
-        found = await self._get("/logfiles", "list the days of log files")
-        days = {day for text in found if (day := _day(text))} if isinstance(found, list) else set()
-        if not isinstance(found, list) or (found and not days):
-            raise _not_understood("list the days of log files")
+        """The days (in UTC) that have log files, in order."""
+        entries = await self._get("/logfiles", "list the days of log files")
+        days = {day for text in entries if (day := _day(text))} if isinstance(entries, list) else set()
+        if not isinstance(entries, list) or (entries and not days):
+            raise _unexpected_answer("list the days of log files")
         return sorted(days)
 
     async def logfiles(self, day: date, prefixes: Collection[str]) -> list[str]:
         """The names of a day's log files of these kinds, in order: `cdm-click.2026-11-20.log`.
 
         Version 4 documents a list per kind, older versions one for the whole day. Where the first is refused, or
-        answers with anything but names of that day (the list of days, for one, when it does not know the
-        parameters), the second is asked as well. A kind that both refuse has no file.
+        answers with anything but names of that day (such as the list of days, when it does not know the
+        parameters), the second is requested as well. A kind that both refuse has no file.
 
         Raises:
-            NotFound: all that was asked is answered 404.
+            NotFound: every request is answered 404.
             RequestRejected: both ways refuse all kinds, or no answer can be read.
         """
         kinds = sorted(set(prefixes))
-        answers = await _together(self._by_kind(day, kind) for kind in kinds)
-        found = {name for names in answers if isinstance(names, list) for name in names}
-        refused = [refusal for refusal in answers if not isinstance(refusal, list)]
-        if refused:
-            older = await self._by_day(day)
-            if isinstance(older, list):
-                found |= set(older)
-            elif len(refused) == len(answers) or any(isinstance(one, _NotNames) for one in refused):
-                raise next((one for one in refused if not isinstance(one, NotFound)), older)
+        answers = await _gather(self._by_kind(day, kind) for kind in kinds)
+        names = {name for answer in answers if isinstance(answer, list) for name in answer}
+        refusals = [answer for answer in answers if not isinstance(answer, list)]
+        if refusals:
+            whole_day = await self._by_day(day)
+            if isinstance(whole_day, list):
+                names |= set(whole_day)
+            elif len(refusals) == len(answers) or any(isinstance(one, _NotNames) for one in refusals):
+                raise next((one for one in refusals if not isinstance(one, NotFound)), whole_day)
             else:
                 log.warning(
-                    "%d of %d kinds of log files cannot be listed: %s", len(refused), len(kinds), refused[0]
+                    "%d of %d kinds of log files cannot be listed: %s", len(refusals), len(kinds), refusals[0]
                 )
-        return sorted(name for name in found if name.removesuffix(f".{day}.log") in kinds)
+        return sorted(name for name in names if name.removesuffix(f".{day}.log") in kinds)
 
     async def _by_kind(self, day: date, kind: str) -> "list[str] | RequestRejected | NotFound":
         return await self._names(day, "/logfiles", {"date": str(day), "type": kind}, f"list {kind} files of {day}")
@@ -129,12 +129,12 @@ class Copernica:
     ) -> "list[str] | RequestRejected | NotFound":
         """The names in a list of that day's files; a refusal, or an answer that is something else, as a value."""
         try:
-            found = await self._get(path, about, params)
-        except (RequestRejected, NotFound) as refused:
-            return refused
-        names = [name for name in found if _is_of(name, day)] if isinstance(found, list) else []
-        if not isinstance(found, list) or (found and not names):
-            return _NotNames(str(_not_understood(about)))
+            entries = await self._get(path, about, params)
+        except (RequestRejected, NotFound) as refusal:
+            return refusal
+        names = [entry for entry in entries if _is_of(entry, day)] if isinstance(entries, list) else []
+        if not isinstance(entries, list) or (entries and not names):
+            return _NotNames(str(_unexpected_answer(about)))
         return names
 
     async def download(
@@ -142,29 +142,29 @@ class Copernica:
     ) -> int:
         """Put a log file at `path`, and return its size in bytes.
 
-        `csv` comes with a line of names. The file is at `path` only once it is whole; until then it grows beside
-        it, under a name of its own. What a cut connection has left is thrown away and begun anew.
+        `csv` comes with a header row. The file appears at `path` only when it is complete; until then it grows
+        next to it, under a name of its own. What is left of a cut connection is discarded and downloaded again.
 
         Raises:
             NotFound: Copernica has no such file.
-            Unreachable: it could not be had whole, however often it was tried.
+            Unreachable: no attempt got all of it.
             Unavailable: it cannot be written.
         """
         if not LOG_NAME.fullmatch(name):
-            raise NotFound("That is no name of a log file: they are like cdm-click.2026-11-20.log.")
-        request = Request("GET", f"/logfile/{name}/{ENDINGS[form]}", f"send {name}", large=True)
+            raise NotFound("Not the name of a log file: they look like cdm-click.2026-11-20.log.")
+        request = Request("GET", f"/logfile/{name}/{URL_ENDINGS[form]}", f"send {name}", large=True)
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
 
-        async def take(response: aiohttp.ClientResponse) -> int:
-            return await _write(response, part, progress or (lambda _done, _total: None))
+        async def save(response: aiohttp.ClientResponse) -> int:
+            return await _save(response, part, progress or (lambda _received, _expected: None))
 
         try:
-            async with asyncio.timeout(self._patience.download):
-                size = await self._transport.call(request, take)
+            async with asyncio.timeout(self._policy.download_timeout):
+                size = await self._transport.call(request, save)
             part.replace(path)
             return size
         except TimeoutError:
-            minutes = round(self._patience.download / 60)
+            minutes = round(self._policy.download_timeout / 60)
             raise Unreachable(f"Copernica did not send {name} in {minutes} minutes: try again later.") from None
         except OSError as error:
             raise Unavailable(f"{path} cannot be written ({error.strerror}): make room first.") from None
@@ -174,21 +174,22 @@ class Copernica:
 
     async def webhooks(self) -> list[Webhook]:
         """All webhooks of the account."""
-        found: dict[str, Webhook] = {}
+        webhooks: dict[str, Webhook] = {}
         while True:
-            params = {"start": str(len(found)), "limit": str(PAGE)}
+            params = {"start": str(len(webhooks)), "limit": str(PAGE_SIZE)}
             page = await self._get("/webhooks", "list webhooks", params)
             entries = page.get("data") if isinstance(page, dict) else page
             if not isinstance(entries, list):
-                raise _not_understood("list webhooks")
-            before = len(found)
-            found |= {
-                hook.id: hook for entry in entries if isinstance(entry, dict) for hook in [Webhook.of(entry)]
-            }
+                raise _unexpected_answer("list webhooks")
+            before = len(webhooks)
+            for entry in entries:
+                if isinstance(entry, dict):
+                    webhook = Webhook.from_json(entry)
+                    webhooks[webhook.id] = webhook
             total = page.get("total") if isinstance(page, dict) else None
-            # A page that brings nothing new ends it, too: there may be fewer of them than were announced.
-            if len(found) == before or (isinstance(total, int) and len(found) >= total):
-                return list(found.values())
+            # A page that brings nothing new ends it as well: there may be fewer of them than announced.
+            if len(webhooks) == before or (isinstance(total, int) and len(webhooks) >= total):
+                return list(webhooks.values())
 
     async def create_webhook(
         self,
@@ -198,14 +199,14 @@ class Copernica:
         database: int | None = None,
         collection: int | None = None,
     ) -> str:
-        """Register a webhook, and return its id, or nothing if Copernica does not tell.
+        """Register a webhook, and return its id, empty if Copernica does not tell.
 
         Raises:
-            OutcomeUnknown: the connection was lost; it may be registered. To make sure is the caller's.
+            OutcomeUnknown: the connection was lost; it may be registered. The caller has to check.
         """
         body = _given(handler=handler, trigger=trigger, callers=callers, database=database, collection=collection)
-        request = Request("POST", "/webhooks", f"make a webhook for {trigger}", body=body, repeatable=False)
-        return await self._transport.call(request, _location)
+        request = Request("POST", "/webhooks", f"create a webhook for {trigger}", body=body, repeatable=False)
+        return await self._transport.call(request, _created_id)
 
     async def update_webhook(
         self,
@@ -216,36 +217,34 @@ class Copernica:
         database: int | None = None,
         collection: int | None = None,
     ) -> None:
-        """Change what is given of a webhook."""
+        """Change what is given of a webhook, and leave the rest."""
         body = _given(handler=handler, trigger=trigger, callers=callers, database=database, collection=collection)
         request = Request("PUT", _webhook_path(webhook_id), f"change webhook {webhook_id}", body=body)
-        await self._transport.call(request, _whole)
+        await self._transport.call(request, _whole_body)
 
     async def delete_webhook(self, webhook_id: str) -> None:
-        """Take a webhook away."""
+        """Delete a webhook."""
         request = Request("DELETE", _webhook_path(webhook_id), f"delete webhook {webhook_id}")
-        await self._transport.call(request, _whole)
+        await self._transport.call(request, _whole_body)
 
     async def _get(self, path: str, about: str, params: dict[str, str] | None = None) -> Any:
-        body = await self._transport.call(Request("GET", path, about, params or {}), _whole)
+        body = await self._transport.call(Request("GET", path, about, params or {}), _whole_body)
         try:
             return orjson.loads(body)
         except ValueError:
-            raise _not_understood(about) from None
+            raise _unexpected_answer(about) from None
 
 
 class _NotNames(RequestRejected):
     """An answer that should be a list of a day's files and is not."""
 
 
-def _not_understood(about: str) -> RequestRejected:
-    return RequestRejected(
-        f"Copernica's answer is not what it should be when asked to {about}: check COPERNICA_API_URL."
-    )
+def _unexpected_answer(about: str) -> RequestRejected:
+    return RequestRejected(f"Copernica gives an unexpected answer when asked to {about}: check COPERNICA_API_URL.")
 
 
-async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """All results, in order; the first failure ends the rest and is raised as it is."""
+async def _gather(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, in order; the first failure cancels the rest and is raised as it is."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(call) for call in calls]
@@ -254,8 +253,8 @@ async def _together(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     return [task.result() for task in tasks]
 
 
-async def _write(response: aiohttp.ClientResponse, path: Path, progress: ProgressCall) -> int:
-    """A body into a file. What is shorter than announced makes aiohttp raise an error, and it is written anew."""
+async def _save(response: aiohttp.ClientResponse, path: Path, progress: ProgressCall) -> int:
+    """Write a body to a file; one that is shorter than announced makes aiohttp raise an error."""
     total = None if "Content-Encoding" in response.headers else response.content_length
     size = 0
     progress(0, total)
@@ -269,24 +268,24 @@ async def _write(response: aiohttp.ClientResponse, path: Path, progress: Progres
     return size
 
 
-async def _whole(response: aiohttp.ClientResponse) -> bytes:
+async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
     return await response.read()
 
 
-async def _location(response: aiohttp.ClientResponse) -> str:
+async def _created_id(response: aiohttp.ClientResponse) -> str:
     """The id at the end of X-location, which is a URL or a path."""
     return response.headers.get("X-location", "").rstrip("/").rpartition("/")[2]
 
 
 def _given(**values: Any) -> dict[str, Any]:
-    """What was given, as a body."""
+    """The parameters that were given, as a body."""
     values["callers"] = list(values["callers"])
     return {name: value for name, value in values.items() if value not in (None, [])}
 
 
 def _webhook_path(webhook_id: str) -> str:
     if not (webhook_id.isascii() and webhook_id.isalnum()):
-        raise NotFound("That is no id of a webhook: `ingest webhooks list` shows them.")
+        raise NotFound("Not the id of a webhook: `ingest webhooks list` shows them.")
     return f"/webhook/{webhook_id}"
 
 

@@ -1,15 +1,16 @@
-"""How long Copernica is waited for, and how often it is asked: deadlines, pauses that grow, Retry-After."""
+"""How often and how long Copernica's REST API is tried: time limits, growing pauses, Retry-After.
 
-import asyncio
+The pauses are stamina's: they double from one attempt to the next, with up to one first pause added at random so
+that many clients do not come back at once. A Retry-After takes their place.
+"""
+
 import logging
-import random
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 import aiohttp
+import stamina
 
 from ingest.errors import Unreachable
 
@@ -17,110 +18,79 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: What is worth another attempt, when the wire raises it.
-LOST = (aiohttp.ClientError, TimeoutError, ConnectionError)
-#: Statuses after which it is worth trying again, besides all from 500 up.
-TRY_AGAIN = frozenset({408, 425, 429})
-#: Bytes that are read of a refusal, or of an access token.
-BODY_MAX = 65_536
 
+class TemporaryFailure(Exception):
+    """The call may succeed later; `retry_after` is the seconds that the answer asked to wait, if it did."""
 
-@dataclass(frozen=True)
-class Patience:
-    """How long is waited, all in seconds, and how often a call is made."""
-
-    #: Times that a call is made before Copernica counts as unreachable.
-    attempts: int = 6
-    #: The first pause between two of them; each further one is twice as long, less up to half at random.
-    pause: float = 1.0
-    longest_pause: float = 60.0
-    #: The longest that Retry-After is heeded: somebody may be waiting at a terminal.
-    longest_asked: float = 300.0
-    #: For a connection to stand, and for a short answer to be whole.
-    connect: float = 10.0
-    answer: float = 60.0
-    #: Between two pieces of a download, its first included: Copernica may have to make the file first.
-    silence: float = 90.0
-    #: For a download with all its attempts; a day of millions of events has gigabytes.
-    download: float = 6 * 3600.0
-
-    @property
-    def short(self) -> aiohttp.ClientTimeout:
-        """For calls whose answer is short."""
-        return aiohttp.ClientTimeout(total=self.answer, sock_connect=self.connect)
-
-    @property
-    def long(self) -> aiohttp.ClientTimeout:
-        """For downloads: all the time that they need while something comes in."""
-        return aiohttp.ClientTimeout(total=None, sock_connect=self.connect, sock_read=self.silence)
-
-    def before(self, attempt: int, asked: float | None) -> float:
-        """The pause before an attempt, the second being 2; `asked` is what Retry-After said."""
-        if asked is not None:
-            return min(asked, self.longest_asked)
-        pause = min(self.longest_pause, self.pause * 2.0 ** (attempt - 2))
-        return pause * random.uniform(0.5, 1)  # noqa: S311  # so that not all come back at once
-
-
-class Again(Exception):
-    """It may work later; `asked` is what Retry-After said, in seconds."""
-
-    def __init__(self, reason: str, asked: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after: float | None = None) -> None:
         super().__init__(reason)
-        self.asked = asked
+        self.retry_after = retry_after
 
 
-async def patiently(patience: Patience, about: str, once: Callable[[], Awaitable[T]]) -> T:
-    """Do something until it does not raise `Again`.
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often a call is made, and its time limits; all times in seconds."""
+
+    #: Times that a call is made before Copernica counts as unreachable: about half a minute in all.
+    attempts: int = 6
+    #: The pause after the first attempt; later ones double.
+    first_pause: float = 1.0
+    #: The longest pause of our own choice.
+    max_pause: float = 60.0
+    #: The longest pause that a Retry-After may ask for: someone may be waiting at a terminal.
+    max_retry_after: float = 300.0
+    #: For opening a connection: any network does that within seconds or not at all.
+    connect_timeout: float = 10.0
+    #: For a short answer to arrive whole.
+    answer_timeout: float = 60.0
+    #: Between two pieces of a download, and before the first: Copernica may have to create the file first.
+    silence_timeout: float = 90.0
+    #: For a download with all its attempts; a day of millions of events has gigabytes.
+    download_timeout: float = 6 * 3600.0
+
+    @property
+    def for_answers(self) -> aiohttp.ClientTimeout:
+        """The time limits of a call whose answer is short."""
+        return aiohttp.ClientTimeout(total=self.answer_timeout, sock_connect=self.connect_timeout)
+
+    @property
+    def for_downloads(self) -> aiohttp.ClientTimeout:
+        """The time limits of a download: as long as it needs, while something keeps arriving."""
+        return aiohttp.ClientTimeout(total=None, sock_connect=self.connect_timeout, sock_read=self.silence_timeout)
+
+    def backoff(self, error: Exception) -> bool | float:
+        """What stamina does after a failure: give up, wait its own pause, or wait this many seconds."""
+        if not isinstance(error, TemporaryFailure):
+            return False
+        return True if error.retry_after is None else min(error.retry_after, self.max_retry_after)
+
+
+async def with_retries(policy: RetryPolicy, about: str, call: Callable[[], Awaitable[T]]) -> T:
+    """Make a call until it does not raise `TemporaryFailure`; `about` completes "Copernica did not …".
 
     Raises:
-        Unreachable: it did, every time.
+        Unreachable: all attempts failed.
     """
-    attempts = patience.attempts
-    for attempt in range(1, attempts + 1):
-        try:
-            return await once()
-        except Again as again:
-            if attempt == attempts:
-                times = "" if attempts == 1 else f", tried {attempts} times"
-                raise Unreachable(
-                    f"Copernica could not be had to {about} ({again}{times}): try again later."
-                ) from None
-            pause = patience.before(attempt + 1, again.asked)
-            log.warning("asked Copernica to %s: %s; again in %.0f s", about, again, pause)
-            await asyncio.sleep(pause)
-    raise AssertionError("there is at least one attempt")
-
-
-def seconds_asked(retry_after: str | None) -> float | None:
-    """What a Retry-After says, in seconds from now: it is a number or a date."""
-    text = (retry_after or "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    attempts = stamina.retry_context(
+        policy.backoff,
+        attempts=policy.attempts,
+        timeout=None,  # each kind of call has limits of its own
+        wait_initial=policy.first_pause,
+        wait_max=policy.max_pause,
+        wait_jitter=policy.first_pause,
+    )
     try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
-        return None
-
-
-def reason_of(error: Exception) -> str:
-    """What went wrong on the wire, in some words; aiohttp's own hold addresses and names of classes."""
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "no such host"
-    if isinstance(error, aiohttp.ClientConnectorCertificateError | aiohttp.ClientSSLError):
-        return "no good certificate"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return f"no connection: {error.os_error.strerror or type(error.os_error).__name__}"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return "the connection was cut"
-
-
-async def beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The first of a body, which is all of it unless somebody sends what nobody wants."""
-    body = bytearray()
-    async for chunk in response.content.iter_chunked(BODY_MAX):
-        body += chunk
-        if len(body) >= BODY_MAX:
-            break
-    return bytes(body)
+        async for attempt in attempts:
+            with attempt:
+                try:
+                    return await call()
+                except TemporaryFailure as failure:
+                    if attempt.num < policy.attempts:
+                        answer = policy.backoff(failure)
+                        pause = attempt.next_wait if answer is True else answer
+                        log.warning("Copernica did not %s: %s; trying again in %.0f s", about, failure, pause)
+                    raise
+    except TemporaryFailure as failure:
+        times = f", tried {policy.attempts} times" if policy.attempts > 1 else ""
+        raise Unreachable(f"Copernica did not {about} ({failure}{times}): try again later.") from None
+    raise RuntimeError("stamina made no attempt")  # a policy of no attempts

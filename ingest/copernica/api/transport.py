@@ -1,12 +1,12 @@
-"""How one call reaches Copernica's REST API: an access token, patience, and a sentence for each failure.
+"""How one call reaches Copernica's REST API: access, retries, and one sentence for each failure.
 
-A token of the account (COPERNICA_TOKEN) is exchanged for an access token, a JWT that is good for a day and goes
-with every call. What comes back decides:
+The account's API token (COPERNICA_TOKEN) is exchanged for an access token, which goes with every call. What comes
+back decides:
 
-    2xx                          the answer
-    401                          the access token is had anew, once, and the call made again
-    429, 5xx, cut, silence       waited, longer each time or as long as Retry-After says, and made again
-    403, 404, 400 and the rest   the error that says so
+    2xx                           the answer
+    401                           the access token is renewed, once, and the call made again
+    429, 5xx, cut off, no answer  wait, longer each time or as long as Retry-After says, and make the call again
+    403, 404, 400 and the rest    the error that says so
 
 A call that must not be made twice is not repeated where it may have been carried out.
 """
@@ -21,30 +21,24 @@ import aiohttp
 import orjson
 
 from ingest.copernica.api.auth import Access
-from ingest.copernica.api.retry import (
-    LOST,
-    TRY_AGAIN,
-    Again,
-    Patience,
-    beginning,
-    patiently,
-    reason_of,
-    seconds_asked,
-)
+from ingest.copernica.api.connection import CONNECTION_ERRORS, describe, read_start
+from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure, with_retries
+from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
 from ingest.errors import Forbidden, InvalidToken, NotFound, OutcomeUnknown, RequestRejected
 
 T = TypeVar("T")
-Take = Callable[[aiohttp.ClientResponse], Awaitable[T]]
+#: Reads an answer; called anew for each attempt.
+Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
-#: Statuses that say that nothing was done: after them, even what must not be done twice is tried again.
-NOT_DONE = frozenset({429, 503})
-#: Characters of a refusal that are shown.
-MESSAGE_MAX = 200
+#: Statuses that say that nothing was done: after them, even a call that must not be made twice is made again.
+NOT_CARRIED_OUT = frozenset({429, 503})
+#: Characters of a refusal that are shown: one sentence of Copernica's fits, a page of HTML does not.
+MAX_MESSAGE = 200
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Request:
-    """One call. `about` tells it in messages, as in "Copernica declines to list webhooks"."""
+    """One call. `about` describes it in messages, as in "Copernica declines to list webhooks"."""
 
     method: str
     path: str
@@ -52,24 +46,24 @@ class Request:
     params: Mapping[str, str] = field(default_factory=dict)
     #: Sent as JSON, if not None.
     body: object = None
-    #: Whether making it twice does no harm.
+    #: Whether making the call twice does no harm.
     repeatable: bool = True
-    #: Whether the answer may be large: it is then given all the time it needs while pieces of it come in.
+    #: Whether the answer may be large: it then gets all the time it needs while something keeps arriving.
     large: bool = False
 
 
-class _Stale(Exception):
-    """The access token was not taken."""
+class _AccessRefused(Exception):
+    """The access token was not accepted."""
 
 
 class Transport:
-    """Makes calls, some at once; an asynchronous context manager, inside of which it is used."""
+    """Makes calls, several at once; an asynchronous context manager, inside of which it is used."""
 
-    def __init__(self, token: str, api_url: str, auth_url: str, concurrency: int, patience: Patience) -> None:
+    def __init__(self, token: str, api_url: str, auth_url: str, concurrency: int, policy: RetryPolicy) -> None:
         self._token = token
         self._api_url = api_url.rstrip("/")
         self._auth_url = auth_url
-        self._patience = patience
+        self._policy = policy
         self._concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
         self._session: aiohttp.ClientSession
@@ -77,10 +71,10 @@ class Transport:
 
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency + 1),
-            trust_env=True,  # many servers are let out through a proxy only
+            connector=aiohttp.TCPConnector(limit=self._concurrency + 1),  # one more for the exchange of tokens
+            trust_env=True,  # many servers reach the outside through a proxy only
         )
-        self._access = Access(self._session, self._token, self._auth_url, self._patience.short)
+        self._access = Access(self._session, self._token, self._auth_url, self._policy.for_answers)
         return self
 
     async def __aexit__(
@@ -88,32 +82,32 @@ class Transport:
     ) -> None:
         await self._session.close()
 
-    async def call(self, request: Request, take: Take[T]) -> T:
-        """Make a call until `take` has its answer whole; `take` begins anew each time.
+    async def call(self, request: Request, read: Reader[T]) -> T:
+        """Make a call until `read` has its whole answer.
 
         Raises:
-            RestError: it came to nothing; the message says what to do.
+            RestError: it failed; the message says what to do.
         """
 
-        async def once() -> T:
+        async def attempt() -> T:
             access = await self._access.token()
             try:
-                return await self._send(request, take, access)
-            except _Stale:
+                return await self._send(request, read, access)
+            except _AccessRefused:
                 self._access.forget(access)
             access = await self._access.token()
             try:
-                return await self._send(request, take, access)
-            except _Stale:
+                return await self._send(request, read, access)
+            except _AccessRefused:
                 raise InvalidToken(
                     f"Copernica does not let us {request.about}, not even with fresh access (401): "
                     "check COPERNICA_TOKEN and COPERNICA_API_URL."
                 ) from None
 
         async with self._slots:
-            return await patiently(self._patience, request.about, once)
+            return await with_retries(self._policy, request.about, attempt)
 
-    async def _send(self, request: Request, take: Take[T], access: str) -> T:
+    async def _send(self, request: Request, read: Reader[T], access: str) -> T:
         try:
             async with self._session.request(
                 request.method,
@@ -121,38 +115,38 @@ class Transport:
                 params=request.params,
                 data=None if request.body is None else orjson.dumps(request.body),
                 headers=_headers(request, access),
-                timeout=self._patience.long if request.large else self._patience.short,
+                timeout=self._policy.for_downloads if request.large else self._policy.for_answers,
                 allow_redirects=False,
             ) as response:
                 if 200 <= response.status < 300:
-                    return await take(response)
+                    return await read(response)
                 if response.status == 401:
-                    raise _Stale
-                await self._refuse(response, request)
-        except LOST as error:
+                    raise _AccessRefused
+                await self._raise_refusal(response, request)
+        except CONNECTION_ERRORS as error:
             connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             if connected and not request.repeatable:
                 raise OutcomeUnknown(
                     f"The connection was lost after Copernica was asked to {request.about}, and it may have done "
-                    "so: look what is there before you try again."
+                    "so: check what is there before you try again."
                 ) from None
-            raise Again(reason_of(error)) from None
+            raise TemporaryFailure(describe(error)) from None
 
-    async def _refuse(self, response: aiohttp.ClientResponse, request: Request) -> NoReturn:
-        """Raise what an answer means that is neither good nor about the access token."""
+    async def _raise_refusal(self, response: aiohttp.ClientResponse, request: Request) -> NoReturn:
+        """Raise what an answer means that is neither a success nor about the access token."""
         status, about = response.status, request.about
-        if (status in TRY_AGAIN or status >= 500) and (request.repeatable or status in NOT_DONE):
-            raise Again(f"status {status}", seconds_asked(response.headers.get("Retry-After")))
-        said = await self._message(response)
+        if is_temporary(status) and (request.repeatable or status in NOT_CARRIED_OUT):
+            raise TemporaryFailure(f"status {status}", seconds_to_wait(response.headers.get("Retry-After")))
+        explanation = await self._explanation(response)
         if status == 403:
             raise Forbidden(
-                f"Copernica does not let this token {about}{said}: give it the right to, or set another "
+                f"Copernica does not let this token {about}{explanation}: give it the right to, or set another "
                 "COPERNICA_TOKEN."
             )
         if status == 404:
             raise NotFound(
-                f"Copernica cannot {about}, because there is no such thing (404){said}: if it should be there, "
-                "check COPERNICA_API_URL."
+                f"Copernica cannot {about}, because there is no such thing (404){explanation}: if it should be "
+                "there, check COPERNICA_API_URL."
             )
         if 300 <= status < 400:
             raise RequestRejected(
@@ -160,18 +154,18 @@ class Transport:
             )
         if status >= 500:
             raise OutcomeUnknown(
-                f"Copernica had an error (status {status}) when asked to {about}, and may have done so: look what "
-                "is there before you try again."
+                f"Copernica had an error (status {status}) when asked to {about}, and may have done so: check "
+                "what is there before you try again."
             )
-        raise RequestRejected(f"Copernica declines to {about} (status {status}){said}.")
+        raise RequestRejected(f"Copernica declines to {about} (status {status}){explanation}.")
 
-    async def _message(self, response: aiohttp.ClientResponse) -> str:
+    async def _explanation(self, response: aiohttp.ClientResponse) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""
-        text = message_in(await beginning(response))
+        text = message_in(await read_start(response))
         for secret in (self._token, self._access.current):
             text = text.replace(secret, "***") if secret else text
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
-        return f", it says: {text[:MESSAGE_MAX]}" if text else ""
+        return f", saying: {text[:MAX_MESSAGE]}" if text else ""
 
 
 def _headers(request: Request, access: str) -> dict[str, str]:
@@ -184,13 +178,13 @@ def _headers(request: Request, access: str) -> dict[str, str]:
 
 
 def message_in(body: bytes) -> str:
-    """The text of a refusal: documented as `{"error": {"message": …}}`; a page of HTML is no message."""
+    """The text of a refusal: documented as `{"error": {"message": …}}`; a page of HTML is not a message."""
     try:
-        found = orjson.loads(body)
+        content = orjson.loads(body)
     except ValueError:
         text = body.decode("utf-8", "replace").strip()
         return "" if text.startswith("<") else text
     for name in ("error", "message"):
-        if isinstance(found, dict):
-            found = found.get(name, found)
-    return found if isinstance(found, str) else ""
+        if isinstance(content, dict):
+            content = content.get(name, content)
+    return content if isinstance(content, str) else ""

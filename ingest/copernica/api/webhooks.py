@@ -1,7 +1,7 @@
-"""Webhooks as Copernica keeps them: what triggers one, and what is to be done until the wanted ones are there.
+"""Webhooks as Copernica keeps them: what triggers one, and how those registered differ from those wanted.
 
-Facts: Copernica's articles on `/webhooks` of its REST API. A webhook is a URL of yours and one trigger; a URL that
-is to get five kinds of events is registered five times.
+The facts come from Copernica's articles on `/webhooks` of its REST API. A webhook is a URL of yours and one
+trigger; a URL that should get five kinds of events is registered five times.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 
 from ingest.copernica.events import EventType
 
-#: What can be waited for. The first three are about profiles and subprofiles.
+#: What can trigger a webhook. The first three are about profiles and subprofiles.
 TRIGGERS = ("create", "update", "delete", "click", "delivery", "open", "bounce", "failure")
-#: Copernica's two products, whose mailings a webhook may be limited to.
+#: Copernica's two products; a webhook may be limited to the mailings of one.
 CALLERS = ("ms", "publisher")
 
-#: Types of events, and the trigger that brings them.
+#: The trigger for each type of event, and for each trigger itself.
 TRIGGER_OF: Mapping[str, str] = {
     **{trigger: trigger for trigger in TRIGGERS},
     **{kind.value: kind.rpartition("-")[2] for kind in EventType if kind.rpartition("-")[2] in TRIGGERS},
@@ -24,7 +24,7 @@ TRIGGER_OF: Mapping[str, str] = {
 
 
 class Webhook(NamedTuple):
-    """One webhook. `callers` empty, `database` and `collection` None: it is not limited to any."""
+    """One webhook. Empty `callers`, or a `database` or `collection` of None, mean no such limit."""
 
     id: str
     #: The URL that is called.
@@ -35,22 +35,22 @@ class Webhook(NamedTuple):
     collection: int | None = None
 
     @classmethod
-    def of(cls, found: Mapping[str, Any]) -> Self:
-        """From Copernica's JSON, whose names are written in upper or lower case."""
-        sent = {str(name).lower(): value for name, value in found.items()}
-        callers = sent.get("callers") or ()
+    def from_json(cls, entry: Mapping[str, Any]) -> Self:
+        """From an entry of Copernica's list, whose names may be in upper or lower case."""
+        fields = {str(name).lower(): value for name, value in entry.items()}
+        callers = fields.get("callers") or ()
         return cls(
-            str(sent.get("id", "")),
-            str(sent.get("handler") or ""),
-            str(sent.get("trigger") or ""),
+            str(fields.get("id", "")),
+            str(fields.get("handler") or ""),
+            str(fields.get("trigger") or ""),
             tuple(map(str, callers if isinstance(callers, list) else (callers,))) if callers else (),
-            _number(sent.get("database")),
-            _number(sent.get("collection")),
+            _number(fields.get("database")),
+            _number(fields.get("collection")),
         )
 
     @property
     def limits(self) -> str:
-        """What it is limited to, in words; empty if to nothing."""
+        """What it is limited to, in words; empty if nothing."""
         parts = (
             [f"only {' and '.join(self.callers)}"] if self.callers and set(self.callers) != set(CALLERS) else []
         )
@@ -64,17 +64,17 @@ def _number(value: Any) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 and int(text) else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Difference:
-    """What is registered, compared with what is wanted for one URL."""
+    """What is registered, compared with the triggers wanted for one URL."""
 
-    #: Triggers for which the URL is not registered.
+    #: Wanted triggers for which the URL is not registered.
     missing: tuple[str, ...]
-    #: Webhooks that are as wanted. More than one for a trigger means that its events come more than once.
+    #: Webhooks that are as wanted. More than one for a trigger means that its events arrive more than once.
     there: tuple[Webhook, ...]
     #: Webhooks with a wanted trigger that call another URL.
     elsewhere: tuple[Webhook, ...]
-    #: Webhooks that call the URL for something that is not wanted.
+    #: Webhooks that call the URL for a trigger that is not wanted.
     superfluous: tuple[Webhook, ...]
 
     @property
@@ -85,14 +85,14 @@ class Difference:
 
 
 def difference(url: str, triggers: Collection[str], registered: Iterable[Webhook]) -> Difference:
-    """Compare what is registered with `url` being called for each of `triggers`."""
+    """Compare what is registered with the wish to have `url` called for each of `triggers`."""
     ours: list[Webhook] = []
     others: list[Webhook] = []
     for hook in registered:
         (ours if same_url(hook.handler, url) else others).append(hook)
-    there = {hook.trigger for hook in ours}
+    covered = {hook.trigger for hook in ours}
     return Difference(
-        missing=tuple(trigger for trigger in TRIGGERS if trigger in triggers and trigger not in there),
+        missing=tuple(trigger for trigger in TRIGGERS if trigger in triggers and trigger not in covered),
         there=tuple(hook for hook in ours if hook.trigger in triggers),
         elsewhere=tuple(hook for hook in others if hook.trigger in triggers),
         superfluous=tuple(hook for hook in ours if hook.trigger not in triggers),
@@ -100,11 +100,11 @@ def difference(url: str, triggers: Collection[str], registered: Iterable[Webhook
 
 
 def same_url(one: str, other: str) -> bool:
-    """Whether two URLs are called alike: scheme and host have no case, and a port may go without saying."""
-    return _plain(one) == _plain(other)
+    """Whether calls to two URLs are the same: the case of scheme and host and a default port do not matter."""
+    return _normalised(one) == _normalised(other)
 
 
-def _plain(url: str) -> tuple[object, ...]:
+def _normalised(url: str) -> tuple[object, ...]:
     try:
         parts = urlsplit(url.strip())
         port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
