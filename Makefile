@@ -39,6 +39,9 @@ bench: $(READY)  ## the benchmark table; takes half an hour
 lock: $(READY)  ## make uv.lock fit pyproject.toml; UPGRADE=1 takes the newest versions that it allows
 	$(LOCK) $(if $(UPGRADE),--upgrade)
 
+release: $(READY)  ## build the packages and try them as a user would; publishes nothing
+	$(BIN)/python deploy/release.py
+
 clean:  ## remove what was made, but never data/
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -54,9 +57,12 @@ $(READY): pyproject.toml uv.lock
 	@echo "Setting up .venv with $$($(PYTHON) --version); this takes a minute and happens once."
 	@$(PYTHON) -m venv .venv
 	@if $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.13,<1' && \
-	    $(UV) sync --quiet --frozen $(EXTRAS:%=--extra %); then \
+	    $(UV) sync --quiet --frozen $(EXTRAS:%=--extra %) 2>.venv/uv.log; then \
 	  how="as locked in uv.lock"; \
+	elif grep -qi 'hash mismatch' .venv/uv.log 2>/dev/null; then \
+	  cat .venv/uv.log >&2; echo "A file is not the one that was locked, so nothing of it is used." >&2; exit 1; \
 	else \
+	  cat .venv/uv.log >&2 2>/dev/null; \
 	  echo "warning: could not install what uv.lock names, so pip takes the newest versions that pyproject.toml allows" >&2; \
 	  how="the newest versions allowed, not those of uv.lock"; \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[$$(echo $(EXTRAS) | tr ' ' ,)]" || exit 1; \

@@ -27,5 +27,5 @@ The receiving side (this package) never imports the processing side (`workers`);
 
 from ingest.copernica.events import Event, EventType
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Event", "EventType", "__version__"]
