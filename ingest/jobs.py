@@ -1,4 +1,9 @@
-"""Waking workers: RQ jobs that only say "there is something to do"; one lost, doubled or killed costs nothing."""
+"""Waking workers: RQ jobs that only say "there is something to do"; one lost, doubled or killed costs nothing.
+
+This is the only place that puts jobs on a queue. Two kinds of methods do so: those that are called by whoever has
+just made work (`wake_…`, `hand_on`), and those of the sweep, which every endpoint process runs every few seconds
+and which makes up for wake-ups that were lost (`sweep_…`) and starts what is due once a day (`enqueue_…`).
+"""
 
 import math
 import time
@@ -9,77 +14,91 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest.stream.keys import Keys
+from ingest.stream.consumer import Consumer
+from ingest.stream.keys import WAKE_TTL, Keys
 
-#: The RQ queue of drain jobs; workers of that name work it.
+#: The RQ queue of drain jobs, and of all other jobs that no handler is called in.
 EVENTS_QUEUE = "events"
-#: The job, by name: the receiving side never imports the processing side.
-DRAIN_JOB = "workers.drain.drain.drain_job"
-#: The job that asks again for the keys of calls that could not be verified when they came in.
-VERIFY_JOB = "workers.drain.late_verification.verify_job"
-#: Seconds between two such jobs.
-VERIFY_EVERY = 30
-#: The job that deletes what is too old and makes room for what is to come.
-DAILY_JOB = "workers.operations.retention.daily_job"
-#: The job that compares yesterday's log files with the store.
-RECONCILE_JOB = "workers.reconcile.daily.reconcile_job"
-#: Seconds that it may take: millions of lines have to be downloaded.
-RECONCILE_TIMEOUT = 6 * 3600
-#: The RQ queue of handlers' jobs, and the jobs: hand on what was stored, work for one handler.
+#: The RQ queue of jobs in which handlers are called.
 HANDLERS_QUEUE = "handlers"
+
+# Jobs are enqueued by name: the receiving side never imports the processing side.
+#: Drains the stream.
+DRAIN_JOB = "workers.drain.drain.drain_job"
+#: Asks again for the keys of calls that could not be verified when they came in.
+VERIFY_JOB = "workers.drain.late_verification.verify_job"
+#: Deletes what is too old and makes room for what is to come.
+DAILY_JOB = "workers.operations.retention.daily_job"
+#: Compares yesterday's log files with the store.
+RECONCILE_JOB = "workers.reconcile.daily.reconcile_job"
+#: Gives each handler its share of what was stored.
 HAND_ON_JOB = "workers.handlers.runner.hand_on_job"
+#: Works for the one handler that its argument names.
 HANDLE_JOB = "workers.handlers.runner.handle_job"
-#: Seconds between two jobs that look for work that was left lying, and after which a wake-up counts as lost.
-HAND_ON_EVERY = 15
-#: Seconds between two such jobs, and after one that failed.
-DAILY_EVERY = 86_400
-DAILY_RETRY = 600
+
 #: Seconds that a job may take: its slice of 10 and one slow database commit.
 JOB_TIMEOUT = 60
+#: Seconds that the reconcile job may take: millions of lines have to be downloaded.
+RECONCILE_TIMEOUT = 6 * 3600
+#: Seconds that RQ keeps a failed job, for whoever looks for the reason.
+FAILURE_TTL = 86_400
+#: Seconds between two verify jobs: as often as it is worth asking DNS again.
+VERIFY_EVERY = 30
+#: Seconds between two jobs that look for work that was left lying, and after which a wake-up counts as lost.
+HAND_ON_EVERY = 15
+#: Seconds between two daily jobs …
+DAILY_EVERY = 86_400
+#: … and after one that failed.
+DAILY_RETRY = 600
 
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
 
 
 class JobScheduler:
-    """Puts jobs on RQ's queues, never more than are of use."""
+    """Puts jobs on RQ's queues, never more of them than are of use."""
 
     def __init__(self, client: redis.Redis, partition: int = 0) -> None:
         self._client = client
         self._keys = Keys(partition)
-        self._queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+        self._consumer = Consumer(client, partition=partition)
+        self._events = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
         self._handlers = Queue(HANDLERS_QUEUE, connection=client, serializer=JSONSerializer)
 
+    # --- drains ---
+
     def enqueue_drain(self) -> None:
-        """Put one drain job on RQ's queue."""
+        """Enqueue a drain job."""
         self._enqueue(DRAIN_JOB, _DRAIN)
 
-    def _enqueue(self, job: str, description: str, timeout: int = JOB_TIMEOUT) -> None:
-        job_id = f"{description}-{uuid4().hex}"
-        self._queue.enqueue(
-            job, job_id=job_id, job_timeout=timeout, result_ttl=0, failure_ttl=86_400, description=description
-        )
+    def wake_drain(self) -> bool:
+        """Enqueue a drain job unless one is waiting already."""
+        if any(job_id.startswith(_DRAIN) for job_id in self._events.job_ids):
+            return False
+        self.enqueue_drain()
+        return True
 
     def clear_wake(self) -> None:
         """Let the next batch wake a worker again; to be called before the first claim."""
         self._client.delete(self._keys.wake)
 
-    def wake_another(self) -> bool:
-        """Put a drain job on the queue unless one is waiting there already."""
-        if any(job_id.startswith(_DRAIN) for job_id in self._queue.job_ids):
+    def sweep_backlog(self) -> bool:
+        """Wake a drain if there are batches, and no drain is at work on them or about to be."""
+        if not self._consumer.batches() or self._consumer.drains_at_work():
             return False
-        self.enqueue_drain()
-        return True
+        return bool(self._client.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)) and self.wake_drain()
+
+    # --- late verification ---
 
     def note_unverified(self, count: int) -> None:
-        """Let the sweeps know whether calls wait to be verified."""
+        """Let the sweeps know how many calls wait to be verified."""
         if count:
             self._client.set(self._keys.unverified, count)
         else:
             self._client.delete(self._keys.unverified)
 
-    def verify_again(self) -> bool:
-        """Put a verify job on the queue if calls wait for one and the last was a while ago."""
+    def sweep_unverified(self) -> bool:
+        """Enqueue a verify job if calls wait for one and the last was a while ago."""
         if not self._client.get(self._keys.unverified):
             return False
         if not self._client.set(self._keys.verify, 1, nx=True, ex=VERIFY_EVERY):
@@ -87,7 +106,31 @@ class JobScheduler:
         self._enqueue(VERIFY_JOB, "verify")
         return True
 
-    # --- waking handlers ---
+    # --- once a day ---
+
+    def enqueue_daily(self) -> bool:
+        """Enqueue the daily job, unless that was done within a day."""
+        if not self._client.set(self._keys.daily, 1, nx=True, ex=DAILY_EVERY):
+            return False
+        self._enqueue(DAILY_JOB, "daily")
+        return True
+
+    def retry_daily(self) -> None:
+        """Let the daily job be enqueued again in `DAILY_RETRY` seconds."""
+        self._client.expire(self._keys.daily, DAILY_RETRY)
+
+    def enqueue_reconcile(self, today: str) -> bool:
+        """Enqueue the reconcile job, unless that was done today (an ISO date)."""
+        if not self._client.set(f"{self._keys.reconcile}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
+            return False
+        self._enqueue(RECONCILE_JOB, "reconcile", RECONCILE_TIMEOUT)
+        return True
+
+    def retry_reconcile(self, today: str, seconds: int) -> None:
+        """Let today's reconcile job be enqueued once more, `seconds` from now."""
+        self._client.expire(f"{self._keys.reconcile}:{today}", seconds)
+
+    # --- handlers ---
 
     def note_handoffs(self, some: bool) -> None:
         """Let the sweeps know whether handlers have something to do, now or later."""
@@ -97,31 +140,35 @@ class JobScheduler:
             self._client.delete(self._keys.handoffs)
 
     def hand_on(self) -> None:
-        """Put a job on the queue that hands on what was stored, unless one waits there already."""
+        """Enqueue the job that hands on what was stored, unless one is on its way already."""
         if self._client.set(self._keys.hand_on, 1, nx=True, ex=HAND_ON_EVERY):
             self._enqueue_handlers(HAND_ON_JOB)
+
+    def hand_on_in(self, seconds: float) -> None:
+        """The same some time from now, by RQ's scheduler; at most once for each second."""
+        due = int(time.time() + seconds + 1)
+        if self._client.set(f"{self._keys.hand_on}:{due}", 1, nx=True, ex=int(seconds) + 60):
+            self._handlers.enqueue_in(
+                timedelta(seconds=seconds),
+                HAND_ON_JOB,
+                job_timeout=JOB_TIMEOUT,
+                result_ttl=0,
+                failure_ttl=FAILURE_TTL,
+            )
 
     def clear_hand_on(self) -> None:
         """Let `hand_on` enqueue again; to be called before the job's first look."""
         self._client.delete(self._keys.hand_on)
 
-    def hand_on_again(self) -> bool:
-        """Look for work that was left lying, if there may be some."""
+    def sweep_handoffs(self) -> bool:
+        """Enqueue the job that looks for work that was left lying, if there may be some."""
         if not self._client.exists(self._keys.handoffs):
             return False
         self.hand_on()
         return True
 
-    def hand_on_in(self, seconds: float) -> None:
-        """The same some time from now, by RQ's scheduler; not more often than once a second."""
-        due = int(time.time() + seconds + 1)
-        if self._client.set(f"{self._keys.hand_on}:{due}", 1, nx=True, ex=int(seconds) + 60):
-            self._handlers.enqueue_in(
-                timedelta(seconds=seconds), HAND_ON_JOB, job_timeout=JOB_TIMEOUT, result_ttl=0, failure_ttl=86_400
-            )
-
     def wake_handler(self, name: str, timeout: float = 0.0) -> None:
-        """Put a job for a handler on the queue, unless one is on its way; a call may take `timeout` seconds."""
+        """Enqueue a job for a handler, unless one is on its way; one call of it may take `timeout` seconds."""
         if self._client.set(self._keys.handler(name), 1, nx=True, ex=HAND_ON_EVERY):
             self._enqueue_handlers(HANDLE_JOB, name, timeout=timeout)
 
@@ -133,30 +180,24 @@ class JobScheduler:
         """Whether jobs of other handlers wait for a worker."""
         return bool(len(self._handlers))
 
+    # --- how jobs are enqueued ---
+
+    def _enqueue(self, job: str, description: str, timeout: int = JOB_TIMEOUT) -> None:
+        self._events.enqueue(
+            job,
+            job_id=f"{description}-{uuid4().hex}",
+            job_timeout=timeout,
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
+            description=description,
+        )
+
     def _enqueue_handlers(self, job: str, *arguments: str, timeout: float = 0.0) -> None:
         self._handlers.enqueue(
-            job, *arguments, job_timeout=JOB_TIMEOUT + math.ceil(timeout), result_ttl=0, failure_ttl=86_400,
+            job,
+            *arguments,
+            job_timeout=JOB_TIMEOUT + math.ceil(timeout),
+            result_ttl=0,
+            failure_ttl=FAILURE_TTL,
             description=" ".join([job.rpartition(".")[2], *arguments]),
-        )  # fmt: skip
-
-    def daily(self) -> bool:
-        """Put the daily job on the queue, once a day."""
-        if not self._client.set(self._keys.daily, 1, nx=True, ex=DAILY_EVERY):
-            return False
-        self._enqueue(DAILY_JOB, "daily")
-        return True
-
-    def daily_failed(self) -> None:
-        """Let the daily job be tried again soon."""
-        self._client.expire(self._keys.daily, DAILY_RETRY)
-
-    def reconcile(self, today: str) -> bool:
-        """Put the job that reconciles on the queue, unless that was done today."""
-        if not self._client.set(f"{self._keys.reconcile}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
-            return False
-        self._enqueue(RECONCILE_JOB, "reconcile", RECONCILE_TIMEOUT)
-        return True
-
-    def reconcile_again(self, today: str, seconds: int) -> None:
-        """Let the job that reconciles be put on the queue once more, that many seconds from now."""
-        self._client.expire(f"{self._keys.reconcile}:{today}", seconds)
+        )

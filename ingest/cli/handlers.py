@@ -127,12 +127,13 @@ def _wake() -> None:
     import redis
 
     from ingest import redis_client
-    from ingest.stream.consumer import Consumer
+    from ingest.jobs import JobScheduler
 
     try:
         client = redis_client.connect(settings_with().redis)
-        Consumer(client).note_handoffs(True)
-        Consumer(client).hand_on()
+        scheduler = JobScheduler(client)
+        scheduler.note_handoffs(True)
+        scheduler.hand_on()
         client.close()
     except (redis.RedisError, SettingsError) as error:
         click.echo(f"Redis does not answer, so they wait for the next event: {error}", err=True)

@@ -9,9 +9,10 @@ from functools import partial
 from redis import RedisError, ResponseError
 
 from ingest.endpoint.intake import Intake
+from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.spool import Spool
-from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.producer import Producer
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,14 @@ CHORE_TIMEOUT = 1.5
 LOG_EVERY = 10.0
 
 
-async def do_chores(settings: Settings, take: Intake, appender: Producer, backlog: Consumer, number: int) -> None:
+async def do_chores(
+    settings: Settings,
+    take: Intake,
+    appender: Producer,
+    heartbeats: Heartbeats,
+    scheduler: JobScheduler,
+    number: int,
+) -> None:
     """Now and then: wake workers that were not woken, tell `status` and the log what was taken."""
     before = _Taken(take, appender)
     logged = before
@@ -44,14 +52,14 @@ async def do_chores(settings: Settings, take: Intake, appender: Producer, backlo
             }
             before = now
             if appender.breaker.is_closed:
-                await asyncio.to_thread(report_and_sweep, settings, backlog, said)
+                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, said)
             if now.at - logged.at >= LOG_EVERY:
                 if now.calls > logged.calls:
                     log.info("web.%d: %s", number, now.told_since(logged))
                 logged = now
     finally:
         if appender.breaker.is_closed:
-            await asyncio.to_thread(_retract, backlog)
+            await asyncio.to_thread(_retract, heartbeats)
 
 
 def _of_spool(kept: Spool | None) -> dict[str, object]:
@@ -83,15 +91,17 @@ class _Taken:
         return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
 
 
-def report_and_sweep(settings: Settings, backlog: Consumer, said: dict[str, object]) -> None:
+def report_and_sweep(
+    settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, said: dict[str, object]
+) -> None:
     """One round of what needs Redis; `said` is for `status`. What goes wrong is logged."""
     for chore in (
-        partial(backlog.report, **said),
-        backlog.sweep,
-        backlog.verify_again,
-        backlog.daily,
-        partial(_reconcile, settings, backlog),
-        backlog.hand_on_again,
+        partial(heartbeats.report, **said),
+        scheduler.sweep_backlog,
+        scheduler.sweep_unverified,
+        scheduler.enqueue_daily,
+        partial(_reconcile, settings, scheduler),
+        scheduler.sweep_handoffs,
     ):
         try:
             chore()
@@ -104,13 +114,13 @@ def report_and_sweep(settings: Settings, backlog: Consumer, said: dict[str, obje
             log.exception("a chore failed")
 
 
-def _reconcile(settings: Settings, backlog: Consumer) -> None:
+def _reconcile(settings: Settings, scheduler: JobScheduler) -> None:
     if day := settings.reconciles_on(datetime.now(UTC)):
-        backlog.reconcile(day)
+        scheduler.enqueue_reconcile(day)
 
 
-def _retract(backlog: Consumer) -> None:
+def _retract(heartbeats: Heartbeats) -> None:
     try:
-        backlog.retract()
+        heartbeats.retract()
     except RedisError as error:
         log.debug("could not retract the report: %s", error)

@@ -26,10 +26,11 @@ from ingest.endpoint.limits import LISTEN_BACKLOG, MAX_CONNECTIONS
 from ingest.endpoint.maintenance import CHORE_TIMEOUT, do_chores
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.validation_files import ValidationFiles
+from ingest.jobs import JobScheduler
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
-from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
 
@@ -72,9 +73,10 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
 
     client = redis_client.connect_async(settings.redis)
     blocking = redis_client.connect(settings.redis, CHORE_TIMEOUT)
-    backlog = Consumer(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
+    heartbeats = Heartbeats(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
+    scheduler = JobScheduler(blocking)
     kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
-    appender = Producer(client, backlog.wake_another, spool=kept)
+    appender = Producer(client, scheduler.wake_drain, spool=kept)
     verifier = Verifier.of(settings) if settings.verify == "on" else None
     take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
     replayer = SpoolReplayer(appender, settings.buffer_max)
@@ -87,7 +89,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     server = await loop.create_server(door, sock=sock, backlog=LISTEN_BACKLOG)
     watch = asyncio.create_task(door.watch())
     replay = asyncio.create_task(replayer.run())
-    chores = asyncio.create_task(do_chores(settings, take, appender, backlog, number))
+    chores = asyncio.create_task(do_chores(settings, take, appender, heartbeats, scheduler, number))
     log.info("web.%d is ready (process %d)", number, os.getpid())
 
     await stopping.wait()

@@ -1,46 +1,41 @@
-"""The workers' side of the pile: claim batches, acknowledge them, take over those of the dead, look at it all."""
+"""The workers' side of the stream: claim batches, acknowledge them, take over those of dead drains."""
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
-import orjson
 import redis
 from redis.typing import EncodableT
 
-from ingest.batch import DELIVERY_ID_SIZE
-from ingest.jobs import JobScheduler
-from ingest.stream.keys import WAKE_TTL
+from ingest.stream.keys import WAKE_TTL, Keys
 
 log = logging.getLogger(__name__)
 
+#: The consumer group of all drains.
 GROUP = "drain"
 #: Milliseconds without a sign of life after which a batch is taken from the drain that claimed it. A batch that
-#: two drains work on at once is stored once all the same, so this only weighs haste against double work.
+#: two drains work on at once is still stored once, so this only weighs speed against double work.
 RECLAIM_IDLE_MS = 15_000
-#: Seconds without a new report after which a process counts as gone.
-REPORT_TTL = 15
-#: Milliseconds after which a consumer that holds nothing is forgotten.
+#: Milliseconds of silence after which a consumer that holds nothing is removed from the group.
 CONSUMER_TTL_MS = 60_000
 
-# Forgets consumers that hold nothing and were silent for ARGV[2] ms. One script, because a consumer that claims
-# between our look and our deletion would lose its claims for good.
-_FORGET_CONSUMERS = """
-local forgotten = 0
+# Removes the consumer ARGV[3], and those that were silent for ARGV[2] ms, from the group ARGV[1], unless they hold
+# batches. One script: a consumer that claims between our look and our deletion would lose its claims for good.
+_REMOVE_CONSUMERS = """
+local removed = 0
 for _, pairs in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local consumer = {}
   for i = 1, #pairs, 2 do consumer[pairs[i]] = pairs[i + 1] end
   if consumer.pending == 0 and (consumer.idle >= tonumber(ARGV[2]) or consumer.name == ARGV[3]) then
-    forgotten = forgotten + 1
+    removed = removed + 1
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
   end
 end
-return forgotten
+return removed
 """
 
-# The counts may drift apart when a process dies between an acknowledgement and its count: an empty stream says
-# that everything accepted was drained.
+# The counts may drift apart when a process dies between an acknowledgement and its count. An empty stream
+# (KEYS[1]) proves that everything accepted was drained, so the counts (KEYS[2]) are made to agree.
 _SETTLE_COUNTS = """
 if redis.call('XLEN', KEYS[1]) == 0 then
   local accepted = redis.call('HGET', KEYS[2], 'accepted')
@@ -56,33 +51,34 @@ class Entry(NamedTuple):
     packed: bytes
 
 
-class Consumer(JobScheduler):
-    """The workers' side of the stream: claim, acknowledge, take over from the dead, wake.
+class Consumer:
+    """One consumer of the stream's group.
 
-    `name` is this process's name as a consumer of the group and in reports; no other process may have it.
+    `name` must be unique among all processes that claim; who only looks at the stream needs none.
     """
 
     def __init__(self, client: redis.Redis, name: str = "nobody", partition: int = 0) -> None:
-        super().__init__(client, partition)
-        self._consumer = name
+        self._client = client
+        self._keys = Keys(partition)
+        self._name = name
         self._reclaimed_to = b"0-0"
 
     def prepare(self) -> None:
-        """Make the stream and its group while there is room for them: a Redis that is full refuses to."""
+        """Create the stream and its group while there is room for them: a full Redis would refuse to."""
         try:
-            # From the very first entry: with `$` everything that came in before would be skipped.
+            # From the very first entry: `$` would skip everything that came in before.
             self._client.xgroup_create(self._keys.stream, GROUP, id="0", mkstream=True)
         except redis.ResponseError as error:
             if "BUSYGROUP" not in str(error):
-                log.warning("Redis does not let us prepare: %s", error)
+                log.warning("Redis refuses to create the consumer group: %s", error)
 
     # --- working through it ---
 
     def claim(self, count: int, wait_ms: int = 0) -> list[Entry]:
-        """Claim up to `count` batches that nobody has; waits at most `wait_ms` for the first one."""
+        """Claim up to `count` batches that no one has claimed; wait at most `wait_ms` for the first one."""
         answer = self._in_group(
             lambda: self._client.xreadgroup(
-                GROUP, self._consumer, {self._keys.stream: ">"}, count=count, block=wait_ms or None
+                GROUP, self._name, {self._keys.stream: ">"}, count=count, block=wait_ms or None
             )
         )
         return _entries(_messages(answer))
@@ -90,17 +86,17 @@ class Consumer(JobScheduler):
     def reclaim(self, count: int) -> list[Entry]:
         """Claim up to `count` batches whose drain has given no sign of life for `RECLAIM_IDLE_MS`.
 
-        Called again and again it goes once through everything that is pending, then returns nothing.
+        Repeated calls go once through everything that is pending, then return nothing.
         """
         while self._reclaimed_to:
             answer = self._in_group(
                 lambda: self._client.xautoclaim(
-                    self._keys.stream, GROUP, self._consumer, RECLAIM_IDLE_MS, self._reclaimed_to, count=count
+                    self._keys.stream, GROUP, self._name, RECLAIM_IDLE_MS, self._reclaimed_to, count=count
                 )
             )
             cursor, messages = cast(Any, answer)[:2]
             self._reclaimed_to = b"" if cursor == b"0-0" else cursor
-            # Redis before 7 also hands over entries that were deleted while pending: without fields.
+            # Redis before 7 also returns entries that were deleted while pending: without fields.
             if deleted := [id for id, fields in messages if fields is None]:
                 self._client.xack(self._keys.stream, GROUP, *deleted)
             if entries := _entries([message for message in messages if message[1] is not None]):
@@ -108,13 +104,13 @@ class Consumer(JobScheduler):
         return []
 
     def ack(self, ids: Sequence[bytes], events: int, doubles: int = 0) -> None:
-        """Take finished batches out of the stream; `events` and `doubles` go to the counts."""
+        """Remove finished batches from the stream, and add `events` and `doubles` to the counts."""
         with self._client.pipeline(transaction=True) as transaction:
             transaction.xack(self._keys.stream, GROUP, *ids)
             transaction.xdel(self._keys.stream, *ids)
             transaction.execute()
         try:
-            # Apart from the transaction: Redis at maxmemory refuses to count but must not refuse to forget.
+            # Not in the transaction: Redis at maxmemory refuses to count, but must not refuse to delete.
             with self._client.pipeline(transaction=False) as pipeline:
                 pipeline.hincrby(self._keys.counts, "drained", events)
                 if doubles:
@@ -124,7 +120,7 @@ class Consumer(JobScheduler):
             log.warning("could not count %d drained events: %s", events, error)
 
     def bury(self, entry: Entry, reason: str) -> None:
-        """Move a batch that cannot be unpacked, raw, to the dead stream."""
+        """Move a batch that cannot be unpacked, as it is, to the dead stream."""
         with self._client.pipeline(transaction=True) as transaction:
             fields: dict[EncodableT, EncodableT] = {"b": entry.packed, "reason": reason}
             transaction.xadd(self._keys.dead, fields)
@@ -133,17 +129,16 @@ class Consumer(JobScheduler):
             transaction.execute()
 
     def leave(self) -> None:
-        """Forget this consumer, and others that hold nothing and were silent for long; settle the counts."""
+        """Leave the group, remove consumers that hold nothing and have long been silent, and settle the counts."""
         try:
             self._in_group(
                 lambda: self._client.eval(
-                    _FORGET_CONSUMERS, 1, self._keys.stream, GROUP, CONSUMER_TTL_MS, self._consumer
+                    _REMOVE_CONSUMERS, 1, self._keys.stream, GROUP, CONSUMER_TTL_MS, self._name
                 )
             )
             self._client.eval(_SETTLE_COUNTS, 2, self._keys.stream, self._keys.counts)
-            self.retract()
         except redis.ResponseError as error:
-            log.debug("could not tidy up: %s", error)
+            log.debug("could not leave the consumer group: %s", error)
 
     def _in_group(self, call: Callable[[], Any]) -> Any:
         try:
@@ -153,33 +148,6 @@ class Consumer(JobScheduler):
                 raise
         self.prepare()
         return call()
-
-    def sweep(self) -> bool:
-        """Wake a worker when there are batches and nobody is at work on them or about to be."""
-        if not self._client.xlen(self._keys.stream) or self.drains_at_work():
-            return False
-        return bool(self._client.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)) and self.wake_another()
-
-    # --- telling what was stored ---
-
-    def announce(self, delivery_ids: Sequence[bytes]) -> None:
-        """Tell whoever follows that these events are in the store."""
-        if self._client.pubsub_numsub(self._keys.stored)[0][1]:
-            self._client.publish(self._keys.stored, b"".join(delivery_ids))
-
-    def announced(self, wait: float) -> Iterator[list[bytes]]:
-        """Delivery ids of events as they are stored; an empty list at first, and after `wait` seconds without any.
-
-        Events that are stored twice are told twice.
-        """
-        with self._client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
-            channel.subscribe(self._keys.stored)
-            channel.get_message(timeout=wait)  # that we are subscribed
-            yield []
-            while True:
-                message = channel.get_message(timeout=wait)
-                ids = message["data"] if message else b""
-                yield [ids[at : at + DELIVERY_ID_SIZE] for at in range(0, len(ids), DELIVERY_ID_SIZE)]
 
     # --- looking at it ---
 
@@ -214,23 +182,6 @@ class Consumer(JobScheduler):
         """Events `accepted` and `drained` since the counts began, and the `doubles` among them."""
         answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.counts))
         return {name.decode(): int(value) for name, value in answer.items()}
-
-    def report(self, **said: object) -> None:
-        """Leave word of this process, for `status`."""
-        self._client.hset(self._keys.reports, self._consumer, orjson.dumps({"at": time.time(), **said}))
-
-    def retract(self) -> None:
-        """Remove what `report` left."""
-        self._client.hdel(self._keys.reports, self._consumer)
-
-    def reports(self) -> dict[str, dict[str, Any]]:
-        """What the live processes say of themselves; forgets those that have been silent."""
-        answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.reports))
-        said = {name.decode(): cast(dict[str, Any], orjson.loads(text)) for name, text in answer.items()}
-        gone = [name for name, report in said.items() if time.time() - report["at"] > REPORT_TTL]
-        if gone:
-            self._client.hdel(self._keys.reports, *gone)
-        return {name: report for name, report in said.items() if name not in gone}
 
 
 def _messages(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:

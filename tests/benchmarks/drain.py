@@ -23,7 +23,7 @@ from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, SCRATCH, python, redis_server, scratch
 from tests.benchmarks.stored import fill
 from tests.support.postgres import postgres
-from workers.drain.drain import Drain, new_backlog
+from workers.drain.drain import Drain
 from workers.store.store import Store, upgrade
 
 WORKER = "RQ SimpleWorker"
@@ -144,7 +144,7 @@ def _main(url: str, database: str) -> None:
     upgrade(database)
     store = Store.open(database)
     before = time.process_time()
-    drained = Drain(new_backlog(client), store).run()
+    drained = Drain(client, store).run()
     cpu = time.process_time() - before
     print(json.dumps({"events": drained.stored, "seconds": drained.seconds, "cpu": cpu}))
 

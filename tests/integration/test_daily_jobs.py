@@ -13,9 +13,9 @@ from rq.serializers import JSONSerializer
 from ingest.batch import Record
 from ingest.copernica.events import decode
 from ingest.endpoint import maintenance
-from ingest.jobs import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE
+from ingest.jobs import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE, JobScheduler
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
 from tests.integration.test_cli import FORM, NOWHERE, typed
 from tests.integration.test_drain import keep
@@ -104,7 +104,7 @@ def test_the_job_cleans_up(
     database: str, store: Store, calls: list[Record], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
-    Consumer(client).daily()
+    JobScheduler(client).enqueue_daily()
     assert daily_job() == 12
     assert client.ttl(KEYS.daily) > DAILY_RETRY
 
@@ -114,7 +114,7 @@ def test_a_job_without_its_database_says_so_once_and_is_tried_again_soon(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", NOWHERE)
-    Consumer(client).daily()
+    JobScheduler(client).enqueue_daily()
     assert client.ttl(KEYS.daily) > DAILY_EVERY - 60
     with caplog.at_level(logging.INFO):
         assert daily_job() == 0
@@ -143,19 +143,19 @@ def jobs(client: redis.Redis) -> list[str | None]:
 
 
 def test_the_job_comes_once_a_day(client: redis.Redis) -> None:
-    backlogs = [Consumer(client), Consumer(client)]
-    assert [backlog.daily() for backlog in backlogs * 2] == [True, False, False, False]
+    schedulers = [JobScheduler(client), JobScheduler(client)]
+    assert [scheduler.enqueue_daily() for scheduler in schedulers * 2] == [True, False, False, False]
     assert jobs(client) == [DAILY_JOB]
     assert 0 < client.ttl(KEYS.daily) <= DAILY_EVERY
     client.delete(KEYS.daily)  # as it goes after a day
-    assert backlogs[1].daily()
+    assert schedulers[1].enqueue_daily()
     assert jobs(client) == [DAILY_JOB] * 2
 
 
 def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) -> None:
-    Consumer(client).daily_failed()  # of a day that is over
+    JobScheduler(client).retry_daily()  # of a day that is over
     assert not client.exists(KEYS.daily)
-    assert Consumer(client).daily()
+    assert JobScheduler(client).enqueue_daily()
 
 
 def test_the_job_that_is_named_is_there() -> None:
@@ -163,40 +163,40 @@ def test_the_job_that_is_named_is_there() -> None:
 
 
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
-    backlog = Consumer(client, "web:1")
+    heartbeats = Heartbeats(client, "web:1")
     for _ in range(3):
-        maintenance.report_and_sweep(SETTINGS, backlog, {"verify": "off"})
+        maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), {"verify": "off"})
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
-        worker._wake(SETTINGS, Consumer(client), EVENTS_QUEUE)
+        worker._wake(SETTINGS, client, EVENTS_QUEUE)
     assert jobs(client) == [DAILY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
     keep(client, [call(0)])
-    worker._wake(SETTINGS, Consumer(client), EVENTS_QUEUE)
+    worker._wake(SETTINGS, client, EVENTS_QUEUE)
     assert sorted(map(str, jobs(client))) == sorted([DAILY_JOB, DRAIN_JOB])
-    assert not Consumer(client).wake_another()
+    assert not JobScheduler(client).wake_drain()
 
 
 def test_while_the_daily_job_waits_a_sweep_wakes_a_drain_all_the_same(client: redis.Redis) -> None:
-    Consumer(client).daily()
+    JobScheduler(client).enqueue_daily()
     keep(client, [call(0)])
-    assert Consumer(client, "web:1").sweep()
+    assert JobScheduler(client).sweep_backlog()
     assert jobs(client) == [DAILY_JOB, DRAIN_JOB]
 
 
 def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(self: Consumer, **_: object) -> None:
+    def refuse(self: Heartbeats, **_: object) -> None:
         raise redis.ResponseError("OOM")
 
-    monkeypatch.setattr(Consumer, "report", refuse)
-    maintenance.report_and_sweep(SETTINGS, Consumer(client, "web:1"), {})
+    monkeypatch.setattr(Heartbeats, "report", refuse)
+    maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), {})
     assert jobs(client) == [DAILY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

@@ -15,15 +15,16 @@ from rq.serializers import JSONSerializer
 
 from ingest.batch import UNVERIFIED, Record, pack
 from ingest.copernica.events import Event
-from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE
+from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE, JobScheduler
 from ingest.redis_client import connect
 from ingest.settings import Settings
 from ingest.simulation.calls import Simulator
+from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import GROUP, Consumer
 from ingest.stream.keys import Keys
 from tests.support.postgres import Server
 from workers.drain import drain
-from workers.drain.drain import Drain, drain_once, new_backlog
+from workers.drain.drain import Drain, drain_once
 from workers.drain.late_verification import verify_job, verify_once
 from workers.store import tables
 from workers.store.store import Filter, Store
@@ -69,19 +70,19 @@ def test_everything_is_stored_and_acknowledged(client: redis.Redis, store: Store
     calls = Simulator(seed=1)
     records = [record(n, calls.call().body) for n in range(2000)]
     keep(client, *(records[at : at + 97] for at in range(0, 2000, 97)))
-    backlog = new_backlog(client)
-    done = Drain(backlog, store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.doubles, done.quarantined, done.dead, done.batches) == (2000, 0, 0, 0, 21)
     assert numbers(store) == list(range(2000))
-    assert (backlog.batches(), backlog.pending()) == (0, 0)
-    assert backlog.counts() == {"accepted": 2000, "drained": 2000}
+    stream = Consumer(client)
+    assert (stream.batches(), stream.pending()) == (0, 0)
+    assert stream.counts() == {"accepted": 2000, "drained": 2000}
     assert client.xinfo_consumers(KEYS.stream, GROUP) == []
     assert len(queue(client)) == 0
 
 
 def test_what_came_twice_is_stored_once(client: redis.Redis, store: Store) -> None:
     keep(client, [record(1), record(2)], [record(2), record(1), record(3)])
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.doubles, done.events) == (3, 2, 5)
     assert Consumer(client).counts() == {"accepted": 5, "drained": 5, "doubles": 2}
 
@@ -92,7 +93,7 @@ def _die(*_: object, **__: object) -> None:
 
 def _drain_and_die(redis_url: str, database: str, owner: type, line: str) -> None:
     setattr(owner, line, _die)
-    Drain(new_backlog(connect(redis_url)), Store.open(database)).run()
+    Drain(connect(redis_url), Store.open(database)).run()
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_a_drain_that_is_killed_costs_nothing_but_the_work(
     assert Consumer(client).pending() == 3
 
     monkeypatch.setattr("ingest.stream.consumer.RECLAIM_IDLE_MS", 0)
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.doubles) == (30 - committed, committed)
     assert numbers(store) == list(range(30))
     assert (Consumer(client).batches(), Consumer(client).pending()) == (0, 0)
@@ -129,7 +130,7 @@ def test_a_damaged_batch_goes_to_the_dead_stream_and_the_rest_is_stored(client: 
     damaged = pack([record(2)])[:-1] + b"?"
     client.xadd(KEYS.stream, {"b": damaged})
     keep(client, [record(3)])
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.dead, numbers(store)) == (2, 1, [1, 3])
     buried = cast(Any, client.xrange(KEYS.dead))[0][1]
     assert (buried[b"b"], buried[b"reason"]) == (damaged, b"The batch is damaged: its checksum does not match.")
@@ -141,7 +142,7 @@ def test_a_body_that_is_no_form_goes_to_quarantine_and_the_rest_is_stored(
 ) -> None:
     unreadable = [b"hello", b"\0=\0", b'{"a": NaN}']
     keep(client, [record(1), *(record(n, body) for n, body in enumerate(unreadable, 2)), record(5)])
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.quarantined, numbers(store)) == (5, 3, [1, 5])
     assert [body for body, _ in quarantine(store)] == unreadable
     assert Consumer(client).batches() == 0
@@ -153,7 +154,7 @@ def test_a_batch_drained_ten_times_is_stored_once(client: redis.Redis, store: St
     done = []
     for _ in range(10):
         keep(client, records[:120], records[120:])
-        done.append(Drain(new_backlog(client), store).run())
+        done.append(Drain(client, store).run())
     assert [(one.stored, one.doubles) for one in done] == [(150, 0)] + 9 * [(0, 150)]
     assert numbers(store) == list(range(150))
     assert Consumer(client).counts() == {"accepted": 1500, "drained": 1500, "doubles": 1350}
@@ -209,7 +210,7 @@ def test_what_the_database_refuses_goes_to_quarantine_and_the_rest_is_stored(
     refused = {7: refused_body(7), 251: refused_body(251), 499: refused_body(499)}
     bodies = [refused.get(n, b"type=open&recipient=jan%%40example.nl&id=%d" % n) for n in range(500)]
     keep(client, [record(n, body) for n, body in enumerate(bodies)])
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.events_stored, done.quarantined, done.doubles) == (500, 497, 3, 0)
     assert numbers(store) == [n for n in range(500) if n not in refused]
     assert [body for body, _ in quarantine(store)] == list(refused.values())
@@ -218,7 +219,7 @@ def test_what_the_database_refuses_goes_to_quarantine_and_the_rest_is_stored(
     assert len(added) < 60
     # Once more, as after a drain that was killed before it could acknowledge.
     keep(client, [record(n, body) for n, body in enumerate(bodies)])
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.doubles, store.stored(), store.quarantined()) == (0, 500, 497, 3)
 
 
@@ -229,7 +230,7 @@ def test_what_a_trigger_of_postgresql_refuses_goes_to_quarantine(
     try:
         ask(store, REFUSING_FUNCTION)
         keep(client, [record(1), record(2, refused_body(2)), record(3, b"no form"), record(4)])
-        assert Drain(new_backlog(client), store).run().quarantined == 2
+        assert Drain(client, store).run().quarantined == 2
         assert numbers(store) == [1, 4]
         assert [body for body, _ in quarantine(store)] == [refused_body(2), b"no form"]
         assert "not this one" in quarantine(store)[0][1]
@@ -240,7 +241,7 @@ def test_what_a_trigger_of_postgresql_refuses_goes_to_quarantine(
 def test_a_batch_that_is_refused_as_a_whole_ends_too(client: redis.Redis, store: Store, added: list[int]) -> None:
     ask(store, REFUSALS[store.engine.dialect.name][0])
     keep(client, [record(n, refused_body(n)) for n in range(64)])
-    assert Drain(new_backlog(client), store).run().quarantined == 64
+    assert Drain(client, store).run().quarantined == 64
     assert (store.stored(), store.quarantined(), Consumer(client).batches()) == (0, 64, 0)
     assert len(added) <= 4 * 64
 
@@ -281,7 +282,7 @@ def test_odd_bodies_are_stored_or_quarantined_and_hold_no_others_up(client: redi
     odd += [one._replace(delivery_id=bytes([7, n]) * 6, target=b"/\0\xff%00") for n, one in enumerate(odd)]
     good = [record(n) for n in range(len(odd))]
     keep(client, *([one, other] for one, other in zip(odd, good, strict=True)), odd[:5])
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.doubles) == (2 * len(odd), 5)
     assert (Consumer(client).batches(), Consumer(client).pending(), Consumer(client).dead_batches()) == (0, 0, 0)
     assert store.stored() + store.quarantined() == 2 * len(odd)
@@ -300,7 +301,7 @@ def kept_apart(client: redis.Redis, store: Store) -> Callable[..., None]:
 
     def kept(*records: Record) -> None:
         keep(client, [one._replace(flags=UNVERIFIED, headers=b"") for one in records])
-        Drain(new_backlog(client), store).run()
+        Drain(client, store).run()
         assert store.unverified() == len(records)
 
     return kept
@@ -326,7 +327,7 @@ def test_who_follows_hears_of_calls_that_were_verified_later(
     client: redis.Redis, unguarded: Settings, kept_apart: Callable[..., None]
 ) -> None:
     kept_apart(record(1))
-    heard = Consumer(client).announced(0.2)
+    heard = Announcements(client).listen(0.2)
     assert next(heard) == []
     assert verify_once(unguarded) == 0
     assert next(heard) == [record(1).delivery_id]
@@ -347,7 +348,7 @@ def test_a_verify_job_without_its_database_ends_with_one_line(
 def test_deep_nesting_holds_nothing_up(client: redis.Redis, store: Store) -> None:
     levels = range(100, 1100)  # some can be decoded but not encoded again
     keep(client, *([record(n, b'{"a":' + b"[" * n + b"]" * n + b"}", b"application/json")] for n in levels))
-    assert Drain(new_backlog(client), store).run().stored == len(levels)
+    assert Drain(client, store).run().stored == len(levels)
     assert store.stored() + store.quarantined() == len(levels)
 
 
@@ -391,7 +392,7 @@ def test_a_damaged_batch_in_a_full_server_stays_and_the_rest_is_stored(
 
 def test_a_drain_whose_time_is_over_lets_another_go_on(client: redis.Redis, store: Store) -> None:
     keep(client, [record(1)])
-    assert Drain(new_backlog(client), store).run(ends=time.monotonic()).stored == 0
+    assert Drain(client, store).run(ends=time.monotonic()).stored == 0
     assert [job.func_name for job in queue(client).jobs] == [DRAIN_JOB]
 
 
@@ -400,19 +401,19 @@ def test_a_drain_that_is_asked_to_stop_lets_another_go_on(
 ) -> None:
     keep(client, [record(1)])
     monkeypatch.setattr(drain.stopping, "asked", True)
-    assert Drain(new_backlog(client), store).run().stored == 0
+    assert Drain(client, store).run().stored == 0
     assert len(queue(client)) == 1
 
 
 def test_a_long_backlog_wakes_one_sibling(client: redis.Redis, store: Store) -> None:
     keep(client, *([record(n)] for n in range(3 * drain.SIBLING_BATCHES)))
-    assert Drain(new_backlog(client), store).run().stored == 3 * drain.SIBLING_BATCHES
+    assert Drain(client, store).run().stored == 3 * drain.SIBLING_BATCHES
     assert len(queue(client)) == 1
 
 
 def test_a_drain_lets_the_next_batch_wake_a_worker(client: redis.Redis, store: Store) -> None:
     client.set(KEYS.wake, 1)
-    Drain(new_backlog(client), store).run()
+    Drain(client, store).run()
     assert client.exists(KEYS.wake) == 0
 
 
@@ -434,7 +435,7 @@ def test_the_job_runs_under_a_standard_worker(
     monkeypatch.setenv("DATABASE_URL", settings.database)
     monkeypatch.setattr(drain, "LINGER_MS", 1)
     keep(client, [record(1), record(2)])
-    Consumer(client).enqueue_drain()
+    JobScheduler(client).enqueue_drain()
     worker = SimpleWorker([queue(client)], connection=client, serializer=JSONSerializer)
     worker.work(burst=True, logging_level=None)
     assert FailedJobRegistry(queue=queue(client)).get_job_ids() == []
@@ -450,6 +451,6 @@ def test_handlers_are_woken_before_a_batch_is_acknowledged(
     keep(client, [record(1)])
     monkeypatch.setattr(Consumer, "ack", refuse)
     with pytest.raises(redis.ConnectionError):
-        Drain(new_backlog(client), store, has_handlers=True).run()
+        Drain(client, store, has_handlers=True).run()
     assert client.exists(KEYS.handoffs)
     assert len(Queue("handlers", connection=client, serializer=JSONSerializer)) == 1

@@ -11,11 +11,10 @@ import redis
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.errors import InvalidToken, RestError
-from ingest.jobs import DRAIN_JOB, RECONCILE_JOB
+from ingest.jobs import DRAIN_JOB, RECONCILE_JOB, JobScheduler
 from ingest.settings import Settings
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
-from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
 from tests.integration.test_cli import NOWHERE, typed
 from tests.integration.test_daily_jobs import call, jobs
@@ -166,7 +165,7 @@ def test_the_daily_job_reconciles_what_is_due_and_is_put_on_the_queue_once_a_day
         for name, value in {**environ, "DATABASE_URL": database, "REDIS_URL": redis_url}.items():
             monkeypatch.setenv(name, value)
         for _ in range(3):
-            Consumer(client).reconcile(daily.today().isoformat())
+            JobScheduler(client).enqueue_reconcile(daily.today().isoformat())
         assert jobs(client) == [RECONCILE_JOB]
         assert f"{daily.__name__}.{daily.reconcile_job.__name__}" == RECONCILE_JOB
         assert daily.reconcile_job() == 70
@@ -185,7 +184,7 @@ def test_a_daily_job_that_failed_is_tried_again_later(
         for name, value in wrong.items():
             monkeypatch.setenv(name, value)
         today = daily.today().isoformat()
-        Consumer(client).reconcile(today)
+        JobScheduler(client).enqueue_reconcile(today)
         assert daily.reconcile_job() == 0
         assert 0 < client.ttl(f"{Keys().reconcile}:{today}") <= daily.LATER
 

@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 from ingest import batch
 from ingest.batch import Record, pack, unpack
 from ingest.errors import WriteUnconfirmed
-from ingest.jobs import EVENTS_QUEUE
+from ingest.jobs import EVENTS_QUEUE, JobScheduler
 from ingest.redis_client import connect_async
 from ingest.stream.consumer import GROUP, Consumer, Entry
 from ingest.stream.keys import WAKE_TTL, Keys
@@ -146,7 +146,7 @@ async def test_many_batches_wake_the_workers_once(endpoint: Endpoint, client: re
         await endpoint.appender.close()
     assert (endpoint.woken, len(in_stream(client))) == (1, 20)
     assert 0 < client.ttl(KEYS.wake) <= WAKE_TTL
-    Consumer(client).clear_wake()
+    JobScheduler(client).clear_wake()
     endpoint.submit(record(20))
     await endpoint.appender.close()
     assert endpoint.woken == 2
@@ -254,21 +254,21 @@ def test_leaving_without_a_stream_or_a_group_is_no_error(client: redis.Redis) ->
 
 
 def test_wake_ups_do_not_pile_up(client: redis.Redis) -> None:
-    backlog = Consumer(client)
-    assert [backlog.wake_another() for _ in range(3)] == [True, False, False]
+    scheduler = JobScheduler(client)
+    assert [scheduler.wake_drain() for _ in range(3)] == [True, False, False]
     assert jobs(client) == 1
 
 
 def test_a_sweep_wakes_only_when_there_is_work_and_nobody_at_it(client: redis.Redis) -> None:
-    backlog = Consumer(client, "web")
-    assert (backlog.sweep(), jobs(client)) == (False, 0)
+    scheduler = JobScheduler(client)
+    assert (scheduler.sweep_backlog(), jobs(client)) == (False, 0)
     fill(client, 2)
     worker = Consumer(client, "worker")
     worker.claim(1)
-    assert (backlog.sweep(), jobs(client)) == (False, 0)
+    assert (scheduler.sweep_backlog(), jobs(client)) == (False, 0)
     client.xgroup_delconsumer(KEYS.stream, GROUP, "worker")
-    assert (backlog.sweep(), jobs(client)) == (True, 1)
-    assert (backlog.sweep(), jobs(client)) == (False, 1)
+    assert (scheduler.sweep_backlog(), jobs(client)) == (True, 1)
+    assert (scheduler.sweep_backlog(), jobs(client)) == (False, 1)
 
 
 def test_counts_settle_when_everything_was_drained(client: redis.Redis) -> None:

@@ -16,12 +16,12 @@ import redis
 
 from ingest.redis_client import connect
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
+from ingest.stream.announcements import Announcements
 from ingest.stream.keys import Keys
 from tests.integration.test_cli import BUFFERED
 from tests.integration.test_drain import keep, record
 from tests.support.running import Process, clean_environ, ingest, running, until
-from workers.drain.drain import Drain, new_backlog
+from workers.drain.drain import Drain
 from workers.operations import follow
 from workers.operations.follow import followed
 from workers.store.store import Filter, Store
@@ -38,7 +38,7 @@ def drained(client: redis.Redis, store: Store, *bodies: bytes) -> None:
     """Have these stored as events, each with the number in it for its delivery id."""
     numbers = [int(each.split(b"&")[1].partition(b"=")[2]) for each in bodies]
     keep(client, [record(number, each) for number, each in zip(numbers, bodies, strict=True)])
-    Drain(new_backlog(client), store).run()
+    Drain(client, store).run()
 
 
 @pytest.fixture
@@ -130,12 +130,12 @@ def test_a_reader_that_leaves_ends_it(environ: dict[str, str], client: redis.Red
         assert process.stderr.read() == b""
 
 
-class Told(Consumer):
+class Told(Announcements):
     """What `followed` hears, as a test wants it."""
 
     ids: list[list[bytes]]
 
-    def announced(self, wait: float) -> Iterator[list[bytes]]:
+    def listen(self, wait: float) -> Iterator[list[bytes]]:
         yield from ([], *self.ids)
 
 
@@ -145,7 +145,7 @@ def heard(
     """What is shown of these announcements."""
     ids = [[number.to_bytes(12, "big") for number in each] for each in numbers]
     monkeypatch.setattr(Told, "ids", ids, raising=False)
-    monkeypatch.setattr(follow, "Consumer", Told)
+    monkeypatch.setattr(follow, "Announcements", Told)
     return [int(event.message_id or 0) for event in followed(Settings.read(environ), store, wanted)]
 
 
@@ -174,12 +174,12 @@ def test_of_a_very_long_stream_only_the_latest_are_remembered(
 
 
 def test_announcements_cost_nothing_while_nobody_listens(client: redis.Redis) -> None:
-    backlog = Consumer(client)
-    backlog.announce([bytes(12)])
+    announcements = Announcements(client)
+    announcements.publish([bytes(12)])
     with connect("unix://" + client.connection_pool.connection_kwargs["path"]) as other:
-        heard = Consumer(other).announced(0.2)
+        heard = Announcements(other).listen(0.2)
         assert next(heard) == []
-        backlog.announce([bytes(12), bytes([1]) * 12])
+        announcements.publish([bytes(12), bytes([1]) * 12])
         assert next(heard) == [bytes(12), bytes([1]) * 12]
         assert next(heard) == []
         heard.close()  # type: ignore[attr-defined]

@@ -23,7 +23,7 @@ from tests.support.postgres import Server, postgres
 from tests.support.running import answers, free_port, ingest, run, running, until
 from tests.system.test_flow import Numbered
 from workers.drain import drain
-from workers.drain.drain import Drain, Drained, new_backlog
+from workers.drain.drain import Drain, Drained
 from workers.store.postgres import PostgreSQL
 from workers.store.store import Filter, Store, upgrade
 
@@ -121,7 +121,7 @@ def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
     def work() -> Drained:
         store = Store.open(url)
         try:
-            return Drain(new_backlog(connect(redis_url)), store).run(ends=time.monotonic() + 20)
+            return Drain(connect(redis_url), store).run(ends=time.monotonic() + 20)
         finally:
             store.close()
 

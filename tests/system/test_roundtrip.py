@@ -22,7 +22,7 @@ from ingest.cli.render import console
 from ingest.simulation.calls import TYPES, payload
 from tests.integration.test_drain import ask
 from tests.support.running import answers, free_port, ingest, run, running, until
-from workers.drain.drain import Drain, new_backlog
+from workers.drain.drain import Drain
 from workers.store.store import Filter, Store, upgrade
 
 Fields = dict[str, Any]
@@ -193,7 +193,7 @@ def test_every_field_comes_back_as_it_was_sent(
 ) -> None:
     ask(store, "DELETE FROM events")  # of the example before this one
     send(port, sent)
-    done = Drain(new_backlog(client), store).run()
+    done = Drain(client, store).run()
     assert (done.stored, done.quarantined, done.doubles, done.dead) == (len(sent), 0, 0, 0)
     with redirect_stdout(io.StringIO()) as out:
         console.events(store.find(Filter()), "jsonl")
@@ -217,7 +217,7 @@ def test_every_field_comes_back_from_the_command_as_typed(
     port: int, redis_url: str, client: redis.Redis, database: str, store: Store
 ) -> None:
     send(port, SAMPLES)
-    assert Drain(new_backlog(client), store).run().stored == len(SAMPLES)
+    assert Drain(client, store).run().stored == len(SAMPLES)
     shown = run("events", "--format", "jsonl", environ={"REDIS_URL": redis_url, "DATABASE_URL": database})
     assert (shown.returncode, shown.stderr) == (0, "")
     assert [fields_of(row) for row in came_back(shown.stdout)] == as_php_reads(SAMPLES)

@@ -20,10 +20,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
     "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
-    "ingest.stream": {
-        "ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool", "ingest.stream", "ingest.jobs",
-    },
-    "ingest.jobs": {"ingest.stream.keys"},
+    "ingest.stream": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool", "ingest.stream"},
+    "ingest.jobs": {"ingest.stream"},
     "ingest.endpoint": {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification", "ingest.spool",
@@ -71,13 +69,33 @@ def within(name: str, packages: set[str]) -> bool:
     return any(name == package or name.startswith(package + ".") for package in packages)
 
 
+def forbidden(module: str, imported: set[str]) -> set[str]:
+    """Which of its imports the picture does not allow a module."""
+    rule = max((name for name in ALLOWED if within(module, {name})), key=len)
+    # Importing a package's own name (for its version) is not importing what it is made of.
+    return {name for name in imported if name != "ingest" and not within(name, ALLOWED[rule])}
+
+
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_a_module_imports_only_what_the_picture_allows(module: str) -> None:
-    rule = max((name for name in ALLOWED if within(module, {name})), key=len)
-    found = imports(modules()[module])
-    # Importing a package's own name (for its version) is not importing what it is made of.
-    strangers = {name for name in found if name != "ingest" and not within(name, ALLOWED[rule])}
-    assert not strangers
+    assert not forbidden(module, imports(modules()[module]))
+
+
+def test_the_stream_must_not_know_the_jobs() -> None:
+    assert forbidden("ingest.stream.consumer", {"ingest.jobs"})
+
+
+@pytest.mark.parametrize("module", sorted(name for name in modules() if within(name, {"ingest"})))
+def test_only_commands_and_dev_may_know_the_processing_side(module: str) -> None:
+    allowed = within(module, {"ingest.cli", "ingest.dev"})
+    assert bool(forbidden(module, {"workers.drain.drain"})) is not allowed
+
+
+@pytest.mark.parametrize(
+    "stranger", ["ingest.settings", "ingest.stream.keys", "ingest.redis_client", "ingest.batch"]
+)
+def test_what_knows_copernica_may_know_only_our_errors(stranger: str) -> None:
+    assert forbidden("ingest.copernica.events", {"ingest.errors", stranger}) == {stranger}
 
 
 def test_only_the_buffer_knows_a_redis_key() -> None:

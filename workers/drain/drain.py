@@ -40,9 +40,12 @@ from ingest.errors import (
     Unavailable,
     Undecodable,
 )
+from ingest.jobs import JobScheduler
 from ingest.processes import follow_parent
 from ingest.settings import Settings
+from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer, Entry
+from ingest.stream.heartbeats import Heartbeats
 from workers.bisection import take_all
 from workers.store.store import Quarantined, Store
 
@@ -126,7 +129,7 @@ def drain_job() -> dict[str, float]:
     try:
         store = patiently(lambda: Store.open(settings.database), ends)
         try:
-            return asdict(Drain(new_backlog(client), store, settings.has_handlers).run(ends, LINGER_MS))
+            return asdict(Drain(client, store, settings.has_handlers).run(ends, LINGER_MS))
         finally:
             store.close()
     except (redis.RedisError, IngestError) as error:
@@ -186,9 +189,8 @@ def drain_once(settings: Settings) -> tuple[Drained, int]:
     client = redis_client.connect(settings.redis)
     redis_client.require(client, settings.redis)
     store = Store.open(settings.database)
-    backlog = new_backlog(client)
     try:
-        return Drain(backlog, store, settings.has_handlers).run(), backlog.pending()
+        return Drain(client, store, settings.has_handlers).run(), Consumer(client).pending()
     except redis.RedisError as error:
         raise Unavailable(f"Redis gave out in the middle ({error}): nothing is lost, run it again.") from None
     finally:
@@ -196,18 +198,18 @@ def drain_once(settings: Settings) -> tuple[Drained, int]:
         client.close()
 
 
-def new_backlog(client: redis.Redis) -> Consumer:
-    """The backlog under a consumer name that no other drain has or will have."""
-    return Consumer(client, f"drain:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}")
-
-
 class Drain:
     """One run over the backlog."""
 
-    def __init__(self, backlog: Consumer, store: Store, has_handlers: bool = False) -> None:
+    def __init__(self, client: redis.Redis, store: Store, has_handlers: bool = False) -> None:
         """With `has_handlers`, new events are put out for the handlers."""
         self._hands_on = has_handlers
-        self._backlog = backlog
+        # No other drain has this name or will have it.
+        name = f"drain:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._consumer = Consumer(client, name)
+        self._heartbeats = Heartbeats(client, name)
+        self._announcements = Announcements(client)
+        self._scheduler = JobScheduler(client)
         self._store = store
         self._claim_count = CLAIM_FIRST
         self._group = _Group()
@@ -226,7 +228,7 @@ class Drain:
         began = time.monotonic()
         self._ends = ends
         # Before the first claim: a batch written after it then wakes the next drain, one written before is seen.
-        self._backlog.clear_wake()
+        self._scheduler.clear_wake()
         thresholds = gc.get_threshold()
         gc.set_threshold(GC_EVERY)
         try:
@@ -236,32 +238,35 @@ class Drain:
             gc.set_threshold(*thresholds)
             if self.drained.unverified:
                 with unless_refused():
-                    self._backlog.note_unverified(self._store.unverified())
+                    self._scheduler.note_unverified(self._store.unverified())
             self.drained.seconds = time.monotonic() - began
-            self._backlog.leave()
+            self._consumer.leave()
+            with unless_refused():
+                self._heartbeats.retract()
             self._log()
         return self.drained
 
     def _work(self, linger_ms: int) -> None:
         woke = False
         while not stopping.asked and (self._ends is None or time.monotonic() < self._ends):
-            entries = self._backlog.reclaim(self._claim_count) or self._backlog.claim(self._claim_count, linger_ms)
+            count = self._claim_count
+            entries = self._consumer.reclaim(count) or self._consumer.claim(count, linger_ms)
             if not entries:
                 return
             if failpoints.armed:
                 failpoints.reach("batches-claimed")
             self._process(entries)
             self._report()
-            if not woke and len(entries) == self._claim_count:
+            if not woke and len(entries) == count:
                 woke = self._wake_sibling(SIBLING_BATCHES)
             self._adapt(entries)
         self._wake_sibling(1)
 
     def _wake_sibling(self, backlog: int) -> bool:
-        if self._backlog.batches() - self._backlog.pending() < backlog:
+        if self._consumer.batches() - self._consumer.pending() < backlog:
             return False
         with unless_refused():
-            self._backlog.wake_another()
+            self._scheduler.wake_drain()
         return True
 
     def _report(self) -> None:
@@ -269,7 +274,7 @@ class Drain:
         seconds = time.monotonic() - self._reported_at
         if seconds >= REPORT_EVERY:
             with unless_refused():
-                self._backlog.report(rate=round((self.drained.events - self._reported) / seconds, 1))
+                self._heartbeats.report(rate=round((self.drained.events - self._reported) / seconds, 1))
             self._reported, self._reported_at = self.drained.events, time.monotonic()
 
     def _adapt(self, entries: list[Entry]) -> None:
@@ -297,7 +302,7 @@ class Drain:
     def _bury(self, entry: Entry, error: BatchError) -> None:
         log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
         try:
-            self._backlog.bury(entry, str(error))
+            self._consumer.bury(entry, str(error))
             self.drained.dead += 1
         except redis.ResponseError as refused:
             log.warning("it stays where it is, for a later drain: %s", refused)
@@ -315,7 +320,7 @@ class Drain:
         self._hand_on(group.events)
         if failpoints.armed:
             failpoints.reach("ack")
-        self._backlog.ack(group.ids, group.calls, group.calls - new)
+        self._consumer.ack(group.ids, group.calls, group.calls - new)
         if failpoints.armed:
             failpoints.reach("acked")
         self._announce(group.events)
@@ -362,7 +367,7 @@ class Drain:
     def _announce(self, events: Sequence[Event]) -> None:
         if events:
             with unless_refused():
-                self._backlog.announce([event.delivery_id for event in events])
+                self._announcements.publish([event.delivery_id for event in events])
 
     def _hand_on(self, events: Sequence[Event]) -> None:
         """Wake the handlers: before the acknowledgement, so that another drain does it if this one is killed."""
@@ -370,8 +375,8 @@ class Drain:
             if failpoints.armed:
                 failpoints.reach("handlers-wake")
             with unless_refused():
-                self._backlog.note_handoffs(True)
-                self._backlog.hand_on()
+                self._scheduler.note_handoffs(True)
+                self._scheduler.hand_on()
 
     def _log(self) -> None:
         done = self.drained

@@ -15,7 +15,9 @@ from ingest import redis_client
 from ingest.batch import Record
 from ingest.copernica.signature import CallRejected
 from ingest.errors import IngestError, KeyUnavailable, RowsRejected
+from ingest.jobs import JobScheduler
 from ingest.settings import Settings
+from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer
 from ingest.verification import Verifier, unpack_headers
 from workers.bisection import take_all
@@ -57,16 +59,16 @@ def verify_once(settings: Settings) -> int:
         if not store.unverified():
             return 0
         verifier = Verifier.of(settings) if settings.verify == "on" else None
-        backlog = Consumer(client)
-        settled = asyncio.run(_verify_all(store, verifier, backlog, settings.has_handlers))
+        scheduler = JobScheduler(client)
+        settled = asyncio.run(_verify_all(store, verifier, Announcements(client), settings.has_handlers))
         waiting = store.unverified()
         with unless_refused():
-            backlog.note_unverified(waiting)
+            scheduler.note_unverified(waiting)
             if settled and settings.has_handlers:
-                backlog.note_handoffs(True)
-                backlog.hand_on()
-            if backlog.batches():
-                backlog.wake_another()  # a drain was not woken for them while this job stood in the queue
+                scheduler.note_handoffs(True)
+                scheduler.hand_on()
+            if Consumer(client).batches():
+                scheduler.wake_drain()  # a drain was not woken for them while this job stood in the queue
     finally:
         store.close()
         client.close()
@@ -74,7 +76,9 @@ def verify_once(settings: Settings) -> int:
     return waiting
 
 
-async def _verify_all(store: Store, verifier: Verifier | None, backlog: Consumer, has_handlers: bool) -> int:
+async def _verify_all(
+    store: Store, verifier: Verifier | None, announcements: Announcements, has_handlers: bool
+) -> int:
     """One round through what waits, or as far as the time slice goes.
 
     It begins anywhere: calls that can never be told, at whichever end, shall not keep the others waiting.
@@ -99,7 +103,7 @@ async def _verify_all(store: Store, verifier: Verifier | None, backlog: Consumer
             continue
         _settle(store, done, has_handlers)
         with unless_refused():
-            backlog.announce([record.delivery_id for record, verdict in done if verdict == ""])
+            announcements.publish([record.delivery_id for record, verdict in done if verdict == ""])
         settled += len(done)
     return settled
 

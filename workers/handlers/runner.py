@@ -25,8 +25,8 @@ from ingest import redis_client
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from ingest.errors import IngestError, SettingsError
+from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
 from workers.drain.drain import SLICE, read, stopping
 from workers.handlers import registry
 from workers.handlers.registry import ASYNC_CONCURRENCY, GiveUp, Handler, TryLater
@@ -120,13 +120,13 @@ def hand_on_job() -> int:
     settings = Settings.read()
 
     def work(client: redis.Redis, store: Store) -> int:
-        backlog, handoffs, known = Consumer(client), WorkQueue(store), known_handlers(settings)
-        backlog.clear_hand_on()
+        scheduler, handoffs, known = JobScheduler(client), WorkQueue(store), known_handlers(settings)
+        scheduler.clear_hand_on()
         if not known:  # else what others put out for their handlers would be thrown away here
             log.error("events wait for handlers, and this worker has none: set INGEST_HANDLERS as for the others")
             return 0
         moved = handoffs.dispatch(known)
-        _wake_all(backlog, handoffs, known)
+        _wake_all(scheduler, handoffs, known)
         return moved
 
     return _unless_away(settings, work, 0)
@@ -149,7 +149,7 @@ def handle_job(name: str) -> dict[str, int]:
             return {}
         handling = HandlerRun(known[name], WorkQueue(store), client)
         handled = handling.run(time.monotonic() + SLICE)
-        _wake_all(Consumer(client), WorkQueue(store), known, handling.must_wait)
+        _wake_all(JobScheduler(client), WorkQueue(store), known, handling.must_wait)
         return {"done": handled.done, "unwanted": handled.unwanted, "failed": handled.failed}
 
     return _unless_away(settings, work, {})
@@ -172,16 +172,16 @@ def _unless_away(settings: Settings, work: Callable[[redis.Redis, Store], T], ot
 
 
 def _wake_all(
-    backlog: Consumer, handoffs: WorkQueue, known: Mapping[str, Handler], waiting: str | None = None
+    scheduler: JobScheduler, handoffs: WorkQueue, known: Mapping[str, Handler], waiting: str | None = None
 ) -> None:
     """Wake whoever has something to do, now or later; but not who is `waiting` for others and will be woken."""
     for name in handoffs.due():
         if name in known and name != waiting:
-            backlog.wake_handler(name, known[name].timeout)
+            scheduler.wake_handler(name, known[name].timeout)
     soonest = handoffs.next_due(known)
     if soonest is not None:
-        backlog.hand_on_in(max(1.0, soonest))
-    backlog.note_handoffs(soonest is not None)
+        scheduler.hand_on_in(max(1.0, soonest))
+    scheduler.note_handoffs(soonest is not None)
 
 
 class HandlerRun:
@@ -190,7 +190,7 @@ class HandlerRun:
     def __init__(self, handler: Handler, handoffs: WorkQueue, client: redis.Redis) -> None:
         self._handler = handler
         self._handoffs = handoffs
-        self._backlog = Consumer(client)
+        self._scheduler = JobScheduler(client)
         self._bucket = Bucket(client, handler.name, handler.rate) if handler.rate else None
         self._breaker = Breaker(client, handler.name, handler.timeout) if handler.breaker else None
         self._allowed = 0
@@ -203,7 +203,7 @@ class HandlerRun:
         """Work until nothing is due, or until `ends` (monotonic seconds)."""
         self._ends = ends
         # Before the first claim: what comes due after it then wakes another job.
-        self._backlog.clear_handler(self._handler.name)
+        self._scheduler.clear_handler(self._handler.name)
         with asyncio.Runner() as runner:
             while not self._over:
                 most = self._probing()
@@ -235,7 +235,7 @@ class HandlerRun:
     def _call_siblings(self) -> None:
         """Have other workers join while there is more to do, as long as a rate does not hold them up anyway."""
         if self._bucket is None and not self._called and self._handler.name in self._handoffs.due():
-            self._backlog.wake_handler(self._handler.name, self._handler.timeout)
+            self._scheduler.wake_handler(self._handler.name, self._handler.timeout)
             self._called = True
 
     @property
@@ -249,7 +249,7 @@ class HandlerRun:
         wait = self._breaker.wait()
         if wait > 0:
             self._yields = self._waits = True
-            self._backlog.hand_on_in(wait)
+            self._scheduler.hand_on_in(wait)
             return 0
         return 1 if wait < 0 else CLAIM_EVENTS
 
@@ -390,7 +390,7 @@ class HandlerRun:
                     self._yields = True
                     return -1
                 # One short wait more, so that taking turns is not all that a worker does.
-                self._turn_over = self._backlog.others_wait()
+                self._turn_over = self._scheduler.others_wait()
                 return min(wait, TURN if self._turn_over else SHORT_WAIT)
         self._allowed -= 1
         self._turn_over = False

@@ -8,7 +8,7 @@ from ingest import redis_client
 from ingest.copernica.events import Event
 from ingest.errors import Unavailable
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
+from ingest.stream.announcements import Announcements
 from workers.store.store import FETCH_SIZE, Filter, Store
 
 #: Seconds that one look at Redis waits.
@@ -26,7 +26,7 @@ def followed(settings: Settings, store: Store, wanted: Filter) -> Iterator[Event
     client = redis_client.connect(settings.redis)
     redis_client.require(client, settings.redis)
     seen: dict[bytes, None] = {}
-    announced = Consumer(client).announced(WAIT)
+    announced = Announcements(client).listen(WAIT)
     try:
         next(announced)  # from here on nothing is missed
         if wanted.since is not None:

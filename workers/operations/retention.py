@@ -7,8 +7,8 @@ import redis
 
 from ingest import redis_client
 from ingest.errors import IngestError
+from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
 from workers.drain.drain import unless_refused
 from workers.store.store import Store
 
@@ -32,7 +32,7 @@ def daily_job() -> int:
         client = redis_client.connect(settings.redis)
         try:
             with unless_refused():
-                Consumer(client).daily_failed()
+                JobScheduler(client).retry_daily()
         except redis.RedisError as gone:
             log.warning("nor does Redis answer: %s", gone)
         finally:

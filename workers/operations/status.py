@@ -12,6 +12,7 @@ from ingest import redis_client, spool
 from ingest.errors import SchemaMissing, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
 from workers.handlers.work_queue import WorkQueue
 from workers.reconcile import history
 from workers.store.store import Store
@@ -56,7 +57,7 @@ def _of_client(client: redis.Redis) -> dict[str, Any]:
     backlog = Consumer(client)
     batches = backlog.batches()
     counts = backlog.counts()
-    reports = backlog.reports()
+    reports = Heartbeats(client).reports()
     endpoints = [{"name": name, **said} for name, said in sorted(reports.items()) if name.startswith("web:")]
     accepted, drained = counts.get("accepted", 0), counts.get("drained", 0)
     workers = Worker.all(connection=client, serializer=JSONSerializer)

@@ -19,7 +19,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
 from ingest import redis_client
-from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
+from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.processes import Child, follow_parent, own_command
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
@@ -76,7 +76,7 @@ def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker leaves; True if it left because it should."""
     client = redis_client.connect(settings.redis)
     try:
-        _wake(settings, Consumer(client), queue_name)
+        _wake(settings, client, queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.ResponseError as error:
@@ -111,17 +111,18 @@ def _drain_without_rq() -> None:
         child.terminate()
 
 
-def _wake(settings: Settings, backlog: Consumer, queue_name: str) -> None:
+def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
     """See that a backlog is worked on, whatever became of earlier wake-ups: a job too many costs nothing."""
+    scheduler = JobScheduler(client)
     if queue_name == HANDLERS_QUEUE:
-        backlog.clear_hand_on()
-        backlog.hand_on()
+        scheduler.clear_hand_on()
+        scheduler.hand_on()
         return
-    backlog.daily()
+    scheduler.enqueue_daily()
     if day := settings.reconciles_on(datetime.now(UTC)):
-        backlog.reconcile(day)
-    if backlog.batches():
-        backlog.wake_another()
+        scheduler.enqueue_reconcile(day)
+    if Consumer(client).batches():
+        scheduler.wake_drain()
 
 
 def _quieten_rq(settings: Settings) -> None:

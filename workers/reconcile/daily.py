@@ -12,6 +12,7 @@ import redis
 
 from ingest import redis_client
 from ingest.errors import IngestError
+from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain
@@ -87,7 +88,7 @@ def _again(settings: Settings, today: date, seconds: int) -> None:
     try:
         client = redis_client.connect(settings.redis)
         with unless_refused():
-            Consumer(client).reconcile_again(today.isoformat(), seconds)
+            JobScheduler(client).retry_reconcile(today.isoformat(), seconds)
         client.close()
     except redis.RedisError as error:
         log.warning("nor does Redis answer: %s", error)

@@ -10,6 +10,7 @@ from ingest import redis_client
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
 from workers.store.store import Store
 
 #: Seconds between two looks.
@@ -42,7 +43,7 @@ def look(settings: Settings, store: Store, since: float | None = None) -> InFlig
             old = age is not None and (since is None or time.time() - age <= since)
             counts = backlog.counts()
             waiting = max(backlog.batches(), counts.get("accepted", 0) - counts.get("drained", 0)) if old else 0
-            spooled = sum(int(said.get("spooled", 0)) for said in backlog.reports().values())
+            spooled = sum(int(said.get("spooled", 0)) for said in Heartbeats(client).reports().values())
         finally:
             client.close()
     except (redis.RedisError, SettingsError):

@@ -24,8 +24,9 @@ from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
 from ingest.copernica.logfiles.reader import KINDS
 from ingest.errors import InvalidToken, RestError, SettingsError, Unavailable
+from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
+from ingest.stream.announcements import Announcements
 from workers.reconcile import history, in_flight
 from workers.reconcile.recovery import LogFile, Options, Recovery, Watch
 from workers.reconcile.report import DayReport, days_between
@@ -191,10 +192,10 @@ def _tell(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> No
     with suppress(redis.RedisError, SettingsError):
         client = redis_client.connect(settings.redis)
         try:
-            backlog = Consumer(client)
-            backlog.announce([event.delivery_id for event in events])
+            Announcements(client).publish([event.delivery_id for event in events])
             if has_handlers:
-                backlog.note_handoffs(True)
-                backlog.hand_on()
+                scheduler = JobScheduler(client)
+                scheduler.note_handoffs(True)
+                scheduler.hand_on()
         finally:
             client.close()
