@@ -10,11 +10,10 @@ import pytest
 
 from ingest.redis_client import connect
 from ingest.stream.consumer import Consumer
-from tests.chaos.test_recovery import Site, site
-from tests.integration.test_drain import keep, record
+from tests.chaos.outages import Site
+from tests.support.builders import record
 from tests.support.running import answers, ingest, running, until
-
-__all__ = ["site"]
+from tests.support.stream import keep
 
 #: Seconds that a stop may take; hosts kill after 10 or more.
 STOP = 10.0

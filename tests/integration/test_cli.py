@@ -3,34 +3,27 @@
 import csv
 import io
 import json
-import os
 import shlex
 import subprocess
 import sys
 from base64 import b64decode
 from pathlib import Path
-from unittest.mock import patch
 from urllib.parse import urlencode
 
 import pytest
-from click.testing import CliRunner, Result
 
 from ingest.batch import Record
-from ingest.cli.main import main
 from ingest.copernica.events import TEXT_COLUMNS, Event, EventType, decode
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.simulation.calls import Simulator
+from tests.support.builders import FORM
+from tests.support.cli import BUFFERED, NOWHERE, findings, typed
 from tests.support.postgres import Server
 from tests.support.running import clean_environ, ingest, run
 from workers.store.schema import VERSION
 from workers.store.store import Quarantined, Store, upgrade
 
-FORM = "application/x-www-form-urlencoded"
-#: No PostgreSQL listens there.
-NOWHERE = "postgresql://u:geheim@127.0.0.1:1/d"
-#: As shells have it, whatever the machine that tests has: Python holds output back unless it is told not to.
-BUFFERED = {"PYTHONUNBUFFERED": ""}
 #: Commands that start something of their own.
 AS_PROCESSES = frozenset({"serve", "worker", "simulate"})
 
@@ -59,15 +52,6 @@ def stored(database: str, store: Store, redis_url: str) -> dict[str, str]:
 def add(store: Store, *bodies: bytes) -> None:
     received = 1_795_172_400_000_000
     store.add([decode(body, FORM, "/copernica", received, bytes([n] * 12)) for n, body in enumerate(bodies)])
-
-
-def typed(*arguments: str, environ: dict[str, str], answer: str = "") -> Result:
-    """A command in this process; `answer` is typed when it asks."""
-    unset = {name: None for name in os.environ if name not in clean_environ()}
-    with patch("ingest.log.set_up"):
-        done = CliRunner().invoke(main, arguments, input=answer, env={**unset, **environ})
-    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
-    return done
 
 
 def lines(*arguments: str, environ: dict[str, str]) -> list[dict[str, object]]:
@@ -282,11 +266,6 @@ def test_a_url_of_postgresql_may_begin_as_is_usual(
     status = typed("status", "--json", environ=environ | {"DATABASE_URL": url})
     assert status.exit_code == 0, status.stderr
     assert json.loads(status.stdout)["stored"] == 0
-
-
-def findings(environ: dict[str, str]) -> tuple[int, dict[str, tuple[str, str]]]:
-    done = typed("check", "--json", environ=environ)
-    return done.exit_code, {one["about"]: (one["level"], one["text"]) for one in json.loads(done.stdout)}
 
 
 def test_check_looks_at_the_database_and_at_how_long_events_are_kept(stored: dict[str, str]) -> None:

@@ -1,14 +1,11 @@
 """What is done once a day: retention, and who sees that it is done."""
 
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
-from rq import Queue
-from rq.serializers import JSONSerializer
 
 from ingest.batch import Record
 from ingest.copernica.events import decode
@@ -17,11 +14,12 @@ from ingest.jobs import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_Q
 from ingest.settings import Settings
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
-from tests.integration.test_cli import FORM, NOWHERE, typed
-from tests.integration.test_drain import keep
+from tests.support.builders import FORM, aged_call
+from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
+from tests.support.stream import job_names, keep
 from workers.operations import retention
-from workers.operations.retention import DAY, clean_up, daily_job
+from workers.operations.retention import clean_up, daily_job
 from workers.process import worker
 from workers.store import tables
 from workers.store.store import Filter, Quarantined, Store, upgrade
@@ -31,13 +29,6 @@ SETTINGS = Settings.read({})
 AGES = (400, 62, 31, 30.01, 29.99, 29, 1, 0)
 
 
-def call(age: float) -> Record:
-    """A call of some days ago, that tells of something long past."""
-    second = int(time.time() - age * DAY)
-    delivery_id = second.to_bytes(4, "big") + int(age * 100).to_bytes(8, "big")
-    return Record(delivery_id, second * 1_000_000, b"/", FORM.encode(), b"type=open&time=1000000000")
-
-
 def ages(found: Iterator[bytes]) -> list[float]:
     return sorted((int.from_bytes(each[4:], "big") / 100 for each in found), reverse=True)
 
@@ -45,7 +36,7 @@ def ages(found: Iterator[bytes]) -> list[float]:
 @pytest.fixture
 def calls(store: Store) -> list[Record]:
     """Events, unreadable and unverified calls of all ages."""
-    calls = [call(age) for age in AGES]
+    calls = [aged_call(age) for age in AGES]
     events = [decode(one.body, FORM, "/", one.received_at, one.delivery_id) for one in calls]
     store.add(events, [Quarantined(one, "no form") for one in calls], calls)
     return calls
@@ -85,7 +76,7 @@ def test_without_a_retention_everything_is_kept(settings: Settings, store: Store
 
 def test_what_expired_is_found_no_more(settings: Settings, store: Store) -> None:
     bodies = [b"type=open&id=m&recipient=jan@example.nl", b"type=click&id=m&recipient=eva@example.nl"]
-    records = [call(age)._replace(body=body) for age, body in zip((31, 1), bodies, strict=True)]
+    records = [aged_call(age)._replace(body=body) for age, body in zip((31, 1), bodies, strict=True)]
     store.add([decode(one.body, FORM, "/", one.received_at, one.delivery_id) for one in records])
     clean_up(settings)
     assert list(store.find(Filter(recipient="jan@example.nl"))) == []
@@ -137,19 +128,14 @@ def test_a_job_with_neither_database_nor_redis_ends_all_the_same(
     assert "Traceback" not in caplog.text
 
 
-def jobs(client: redis.Redis) -> list[str | None]:
-    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
-    return [job.func_name for job in queue.jobs]
-
-
 def test_the_job_comes_once_a_day(client: redis.Redis) -> None:
     schedulers = [JobScheduler(client), JobScheduler(client)]
     assert [scheduler.enqueue_daily() for scheduler in schedulers * 2] == [True, False, False, False]
-    assert jobs(client) == [DAILY_JOB]
+    assert job_names(client) == [DAILY_JOB]
     assert 0 < client.ttl(KEYS.daily) <= DAILY_EVERY
     client.delete(KEYS.daily)  # as it goes after a day
     assert schedulers[1].enqueue_daily()
-    assert jobs(client) == [DAILY_JOB] * 2
+    assert job_names(client) == [DAILY_JOB] * 2
 
 
 def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) -> None:
@@ -166,27 +152,27 @@ def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     heartbeats = Heartbeats(client, "web:1")
     for _ in range(3):
         maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), {"verify": "off"})
-    assert jobs(client) == [DAILY_JOB]
+    assert job_names(client) == [DAILY_JOB]
 
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
         worker._wake(SETTINGS, client, EVENTS_QUEUE)
-    assert jobs(client) == [DAILY_JOB]
+    assert job_names(client) == [DAILY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
-    keep(client, [call(0)])
+    keep(client, [aged_call(0)])
     worker._wake(SETTINGS, client, EVENTS_QUEUE)
-    assert sorted(map(str, jobs(client))) == sorted([DAILY_JOB, DRAIN_JOB])
+    assert sorted(map(str, job_names(client))) == sorted([DAILY_JOB, DRAIN_JOB])
     assert not JobScheduler(client).wake_drain()
 
 
 def test_while_the_daily_job_waits_a_sweep_wakes_a_drain_all_the_same(client: redis.Redis) -> None:
     JobScheduler(client).enqueue_daily()
-    keep(client, [call(0)])
+    keep(client, [aged_call(0)])
     assert JobScheduler(client).sweep_backlog()
-    assert jobs(client) == [DAILY_JOB, DRAIN_JOB]
+    assert job_names(client) == [DAILY_JOB, DRAIN_JOB]
 
 
 def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
@@ -197,7 +183,7 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
 
     monkeypatch.setattr(Heartbeats, "report", refuse)
     maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), {})
-    assert jobs(client) == [DAILY_JOB]
+    assert job_names(client) == [DAILY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text
 

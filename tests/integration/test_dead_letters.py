@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from ingest.cli.main import main
 from ingest.copernica.events import Event
-from tests.integration.test_drain import REFUSALS, ask, refused_body
-from tests.integration.test_work_queue import RECEIVED, dead, event, give, numbers, outbox, record
+from tests.support.builders import RECEIVED, decoded, numbers, record, refused_body
+from tests.support.sql import REFUSALS, dead, execute, give, outbox
 from workers.handlers.dead_letters import STORE, DeadLetter, Wanted, drop, find, portions, retry
 from workers.handlers.registry import Handler
 from workers.handlers.work_queue import Failure, WorkQueue
@@ -80,7 +80,7 @@ def test_letters_are_found_by_what_is_known_of_them(
 
 def test_a_letter_holds_the_event_and_what_went_wrong(letters: Store) -> None:
     first, *_, last = find(letters, Wanted())
-    assert (first.event, first.error, first.traceback) == (event(record(1)), "ValueError: no", "Traceback: 100%")
+    assert (first.event, first.error, first.traceback) == (decoded(record(1)), "ValueError: no", "Traceback: 100%")
     assert (first.type, first.attempts, first.occurred_at) == ("open", 1, RECEIVED)
     assert abs(first.failed_at - NOW.timestamp() * 1e6) < 600e6
     assert (last.event, last.record, last.error) == (None, UNREADABLE, "neither a form nor a JSON object")
@@ -99,12 +99,12 @@ def test_retried_letters_are_with_their_handlers_again(letters: Store) -> None:
 
 
 def test_what_can_be_stored_now_leaves_quarantine_and_the_rest_stays(store: Store) -> None:
-    ask(store, REFUSALS[store.engine.dialect.name][0])
+    execute(store, REFUSALS[store.engine.dialect.name][0])
     calls = [record(1), UNREADABLE, record(8, body=refused_body(8))]
     store.add((), [Quarantined(call, "something") for call in calls])
     assert retry(store, list(find(store, Wanted(handler=STORE))), has_handlers=True) == 1
     assert found(store) == [(STORE, 7), (STORE, 8)]
-    assert store.named([record(1).delivery_id]) == [event(record(1))]
+    assert store.named([record(1).delivery_id]) == [decoded(record(1))]
     assert outbox(store) == {"open": [1]}
 
 

@@ -21,16 +21,15 @@ from ingest.settings import Settings
 from ingest.simulation.calls import Simulator
 from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import GROUP, Consumer
-from ingest.stream.keys import Keys
+from tests.support.builders import FORM_BYTES, record, refused_body
 from tests.support.postgres import Server
+from tests.support.sql import REFUSALS, execute, stored_numbers
+from tests.support.stream import KEYS, keep
 from workers.drain import drain
 from workers.drain.drain import Drain, drain_once
 from workers.drain.late_verification import verify_job, verify_once
 from workers.store import tables
 from workers.store.store import Filter, Store
-
-KEYS = Keys()
-FORM = b"application/x-www-form-urlencoded"
 
 
 @pytest.fixture
@@ -38,26 +37,8 @@ def settings(redis_url: str, database: str) -> Settings:
     return Settings.read({"REDIS_URL": redis_url, "DATABASE_URL": database})
 
 
-def record(number: int, body: bytes | None = None, content_type: bytes = FORM) -> Record:
-    body = b"type=open&id=%d&time=1795165964" % number if body is None else body
-    return Record(number.to_bytes(12, "big"), 1_795_165_965_000_000, b"/copernica", content_type, body)
-
-
-def keep(client: redis.Redis, *batches: Sequence[Record]) -> None:
-    """Put batches into the stream, as an endpoint does."""
-    with client.pipeline() as transaction:
-        for records in batches:
-            transaction.xadd(KEYS.stream, {"b": pack(records)})
-            transaction.hincrby(KEYS.counts, "accepted", len(records))
-        transaction.execute()
-
-
 def queue(client: redis.Redis) -> Queue:
     return Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
-
-
-def numbers(store: Store) -> list[int]:
-    return [int.from_bytes(event.delivery_id, "big") for event in store.find(Filter())]
 
 
 def quarantine(store: Store) -> list[tuple[bytes, str]]:
@@ -68,11 +49,11 @@ def quarantine(store: Store) -> list[tuple[bytes, str]]:
 
 def test_everything_is_stored_and_acknowledged(client: redis.Redis, store: Store) -> None:
     calls = Simulator(seed=1)
-    records = [record(n, calls.call().body) for n in range(2000)]
+    records = [record(n, body=calls.call().body) for n in range(2000)]
     keep(client, *(records[at : at + 97] for at in range(0, 2000, 97)))
     done = Drain(client, store).run()
     assert (done.stored, done.doubles, done.quarantined, done.dead, done.batches) == (2000, 0, 0, 0, 21)
-    assert numbers(store) == list(range(2000))
+    assert stored_numbers(store) == list(range(2000))
     stream = Consumer(client)
     assert (stream.batches(), stream.pending()) == (0, 0)
     assert stream.counts() == {"accepted": 2000, "drained": 2000}
@@ -121,7 +102,7 @@ def test_a_drain_that_is_killed_costs_nothing_but_the_work(
     monkeypatch.setattr("ingest.stream.consumer.RECLAIM_IDLE_MS", 0)
     done = Drain(client, store).run()
     assert (done.stored, done.doubles) == (30 - committed, committed)
-    assert numbers(store) == list(range(30))
+    assert stored_numbers(store) == list(range(30))
     assert (Consumer(client).batches(), Consumer(client).pending()) == (0, 0)
 
 
@@ -131,7 +112,7 @@ def test_a_damaged_batch_goes_to_the_dead_stream_and_the_rest_is_stored(client: 
     client.xadd(KEYS.stream, {"b": damaged})
     keep(client, [record(3)])
     done = Drain(client, store).run()
-    assert (done.stored, done.dead, numbers(store)) == (2, 1, [1, 3])
+    assert (done.stored, done.dead, stored_numbers(store)) == (2, 1, [1, 3])
     buried = cast(Any, client.xrange(KEYS.dead))[0][1]
     assert (buried[b"b"], buried[b"reason"]) == (damaged, b"The batch is damaged: its checksum does not match.")
     assert Consumer(client).batches() == 0
@@ -141,47 +122,31 @@ def test_a_body_that_is_no_form_goes_to_quarantine_and_the_rest_is_stored(
     client: redis.Redis, store: Store
 ) -> None:
     unreadable = [b"hello", b"\0=\0", b'{"a": NaN}']
-    keep(client, [record(1), *(record(n, body) for n, body in enumerate(unreadable, 2)), record(5)])
+    keep(client, [record(1), *(record(n, body=body) for n, body in enumerate(unreadable, 2)), record(5)])
     done = Drain(client, store).run()
-    assert (done.stored, done.quarantined, numbers(store)) == (5, 3, [1, 5])
+    assert (done.stored, done.quarantined, stored_numbers(store)) == (5, 3, [1, 5])
     assert [body for body, _ in quarantine(store)] == unreadable
     assert Consumer(client).batches() == 0
 
 
 def test_a_batch_drained_ten_times_is_stored_once(client: redis.Redis, store: Store) -> None:
     calls = Simulator(seed=2)
-    records = [record(n, calls.call().body) for n in range(150)]
+    records = [record(n, body=calls.call().body) for n in range(150)]
     done = []
     for _ in range(10):
         keep(client, records[:120], records[120:])
         done.append(Drain(client, store).run())
     assert [(one.stored, one.doubles) for one in done] == [(150, 0)] + 9 * [(0, 150)]
-    assert numbers(store) == list(range(150))
+    assert stored_numbers(store) == list(range(150))
     assert Consumer(client).counts() == {"accepted": 1500, "drained": 1500, "doubles": 1350}
 
 
-#: What an operator may have added by hand, and what the database then says of a row that does not fit.
-REFUSALS = {
-    "sqlite": (
-        "CREATE TRIGGER picky BEFORE INSERT ON events WHEN NEW.recipient = 'refused@example.nl' "
-        "BEGIN SELECT RAISE(ABORT, 'not this one'); END",
-        "not this one",
-    ),
-    "postgresql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
-}
 #: The same, by a trigger of the user's own: PostgreSQL has another SQLSTATE for that.
 REFUSING_FUNCTION = """
 CREATE FUNCTION picky() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 IF NEW.recipient = 'refused@example.nl' THEN RAISE EXCEPTION 'not this one'; END IF; RETURN NEW; END $$;
 CREATE TRIGGER picky BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION picky()
 """
-
-
-def ask(store: Store, sql: str) -> None:
-    """Do what the store itself never does."""
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql(sql)
-        connection.commit()
 
 
 @pytest.fixture
@@ -198,27 +163,23 @@ def added(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-def refused_body(number: int) -> bytes:
-    return b"type=open&id=%d&recipient=refused%%40example.nl" % number
-
-
 def test_what_the_database_refuses_goes_to_quarantine_and_the_rest_is_stored(
     client: redis.Redis, store: Store, added: list[int]
 ) -> None:
     sql, reason = REFUSALS[store.engine.dialect.name]
-    ask(store, sql)
+    execute(store, sql)
     refused = {7: refused_body(7), 251: refused_body(251), 499: refused_body(499)}
     bodies = [refused.get(n, b"type=open&recipient=jan%%40example.nl&id=%d" % n) for n in range(500)]
-    keep(client, [record(n, body) for n, body in enumerate(bodies)])
+    keep(client, [record(n, body=body) for n, body in enumerate(bodies)])
     done = Drain(client, store).run()
     assert (done.stored, done.events_stored, done.quarantined, done.doubles) == (500, 497, 3, 0)
-    assert numbers(store) == [n for n in range(500) if n not in refused]
+    assert stored_numbers(store) == [n for n in range(500) if n not in refused]
     assert [body for body, _ in quarantine(store)] == list(refused.values())
     assert all(reason in said for _, said in quarantine(store))
     assert (Consumer(client).batches(), Consumer(client).pending()) == (0, 0)
     assert len(added) < 60
     # Once more, as after a drain that was killed before it could acknowledge.
-    keep(client, [record(n, body) for n, body in enumerate(bodies)])
+    keep(client, [record(n, body=body) for n, body in enumerate(bodies)])
     done = Drain(client, store).run()
     assert (done.stored, done.doubles, store.stored(), store.quarantined()) == (0, 500, 497, 3)
 
@@ -228,10 +189,10 @@ def test_what_a_trigger_of_postgresql_refuses_goes_to_quarantine(
 ) -> None:
     store = Store.open(postgres_server.new_database("events", "template"))
     try:
-        ask(store, REFUSING_FUNCTION)
-        keep(client, [record(1), record(2, refused_body(2)), record(3, b"no form"), record(4)])
+        execute(store, REFUSING_FUNCTION)
+        keep(client, [record(1), record(2, body=refused_body(2)), record(3, body=b"no form"), record(4)])
         assert Drain(client, store).run().quarantined == 2
-        assert numbers(store) == [1, 4]
+        assert stored_numbers(store) == [1, 4]
         assert [body for body, _ in quarantine(store)] == [refused_body(2), b"no form"]
         assert "not this one" in quarantine(store)[0][1]
     finally:
@@ -239,8 +200,8 @@ def test_what_a_trigger_of_postgresql_refuses_goes_to_quarantine(
 
 
 def test_a_batch_that_is_refused_as_a_whole_ends_too(client: redis.Redis, store: Store, added: list[int]) -> None:
-    ask(store, REFUSALS[store.engine.dialect.name][0])
-    keep(client, [record(n, refused_body(n)) for n in range(64)])
+    execute(store, REFUSALS[store.engine.dialect.name][0])
+    keep(client, [record(n, body=refused_body(n)) for n in range(64)])
     assert Drain(client, store).run().quarantined == 64
     assert (store.stored(), store.quarantined(), Consumer(client).batches()) == (0, 64, 0)
     assert len(added) <= 4 * 64
@@ -249,35 +210,35 @@ def test_a_batch_that_is_refused_as_a_whole_ends_too(client: redis.Redis, store:
 JSON = b"application/json"
 #: Bodies that some database or some library is known to choke on.
 ODD_BODIES = [
-    (b"type=open&recipient=a%00b%40example.nl&id=%00&tags[]=%00&x=%00&fields[%00]=1", FORM),
-    (b"type=open%00&time=%00&profile=%00&description=%EF%BF%BE%00", FORM),
-    (b"type=click&original=%ED%A0%80&recipient=%FF%FE&tags[0]=%C3&useragent=%F4%90%80%80&%FF=%FF", FORM),
+    (b"type=open&recipient=a%00b%40example.nl&id=%00&tags[]=%00&x=%00&fields[%00]=1", FORM_BYTES),
+    (b"type=open%00&time=%00&profile=%00&description=%EF%BF%BE%00", FORM_BYTES),
+    (b"type=click&original=%ED%A0%80&recipient=%FF%FE&tags[0]=%C3&useragent=%F4%90%80%80&%FF=%FF", FORM_BYTES),
     (b'{"type":"open","id":"\\ud800","recipient":"x\\udfff","tags":["\\udc80"],"\\ud83d":1}', JSON),
     (b'{"type":"open","id":"a\\u0000b","tags":["\\u0000"],"deep":{"\\u0000":["\\u0000"]}}', JSON),
     (
         b"type=delivery&code=99999999999999999999&profile=9223372036854775808&mailing=-1&database=" + b"9" * 500,
-        FORM,
+        FORM_BYTES,
     ),
     (b'{"type":"delivery","code":18446744073709551616,"profile":-9223372036854775809,"x":1e400,"y":-0.0}', JSON),
     (b'{"type":"delivery","code":9223372036854775807,"x":1E5,"y":' + b"9" * 5000 + b"}", JSON),
     (b'{"type":"open","code":true,"profile":1.5,"tags":{"a":1},"time":null,"recipient":["a",["b"]]}', JSON),
-    (b"type=open&time=99999999999999999999&timestamp=9999-12-31+23%3A59%3A59", FORM),
-    (b"type=open&time=-1&timestamp=0000-00-00+00%3A00%3A00", FORM),
-    (b"type=open&time=4102444799", FORM),
-    (b"type=open&time=1e9&timestamp=-271821-04-20", FORM),
+    (b"type=open&time=99999999999999999999&timestamp=9999-12-31+23%3A59%3A59", FORM_BYTES),
+    (b"type=open&time=-1&timestamp=0000-00-00+00%3A00%3A00", FORM_BYTES),
+    (b"type=open&time=4102444799", FORM_BYTES),
+    (b"type=open&time=1e9&timestamp=-271821-04-20", FORM_BYTES),
     (b'{"type":"open","time":-62135596801,"timestamp":"0001-01-01T00:00:00+14:00"}', JSON),
-    (b"type=bounce&id=1&mime=" + b"%0D%0AReceived%3A+from+caf%C3%A9" * 310_000, FORM),  # 10 MB
-    (b"type=bounce&recipient=" + b"x" * 1_000_000 + b"&id=" + b"y" * 1_000_000, FORM),  # longer than index pages
-    (b"type=open&recipient=" + bytes(range(33, 256)).replace(b"&", b"").replace(b"%", b"") * 40, FORM),
-    (b"&".join(b"f%d=%d" % (n, n) for n in range(9_000)), FORM),
-    (b"a" + b"[x]" * 500 + b"=1&b" + b"[0]" * 14 + b"=1", FORM),
+    (b"type=bounce&id=1&mime=" + b"%0D%0AReceived%3A+from+caf%C3%A9" * 310_000, FORM_BYTES),  # 10 MB
+    (b"type=bounce&recipient=" + b"x" * 1_000_000 + b"&id=" + b"y" * 1_000_000, FORM_BYTES),  # > index page
+    (b"type=open&recipient=" + bytes(range(33, 256)).replace(b"&", b"").replace(b"%", b"") * 40, FORM_BYTES),
+    (b"&".join(b"f%d=%d" % (n, n) for n in range(9_000)), FORM_BYTES),
+    (b"a" + b"[x]" * 500 + b"=1&b" + b"[0]" * 14 + b"=1", FORM_BYTES),
     (b"", b""),
     (b"=&=&=", b"\xff;charset=\xff"),
 ]
 
 
 def test_odd_bodies_are_stored_or_quarantined_and_hold_no_others_up(client: redis.Redis, store: Store) -> None:
-    odd = [record(1000 + n, body, content_type) for n, (body, content_type) in enumerate(ODD_BODIES)]
+    odd = [record(1000 + n, body=body, content_type=kind) for n, (body, kind) in enumerate(ODD_BODIES)]
     odd += [one._replace(delivery_id=bytes([0xFF, n]) + bytes(10)) for n, one in enumerate(odd[:2])]
     odd += [one._replace(delivery_id=bytes([7, n]) * 6, target=b"/\0\xff%00") for n, one in enumerate(odd)]
     good = [record(n) for n in range(len(odd))]
@@ -316,10 +277,10 @@ def unguarded(settings: Settings) -> Settings:
 def test_what_the_database_refuses_of_verified_calls_goes_to_quarantine_too(
     unguarded: Settings, store: Store, kept_apart: Callable[..., None]
 ) -> None:
-    ask(store, REFUSALS[store.engine.dialect.name][0])
-    kept_apart(record(1), record(2, refused_body(2)), record(3, b"no form"), record(4))
+    execute(store, REFUSALS[store.engine.dialect.name][0])
+    kept_apart(record(1), record(2, body=refused_body(2)), record(3, body=b"no form"), record(4))
     assert verify_once(unguarded) == 0
-    assert numbers(store) == [1, 4]
+    assert stored_numbers(store) == [1, 4]
     assert [body for body, _ in quarantine(store)] == [refused_body(2), b"no form"]
 
 
@@ -347,7 +308,8 @@ def test_a_verify_job_without_its_database_ends_with_one_line(
 
 def test_deep_nesting_holds_nothing_up(client: redis.Redis, store: Store) -> None:
     levels = range(100, 1100)  # some can be decoded but not encoded again
-    keep(client, *([record(n, b'{"a":' + b"[" * n + b"]" * n + b"}", b"application/json")] for n in levels))
+    bodies = {n: b'{"a":' + b"[" * n + b"]" * n + b"}" for n in levels}
+    keep(client, *([record(n, body=body, content_type=JSON)] for n, body in bodies.items()))
     assert Drain(client, store).run().stored == len(levels)
     assert store.stored() + store.quarantined() == len(levels)
 
@@ -357,7 +319,7 @@ def test_one_drain_by_hand_needs_no_worker(client: redis.Redis, settings: Settin
     keep(client, [record(3)])
     Consumer(client, "another").claim(1)
     done, left = drain_once(settings)
-    assert (done.stored, left, numbers(store)) == (1, 1, [3])
+    assert (done.stored, left, stored_numbers(store)) == (1, 1, [3])
     assert client.keys("rq:*") == []
 
 
@@ -386,7 +348,7 @@ def test_a_damaged_batch_in_a_full_server_stays_and_the_rest_is_stored(
     assert Consumer(client).pending() == 0  # makes the group
     fill_memory()
     drain_once(settings)
-    assert numbers(store) == [1, 2]
+    assert stored_numbers(store) == [1, 2]
     assert Consumer(client).batches() + Consumer(client).dead_batches() == 1
 
 
@@ -439,7 +401,7 @@ def test_the_job_runs_under_a_standard_worker(
     worker = SimpleWorker([queue(client)], connection=client, serializer=JSONSerializer)
     worker.work(burst=True, logging_level=None)
     assert FailedJobRegistry(queue=queue(client)).get_job_ids() == []
-    assert (numbers(store), Consumer(client).batches(), len(queue(client))) == ([1, 2], 0, 0)
+    assert (stored_numbers(store), Consumer(client).batches(), len(queue(client))) == ([1, 2], 0, 0)
 
 
 def test_handlers_are_woken_before_a_batch_is_acknowledged(

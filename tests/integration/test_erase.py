@@ -15,9 +15,9 @@ from sqlalchemy import inspect
 from ingest.batch import Record
 from ingest.copernica.events import Event, decode
 from ingest.errors import Unavailable
-from tests.integration.test_store import FORM, NINE, SECOND, counts, event, everything, name, rows
-from tests.integration.test_work_queue import add, dead, failure, handler, record
+from tests.support.builders import FORM, NINE, SECOND, delivery_id, event, failure, handler, record
 from tests.support.postgres import Server
+from tests.support.sql import add, counts, dead, everything, rows
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.erase import BLANK, erase
 from workers.store import search_index, sqlite
@@ -59,11 +59,13 @@ def in_files(store: Store, address: str) -> int:
 
 
 def form(number: int, fields: dict[str, str], extra: str = "", path: str = "/copernica") -> Event:
-    return decode((urlencode(fields) + extra).encode(), FORM, path, NINE, name(number))
+    return decode((urlencode(fields) + extra).encode(), FORM, path, NINE, delivery_id(number))
 
 
 def call(number: int, body: str) -> Record:
-    return Record(name(number, NINE + 60 * SECOND), NINE, b"/copernica", FORM.encode(), body.encode(), b"Date: x")
+    return Record(
+        delivery_id(number, NINE + 60 * SECOND), NINE, b"/copernica", FORM.encode(), body.encode(), b"Date: x"
+    )
 
 
 def about(address: str) -> list[dict[str, str]]:
@@ -127,7 +129,9 @@ def fill(store: Store, address: str) -> tuple[list[Event], list[Event]]:
                 assert (made[kind][-1].raw is not None) == bool(extra)
     gone, blanked, others = made
     blanked.append(form(1990, {"type": "open"}, path=f"/copernica?to={quote(address)}"))
-    gone.append(decode(f'{{"a": 1, "a": {json.dumps(address)}, "a": 2}}'.encode(), "", "/", NINE, name(990)))
+    gone.append(
+        decode(f'{{"a": 1, "a": {json.dumps(address)}, "a": 2}}'.encode(), "", "/", NINE, delivery_id(990))
+    )
     bodies = [
         urlencode({"email": address}), f'{{"email": "{address}"', f"email={address.upper()}", f"to=<{address}>&",
         f"email={quote(quote(address))}".replace("%25", "%"),
@@ -225,7 +229,7 @@ def test_more_rows_can_be_erased_than_a_statement_has_parameters(postgres_server
     url = postgres_server.new_database("erased", "template")
     with closing(Store.open(url)) as store:
         store.add([event(1), event(2)], [], [call(1, "")])
-        names = [name(n) for n in range(2, 70_000)]
+        names = [delivery_id(n) for n in range(2, 70_000)]
         store.erase(names, [], names, [(each, b"12345678") for each in names])
         assert everything(store) == [event(1)]
 
@@ -253,7 +257,7 @@ def _live(store: Store) -> None:
         numbers = range(batch * 50, batch * 50 + 50)
         events = [
             event(
-                delivery_id=name(n, NINE + luck.randrange(100) * SECOND),
+                delivery_id=delivery_id(n, NINE + luck.randrange(100) * SECOND),
                 recipient=luck.choice([JAN, JAN.upper(), *[f"{luck.randrange(99)}@example.nl"] * 18]),
                 message_id=f"{n}",
                 profile=None,

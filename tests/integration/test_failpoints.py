@@ -13,7 +13,7 @@ from ingest import failpoints
 from ingest.errors import SettingsError
 from ingest.failpoints import POINTS, VARIABLE, Injected
 from tests.support.running import clean_environ
-from tests.unit.test_imports import modules
+from tests.support.source import modules
 
 
 @pytest.fixture(autouse=True)

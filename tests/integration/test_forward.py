@@ -2,13 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from ingest.batch import Record, unpack
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.simulation.signer import Signer
+from tests.support.http import Answer, Script, Seen, listening
 from tests.support.running import answers, exchange, free_port, ingest, run, running, until
 from workers.handlers import forward, runner, throttle
 from workers.handlers.throttle import Breaker, Bucket
@@ -29,60 +28,6 @@ from workers.store.store import Store, upgrade
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b"type=open&id=5fd2&recipient=jan%40example.nl&ip=192.0.2.7&note=%E2%82%AC+%ff&time=1795165964"
 FORM = b"application/x-www-form-urlencoded"
-
-#: What a target answers: a status and headers.
-Answer = tuple[int, Mapping[str, str]]
-
-
-@dataclass
-class Seen:
-    """One call as the target saw it; names of headers in lower case."""
-
-    path: str
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass
-class Script:
-    """A target on this machine: notes what it is sent and answers as told."""
-
-    url: str = ""
-    answer: Callable[[Seen], Answer] = field(default=lambda _: (200, {}))
-    seen: list[Seen] = field(default_factory=list)
-
-
-@contextmanager
-def listening() -> Iterator[Script]:
-    script = Script()
-
-    class Listener(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            call = Seen(self.path, {name.lower(): value for name, value in self.headers.items()}, body)
-            script.seen.append(call)
-            status, headers = script.answer(call)
-            self.send_response(status)
-            for name, value in {**headers, "Content-Length": "0"}.items():
-                self.send_header(name, value)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_port}/old.php"
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    try:
-        yield script
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 @pytest.fixture

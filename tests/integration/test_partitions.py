@@ -11,8 +11,10 @@ import pytest
 
 from ingest.copernica.events import Event
 from ingest.errors import RowsRejected, Unavailable
-from tests.integration.test_store import LONG, at_once, event, everything, execute, explained, rows
+from tests.support.builders import LONG, event
 from tests.support.postgres import Server
+from tests.support.processes import at_once
+from tests.support.sql import everything, execute, explained, rows
 from workers.store import postgres
 from workers.store.postgres import COPY_FROM
 from workers.store.store import Filter, Store

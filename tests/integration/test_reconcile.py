@@ -20,24 +20,25 @@ from ingest.batch import unpack
 from ingest.copernica.events import LOGFILE
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from tests.integration.test_cli import typed
-from tests.support.logs import DAY, START, Happened, contents, csv_of, files, key_of
+from tests.support.cli import typed
+from tests.support.logs import (
+    DAY,
+    PREFIXES,
+    START,
+    Happened,
+    a_day,
+    contents,
+    csv_of,
+    files,
+    no_progress,
+    stored_keys,
+)
 from workers.drain.drain import read
 from workers.reconcile import history
 from workers.reconcile.daily import CATCH_UP, due
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
 from workers.store.store import Filter, Quarantined, Store, upgrade
-
-PREFIXES = (
-    "cdm-impression",
-    "cdm-click",
-    "cdm-delivery",
-    "cdm-error",
-    "cdm-abuse",
-    "cdm-unsubscribe",
-    "pom-clicks",
-)
 
 things = st.builds(
     Happened,
@@ -59,19 +60,11 @@ def reconciled(
 ) -> DayReport:
     found = list(
         reconcile_files(
-            settings_for(database), files(happened), True, how or ReconcileOptions(wait=0), nobody, **more
+            settings_for(database), files(happened), True, how or ReconcileOptions(wait=0), no_progress, **more
         )
     )
     assert len(found) == 1
     return found[0]
-
-
-def nobody(_what: str, _done: int, _total: int | None) -> None:
-    pass
-
-
-def stored(store: Store) -> Counter[tuple[object, ...]]:
-    return Counter(map(key_of, store.find(Filter())))
 
 
 @contextmanager
@@ -100,28 +93,17 @@ def test_whatever_of_a_day_was_lost_sent_twice_or_late_the_store_ends_as_what_ha
         assert first.complete
         assert first.total("recovered") == len(lost)
         assert first.total("in_store") == len(calls) - len(lost)
-        assert stored(store) == truth
+        assert stored_keys(store) == truth
 
         again = reconciled(database, happened)
         assert (again.total("recovered"), again.total("superseded"), again.total("only_in_store")) == (0, 0, 0)
-        assert stored(store) == truth
+        assert stored_keys(store) == truth
 
         store.add([calls[number] for number in lost])
         third = reconciled(database, happened)
         assert third.total("superseded") == len(lost)
-        assert stored(store) == truth
+        assert stored_keys(store) == truth
         assert not [event for event in store.find(Filter()) if event.source == LOGFILE], "calls tell more"
-
-
-def a_day(events: int = 300) -> list[Happened]:
-    """Events of all kinds over the whole day."""
-    return [
-        Happened(
-            PREFIXES[n % len(PREFIXES)], n * 86_399 // events, f"{n // 3:012x}", f"jan{n % 50}@example.nl",
-            f"192.0.2.{n % 200}", f"https://example.nl/{n}",
-        )
-        for n in range(events)
-    ]  # fmt: skip
 
 
 def test_what_the_log_files_lack_is_told_and_stays(store: Store, database: str) -> None:
@@ -130,7 +112,7 @@ def test_what_the_log_files_lack_is_told_and_stays(store: Store, database: str) 
     report = reconciled(database, day[:-70])
     assert report.total("only_in_store") == 70
     assert report.complete, "nothing that Copernica has is missing"
-    assert stored(store).total() == len(day)
+    assert stored_keys(store).total() == len(day)
 
 
 def test_recovered_events_reach_the_handlers_as_they_are_stored(
@@ -139,7 +121,7 @@ def test_recovered_events_reach_the_handlers_as_they_are_stored(
     day = a_day(21)
     how = ReconcileOptions(wait=0)
     told = settings_for(database, redis_url, INGEST_HANDLERS="mine")
-    (report,) = reconcile_files(told, files(day), True, how, nobody)
+    (report,) = reconcile_files(told, files(day), True, how, no_progress)
     assert report.total("recovered") == 21
     with store.reading() as connection:
         packed = connection.execute(text("SELECT packed FROM outbox")).scalars().all()
@@ -148,7 +130,7 @@ def test_recovered_events_reach_the_handlers_as_they_are_stored(
     assert {e.delivery_id: e for e in handed if not isinstance(e, Quarantined)} == {
         event.delivery_id: event for event in store.find(Filter())
     }
-    list(reconcile_files(told, files(a_day(42)), True, ReconcileOptions(wait=0, handlers=False), nobody))
+    list(reconcile_files(told, files(a_day(42)), True, ReconcileOptions(wait=0, handlers=False), no_progress))
     with store.reading() as connection:
         assert connection.execute(text("SELECT sum(count) FROM outbox")).scalar() == 21
 
@@ -163,7 +145,7 @@ def test_a_damaged_line_is_told_and_skipped_and_the_day_is_not_complete(tmp_path
     assert "line 3" in done.stdout
     assert "not complete" in done.stdout
     store = Store.open(database)
-    assert stored(store).total() == len(lines) - 3
+    assert stored_keys(store).total() == len(lines) - 3
     assert history.complete_through(store) is None
     store.close()
 
@@ -283,6 +265,6 @@ def test_calls_under_way_are_counted_when_they_do_not_arrive(
     client.xadd(Keys().stream, {"b": pack([record])})
     client.hset(Keys().counts, "accepted", 1)
     told = settings_for(database, redis_url)
-    (report,) = reconcile_files(told, files(a_day(7)), True, ReconcileOptions(wait=0.3), nobody)
+    (report,) = reconcile_files(told, files(a_day(7)), True, ReconcileOptions(wait=0.3), no_progress)
     assert report.underway == 1
     assert report.complete

@@ -16,12 +16,11 @@ from ingest.settings import Settings
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
 from ingest.stream.keys import Keys
-from tests.integration.test_cli import NOWHERE, typed
-from tests.integration.test_daily_jobs import call, jobs
-from tests.integration.test_drain import keep
-from tests.integration.test_reconcile import a_day, nobody, stored
+from tests.support.builders import aged_call
+from tests.support.cli import NOWHERE, typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
-from tests.support.logs import DAY, Happened, contents
+from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
+from tests.support.stream import job_names, keep
 from workers.drain.drain import stopping
 from workers.reconcile import daily, history
 from workers.reconcile.report import DayReport
@@ -46,7 +45,7 @@ def reconciled(
     environ: Mapping[str, str], database: str, day: date = DAY, how: ReconcileOptions | None = None
 ) -> DayReport:
     settings = Settings.read({"DATABASE_URL": database, **environ})
-    (report,) = reconcile(settings, [day], how or ReconcileOptions(wait=0), nobody, connect=connect)
+    (report,) = reconcile(settings, [day], how or ReconcileOptions(wait=0), no_progress, connect=connect)
     return report
 
 
@@ -97,7 +96,7 @@ def test_what_does_not_pass_is_said_in_one_sentence_and_the_day_is_not_complete(
         assert report.error is not None
         assert report.error.endswith(".")
         assert not report.complete
-        assert not stored(store), "files that were not all there are not taken for the day"
+        assert not stored_keys(store), "files that were not all there are not taken for the day"
         assert history.incomplete(store) == [DAY]
         fake.faults = Faults()
         assert reconciled(environ, database).complete
@@ -166,7 +165,7 @@ def test_the_daily_job_reconciles_what_is_due_and_is_put_on_the_queue_once_a_day
             monkeypatch.setenv(name, value)
         for _ in range(3):
             JobScheduler(client).enqueue_reconcile(daily.today().isoformat())
-        assert jobs(client) == [RECONCILE_JOB]
+        assert job_names(client) == [RECONCILE_JOB]
         assert f"{daily.__name__}.{daily.reconcile_job.__name__}" == RECONCILE_JOB
         assert daily.reconcile_job() == 70
         assert history.complete_through(store) == (yesterday, yesterday)
@@ -199,14 +198,14 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
-    keep(client, [call(0)])
+    keep(client, [aged_call(0)])
     turns = daily.Turns(Settings.read())
     turns.take()
     assert store.stored() == 1
     monkeypatch.setattr(stopping, "asked", True)
     with pytest.raises(Broken):
         turns.take()
-    assert DRAIN_JOB not in jobs(client)
+    assert DRAIN_JOB not in job_names(client)
 
 
 def test_check_says_whether_the_token_is_taken(tmp_path: Path) -> None:

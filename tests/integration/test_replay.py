@@ -17,8 +17,7 @@ from ingest.batch import Record
 from ingest.cli.main import main
 from ingest.copernica.events import Event
 from ingest.simulation.calls import TYPES, Simulator
-from tests.integration.test_drain import refused_body
-from tests.integration.test_work_queue import FORM, RECEIVED, event, handler, numbers, record
+from tests.support.builders import FORM_BYTES, RECEIVED, decoded, handler, numbers, record, refused_body
 from workers.drain.drain import read
 from workers.handlers.replay import begun, forget, name_of, record_of, replay
 from workers.handlers.work_queue import WorkQueue
@@ -37,13 +36,13 @@ def taken(store: Store, name: str = "h") -> list[Event]:
     while claim := handoffs.claim(handler(name), 500, 1):
         found += claim.records
         handoffs.settle(handler(name), claim, [], release=True)
-    return [event(call) for call in found]
+    return [decoded(call) for call in found]
 
 
 @pytest.fixture
 def filled(store: Store) -> Store:
     """A store with 120 opens and 60 clicks."""
-    store.add([event(record(n, "click" if n % 3 == 0 else "open")) for n in range(180)])
+    store.add([decoded(record(n, "click" if n % 3 == 0 else "open")) for n in range(180)])
     return store
 
 
@@ -107,7 +106,7 @@ def test_a_rate_is_kept(filled: Store) -> None:
 # --- calls, written again ---
 
 
-def same_again(body: bytes, content_type: bytes = FORM, path: bytes = b"/copernica") -> None:
+def same_again(body: bytes, content_type: bytes = FORM_BYTES, path: bytes = b"/copernica") -> None:
     first = read(Record(b"\1" * 12, RECEIVED, path, content_type, body))
     if isinstance(first, Event):
         assert read(record_of(first)) == first
@@ -124,10 +123,10 @@ def test_simulated_calls_of_all_types_are_the_same_again(kind: str) -> None:
 @pytest.mark.parametrize(
     ("body", "content_type"),
     [
-        (b"type=new-thing&x=%FF&y=1&y=2", FORM),
-        (b"type=open&recipient=%E9", FORM + b"; charset=iso-8859-1"),
-        (b"type=open&x=%00", FORM),
-        (b"a=", FORM),
+        (b"type=new-thing&x=%FF&y=1&y=2", FORM_BYTES),
+        (b"type=open&recipient=%E9", FORM_BYTES + b"; charset=iso-8859-1"),
+        (b"type=open&x=%00", FORM_BYTES),
+        (b"a=", FORM_BYTES),
         (b'{"type":"open","a[b]":"1"}', JSON),
         (b'{"type":"open","a":{"0":"x"}}', JSON),
         (b'{"type":"open","a":{"b]":"1"}}', JSON),
@@ -169,10 +168,14 @@ def test_any_form_is_the_same_again(pairs: list[tuple[str, str]], path: bytes) -
 
 def test_stored_events_are_the_same_again(store: Store) -> None:
     calls = Simulator(seed=5)
-    records = [Record(n.to_bytes(12, "big"), RECEIVED, b"/copernica", FORM, calls.call().body) for n in range(300)]
+    records = [
+        Record(n.to_bytes(12, "big"), RECEIVED, b"/copernica", FORM_BYTES, calls.call().body) for n in range(300)
+    ]
     odd = [record(300, body=b"type=open&x=%FF"), record(301, body=b"x=1&x=2"), record(302, body=refused_body(1))]
-    store.add([event(call) for call in (*records, *odd)])
-    assert [read(record_of(found)) for found in store.find(Filter())] == [event(call) for call in (*records, *odd)]
+    store.add([decoded(call) for call in (*records, *odd)])
+    assert [read(record_of(found)) for found in store.find(Filter())] == [
+        decoded(call) for call in (*records, *odd)
+    ]
 
 
 # --- the command ---

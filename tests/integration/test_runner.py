@@ -14,7 +14,8 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.settings import Settings
-from tests.integration.test_work_queue import add, dead, event, give, numbers, record
+from tests.support.builders import decoded, numbers, record
+from tests.support.sql import add, dead, give
 from workers.drain.drain import stopping
 from workers.handlers import runner
 from workers.handlers.runner import MAX_TRACEBACK, hand_on_job, handle_job
@@ -388,7 +389,7 @@ def h(event):
     hand_on_job()
     with pytest.raises(KeyboardInterrupt):
         handle_job("h")
-    assert world.calls == [event(record(n)) for n in range(8)]
+    assert world.calls == [decoded(record(n)) for n in range(8)]
     assert world.handoffs.waiting() == {"h": 3}  # with the one under way, which nobody knows to be done
 
 

@@ -17,8 +17,10 @@ from sqlalchemy.types import BigInteger, Boolean, Date, DateTime, LargeBinary, T
 from ingest.batch import Record
 from ingest.copernica.events import Event, EventType
 from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
-from tests.integration.test_store import at_once, event, execute, is_a_sentence, rows
+from tests.support.builders import event
 from tests.support.postgres import Server
+from tests.support.processes import at_once
+from tests.support.sql import execute, is_a_sentence, rows
 from workers.store import migrations, schema, tables
 from workers.store.store import Filter, Store, upgrade
 

@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import event as listeners
 
 from ingest.copernica.events import Event
-from tests.integration.test_store import LONG, NINE, SECOND, event, explained, name, rows
+from tests.support.builders import LONG, NINE, SECOND, delivery_id, event
+from tests.support.sql import explained, rows
 from workers.operations.erase import erase
 from workers.store import search_index, sqlite
 from workers.store.store import Filter, Store, upgrade
@@ -72,7 +73,7 @@ def test_a_search_finds_what_a_full_scan_finds_whatever_was_done_before(store: S
             case "add":
                 new = [
                     event(
-                        delivery_id=name(next(number), NINE + luck.randrange(1000) * SECOND),
+                        delivery_id=delivery_id(next(number), NINE + luck.randrange(1000) * SECOND),
                         recipient=luck.choice(RECIPIENTS),
                         message_id=luck.choice(MESSAGES),
                         profile=None,

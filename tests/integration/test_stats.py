@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from ingest.cli.render import chart
 from ingest.copernica.events import EventType, decode
-from tests.integration.test_cli import FORM, typed
+from tests.support.builders import FORM
+from tests.support.cli import typed
 from tests.support.running import run
 from workers.store.store import Store
 

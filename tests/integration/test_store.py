@@ -1,7 +1,6 @@
 """The store, on both databases: each event once, whatever happens, and given back as it came."""
 
 import json
-import multiprocessing
 import random
 import sqlite3
 import sys
@@ -16,83 +15,30 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event as listeners
 
 from ingest.batch import Record
 from ingest.copernica.bodies import MAX_DEPTH
 from ingest.copernica.events import MAX_NUMBER_DIGITS, Event, EventType, decode
 from ingest.errors import IngestError, RowsRejected, SchemaMissing, Unavailable, Undecodable
+from tests.support.builders import FORM, LONG, NINE, SECOND, delivery_id, event
 from tests.support.postgres import Server
+from tests.support.processes import at_once
+from tests.support.sql import counts, everything, execute, is_a_sentence, rows
 from workers.store import postgres, sqlite, tables
 from workers.store.postgres import COPY_FROM
 from workers.store.store import FETCH_SIZE, Filter, Quarantined, Store, upgrade
 
-SECOND = 1_000_000
 HOUR = 3600 * SECOND
-#: 2026-11-20 09:00:00 UTC, in µs.
-NINE = 1_795_165_200 * SECOND
-FORM = "application/x-www-form-urlencoded"
-
-
-def name(number: int, moment: int = NINE) -> bytes:
-    """A delivery id as the endpoint makes them: its time first."""
-    return (moment // SECOND).to_bytes(4, "big") + number.to_bytes(8, "big")
-
-
-def event(number: int = 1, **changes: Any) -> Event:
-    plain = Event(
-        name(number), EventType.OPEN, "5fd2", NINE, NINE + 1, "jan@example.nl", "192.0.2.1", None, "Mozilla/5.0",
-        "", 4711, None, 7, None, None, 250, None, None, None, ["a", "b"],
-        {"timestamp": "2026-11-20 09:00:00"}, "/copernica",
-    )  # fmt: skip
-    return plain._replace(**changes)
 
 
 def call(number: int, body: bytes = b"?") -> Record:
-    return Record(name(number), NINE + 1, b"/copernica/\xff?x=1", b"text/plain; \xe9", body, b"Date: \xff\n")
+    return Record(
+        delivery_id(number), NINE + 1, b"/copernica/\xff?x=1", b"text/plain; \xe9", body, b"Date: \xff\n"
+    )
 
 
 def quarantined(number: int, body: bytes = b"?") -> Quarantined:
     return Quarantined(call(number, body), "neither a form nor a JSON object")
-
-
-def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
-    with store.engine.connect() as connection:
-        return [tuple(row) for row in connection.exec_driver_sql(query)]
-
-
-def execute(store: Store, *statements: str) -> None:
-    with store.engine.begin() as connection:
-        for statement in statements:
-            connection.exec_driver_sql(statement)
-
-
-def everything(store: Store) -> list[Event]:
-    return list(store.find(Filter()))
-
-
-def explained(store: Store, how: str, wanted: Filter) -> list[str]:
-    """The database's own words on how it goes about a search."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        asked.append((statement, parameters))
-
-    listeners.listen(store.engine, "before_cursor_execute", note)
-    list(store.find(wanted))
-    listeners.remove(store.engine, "before_cursor_execute", note)
-    statement, parameters = asked[-1]
-    with store.engine.connect() as connection:
-        return [str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]
-
-
-def counts(store: Store) -> tuple[int, int, int]:
-    return store.stored(), store.quarantined(), store.unverified()
-
-
-def is_a_sentence(error: BaseException) -> bool:
-    said = str(error)
-    return said[0].isupper() and said.endswith(".") and "\n" not in said and "sqlalche" not in said.lower()
 
 
 # --- what goes in comes out ---
@@ -144,7 +90,7 @@ def _odd_events() -> Iterator[Event]:
     yield from (event(next(number), type=kind) for kind in EventType)
     for moment in (1, 999_999, SECOND, NINE + 123_456, 4_102_444_799_999_999):
         yield event(next(number), occurred_at=moment, received_at=moment)
-    yield from (decode(body, FORM, "/copernica?a=1", NINE + 7, name(next(number))) for body in ODD_BODIES)
+    yield from (decode(body, FORM, "/copernica?a=1", NINE + 7, delivery_id(next(number))) for body in ODD_BODIES)
     yield event(delivery_id=b"\0" * 12)
     yield event(delivery_id=b"\xff" * 12)
 
@@ -201,7 +147,7 @@ def test_whatever_can_be_read_comes_back_as_it_was_read(store: Store, bodies: li
     events = []
     for body in bodies:
         try:
-            events.append(decode(body, FORM, "/copernica", NINE, name(next(_numbers))))
+            events.append(decode(body, FORM, "/copernica", NINE, delivery_id(next(_numbers))))
         except Undecodable:
             continue
     assert store.add(events) == len(events)
@@ -240,7 +186,7 @@ def test_what_is_new_is_counted_apart_from_what_is_there(store: Store, number: i
 
 def test_unreadable_calls_keep_their_raw_body_and_the_reason(store: Store) -> None:
     body = bytes(range(256)) * 3
-    odd = Record(name(9), NINE, b"/\0\xff", b"a\0", b"\\N", b"x")
+    odd = Record(delivery_id(9), NINE, b"/\0\xff", b"a\0", b"\\N", b"x")
     store.add([event()], [quarantined(7, body), quarantined(8, b""), Quarantined(odd, "a\0 \udcff")])
     kept = sorted(tuple(row) for row in store.rows(tables.quarantine))
     reason = "neither a form nor a JSON object"
@@ -278,9 +224,6 @@ def test_who_repeats_a_signature_with_another_body_takes_nobodys_place(store: St
 
 def at(hour: int, micro: int = 0) -> datetime:
     return datetime(2026, 11, 20, hour, 0, 0, micro, tzinfo=UTC)
-
-
-LONG = "a" * 320
 
 
 CASES = [
@@ -426,7 +369,11 @@ def test_exactly_what_is_older_expires(store: Store, monkeypatch: pytest.MonkeyP
     for backend in (sqlite, postgres):
         monkeypatch.setattr(backend, "DELETE_ROWS", 3)
     limit = NINE // SECOND
-    ids = [name(n, NINE + seconds * SECOND) for seconds in (-(10**9), -86_400, -1, 0, 1) for n in (0, 2**64 - 1)]
+    ids = [
+        delivery_id(n, NINE + seconds * SECOND)
+        for seconds in (-(10**9), -86_400, -1, 0, 1)
+        for n in (0, 2**64 - 1)
+    ]
     events = [event(delivery_id=each) for each in (b"\0" * 12, *ids, b"\xff" * 12)]
     records = [call(0)._replace(delivery_id=each) for each in ids]
     store.add(events, [Quarantined(record, "x") for record in records], records)
@@ -565,21 +512,6 @@ def test_a_database_in_memory_is_refused_because_it_would_forget(use: Callable[[
 
 
 # --- two processes ---
-
-
-def at_once(target: Any, *arguments: tuple[Any, ...]) -> list[int | None]:
-    """Run a function in as many processes, which meet at a barrier; their exit codes."""
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(len(arguments))
-    processes = [context.Process(target=target, args=(barrier, *given)) for given in arguments]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    codes = [process.exitcode for process in processes]
-    for process in processes:
-        process.close()
-    return codes
 
 
 def _write(barrier: Barrier, url: str, order: int, first: int) -> None:

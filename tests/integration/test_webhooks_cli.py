@@ -11,7 +11,7 @@ import pytest
 from ingest.copernica.api.webhooks import Webhook, same_url
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
-from tests.integration.test_cli import typed
+from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, client, fake_copernica, log_file
 from tests.support.running import ingest, running, until
 

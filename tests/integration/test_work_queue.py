@@ -6,64 +6,20 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
-from ingest.batch import MAX_RECORDS, Record, unpack
-from ingest.copernica.events import Event
+from ingest.batch import MAX_RECORDS, Record
 from ingest.errors import RowsRejected
-from tests.integration.test_drain import REFUSALS, ask, refused_body
-from workers.drain.drain import read
+from tests.support.builders import decoded, failure, handler, numbers, record, refused_body
+from tests.support.sql import REFUSALS, add, dead, execute, give, outbox
 from workers.handlers import work_queue
-from workers.handlers.registry import Handler
-from workers.handlers.work_queue import CRASHES, JITTER, LEASE, Claim, Failure, WorkQueue
+from workers.handlers.work_queue import CRASHES, JITTER, LEASE, Claim, WorkQueue
 from workers.store import store as store_module
 from workers.store import tables
 from workers.store.store import Store
-
-FORM = b"application/x-www-form-urlencoded"
-RECEIVED = 1_795_165_965_000_000
-
-
-def record(number: int, kind: str = "open", body: bytes = b"") -> Record:
-    body = body or b"type=%s&id=m%d&time=1795165964" % (kind.encode(), number)
-    return Record(number.to_bytes(12, "big"), RECEIVED, b"/copernica", FORM, body)
-
-
-def event(call: Record) -> Event:
-    found = read(call)
-    assert isinstance(found, Event)
-    return found
-
-
-def add(store: Store, *records: Record) -> int:
-    return store.add(list(map(event, records)), hand_on={call.delivery_id: call for call in records})
-
-
-def handler(name: str = "h", *types: str, **options: Any) -> Handler:
-    return Handler(name, print, frozenset(types or ("open",)), **options)
-
-
-def numbers(records: Sequence[Record]) -> list[int]:
-    return [int.from_bytes(call.delivery_id, "big") for call in records]
-
-
-def outbox(store: Store) -> dict[str, list[int]]:
-    with store.reading() as connection:
-        found: dict[str, list[int]] = {}
-        for kind, count, packed in connection.execute(text("SELECT type, count, packed FROM outbox ORDER BY id")):
-            records = unpack(bytes(packed))
-            assert count == len(records)
-            found.setdefault(kind, []).extend(numbers(records))
-        return found
-
-
-def dead(store: Store, name: str = "h") -> list[int]:
-    rows = [row for row in store.rows(tables.dead_letters) if row.handler == name]
-    return sorted(int.from_bytes(row.delivery_id, "big") for row in rows)
 
 
 @pytest.fixture
@@ -91,15 +47,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def give(store: Store, name: str, records: Sequence[Record]) -> None:
-    with store.writing() as connection:
-        WorkQueue(store).give(connection, name, records)
-
-
-def failure(call: Record, delay: float | None) -> Failure:
-    return Failure(call, "open", RECEIVED, "ValueError: no", "Traceback", delay)
-
-
 # --- the outbox ---
 
 
@@ -117,12 +64,12 @@ def test_many_events_at_once_are_put_out_once_too(store: Store) -> None:
 
 
 def test_nothing_is_put_out_unless_it_is_asked_for(store: Store) -> None:
-    store.add([event(record(1))])
+    store.add([decoded(record(1))])
     assert outbox(store) == {}
 
 
 def test_what_the_database_refuses_is_not_put_out(store: Store) -> None:
-    ask(store, REFUSALS[store.engine.dialect.name][0])
+    execute(store, REFUSALS[store.engine.dialect.name][0])
     with pytest.raises(RowsRejected):
         add(store, record(1), record(2, body=refused_body(2)))
     assert (outbox(store), store.stored()) == ({}, 0)

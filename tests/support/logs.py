@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
@@ -11,6 +12,7 @@ from urllib.parse import urlencode
 from ingest.copernica.events import MICROS, Event, decode
 from ingest.copernica.logfiles.reader import KINDS
 from workers.reconcile.recovery import LogFile
+from workers.store.store import Filter, Store
 
 FORM = "application/x-www-form-urlencoded"
 DAY = date(2026, 11, 20)
@@ -111,3 +113,33 @@ def files(happened: Iterable[Happened], day: date = DAY) -> list[LogFile]:
         LogFile(name, KINDS[name.partition(".")[0]], day, partial(io.BytesIO, content), len(content))
         for name, content in contents(happened, day).items()
     ]
+
+
+PREFIXES = (
+    "cdm-impression",
+    "cdm-click",
+    "cdm-delivery",
+    "cdm-error",
+    "cdm-abuse",
+    "cdm-unsubscribe",
+    "pom-clicks",
+)
+
+
+def no_progress(_what: str, _done: int, _total: int | None) -> None:
+    pass
+
+
+def stored_keys(store: Store) -> Counter[tuple[object, ...]]:
+    return Counter(map(key_of, store.find(Filter())))
+
+
+def a_day(events: int = 300) -> list[Happened]:
+    """Events of all kinds over the whole day."""
+    return [
+        Happened(
+            PREFIXES[n % len(PREFIXES)], n * 86_399 // events, f"{n // 3:012x}", f"jan{n % 50}@example.nl",
+            f"192.0.2.{n % 200}", f"https://example.nl/{n}",
+        )
+        for n in range(events)
+    ]  # fmt: skip

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.test_cli import typed
+from tests.support.cli import typed
 from tests.support.postgres import Server
 from tests.support.running import (
     Process,

@@ -10,6 +10,7 @@ import redis
 from ingest import redis_client
 from ingest.batch import Record
 from ingest.endpoint.limits import RETRY_AFTER
+from tests.support.http import request, status
 from tests.support.running import Process, exchange, free_port, ingest, running, until
 from tests.support.stream import records
 
@@ -28,11 +29,6 @@ class Endpoint:
 
     def kept(self) -> list[Record]:
         return records(self._client)
-
-
-def request(body: bytes, path: bytes = b"/copernica", *headers: bytes, method: bytes = b"POST") -> bytes:
-    head = b"%b %b HTTP/1.1\r\nHost: hooks.example.nl\r\nContent-Length: %d\r\n" % (method, path, len(body))
-    return head + b"".join(header + b"\r\n" for header in headers) + b"\r\n" + body
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +54,6 @@ def endpoint(process: tuple[int, Process], redis_url: str) -> Iterator[Endpoint]
     client.close()
     assert process[1].alive
     assert "Traceback" not in process[1].output
-
-
-def status(answer: bytes) -> int:
-    return int(answer.split(b" ", 2)[1])
 
 
 def error(answer: bytes) -> str:

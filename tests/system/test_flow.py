@@ -18,30 +18,14 @@ from typing import Any, cast
 import pytest
 
 from ingest import redis_client
-from ingest.simulation.calls import Call, Simulator
 from ingest.simulation.sender import Report, Sender, Target
 from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
 from ingest.stream.keys import Keys
+from tests.support.numbered import Numbered
 from tests.support.running import Process, answers, descendants, exists, free_port, ingest, run, running, until
 from workers.store.store import upgrade
 
 CONNECTIONS = 64
-
-
-class Numbered:
-    """Simulated calls that each carry a number, with a note of which were sent."""
-
-    def __init__(self, seed: int) -> None:
-        self._calls = iter(Simulator(seed))
-        self.sent = 0
-
-    def __iter__(self) -> Iterator[Call]:
-        return self
-
-    def __next__(self) -> Call:
-        call = next(self._calls)
-        self.sent += 1
-        return call._replace(body=call.body + b"&number=%d" % self.sent)
 
 
 @dataclass

@@ -18,9 +18,10 @@ from ingest.redis_client import connect
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
 from ingest.stream.keys import Keys
-from tests.integration.test_cli import BUFFERED
-from tests.integration.test_drain import keep, record
+from tests.support.builders import record
+from tests.support.cli import BUFFERED
 from tests.support.running import Process, clean_environ, ingest, running, until
+from tests.support.stream import keep
 from workers.drain.drain import Drain
 from workers.operations import follow
 from workers.operations.follow import followed
@@ -37,7 +38,7 @@ def body(number: int, kind: str = "open", recipient: str = "jan@example.nl") -> 
 def drained(client: redis.Redis, store: Store, *bodies: bytes) -> None:
     """Have these stored as events, each with the number in it for its delivery id."""
     numbers = [int(each.split(b"&")[1].partition(b"=")[2]) for each in bodies]
-    keep(client, [record(number, each) for number, each in zip(numbers, bodies, strict=True)])
+    keep(client, [record(number, body=each) for number, each in zip(numbers, bodies, strict=True)])
     Drain(client, store).run()
 
 

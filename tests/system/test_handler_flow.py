@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_forward import Answer, Seen, listening
+from tests.support.http import Answer, Seen, listening
 from tests.support.running import Process, answers, free_port, ingest, run, running, until
 from workers.store.store import upgrade
 

@@ -17,11 +17,13 @@ from ingest.errors import SchemaMismatch, Unavailable
 from ingest.redis_client import connect
 from ingest.simulation.sender import Sender, Target
 from ingest.stream.consumer import Consumer
-from tests.integration.test_cli import typed
-from tests.integration.test_drain import ask, keep, numbers, record
+from tests.support.builders import record
+from tests.support.cli import typed
+from tests.support.numbered import Numbered
 from tests.support.postgres import Server, postgres
 from tests.support.running import answers, free_port, ingest, run, running, until
-from tests.system.test_flow import Numbered
+from tests.support.sql import execute, stored_numbers
+from tests.support.stream import keep
 from workers.drain import drain
 from workers.drain.drain import Drain, Drained
 from workers.store.postgres import PostgreSQL
@@ -139,7 +141,7 @@ def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
         done = running.result(15)
     assert (done.stored, done.doubles) == (len(EVERYTHING) - doubles, doubles)
     store = Store.open(url)
-    assert numbers(store) == EVERYTHING
+    assert stored_numbers(store) == EVERYTHING
     store.close()
     assert (backlog.pending(), backlog.batches()) == (0, 0)
     assert caplog.text.count("waiting for the database") == 1
@@ -179,7 +181,7 @@ def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_do
     monkeypatch.setattr(drain, "SLICE", 10.0)
     assert drain.drain_job()["stored"] == len(EVERYTHING) - lost * SIZE
     store = Store.open(url)
-    assert numbers(store) == EVERYTHING
+    assert stored_numbers(store) == EVERYTHING
     store.close()
     assert (backlog.pending(), backlog.batches()) == (0, 0)
 
@@ -237,10 +239,10 @@ def refusals(environ: dict[str, str]) -> Iterator[str]:
 
 
 def test_tables_of_another_release_are_refused(database: str, store: Store, redis_url: str) -> None:
-    ask(store, "UPDATE alembic_version SET version_num = '9999'")
+    execute(store, "UPDATE alembic_version SET version_num = '9999'")
     for said in refusals({"REDIS_URL": redis_url, "DATABASE_URL": database}):
         assert "has schema 9999, newer than" in said
-    ask(store, "UPDATE alembic_version SET version_num = '0000'")
+    execute(store, "UPDATE alembic_version SET version_num = '0000'")
     with pytest.raises(SchemaMismatch, match="run `ingest db upgrade`"):
         Store.open(database)
 

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from ingest.cli.render import console
 from ingest.simulation.calls import TYPES, payload
-from tests.integration.test_drain import ask
 from tests.support.running import answers, free_port, ingest, run, running, until
+from tests.support.sql import execute
 from workers.drain.drain import Drain
 from workers.store.store import Filter, Store, upgrade
 
@@ -191,7 +191,7 @@ SAMPLES: list[Fields] = [
 def test_every_field_comes_back_as_it_was_sent(
     sent: list[Fields], port: int, redis_url: str, client: redis.Redis, store: Store
 ) -> None:
-    ask(store, "DELETE FROM events")  # of the example before this one
+    execute(store, "DELETE FROM events")  # of the example before this one
     send(port, sent)
     done = Drain(client, store).run()
     assert (done.stored, done.quarantined, done.doubles, done.dead) == (len(sent), 0, 0, 0)

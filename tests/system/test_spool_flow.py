@@ -1,6 +1,5 @@
 """The spool as operators meet it: at a start without Redis, in `status`, `check` and `/readyz`."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from ingest import health
 from ingest.endpoint.supervisor import serve
 from ingest.errors import SettingsError, Unavailable
 from ingest.settings import Settings
-from tests.integration.test_cli import findings, typed
+from tests.support.cli import findings, status_figures
+from tests.support.http import request, status
 from tests.support.running import answers, exchange, free_port, ingest, run, running, until
 from tests.support.valkey import valkey
-from tests.system.test_endpoint import request, status
 from workers.store.store import upgrade
 
 
@@ -37,11 +36,6 @@ def ready(port: int) -> dict[str, Any]:
     return dict(orjson.loads(answer.partition(b"\r\n\r\n")[2]))
 
 
-def shown(environ: dict[str, str]) -> tuple[int, dict[str, Any]]:
-    done = typed("status", "--json", environ=environ)
-    return done.exit_code, json.loads(done.stdout)
-
-
 def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis_comes(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -56,7 +50,7 @@ def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis
             state = ready(port)
             assert (state["status"], state["redis"], state["spool"]) == ("ready", "away", "takes")
             assert state["breaker"] in ("open", "half-open")
-            code, figures = shown(environ)
+            code, figures = status_figures(environ)
             assert code == 1
             assert (figures["spool"]["events"], figures["stored"], figures["backlog"]) == (3, 0, None)
             assert figures["spool"]["endpoints_open"] == 1
@@ -64,9 +58,9 @@ def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis
             web.stop()
         with running(ingest("serve"), environ, tmp_path / "web.log") as web:  # its successor has them
             server.start()
-            until(lambda: shown(environ)[1]["backlog"] == 3, "the replay")
-            until(lambda: shown(environ)[1]["endpoints"], "a report")
-            code, figures = shown(environ)
+            until(lambda: status_figures(environ)[1]["backlog"] == 3, "the replay")
+            until(lambda: status_figures(environ)[1]["endpoints"], "a report")
+            code, figures = status_figures(environ)
             assert (code, figures["spool"]["events"], figures["spool"]["endpoints_open"]) == (0, 0, 0)
             (report,) = figures["endpoints"]
             assert (report["breaker"], report["spooled"], report["spool_bytes"]) == ("closed", 0, 0)
@@ -74,7 +68,7 @@ def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis
             assert ready(port)["redis"] == "serves"
             assert "MiB free" in str(ready(port)["risks"])
             assert run("drain", environ=environ).returncode == 0
-            assert shown(environ)[1]["stored"] == 3
+            assert status_figures(environ)[1]["stored"] == 3
         assert "Traceback" not in web.output
 
 

@@ -9,8 +9,8 @@ import pytest
 from ingest.endpoint.validation_files import MAX_SIZE, ValidationFiles
 from ingest.errors import SettingsError
 from ingest.settings import Settings
+from tests.support.http import request, status
 from tests.support.running import exchange, free_port, ingest, run, running, until
-from tests.system.test_endpoint import request, status
 
 NAME = "smtpeter-4f2a9.txt"
 CONTENT = b"validated: \xc3\xa9\n"

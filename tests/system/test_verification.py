@@ -14,7 +14,7 @@ from ingest import redis_client
 from ingest.batch import UNVERIFIED
 from ingest.simulation.signer import FORGERIES
 from ingest.simulation.signer import Signer as SimulatedSigner
-from tests.integration.test_cli import typed
+from tests.support.cli import typed
 from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.running import Process, answers, exchange, free_port, ingest, run, running, until
 from tests.support.signing import Call, Signer, dkim_record, documented, private_key

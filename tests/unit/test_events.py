@@ -25,7 +25,7 @@ from ingest.copernica.events import (
     decode,
 )  # fmt: skip
 from ingest.errors import Undecodable
-from tests.unit.test_php_brackets import leaves, php, written
+from tests.support.php import leaves, php, written
 
 PAYLOADS = Path(__file__).parents[2] / "ingest" / "simulation" / "payloads"
 SIGNED_CALLS = Path(__file__).parents[1] / "support" / "signed_calls.json"

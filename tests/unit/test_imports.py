@@ -1,11 +1,12 @@
 """The picture of dependencies, kept true."""
 
 import ast
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.source import ROOT, modules
 
 #: Module or package → what of ours it may import. The longest name that fits counts.
 ALLOWED: dict[str, set[str]] = {
@@ -41,17 +42,8 @@ ALLOWED: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def modules() -> dict[str, Path]:
-    found = {}
-    for path in [*ROOT.glob("ingest/**/*.py"), *ROOT.glob("workers/**/*.py")]:
-        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        found[name] = path
-    return found
-
-
-def imports(path: Path) -> set[str]:
-    """Modules of ours that a file imports, `from package import module` included."""
-    known = modules()
+def imports(path: Path, known: Collection[str]) -> set[str]:
+    """The modules among those known that a file imports, `from package import module` included."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -78,7 +70,7 @@ def forbidden(module: str, imported: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("module", sorted(modules()))
 def test_a_module_imports_only_what_the_picture_allows(module: str) -> None:
-    assert not forbidden(module, imports(modules()[module]))
+    assert not forbidden(module, imports(modules()[module], modules()))
 
 
 def test_the_stream_must_not_know_the_jobs() -> None:
@@ -101,3 +93,10 @@ def test_what_knows_copernica_may_know_only_our_errors(stranger: str) -> None:
 def test_only_the_buffer_knows_a_redis_key() -> None:
     knowing = {name for name, path in modules().items() if "ingest:{" in path.read_text()}
     assert knowing == {"ingest.stream.keys"}
+
+
+def test_no_test_imports_from_a_test() -> None:
+    tests = {".".join(path.relative_to(ROOT).with_suffix("").parts) for path in ROOT.glob("tests/**/test_*.py")}
+    assert len(tests) > 50
+    importing = {str(path): sorted(imports(path, tests)) for path in ROOT.glob("tests/**/*.py")}
+    assert {path: names for path, names in importing.items() if names} == {}

@@ -20,7 +20,7 @@ from ingest.simulation.calls import Call, Simulator
 from ingest.simulation.logwriter import LogFolder
 from ingest.simulation.sender import Report, Sender, Target
 from ingest.simulation.signer import Signer
-from tests.unit.test_simulation import OK, Answering
+from tests.support.http import OK, Answering
 
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 NO_ANSWER = b""

@@ -16,6 +16,7 @@ from ingest.copernica.events import LOGGED_ONLY, EventType, decode
 from ingest.errors import SettingsError
 from ingest.simulation.calls import FORM, TYPES, Call, Simulator, chosen_types
 from ingest.simulation.sender import Report, Sender, Target
+from tests.support.http import OK, Answering
 
 
 def some(count: int, **options: object) -> list[Call]:
@@ -63,26 +64,6 @@ def test_a_simulated_call_has_the_fields_that_copernica_documents(kind: str) -> 
 def names_in(fields: object) -> object:
     """The names of fields, also of those in maps."""
     return {name: names_in(value) for name, value in fields.items()} if isinstance(fields, dict) else None
-
-
-class Answering(asyncio.Protocol):
-    """A server that gives the answers it was told, one per request."""
-
-    def __init__(self, answers: Iterator[bytes]) -> None:
-        self._answers = answers
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        answer = next(self._answers)
-        self._transport.write(answer)
-        if not answer or b"close" in answer:
-            self._transport.close()
-
-
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 
 
 def send(answers: list[bytes], events: int, rate: float | None = None) -> Report:

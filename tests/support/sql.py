@@ -1,0 +1,92 @@
+"""What lies in the store, asked past the store's own methods; and what is put there."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import event as listeners
+from sqlalchemy import text
+
+from ingest.batch import Record, unpack
+from ingest.copernica.events import Event
+from tests.support.builders import decoded, numbers
+from workers.handlers.work_queue import WorkQueue
+from workers.store import tables
+from workers.store.store import Filter, Store
+
+
+def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
+    with store.engine.connect() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+def execute(store: Store, *statements: str) -> None:
+    with store.engine.begin() as connection:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
+
+
+def everything(store: Store) -> list[Event]:
+    return list(store.find(Filter()))
+
+
+def explained(store: Store, how: str, wanted: Filter) -> list[str]:
+    """The database's own words on how it goes about a search."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        asked.append((statement, parameters))
+
+    listeners.listen(store.engine, "before_cursor_execute", note)
+    list(store.find(wanted))
+    listeners.remove(store.engine, "before_cursor_execute", note)
+    statement, parameters = asked[-1]
+    with store.engine.connect() as connection:
+        return [str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]
+
+
+def counts(store: Store) -> tuple[int, int, int]:
+    return store.stored(), store.quarantined(), store.unverified()
+
+
+def is_a_sentence(error: BaseException) -> bool:
+    said = str(error)
+    return said[0].isupper() and said.endswith(".") and "\n" not in said and "sqlalche" not in said.lower()
+
+
+def add(store: Store, *records: Record) -> int:
+    return store.add(list(map(decoded, records)), hand_on={call.delivery_id: call for call in records})
+
+
+def outbox(store: Store) -> dict[str, list[int]]:
+    with store.reading() as connection:
+        found: dict[str, list[int]] = {}
+        for kind, count, packed in connection.execute(text("SELECT type, count, packed FROM outbox ORDER BY id")):
+            records = unpack(bytes(packed))
+            assert count == len(records)
+            found.setdefault(kind, []).extend(numbers(records))
+        return found
+
+
+def dead(store: Store, name: str = "h") -> list[int]:
+    rows = [row for row in store.rows(tables.dead_letters) if row.handler == name]
+    return sorted(int.from_bytes(row.delivery_id, "big") for row in rows)
+
+
+def give(store: Store, name: str, records: Sequence[Record]) -> None:
+    with store.writing() as connection:
+        WorkQueue(store).give(connection, name, records)
+
+
+def stored_numbers(store: Store) -> list[int]:
+    return [int.from_bytes(event.delivery_id, "big") for event in store.find(Filter())]
+
+
+#: What an operator may have added by hand, and what the database then says of a row that does not fit.
+REFUSALS = {
+    "sqlite": (
+        "CREATE TRIGGER picky BEFORE INSERT ON events WHEN NEW.recipient = 'refused@example.nl' "
+        "BEGIN SELECT RAISE(ABORT, 'not this one'); END",
+        "not this one",
+    ),
+    "postgresql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
+}
