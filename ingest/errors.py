@@ -1,29 +1,35 @@
-"""Everything that this program says "no" with.
+"""All errors of this program, in one tree.
 
-    IngestError                 one sentence for a person; never a traceback
+    IngestError                 one sentence for a person, never a traceback    exit code 1
     ├── SettingsError           a setting is missing or wrong                   exit code 2
-    ├── Unavailable             something we depend on does not answer          exit code 1
-    │   ├── NoStoreYet          there is no database where one is expected, or no tables in it
-    │   ├── WrongSchema         its tables are of another release
-    │   ├── Away                Redis is there no more, or not yet
-    │   ├── BufferFull          neither Redis nor the spool could confirm the write
-    │   └── SpoolFailed         the spool is full, or its disk failed
-    ├── Refused                 the database does not take what it was given, and would not the next time
-    ├── KeyUnavailable          DNS does not say what a public key is, nor that there is none
-    ├── Occupied                a port or a folder is in use by somebody else   exit code 1
-    ├── RestError               a call to Copernica's REST API came to nothing
-    │   ├── WrongToken          it does not take COPERNICA_TOKEN
-    │   ├── NoRights            it does, but the token may not do this
-    │   ├── NotThere            there is no such file or webhook
-    │   ├── Declined            Copernica refuses for a reason of its own, or answers what cannot be read
-    │   ├── Unreachable         no answer, or only errors, however often it was tried
-    │   └── OutcomeUnknown      it was not answered, and may have been done all the same
+    ├── Unavailable             a server or a folder we depend on cannot be used
+    │   ├── RedisUnavailable    Redis does not answer
+    │   ├── WriteUnconfirmed    neither Redis nor the spool confirmed a write
+    │   ├── SpoolFailed         the spool is full, or its disk failed
+    │   ├── SchemaMissing       there is no database, or it has no tables
+    │   ├── SchemaMismatch      its tables belong to another release
+    │   └── Interrupted         this process was asked to stop before it was done
+    ├── AddressInUse            a port or a data folder is in use
+    ├── CallRejected            a call does not come from Copernica
+    ├── KeyUnavailable          DNS does not answer what a public key is
+    ├── RowsRejected            the database will never accept a row
+    ├── RestError               a call to Copernica's REST API failed
+    │   ├── InvalidToken        Copernica does not accept COPERNICA_TOKEN
+    │   ├── Forbidden           it does, but the token may not do this
+    │   ├── NotFound            there is no such log file or webhook
+    │   ├── RequestRejected     Copernica rejects the request, or its answer cannot be read
+    │   ├── Unreachable         no answer, or only errors, on every attempt
+    │   └── OutcomeUnknown      no answer, and the request may have been carried out
     ├── BatchError              a stream entry that `pack` did not make
     ├── Undecodable             a body that is neither a form nor a JSON object
-    └── LogFileError            a file that is none of Copernica's log files
+    └── LogFileError            a file that is not one of Copernica's log files
 
-This module imports nothing of ours.
+What a caller turns down is *rejected*; what may succeed later is *unavailable*. Exceptions that never leave the
+package that raises them are defined there and do not belong to this tree, nor do `GiveUp` and `TryLater`, by which
+users' handlers talk to us (`workers.handlers.registry`). This module imports nothing of ours.
 """
+
+from enum import StrEnum
 
 
 class IngestError(Exception):
@@ -43,48 +49,91 @@ class Unavailable(IngestError):
     """A server or a folder that we depend on cannot be reached or used."""
 
 
-class SchemaMissing(Unavailable):
-    """There is no database, or no tables in it; `ingest db upgrade` makes them."""
-
-
-class SchemaMismatch(Unavailable):
-    """The tables are of an older or newer release."""
-
-
-class RowsRejected(IngestError):
-    """The database does not take some row of those that it was given: trying again will not help."""
-
-
 class RedisUnavailable(Unavailable):
     """Redis does not answer, or not yet: it may come back by itself."""
 
 
 class WriteUnconfirmed(Unavailable):
-    """A batch was refused, or not confirmed in time: nothing may be acknowledged."""
+    """A batch was rejected, or not confirmed in time: its calls must not be acknowledged."""
 
 
 class SpoolFailed(Unavailable):
-    """The spool is full, or its disk failed or took too long: nothing is certain to be in it."""
+    """The spool is full, or its disk failed or took too long: the batch may or may not be in it."""
 
 
-class KeyUnavailable(IngestError):
-    """A public key cannot be had at the moment: what it signed is neither true nor false yet."""
+class SchemaMissing(Unavailable):
+    """There is no database, or it has no tables; `ingest db upgrade` creates them."""
+
+
+class SchemaMismatch(Unavailable):
+    """The tables belong to an older or newer release."""
+
+
+class Interrupted(Unavailable):
+    """This process was asked to stop before it was done; the next run does the rest."""
 
 
 class AddressInUse(IngestError):
     """A port or a data folder is already in use."""
 
 
+class Reason(StrEnum):
+    """Why a call is rejected: a closed list, fit for counters and for the caller's eyes."""
+
+    NO_SIGNATURE = "no-signature"
+    BAD_SIGNATURE_HEADER = "bad-signature-header"
+    REPEATED = "repeated-header"
+    BAD_DATE = "bad-date"
+    TOO_OLD = "too-old"
+    TOO_NEW = "too-new"
+    WRONG_HOST = "wrong-host"
+    WRONG_ACCOUNT = "wrong-account"
+    BAD_DIGEST = "bad-digest"
+    WRONG_DIGEST = "wrong-digest"
+    NOT_COVERED = "not-covered"
+    ABSENT_HEADER = "absent-header"
+    BAD_KEY_ID = "bad-key-id"
+    BAD_ALGORITHM = "bad-algorithm"
+    UNKNOWN_KEY = "unknown-key"
+    REVOKED_KEY = "revoked-key"
+    BAD_KEY = "bad-key"
+    WRONG_SIGNATURE = "wrong-signature"
+
+
+class CallRejected(IngestError):
+    """A call does not come from Copernica.
+
+    `reason` says why. `excerpt` is what the call sent where it should have sent something else, shortened and
+    escaped for the log.
+    """
+
+    #: Bytes of what a call sent that go into the log.
+    MAX_EXCERPT = 60
+
+    def __init__(self, reason: Reason, sent: bytes = b"") -> None:
+        super().__init__(f"The call was rejected: {reason}.")
+        self.reason = reason
+        self.excerpt = ascii(sent[: self.MAX_EXCERPT].decode("latin-1")) if sent else ""
+
+
+class KeyUnavailable(IngestError):
+    """A public key cannot be fetched at the moment: what it signed is neither true nor false yet."""
+
+
+class RowsRejected(IngestError):
+    """The database does not accept one of the rows that it was given: trying again will not help."""
+
+
 class RestError(IngestError):
-    """A call to Copernica's REST API came to nothing."""
+    """A call to Copernica's REST API failed."""
 
 
 class InvalidToken(RestError):
-    """Copernica gives no access for the API token, or takes it back at once."""
+    """Copernica grants no access for the API token, or withdraws it at once."""
 
 
 class Forbidden(RestError):
-    """The API token is good, but not for this."""
+    """The API token is valid, but does not allow this."""
 
 
 class NotFound(RestError):
@@ -92,15 +141,15 @@ class NotFound(RestError):
 
 
 class RequestRejected(RestError):
-    """Copernica refuses what it was asked, or answers with something that its documentation does not know."""
+    """Copernica rejects a request, or answers something that its documentation does not mention."""
 
 
 class Unreachable(RestError):
-    """Copernica did not answer, or had errors of its own, as often as it was tried."""
+    """Copernica did not answer, or answered with an error of its own, on every attempt."""
 
 
 class OutcomeUnknown(RestError):
-    """The connection was lost after something was asked that must not be asked twice."""
+    """The connection was lost during a request that must not be repeated."""
 
 
 class BatchError(IngestError):
@@ -112,4 +161,4 @@ class Undecodable(IngestError):
 
 
 class LogFileError(IngestError):
-    """A file of which cannot be told what kind of log file it is, or of which day."""
+    """A file whose kind or day cannot be determined."""

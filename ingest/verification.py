@@ -7,8 +7,8 @@ answer, the call is kept as unverified and the drain asks again (`workers.drain.
 from pathlib import Path
 
 from ingest.copernica.public_keys import DnsSource, FileSource, KeyRing, Source
-from ingest.copernica.signature import CallRejected, Claim, HeaderFields, Headers, Policy, examine
-from ingest.errors import SettingsError
+from ingest.copernica.signature import Claim, HeaderFields, Headers, Policy, examine
+from ingest.errors import CallRejected, SettingsError
 from ingest.settings import Settings, address_and_port
 
 

@@ -28,8 +28,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from ingest.copernica.signature import MIN_KEY_BITS, CallRejected, Reason
-from ingest.errors import KeyUnavailable, SettingsError
+from ingest.copernica.signature import MIN_KEY_BITS
+from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
 
 #: Seconds that an answer counts at the least and at the most, whatever its TTL says.
 TTL_MIN = 60

@@ -17,7 +17,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
-from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -26,47 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 
-from ingest.errors import IngestError
-
-
-class Reason(StrEnum):
-    """Why a call is not Copernica's; a closed list, fit for counters and for the caller's eyes."""
-
-    NO_SIGNATURE = "no-signature"
-    BAD_SIGNATURE_HEADER = "bad-signature-header"
-    REPEATED = "repeated-header"
-    BAD_DATE = "bad-date"
-    TOO_OLD = "too-old"
-    TOO_NEW = "too-new"
-    WRONG_HOST = "wrong-host"
-    WRONG_ACCOUNT = "wrong-account"
-    BAD_DIGEST = "bad-digest"
-    WRONG_DIGEST = "wrong-digest"
-    NOT_COVERED = "not-covered"
-    ABSENT_HEADER = "absent-header"
-    BAD_KEY_ID = "bad-key-id"
-    BAD_ALGORITHM = "bad-algorithm"
-    UNKNOWN_KEY = "unknown-key"
-    REVOKED_KEY = "revoked-key"
-    BAD_KEY = "bad-key"
-    WRONG_SIGNATURE = "wrong-signature"
-
-
-#: Bytes of what a call named that go into the log.
-MAX_EXCERPT = 60
-
-
-class CallRejected(IngestError):
-    """A call is not Copernica's; `reason` is one of a closed list.
-
-    `excerpt` is what the call named instead of what it should have, for the log: shortened and escaped.
-    """
-
-    def __init__(self, reason: Reason, named: bytes = b"") -> None:
-        super().__init__(f"The call was refused: {reason}.")
-        self.reason = reason
-        self.excerpt = ascii(named[:MAX_EXCERPT].decode("latin-1")) if named else ""
-
+from ingest.errors import CallRejected, Reason
 
 #: What a signature must cover to be Copernica's; its own verifier also asks for the nonce, an older one for more.
 _TARGET = b"(request-target)"

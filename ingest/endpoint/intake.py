@@ -26,9 +26,9 @@ import orjson
 
 from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
-from ingest.copernica.signature import CallRejected, Claim, HeaderFields, Headers, Reason
+from ingest.copernica.signature import Claim, HeaderFields, Headers
 from ingest.endpoint.limits import KEY_WAIT, MAX_HELD, RETRY_AFTER
-from ingest.errors import KeyUnavailable, WriteUnconfirmed
+from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier, pack_headers
 

@@ -16,8 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPubli
 
 from ingest.copernica import public_keys
 from ingest.copernica.public_keys import DnsSource, FileSource, KeyRing, Records, parse_dkim, usable
-from ingest.copernica.signature import CallRejected, Reason
-from ingest.errors import KeyUnavailable, SettingsError
+from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
 from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.signing import KEY_ID, der, dkim_record, private_key
 

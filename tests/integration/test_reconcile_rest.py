@@ -10,7 +10,7 @@ import redis
 
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
-from ingest.errors import InvalidToken, RestError
+from ingest.errors import Interrupted, InvalidToken, RestError
 from ingest.jobs import DRAIN_JOB, RECONCILE_JOB, JobScheduler
 from ingest.settings import Settings
 from ingest.simulation.api_faults import Faults
@@ -24,7 +24,7 @@ from tests.support.stream import job_names, keep
 from workers.drain.drain import stopping
 from workers.reconcile import daily, history
 from workers.reconcile.report import DayReport
-from workers.reconcile.run import Broken, ReconcileOptions, reconcile
+from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.store.store import Store, upgrade
 
 HASTY = RetryPolicy(attempts=4, first_pause=0.01, max_retry_after=0.01, silence_timeout=0.5, answer_timeout=0.5)
@@ -203,7 +203,7 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     turns.take()
     assert store.stored() == 1
     monkeypatch.setattr(stopping, "asked", True)
-    with pytest.raises(Broken):
+    with pytest.raises(Interrupted):
         turns.take()
     assert DRAIN_JOB not in job_names(client)
 

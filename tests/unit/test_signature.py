@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ingest.copernica import signature
 from ingest.copernica.public_keys import parse_dkim
-from ingest.copernica.signature import CallRejected, Claim, Policy, Reason, check, examine
+from ingest.copernica.signature import Claim, Policy, check, examine
+from ingest.errors import CallRejected, Reason
 from tests.support import signing
 from tests.support.signing import (
     BODY,
@@ -408,7 +409,7 @@ def test_every_reason_is_tested_here_or_with_the_keys() -> None:
 
 
 def test_what_is_refused_says_why_in_its_sentence() -> None:
-    assert str(CallRejected(Reason.TOO_OLD)) == "The call was refused: too-old."
+    assert str(CallRejected(Reason.TOO_OLD)) == "The call was rejected: too-old."
 
 
 def test_what_a_refused_call_named_is_told_short_and_harmless() -> None:
@@ -416,7 +417,7 @@ def test_what_a_refused_call_named_is_told_short_and_harmless() -> None:
         checked(SIGNER.sign(CALL.changed("X-Copernica-ID", b"account\n\x1b\xff" * 20)))
     assert caught.value.excerpt.isascii()
     assert caught.value.excerpt.isprintable()
-    assert len(caught.value.excerpt) <= 2 + 4 * signature.MAX_EXCERPT
+    assert len(caught.value.excerpt) <= 2 + 4 * CallRejected.MAX_EXCERPT
 
 
 def test_the_longest_key_id_that_dns_allows_is_read() -> None:

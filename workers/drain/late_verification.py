@@ -13,8 +13,7 @@ import redis
 
 from ingest import redis_client
 from ingest.batch import Record
-from ingest.copernica.signature import CallRejected
-from ingest.errors import IngestError, KeyUnavailable, RowsRejected
+from ingest.errors import CallRejected, IngestError, KeyUnavailable, RowsRejected
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements

@@ -12,8 +12,7 @@ from ingest import health, redis_client, spool
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.public_keys import KeyRing
-from ingest.copernica.signature import CallRejected
-from ingest.errors import IngestError, KeyUnavailable
+from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.settings import Settings
 from ingest.verification import Verifier, key_source
 from workers.handlers.runner import all_handlers

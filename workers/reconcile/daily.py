@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import redis
 
 from ingest import redis_client
-from ingest.errors import IngestError
+from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
@@ -19,7 +19,7 @@ from workers.drain import drain
 from workers.drain.drain import unless_refused
 from workers.reconcile import history
 from workers.reconcile.report import days_between
-from workers.reconcile.run import Broken, ReconcileOptions, reconcile
+from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def reconcile_job() -> int:
         return _catch_up(settings, day)
     except (IngestError, redis.RedisError) as error:
         log.error("the daily reconciliation broke off and is tried again later: %s", error)
-        _again(settings, day, SOON if isinstance(error, Broken) else LATER)
+        _again(settings, day, SOON if isinstance(error, Interrupted) else LATER)
         return 0
 
 
@@ -105,10 +105,10 @@ class Turns:
         """Drain for a slice if calls wait and nobody is at work on them.
 
         Raises:
-            Broken: this process was asked to stop.
+            Interrupted: this process was asked to stop.
         """
         if drain.stopping.asked:
-            raise Broken("The worker was asked to stop.")
+            raise Interrupted("The worker was asked to stop.")
         if time.monotonic() - self._looked_at < LOOK_EVERY:
             return
         backlog = Consumer(self._client)

@@ -23,7 +23,7 @@ from ingest import redis_client
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
 from ingest.copernica.logfiles.reader import KINDS
-from ingest.errors import InvalidToken, RestError, SettingsError, Unavailable
+from ingest.errors import Interrupted, InvalidToken, RestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
@@ -55,10 +55,6 @@ class ReconcileOptions:
     handlers: bool = True
     #: Seconds to wait for calls that are under way.
     wait: float = 30.0
-
-
-class Broken(Unavailable):
-    """The process was asked to stop in the middle; the next run does the rest."""
 
 
 def days_of(first: date, last: date | None, partial: bool) -> list[date]:
@@ -106,7 +102,7 @@ def reconcile(
                     fetching = _fetched(connect(settings), day, how.everything, folder, watch, breathe)
                     files = asyncio.run(fetching)
                     _compare(settings, store, report, files, how, watch, breathe, LOGGED)
-                except (InvalidToken, Broken):
+                except (InvalidToken, Interrupted):
                     raise
                 except RestError as error:
                     report.error = str(error)
