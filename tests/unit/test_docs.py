@@ -1,0 +1,62 @@
+"""What the documentation says exists."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from ingest.cli.main import main
+from ingest.settings import Settings
+from workers.store.tables import metadata
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = (".", "docs", "docs/decisions", "deploy", "examples/contacts", "examples/php-behind", "tests/benchmarks")
+PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
+#: Pages that are being written.
+AWAITED = re.compile(r"docs/(status|decisions/[a-z-]+)\.md$")
+
+
+def anchors(page: Path) -> set[str]:
+    """What can stand behind a # in a link to the page."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if AWAITED.search(str(target)) and not target.exists():
+            continue
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_readme_lists_every_setting() -> None:
+    table = (ROOT / "README.md").read_text().partition("| setting | default |")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`([A-Z_]+)`", "".join(row.split("|")[1] for row in table.splitlines() if "|" in row)))
+    assert named == {field.alias for field in Settings.model_fields.values()}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_in_the_documentation_exists(page: Path) -> None:
+    text = page.read_text()
+    lines = re.findall(r"^ *(?:\$ )?(?:[A-Z_]+=\S* )*(?:\.venv/bin/)?ingest ([a-z][^#|\n]*)$", text, re.MULTILINE)
+    for line in lines + re.findall(r"`ingest\s([a-z][^`|]*)`", text):
+        command: click.Command = main
+        for word in line.split():
+            if isinstance(command, click.Group):
+                assert word in command.commands, line
+                command = command.commands[word]
+            elif word.startswith("--"):
+                known = {name for parameter in command.params for name in parameter.opts}
+                assert word.partition("=")[0] in known, line
+
+
+def test_the_architecture_names_every_table() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    assert not [name for name in metadata.tables if f"| `{name}`" not in text and f"`{name}`," not in text]
