@@ -110,13 +110,13 @@ def drain() -> None:
 @click.option("--json", "as_json", is_flag=True, help="For a script.")
 def status(as_json: bool) -> None:
     """Show the backlog, its age, rates, workers, and what is in the store."""
-    from ingest.cli.render import console
+    from ingest.cli.render.status import status
     from workers.operations.status import gather
 
     figures = gather(settings_with())
-    console.status(figures, as_json)
-    if figures["troubles"]:
-        raise Unavailable(" ".join(figures["troubles"]))
+    status(figures, as_json)
+    if figures.troubles:
+        raise Unavailable(" ".join(figures.troubles))
 
 
 @main.command()

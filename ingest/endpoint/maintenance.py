@@ -14,6 +14,7 @@ from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.producer import Producer
+from ingest.stream.reports import EndpointReport, SpoolReport
 
 log = logging.getLogger(__name__)
 
@@ -40,19 +41,19 @@ async def do_chores(
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             now = _Taken(take, appender)
-            said: dict[str, object] = {
-                "verify": settings.verify,
-                "accepted": take.accepted,
-                "unverified": take.unverified,
-                "refused": dict(take.refused),
-                "failed": take.failed,
-                "rate": now.rate_since(before),
-                "breaker": appender.breaker.state,
-                **_of_spool(appender.spool),
-            }
+            report = EndpointReport(
+                verify=settings.verify,
+                accepted=take.accepted,
+                unverified=take.unverified,
+                refused=dict(take.refused),
+                failed=take.failed,
+                accepted_per_second=now.rate_since(before),
+                breaker=appender.breaker.state,
+                spool=_spool_report(appender.spool),
+            )
             before = now
             if appender.breaker.is_closed:
-                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, said)
+                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report)
             if now.at - logged.at >= LOG_EVERY:
                 if now.calls > logged.calls:
                     log.info("web.%d: %s", number, now.told_since(logged))
@@ -62,15 +63,8 @@ async def do_chores(
             await asyncio.to_thread(_retract, heartbeats)
 
 
-def _of_spool(kept: Spool | None) -> dict[str, object]:
-    if kept is None:
-        return {}
-    return {
-        "spooled": kept.events,
-        "spool_bytes": kept.size,
-        "spool_oldest": kept.oldest_age,
-        "spool_bad": kept.bad,
-    }
+def _spool_report(spool: Spool | None) -> SpoolReport | None:
+    return None if spool is None else SpoolReport(spool.events, spool.size, spool.oldest_age, spool.bad)
 
 
 class _Taken:
@@ -92,11 +86,11 @@ class _Taken:
 
 
 def report_and_sweep(
-    settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, said: dict[str, object]
+    settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, report: EndpointReport
 ) -> None:
-    """One round of what needs Redis; `said` is for `status`. What goes wrong is logged."""
+    """One round of what needs Redis; `report` is for `status`. What goes wrong is logged."""
     for chore in (
-        partial(heartbeats.report, **said),
+        partial(heartbeats.report, report),
         scheduler.sweep_backlog,
         scheduler.sweep_unverified,
         scheduler.enqueue_daily,

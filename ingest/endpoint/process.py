@@ -32,6 +32,7 @@ from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.producer import Producer
+from ingest.stream.reports import ENDPOINT, process_name
 from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
 
     client = redis_client.connect_async(settings.redis)
     blocking = redis_client.connect(settings.redis, CHORE_TIMEOUT)
-    heartbeats = Heartbeats(blocking, f"web:{socket.gethostname()}:{os.getpid()}")
+    heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
     scheduler = JobScheduler(blocking)
     kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
     appender = Producer(client, scheduler.wake_drain, spool=kept)

@@ -155,6 +155,11 @@ class Consumer:
         """Batches in the stream, whether claimed or not."""
         return self._client.xlen(self._keys.stream)
 
+    def backlog(self) -> int:
+        """Events in the stream. It knows only its batches; how many events those hold is counted beside it."""
+        batches, counts = self.batches(), self.counts()
+        return max(batches, counts.get("accepted", 0) - counts.get("drained", 0)) if batches else 0
+
     def pending(self) -> int:
         """Batches that a drain has claimed and not yet acknowledged."""
         answer = self._in_group(lambda: self._client.xpending(self._keys.stream, GROUP))

@@ -1,15 +1,28 @@
 """What live processes say of themselves, for `ingest status`: each repeats its report as long as it lives."""
 
+import logging
 import time
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import orjson
 import redis
 
 from ingest.stream.keys import Keys
+from ingest.stream.reports import DRAIN, ENDPOINT, DrainReport, EndpointReport
+
+log = logging.getLogger(__name__)
 
 #: Seconds without a new report after which a process counts as gone: five times as long as an endpoint takes.
 REPORT_TTL = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The latest report of each live process, by the name of the process."""
+
+    endpoints: dict[str, EndpointReport] = field(default_factory=dict)
+    drains: dict[str, DrainReport] = field(default_factory=dict)
 
 
 class Heartbeats:
@@ -20,19 +33,30 @@ class Heartbeats:
         self._keys = Keys(partition)
         self._name = name
 
-    def report(self, **report: object) -> None:
+    def report(self, report: EndpointReport | DrainReport) -> None:
         """Say how this process is doing; replaces what it said before."""
-        self._client.hset(self._keys.reports, self._name, orjson.dumps({"at": time.time(), **report}))
+        self._client.hset(self._keys.reports, self._name, orjson.dumps({"at": time.time(), **report.as_json()}))
 
     def retract(self) -> None:
         """Remove what `report` left: this process ends."""
         self._client.hdel(self._keys.reports, self._name)
 
-    def reports(self) -> dict[str, dict[str, Any]]:
-        """The latest report of each live process, by name; deletes those of processes that have been silent."""
+    def reports(self) -> Reports:
+        """The reports of all live processes; deletes those of processes that have been silent."""
         answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.reports))
         reports = {name.decode(): cast(dict[str, Any], orjson.loads(text)) for name, text in answer.items()}
-        gone = [name for name, report in reports.items() if time.time() - report["at"] > REPORT_TTL]
-        if gone:
-            self._client.hdel(self._keys.reports, *gone)
-        return {name: report for name, report in reports.items() if name not in gone}
+        silent = [name for name, report in reports.items() if time.time() - report["at"] > REPORT_TTL]
+        if silent:
+            self._client.hdel(self._keys.reports, *silent)
+        live = Reports()
+        for name, report in sorted(reports.items()):
+            if name in silent:
+                continue
+            try:
+                if name.startswith(ENDPOINT):
+                    live.endpoints[name] = EndpointReport.from_json(report)
+                elif name.startswith(DRAIN):
+                    live.drains[name] = DrainReport.from_json(report)
+            except KeyError as error:
+                log.warning("%s belongs to another release: its report has no %s", name, error)
+        return live

@@ -295,7 +295,7 @@ def test_check_says_that_there_are_no_tables(
 
 def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
     figures = json.loads(typed("status", "--json", environ=stored).stdout)
-    assert (figures["backlog"], figures["stored"], figures["oldest_age"]) == (0, 5, None)
+    assert (figures["backlog"], figures["stored"], figures["oldest_age_seconds"]) == (0, 5, None)
     assert len(figures["warnings"]) == 2  # neither endpoint nor worker
     shown = typed("status", environ=stored)
     assert shown.exit_code == 0

@@ -14,6 +14,7 @@ from ingest.jobs import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_Q
 from ingest.settings import Settings
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
+from ingest.stream.reports import EndpointReport
 from tests.support.builders import FORM, aged_call
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
@@ -26,6 +27,7 @@ from workers.store.store import Filter, Quarantined, Store, upgrade
 
 KEYS = Keys()
 SETTINGS = Settings.read({})
+REPORT = EndpointReport("off", 0, 0, {}, 0, 0.0, "closed")
 AGES = (400, 62, 31, 30.01, 29.99, 29, 1, 0)
 
 
@@ -151,7 +153,7 @@ def test_the_job_that_is_named_is_there() -> None:
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     heartbeats = Heartbeats(client, "web:1")
     for _ in range(3):
-        maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), {"verify": "off"})
+        maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), REPORT)
     assert job_names(client) == [DAILY_JOB]
 
 
@@ -178,11 +180,11 @@ def test_while_the_daily_job_waits_a_sweep_wakes_a_drain_all_the_same(client: re
 def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(self: Heartbeats, **_: object) -> None:
+    def refuse(self: Heartbeats, _: EndpointReport) -> None:
         raise redis.ResponseError("OOM")
 
     monkeypatch.setattr(Heartbeats, "report", refuse)
-    maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), {})
+    maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), REPORT)
     assert job_names(client) == [DAILY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

@@ -17,7 +17,6 @@ import logging
 import os
 import secrets
 import signal
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -46,6 +45,7 @@ from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer, Entry
 from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.reports import DRAIN, DrainReport, process_name
 from workers.bisection import take_all
 from workers.store.store import Quarantined, Store
 
@@ -205,7 +205,7 @@ class Drain:
         """With `has_handlers`, new events are put out for the handlers."""
         self._hands_on = has_handlers
         # No other drain has this name or will have it.
-        name = f"drain:{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        name = f"{process_name(DRAIN)}:{secrets.token_hex(4)}"
         self._consumer = Consumer(client, name)
         self._heartbeats = Heartbeats(client, name)
         self._announcements = Announcements(client)
@@ -274,7 +274,8 @@ class Drain:
         seconds = time.monotonic() - self._reported_at
         if seconds >= REPORT_EVERY:
             with unless_refused():
-                self._heartbeats.report(rate=round((self.drained.events - self._reported) / seconds, 1))
+                rate = (self.drained.events - self._reported) / seconds
+                self._heartbeats.report(DrainReport(round(rate, 1)))
             self._reported, self._reported_at = self.drained.events, time.monotonic()
 
     def _adapt(self, entries: list[Entry]) -> None:

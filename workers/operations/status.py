@@ -1,7 +1,10 @@
-"""What is going on: the figures of `ingest status`."""
+"""What is going on: the figures of `ingest status`, which `docs/status.md` describes field by field."""
 
 from collections import Counter
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Any, Literal
 
 import redis
 from redis import RedisError
@@ -10,189 +13,293 @@ from rq.serializers import JSONSerializer
 
 from ingest import redis_client, spool
 from ingest.errors import SchemaMissing, Unavailable
+from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.reports import EndpointReport, host_of
 from workers.handlers.work_queue import WorkQueue
 from workers.reconcile import history
 from workers.store.store import Store
 
-#: What Redis tells, and what the database does.
-REDIS_FIGURES = (
-    "backlog", "batches", "pending_batches", "oldest_age", "accepted", "doubles", "dead_batches", "accepted_rate",
-    "drained_rate", "refused", "endpoints", "workers",
-)  # fmt: skip
-STORE_FIGURES = ("stored", "quarantined", "unverified", "handlers", "reconciled")
+
+@dataclass(frozen=True, slots=True)
+class EndpointFigures:
+    """One endpoint process: its name, and what it reported."""
+
+    name: str
+    report: EndpointReport
+
+    def as_json(self) -> dict[str, object]:
+        """One object with the fields of both."""
+        return {"name": self.name, **_shallow(self.report)}
 
 
-def gather(settings: Settings) -> dict[str, Any]:
-    """Everything that `status` shows, ready for JSON. Ages are in seconds, rates in events per second.
+@dataclass(frozen=True, slots=True)
+class WorkerFigures:
+    """One RQ worker."""
 
-    Where something cannot be reached, its figures are None and `troubles` says why.
+    name: str
+    queues: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFigures:
+    """What Redis knows."""
+
+    backlog: int
+    batches: int
+    pending_batches: int
+    oldest_age_seconds: float | None
+    accepted: int
+    doubles: int
+    dead_batches: int
+    accepted_per_second: float
+    drained_per_second: float
+    refused: Mapping[str, int]
+    endpoints: tuple[EndpointFigures, ...]
+    workers: tuple[WorkerFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFigures:
+    """One handler's events."""
+
+    waiting: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciledFigures:
+    """The days that were compared with Copernica's log files."""
+
+    complete_through: date | None
+    since: date | None
+    incomplete: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What the database knows."""
+
+    stored: int
+    quarantined: int
+    unverified: int
+    handlers: Mapping[str, HandlerFigures]
+    reconciled: ReconciledFigures | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFigures:
+    """What waits in the spools of all endpoint processes."""
+
+    events: int
+    size_bytes: int
+    oldest_age_seconds: float | None
+    bad_records: int
+    endpoints_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFigures:
+    """Everything that `ingest status` shows.
+
+    What cannot be reached is None, and `troubles` says why.
     """
-    figures: dict[str, Any] = {"troubles": []}
-    for look in (_of_redis, _of_store):
-        try:
-            figures |= look(settings)
-        except Unavailable as error:
-            figures |= dict.fromkeys(REDIS_FIGURES if look is _of_redis else STORE_FIGURES)
-            figures["troubles"].append(str(error))
-    figures["spool"] = _of_spool(settings, figures["endpoints"] or [], figures["troubles"])
-    figures["warnings"] = _warnings(figures)
-    return figures
+
+    redis: RedisFigures | None
+    store: StoreFigures | None
+    spool: SpoolFigures | None
+    warnings: tuple[str, ...]
+    troubles: tuple[str, ...]
+    #: Raised by a release in which a field is renamed, removed or means something else; not by one that adds some.
+    schema_version: Literal[1] = 1
+
+    def as_json(self) -> dict[str, object]:
+        """What `ingest status --json` prints: the figures of Redis and the database are at its top level."""
+        return {
+            "schema_version": self.schema_version,
+            **_redis_json(self.redis),
+            **(_nulls(StoreFigures) if self.store is None else _shallow(self.store)),
+            "spool": self.spool,
+            "warnings": self.warnings,
+            "troubles": self.troubles,
+        }
 
 
-def _of_redis(settings: Settings) -> dict[str, Any]:
+def _shallow(figures: Any) -> dict[str, object]:
+    return {field.name: getattr(figures, field.name) for field in fields(figures)}
+
+
+def _nulls(kind: type[RedisFigures] | type[StoreFigures]) -> dict[str, object]:
+    return {field.name: None for field in fields(kind)}
+
+
+def _redis_json(figures: RedisFigures | None) -> dict[str, object]:
+    if figures is None:
+        return _nulls(RedisFigures)
+    return _shallow(figures) | {"endpoints": [endpoint.as_json() for endpoint in figures.endpoints]}
+
+
+def gather(settings: Settings) -> StatusFigures:
+    """Everything that `status` shows. What cannot be reached does not keep it from the rest."""
+    troubles: list[str] = []
+    in_redis, in_store, in_spool = None, None, None
+    try:
+        in_redis = _redis_figures(settings)
+    except Unavailable as error:
+        troubles.append(str(error))
+    try:
+        in_store = _store_figures(settings)
+    except Unavailable as error:
+        troubles.append(str(error))
+    try:
+        in_spool = _spool_figures(settings, in_redis.endpoints if in_redis else ())
+    except Unavailable as error:
+        troubles.append(str(error))
+    warnings = (
+        *_spool_warnings(in_spool),
+        *(_redis_warnings(in_redis, in_store, in_spool) if in_redis else ()),
+        *(_store_warnings(in_store) if in_store else ()),
+    )
+    return StatusFigures(in_redis, in_store, in_spool, warnings, tuple(troubles))
+
+
+# --- Redis ---
+
+
+def _redis_figures(settings: Settings) -> RedisFigures:
     client = redis_client.connect(settings.redis)
     try:
         redis_client.require(client, settings.redis)
-        return _of_client(client)
+        return _figures_of(client)
     except RedisError as error:
-        raise Unavailable(f"Redis at {redis_client.shown(settings.redis)} gave out: {error}.") from None
+        raise Unavailable(
+            f"The connection to Redis at {redis_client.shown(settings.redis)} was lost ({error})."
+        ) from None
     finally:
         client.close()
 
 
-def _of_client(client: redis.Redis) -> dict[str, Any]:
-    backlog = Consumer(client)
-    batches = backlog.batches()
-    counts = backlog.counts()
+def _figures_of(client: redis.Redis) -> RedisFigures:
+    stream = Consumer(client)
+    counts = stream.counts()
     reports = Heartbeats(client).reports()
-    endpoints = [{"name": name, **said} for name, said in sorted(reports.items()) if name.startswith("web:")]
-    accepted, drained = counts.get("accepted", 0), counts.get("drained", 0)
-    workers = Worker.all(connection=client, serializer=JSONSerializer)
-    return {
-        # The stream knows its batches; how many events those hold is counted beside it.
-        "backlog": max(batches, accepted - drained) if batches else 0,
-        "batches": batches,
-        "pending_batches": backlog.pending(),
-        "oldest_age": backlog.oldest_age(),
-        "accepted": accepted,
-        "doubles": counts.get("doubles", 0),
-        "dead_batches": backlog.dead_batches(),
-        "accepted_rate": round(sum(said["rate"] for said in endpoints), 1),
-        "drained_rate": round(sum(r["rate"] for name, r in reports.items() if name.startswith("drain:")), 1),
-        "refused": dict(sum((Counter(said["refused"]) for said in endpoints), Counter())),
-        "endpoints": endpoints,
-        "workers": [
-            {"name": worker.name, "queues": worker.queue_names(), "state": str(worker.get_state())}
-            for worker in workers
-        ],
-    }
-
-
-def _of_spool(settings: Settings, endpoints: list[dict[str, Any]], troubles: list[str]) -> dict[str, Any]:
-    """What endpoints say of their spools; where none says anything, what lies in the folder on this machine."""
-    saying = [said for said in endpoints if "spooled" in said]
-    if not saying and settings.spool_dir is not None:
-        try:
-            found = spool.look(settings.spool_dir)
-        except Unavailable as error:
-            troubles.append(str(error))
-            return {}
-        return {
-            "events": found.events,
-            "bytes": found.size,
-            "oldest_age": found.oldest_age,
-            "bad_records": found.bad,
-            # They would report if they reached Redis.
-            "endpoints_open": found.owners,
-        }
-    by_host = {said["name"].split(":")[1]: said["spool_bad"] for said in saying}  # one folder for all of a machine
-    return {
-        "events": sum(said["spooled"] for said in saying),
-        "bytes": sum(said["spool_bytes"] for said in saying),
-        "oldest_age": max(
-            (said["spool_oldest"] for said in saying if said["spool_oldest"] is not None), default=None
+    endpoints, drains = reports.endpoints.values(), reports.drains.values()
+    return RedisFigures(
+        backlog=stream.backlog(),
+        batches=stream.batches(),
+        pending_batches=stream.pending(),
+        oldest_age_seconds=stream.oldest_age(),
+        accepted=counts.get("accepted", 0),
+        doubles=counts.get("doubles", 0),
+        dead_batches=stream.dead_batches(),
+        accepted_per_second=round(sum(report.accepted_per_second for report in endpoints), 1),
+        drained_per_second=round(sum(report.drained_per_second for report in drains), 1),
+        refused=dict(sum((Counter(report.refused) for report in endpoints), Counter())),
+        endpoints=tuple(EndpointFigures(name, report) for name, report in reports.endpoints.items()),
+        workers=tuple(
+            WorkerFigures(worker.name, tuple(worker.queue_names()), str(worker.get_state()))
+            for worker in Worker.all(connection=client, serializer=JSONSerializer)
         ),
-        "bad_records": sum(by_host.values()),
-        "endpoints_open": sum(said["breaker"] != "closed" for said in saying),
-    }
+    )
 
 
-def _of_store(settings: Settings) -> dict[str, Any]:
+def _redis_warnings(
+    figures: RedisFigures, store: StoreFigures | None, spooled: SpoolFigures | None
+) -> Iterable[str]:
+    if any(endpoint.report.verify == "off" for endpoint in figures.endpoints):
+        yield "Signatures are not verified: anyone who can reach the endpoint can add events."
+    if not figures.endpoints and not (spooled and spooled.endpoints_open):
+        yield "No endpoint is running: Copernica's calls are not received."
+    if not any(EVENTS_QUEUE in worker.queues for worker in figures.workers):
+        yield f"No worker is running on the queue `{EVENTS_QUEUE}`: the backlog only grows."
+    handled = any(HANDLERS_QUEUE in worker.queues for worker in figures.workers)
+    if store and store.handlers and not handled:
+        yield f"No worker is running on the queue `{HANDLERS_QUEUE}`: your handlers are not called."
+    if figures.dead_batches:
+        yield f"{figures.dead_batches} batches were damaged and are in the dead stream."
+
+
+# --- the spool ---
+
+
+def _spool_figures(settings: Settings, endpoints: Iterable[EndpointFigures]) -> SpoolFigures | None:
+    """What endpoints say of their spools; if none says anything, what lies in the folder on this machine."""
+    spooling = [(endpoint, endpoint.report.spool) for endpoint in endpoints if endpoint.report.spool]
+    if spooling:
+        # Processes of one machine share a folder, and each counts what is damaged in all of it.
+        bad_by_host = {host_of(endpoint.name): report.bad_records for endpoint, report in spooling}
+        ages = [report.oldest_age_seconds for _, report in spooling if report.oldest_age_seconds is not None]
+        return SpoolFigures(
+            events=sum(report.events for _, report in spooling),
+            size_bytes=sum(report.size_bytes for _, report in spooling),
+            oldest_age_seconds=max(ages, default=None),
+            bad_records=sum(bad_by_host.values()),
+            endpoints_open=sum(endpoint.report.breaker != "closed" for endpoint, _ in spooling),
+        )
+    if settings.spool_dir is None:
+        return None
+    folder = spool.look(settings.spool_dir)
+    # Endpoints that have the folder open would report if they reached Redis.
+    return SpoolFigures(folder.events, folder.size, folder.oldest_age, folder.bad, folder.owners)
+
+
+def _spool_warnings(figures: SpoolFigures | None) -> Iterable[str]:
+    if figures is None:
+        return
+    if figures.endpoints_open:
+        yield f"{figures.endpoints_open} endpoint processes get no answer from Redis, and write to the spool."
+    if figures.events:
+        yield f"{figures.events:,} events are in the spool, and reach Redis when it takes them."
+    if figures.bad_records:
+        yield f"{figures.bad_records} stretches of the spool were damaged: see its *.bad files."
+
+
+# --- the database ---
+
+
+def _store_figures(settings: Settings) -> StoreFigures:
     try:
         store = Store.open(settings.database)
     except SchemaMissing:
-        return {**dict.fromkeys(STORE_FIGURES, 0), "handlers": {}, "reconciled": None}
+        return StoreFigures(0, 0, 0, {}, None)
     try:
-        return {
-            "stored": store.stored(),
-            "quarantined": store.quarantined(),
-            "unverified": store.unverified(),
-            "handlers": _of_handlers(WorkQueue(store)),
-            "reconciled": _of_reconciliations(store),
-        }
+        return StoreFigures(
+            stored=store.stored(),
+            quarantined=store.quarantined(),
+            unverified=store.unverified(),
+            handlers=_handler_figures(WorkQueue(store)),
+            reconciled=_reconciled_figures(store),
+        )
     finally:
         store.close()
 
 
-def _of_reconciliations(store: Store) -> dict[str, Any] | None:
-    """Through which day, and since which, everything is there; and days that were looked at and lack something."""
-    through = history.complete_through(store)
-    incomplete = history.incomplete(store)
-    if through is None and not incomplete:
-        return None
+def _handler_figures(work_queue: WorkQueue) -> dict[str, HandlerFigures]:
+    """By handler; the empty name is for what no worker has handed on yet."""
+    waiting, failed = work_queue.waiting(), work_queue.failed()
     return {
-        "complete_through": through and through.day.isoformat(),
-        "since": through and through.since.isoformat(),
-        "incomplete": [day.isoformat() for day in incomplete],
-    }
-
-
-def _of_handlers(handoffs: WorkQueue) -> dict[str, dict[str, int]]:
-    """What waits and what failed, by handler; an empty name is for what no worker has handed on yet."""
-    waiting, failed = handoffs.waiting(), handoffs.failed()
-    return {
-        name: {"waiting": waiting.get(name, 0), "failed": failed.get(name, 0)}
+        name: HandlerFigures(waiting.get(name, 0), failed.get(name, 0))
         for name in sorted(waiting.keys() | failed.keys())
     }
 
 
-def _warnings(figures: dict[str, Any]) -> list[str]:
-    found = _spool_warnings(figures["spool"])
-    if figures["backlog"] is not None:
-        found += _redis_warnings(figures)
-    if figures["stored"] is not None:
-        found += _store_warnings(figures)
-    return found
+def _reconciled_figures(store: Store) -> ReconciledFigures | None:
+    through = history.complete_through(store)
+    incomplete = tuple(history.incomplete(store))
+    if through is None and not incomplete:
+        return None
+    return ReconciledFigures(through and through.day, through and through.since, incomplete)
 
 
-def _spool_warnings(figures: dict[str, Any]) -> list[str]:
-    found = []
-    if figures.get("endpoints_open"):
-        found.append(f"{figures['endpoints_open']} endpoint processes get no answer from Redis, and spool.")
-    if figures.get("events"):
-        found.append(f"{figures['events']:,} events are in the spool, and reach Redis when it takes them.")
-    if figures.get("bad_records"):
-        found.append(f"{figures['bad_records']} stretches of the spool were damaged: see its *.bad files.")
-    return found
-
-
-def _redis_warnings(figures: dict[str, Any]) -> list[str]:
-    found = []
-    if any(endpoint["verify"] == "off" for endpoint in figures["endpoints"]):
-        found.append("Signatures are not verified: whoever can reach the endpoint can add events.")
-    if not figures["endpoints"] and not figures["spool"].get("endpoints_open"):
-        found.append("No endpoint is running: Copernica's calls are not taken.")
-    if not any("events" in worker["queues"] for worker in figures["workers"]):
-        found.append("No worker is running on the queue `events`: the backlog only grows.")
-    handled = any("handlers" in worker["queues"] for worker in figures["workers"])
-    if figures["handlers"] and not handled:
-        found.append("No worker is running on the queue `handlers`: nobody calls your handlers.")
-    if figures["dead_batches"]:
-        found.append(f"{figures['dead_batches']} batches were damaged and lie in the dead stream.")
-    return found
-
-
-def _store_warnings(figures: dict[str, Any]) -> list[str]:
-    found = []
-    if failed := sum(figure["failed"] for figure in figures["handlers"].values()):
-        found.append(f"{failed} events could not be handled: see `ingest failed list`.")
-    if figures["unverified"]:
-        found.append(f"{figures['unverified']} calls wait to be verified: their key cannot be had from DNS.")
-    if figures["reconciled"] and (days := figures["reconciled"]["incomplete"]):
-        found.append(f"{len(days)} days may lack events, the last is {days[-1]}: `ingest reconcile` says why.")
-    if figures["quarantined"]:
-        found.append(f"{figures['quarantined']} calls could not be read and lie in the table `quarantine`.")
-    return found
+def _store_warnings(figures: StoreFigures) -> Iterable[str]:
+    if failed := sum(handler.failed for handler in figures.handlers.values()):
+        yield f"{failed} events could not be handled: see `ingest failed list`."
+    if figures.unverified:
+        yield f"{figures.unverified} calls wait to be verified: DNS does not answer for their key."
+    if figures.reconciled and (days := figures.reconciled.incomplete):
+        yield f"{len(days)} days may lack events, the last is {days[-1]}: `ingest reconcile` says why."
+    if figures.quarantined:
+        yield f"{figures.quarantined} calls could not be read and are in the table `quarantine`."

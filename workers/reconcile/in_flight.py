@@ -38,12 +38,15 @@ def look(settings: Settings, store: Store, since: float | None = None) -> InFlig
     try:
         client = redis_client.connect(settings.redis)
         try:
-            backlog = Consumer(client)
-            age = backlog.oldest_age()
+            stream = Consumer(client)
+            age = stream.oldest_age()
             old = age is not None and (since is None or time.time() - age <= since)
-            counts = backlog.counts()
-            waiting = max(backlog.batches(), counts.get("accepted", 0) - counts.get("drained", 0)) if old else 0
-            spooled = sum(int(said.get("spooled", 0)) for said in Heartbeats(client).reports().values())
+            waiting = stream.backlog() if old else 0
+            spooled = sum(
+                endpoint.spool.events
+                for endpoint in Heartbeats(client).reports().endpoints.values()
+                if endpoint.spool
+            )
         finally:
             client.close()
     except (redis.RedisError, SettingsError):

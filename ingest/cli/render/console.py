@@ -27,68 +27,6 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 _console = Console(highlight=False)
 
 
-def status(figures: dict[str, Any], as_json: bool) -> None:
-    """`ingest status`."""
-    if as_json:
-        _json(figures)
-        return
-    table = Table.grid(padding=(0, 2))
-    if figures["backlog"] is not None:
-        _of_redis(table, figures)
-    _of_spool(table, figures["spool"])
-    if figures["stored"] is not None:
-        _of_store(table, figures)
-    for worker in figures["workers"] or ():
-        table.add_row("worker", f"{worker['name'][:8]} on {','.join(worker['queues'])}: {worker['state']}")
-    _console.print(table)
-    for warning in figures["warnings"]:
-        _console.print(f"[yellow]! {escape(warning)}[/]")
-
-
-def _of_redis(table: Table, figures: dict[str, Any]) -> None:
-    waiting = _amount(figures["backlog"], figures["oldest_age"])
-    if figures["pending_batches"]:
-        waiting += f" ({figures['pending_batches']:,} of {figures['batches']:,} batches at work)"
-    table.add_row("backlog", waiting)
-    table.add_row("rates", f"{figures['accepted_rate']:,.0f}/s in, {figures['drained_rate']:,.0f}/s out")
-    if figures["refused"]:
-        refused = ", ".join(f"{number:,} {reason}" for reason, number in sorted(figures["refused"].items()))
-        table.add_row("refused", f"{refused} (since the endpoint started)")
-    if figures["dead_batches"]:
-        table.add_row("dead", f"{figures['dead_batches']:,} batches")
-    table.add_row("endpoint", f"{len(figures['endpoints'])} processes")
-
-
-def _of_spool(table: Table, figures: dict[str, Any]) -> None:
-    if figures.get("events"):
-        size = figures["bytes"] / 2**20
-        table.add_row("spool", f"{_amount(figures['events'], figures['oldest_age'])}, {size:,.1f} MiB")
-
-
-def _of_store(table: Table, figures: dict[str, Any]) -> None:
-    table.add_row("stored", f"{figures['stored']:,} events")
-    if reconciled := figures["reconciled"]:
-        table.add_row("log files", _reconciled(reconciled))
-    if figures["unverified"]:
-        table.add_row("unverified", f"{figures['unverified']:,} calls wait for a key")
-    table.add_row("quarantine", f"{figures['quarantined']:,} calls")
-    for name, figure in figures["handlers"].items():
-        table.add_row(
-            "handler", f"{name or '(not handed on yet)'}: {figure['waiting']:,} wait, {figure['failed']:,} failed"
-        )
-
-
-def _amount(events: int, age: float | None) -> str:
-    return f"{events:,} events" + (f", the oldest {age:.1f} s old" if age is not None else "")
-
-
-def _reconciled(found: dict[str, Any]) -> str:
-    if not found["complete_through"]:
-        return "no day is complete yet"
-    since = f" (each day since {found['since']})" if found["since"] != found["complete_through"] else ""
-    return f"complete through {found['complete_through']}{since}"
-
-
 def findings(found: Iterable[tuple[str, str, str]], as_json: bool) -> str:
     """`ingest check`: a line for each finding as it comes; returns the worst level."""
     colours = {"ok": "green", "risk": "yellow", "wrong": "red"}

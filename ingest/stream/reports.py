@@ -1,0 +1,126 @@
+"""What a process says of itself, for `ingest status`: typed here, JSON in Redis.
+
+The names in the JSON are those of release 0.1.0, so that processes and commands of two releases understand each
+other while an installation is upgraded.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+#: How the names of processes begin, by what they report.
+ENDPOINT, DRAIN = "web:", "drain:"
+
+
+def process_name(kind: str) -> str:
+    """A name for this process that says what it is (`ENDPOINT` or `DRAIN`) and where it runs."""
+    return f"{kind}{socket.gethostname()}:{os.getpid()}"
+
+
+def host_of(name: str) -> str:
+    """The machine that a process of this name runs on."""
+    return name.split(":")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolReport:
+    """What an endpoint process has in its spool."""
+
+    events: int
+    size_bytes: int
+    #: None when nothing waits.
+    oldest_age_seconds: float | None
+    #: Stretches of the folder's segments that were damaged and put aside, whoever wrote them.
+    bad_records: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointReport:
+    """What an endpoint process has done since it started."""
+
+    #: INGEST_VERIFY: `on` or `off`.
+    verify: str
+    #: Calls that were acknowledged, and those of them that are still to be verified.
+    accepted: int
+    unverified: int
+    #: Calls that were turned down, by the reason.
+    refused: Mapping[str, int]
+    #: Calls that could not be kept.
+    failed: int
+    #: Over the last few seconds.
+    accepted_per_second: float
+    #: Whether calls are written to Redis: a `breaker.State`.
+    breaker: str
+    #: None without a spool.
+    spool: SpoolReport | None = None
+    #: Unix time of the report in seconds; set when it is made.
+    reported_at: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """As it is kept in Redis."""
+        report: dict[str, object] = {
+            "verify": self.verify,
+            "accepted": self.accepted,
+            "unverified": self.unverified,
+            "refused": dict(self.refused),
+            "failed": self.failed,
+            "rate": self.accepted_per_second,
+            "breaker": self.breaker,
+        }
+        if self.spool is not None:
+            report |= {
+                "spooled": self.spool.events,
+                "spool_bytes": self.spool.size_bytes,
+                "spool_oldest": self.spool.oldest_age_seconds,
+                "spool_bad": self.spool.bad_records,
+            }
+        return report
+
+    @classmethod
+    def from_json(cls, report: Mapping[str, Any]) -> "EndpointReport":
+        """Read what `as_json` made.
+
+        Raises:
+            KeyError: it is of a release that we know nothing of.
+        """
+        spool = None
+        if "spooled" in report:
+            spool = SpoolReport(
+                report["spooled"], report["spool_bytes"], report["spool_oldest"], report["spool_bad"]
+            )
+        return cls(
+            verify=report["verify"],
+            accepted=report["accepted"],
+            unverified=report["unverified"],
+            refused=report["refused"],
+            failed=report["failed"],
+            accepted_per_second=report["rate"],
+            breaker=report["breaker"],
+            spool=spool,
+            reported_at=report["at"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DrainReport:
+    """How a running drain is doing."""
+
+    #: Over the last second or so.
+    drained_per_second: float
+    #: Unix time of the report in seconds; set when it is made.
+    reported_at: float = 0.0
+
+    def as_json(self) -> dict[str, object]:
+        """As it is kept in Redis."""
+        return {"rate": self.drained_per_second}
+
+    @classmethod
+    def from_json(cls, report: Mapping[str, Any]) -> "DrainReport":
+        """Read what `as_json` made.
+
+        Raises:
+            KeyError: it is of a release that we know nothing of.
+        """
+        return cls(report["rate"], report["at"])
