@@ -86,7 +86,7 @@ def import_(
     as_json: bool,
 ) -> None:
     """Do the same with log files that were downloaded by hand: plain, .gz or .zip."""
-    from ingest.copernica.logfiles.reader import KINDS
+    from ingest.copernica.logfiles.kinds import KINDS
     from workers.reconcile.run import ReconcileOptions, reconcile_files
     from workers.reconcile.sources import by_hand
 

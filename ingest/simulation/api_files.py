@@ -1,27 +1,27 @@
-"""A log file in each form that Copernica serves it in, made from CSV with a line of names, piece by piece."""
+"""A log file in each form in which Copernica serves it, made piece by piece from CSV with a header row."""
 
-import csv
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.sax.saxutils import escape
 
 import orjson
 
-#: Bytes that are read at once.
+from ingest.copernica.logfiles.csv_rows import parse_record
+
+#: Bytes read at once: what fits in a few packets.
 BLOCK = 64 * 1024
-#: What XML cannot hold, even escaped.
+#: What XML cannot contain, even escaped.
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _as_it_is(path: Path) -> Iterator[bytes]:
+def _with_header(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         while piece := file.read(BLOCK):
             yield piece
 
 
-def _without_names(path: Path) -> Iterator[bytes]:
+def _without_header(path: Path) -> Iterator[bytes]:
     with path.open("rb") as file:
         file.readline()
         while piece := file.read(BLOCK):
@@ -29,9 +29,21 @@ def _without_names(path: Path) -> Iterator[bytes]:
 
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
-    csv.field_size_limit(sys.maxsize)  # a complaint holds a whole mail
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file, restval="")
+    """The rows by their columns; absent fields are empty. Complaints contain whole messages: any size is read."""
+    names: list[str] = []
+    lines: list[str] = []
+    quotes = 0
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for line in file:
+            lines.append(line)
+            quotes += line.count('"')
+            if quotes % 2:
+                continue  # the line ends within a field
+            values, _ = parse_record("".join(lines))
+            lines.clear()
+            if names and values != [""]:
+                yield dict.fromkeys(names, "") | dict(zip(names, values, strict=False))
+            names = names or values
 
 
 def _json(path: Path) -> Iterator[bytes]:
@@ -51,14 +63,14 @@ def _xml(path: Path) -> Iterator[bytes]:
 
 
 def _xml_text(value: str) -> str:
-    # Parsers make a bare carriage return a newline.
+    # A parser would turn a bare carriage return into a newline.
     return escape(NOT_XML.sub("\ufffd", value), {"\r": "&#13;"})
 
 
-#: By the end of the URL that asks for it.
+#: How each form is made, by the end of the URL that asks for it.
 FORMS: dict[str, Callable[[Path], Iterator[bytes]]] = {
-    "csv": _without_names,
-    "csv/header": _as_it_is,
+    "csv": _without_header,
+    "csv/header": _with_header,
     "json": _json,
     "xml": _xml,
 }

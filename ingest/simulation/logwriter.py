@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from ingest.copernica.logfiles.reader import KINDS
+from ingest.copernica.logfiles.kinds import KINDS
 from ingest.errors import Unavailable
 
 #: The file that an event of a type is written to.

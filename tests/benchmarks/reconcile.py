@@ -15,7 +15,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 
 from ingest.copernica.events import MICROS, EventType, decode
-from ingest.copernica.logfiles.reader import KINDS
+from ingest.copernica.logfiles.kinds import KINDS
 from tests.benchmarks import plan
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread

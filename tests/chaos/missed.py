@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest import redis_client
-from ingest.copernica.logfiles.reader import KINDS
+from ingest.copernica.logfiles.kinds import KINDS
 from ingest.stream.consumer import Consumer
 from tests.support.running import answers, free_port, ingest, run, running, until
 from workers.store.store import upgrade

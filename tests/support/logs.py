@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from ingest.copernica.events import MICROS, Event, decode
-from ingest.copernica.logfiles.reader import KINDS
+from ingest.copernica.logfiles.kinds import KINDS
 from workers.reconcile.recovery import LogFile
 from workers.store.store import Filter, Store
 

@@ -14,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import Event, EventType
-from ingest.copernica.logfiles.reader import KINDS, Damage, Entry, LogKind, Outage, named, outages, read
-from ingest.copernica.logfiles.rows import MAX_RECORD
+from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
+from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
+from ingest.copernica.logfiles.rows import MAX_RECORD, Damage
 from ingest.errors import LogFileError
 from workers.drain.drain import read as read_call
 from workers.handlers.replay import record_of
@@ -243,7 +244,7 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number() -> None:
     ]
     no_time = line().replace("2026-11-20 09:00:00", "2026-02-30 09:00:00")
     assert numbers_and_reasons(HEADER, no_time, line().replace("2026-11-20 09:00:00", ""), line(1, "a\0b")) == [
-        (2, "'2026-02-30 09:00:00' is no time"),
+        (2, "'2026-02-30 09:00:00' is not a valid time"),
         (3, "no time"),
         (4, "NUL bytes"),
     ]
@@ -262,6 +263,20 @@ def test_a_quote_that_is_never_closed_swallows_nothing() -> None:
     got = read(io.BytesIO(content), OPENS)
     assert next(got) == Damage(2, "a quote that is never closed, or the file was cut off")
     assert sum(isinstance(one, Entry) for one in got) == len(flood)
+
+
+def test_a_field_of_any_size_is_read_without_a_setting_of_the_process() -> None:
+    limit = csv.field_size_limit()
+    large = 'x"\n,' * limit
+    rows = [["1", written(NINE), "a@x.nl", large, "", ""], ["2", written(NINE), "b@x.nl", "", "", ""]]
+    names = ("id", "time", "email", "mail", "tags", "senderdomain")
+    content = b"".join(as_csv(names, rows))
+    got = found(content, KINDS["cdm-abuse"], block=1 << 16)
+    assert [event.payload.get("mail") for event in events(got)] == [large, None]
+    broken = found(content.replace(b',",,', b',"x,,'), KINDS["cdm-abuse"])
+    assert damages(broken) == [Damage(2, "not CSV: no comma or line end after a field")]
+    assert [event.message_id for event in events(broken)] == ["2"]
+    assert csv.field_size_limit() == limit
 
 
 def test_bytes_that_are_not_text_cost_their_character_only() -> None:
@@ -483,7 +498,7 @@ def test_failed_calls_are_read_too() -> None:
     content = 'time,response,recipient,header\n2026-11-20 09:00:00,HTTP 503,a@example.nl,"A: b\nC: d"\nx,,,\n'
     assert list(outages(io.BytesIO(content.encode()))) == [
         Outage(2, NINE * 1_000_000, "HTTP 503", "a@example.nl", "A: b\nC: d"),
-        Damage(4, "'x' is no time"),
+        Damage(4, "'x' is not a valid time"),
     ]
     headless = content.partition("\n")[2].encode()
     assert [one.number for one in outages(io.BytesIO(headless))] == [1, 3]

@@ -14,7 +14,8 @@ from click.testing import CliRunner, Result
 
 from ingest.cli.main import main
 from ingest.copernica.events import LOGGED_ONLY, Event, EventType, decode
-from ingest.copernica.logfiles.reader import Entry, Outage, named, outages, read
+from ingest.copernica.logfiles.kinds import named
+from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
 from ingest.simulation import sender as sender_module
 from ingest.simulation.calls import Call, Simulator
 from ingest.simulation.logwriter import LogFolder

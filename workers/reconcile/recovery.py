@@ -22,8 +22,10 @@ from typing import BinaryIO, NamedTuple
 from sqlalchemy import select
 
 from ingest.copernica.events import EPOCH, LOGFILE, MICROS, Event
-from ingest.copernica.logfiles.reader import Damage, Entry, LogKind, read
+from ingest.copernica.logfiles.kinds import LogKind
+from ingest.copernica.logfiles.reader import Entry, read
 from ingest.copernica.logfiles.reader import outages as failed_calls
+from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
 from workers.bisection import take_all
 from workers.handlers.replay import record_of

@@ -22,7 +22,7 @@ import redis
 from ingest import redis_client
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
-from ingest.copernica.logfiles.reader import KINDS
+from ingest.copernica.logfiles.kinds import KINDS
 from ingest.errors import Interrupted, InvalidToken, RestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings

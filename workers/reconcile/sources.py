@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ingest.copernica.api.client import Copernica
-from ingest.copernica.logfiles.reader import KINDS, LogKind, named
+from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
 from ingest.errors import LogFileError, NotFound
 from ingest.settings import Settings
 from workers.reconcile.recovery import LogFile, Watch

@@ -1,17 +1,20 @@
-"""Log files in CSV: with a header row or without, and with fields that hold line ends.
+"""Log files in CSV: with a header row or without, and with fields that contain line ends.
 
-The rows of a block are split by the standard library's reader, in C. A field with line ends makes a quote that is
-not closed dangerous: it would swallow what follows. So rows are read strictly, and from a row that proves wrong,
-reading goes back to the line after the one on which it began.
+Records are split by the standard library's reader, in C. A field with line ends makes a quote that is never closed
+dangerous: it would swallow what follows. So records are read strictly, and when one proves wrong, reading resumes
+at the next line that may begin a row, counted from the line after the one on which the wrong record began.
 """
 
 import csv
 import re
 from codecs import getincrementaldecoder
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
 from io import StringIO
 from itertools import islice
+from typing import Self
 
 from ingest.copernica.logfiles.rows import (
     CUT_OFF,
@@ -24,15 +27,18 @@ from ingest.copernica.logfiles.rows import (
     Unreadable,
 )
 
-#: A time as log files write it. A line that has none does not begin a row.
+#: A time as log files write it. A line without one does not begin a row.
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
-#: Rows from which is told whether a file without a header row has all of the documented columns.
-PEEKED = 100
-#: What the standard library's reader says when it wants more lines.
-_WANTS_MORE = "unexpected end of data"
+#: Rows that are looked at to see whether a file without a header row has all of the documented columns.
+SAMPLE = 100
+#: What the standard library's reader says when a record goes on beyond the lines it was given …
+UNFINISHED = "unexpected end of data"
+#: … and when a field exceeds `csv.field_size_limit`, a setting of the whole process that is not ours to change.
+FIELD_TOO_LONG = "field larger than field limit"
 
-# This limit is the whole process's, and its default of 128 KiB too low for complaints. Ours, on rows, comes first.
-csv.field_size_limit(max(csv.field_size_limit(), 4 * MAX_RECORD))
+# One field and what ends it. Possessive, so that a long field is passed once.
+_FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*+|))(,|\r*(?:\n|\Z))')
+_OPEN_FIELD = re.compile(r'"[^"]*+(?:""[^"]*+)*+\Z')
 
 
 def rows(blocks: Iterable[bytes], columns: tuple[str, ...], whole: bool) -> Iterator[Row | Damage]:
@@ -41,118 +47,225 @@ def rows(blocks: Iterable[bytes], columns: tuple[str, ...], whole: bool) -> Iter
     `columns` are those of a file without a header row, none if their order is not documented. A last line without
     a line end was cut off, unless the caller knows that the file is `whole`.
     """
-    table = _Table(columns)
+    splitter = _Splitter()
+    reader = _Reader(columns)
     try:
-        for lines in table.portions(blocks, whole):
-            yield from table.rows(lines, over=False)
-        yield from table.rows([], over=True)
+        for lines in splitter.lines(blocks, whole):
+            reader.add(lines)
+            while reader.has_more():
+                yield from reader.read(splitter.has_nul)
+        reader.add([])
+        while reader.has_more():
+            yield from reader.read(splitter.has_nul, at_end=True)
+        if splitter.rest and not reader.is_lost:
+            yield Damage(reader.number, CUT_OFF)
     except Unreadable as error:
-        yield Damage(table.number, str(error))
+        yield Damage(reader.number, str(error))
 
 
-class _Table:
-    """Reads rows out of the lines it is given."""
+def parse_record(text: str) -> tuple[list[str], int]:
+    """The fields of the record that begins a text, and its length: for fields of any size.
 
-    def __init__(self, columns: tuple[str, ...]) -> None:
-        self._documented = columns
-        #: The names of the columns, once the first lines were seen, and the row that would be a header.
-        self._names: tuple[str, ...] | None = None
-        self._header: list[str] = []
-        self._begins = TIME
-        #: Lines of a row whose end is not read yet; `number` is the first one's.
-        self._waiting: list[str] = []
-        self.number = 1
+    Raises:
+        csv.Error: it is not CSV, or not finished (`UNFINISHED`).
+    """
+    values: list[str] = []
+    at = 0
+    while match := _FIELD.match(text, at):
+        quoted, plain, end = match.groups()
+        values.append(plain if quoted is None else quoted.replace('""', '"'))
+        at = match.end()
+        if end != ",":
+            return values, at
+    raise csv.Error(UNFINISHED if _OPEN_FIELD.match(text, at) else "no comma or line end after a field")
+
+
+class _Splitter:
+    """Splits blocks into lines."""
+
+    def __init__(self) -> None:
         #: What follows the last line end so far.
-        self._rest = ""
-        self._has_nul = False
-        #: Whether a row was given up within a field: lines that do not begin a row are still part of it.
-        self._lost = False
+        self.rest = ""
+        #: Whether any line so far has a NUL, which the standard library's reader accepts and databases do not.
+        self.has_nul = False
 
-    def portions(self, blocks: Iterable[bytes], whole: bool) -> Iterator[list[str]]:
-        """The lines of a file, a block's at a time; what ends without a line end stays in the rest."""
+    def lines(self, blocks: Iterable[bytes], whole: bool) -> Iterator[list[str]]:
+        """The lines of a file, a block's at a time; what ends without a line end stays in `rest`."""
         decoder = getincrementaldecoder("utf-8-sig")("replace")
         for block in blocks:
-            text, end, self._rest = (self._rest + decoder.decode(block)).rpartition("\n")
-            if len(self._rest) > MAX_RECORD:
+            text, end, self.rest = (self.rest + decoder.decode(block)).rpartition("\n")
+            if len(self.rest) > MAX_RECORD:
                 raise Unreadable(TOO_LONG)
-            self._has_nul = self._has_nul or "\0" in text
+            self.has_nul = self.has_nul or "\0" in text
             yield list(StringIO(text + end))
-        self._rest += decoder.decode(b"", True)
-        if whole and self._rest:
-            yield [self._rest]
-            self._rest = ""
+        self.rest += decoder.decode(b"", True)
+        if whole and self.rest:
+            yield [self.rest]
+            self.rest = ""
 
-    def rows(self, lines: list[str], over: bool) -> Iterator[Row | Damage]:
-        """The rows of these lines and of those that wait; `over` means that no more will come."""
-        lines = self._waiting + lines
-        if self._names is None and lines:
-            self._header, self._names = _columns(lines, self._documented)
-            self._begins = _beginning(self._names)
-        names, header, begins, done = self._names or (), self._header, self._begins, 0
+
+class _State(Enum):
+    """What a reader does next."""
+
+    #: Read the records that follow.
+    READ = auto()
+    #: Read one record that has a field too long for the standard library.
+    READ_LONG = auto()
+    #: Find a line that may begin a row: a record was given up in the middle, and others may still belong to it.
+    RESYNCHRONISE = auto()
+    #: Wait for more lines: the next record is not finished.
+    WAIT = auto()
+
+
+class _Reader:
+    """Reads rows out of lines that arrive in portions."""
+
+    def __init__(self, documented: tuple[str, ...]) -> None:
+        self._documented = documented
+        #: None until the first lines have been seen.
+        self._layout: _Layout | None = None
+        self._state = _State.READ
+        #: The lines, where the next record begins in them, and the number of the first one in the file.
+        self._lines: list[str] = []
+        self._at = 0
+        self._first = 1
+
+    @property
+    def number(self) -> int:
+        """The number of the line on which the next record begins."""
+        return self._first + self._at
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether a record was given up in the middle, and nothing has begun a row since."""
+        return self._state is _State.RESYNCHRONISE
+
+    def add(self, lines: list[str]) -> None:
+        """Add lines to those that wait for more.
+
+        Raises:
+            Unreadable: they are the first of the file, and do not say what its columns are.
+        """
+        self._first, self._lines, self._at = self.number, self._lines[self._at :] + lines, 0
+        if self._state is _State.WAIT:
+            self._state = _State.READ
+        if self._layout is None and self._lines:
+            self._layout = _Layout.detect(self._lines, self._documented)
+
+    def has_more(self) -> bool:
+        """Whether there is anything to read; finds the next row first, if need be."""
+        if self._state is _State.RESYNCHRONISE:
+            places = range(self._at, len(self._lines))
+            self._at = next((place for place in places if TIME.search(self._lines[place])), len(self._lines))
+            if self._at < len(self._lines):
+                self._state = _State.READ
+        return self._at < len(self._lines) and self._state is not _State.WAIT
+
+    def read(self, has_nul: bool, at_end: bool = False) -> Iterator[Row | Damage]:
+        """The rows up to the end of the lines, or to a record that needs something else to be done.
+
+        `has_nul` is whether there may be a NUL in the lines, and `at_end` that no more will come.
+        """
+        layout, lines, begin, first = self._layout, self._lines, self._at, self._first
+        if layout is None:
+            return
+        names, header, row_inside = layout.names, layout.header, layout.row_inside.search
         width = len(names)
-        while done < len(lines):
-            if self._lost:
-                done = next((at for at in range(done, len(lines)) if TIME.search(lines[at])), len(lines))
-                self._lost = done == len(lines)
-                continue
-            begin = done
-            reader = csv.reader(lines[begin:], strict=True)
-            try:
-                for values in reader:
-                    end = begin + reader.line_num
-                    text = "".join(lines[done:end])
-                    if len(values) != width or (self._has_nul and "\0" in text) or begins.search(text):
-                        if values:
-                            yield Damage(self.number + done, _fault(values, width, text))
-                        if end > done + 1:
-                            self._lost = True
-                            done += 1
-                            break
-                    elif values != header:
-                        yield self.number + done, names, values
-                    done = end
-            except csv.Error as error:
-                unfinished = str(error) == _WANTS_MORE
-                if unfinished and not over and sum(map(len, lines[done:])) <= MAX_RECORD:
-                    break
-                reason = (
-                    "a quote that is never closed, or the file was cut off" if unfinished else f"not CSV: {error}"
-                )
-                yield Damage(self.number + done, reason)
-                self._lost = True
-                done += 1
-        self._waiting = lines[done:]
-        self.number += done
-        if over and self._rest and not self._lost:
-            yield Damage(self.number, CUT_OFF)
+        long = self._state is _State.READ_LONG
+        reader = _LongRecord(lines[begin:]) if long else csv.reader(lines[begin:], strict=True)
+        self._state = _State.READ
+        at = begin
+        try:
+            for values in reader:
+                end = begin + reader.line_num
+                suspect = len(values) != width or has_nul or (end > at + 1 and row_inside("".join(lines[at:end])))
+                fault = layout.fault(values, "".join(lines[at:end])) if suspect else ""
+                if fault:
+                    yield Damage(first + at, fault)
+                    if end > at + 1:
+                        self._state = _State.RESYNCHRONISE
+                        at += 1
+                        break
+                elif values and values != header:
+                    yield first + at, names, values
+                at = end
+        except csv.Error as error:
+            self._state = _after(error, at_end or sum(map(len, lines[at:])) > MAX_RECORD)
+            if self._state is _State.RESYNCHRONISE:
+                yield Damage(first + at, _reason(error))
+                at += 1
+        self._at = at
 
 
-def _fault(values: list[str], width: int, text: str) -> str:
-    if len(values) != width:
-        return f"{len(values)} columns, where {width} are expected"
-    if "\0" in text:
-        return "NUL bytes"
-    # One that closes at a quote of another row can, by chance, give the right number of columns and swallow that.
-    return "a quote that is never closed"
+def _after(error: csv.Error, waited_enough: bool) -> _State:
+    """What to do about a record that the standard library could not read."""
+    if str(error).startswith(FIELD_TOO_LONG):
+        return _State.READ_LONG
+    return _State.WAIT if str(error) == UNFINISHED and not waited_enough else _State.RESYNCHRONISE
 
 
-def _beginning(names: tuple[str, ...]) -> re.Pattern[str]:
-    """What a row within a row looks like: a further line that has a time where a row has it."""
+def _reason(error: csv.Error) -> str:
+    unfinished = str(error) == UNFINISHED
+    return "a quote that is never closed, or the file was cut off" if unfinished else f"not CSV: {error}"
+
+
+class _LongRecord:
+    """Reads one record, as `csv.reader` reads many."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._text = "".join(lines)
+        #: Lines that were read.
+        self.line_num = 0
+
+    def __iter__(self) -> Iterator[list[str]]:
+        values, length = parse_record(self._text)
+        self.line_num = self._text.count("\n", 0, length) + (self._text[length - 1] != "\n")
+        yield values
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What a row of one file looks like."""
+
+    #: The header row, or what it would be.
+    header: Sequence[str]
+    names: tuple[str, ...]
+    #: A row within a record: a further line that has a time where a row has it.
+    row_inside: re.Pattern[str]
+
+    @classmethod
+    def detect(cls, lines: list[str], documented: tuple[str, ...]) -> Self:
+        """From the first lines of a file; `documented` are the columns it has if it has no header row.
+
+        Raises:
+            Unreadable: nothing says what its columns are.
+        """
+        sample = list(islice(_leniently(lines), SAMPLE))
+        first = tuple(cell.strip() for cell in sample[0]) if sample else ()
+        if "time" in first and not any(map(TIME.fullmatch, first)):
+            if len(first) > MAX_COLUMNS:
+                raise Unreadable(TOO_WIDE)
+            return cls(sample[0], first, _row_inside(first))
+        if not documented and "".join(lines).strip("\r\n"):
+            raise Unreadable("the order of its columns is not documented: it must have a header row")
+        names = _resized(documented, Counter(map(len, sample)))
+        return cls(list(documented), names, _row_inside(names))
+
+    def fault(self, values: Sequence[str], text: str) -> str:
+        """What is wrong with a record, of which `text` is the whole; empty if nothing is, or if it is blank."""
+        if not values:
+            return ""
+        if len(values) != len(self.names):
+            return f"{len(values)} columns, where {len(self.names)} are expected"
+        if "\0" in text:
+            return "NUL bytes"
+        # One that closes at a quote of another row can, by chance, give the right number of columns.
+        return "a quote that is never closed" if self.row_inside.search(text) else ""
+
+
+def _row_inside(names: tuple[str, ...]) -> re.Pattern[str]:
     before = names.index("time") if "time" in names else 0
     return re.compile(rf"\n(?:[^,\"\n]*,){{{before}}}{TIME.pattern}[,\r\n]")
-
-
-def _columns(lines: list[str], documented: tuple[str, ...]) -> tuple[list[str], tuple[str, ...]]:
-    """What the header row is or would be, and the names of the columns."""
-    seen = list(islice(_leniently(lines), PEEKED))
-    first = tuple(cell.strip() for cell in seen[0]) if seen else ()
-    if "time" in first and not any(map(TIME.fullmatch, first)):
-        if len(first) > MAX_COLUMNS:
-            raise Unreadable(TOO_WIDE)
-        return seen[0], first
-    if seen and not documented:
-        raise Unreadable("the order of its columns is not documented: it must have a header row")
-    return list(documented), _resized(documented, Counter(map(len, seen)))
 
 
 def _resized(documented: tuple[str, ...], widths: Counter[int]) -> tuple[str, ...]:
@@ -171,7 +284,7 @@ def _resized(documented: tuple[str, ...], widths: Counter[int]) -> tuple[str, ..
 
 
 def _leniently(lines: list[str]) -> Iterator[list[str]]:
-    """Rows, as far as they can be read without care."""
+    """The records up to the first that cannot be read at all."""
     try:
         yield from filter(None, csv.reader(lines))
     except csv.Error:

@@ -1,17 +1,17 @@
 """What the three forms of a log file have in common: rows, damage, and limits.
 
-A form's module has one function, `rows(blocks, …)`. It reads a file in blocks, so memory stays the same however
-long it is, and believes nothing: what cannot be read is `Damage`, and reading goes on behind it where that can be.
+Each form's module has one function, `rows(blocks, …)`. It reads a file in blocks, so memory stays the same however
+long the file is, and trusts nothing: what cannot be read is `Damage`, and reading resumes after it where possible.
 """
 
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
-#: Bytes that are read at once.
+#: Bytes read at once: few enough for any machine, many enough that the calls cost nothing.
 BLOCK = 1024 * 1024
-#: Characters of one record at the most; complaints bring whole messages. Also how far an unclosed quote can reach.
+#: Most characters of one record: complaints contain whole messages. Also how far an unclosed quote can reach.
 MAX_RECORD = 16 * BLOCK
-#: Columns of one record at the most; the longest that is documented has 16.
+#: Most columns of one record; the widest that is documented has 16.
 MAX_COLUMNS = 500
 
 CUT_OFF = "the file ends in the middle: it was cut off"
@@ -20,14 +20,14 @@ TOO_WIDE = f"more than {MAX_COLUMNS} columns"
 
 
 class Damage(NamedTuple):
-    """What could not be read: where it is (as in `Entry`), and why, in a few words."""
+    """What could not be read: where it is (numbered as in `Entry`), and why, in a few words."""
 
     number: int
     reason: str
 
 
 class Unreadable(Exception):
-    """Nor can the rest of the file; `str(error)` is the reason."""
+    """The rest of the file cannot be read either; `str(error)` is the reason."""
 
 
 #: Where it begins, the names of its columns, and their values.

@@ -1,0 +1,99 @@
+"""The kinds of log files that Copernica writes, one per kind and day, and the columns of each.
+
+The facts come from Copernica's articles on log files. The order of columns matters only in CSV without a header
+row: for some Publisher kinds it is our best reading of a short table, and for most SMTPeter kinds it is not
+documented.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import date
+from typing import NamedTuple
+
+from ingest.copernica.events import LOGGED_ONLY, EventType
+from ingest.errors import LogFileError
+
+
+class LogKind(NamedTuple):
+    """What is in files of one prefix."""
+
+    prefix: str
+    #: None for the list of failed calls, which contains no events.
+    type: EventType | None
+    #: The columns of a CSV without a header row; none if their order is not documented.
+    columns: tuple[str, ...]
+
+    @property
+    def twin(self) -> bool:
+        """Whether webhooks bring the same events."""
+        return self.type not in {*LOGGED_ONLY, None}
+
+
+#: The file that lists the calls which the endpoint did not take.
+FAILED_CALLS = "feedback-loop-errors"
+
+_PLACE = "countrycode countryname regioncode city"
+_TARGET = "profile subprofile template"
+_SUITE = f"senderdomain {_TARGET}"
+_PUBLISHER = "senderdomain groupid profile subprofile template document"
+_ATTEMPT = "id time mailingid profileid subprofileid databaseid collectionid senderdomain templateid tags email"
+_SMTP_PLACE = "city countryname countrycode regioncode templateid"
+
+#: Prefix, type, and the columns in their order: Marketing Suite (`cdm`), Publisher (`pom`), SMTPeter.
+_TABLE: tuple[tuple[str, EventType | None, str], ...] = (
+    ("cdm-impression", EventType.OPEN, f"id time ip header email tags {_PLACE} {_SUITE}"),
+    (
+        "cdm-click",
+        EventType.CLICK,
+        f"id senderdomain time linkinfo ip header email tags {_PLACE} {_TARGET}",
+    ),
+    ("cdm-delivery", EventType.DELIVERY, f"id time attempts email tags {_SUITE}"),
+    ("cdm-error", EventType.FAILURE, f"id time type status description code email tags {_SUITE}"),
+    ("cdm-abuse", EventType.ABUSE, f"id time mail email tags {_SUITE}"),
+    ("cdm-unsubscribe", EventType.UNSUBSCRIBE, f"id time email tags {_SUITE}"),
+    ("cdm-attempts", EventType.ATTEMPT, _ATTEMPT),
+    ("cdm-retry", EventType.RETRY, f"id time attempt email tags {_SUITE}"),
+    ("pom-impressions", EventType.OPEN, f"id time ip header email tags {_PLACE} {_PUBLISHER}"),
+    ("pom-clicks", EventType.CLICK, f"id time ip header email tags {_PLACE} linkinfo {_PUBLISHER}"),
+    ("pom-clicks-old", EventType.CLICK, f"id time ip header email tags {_PLACE} {_PUBLISHER}"),
+    ("pom-deliveries", EventType.DELIVERY, f"id time attempts email tags {_PUBLISHER}"),
+    ("pom-errors", EventType.FAILURE, f"id time type status description code content email tags {_PUBLISHER}"),
+    ("pom-abuses", EventType.ABUSE, f"id time mail email tags {_PUBLISHER}"),
+    ("pom-unsubscribes", EventType.UNSUBSCRIBE, f"id time email tags {_PUBLISHER}"),
+    ("pom-attempts", EventType.ATTEMPT, f"id time email tags {_PUBLISHER}"),
+    ("pom-retries", EventType.RETRY, f"id time attempt email tags {_PUBLISHER}"),
+    ("opens", EventType.OPEN, f"id time headers ip protocol tags recipient {_SMTP_PLACE}"),
+    ("clicks", EventType.CLICK, f"id time headers ip url destination tags recipient {_SMTP_PLACE}"),
+    ("deliveries", EventType.DELIVERY, ""),
+    ("failures", EventType.FAILURE, ""),
+    ("bounces", EventType.BOUNCE, ""),
+    ("abuses", EventType.ABUSE, ""),
+    ("attempts", EventType.ATTEMPT, ""),
+    ("dmarc", EventType.DMARC, ""),
+    ("responses", EventType.RESPONSE, ""),
+    (FAILED_CALLS, None, "time response recipient header"),
+)
+#: Every kind of file, by its prefix.
+KINDS: Mapping[str, LogKind] = {
+    prefix: LogKind(prefix, kind, tuple(columns.split())) for prefix, kind, columns in _TABLE
+}
+
+_NAME = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})[._ -]+(\d{{4}}-\d\d-\d\d)(?!\d)")
+
+
+def named(name: str) -> tuple[LogKind, date]:
+    """The kind and the day in a file's name: `cdm-impression.2026-11-04.log.csv.gz`, with or without a path.
+
+    Raises:
+        LogFileError: it names none.
+    """
+    match = _NAME.match(re.split(r"[/\\]", name)[-1])
+    try:
+        if match:
+            return KINDS[match[1]], date.fromisoformat(match[2])
+    except ValueError:
+        pass  # the 31st of February
+    raise LogFileError(
+        f"{name!r} does not name a kind of log file and a day, as cdm-impression.2026-11-04.log does: "
+        "rename it, or say what it is with --kind and --day."
+    )
