@@ -1,7 +1,7 @@
-"""Keeps a small table of contacts up to date: when each was last seen, what they opened and clicked, who bounced.
+"""Keeps a small table of contacts: when each was last active, what they opened and clicked, who bounced.
 
-A handler may get an event twice: its worker can be killed after the work and before the note that it is done. So
-each delivery id is written down in the same transaction as what it changed, and the second time changes nothing.
+A handler may get an event twice: its worker can be killed after the work, before it has noted that it is done. So
+each delivery id is stored in the same transaction as the change it causes, and the second time changes nothing.
 """
 
 import os
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS contacts (
 CREATE TABLE IF NOT EXISTS seen (delivery_id BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
-#: What each event changes. A bounce says nothing about when somebody was there to read.
+#: What each event changes. A bounce does not mean that the contact was active.
 CHANGES = {
     "open": "opens = opens + 1, last_seen = max(coalesce(last_seen, ''), :at)",
     "click": "clicks = clicks + 1, last_seen = max(coalesce(last_seen, ''), :at)",
@@ -35,16 +35,16 @@ CHANGES = {
 
 @on(*CHANGES, batch=500, where=lambda event: event.recipient)
 def contacts(events: list[Event]) -> None:
-    """Up to 500 at once: one transaction for all of them costs little more than for one."""
+    """Takes up to 500 at once: a transaction for all of them costs little more than one for a single event."""
     with database() as connection:
         for event in events:
-            note(connection, event)
+            apply(connection, event)
 
 
-def note(connection: sqlite3.Connection, event: Event) -> None:
-    """Write down what one event says, unless it was written down before."""
-    fresh = connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (event.delivery_id,)).rowcount
-    if not fresh or event.recipient is None:
+def apply(connection: sqlite3.Connection, event: Event) -> None:
+    """Apply one event, unless it was applied before."""
+    is_new = connection.execute("INSERT OR IGNORE INTO seen VALUES (?)", (event.delivery_id,)).rowcount
+    if not is_new or event.recipient is None:
         return
     at = datetime.fromtimestamp(event.occurred_at / 1e6, UTC).isoformat(" ", "seconds")
     values = {"address": event.recipient.lower(), "at": at}
@@ -54,7 +54,7 @@ def note(connection: sqlite3.Connection, event: Event) -> None:
 
 @contextmanager
 def database() -> Iterator[sqlite3.Connection]:
-    """The file `contacts.db`, or another that CONTACTS_DB names; one transaction."""
+    """One transaction in the file `contacts.db`, or in the one that CONTACTS_DB names."""
     path = os.environ.get("CONTACTS_DB", "contacts.db")
     with closing(sqlite3.connect(path, timeout=20)) as connection:
         connection.executescript(TABLES)

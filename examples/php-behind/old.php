@@ -1,6 +1,6 @@
 <?php
-// An existing webhook script: it writes what Copernica tells it to a file. Only the part between the two lines is
-// new: it checks that a call comes from our own ingester and nobody else.
+// An existing webhook script: it appends each event to a file. Only the part between the two lines is new: it checks
+// that a call comes from our own ingester.
 
 // --- new ---------------------------------------------------------------------------------------------------------
 $body = file_get_contents('php://input');
