@@ -24,17 +24,17 @@ HANDLERS_QUEUE = "handlers"
 
 # Jobs are enqueued by name: the receiving side never imports the processing side.
 #: Drains the stream.
-DRAIN_JOB = "workers.drain.drain.drain_job"
+DRAIN_JOB = "workers.jobs.drain"
 #: Asks again for the keys of calls that could not be verified when they came in.
-VERIFY_JOB = "workers.drain.late_verification.verify_job"
+VERIFY_JOB = "workers.jobs.verify"
 #: Deletes what is too old and makes room for what is to come.
-DAILY_JOB = "workers.operations.retention.daily_job"
+DAILY_JOB = "workers.jobs.retention"
 #: Compares yesterday's log files with the store.
-RECONCILE_JOB = "workers.reconcile.daily.reconcile_job"
+RECONCILE_JOB = "workers.jobs.reconcile"
 #: Gives each handler its share of what was stored.
-HAND_ON_JOB = "workers.handlers.runner.hand_on_job"
+HAND_ON_JOB = "workers.jobs.hand_on"
 #: Works for the one handler that its argument names.
-HANDLE_JOB = "workers.handlers.runner.handle_job"
+HANDLE_JOB = "workers.jobs.handle"
 
 #: Seconds that a job may take: its slice of 10 and one slow database commit.
 JOB_TIMEOUT = 60

@@ -1,9 +1,10 @@
-"""The processing side: drain the pile into the store, and whatever is to happen with the events then.
+"""The processing side: drain the backlog into the store, then call the handlers that want the events.
 
-Nothing in here is imported by the receiving side, which enqueues jobs by name: endpoint and workers can be
-deployed, restarted and scaled apart.
+The receiving side never imports anything from here. It enqueues jobs by name (`workers.jobs`), so endpoints and
+workers can be deployed, restarted and scaled separately.
 """
 
 from workers.handlers.registry import GiveUp, TryLater, on
+from workers.legacy_jobs import daily, handling, reconcile_job, unverified  # noqa: F401  # RQ looks them up here
 
 __all__ = ["GiveUp", "TryLater", "on"]

@@ -19,7 +19,6 @@ from tests.support.builders import FORM, aged_call
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
 from tests.support.stream import job_names, keep
-from workers.operations import retention
 from workers.operations.retention import clean_up, daily_job
 from workers.process import worker
 from workers.store import tables
@@ -144,10 +143,6 @@ def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) 
     JobScheduler(client).retry_daily()  # of a day that is over
     assert not client.exists(KEYS.daily)
     assert JobScheduler(client).enqueue_daily()
-
-
-def test_the_job_that_is_named_is_there() -> None:
-    assert f"{retention.__name__}.{daily_job.__name__}" == DAILY_JOB
 
 
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:

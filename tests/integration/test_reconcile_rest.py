@@ -166,7 +166,6 @@ def test_the_daily_job_reconciles_what_is_due_and_is_put_on_the_queue_once_a_day
         for _ in range(3):
             JobScheduler(client).enqueue_reconcile(daily.today().isoformat())
         assert job_names(client) == [RECONCILE_JOB]
-        assert f"{daily.__name__}.{daily.reconcile_job.__name__}" == RECONCILE_JOB
         assert daily.reconcile_job() == 70
         assert history.complete_through(store) == (yesterday, yesterday)
         seen = len(fake.seen)
