@@ -31,7 +31,10 @@ class Verifier:
                 "INGEST_ACCOUNTS is not set: name the Copernica accounts whose calls are taken "
                 "(account-1234, several with commas), or set INGEST_VERIFY=off to take any call."
             )
-        return cls(Policy.of(settings.accounts, settings.hosts, settings.max_age), KeyRing(key_source(settings)))
+        return cls(
+            Policy.from_settings(settings.accounts, settings.hosts, settings.max_age),
+            KeyRing(key_source(settings)),
+        )
 
     def examine(self, target: bytes, headers: Headers | HeaderFields, body: bytes, received_at: int) -> Claim:
         """Everything that needs no key; `received_at` is in µs since 1970.

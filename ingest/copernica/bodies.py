@@ -1,7 +1,7 @@
-"""Bodies as Copernica writes them: URL-encoded forms in PHP's fashion, and JSON objects.
+"""Bodies as Copernica writes them: URL-encoded forms in PHP's way, and JSON objects.
 
-Both become one mapping of names to values, lists and maps. A plain name that occurs more than once has the list of
-its values, where PHP would keep the last: nothing is lost that a reader could want back.
+Both become one mapping of names to values, lists and maps. A plain name that occurs more than once has a list of
+its values, where PHP would keep the last: nothing is lost that a reader could want.
 """
 
 import json
@@ -14,18 +14,17 @@ from urllib.parse import unquote_to_bytes
 from ingest.copernica.php_brackets import nest
 from ingest.errors import Undecodable
 
-#: Fields of one body at the most. A profile has some dozens; PHP itself stops at 1,000.
+#: Most fields of one body. A profile has a few dozen; PHP itself stops at 1,000.
 MAX_FIELDS = 10_000
-#: Digits of a JSON number that still fits 64 bits; longer ones are kept as text.
+#: Most digits of a JSON number that surely fits 64 bits; longer ones are kept as text.
 MAX_DIGITS = 18
-
-#: Levels of lists and objects in JSON. What is read here must be written again, from deeper in the stack.
+#: Most levels of lists and objects in JSON. What is read here is written again, from deeper in the stack.
 MAX_DEPTH = 100
-#: Encodings that a content type may name. Anything else is read as UTF-8.
+#: Encodings that a content type may name; with any other, a body is read as UTF-8.
 CHARSETS = frozenset({"iso-8859-1", "latin1", "iso-8859-15", "windows-1252", "cp1252"})
 UTF_8 = "utf-8"
 
-# A form holds no raw control characters; a body that does is something else.
+# A form contains no raw control characters; a body that does is something else.
 _CONTROLS = bytes(range(32)) + b"\x7f"
 _ODD_ESCAPE = re.compile(b"%(?![0-9a-fA-F]{2})|%1[eEfF]")
 _AS_QUOTED_PRINTABLE = bytes.maketrans(b"+=&%", b" \x1f\x1e=")
@@ -33,11 +32,11 @@ _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
 
 
 class Fields(NamedTuple):
-    """The fields of a body, and whether they tell everything that the body did.
+    """The fields of a body, and whether they say everything that the body does.
 
-    `exact` is False where two bodies that mean different things would give these same fields: a plain name sent
-    twice, brackets that PHP would not read, bytes that are not text, JSON numbers that no database holds. `[]` and
-    `[0]`, `+` and `%20` mean the same.
+    `exact` is False where two bodies that mean different things would give the same fields: a plain name sent
+    twice, brackets that PHP would not read, bytes that are not text, JSON numbers that no database can hold. `[]`
+    and `[0]`, or `+` and `%20`, mean the same.
     """
 
     values: dict[str, Any]
@@ -47,8 +46,8 @@ class Fields(NamedTuple):
 def parse(body: bytes, content_type: str) -> Fields:
     """Read the fields of a body.
 
-    Looks count for more than the content type: Copernica's articles show forms, but its article on security
-    announces `application/json` for them.
+    How it looks counts for more than its content type: Copernica's articles on webhooks show forms, but its
+    article on security announces them as `application/json`.
 
     Raises:
         Undecodable: it is neither a form nor a JSON object.
@@ -67,16 +66,16 @@ def parse(body: bytes, content_type: str) -> Fields:
 def _charset(content_type: str) -> str:
     if ";" not in content_type:
         return UTF_8
-    found = _CHARSET.search(content_type)
-    name = found[1].lower() if found else UTF_8
+    match = _CHARSET.search(content_type)
+    name = match[1].lower() if match else UTF_8
     return name if name in CHARSETS else UTF_8
 
 
 def parse_form(body: bytes, charset: str = UTF_8) -> Fields:
-    """Read a URL-encoded form. Bytes that are not text become lone surrogates, so they can be had back.
+    """Read a URL-encoded form. Bytes that are not text become lone surrogates, which can be turned back.
 
     Raises:
-        Undecodable: control characters, no `=` at all, or more than `MAX_FIELDS` fields.
+        Undecodable: it has control characters, no `=` at all, or more than `MAX_FIELDS` fields.
     """
     body = body.strip(b"\r\n")
     if not body:
@@ -95,15 +94,15 @@ def parse_form(body: bytes, charset: str = UTF_8) -> Fields:
     return Fields(fields, exact and regular)
 
 
-#: A name, what was between it and its value (nothing, if it stood alone), and the value.
+#: A name, what was between it and its value (nothing, if the name was alone), and the value.
 Pair = tuple[str, str, str]
 
 
 def _pairs(body: bytes, charset: str, errors: str) -> list[Pair]:
-    """The fields of a form, resolved all at once.
+    """The fields of a form, decoded all at once.
 
-    Form escapes are quoted-printable ones with another sign, and the standard library decodes those in C. The
-    signs between fields become control characters, of which a form has none.
+    The escapes of forms are those of quoted-printable with another sign, and the standard library decodes these in
+    C. The signs between fields become control characters, which a form does not contain.
     """
     text = a2b_qp(body.translate(_AS_QUOTED_PRINTABLE)).decode(charset, errors)
     pairs = [pair.partition("\x1f") for pair in text.split("\x1e")]
@@ -111,7 +110,7 @@ def _pairs(body: bytes, charset: str, errors: str) -> list[Pair]:
 
 
 def _pairs_slowly(body: bytes, charset: str, errors: str) -> list[Pair]:
-    """The same for forms with stray percent signs, or with escapes of those control characters."""
+    """The same, for forms with stray percent signs or with escapes of those control characters."""
 
     def unquote(part: bytes) -> str:
         return unquote_to_bytes(part).decode(charset, errors)
@@ -121,7 +120,7 @@ def _pairs_slowly(body: bytes, charset: str, errors: str) -> list[Pair]:
 
 
 def _gather(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
-    """The fields, and whether PHP would read the same."""
+    """The fields, and whether PHP would read the same ones."""
     fields: dict[str, Any] = {name: value for name, _, value in pairs}
     regular = True
     if len(fields) != len(pairs) or "" in fields:
@@ -131,7 +130,7 @@ def _gather(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
 
 
 def _gather_slowly(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
-    """The same if a name occurs twice, or has nothing to it."""
+    """The same, where a name occurs twice or is empty."""
     fields: dict[str, Any] = {}
     regular = True
     for name, equals, value in pairs:
@@ -140,7 +139,7 @@ def _gather_slowly(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
         if name not in fields:
             fields[name] = value
             continue
-        regular = regular and name.endswith("[]")  # which counts by itself
+        regular = regular and name.endswith("[]")  # a list that numbers itself
         if not isinstance(fields[name], list):
             fields[name] = [fields[name]]
         fields[name].append(value)
@@ -151,7 +150,7 @@ def parse_json(body: bytes, charset: str = UTF_8) -> Fields:
     """Read a JSON object.
 
     Raises:
-        Undecodable: not JSON (NaN is none), not an object, or nested too deeply.
+        Undecodable: it is not JSON (NaN is not), not an object, or nested too deeply.
     """
     reader = _Json()
     try:
@@ -169,15 +168,16 @@ def parse_json(body: bytes, charset: str = UTF_8) -> Fields:
 
 
 def _is_plain_text(text: str, values: dict[str, Any]) -> bool:
-    """Whether no string in it holds a NUL or half a character, which only an escape or a bad byte can bring in."""
+    """Whether no string in it has a NUL or half a character, which only an escape or a bad byte can cause."""
     if text.isascii() and "\\u" not in text:
         return True
-    written = json.dumps(values, ensure_ascii=False).replace("\\\\", "")  # escaped backslashes begin no escape
+    # Once the backslashes that are escaped themselves are gone, any that is left begins an escape.
+    written = json.dumps(values, ensure_ascii=False).replace("\\\\", "")
     return "\\u0000" not in written and not any("\ud800" <= c <= "\udfff" for c in written)
 
 
 def _deeper(value: Any, limit: int) -> bool:
-    """Whether lists and objects are nested beyond a limit; level by level, since recursion is what it is about."""
+    """Whether lists and objects are nested beyond a limit; level by level, since recursion is the danger."""
     level = [value]
     while level and limit:
         limit -= 1
@@ -191,7 +191,7 @@ def _deeper(value: Any, limit: int) -> bool:
 
 
 class _Json:
-    """Reads one JSON text and notes what it could not keep as it was."""
+    """Reads one JSON text, and notes whether anything in it could not be kept as it was."""
 
     exact = True
 
@@ -199,7 +199,7 @@ class _Json:
         """Its value.
 
         Raises:
-            ValueError, RecursionError: it is no JSON, or nested too deeply for Python.
+            ValueError, RecursionError: it is not JSON, or nested too deeply for Python.
         """
         return json.loads(
             text,
@@ -217,7 +217,7 @@ class _Json:
 
     def _fraction(self, text: str) -> float | str:
         value = float(text)
-        # Written back as it was, by Python and by PostgreSQL alike: anything else is kept as text.
+        # Kept as a number only if Python and PostgreSQL would write it back as it was.
         if isfinite(value) and value and repr(value) == text and "e" not in text:
             return value
         self.exact = False

@@ -1,8 +1,8 @@
 """The vocabulary: what kinds of events there are, and how a call becomes one.
 
-Translation is one table per kind of value plus one function, `decode`; `Event.fields` is the way back. What has no
-column of its own stays in `payload`, and kinds that we do not know yet pass through as `unknown` with everything
-they brought. Sources: Copernica's articles on webhooks, one per event; where they disagree, all readings are
+Translation is one table per kind of value and one function, `decode`; `Event.fields` is the way back. What has no
+column of its own stays in `payload`, and kinds that we do not know pass through as `unknown` with everything they
+brought. The facts come from Copernica's articles on webhooks, one per event; where they disagree, all readings are
 accepted.
 """
 
@@ -17,7 +17,7 @@ from ingest.copernica.bodies import parse
 class EventType(StrEnum):
     """What happened."""
 
-    #: The recipient's mail program fetched the tracking image. One message gives many of these.
+    #: The recipient's mail program fetched the tracking image. One message can give many of these.
     OPEN = "open"
     #: The recipient followed a link; `url` is where it led.
     CLICK = "click"
@@ -27,15 +27,15 @@ class EventType(StrEnum):
     FAILURE = "failure"
     #: The receiving server accepted the message.
     DELIVERY = "delivery"
-    #: The recipient called it spam, in SMTPeter; `mime` is the complaint. Comes without a time and a recipient.
+    #: The recipient reported it as spam, in SMTPeter; `mime` is the complaint. Has neither time nor recipient.
     ABUSE = "abuse"
-    #: The recipient wants no more of it. Names a profile and a mailing; in the Dutch documentation only.
+    #: The recipient unsubscribed. Names a profile and a mailing; documented in Dutch only.
     UNSUBSCRIBE = "unsubscribe"
-    #: A profile was made, in a database of the account. `fields` and `interests` are what it is now.
+    #: A profile was created in a database of the account. `fields` and `interests` are what it is now.
     PROFILE_CREATE = "profile-create"
-    #: A profile was changed; `parameters` says what was.
+    #: A profile was changed; `parameters` says what.
     PROFILE_UPDATE = "profile-update"
-    #: A profile was removed; `fields` is what it was.
+    #: A profile was deleted; `fields` is what it was.
     PROFILE_DELETE = "profile-delete"
     #: The same for subprofiles, which live in a collection below a profile.
     SUBPROFILE_CREATE = "subprofile-create"
@@ -43,44 +43,44 @@ class EventType(StrEnum):
     SUBPROFILE_DELETE = "subprofile-delete"
     #: In log files only: an attempt to hand the message to the receiving server.
     ATTEMPT = "attempt"
-    #: In log files only: the receiving server wanted to be asked again later, and was.
+    #: In log files only: the receiving server asked to try again later, and that was done.
     RETRY = "retry"
-    #: In log files only: a report on mail that claimed to be of the account's domain. SMTPeter.
+    #: In log files only: a report on mail that claimed to come from the account's domain. SMTPeter.
     DMARC = "dmarc"
     #: In log files only: a message that came back as an answer. SMTPeter.
     RESPONSE = "response"
-    #: Anything else, kept with its whole payload: also what the dashboard's "test webhook" sends.
+    #: Anything else, kept with its whole payload, including what the dashboard's "test webhook" sends.
     UNKNOWN = "unknown"
 
 
-#: What `type` says of each, as documented.
+#: The value of `type` for each, as documented.
 WIRE_NAMES: Mapping[EventType, str] = {
     kind: kind.removeprefix("subprofile-").removeprefix("profile-")
     for kind in EventType
     if kind is not EventType.UNKNOWN
 }
-#: What is told apart by the fields that come with it.
+#: Values of `type` that stand for a profile or a subprofile, depending on the other fields.
 ABOUT_PROFILES = {
     "create": (EventType.PROFILE_CREATE, EventType.SUBPROFILE_CREATE),
     "update": (EventType.PROFILE_UPDATE, EventType.SUBPROFILE_UPDATE),
     "delete": (EventType.PROFILE_DELETE, EventType.SUBPROFILE_DELETE),
 }
-#: Values of `type`, of `action` in failures, and of the last part of a callback's path.
+#: The type for each value of `type`, of `action` in failures, and of the last part of a call's path.
 TYPES: Mapping[str, EventType] = {
     **{kind.value: kind for kind in EventType},
     **{name: kinds[0] for name, kinds in ABOUT_PROFILES.items()},
     "failed": EventType.FAILURE,
 }
-#: What is in log files only.
+#: Types that occur in log files only.
 LOGGED_ONLY = frozenset({EventType.ATTEMPT, EventType.RETRY, EventType.DMARC, EventType.RESPONSE})
-#: The twins of profile events, for calls that name a subprofile.
+#: The counterparts of profile events, for calls that name a subprofile.
 SUBPROFILE_TWINS: Mapping[EventType, EventType] = dict(ABOUT_PROFILES.values())
 #: Events about a profile: their stray `id` is the profile's, not a message's.
 PROFILE_EVENTS = frozenset(kind for kinds in ABOUT_PROFILES.values() for kind in kinds)
-#: Values of `action` that make an event without `type` a failure: both were documented.
+#: Values of `action` that make an event without `type` a failure: both have been documented.
 FAILED_ACTIONS = frozenset({"failure", "failed"})
 
-#: Fields that have a text column, and its name.
+#: Fields that have a text column, and the name of the column.
 TEXT_COLUMNS: Mapping[str, str] = {
     "id": "message_id",
     "recipient": "recipient",
@@ -94,30 +94,31 @@ TEXT_COLUMNS: Mapping[str, str] = {
 }
 #: Fields that have a column of whole numbers, under their own name.
 NUMBER_COLUMNS = ("profile", "subprofile", "database", "collection", "mailing", "code")
-#: All fields that another attribute than `payload` can give back.
+#: All fields that an attribute other than `payload` can give back.
 WITH_COLUMN = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "type", "time", "tags"})
-#: Digits of a number that a column of 64 bits holds.
+#: Most digits of a number that surely fits a column of 64 bits.
 MAX_NUMBER_DIGITS = 18
 
-#: The years in which a time is believed; anything else is a typing error or a test call.
+#: The Unix seconds between which a time is credible; anything else is a mistake or a test call.
 FIRST_SECOND = 0
 LAST_SECOND = 4_102_444_800  # 2100-01-01
-#: Digits of a time that is worth reading.
+#: Most digits of a credible time.
 MAX_TIME_DIGITS = 10
+#: Microseconds in a second.
 MICROS = 1_000_000
-#: Where an event came from: a call, or a line of a log file.
+#: Where an event comes from: a call, or a line of a log file.
 WEBHOOK, LOGFILE = "webhook", "logfile"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Event(NamedTuple):
-    """One event, as it is stored. A tuple, because millions are made.
+    """One event, as it is stored. A tuple, because millions are created.
 
-    `delivery_id` names the call that brought it and is the same however often that call is seen. `message_id` is
-    Copernica's `id`: it names the message, not the event. Times are µs since 1970, UTC. `payload` holds every
-    field that the other attributes do not give back, lists and maps as such; None stands for a `time` or `type`
-    that was not sent. `raw` and `raw_type` are the body as it came and its content type, where fields cannot say
-    it all: a name sent twice, bytes that are no text.
+    `delivery_id` identifies the call that brought it, and is the same however often that call is seen.
+    `message_id` is Copernica's `id`: it names the message, not the event. Times are µs since 1970, UTC. `payload`
+    has every field that the other attributes do not give back, lists and maps as such; None stands for a `time` or
+    `type` that was not sent. `raw` and `raw_type` are the body as it arrived and its content type, where fields
+    cannot say everything: a name sent twice, bytes that are not text.
     """
 
     delivery_id: bytes
@@ -164,7 +165,7 @@ def decode(body: bytes, content_type: str, path: str, received_at: int, delivery
     """Read one call.
 
     `path` is the path of the call, with or without a query; its last segment names the event type where the body
-    does not. `received_at` is µs since 1970, and when the event happened if the body does not tell.
+    does not. `received_at` is µs since 1970, and counts as the time of the event if the body has none.
 
     Raises:
         Undecodable: the body is neither a form nor a JSON object.
@@ -184,7 +185,7 @@ def event_of(
     raw: bytes | None = None,
     raw_type: str | None = None,
 ) -> Event:
-    """The event that fields tell of, under the names they have in a webhook.
+    """The event that fields describe, under the names they have in a webhook.
 
     What no column can give back stays in `fields`, which becomes the payload.
     """
@@ -230,7 +231,7 @@ def _take(fields: dict[str, Any], name: str) -> str | None:
 
 
 def _fits_column(value: str) -> bool:
-    # Text columns hold neither NUL (PostgreSQL) nor lone surrogates (no database). `isascii` is the fast way out.
+    # Text columns hold neither NUL (PostgreSQL) nor lone surrogates (no database). `isascii` is the quick check.
     return "\0" not in value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
 
 
@@ -239,9 +240,9 @@ def _is_column_text(value: Any) -> bool:
 
 
 def _column_text(value: Any) -> str | None:
-    """The nearest that a text column can hold to a value whose exact form stays in the payload."""
+    """The closest a text column can get to a value whose exact form stays in the payload."""
     if isinstance(value, list) and value:
-        value = value[-1]  # of a repeated field PHP, Copernica's own language, takes the last
+        value = value[-1]  # PHP, Copernica's own language, takes the last value of a repeated field
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     text = str(value).replace("\0", "\ufffd")
@@ -281,7 +282,7 @@ def _take_type(fields: dict[str, Any], path: str) -> EventType:
     if kind in SUBPROFILE_TWINS and ("subprofile" in fields or "collection" in fields):
         kind = SUBPROFILE_TWINS[kind]
     if kind is not EventType.UNKNOWN:
-        if name == WIRE_NAMES[kind]:  # else the payload must tell how it was spelt
+        if name == WIRE_NAMES[kind]:  # otherwise the payload keeps how it was spelt
             del fields["type"]
         else:
             fields.setdefault("type", None)
@@ -289,16 +290,16 @@ def _take_type(fields: dict[str, Any], path: str) -> EventType:
 
 
 def _is_delivery(fields: dict[str, Any]) -> bool:
-    """An article shows deliveries that call themselves opens; they bring a mail server's answer and no reader."""
+    """An article shows deliveries that call themselves opens, with a mail server's answer and without a reader."""
     return "code" in fields and "ip" not in fields and "useragent" not in fields
 
 
 def _take_time(fields: dict[str, Any], received_at: int) -> int:
-    """When it happened, in µs. `time` is in Unix seconds; `timestamp` has no zone, so it only stands in for it."""
+    """When it happened, in µs. `time` is in Unix seconds; `timestamp` has no zone, so it is only a substitute."""
     time = fields.get("time")
     second = _whole(time, MAX_TIME_DIGITS)
     if second is not None and FIRST_SECOND < second < LAST_SECOND:
-        if str(second) == time:  # else the column would not give it back exactly
+        if str(second) == time:  # otherwise the column would not give it back exactly
             del fields["time"]
         return second * MICROS
     fields.setdefault("time", None)
@@ -314,7 +315,7 @@ def _moment(text: Any) -> int | None:
     try:
         moment = datetime.fromisoformat(text.strip())
         micros = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
-    except (AttributeError, ValueError, OverflowError):  # no text, no time, or one beyond all calendars
+    except (AttributeError, ValueError, OverflowError):  # not a text, not a time, or beyond all calendars
         return None
     return micros if FIRST_SECOND < micros // MICROS < LAST_SECOND else None
 
@@ -328,6 +329,6 @@ def _take_tags(fields: dict[str, Any]) -> list[str]:
         del fields["tags"]
         return tags
     if isinstance(tags, dict) and all(map(str.isdecimal, tags)):
-        tags = list(tags.values())  # PHP leaves gaps between places where it has taken doubles out
-    found = tags if isinstance(tags, list) else [tags]
-    return [text for tag in found if (text := _column_text(tag))]
+        tags = list(tags.values())  # PHP leaves gaps where it has removed duplicates
+    several = tags if isinstance(tags, list) else [tags]
+    return [text for tag in several if (text := _column_text(tag))]

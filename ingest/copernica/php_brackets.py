@@ -1,28 +1,29 @@
 """PHP's brackets: `fields[email]=x` is a map, `tags[]=a` and `tags[0]=a` are lists, and they may nest.
 
-What PHP would not read as it was written (`a=1&a[b]=2`, an index twice, lists of maps without indexes) keeps its
-names as sent. So whatever comes in, each value can be found again.
+Names that PHP would not read as they were written (`a=1&a[b]=2`, an index twice, lists of maps without indexes)
+stay as sent. So whatever arrives, each value can be found again.
 """
 
 from functools import lru_cache
 from typing import Any
 
-#: Levels of brackets that are read as such; PHP's own limit is 64, Copernica uses two.
+#: Most levels of brackets that are read as such; PHP's own limit is 64, Copernica uses two.
 MAX_LEVELS = 16
-#: Sets of names whose meaning is remembered, since bodies have the same few; and characters and brackets of one at
-#: the most, since anybody may send others.
-REMEMBERED, MAX_CHARACTERS, MAX_BRACKETS = 512, 2000, 128
+#: Sets of names whose meaning is remembered, since bodies use the same few.
+REMEMBERED = 512
+#: Most characters and brackets of a set that is remembered: anyone may send others, and memory is limited.
+MAX_CHARACTERS, MAX_BRACKETS = 2000, 128
 
-#: What stands in a name's brackets, from left to right; the last is empty for a list that counts by itself.
+#: What is in a name's brackets, from left to right; the last is empty for a list that numbers itself.
 Keys = tuple[str, ...]
-#: What names make together: each name stands where its value belongs, in a tuple if it is all of a list.
+#: What names form together: each name is where its value belongs, in a tuple if it is a whole list by itself.
 Shape = str | tuple[str] | list["Shape"] | dict[str, "Shape"]
 
 
 def nest(fields: dict[str, Any], bracketed: tuple[str, ...], regular: bool = True) -> tuple[dict[str, Any], bool]:
-    """Make lists and maps of the fields whose names are `bracketed`, in place.
+    """Turn the fields whose names are `bracketed` into lists and maps, in place.
 
-    Also says whether everything was as PHP reads it, brackets and (`regular`) what the caller found.
+    Also returns whether everything is as PHP reads it: the brackets, and (`regular`) what the caller has read.
     """
     together = "".join(bracketed)
     few = len(together) <= MAX_CHARACTERS and together.count("[") <= MAX_BRACKETS
@@ -46,7 +47,7 @@ def _filled(shape: Shape, fields: dict[str, Any]) -> Any:
 
 
 def _each_once(shape: Shape, fields: dict[str, Any]) -> bool:
-    """Whether no name but those of lists that count by themselves occurred twice."""
+    """Whether no name occurred twice, apart from those of lists that number themselves."""
     if isinstance(shape, str):
         return not isinstance(fields[shape], list)
     inner = shape.values() if isinstance(shape, dict) else shape
@@ -55,17 +56,17 @@ def _each_once(shape: Shape, fields: dict[str, Any]) -> bool:
 
 @lru_cache(REMEMBERED)
 def _shapes(names: tuple[str, ...]) -> list[tuple[str, Shape | None]]:
-    """What names make together, by their roots; None if PHP would read something else than was written."""
+    """What names form together, by their roots; None if PHP would read something other than was written."""
     roots: dict[str, dict[Keys, str]] = {}
     for name in names:
-        root, keys = _divided(name)
+        root, keys = _split(name)
         if keys:
             roots.setdefault(root, {})[keys] = name
     return [(root, _shape(members)) for root, members in roots.items()]
 
 
-def _divided(name: str) -> tuple[str, Keys]:
-    """The root of a name and its keys; brackets that are not PHP's are part of the root like any other letter."""
+def _split(name: str) -> tuple[str, Keys]:
+    """The root of a name and its keys; brackets that are not PHP's are ordinary letters of the root."""
     root, bracket, rest = name.partition("[")
     if not bracket or not root or not rest.endswith("]"):
         return name, ()

@@ -1,11 +1,11 @@
 """Copernica's public keys: DKIM records in DNS, looked up when needed and never pinned, since they rotate monthly.
 
 A name below `copernica.com` is looked up once for all who wait for it, remembered for as long as DNS says (within
-limits), and looked up again when a signature fails with the key we have, for it may have been replaced. What DNS
-does not know is refused; when DNS gives no answer at all, nobody is refused for it: a key that was good stays good
-for a while, and for a key never seen the caller hears `KeyUnavailable` and keeps the call until it can be checked.
+limits), and looked up again when a signature fails with the key we have, for it may have been replaced. A name
+that does not exist is rejected. When DNS gives no answer at all, no call is rejected for it: a key that was valid
+stays so for a while, and for a key never seen the caller gets `KeyUnavailable` and keeps the call for later.
 
-Lookups are bounded in number and in time, so that a flood of invented names waits for itself and for nobody else.
+Lookups are limited in number and in time, so a flood of invented names holds up nothing but itself.
 """
 
 import asyncio
@@ -31,36 +31,36 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from ingest.copernica.signature import MIN_KEY_BITS
 from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
 
-#: Seconds that an answer counts at the least and at the most, whatever its TTL says.
+#: Fewest and most seconds that an answer counts, whatever its TTL says: no lookup per call, and no day-old keys.
 TTL_MIN = 60
 TTL_MAX = 3600
-#: Seconds that DNS's "there is no such name" counts.
+#: Seconds that "there is no such name" counts: a new key may be published at any time.
 ABSENT_TTL = 60
-#: Seconds that a failed lookup counts, so that a resolver in trouble is not asked by every call.
+#: Seconds that a failed lookup counts, so that not every call asks a resolver in trouble.
 FAILED_TTL = 5
-#: Seconds that a key that was good may still be used when DNS has stopped answering.
+#: Seconds that a valid key may still be used when DNS has stopped answering: a week, of a life of a month.
 STALE = 7 * 86_400
 #: Seconds between two lookups of such a key.
 STALE_STEP = 60
-#: Seconds that a key which was replaced is still good for calls that were on their way.
+#: Seconds that a key which was replaced is still valid, for calls that were on their way.
 PREVIOUS = 300
-#: Seconds between two lookups of a name because a signature failed with the key we have: as long as a replaced
-#: key goes unnoticed when a forger uses up the lookups, so not long.
+#: Seconds between two lookups of a name because a signature failed with the key we have. A forger can use up these
+#: lookups, and a replaced key then goes unnoticed for as long, so this is short.
 RENEW_EVERY = 10
-#: Seconds that one lookup may take.
+#: Seconds that one lookup may take: a call waits for it.
 LOOKUP_TIMEOUT = 3.0
-#: Bytes of an answer over UDP: what passes everywhere, and enough for a key of 4096 bits.
+#: Bytes of an answer over UDP: what every network lets through, and enough for a key of 4096 bits.
 EDNS_PAYLOAD = 1232
-#: Lookups under way at once, and names waiting for one of those places; a further name hears `KeyUnavailable`.
+#: Most lookups at once, and most names waiting for one of those places; any further name is `KeyUnavailable`.
 LOOKUPS = 16
 LOOKUPS_WAITING = 64
-#: Names remembered, good and bad apart, so that invented ones cannot push out those that matter.
+#: Most names remembered, valid and failed ones apart, so that invented names cannot push out real ones.
 KEYS_MAX = 256
 FAILURES_MAX = 4096
 
 
 class Records(NamedTuple):
-    """The TXT records at a name, and the seconds that they may be remembered."""
+    """The TXT records at a name, and the seconds for which they may be remembered."""
 
     texts: Sequence[bytes]
     ttl: int
@@ -73,12 +73,12 @@ class Source(Protocol):
         """The records at a name; none if there is no such name.
 
         Raises:
-            KeyUnavailable: it cannot be told.
+            KeyUnavailable: the source does not answer.
         """
 
 
 class DnsSource:
-    """The domain name system, through given servers (`ip:port`) or the machine's own."""
+    """The domain name system, through given servers (address and port) or the machine's own."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
         self._resolver = dns.asyncresolver.Resolver(configure=not servers)
@@ -107,7 +107,7 @@ class FileSource:
         """Read the file.
 
         Raises:
-            SettingsError: it cannot be read or is no such file.
+            SettingsError: it cannot be read, or is not such a file.
         """
         try:
             content = json.loads(path.read_text())
@@ -125,19 +125,21 @@ class FileSource:
 
 @dataclass(slots=True)
 class _Good:
+    """A key that DNS has confirmed; times are on the monotonic clock."""
+
     key: RSAPublicKey
     fresh_until: float
     #: When DNS last confirmed it.
-    seen: float
+    confirmed: float
     #: When it was last looked up because a signature failed.
     renewed: float = -math.inf
-    #: The key that was there before, and until when what it signed is taken.
+    #: The key before this one, and until when its signatures are accepted.
     previous: RSAPublicKey | None = None
     previous_until: float = -math.inf
 
 
 class KeyRing:
-    """The keys we know, and how to come by others."""
+    """The keys we know, and how to get others."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -147,7 +149,7 @@ class KeyRing:
         self._places = asyncio.Semaphore(LOOKUPS)
 
     def fresh(self, name: str) -> RSAPublicKey | None:
-        """The key at a name if it is known and need not be looked up: the way of nearly every call."""
+        """The key at a name, if it is known and need not be looked up, as for nearly every call."""
         good = self._good.get(name)
         return good.key if good is not None and time.monotonic() < good.fresh_until else None
 
@@ -156,7 +158,7 @@ class KeyRing:
 
         Raises:
             CallRejected: there is none, or none that can be used.
-            KeyUnavailable: it cannot be told now.
+            KeyUnavailable: DNS does not answer at the moment.
         """
         if key := self.fresh(name):
             return key
@@ -165,25 +167,25 @@ class KeyRing:
             return await self._look_up(name)
         except KeyUnavailable:
             good = self._good.get(name)
-            if good is not None and time.monotonic() < good.seen + STALE:
+            if good is not None and time.monotonic() < good.confirmed + STALE:
                 return good.key
             raise
 
     def previous(self, name: str) -> RSAPublicKey | None:
-        """The key that was replaced a moment ago: what it has signed may still be on its way."""
+        """The key that was replaced a moment ago: calls that it signed may still be on their way."""
         good = self._good.get(name)
         return good.previous if good is not None and time.monotonic() < good.previous_until else None
 
     async def renewed(self, name: str, failed: RSAPublicKey) -> RSAPublicKey | None:
-        """The key that has replaced one with which a signature failed; None if it is still the same.
+        """The key that has replaced one with which a signature failed; None if that is still the current one.
 
         Raises:
-            CallRejected: it is gone.
-            KeyUnavailable: it cannot be told now.
+            CallRejected: there is no key any more.
+            KeyUnavailable: DNS does not answer at the moment.
         """
         good = self._good.get(name)
         if good is not None and good.key is not failed:
-            return good.key  # somebody else's call has found it
+            return good.key  # another call has found it
         if good is None or not self.may_renew(name):
             return None
         good.renewed = time.monotonic()
@@ -195,7 +197,7 @@ class KeyRing:
         return None if key.public_numbers() == failed.public_numbers() else key
 
     def may_renew(self, name: str) -> bool:
-        """Whether a signature that failed is worth a lookup, or worth waiting for one that is under way."""
+        """Whether a failed signature justifies a lookup, or waiting for one that is in progress."""
         good = self._good.get(name)
         return good is None or name in self._lookups or time.monotonic() >= good.renewed + RENEW_EVERY
 
@@ -205,7 +207,7 @@ class KeyRing:
             return
         until, why = failed
         if time.monotonic() < until:
-            # Always a new one: an exception that is raised again and again keeps what all its callers held.
+            # Always a new exception: one that is raised repeatedly keeps the frames of all its callers.
             raise CallRejected(why) if isinstance(why, Reason) else KeyUnavailable(why)
         del self._failed[name]
 
@@ -217,7 +219,7 @@ class KeyRing:
             task = asyncio.create_task(self._look_up_alone(name))
             self._lookups[name] = task
             task.add_done_callback(lambda _: self._lookups.pop(name, None))
-        return await asyncio.shield(task)  # one caller who leaves must not end it for the others
+        return await asyncio.shield(task)  # a caller who is cancelled must not end it for the others
 
     async def _look_up_alone(self, name: str) -> RSAPublicKey:
         try:
@@ -226,7 +228,7 @@ class KeyRing:
             key = usable(records.texts)
         except KeyUnavailable as error:
             self._remember_failure(name, str(error), FAILED_TTL)
-            self._make_do(name)
+            self._extend(name)
             raise
         except CallRejected as error:
             self._good.pop(name, None)
@@ -246,12 +248,12 @@ class KeyRing:
             self._good.popitem(last=False)
         return good.key
 
-    def _make_do(self, name: str) -> None:
-        """DNS gives no answer: go on with a key that was good, and let no call wait for the next attempt."""
+    def _extend(self, name: str) -> None:
+        """DNS gives no answer: go on with a valid key, and let no call wait for the next attempt."""
         good = self._good.get(name)
         now = time.monotonic()
-        if good is not None and now < good.seen + STALE:
-            good.fresh_until = min(now + STALE_STEP, good.seen + STALE)
+        if good is not None and now < good.confirmed + STALE:
+            good.fresh_until = min(now + STALE_STEP, good.confirmed + STALE)
 
     def _remember_failure(self, name: str, why: Reason | str, seconds: float) -> None:
         self._failed[name] = time.monotonic() + seconds, why
@@ -261,10 +263,10 @@ class KeyRing:
 
 
 def usable(texts: Sequence[bytes]) -> RSAPublicKey:
-    """The key in the TXT records at a name; the first that can be used, if there are several.
+    """The key in the TXT records at a name: the first usable one, if there are several.
 
     Raises:
-        CallRejected: none can; the reason is that of the last.
+        CallRejected: none is usable; the reason is that of the last.
     """
     rejected = CallRejected(Reason.UNKNOWN_KEY)
     for text in texts:
@@ -276,10 +278,10 @@ def usable(texts: Sequence[bytes]) -> RSAPublicKey:
 
 
 def parse_dkim(text: bytes) -> RSAPublicKey:
-    """Read a DKIM record: tags separated by `;`, with `v`, `k` and blanks all optional (RFC 6376, section 3.6.1).
+    """Read a DKIM record: tags separated by `;`, where `v`, `k` and blanks are optional (RFC 6376, section 3.6.1).
 
     Raises:
-        CallRejected: it is revoked (an empty `p`), no RSA key, too short a key, or no DKIM record at all.
+        CallRejected: it is revoked (an empty `p`), not an RSA key, too short, or not a DKIM record.
     """
     tags: dict[str, str] = {}
     for part in text.decode("ascii", "replace").split(";"):

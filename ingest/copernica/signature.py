@@ -1,12 +1,12 @@
 """Who signed a call: Copernica's signature on every webhook, checked as strictly as its documentation allows.
 
-Copernica signs after draft-cavage-http-signatures (version 10), with RSA and a key that lies in DNS as a DKIM
-record below copernica.com. The facts are from its article on webhook security and from running its published PHP
-verifier, whose mistakes are not repeated: that one takes an HMAC keyed with the public key, takes weak digests,
-reads a signed but absent header as empty, and lets the last of two equal parameters win.
+Copernica signs according to draft-cavage-http-signatures (version 10), with RSA and a key that is published in DNS
+as a DKIM record below copernica.com. The facts come from its article on webhook security and from running its
+published PHP verifier, whose mistakes are not repeated: it accepts an HMAC keyed with the public key, accepts weak
+digests, reads a signed but absent header as empty, and lets the last of two equal parameters win.
 
-`examine` does everything but the arithmetic and needs no key; its `Claim` says whose key is needed, and its
-`verify` does the rest. Both are pure functions of what they are given.
+`examine` does everything but the arithmetic and needs no key. The `Claim` it returns says whose key is needed, and
+its `verify` does the rest. Both are pure functions of their arguments.
 """
 
 import binascii
@@ -27,27 +27,27 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 
 from ingest.errors import CallRejected, Reason
 
-#: What a signature must cover to be Copernica's; its own verifier also asks for the nonce, an older one for more.
 _TARGET = b"(request-target)"
-#: The two kinds of sender that X-Copernica-ID names, depending on its edition.
+#: The two kinds of sender in X-Copernica-ID, depending on the edition of Copernica.
 _KINDS = (b"account-", b"environment-")
+#: What a signature must cover. Copernica's own verifier requires the nonce as well, an older one still more.
 REQUIRED = frozenset({_TARGET, b"host", b"date", b"x-copernica-id", b"digest"})
-#: Algorithms that are accepted, by their names in the Signature header; anything else, above all HMAC, is not.
+#: Accepted algorithms, by their names in the Signature header; anything else, above all HMAC, is rejected.
 ALGORITHMS: Mapping[str, SHA256 | SHA512] = {"rsa-sha256": SHA256(), "rsa-sha512": SHA512()}
-#: Digests that count; weaker ones are ignored, and alone they are not enough.
+#: Digests that count; weaker ones are ignored, and are not enough alone.
 DIGESTS = {b"sha-256": hashlib.sha256, b"sha-512": hashlib.sha512}
-#: Bits of an RSA key at the least. The documentation's own example was made with 1024.
+#: Fewest bits of an RSA key. The documentation's own example was made with 1024.
 MIN_KEY_BITS = 1024
-#: Characters of a DNS name, of a Signature header (an RSA-4096 signature takes 684) and of a date.
+#: Most characters of a DNS name, of a Signature header (an RSA-4096 signature takes 684) and of a date.
 MAX_KEY_ID = 253
 MAX_SIGNATURE_HEADER = 4096
 MAX_DATE = 64
 
-#: Headers as they came in; `HeaderFields` where they have been looked up already.
+#: Headers as they arrived; `HeaderFields` is the same, ready for lookups.
 Headers = Sequence[tuple[bytes, bytes]]
 
-# One parameter: a name and a quoted value, or a bare one (numbers, in later drafts). Between two there may be a
-# comma, blanks, or what Copernica's own example shows: no comma at all.
+# One parameter: a name and a quoted value, or a bare one (numbers, in later drafts). Two are separated by a comma,
+# by blanks, or by nothing, as in Copernica's own example.
 _PARAMETER = re.compile(rb'[\s,]*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
 _LAST = b',signature="'
 _SIGNATURE = re.compile(rb'(?<![A-Za-z0-9_-])signature\s*=\s*"([^"]*)"', re.IGNORECASE)
@@ -57,7 +57,7 @@ _DIGEST = re.compile(rb"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/]+={0,2})\s*")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Whose calls are taken. `accounts` as in X-Copernica-ID or bare numbers; no `hosts` means any."""
+    """Whose calls are accepted. `accounts` as in X-Copernica-ID or bare numbers; no `hosts` means any."""
 
     accounts: frozenset[bytes]
     hosts: frozenset[bytes] = frozenset()
@@ -65,15 +65,15 @@ class Policy:
     max_age: int = 300
 
     @classmethod
-    def of(cls, accounts: Iterable[str], hosts: Iterable[str] = (), max_age: int = 300) -> "Policy":
-        """From settings: names without regard to case, `-` and `_` alike."""
+    def from_settings(cls, accounts: Iterable[str], hosts: Iterable[str] = (), max_age: int = 300) -> "Policy":
+        """From names as people write them: in upper or lower case, with `-` or `_`."""
         named = [_account(name.encode()) for name in accounts]
         known = [kind + name for name in named if name.isdigit() for kind in _KINDS]
         return cls(frozenset([*named, *known]), frozenset(name.encode().lower() for name in hosts), max_age)
 
 
 class Claim(NamedTuple):
-    """What a call says of its signer, all of it checked but the signature itself. `date` is in Unix seconds."""
+    """What a call says about its signer, all checked but the signature itself. `date` is in Unix seconds."""
 
     account: str
     key_id: str
@@ -86,7 +86,7 @@ class Claim(NamedTuple):
         """Check the signature.
 
         Raises:
-            CallRejected: the key did not make it.
+            CallRejected: it was not made with this key.
         """
         try:
             key.verify(self.signature, self.signed, _PADDING, ALGORITHMS[self.algorithm])
@@ -95,7 +95,7 @@ class Claim(NamedTuple):
 
     @property
     def delivery_id(self) -> bytes:
-        """12 bytes that are the same whenever this very call is seen: its second, then a hash of its signature."""
+        """12 bytes that are the same whenever this call is seen: its second, then a hash of its signature."""
         return self.date.to_bytes(4, "big") + hashlib.sha256(self.signature).digest()[:8]
 
 
@@ -118,15 +118,15 @@ def check(
 def examine(
     method: bytes, target: bytes, headers: "Headers | HeaderFields", body: bytes, received: float, policy: Policy
 ) -> Claim:
-    """Check everything about a call that needs no key, cheapest first; `received` is in Unix seconds.
+    """Check everything about a call that needs no key, cheapest checks first; `received` is in Unix seconds.
 
     Raises:
         CallRejected: it is not Copernica's, or not for these accounts.
     """
-    found = headers if isinstance(headers, HeaderFields) else HeaderFields.of(headers)
-    signature_header, date_header, host, account, digest = found.required()
+    fields = headers if isinstance(headers, HeaderFields) else HeaderFields.from_pairs(headers)
+    signature_header, date_header, host, account, digest = fields.required()
     rest, signature = _split(signature_header)
-    stated = _stated(rest)
+    parameters = _parameters(rest)
 
     date = _date(date_header)
     if date < received - policy.max_age:
@@ -139,17 +139,18 @@ def examine(
     if account not in policy.accounts:
         raise CallRejected(Reason.WRONG_ACCOUNT, account)
     _check_digest(digest, body)
-    if stated.fault is not None:
-        raise CallRejected(stated.fault, stated.key_id.encode() if stated.fault is Reason.BAD_KEY_ID else b"")
+    fault, key_id = parameters.fault, parameters.key_id
+    if fault is not None:
+        raise CallRejected(fault, key_id.encode() if fault is Reason.BAD_KEY_ID else b"")
 
-    parts = found.all_single(stated.names)
-    parts.insert(stated.target_at, b"%b %b" % (method.lower(), target))
-    signed = stated.template % tuple(parts)
-    return Claim(account.decode(), stated.key_id, stated.algorithm, date, signed, signature)
+    parts = fields.all_single(parameters.names)
+    parts.insert(parameters.target_at, b"%b %b" % (method.lower(), target))
+    signed = parameters.template % tuple(parts)
+    return Claim(account.decode(), key_id, parameters.algorithm, date, signed, signature)
 
 
 class HeaderFields:
-    """The headers of a call by their names in lower case, trimmed, and which of them stood there twice."""
+    """The headers of a call by their names in lower case, trimmed, and which of them were repeated."""
 
     __slots__ = ("_repeated", "values")
 
@@ -158,25 +159,29 @@ class HeaderFields:
         self._repeated = repeated
 
     @classmethod
-    def of(cls, headers: Iterable[tuple[bytes, bytes]]) -> "HeaderFields":
-        """From headers as they came in."""
-        names = [(name.lower(), value.strip(b" \t")) for name, value in headers]
-        values = dict(names)
-        if len(values) == len(names):
+    def from_pairs(cls, headers: Iterable[tuple[bytes, bytes]]) -> "HeaderFields":
+        """From headers as they arrived."""
+        pairs = [(name.lower(), value.strip(b" \t")) for name, value in headers]
+        values = dict(pairs)
+        if len(values) == len(pairs):
             return cls(values)
-        return cls(values, frozenset(name for name, count in Counter(n for n, _ in names).items() if count > 1))
+        counts = Counter(name for name, _ in pairs)
+        return cls(values, frozenset(name for name, count in counts.items() if count > 1))
 
     def required(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-        """Signature, Date, Host, X-Copernica-ID and Digest, all of which must be there once."""
+        """Signature, Date, Host, X-Copernica-ID and Digest, each of which must occur once."""
         values = self.values
         try:
             if not self._repeated:
                 return (
-                    values[b"signature"], values[b"date"], values[b"host"],
-                    values[b"x-copernica-id"], values[b"digest"],
-                )  # fmt: skip
-        except KeyError:  # which of them it is, is found out below
-            pass
+                    values[b"signature"],
+                    values[b"date"],
+                    values[b"host"],
+                    values[b"x-copernica-id"],
+                    values[b"digest"],
+                )
+        except KeyError:
+            pass  # the lookups below say which one is absent
         return (
             self.single(b"signature", Reason.NO_SIGNATURE),
             self.single(b"date", Reason.BAD_DATE),
@@ -186,7 +191,7 @@ class HeaderFields:
         )
 
     def single(self, name: bytes, absent: Reason) -> bytes:
-        """The value of a header that must stand there once."""
+        """The value of a header that must occur once."""
         value = self.values.get(name)
         if value is None:
             raise CallRejected(absent)
@@ -195,7 +200,7 @@ class HeaderFields:
         return value
 
     def all_single(self, names: tuple[bytes, ...]) -> list[bytes]:
-        """The values of headers that must stand there once, in that order."""
+        """The values of headers that must each occur once, in that order."""
         try:
             if self._repeated.isdisjoint(names):
                 return [self.values[name] for name in names]
@@ -204,11 +209,11 @@ class HeaderFields:
         raise CallRejected(Reason.REPEATED)
 
 
-class _Stated(NamedTuple):
+class _Parameters(NamedTuple):
     """What a Signature header says apart from the signature.
 
-    `template` makes the signed text from the values of the headers `names`, with the request line at `target_at`;
-    `fault` is what is wrong with it all.
+    `template` makes the signed text from the values of the headers `names`, with the request line at `target_at`.
+    `fault` is what makes them unacceptable, if anything.
     """
 
     key_id: str
@@ -223,18 +228,18 @@ def _split(value: bytes) -> tuple[bytes, bytes]:
     """The other parameters of a Signature header, and the signature itself."""
     at = value.rfind(_LAST)
     if at >= 0 and value.count(b'"', at) == 2 and value.endswith(b'"') and len(value) <= MAX_SIGNATURE_HEADER:
-        # It stands last, as in nearly all calls.
+        # It is the last parameter, as in nearly all calls.
         return value[:at], _base64(value[at + len(_LAST) : -1], Reason.BAD_SIGNATURE_HEADER)
     match = _SIGNATURE.search(value)
     if match is None or len(value) > MAX_SIGNATURE_HEADER:
         raise CallRejected(Reason.BAD_SIGNATURE_HEADER)
-    # Whatever stands on either side is read as one; a second signature in there is found then.
+    # What is on either side is read as one, so a second signature there is noticed.
     return value[: match.start()] + b" " + value[match.end() :], _base64(match[1], Reason.BAD_SIGNATURE_HEADER)
 
 
 @lru_cache(maxsize=256)  # all but the signature is the same in nearly all calls
-def _stated(rest: bytes) -> _Stated:
-    """Read the other parameters. What is wrong with their form is raised, with their sense noted for later."""
+def _parameters(rest: bytes) -> _Parameters:
+    """Read the other parameters. A fault in their form is raised; one in their meaning is noted for later."""
     parameters: dict[bytes, bytes] = {}
     at = 0
     while match := _PARAMETER.match(rest, at):
@@ -260,7 +265,7 @@ def _stated(rest: bytes) -> _Stated:
     names = tuple(name for name in covered if name != _TARGET)
     target_at = covered.index(_TARGET) if _TARGET in covered else 0
     template = b"\n".join(name.replace(b"%", b"%%") + b": %b" for name in covered)
-    return _Stated(key_id, algorithm, names, target_at, template, fault)
+    return _Parameters(key_id, algorithm, names, target_at, template, fault)
 
 
 @lru_cache(maxsize=1024)  # calls of one second have the same
@@ -287,8 +292,8 @@ def _without_port(host: bytes) -> bytes:
 
 
 def _check_digest(value: bytes, body: bytes) -> None:
-    """Every strong digest must match, and there must be one."""
-    if value[:8].lower() == b"sha-256=" and b"," not in value:  # the only one, as in nearly all calls
+    """Every strong digest must match, and there must be at least one."""
+    if value[:8].lower() == b"sha-256=" and b"," not in value:  # the only digest, as in nearly all calls
         if not hmac.compare_digest(hashlib.sha256(body).digest(), _base64(value[8:], Reason.BAD_DIGEST)):
             raise CallRejected(Reason.WRONG_DIGEST)
         return

@@ -250,7 +250,7 @@ class Intake:
                 answered.set_result(given)
 
         # As aiohttp decoded it, so that it is the bytes of the request line again.
-        self.submit(target.encode("utf-8", "surrogateescape"), HeaderFields.of(headers), body, answer)
+        self.submit(target.encode("utf-8", "surrogateescape"), HeaderFields.from_pairs(headers), body, answer)
         return await answered
 
     def _refuse(self, rejected: CallRejected) -> Answer:

@@ -374,7 +374,7 @@ RECORD = "<record><time>2026-11-20 09:00:00</time></record>"
         ),
         (f"<records>{RECORD}<record><id>5</record>{RECORD}</records>", ["1", "2 not XML (mismatched tag"]),
         (f"<records>{RECORD}{RECORD}", ["1", "2", "3 the file ends in the middle"]),
-        (f"<records>{RECORD}<record>x</record>{RECORD}</records>", ["1", "2 text outside of its fields", "3"]),
+        (f"<records>{RECORD}<record>x</record>{RECORD}</records>", ["1", "2 text outside its fields", "3"]),
         (f"<records><record><id><b>1</b></id></record>{RECORD}</records>", ["1 <b> within a field", "2"]),
         (f"<records><row/>{RECORD}</records>", ["1 <row>, where <record> is expected", "2"]),
         ("<html><body>Sign in</body></html>", ["1 <html>, where <records> is expected"]),

@@ -34,7 +34,7 @@ from tests.support.signing import (
 
 #: Fri, 20 Nov 2026 10:20:00 GMT
 NOW = 1795170000
-POLICY = Policy.of(["account-1234"])
+POLICY = Policy.from_settings(["account-1234"])
 SIGNED = json.loads((Path(__file__).parents[1] / "support" / "signed_calls.json").read_text())
 
 SIGNER = Signer()
@@ -129,7 +129,7 @@ def test_every_way_to_write_the_signature_header_is_read(form: Form, covered: Se
     ],
 )
 def test_an_account_is_the_same_in_every_spelling(said: str, wanted: str) -> None:
-    policy = Policy.of(["account-99", wanted])
+    policy = Policy.from_settings(["account-99", wanted])
     assert checked(SIGNER.call(date=NOW, account=said), policy).account == said.lower().replace("_", "-")
 
 
@@ -146,7 +146,7 @@ def test_an_account_is_the_same_in_every_spelling(said: str, wanted: str) -> Non
     ],
 )
 def test_another_account_is_refused(said: str, wanted: str) -> None:
-    assert refused(SIGNER.call(date=NOW, account=said), Policy.of([wanted])) == Reason.WRONG_ACCOUNT
+    assert refused(SIGNER.call(date=NOW, account=said), Policy.from_settings([wanted])) == Reason.WRONG_ACCOUNT
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_keys_of_every_size_and_both_algorithms_verify(algorithm: str, bits: int
     ],
 )
 def test_our_host_is_ours_with_and_without_a_port(host: str, wanted: str) -> None:
-    policy = Policy.of(["1234"], ["elsewhere.example", wanted])
+    policy = Policy.from_settings(["1234"], ["elsewhere.example", wanted])
     assert checked(SIGNER.call(date=NOW, host=host), policy)
 
 
@@ -212,7 +212,7 @@ def test_our_host_is_ours_with_and_without_a_port(host: str, wanted: str) -> Non
     ],
 )
 def test_another_host_is_refused(host: str, wanted: str) -> None:
-    assert refused(SIGNER.call(date=NOW, host=host), Policy.of(["1234"], [wanted])) == Reason.WRONG_HOST
+    assert refused(SIGNER.call(date=NOW, host=host), Policy.from_settings(["1234"], [wanted])) == Reason.WRONG_HOST
 
 
 @pytest.mark.parametrize("age", [-300, -299.5, 0, 299.9, 300])
@@ -431,21 +431,21 @@ def test_a_key_id_is_the_same_in_every_letter_case() -> None:
 
 
 def test_a_policy_without_accounts_takes_nothing() -> None:
-    assert refused(CALL, Policy.of([])) == Reason.WRONG_ACCOUNT
+    assert refused(CALL, Policy.from_settings([])) == Reason.WRONG_ACCOUNT
 
 
 def test_a_call_read_before_is_judged_afresh() -> None:
     """What is remembered between calls is their form alone."""
     assert checked(CALL)
     assert refused(CALL, received=NOW + 1000) == Reason.TOO_OLD
-    assert refused(CALL, Policy.of(["1"])) == Reason.WRONG_ACCOUNT
+    assert refused(CALL, Policy.from_settings(["1"])) == Reason.WRONG_ACCOUNT
     assert refused(with_parameter(",keyId=x")) == refused(with_parameter(",keyId=x")) == Reason.REPEATED
     assert checked(CALL)
 
 
 def test_an_account_that_is_no_text_is_refused_like_any_other() -> None:
     call = BARE.sign(CALL.changed("X-Copernica-ID", b"\xff-1234"))
-    assert refused(call, Policy.of(["1234"])) == Reason.WRONG_ACCOUNT
+    assert refused(call, Policy.from_settings(["1234"])) == Reason.WRONG_ACCOUNT
 
 
 # ---- anything at all --------------------------------------------------------------------------------------------
@@ -516,7 +516,7 @@ def test_nothing_in_one_header_of_a_good_call_raises_anything_else(name: bytes, 
     call = CALL.changed(name.decode(), value)
     call = call.also(name.decode(), value) if twice and name == b"Signature" else call
     try:
-        claim = examine(*call, NOW, Policy.of(["1234"]))
+        claim = examine(*call, NOW, Policy.from_settings(["1234"]))
     except CallRejected:
         return
     with pytest.raises(CallRejected):

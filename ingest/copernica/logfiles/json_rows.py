@@ -1,7 +1,7 @@
 """Log files in JSON: a list of objects, or one object per line.
 
-Objects are decoded one by one by the standard library's decoder, in C. Behind one that cannot be read, reading
-goes on with the next that can, and that has a `time`.
+Objects are decoded one by one by the standard library's decoder, in C. After one that cannot be read, reading
+resumes at the next that can and that has a `time`.
 """
 
 import json
@@ -13,16 +13,16 @@ from typing import Any, cast
 from ingest.copernica.logfiles.rows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
-#: How an object begins, and how many characters that takes at the most.
+#: How an object begins, and the most characters of that.
 _OBJECT = re.compile(r'\{[ \t\r\n]{0,98}"')
 _LONGEST_OPENING = 100
 _UNFIT = re.compile("[\0\ud800-\udfff]")
-#: Characters before the end of what was read so far in which a fault can be the end's: a pair of `\uXXXX`.
+#: Characters before the end of what was read in which the end can be the cause of a fault: a pair of `\uXXXX`.
 _NEAR_THE_END = 12
 
 
 def rows(blocks: Iterator[bytes]) -> Iterator[Row | Damage]:
-    """The objects, numbered from 1 as far as they can be told apart. Numbers and constants become text."""
+    """The objects, numbered from 1 as far as they can be distinguished. Numbers and constants become text."""
     text = _Text(blocks)
     number = 0
     listed = text.next() == "["
@@ -33,7 +33,7 @@ def rows(blocks: Iterator[bytes]) -> Iterator[Row | Damage]:
         if listed and sign == "]":
             text.at += 1
             if text.next():
-                yield Damage(number + 1, "there is more behind the end of the list")
+                yield Damage(number + 1, "there is more after the end of the list")
             return
         if sign == "," and listed and not comma and number:
             text.at += 1
@@ -63,7 +63,7 @@ def _row(number: int, value: dict[str, Any]) -> Row | Damage:
 
 
 def _fit(value: Any) -> str:
-    """A value as text that columns can hold: a list of texts (of tags) as it is in CSV, anything else as JSON."""
+    """A value as text that columns can hold: a list of texts (of tags) as in CSV, anything else as JSON."""
     if value is None:
         return ""
     if isinstance(value, list) and all(isinstance(inner, str) for inner in value):
@@ -80,18 +80,20 @@ _decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_c
 
 
 class _Text:
-    """The text of a file, of which only what is being read is in memory. `at` is where that begins."""
+    """The text of a file, of which only the part being read is in memory. `at` is the place of what comes next."""
 
     def __init__(self, blocks: Iterator[bytes]) -> None:
         self._blocks = blocks
         self._decoder = getincrementaldecoder("utf-8-sig")("replace")
         self._text = ""
-        self._over = False
+        #: Whether all blocks have been read.
+        self._at_end = False
+        #: Where the object that was read last began.
         self._began = 0
         self.at = 0
 
     def next(self) -> str:
-        """The next sign that is no blank, or nothing at the end of the file."""
+        """The next character that is not a blank, or nothing at the end of the file."""
         while True:
             self.at = _BLANKS.match(self._text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self._text) or not self._more():
@@ -101,7 +103,7 @@ class _Text:
         """The object that begins here.
 
         Raises:
-            ValueError: there is none; its text is why.
+            ValueError: there is none, or it cannot be read; its text says why.
         """
         if not self._text.startswith("{", self.at):
             raise ValueError("not an object")
@@ -111,28 +113,28 @@ class _Text:
             except RecursionError:
                 raise ValueError("nested too deeply") from None
             except json.JSONDecodeError as error:
-                to_the_end = len(self._text) - error.pos
-                unfinished = to_the_end < _NEAR_THE_END or error.msg.startswith("Unterminated")
+                left = len(self._text) - error.pos
+                unfinished = left < _NEAR_THE_END or error.msg.startswith("Unterminated")
                 if unfinished and len(self._text) - self.at > MAX_RECORD:
                     raise ValueError(TOO_LONG) from None
                 if unfinished and self._more():
                     continue
-                cut_off = unfinished and (not to_the_end or error.msg.startswith("Unterminated"))
+                cut_off = unfinished and (not left or error.msg.startswith("Unterminated"))
                 raise ValueError(CUT_OFF if cut_off else f"not JSON: {error.msg}") from None
             self._began, self.at = self.at, end
             return cast(dict[str, Any], value)
 
     def skip(self) -> bool:
-        """Go on to the next object that can be read and has a time; False if there is none."""
+        """Move on to the next object that can be read and has a time; False if there is none."""
         self.at += 1
         while True:
-            found = _OBJECT.search(self._text, self.at)
-            if found is None:
+            opening = _OBJECT.search(self._text, self.at)
+            if opening is None:
                 self.at = max(self.at, len(self._text) - _LONGEST_OPENING)
                 if not self._more():
                     return False
                 continue
-            self.at = found.start()
+            self.at = opening.start()
             try:
                 value = self.object()
             except ValueError:
@@ -144,10 +146,10 @@ class _Text:
 
     def _more(self) -> bool:
         """Read another block; False if there is none."""
-        if self._over:
+        if self._at_end:
             return False
         block = next(self._blocks, b"")
-        self._over = not block
-        self._text = self._text[self.at :] + self._decoder.decode(block, final=self._over)
+        self._at_end = not block
+        self._text = self._text[self.at :] + self._decoder.decode(block, final=self._at_end)
         self.at = 0
         return True

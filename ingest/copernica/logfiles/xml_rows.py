@@ -1,7 +1,7 @@
 """Log files in XML: `<records><record><name>value</name>…`.
 
-Safe by refusing: only a document type can declare entities, and a file that has one is not read. So nothing is
-ever expanded or fetched. Behind a fault in its syntax XML cannot be read on.
+Only a document type can declare entities, and a file that has one is not read, so nothing is ever expanded or
+fetched. After a fault in its syntax, the rest of an XML file cannot be read.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,9 +18,9 @@ from ingest.copernica.logfiles.rows import (
     Unreadable,
 )
 
-#: How deep the elements are: within the file, within the list, within a record, within a field.
+#: How deep the parser is: in the file, in the list, in a record, in a field.
 FILE, LIST, RECORD, FIELD = range(4)
-#: Where expat says that more should have come.
+#: What expat says when it expects more.
 _UNFINISHED = frozenset({"no element found", "unclosed token", "partial character", "unclosed CDATA section"})
 
 
@@ -28,14 +28,14 @@ def rows(blocks: Iterable[bytes]) -> Iterator[Row | Damage]:
     """The records, numbered from 1."""
     records = _Records()
     for block in blocks:
-        yield from records.read(block, over=False)
+        yield from records.read(block)
         if records.broken:
             return
-    yield from records.read(b"", over=True)
+    yield from records.read(b"", at_end=True)
 
 
 class _Records:
-    """Gathers records from what the parser meets."""
+    """Collects records from what the parser reports."""
 
     def __init__(self) -> None:
         self._parser = expat.ParserCreate()
@@ -44,38 +44,42 @@ class _Records:
         self._parser.StartElementHandler = self._start
         self._parser.EndElementHandler = self._end
         self._parser.CharacterDataHandler = self._data
-        self._found: list[Row | Damage] = []
+        #: What the current block has brought so far.
+        self._rows: list[Row | Damage] = []
         self._depth = FILE
         self._number = 0
         self._names: list[str] = []
         self._values: list[str] = []
         self._text: list[str] = []
-        #: Characters of the record so far, and what is wrong with it.
+        #: Characters of the record so far.
         self._size = 0
+        #: What is wrong with the record.
         self._fault = ""
+        #: Bytes given to the parser.
         self._fed = 0
+        #: Whether the rest of the file cannot be read.
         self.broken = False
 
-    def read(self, block: bytes, over: bool) -> list[Row | Damage]:
-        """What a block brings to its end."""
-        self._found = []
+    def read(self, block: bytes, at_end: bool = False) -> list[Row | Damage]:
+        """The records that end in a block; `at_end`: no more will come."""
+        self._rows = []
         self._fed += len(block)
         try:
-            self._parser.Parse(block, over)
+            self._parser.Parse(block, at_end)
             if self._fed - max(self._parser.CurrentByteIndex, 0) > MAX_RECORD:
-                raise Unreadable(TOO_LONG)  # a name or a comment without end, which the parser would keep
+                raise Unreadable(TOO_LONG)  # an endless name or comment, which the parser would keep
         except expat.ExpatError as error:
             text = expat.ErrorString(error.code) or ""
-            reason = CUT_OFF if over and text in _UNFINISHED else f"not XML ({text} on line {error.lineno})"
+            reason = CUT_OFF if at_end and text in _UNFINISHED else f"not XML ({text} on line {error.lineno})"
             self._give_up(reason)
         except Unreadable as error:
             self._give_up(str(error))
-        return self._found
+        return self._rows
 
     def _give_up(self, reason: str) -> None:
         self.broken = True
         number = self._number + (self._depth <= LIST)
-        self._found.append(Damage(number, f"{reason}; nothing behind it was read"))
+        self._rows.append(Damage(number, f"{reason}; nothing after it was read"))
 
     def _doctype(self, *_: object) -> None:
         raise Unreadable("declares a document type, which log files do not have")
@@ -102,7 +106,7 @@ class _Records:
             if len(self._names) > MAX_COLUMNS:
                 self._fault = TOO_WIDE
             row = self._number, tuple(self._names), self._values
-            self._found.append(Damage(self._number, self._fault) if self._fault else row)
+            self._rows.append(Damage(self._number, self._fault) if self._fault else row)
 
     def _data(self, text: str) -> None:
         self._size += len(text)
@@ -111,4 +115,4 @@ class _Records:
         if self._depth > RECORD:
             self._text.append(text)
         elif text.strip():
-            self._fault = "text outside of its fields"
+            self._fault = "text outside its fields"
