@@ -22,8 +22,9 @@ from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, redis_server, scratch
 from tests.support.running import clean_environ
 from workers import on
-from workers.drain.drain import COMMIT_EVENTS, read
+from workers.drain.drain import COMMIT_EVENTS
 from workers.handlers.runner import hand_on_job, handle_job, known_handlers
+from workers.records import read
 from workers.store.store import Store, upgrade
 
 WORKER = "RQ SimpleWorker, a job per event"

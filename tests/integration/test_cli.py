@@ -21,8 +21,9 @@ from tests.support.builders import FORM
 from tests.support.cli import BUFFERED, NOWHERE, findings, typed
 from tests.support.postgres import Server
 from tests.support.running import clean_environ, ingest, run
+from workers.records import Quarantined
 from workers.store.schema import VERSION
-from workers.store.store import Quarantined, Store, upgrade
+from workers.store.store import Store, upgrade
 
 #: Commands that start something of their own.
 AS_PROCESSES = frozenset({"serve", "worker", "simulate"})

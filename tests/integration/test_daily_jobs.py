@@ -21,8 +21,9 @@ from tests.support.running import free_port
 from tests.support.stream import job_names, keep
 from workers.operations.retention import clean_up, daily_job
 from workers.process import worker
+from workers.records import Quarantined
 from workers.store import tables
-from workers.store.store import Filter, Quarantined, Store, upgrade
+from workers.store.store import Filter, Store, upgrade
 
 KEYS = Keys()
 SETTINGS = Settings.read({})

@@ -15,7 +15,8 @@ from tests.support.sql import REFUSALS, dead, execute, give, outbox
 from workers.handlers.dead_letters import STORE, DeadLetter, Wanted, drop, find, portions, retry
 from workers.handlers.registry import Handler
 from workers.handlers.work_queue import Failure, WorkQueue
-from workers.store.store import Quarantined, Store
+from workers.records import Quarantined
+from workers.store.store import Store
 
 UNREADABLE = record(7, body=b"hello")
 

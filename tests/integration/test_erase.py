@@ -20,8 +20,9 @@ from tests.support.postgres import Server
 from tests.support.sql import add, counts, dead, everything, rows
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.erase import BLANK, erase
+from workers.records import Quarantined
 from workers.store import search_index, sqlite
-from workers.store.store import Filter, Quarantined, Store, upgrade
+from workers.store.store import Filter, Store, upgrade
 
 JAN = "jan@example.nl"
 #: Addresses that hold it, and are somebody else's.

@@ -17,7 +17,8 @@ from tests.chaos.check import judge
 from tests.chaos.load import Journal, proof
 from tests.chaos.plan import KINDS, plan
 from tests.support.running import running
-from workers.store.store import Quarantined, Store
+from workers.records import Quarantined
+from workers.store.store import Store
 
 SEED = 5
 FORM = "application/x-www-form-urlencoded"

@@ -33,12 +33,12 @@ from tests.support.logs import (
     no_progress,
     stored_keys,
 )
-from workers.drain.drain import read
 from workers.reconcile import history
 from workers.reconcile.daily import CATCH_UP, due
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
-from workers.store.store import Filter, Quarantined, Store, upgrade
+from workers.records import Quarantined, read
+from workers.store.store import Filter, Store, upgrade
 
 things = st.builds(
     Happened,

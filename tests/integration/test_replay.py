@@ -18,9 +18,9 @@ from ingest.cli.main import main
 from ingest.copernica.events import Event
 from ingest.simulation.calls import TYPES, Simulator
 from tests.support.builders import FORM_BYTES, RECEIVED, decoded, handler, numbers, record, refused_body
-from workers.drain.drain import read
-from workers.handlers.replay import begun, forget, name_of, record_of, replay
+from workers.handlers.replay import begun, forget, name_of, replay
 from workers.handlers.work_queue import WorkQueue
+from workers.records import read, record_of
 from workers.store.store import Filter, Store
 
 JSON = b"application/json"

@@ -24,9 +24,10 @@ from tests.support.builders import FORM, LONG, NINE, SECOND, delivery_id, event
 from tests.support.postgres import Server
 from tests.support.processes import at_once
 from tests.support.sql import counts, everything, execute, is_a_sentence, rows
+from workers.records import Quarantined
 from workers.store import postgres, sqlite, tables
 from workers.store.postgres import COPY_FROM
-from workers.store.store import FETCH_SIZE, Filter, Quarantined, Store, upgrade
+from workers.store.store import FETCH_SIZE, Filter, Store, upgrade
 
 HOUR = 3600 * SECOND
 

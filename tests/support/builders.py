@@ -6,10 +6,10 @@ from typing import Any
 
 from ingest.batch import Record
 from ingest.copernica.events import Event, EventType
-from workers.drain.drain import read
 from workers.handlers.registry import Handler
 from workers.handlers.work_queue import Failure
 from workers.operations.retention import DAY
+from workers.records import read
 
 #: In µs.
 SECOND = 1_000_000

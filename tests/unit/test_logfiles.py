@@ -18,8 +18,8 @@ from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
 from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
 from ingest.copernica.logfiles.rows import MAX_RECORD, Damage
 from ingest.errors import LogFileError
-from workers.drain.drain import read as read_call
-from workers.handlers.replay import record_of
+from workers.records import read as read_call
+from workers.records import record_of
 
 OPENS = KINDS["cdm-impression"]
 NINE = 1_795_165_200

@@ -28,8 +28,8 @@ from typing import TypeVar
 import redis
 
 from ingest import failpoints, redis_client
-from ingest.batch import FROM_LOGFILE, UNVERIFIED, Record, unpack
-from ingest.copernica.events import LOGFILE, Event, decode
+from ingest.batch import UNVERIFIED, Record, unpack
+from ingest.copernica.events import Event
 from ingest.errors import (
     BatchError,
     IngestError,
@@ -37,7 +37,6 @@ from ingest.errors import (
     SchemaMismatch,
     SchemaMissing,
     Unavailable,
-    Undecodable,
 )
 from ingest.jobs import JobScheduler
 from ingest.processes import follow_parent
@@ -47,7 +46,8 @@ from ingest.stream.consumer import Consumer, Entry
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import DRAIN, DrainReport, process_name
 from workers.bisection import take_all
-from workers.store.store import Quarantined, Store
+from workers.records import Quarantined, read
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -438,17 +438,3 @@ class _Group:
         else:
             self.events.append(found)
             self.records.append(record)
-
-
-def read(record: Record) -> Event | Quarantined:
-    """The event that a call brought, or why there is none."""
-    delivery_id, received_at, target, content_type, body, _, flags = record
-    try:
-        path = target.decode("utf-8", "replace")
-        event = decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
-        return event._replace(source=LOGFILE) if flags & FROM_LOGFILE else event
-    except Undecodable as error:
-        return Quarantined(record, str(error))
-    except Exception as error:  # a fault of ours must not hold up the other events either
-        log.exception("an event could not be decoded")
-        return Quarantined(record, f"fault while decoding: {type(error).__name__}")

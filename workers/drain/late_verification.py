@@ -20,8 +20,9 @@ from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer
 from ingest.verification import Verifier, unpack_headers
 from workers.bisection import take_all
-from workers.drain.drain import SLICE, read, stopping, unless_refused
-from workers.store.store import NOT_COPERNICAS, Quarantined, Store
+from workers.drain.drain import SLICE, stopping, unless_refused
+from workers.records import NOT_COPERNICAS, Quarantined, read
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from sqlalchemy import ColumnElement, Table, tuple_
 
 from ingest.batch import Record, unpack
 from ingest.copernica.events import Event
-from workers.drain.drain import read
 from workers.handlers.work_queue import WorkQueue
+from workers.records import NOT_COPERNICAS, read
 from workers.store import tables
-from workers.store.store import NOT_COPERNICAS, Store, micros
+from workers.store.store import Store, micros
 
 #: What quarantined calls are listed under.
 STORE = "store"

@@ -3,22 +3,14 @@
 import hashlib
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
-from urllib.parse import urlencode
 
-import orjson
 from sqlalchemy import text
 
-from ingest.batch import FROM_LOGFILE, Record
-from ingest.copernica.bodies import parse
-from ingest.copernica.events import LOGFILE, Event
-from ingest.errors import Undecodable
 from workers.handlers.work_queue import WorkQueue
+from workers.records import record_of
 from workers.store.store import Filter, Store
 
-FORM = b"application/x-www-form-urlencoded"
-JSON = b"application/json"
 #: Events that are handed on in one transaction, which also notes how far the replay has come.
 PORTION = 500
 
@@ -76,36 +68,3 @@ def _remember(connection: Any, name: str, after: bytes, count: int) -> None:
     ).rowcount
     if not known:
         connection.execute(text("INSERT INTO replays (name, after, done) VALUES (:name, :after, :count)"), values)
-
-
-def record_of(event: Event) -> Record:
-    """A stored event as a call again: with its own body if that was kept, else with one that says the same."""
-    if event.raw is not None:
-        body, content_type = event.raw, (event.raw_type or "").encode("latin-1", "replace")
-    else:
-        body, content_type = _written(event.fields)
-    flags = FROM_LOGFILE if event.source == LOGFILE else 0
-    return Record(event.delivery_id, event.received_at, event.path.encode(), content_type, body, flags=flags)
-
-
-def _written(fields: dict[str, Any]) -> tuple[bytes, bytes]:
-    """A form, as Copernica sends it, or JSON if there is something in it that a form cannot say."""
-    pairs: list[tuple[str, str]] = []
-    if all(_flatten(name, value, pairs) for name, value in fields.items()):
-        body = urlencode(pairs).encode()
-        with suppress(Undecodable):
-            if parse(body, FORM.decode()) == (fields, True):
-                return body, FORM
-    return orjson.dumps(fields), JSON
-
-
-def _flatten(name: str, value: Any, pairs: list[tuple[str, str]]) -> bool:
-    """Add a field in PHP's way; False if that has no way to say it."""
-    if isinstance(value, str):
-        pairs.append((name, value))
-        return True
-    if isinstance(value, list):
-        value = {str(place): inner for place, inner in enumerate(value)}
-    if not isinstance(value, dict) or not value:
-        return False
-    return all(_flatten(f"{name}[{key}]", inner, pairs) for key, inner in value.items())

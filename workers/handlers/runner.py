@@ -27,12 +27,13 @@ from ingest.copernica.events import Event
 from ingest.errors import IngestError, SettingsError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from workers.drain.drain import SLICE, read, stopping
+from workers.drain.drain import SLICE, stopping
 from workers.handlers import registry
 from workers.handlers.registry import ASYNC_CONCURRENCY, GiveUp, Handler, TryLater
 from workers.handlers.throttle import Breaker, Bucket
 from workers.handlers.work_queue import LEASE, Claim, Failure, WorkQueue
-from workers.store.store import Quarantined, Store
+from workers.records import Quarantined, read
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 

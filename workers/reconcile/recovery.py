@@ -28,11 +28,11 @@ from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
 from workers.bisection import take_all
-from workers.handlers.replay import record_of
 from workers.reconcile import matching, partitions
 from workers.reconcile.matching import Basis
 from workers.reconcile.partitions import PARTS, Line, Row, Spill
 from workers.reconcile.report import DayReport, KindReport, outages
+from workers.records import record_of
 from workers.store import tables
 from workers.store.store import Store, micros
 

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple, Self, TypeVar
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 import orjson
 from sqlalchemy import (
@@ -36,14 +37,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.batch import Record, chunks, pack
 from ingest.copernica.events import Event, EventType, decode
 from ingest.errors import RowsRejected, SchemaMissing, Unavailable
+from workers.records import Quarantined
 from workers.store import schema, search_index, tables
 from workers.store.backend import Backend
 from workers.store.sqlite import SQLite
 
 #: Rows that a query holds in memory at a time, and keys that one statement takes.
 FETCH_SIZE = 1000
-#: How the reason begins for which calls that were not signed by Copernica are in quarantine.
-NOT_COPERNICAS = "not Copernica's"
 #: Text columns in which an address may be mentioned.
 MENTIONING = (
     "recipient", "message_id", "url", "user_agent", "referer", "extended", "state", "description", "path",
@@ -52,13 +52,6 @@ MENTIONING = (
 K = TypeVar("K")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class Quarantined(NamedTuple):
-    """A call that is not stored as an event, and why."""
-
-    record: Record
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +146,14 @@ class Store:
             store.close()
             raise
         return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def shown(self) -> str:

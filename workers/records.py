@@ -1,0 +1,80 @@
+"""A call as an event, and an event as a call again.
+
+A `Record` is a call in bytes, as it travels through the stream and waits in the tables handlers work from. The
+store and the handlers see the `Event` that `read` makes of it. `record_of` goes the other way, for stored events
+that are handed to a handler again: their calls are no longer kept.
+"""
+
+import logging
+from contextlib import suppress
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+import orjson
+
+from ingest.batch import FROM_LOGFILE, Record
+from ingest.copernica.bodies import parse
+from ingest.copernica.events import LOGFILE, Event, decode
+from ingest.errors import Undecodable
+
+log = logging.getLogger(__name__)
+
+#: Content types of the bodies that `record_of` writes.
+FORM = b"application/x-www-form-urlencoded"
+JSON = b"application/json"
+#: How the reason begins for calls in quarantine that Copernica did not sign.
+NOT_COPERNICAS = "not Copernica's"
+
+
+class Quarantined(NamedTuple):
+    """A call that is not stored as an event, and why."""
+
+    record: Record
+    reason: str
+
+
+def read(record: Record) -> Event | Quarantined:
+    """The event that a call brought, or the reason why there is none."""
+    delivery_id, received_at, target, content_type, body, _, flags = record
+    try:
+        path = target.decode("utf-8", "replace")
+        event = decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
+        return event._replace(source=LOGFILE) if flags & FROM_LOGFILE else event
+    except Undecodable as error:
+        return Quarantined(record, str(error))
+    except Exception as error:  # a fault of ours must not hold up the other events
+        log.exception("an event could not be decoded")
+        return Quarantined(record, f"fault while decoding: {type(error).__name__}")
+
+
+def record_of(event: Event) -> Record:
+    """A stored event as a call: with its own body if that was kept, else with one that says the same."""
+    if event.raw is not None:
+        body, content_type = event.raw, (event.raw_type or "").encode("latin-1", "replace")
+    else:
+        body, content_type = _body_of(event.fields)
+    flags = FROM_LOGFILE if event.source == LOGFILE else 0
+    return Record(event.delivery_id, event.received_at, event.path.encode(), content_type, body, flags=flags)
+
+
+def _body_of(fields: dict[str, Any]) -> tuple[bytes, bytes]:
+    """A body and its content type: a form, as Copernica sends it, or JSON if a form cannot express the fields."""
+    pairs: list[tuple[str, str]] = []
+    if all(_flatten(name, value, pairs) for name, value in fields.items()):
+        body = urlencode(pairs).encode()
+        with suppress(Undecodable):
+            if parse(body, FORM.decode()) == (fields, True):
+                return body, FORM
+    return orjson.dumps(fields), JSON
+
+
+def _flatten(name: str, value: Any, pairs: list[tuple[str, str]]) -> bool:
+    """Add a field in PHP's bracket notation; False if that cannot express it."""
+    if isinstance(value, str):
+        pairs.append((name, value))
+        return True
+    if isinstance(value, list):
+        value = {str(index): item for index, item in enumerate(value)}
+    if not isinstance(value, dict) or not value:
+        return False
+    return all(_flatten(f"{name}[{key}]", item, pairs) for key, item in value.items())
