@@ -62,7 +62,8 @@ def simulate(
     from ingest.cli.render import simulation as render
     from ingest.simulation.calls import Simulator, chosen_types
     from ingest.simulation.logwriter import LogFolder
-    from ingest.simulation.sender import Sender, Target
+    from ingest.simulation.sender import Sender
+    from ingest.simulation.target import Target
 
     if keep_going and rate is None:
         raise SettingsError("--keep-going needs a pace to keep: add --rate.")

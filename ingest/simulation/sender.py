@@ -1,133 +1,39 @@
-"""`ingest simulate`: send simulated calls over keep-alive connections, at a rate or as fast as they are taken.
+"""`ingest simulate`: send simulated calls over keep-alive connections, at a rate or as fast as they are answered.
 
-The sender is built to outrun the endpoint, or it would measure itself: requests go out as ready bytes and answers
-are parsed by httptools. aiohttp's own client needs ten times the processor time per request.
+The sender is built to outrun the endpoint, or it would measure itself: requests are sent as ready bytes, and
+answers are parsed by httptools. aiohttp's own client needs ten times the processor time per request.
 
 It waits for an endpoint that is slow, and gives up on one that is gone. Copernica does neither, nor does a sender
-that keeps going: calls that become due while nobody takes any are lost.
+that keeps going: calls that become due while nothing answers are lost.
 """
 
 import asyncio
-import ssl
 import time
-from array import array
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import cycle
 from math import inf
-from typing import NamedTuple, cast
-from urllib.parse import urlsplit
+from typing import cast
 
 import httptools
 
-from ingest.errors import SettingsError, Unavailable
+from ingest.errors import Unavailable
 from ingest.simulation.calls import Call
 from ingest.simulation.logwriter import LogFolder
-from ingest.simulation.signer import FORGERIES, Signer
+from ingest.simulation.report import Report
+from ingest.simulation.target import Request, Target
 
-#: Seconds to wait for an answer before a call counts as lost.
+#: Seconds to wait for an answer before a call counts as lost: longer than the endpoint itself takes at worst.
 ANSWER_TIMEOUT = 30.0
-#: Seconds without any open connection after which the endpoint counts as gone; if the sender keeps going, those
-#: without an answer, after which calls that have waited as long are lost.
-PATIENCE = 1.0
-#: Seconds before a lost connection is opened anew.
+#: Seconds without an open connection after which the endpoint counts as gone. If the sender keeps going: seconds
+#: without an answer after which calls that have waited as long are lost.
+GONE_AFTER = 1.0
+#: Seconds before a lost connection is opened again: a restart of the endpoint takes longer.
 RECONNECT_DELAY = 0.1
-#: Seconds between two looks at the clock when sending at a rate.
+#: Seconds between two looks at the clock when sending at a rate: few calls are due in them.
 TICK = 0.002
-
-
-@dataclass
-class Report:
-    """What became of the calls; latencies are in seconds, of acknowledged calls."""
-
-    sent: int = 0
-    #: Forged calls among those sent, and what became of them.
-    forged: int = 0
-    forged_refused: int = 0
-    forged_taken: int = 0
-    acknowledged: int = 0
-    refused: Counter[int] = field(default_factory=Counter)
-    lost: int = 0
-    seconds: float = 0.0
-    latencies: "array[float]" = field(default_factory=lambda: array("d"))
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything was acknowledged that should be, and every forgery refused."""
-        return self.sent - self.forged == self.acknowledged and self.forged == self.forged_refused
-
-    def as_dict(self) -> dict[str, object]:
-        """The report for a script; latencies in milliseconds."""
-        ordered = sorted(self.latencies)
-        return {
-            "sent": self.sent,
-            "acknowledged": self.acknowledged,
-            "forged": self.forged,
-            "forged_refused": self.forged_refused,
-            "forged_taken": self.forged_taken,
-            "refused": {str(status): number for status, number in sorted(self.refused.items())},
-            "lost_connections": self.lost,
-            "seconds": round(self.seconds, 3),
-            "rate": round(self.acknowledged / self.seconds, 1) if self.seconds else 0.0,
-            "latency_ms": {
-                name: round(percentile(ordered, share) * 1000, 2)
-                for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0))
-            },
-        }
-
-
-def percentile(ordered: list[float], share: float) -> float:
-    """The value below which that share of the values lies; 0.0 when there are none."""
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
-class Target:
-    """Where calls are sent, and who signs them."""
-
-    def __init__(self, url: str, signer: Signer | None = None, forge: float = 0.0) -> None:
-        """Without a `signer` calls go out unsigned; `forge` is the share of them that is forged."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"{url!r} is no URL to send to: write http://host:port/copernica.")
-        self.url = url
-        self.host = parts.hostname
-        self.port = parts.port or (443 if parts.scheme == "https" else 80)
-        self.tls = ssl.create_default_context() if parts.scheme == "https" else None
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._host = parts.netloc.rpartition("@")[2]
-        self._signer = signer
-        self._forge = forge
-        self._forgeries = cycle(FORGERIES)
-        self._owed = 0.0
-
-    def request(self, call: Call) -> tuple[bytes, bool]:
-        """A call as the bytes of a request, and whether it is forged."""
-        self._owed += self._forge if self._signer else 0.0
-        forged = self._owed >= 1
-        about = self._path, self._host, call.content_type, call.body
-        if self._signer is None:
-            headers = {
-                "Host": self._host,
-                "Content-Type": call.content_type,
-                "Content-Length": str(len(call.body)),
-            }
-        elif forged:
-            self._owed -= 1
-            headers = self._signer.forge(next(self._forgeries), *about)
-        else:
-            headers = self._signer.sign(*about)
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-        return f"POST {self._path} HTTP/1.1\r\n{lines}\r\n".encode() + call.body, forged
-
-
-class _Request(NamedTuple):
-    """A call on its way."""
-
-    call: Call
-    data: bytes
-    forged: bool
+#: Seconds between two looks at the clock when there is no rate, for answers that do not arrive.
+SLOW_TICK = 1.0
 
 
 class Sender:
@@ -142,16 +48,20 @@ class Sender:
         keep_going: bool = False,
         logs: LogFolder | None = None,
     ) -> None:
-        """`rate` is in calls per second; None means as fast as they are taken.
+        """`rate` is in calls per second; None means as fast as they are answered.
 
-        `keep_going` needs a rate, and holds to it whether or not anybody answers. `logs` is where Copernica's log
+        `keep_going` keeps to the rate, which it needs, even if nothing answers. `logs` is where Copernica's log
         files are imitated: all calls but forged ones, and those that were not answered 200.
+
+        Raises:
+            ValueError: there is no rate to keep to.
         """
-        assert rate or not keep_going
+        if keep_going and not rate:
+            raise ValueError("keep_going needs a rate")
         self._keep_going = keep_going
         self._logs = logs
-        #: Calls that are due, and since when; without `keep_going` none become due that nobody would take.
-        self._waiting: deque[tuple[float, Call]] = deque()
+        #: Calls that are due, and since when. Without `keep_going`, none become due while no connection is idle.
+        self._due: deque[tuple[float, Call]] = deque()
         self._target = target
         self._calls = calls
         self._events = events
@@ -159,7 +69,7 @@ class Sender:
         self._connections: set[_Connection] = set()
         self._idle: deque[_Connection] = deque()
         self._openers: set[asyncio.Task[None]] = set()
-        #: When a connection was last opened or closed, and when one was last opened or answered at.
+        #: When a connection was last opened or closed, and when the endpoint last accepted one or answered.
         self._seen_at = 0.0
         self._alive_at = 0.0
         self._answers = 0
@@ -181,10 +91,12 @@ class Sender:
             await self._done
         finally:
             self.report.seconds = time.monotonic() - began
-            for task in (*self._openers, pacer):
+            tasks = [*self._openers, pacer]
+            for task in tasks:
                 task.cancel()
             for connection in list(self._connections):
                 connection.close()
+            await asyncio.gather(*tasks, return_exceptions=True)
         return self.report
 
     @property
@@ -204,61 +116,61 @@ class Sender:
                 await loop.create_connection(lambda: _Connection(self), target.host, target.port, ssl=target.tls)
                 return
             except OSError as error:
-                gone = not self._connections and time.monotonic() - self._seen_at > PATIENCE
+                gone = not self._connections and time.monotonic() - self._seen_at > GONE_AFTER
                 if gone and not self._keep_going:
                     self._fail(Unavailable(f"Nothing answers at {target.url} ({error.strerror or error})."))
                 await asyncio.sleep(RECONNECT_DELAY)
 
     async def _pace(self, began: float) -> None:
-        """Send what the clock says is due, and give up on answers that do not come."""
+        """Send what is due by the clock, and give up on answers that do not arrive."""
         while True:
             now = time.monotonic()
             if self._rate is not None:
                 due = min(int((now - began) * self._rate) + 1, self._events)
                 while self.report.sent < due and (self._idle or self._keep_going):
-                    self._waiting.append((now, self._next()))
-                    self._send_waiting()
-                # A sender that is itself too slow for its rate must not blame the endpoint for it.
-                while self._waiting and max(self._waiting[0][0], self._alive_at) < now - PATIENCE:
-                    self._pass_over(self._waiting.popleft()[1])
+                    self._due.append((now, self._next()))
+                    self._send_due()
+                # A sender that is too slow for its own rate must not blame the endpoint for it.
+                while self._due and max(self._due[0][0], self._alive_at) < now - GONE_AFTER:
+                    self._skip(self._due.popleft()[1])
             for connection in [c for c in self._connections if c.waits_since < now - ANSWER_TIMEOUT]:
                 connection.close()
-            await asyncio.sleep(TICK if self._rate is not None else 1.0)
+            await asyncio.sleep(TICK if self._rate is not None else SLOW_TICK)
 
     def _next(self) -> Call:
         self.report.sent += 1
         return next(self._calls)
 
-    def _request(self, call: Call) -> _Request:
-        request = _Request(call, *self._target.request(call))
+    def _request(self, call: Call) -> Request:
+        request = self._target.request(call)
         self.report.forged += request.forged
         if not request.forged:
             self._log(call)
         return request
 
-    def _pass_over(self, call: Call) -> None:
+    def _skip(self, call: Call) -> None:
         # Not signed first: that takes longer than all the rest, and the endpoint may come back meanwhile.
         self._log(call)
         self._lose(call, "nobody took the call")
 
-    def _send_waiting(self) -> None:
-        while self._waiting and self._idle:
-            self._idle.popleft().send(self._request(self._waiting.popleft()[1]))
+    def _send_due(self) -> None:
+        while self._due and self._idle:
+            self._idle.popleft().send(self._request(self._due.popleft()[1]))
 
     def _log(self, call: Call) -> None:
         if self._logs:
-            with self._failing():
+            with self._failures_end_the_run():
                 self._logs.event(call.type, call.fields)
 
-    def _log_failure(self, call: Call, response: str, request: _Request | None) -> None:
+    def _log_failure(self, call: Call, response: str, request: Request | None) -> None:
         if self._logs and not (request and request.forged):
             head = request.data.partition(b"\r\n\r\n")[0].decode().replace("\r", "") if request else ""
-            with self._failing():
+            with self._failures_end_the_run():
                 self._logs.failure(call.fields, response, head)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
-        """End the run with what is raised here: in a callback, nobody else would learn of it."""
+    def _failures_end_the_run(self) -> Iterator[None]:
+        """End the run with what is raised here: raised in a callback, it would reach no one."""
         try:
             yield
         except Unavailable as error:
@@ -269,7 +181,7 @@ class Sender:
             self._done.set_exception(error)
 
     def opened(self, connection: "_Connection") -> None:
-        """A connection stands."""
+        """A connection was opened."""
         self._seen_at = self._alive_at = time.monotonic()
         self._connections.add(connection)
         self.ready(connection)
@@ -280,10 +192,10 @@ class Sender:
             connection.send(self._request(self._next()))
         else:
             self._idle.append(connection)
-            self._send_waiting()
+            self._send_due()
 
-    def answered(self, request: _Request, status: int, latency: float) -> None:
-        """An answer has come in."""
+    def answered(self, request: Request, status: int, latency: float) -> None:
+        """An answer has arrived; `latency` is in seconds."""
         self._alive_at = time.monotonic()
         if status != 200:
             self._log_failure(request.call, f"HTTP {status}", request)
@@ -297,8 +209,8 @@ class Sender:
             self.report.refused[status] += 1
         self._count_answer()
 
-    def dropped(self, connection: "_Connection", unanswered: _Request | None) -> None:
-        """A connection is gone, perhaps with a call that was not answered."""
+    def closed(self, connection: "_Connection", unanswered: Request | None) -> None:
+        """A connection was closed, possibly with a call that was not answered."""
         self._seen_at = time.monotonic()
         self._connections.discard(connection)
         if connection in self._idle:
@@ -308,7 +220,7 @@ class Sender:
         if not self._over:
             self._open_one()
 
-    def _lose(self, call: Call, reason: str, request: _Request | None = None) -> None:
+    def _lose(self, call: Call, reason: str, request: Request | None = None) -> None:
         self.report.lost += 1
         self._log_failure(call, reason, request)
         self._count_answer()
@@ -320,22 +232,24 @@ class Sender:
 
 
 class _Connection(asyncio.Protocol):
-    """One keep-alive connection. httptools calls `on_message_complete` when an answer is whole."""
+    """One keep-alive connection. httptools calls `on_message_complete` when an answer is complete."""
 
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._parser = httptools.HttpResponseParser(self)
+        #: None until the connection is made.
         self._transport: asyncio.Transport | None = None
-        #: When the call was sent that waits for its answer; far in the future while none does.
+        #: When the call was sent that waits for its answer; far in the future if none does.
         self.waits_since = inf
-        self._request: _Request | None = None
+        self._request: Request | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._sender.opened(self)
 
-    def send(self, request: _Request) -> None:
-        assert self._transport is not None
+    def send(self, request: Request) -> None:
+        if self._transport is None:
+            raise RuntimeError("this connection is not open")
         self._request = request
         self.waits_since = time.monotonic()
         self._transport.write(request.data)
@@ -361,7 +275,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         request, self._request, self.waits_since = self._request, None, inf
-        self._sender.dropped(self, request)
+        self._sender.closed(self, request)
 
     def close(self) -> None:
         if self._transport is not None:

@@ -21,8 +21,9 @@ from typing import cast
 import httptools
 import uvloop
 
-from ingest.simulation.sender import Target, percentile
+from ingest.simulation.report import percentile
 from ingest.simulation.signer import Signer
+from ingest.simulation.target import Target
 from tests.benchmarks import plan
 from tests.benchmarks.servers import ROOT, python
 
@@ -164,7 +165,7 @@ class Connection(asyncio.Protocol):
 async def _main(port: int, seconds: float, rate: float | None, signer: str) -> Sent:
     target = Target(f"http://127.0.0.1:{port}{plan.PATH}", Signer.load(Path(signer)) if signer else None)
     calls = plan.calls()[: plan.DISTINCT_SIGNED if signer else None]
-    return await Load([target.request(call)[0] for call in calls], seconds, rate).run(port)
+    return await Load([target.request(call).data for call in calls], seconds, rate).run(port)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from ingest.simulation.calls import Call
-from ingest.simulation.sender import Report, Sender, Target, percentile
+from ingest.simulation.report import Report, percentile
+from ingest.simulation.sender import Sender
 from ingest.simulation.signer import Signer
+from ingest.simulation.target import Request, Target
 from tests.benchmarks import load, plan
 from tests.benchmarks.load import Sent
 from tests.benchmarks.plan import Plan, Step
@@ -153,11 +155,11 @@ class _Invented(Target):
         super().__init__(url, signer)
         self._count = 0
 
-    def request(self, call: Call) -> tuple[bytes, bool]:
+    def request(self, call: Call) -> Request:
         self._count += 1
-        request, forged = super().request(call)
+        request = super().request(call)
         name = b'keyId="k%d.copernica.com"' % self._count
-        return re.sub(rb'keyId="[^"]*"', name, request, count=1), forged
+        return request._replace(data=re.sub(rb'keyId="[^"]*"', name, request.data, count=1))
 
 
 def _p99(report: Report) -> float:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ingest import redis_client
 from ingest.simulation.calls import TYPES, Simulator
-from ingest.simulation.sender import Target
 from ingest.simulation.signer import FORGERIES, Signer
+from ingest.simulation.target import Target
 from tests.chaos.made import requests_are_harmless
 from tests.chaos.mutate import mutated, pieces
 from tests.support.running import Process, answers, descendants, exchange, free_port, ingest, run, running, until
@@ -158,7 +158,7 @@ class Attack:
         call = self._simulator.call()
         self.genuine.add(call.body)
         url = f"http://127.0.0.1:{self.target.port}/copernica"
-        return Target(url, self.target.signer).request(call)[0]
+        return Target(url, self.target.signer).request(call).data
 
     def _forged(self, kind: str) -> bytes:
         call = self._simulator.call()

@@ -18,8 +18,9 @@ from typing import cast
 import httptools
 
 from ingest.simulation.calls import Simulator
-from ingest.simulation.sender import Target, percentile
+from ingest.simulation.report import percentile
 from ingest.simulation.signer import Signer
+from ingest.simulation.target import Target
 
 #: Seconds to wait for an answer: longer than anything that should happen while nothing is stopped.
 ANSWER_TIMEOUT = 10.0
@@ -150,7 +151,7 @@ class Load:
         number = len(self.journal.sent) + 1
         call = self._simulator.call()
         body = call.body + f"&call={number}&proof={proof(self.journal.seed, number)}".encode()
-        request, _ = self._target.request(call._replace(body=body))
+        request = self._target.request(call._replace(body=body)).data
         self.journal.sent[number] = self.now
         self._idle.popleft().send(Sent(number, request))
 

@@ -7,7 +7,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ingest.errors import Unavailable
-from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
+from ingest.simulation.target import Target
 from tests.support.numbered import Numbered
 from tests.support.running import Process, free_port, ingest, until
 from tests.support.valkey import Valkey

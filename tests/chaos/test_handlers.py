@@ -19,7 +19,9 @@ from typing import Any, cast
 
 from ingest import redis_client
 from ingest.simulation.calls import Simulator
-from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
+from ingest.simulation.target import Target
 from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS
 from ingest.stream.keys import Keys
 from tests.support.running import (

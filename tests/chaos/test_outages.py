@@ -16,7 +16,9 @@ from threading import Thread
 import pytest
 
 from ingest.simulation.calls import Simulator
-from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
+from ingest.simulation.target import Target
 from tests.support.running import answers, clean_environ, free_port, ingest, running, until
 from tests.support.valkey import Valkey, valkey
 from workers.store.store import upgrade

@@ -18,7 +18,9 @@ from typing import Any, cast
 import pytest
 
 from ingest import redis_client
-from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
+from ingest.simulation.target import Target
 from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
 from ingest.stream.keys import Keys
 from tests.support.numbered import Numbered

@@ -15,7 +15,8 @@ import redis
 
 from ingest.errors import SchemaMismatch, Unavailable
 from ingest.redis_client import connect
-from ingest.simulation.sender import Sender, Target
+from ingest.simulation.sender import Sender
+from ingest.simulation.target import Target
 from ingest.stream.consumer import Consumer
 from tests.support.builders import record
 from tests.support.cli import typed

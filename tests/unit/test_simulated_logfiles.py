@@ -19,8 +19,10 @@ from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
 from ingest.simulation import sender as sender_module
 from ingest.simulation.calls import Call, Simulator
 from ingest.simulation.logwriter import LogFolder
-from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
 from ingest.simulation.signer import Signer
+from ingest.simulation.target import Target
 from tests.support.http import OK, Answering
 
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
@@ -112,7 +114,7 @@ def test_forged_calls_are_not_logged(tmp_path: Path) -> None:
 
 
 async def test_a_sender_that_keeps_going_loses_what_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sender_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(sender_module, "GONE_AFTER", 0.1)
     connections: set[asyncio.BaseTransport] = set()
 
     class Counting(Answering):
@@ -149,7 +151,7 @@ def typed(*words: str) -> Result:
 def test_the_command_logs_what_nobody_took_and_adds_to_what_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "PATIENCE", 0.1)
+    monkeypatch.setattr(sender_module, "GONE_AFTER", 0.1)
     more = ("--seed", "4", "--rate", "2000", "--keep-going", "--with-logfiles", str(tmp_path / "a" / "b"))
     for _ in range(2):
         done = typed("--events", "200", "--json", *more)

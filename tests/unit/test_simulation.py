@@ -15,7 +15,9 @@ import pytest
 from ingest.copernica.events import LOGGED_ONLY, EventType, decode
 from ingest.errors import SettingsError
 from ingest.simulation.calls import FORM, TYPES, Call, Simulator, chosen_types
-from ingest.simulation.sender import Report, Sender, Target
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
+from ingest.simulation.target import Target
 from tests.support.http import OK, Answering
 
 

@@ -4,7 +4,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import orjson
 from rich.console import Console
@@ -18,7 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ingest.simulation.sender import Report, Sender
+from ingest.simulation.report import Report
+from ingest.simulation.sender import Sender
 
 #: Seconds between two updates of the progress bar: often enough to look live, too rarely to cost the sender.
 UPDATE_EVERY = 0.25
@@ -62,13 +62,12 @@ def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
 
 def report(result: Report, as_json: bool) -> None:
     """What became of the calls."""
-    figures: dict[str, Any] = result.as_dict()
     if as_json:
-        sys.stdout.write(orjson.dumps(figures, option=orjson.OPT_INDENT_2).decode() + "\n")
+        sys.stdout.write(orjson.dumps(result.as_dict(), option=orjson.OPT_INDENT_2).decode() + "\n")
         return
     table = Table.grid(padding=(0, 2))
     table.add_row("sent", f"{result.sent:,}")
-    table.add_row("acknowledged", f"{result.acknowledged:,}  in {result.seconds:.1f} s, {figures['rate']:,.0f}/s")
+    table.add_row("acknowledged", f"{result.acknowledged:,}  in {result.seconds:.1f} s, {result.rate:,.0f}/s")
     if result.forged:
         accepted = f", [red]{result.forged_taken:,} ACCEPTED[/]" if result.forged_taken else ""
         table.add_row("forged", f"{result.forged:,}, refused {result.forged_refused:,}{accepted}")
@@ -76,6 +75,6 @@ def report(result: Report, as_json: bool) -> None:
         table.add_row("refused", f"[red]{number:,} with status {status}[/]")
     if result.lost:
         table.add_row("lost connections", f"[red]{result.lost:,} calls without an answer[/]")
-    latency = figures["latency_ms"]
-    table.add_row("latency", f"p50 {latency['p50']} ms   p99 {latency['p99']} ms   max {latency['max']} ms")
+    p50, p99, longest = (round(seconds * 1000, 2) for seconds in result.latency)
+    table.add_row("latency", f"p50 {p50} ms   p99 {p99} ms   max {longest} ms")
     Console(highlight=False).print(table)
