@@ -8,6 +8,7 @@ import pytest
 
 from ingest.cli.main import main
 from ingest.settings import Settings
+from ingest.stream.keys import Keys
 from workers.store.tables import metadata
 
 ROOT = Path(__file__).parents[2]
@@ -60,3 +61,10 @@ def test_every_command_in_the_documentation_exists(page: Path) -> None:
 def test_the_architecture_names_every_table() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     assert not [name for name in metadata.tables if f"| `{name}`" not in text and f"`{name}`," not in text]
+
+
+def test_the_architecture_names_every_key() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    ends = {name.rpartition(":")[2] for name in vars(Keys()).values()} - {""}
+    assert len(ends) > 5
+    assert not [end for end in ends if not re.search(f":{end}[`:]", text)]
