@@ -3,9 +3,6 @@
 import csv
 import io
 import json
-import shlex
-import subprocess
-import sys
 from base64 import b64decode
 from pathlib import Path
 from urllib.parse import urlencode
@@ -16,17 +13,12 @@ from ingest.batch import Record
 from ingest.copernica.events import TEXT_COLUMNS, Event, EventType, decode
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.simulation.calls import Simulator
 from tests.support.builders import FORM
-from tests.support.cli import BUFFERED, NOWHERE, findings, typed
+from tests.support.cli import NOWHERE, findings, typed
 from tests.support.postgres import Server
-from tests.support.running import clean_environ, ingest, run
 from workers.records import Quarantined
 from workers.store.schema import VERSION
 from workers.store.store import Store, upgrade
-
-#: Commands that start something of their own.
-AS_PROCESSES = frozenset({"serve", "worker", "simulate"})
 
 
 @pytest.fixture
@@ -139,8 +131,8 @@ def test_without_events_the_header_is_there_all_the_same(environ: dict[str, str]
 
 
 def test_events_as_a_table_for_people(stored: dict[str, str]) -> None:
-    done = run("events", environ=stored)
-    assert done.returncode == 0
+    done = typed("events", environ=stored)
+    assert done.exit_code == 0
     assert [line.split() for line in done.stdout.splitlines()][:2] == [
         ["occurred_at", "type", "recipient", "message_id", "ip", "url"],
         ["2026-11-20T09:00:00Z", "open", "jan@example.nl", "m1"],
@@ -154,76 +146,6 @@ def test_a_table_shows_no_control_characters(environ: dict[str, str]) -> None:
     (_, line) = typed("events", environ=environ).stdout.splitlines()
     assert "a\ufffd[2J\ufffdb\ufffd\ufffd " in line
     assert "m" * 13 + "…" in line
-
-
-def fill(store: Store, events: int) -> None:
-    """Store ever more copies of a few hundred events: `add` itself would take a while for as many as this."""
-    calls = Simulator(seed=5)
-    bodies = [calls.call().body for _ in range(500)]
-    store.add(
-        [decode(body, FORM, "/copernica", 0, bytes(8) + n.to_bytes(4, "big")) for n, body in enumerate(bodies)]
-    )
-    names = ", ".join(f'"{name}"' for name in Event._fields if name != "delivery_id")
-    fresh = {
-        "sqlite": "SELECT randomblob(12)",
-        "postgresql": "SELECT substr(decode(md5(random()::text), 'hex'), 1, 12)",
-    }[store.engine.dialect.name]
-    with store.engine.connect() as connection:
-        connection.exec_driver_sql("BEGIN" if store.engine.dialect.name == "sqlite" else "SELECT 1")
-        while (number := connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()) < events:
-            connection.exec_driver_sql(
-                f"INSERT INTO events (delivery_id, {names}) {fresh}, {names} FROM events LIMIT {events - number}"
-            )
-        connection.commit()
-
-
-#: An `ingest` that says at its end how much memory it needed at the most.
-MEASURED = """
-import atexit, re, sys
-from pathlib import Path
-from ingest.cli.main import main
-peak = lambda: re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
-atexit.register(lambda: sys.stderr.write(peak()))
-main()
-"""
-
-
-def test_any_number_of_events_is_shown_in_little_memory(
-    database: str, store: Store, redis_url: str, tmp_path: Path
-) -> None:
-    fill(store, 60_000)
-    environ = {**clean_environ(), "DATABASE_URL": database, "REDIS_URL": redis_url, **BUFFERED}
-    argv = [sys.executable, "-c", MEASURED, "events", "--format", "jsonl"]
-    shown = tmp_path / "events.jsonl"
-    with shown.open("wb") as out:
-        done = subprocess.run(argv, env=environ, stdout=out, stderr=subprocess.PIPE, timeout=60, check=True)
-    with shown.open("rb") as events:
-        assert sum(1 for _ in events) == 60_000
-    assert int(done.stderr) < 110_000, "kB"
-    # And a reader that has seen enough is no error, however much there is to come.
-    command = " ".join(map(shlex.quote, ingest("events", "--format", "csv"))) + " | head -n 3"
-    head = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], env=environ, capture_output=True, timeout=20, check=False
-    )
-    assert (head.returncode, head.stderr, head.stdout.count(b"\n")) == (0, b"", 3)
-
-
-@pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
-def test_a_reader_that_leaves_is_no_error(environ: dict[str, str], form: str) -> None:
-    store = Store.open(environ["DATABASE_URL"])
-    add(store, *(b"type=open&id=%d" % n for n in range(200)))
-    store.close()
-    with subprocess.Popen(
-        ingest("events", "--format", form),
-        env=clean_environ() | environ | BUFFERED,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait(10) == 0
 
 
 def test_erase_says_what_it_would_do_and_what_it_did(stored: dict[str, str], store: Store) -> None:
@@ -252,8 +174,8 @@ def test_upgrading_twice_does_nothing_the_second_time(
     environ: dict[str, str], postgres_server: Server, tmp_path: Path
 ) -> None:
     for url in (f"sqlite:///{tmp_path}/new/folder/x.db", postgres_server.new_database("none")):
-        done = run("db", "upgrade", environ={"DATABASE_URL": url})
-        assert (done.returncode, done.stdout, done.stderr) == (0, f"The schema is at {VERSION} now.\n", "")
+        done = typed("db", "upgrade", environ={"DATABASE_URL": url})
+        assert (done.exit_code, done.stdout, done.stderr) == (0, f"The schema is at {VERSION} now.\n", "")
         again = typed("db", "upgrade", environ={"DATABASE_URL": url})
         assert (again.exit_code, again.stdout) == (0, f"The schema is at {VERSION} already.\n")
         assert lines(environ=environ | {"DATABASE_URL": url}) == []
@@ -309,15 +231,6 @@ def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
         (["status"], {"REDIS_URL": "redis://:geheim@127.0.0.1:1/0"}, 1, "redis://127.0.0.1:1/0 does not answer"),
         (["status"], {"REDIS_URL": ""}, 2, "REDIS_URL is not set"),
         (["drain"], {"DATABASE_URL": "sqlite:////proc/nowhere/x.db"}, 1, "/proc/nowhere/x.db"),
-        (["worker"], {"DATABASE_URL": "sqlite:////proc/nowhere/x.db"}, 1, "/proc/nowhere/x.db"),
-        (["worker"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "does not answer"),
-        (["serve"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "does not answer"),
-        (["serve"], {"INGEST_VERIFY": "on"}, 2, "INGEST_ACCOUNTS is not set"),
-        (["serve"], {"INGEST_VERIFY": "on", "INGEST_ACCOUNTS": "1", "INGEST_KEYS": "/no/such"}, 2, "/no/such"),
-        (["serve"], {"INGEST_DNS_SERVERS": "dns.example"}, 2, "INGEST_DNS_SERVERS"),
-        (["serve"], {"HOST": "no.such.host.invalid"}, 2, "HOST="),
-        (["serve"], {"HOST": "192.0.2.1"}, 1, "192.0.2.1"),
-        (["serve"], {"INGEST_PATH": "copernica"}, 2, "INGEST_PATH="),
         (["events"], {"DATABASE_URL": "sqlite:////tmp/no/such/file.db"}, 1, "no database"),
         (["events", "--follow"], {"REDIS_URL": "redis://:geheim@127.0.0.1:1/0"}, 1, "does not answer"),
         (["status"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
@@ -329,9 +242,6 @@ def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
         (["stats"], {"DATABASE_URL": "postgresql://127.0.0.1:1/d?password=geheim"}, 1, "127.0.0.1:1/d"),
         (["stats"], {"DATABASE_URL": "postgresql://u:geheim@h:port/d"}, 2, "DATABASE_URL"),
         (["stats"], {"INGEST_RETENTION_DAYS": "-1"}, 2, "INGEST_RETENTION_DAYS"),
-        (["simulate", "--url", "http://127.0.0.1:1/copernica"], {}, 1, "Nothing answers"),
-        (["simulate", "--url", "ftp://x"], {}, 2, "ftp://x"),
-        (["simulate", "--types", "open,nonsense"], {}, 2, "nonsense"),
     ],
 )
 def test_a_mistake_gives_one_sentence_and_an_exit_code(
@@ -343,18 +253,12 @@ def test_a_mistake_gives_one_sentence_and_an_exit_code(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if arguments[0] in AS_PROCESSES:
-        process = run(*arguments, environ=environ | changes, cwd=tmp_path)
-        found, words = process.returncode, process.stderr
-    else:
-        monkeypatch.chdir(tmp_path)
-        done = typed(*arguments, environ=environ | changes)
-        found, words = done.exit_code, done.stderr
-    assert found == code
-    assert said in words
-    assert "Traceback" not in words
-    assert "geheim" not in words
-    assert len([line for line in words.splitlines() if line.startswith("ingest: ")]) == 1
+    monkeypatch.chdir(tmp_path)
+    done = typed(*arguments, environ=environ | changes)
+    assert done.exit_code == code
+    assert said in done.stderr
+    assert "geheim" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("ingest: ")]) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """The drain, from a real server into a real store: killed at any line, each event is stored once."""
 
-import multiprocessing
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +14,6 @@ from rq.serializers import JSONSerializer
 from ingest.batch import UNVERIFIED, Record, pack
 from ingest.copernica.events import Event
 from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE, JobScheduler
-from ingest.redis_client import connect
 from ingest.settings import Settings
 from ingest.simulation.calls import Simulator
 from ingest.stream.announcements import Announcements
@@ -66,44 +63,6 @@ def test_what_came_twice_is_stored_once(client: redis.Redis, store: Store) -> No
     done = Drain(client, store).run()
     assert (done.stored, done.doubles, done.events) == (3, 2, 5)
     assert Consumer(client).counts() == {"accepted": 5, "drained": 5, "doubles": 2}
-
-
-def _die(*_: object, **__: object) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _drain_and_die(redis_url: str, database: str, owner: type, line: str) -> None:
-    setattr(owner, line, _die)
-    Drain(connect(redis_url), Store.open(database)).run()
-
-
-@pytest.mark.parametrize(
-    ("owner", "line", "committed"), [(Store, "add", 0), (Consumer, "ack", 30)], ids=["commit", "acknowledgement"]
-)
-def test_a_drain_that_is_killed_costs_nothing_but_the_work(
-    client: redis.Redis,
-    settings: Settings,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    owner: type,
-    line: str,
-    committed: int,
-) -> None:
-    keep(client, *([record(n * 10 + k) for k in range(10)] for n in range(3)))
-    arguments = (settings.redis, settings.database, owner, line)
-    process = multiprocessing.get_context("spawn").Process(target=_drain_and_die, args=arguments)
-    process.start()
-    process.join()
-    assert process.exitcode == -signal.SIGKILL
-    process.close()
-    assert store.stored() == committed
-    assert Consumer(client).pending() == 3
-
-    monkeypatch.setattr("ingest.stream.consumer.RECLAIM_IDLE_MS", 0)
-    done = Drain(client, store).run()
-    assert (done.stored, done.doubles) == (30 - committed, committed)
-    assert stored_numbers(store) == list(range(30))
-    assert (Consumer(client).batches(), Consumer(client).pending()) == (0, 0)
 
 
 def test_a_damaged_batch_goes_to_the_dead_stream_and_the_rest_is_stored(client: redis.Redis, store: Store) -> None:

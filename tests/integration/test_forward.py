@@ -155,16 +155,6 @@ def test_two_targets_are_two_handlers_or_a_mistake() -> None:
     assert len(found) == 2
 
 
-def test_a_mistake_gives_one_sentence_and_exit_code_2(redis_url: str, tmp_path: Path) -> None:
-    database = f"sqlite:///{tmp_path}/events.db"
-    upgrade(database)
-    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_FORWARD_URL": "ftp://example.nl/x"}
-    done = run("worker", "--queue", "handlers", environ=environ, cwd=tmp_path)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "INGEST_FORWARD_URL" in done.stderr
-
-
 # --- what is sent ---
 
 

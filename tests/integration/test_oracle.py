@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -16,7 +14,6 @@ from ingest.copernica.events import decode
 from tests.chaos.check import judge
 from tests.chaos.load import Journal, proof
 from tests.chaos.plan import KINDS, plan
-from tests.support.running import running
 from workers.records import Quarantined
 from workers.store.store import Store
 
@@ -106,14 +103,3 @@ def test_every_kind_of_fault_is_planned_sooner_or_later_and_they_overlap() -> No
         assert max(fault.ends for fault in one.faults) < 60
         overlapping = [b for a, b in zip(one.faults, one.faults[1:], strict=False) if b.at < a.ends]
         assert len(overlapping) > 3
-
-
-def test_a_short_run_keeps_the_promise(tmp_path: Path) -> None:
-    """Mild faults only, so that nothing has to grow old; `make chaos` runs with all of them."""
-    environ = {"SEED": "1", "SECONDS": "6", "MILD": "1", "RUNS": "1", "CHAOS_OUT": str(tmp_path / "out")}
-    with running([sys.executable, "-m", "tests.chaos"], environ, tmp_path / "log") as oracle:
-        assert oracle.wait(60) == 0, oracle.output
-    summary: dict[str, Any] = json.loads((tmp_path / "out").read_text())
-    assert summary["kept"]
-    assert summary["acknowledged"] > 500
-    assert summary["faults"]

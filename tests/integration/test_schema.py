@@ -2,9 +2,7 @@
 
 import json
 import sqlite3
-import sys
 from contextlib import closing
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,6 @@ from ingest.copernica.events import Event, EventType
 from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
 from tests.support.builders import event
 from tests.support.postgres import Server
-from tests.support.processes import at_once
 from tests.support.sql import execute, is_a_sentence, rows
 from workers.store import migrations, schema, tables
 from workers.store.store import Filter, Store, upgrade
@@ -46,21 +43,6 @@ def test_an_upgrade_makes_the_tables_and_another_changes_nothing(empty: str) -> 
         store.add([event()])
         assert upgrade(empty) == (schema.VERSION, schema.VERSION)
         assert list(store.find(Filter())) == [event()]
-
-
-def _upgrade(barrier: Barrier, urls: list[str]) -> None:
-    for url in urls:
-        barrier.wait(20)
-        upgrade(url)
-    sys.exit(0)
-
-
-def test_two_processes_can_upgrade_at_once(tmp_path: Path, postgres_server: Server) -> None:
-    urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(10)]
-    urls += [postgres_server.new_database(f"upgraded{number}") for number in range(5)]
-    assert at_once(_upgrade, (urls,), (urls,)) == [0, 0]
-    for url in urls:
-        Store.open(url).close()
 
 
 @pytest.mark.parametrize(("version", "advice"), [("0000", "ingest db upgrade"), ("9999", "install the release")])

@@ -3,12 +3,10 @@
 import json
 import random
 import sqlite3
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from itertools import count
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ from ingest.copernica.events import MAX_NUMBER_DIGITS, Event, EventType, decode
 from ingest.errors import IngestError, RowsRejected, SchemaMissing, Unavailable, Undecodable
 from tests.support.builders import FORM, LONG, NINE, SECOND, delivery_id, event
 from tests.support.postgres import Server
-from tests.support.processes import at_once
 from tests.support.sql import counts, everything, execute, is_a_sentence, rows
 from workers.records import Quarantined
 from workers.store import postgres, sqlite, tables
@@ -513,19 +510,3 @@ def test_a_database_in_memory_is_refused_because_it_would_forget(use: Callable[[
 
 
 # --- two processes ---
-
-
-def _write(barrier: Barrier, url: str, order: int, first: int) -> None:
-    with closing(Store.open(url)) as store:
-        barrier.wait(20)
-        for start in range(0, 1000, 20):
-            both = [event(n) for n in range(start, start + 20)][::order]
-            store.add([*both, event(first + start)])
-        for start in range(1000, 2000, COPY_FROM):
-            store.add([event(n) for n in range(start, start + COPY_FROM)][::order])
-    sys.exit(0)
-
-
-def test_two_processes_can_write_the_same_events_at_once(database: str, store: Store) -> None:
-    assert at_once(_write, (database, 1, 10_000), (database, -1, 20_000)) == [0, 0]
-    assert store.stored() == 2000 + 50 + 50

@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +11,7 @@ from ingest.copernica.api.webhooks import Webhook, same_url
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
 from tests.support.cli import typed
-from tests.support.fake_copernica import TOKEN, client, fake_copernica, log_file
-from tests.support.running import ingest, running, until
+from tests.support.fake_copernica import TOKEN, fake_copernica
 
 URL = "https://hooks.example.nl/copernica"
 
@@ -181,22 +179,6 @@ def test_urls_are_compared_as_they_are_called() -> None:
     ):
         assert not same_url("https://hooks.example.nl/c", other)
     assert Webhook.from_json({"ID": 7, "Handler": "x", "trigger": "open", "callers": "ms"}).callers == ("ms",)
-
-
-async def test_the_fake_runs_as_a_command_with_faults_until_it_is_stopped(tmp_path: Path) -> None:
-    name = "cdm-click.2026-11-20.log"
-    log_file(tmp_path, name, 3000)
-    command = ingest("fake-api", "--logfiles", str(tmp_path), "--port", "0", "--fail", "cut@download,429@token")
-    with running(command, {}, tmp_path / "log") as process:
-        until(lambda: "COPERNICA_TOKEN=" in process.output, "the fake")
-        environ = dict(re.findall(r"^export (\w+)=(\S+)$", process.output, re.MULTILINE))
-        assert set(environ) == {"COPERNICA_API_URL", "COPERNICA_AUTH_URL", "COPERNICA_TOKEN"}
-        async with client(environ) as copernica:
-            await copernica.download(name, tmp_path / "got")
-        assert (tmp_path / "got").read_bytes() == (tmp_path / name).read_bytes()
-        process.send(signal.SIGINT)
-        assert process.wait() == 0
-        assert "Traceback" not in process.output
 
 
 def test_a_port_that_is_taken_and_a_plan_that_is_none_are_said_in_a_sentence(

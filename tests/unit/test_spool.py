@@ -1,16 +1,12 @@
 """The spool on a real disk: what was confirmed is read again whatever became of the bytes around it."""
 
-import asyncio
 import errno
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,9 +18,9 @@ from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import Spool, segment, spool
 from ingest.spool.segment import HEAD, Name, scan
 from tests.support.running import PATIENCE
+from tests.support.spool import MUCH, numbered, opened, replayed
 
 SYNC = bytes.fromhex("00112233445566ff")
-MUCH = 10**9
 
 BATCHES = st.lists(
     st.builds(
@@ -112,27 +108,6 @@ def test_how_far_a_segment_was_replayed_is_believed_only_if_it_is_whole() -> Non
         assert segment.confirmed(flipped, SYNC) == HEAD
 
 
-@asynccontextmanager
-async def opened(folder: Path, limit: int = MUCH) -> AsyncIterator[Spool]:
-    one = Spool(folder, limit)
-    yield one
-    await one.close()
-
-
-async def replayed(one: Spool, size: int = 1, batches: int = 100) -> list[bytes]:
-    """Take everything out of it, in portions."""
-    await one.tidy()
-    taken = []
-    while portion := await one.next(size, batches):
-        taken += [batch.packed for batch in portion.batches]
-        await one.confirm(portion)
-    return taken
-
-
-def numbered(*numbers: int) -> list[Batch]:
-    return [Batch(b"%d" % number, number) for number in numbers]
-
-
 def files(folder: Path, suffix: str = segment.SUFFIX) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix == suffix)
 
@@ -204,32 +179,6 @@ async def test_a_spool_that_is_full_refuses_and_takes_again_when_there_is_room(t
         await one.keep([Batch(b"y", 1)])
         assert len(await replayed(one)) == 2
         await one.keep([Batch(b"x" * 700, 1)])
-
-
-async def test_the_living_keep_their_segments_and_the_dead_are_inherited_by_one(tmp_path: Path) -> None:
-    code = (
-        "import asyncio, sys, time; from pathlib import Path; from ingest.batch import Batch\n"
-        "from ingest.spool import Spool\n"
-        "spool = Spool(Path(sys.argv[1]), 10**9)\n"
-        "asyncio.run(spool.keep([Batch(b'theirs', 7)])); print(flush=True); time.sleep(60)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        process.stdout.readline()
-        async with opened(tmp_path) as one, opened(tmp_path) as another:
-            await one.keep(numbered(1))
-            await another.tidy()
-            assert another.events == 0
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            await asyncio.gather(one.tidy(), another.tidy())
-            assert sorted([one.events, another.events]) in ([0, 8], [1, 7])
-            assert sorted(await replayed(one) + await replayed(another)) == [b"1", b"theirs"]
-    finally:
-        process.kill()
-        process.communicate()
-    assert list(tmp_path.iterdir()) == []
 
 
 async def test_damage_is_kept_aside_and_a_torn_end_is_cut(

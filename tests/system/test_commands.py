@@ -1,0 +1,154 @@
+"""Commands that are processes of their own: what they need, and how they end."""
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ingest.copernica.events import Event, decode
+from ingest.simulation.calls import Simulator
+from tests.support.builders import FORM, event
+from tests.support.cli import BUFFERED
+from tests.support.fake_copernica import client, log_file
+from tests.support.running import clean_environ, ingest, run, running, until
+from workers.store.store import Store
+
+
+def fill(store: Store, events: int) -> None:
+    """Store ever more copies of a few hundred events: `add` itself would take a while for as many as this."""
+    calls = Simulator(seed=5)
+    bodies = [calls.call().body for _ in range(500)]
+    store.add(
+        [decode(body, FORM, "/copernica", 0, bytes(8) + n.to_bytes(4, "big")) for n, body in enumerate(bodies)]
+    )
+    names = ", ".join(f'"{name}"' for name in Event._fields if name != "delivery_id")
+    fresh = {
+        "sqlite": "SELECT randomblob(12)",
+        "postgresql": "SELECT substr(decode(md5(random()::text), 'hex'), 1, 12)",
+    }[store.engine.dialect.name]
+    with store.engine.connect() as connection:
+        connection.exec_driver_sql("BEGIN" if store.engine.dialect.name == "sqlite" else "SELECT 1")
+        while (number := connection.exec_driver_sql("SELECT count(*) FROM events").scalar_one()) < events:
+            connection.exec_driver_sql(
+                f"INSERT INTO events (delivery_id, {names}) {fresh}, {names} FROM events LIMIT {events - number}"
+            )
+        connection.commit()
+
+
+#: An `ingest` that says at its end how much memory it needed at the most.
+MEASURED = """
+import atexit, re, sys
+from pathlib import Path
+from ingest.cli.main import main
+peak = lambda: re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]
+atexit.register(lambda: sys.stderr.write(peak()))
+main()
+"""
+
+
+def test_any_number_of_events_is_shown_in_little_memory(
+    database: str, store: Store, redis_url: str, tmp_path: Path
+) -> None:
+    fill(store, 60_000)
+    environ = {**clean_environ(), "DATABASE_URL": database, "REDIS_URL": redis_url, **BUFFERED}
+    argv = [sys.executable, "-c", MEASURED, "events", "--format", "jsonl"]
+    shown = tmp_path / "events.jsonl"
+    with shown.open("wb") as out:
+        done = subprocess.run(argv, env=environ, stdout=out, stderr=subprocess.PIPE, timeout=60, check=True)
+    with shown.open("rb") as events:
+        assert sum(1 for _ in events) == 60_000
+    assert int(done.stderr) < 110_000, "kB"
+    # And a reader that has seen enough is no error, however much there is to come.
+    command = " ".join(map(shlex.quote, ingest("events", "--format", "csv"))) + " | head -n 3"
+    head = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], env=environ, capture_output=True, timeout=20, check=False
+    )
+    assert (head.returncode, head.stderr, head.stdout.count(b"\n")) == (0, b"", 3)
+
+
+@pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
+def test_a_reader_that_leaves_is_no_error(sqlite_url: str, form: str) -> None:
+    with closing(Store.open(sqlite_url)) as store:
+        store.add([event(n) for n in range(200)])
+    with subprocess.Popen(
+        ingest("events", "--format", form),
+        env=clean_environ() | BUFFERED | {"DATABASE_URL": sqlite_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(10) == 0
+
+
+def test_a_forward_target_that_cannot_be_used_stops_the_worker(
+    redis_url: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "INGEST_FORWARD_URL": "ftp://example.nl/x"}
+    done = run("worker", "--queue", "handlers", environ=environ, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "INGEST_FORWARD_URL" in done.stderr
+
+
+async def test_the_fake_runs_as_a_command_with_faults_until_it_is_stopped(tmp_path: Path) -> None:
+    name = "cdm-click.2026-11-20.log"
+    log_file(tmp_path, name, 3000)
+    command = ingest("fake-api", "--logfiles", str(tmp_path), "--port", "0", "--fail", "cut@download,429@token")
+    with running(command, {}, tmp_path / "log") as process:
+        until(lambda: "COPERNICA_TOKEN=" in process.output, "the fake")
+        environ = dict(re.findall(r"^export (\w+)=(\S+)$", process.output, re.MULTILINE))
+        assert set(environ) == {"COPERNICA_API_URL", "COPERNICA_AUTH_URL", "COPERNICA_TOKEN"}
+        async with client(environ) as copernica:
+            await copernica.download(name, tmp_path / "got")
+        assert (tmp_path / "got").read_bytes() == (tmp_path / name).read_bytes()
+        process.send(signal.SIGINT)
+        assert process.wait() == 0
+        assert "Traceback" not in process.output
+
+
+def test_no_other_command_loads_what_sending_needs() -> None:
+    script = "import sys, ingest.cli.main, ingest.cli.render.console; sys.exit('httptools' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "code", "said"),
+    [
+        (["worker"], {"DATABASE_URL": "sqlite:////proc/nowhere/x.db"}, 1, "/proc/nowhere/x.db"),
+        (["worker"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "does not answer"),
+        (["serve"], {"REDIS_URL": "redis://127.0.0.1:1/0"}, 1, "does not answer"),
+        (["serve"], {"INGEST_VERIFY": "on"}, 2, "INGEST_ACCOUNTS is not set"),
+        (["serve"], {"INGEST_VERIFY": "on", "INGEST_ACCOUNTS": "1", "INGEST_KEYS": "/no/such"}, 2, "/no/such"),
+        (["serve"], {"INGEST_DNS_SERVERS": "dns.example"}, 2, "INGEST_DNS_SERVERS"),
+        (["serve"], {"HOST": "no.such.host.invalid"}, 2, "HOST="),
+        (["serve"], {"HOST": "192.0.2.1"}, 1, "192.0.2.1"),
+        (["serve"], {"INGEST_PATH": "copernica"}, 2, "INGEST_PATH="),
+        (["simulate", "--url", "http://127.0.0.1:1/copernica"], {}, 1, "Nothing answers"),
+        (["simulate", "--url", "ftp://x"], {}, 2, "ftp://x"),
+        (["simulate", "--types", "open,nonsense"], {}, 2, "nonsense"),
+    ],
+)
+def test_a_mistake_gives_one_sentence_and_an_exit_code(
+    redis_url: str,
+    sqlite_url: str,
+    arguments: list[str],
+    changes: dict[str, str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+) -> None:
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "INGEST_VERIFY": "off", **changes}
+    done = run(*arguments, environ=environ, cwd=tmp_path)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "geheim" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.startswith("ingest: ")]) == 1
