@@ -10,13 +10,16 @@ MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptograph
 UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test check format bench chaos lock release clean help
+.PHONY: run test test-system fuzz coverage check format bench chaos lock release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
 
-test: $(READY)  ## the tests, with real servers and processes
-	$(BIN)/pytest -q -n auto --dist worksteal
+test: $(READY)  ## the tests, with real servers, and a call's way from socket to row
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not system or smoke"
+
+test-system: $(READY)  ## the tests with whole processes; takes some minutes
+	$(BIN)/pytest -q -n auto --dist worksteal tests/system
 
 check: $(READY)  ## lint, format, strict types, and whether uv.lock fits pyproject.toml
 	$(BIN)/ruff check .
@@ -29,7 +32,10 @@ format: $(READY)  ## put the code in shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-chaos: $(READY)  ## break everything under load and see that nothing is lost; SEED=n SECONDS=60 RUNS=1
+fuzz: $(READY)  ## the property tests with examples that nobody has tried yet; SECONDS=300 SEED=n
+	$(BIN)/python -m tests.support.search
+
+chaos: $(READY) fuzz  ## break everything under load and see that nothing is lost; SEED=n SECONDS=60 RUNS=1
 	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest -q -s tests/chaos
 

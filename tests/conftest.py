@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,14 +13,38 @@ from hypothesis import settings
 
 from ingest.dev import embedded_redis
 from ingest.redis_client import connect
+from tests.support import running
+from tests.support.leftovers import nothing_is_left
 from tests.support.postgres import EmptyDatabase, Server, postgres
 from workers.store.store import Store, upgrade
 
 #: Seconds that an empty server may take to come up, on a machine that is busy.
 START_TIMEOUT = 20.0
 
-settings.register_profile("ingest", deadline=None, max_examples=40)
-settings.load_profile("ingest")
+# The same examples each time, so that everybody gets the same answer; `make fuzz` searches at random.
+settings.register_profile("same", deadline=None, max_examples=40, derandomize=True, database=None)
+settings.load_profile("same")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fails the session if a test leaves a process, a port or a file; in each process that runs tests."""
+    tmp_path_factory.getbasetemp()  # where the folders of tests are is decided before TMPDIR changes
+    with nothing_is_left():
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: "pytest.CallInfo[None]"
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows what its processes said, and where the rest of that lies."""
+    report = yield
+    if report.failed:
+        report.sections.extend(running.last_words())
+    if call.when == "teardown":
+        running.logs.clear()
+    return report
 
 
 @pytest.fixture(scope="session")

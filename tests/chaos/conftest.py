@@ -8,6 +8,15 @@ import pytest
 from tests.chaos.outages import Site
 from tests.support.valkey import valkey
 
+#: Seconds that one of these tests may take: some attack for many minutes.
+TIMEOUT = 7200
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(TIMEOUT))
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:

@@ -21,6 +21,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: Lines of each log that a failing test shows.
+LAST_WORDS = 40
+#: Where the processes of the test that runs now write; see `last_words`.
+logs: list[Path] = []
+
+
+def last_words() -> list[tuple[str, str]]:
+    """For the report of a failing test: the end of each log, headed by where all of it lies."""
+    texts = {log: log.read_text(errors="replace") for log in logs if log.exists()}
+    return [(f"output in {log}", "\n".join(text.splitlines()[-LAST_WORDS:])) for log, text in texts.items()]
+
+
 class Process:
     """One process with its output in a file."""
 
@@ -28,6 +40,8 @@ class Process:
         self, argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None, **more: Any
     ) -> None:
         self._log = log
+        if log not in logs:
+            logs.append(log)
         with log.open("ab") as output:
             self._popen = subprocess.Popen(
                 argv,

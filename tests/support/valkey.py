@@ -56,7 +56,7 @@ class Valkey:
 @contextmanager
 def valkey(port: int = 0, *options: str) -> Iterator[Valkey]:
     """A running server for as long as the block runs."""
-    folder = Path(tempfile.mkdtemp(prefix="ingest-", dir="/tmp"))  # a Unix socket's path must be short
+    folder = Path(tempfile.mkdtemp(prefix="ingest-"))
     server = Valkey(folder, port)
     try:
         server.start(*options)

@@ -146,6 +146,7 @@ def test_an_endpoint_stopped_under_load_answers_what_it_took(
     assert numbers.total() == report.acknowledged
 
 
+@pytest.mark.smoke
 def test_the_store_waits_for_workers_and_ingest_drain_needs_none(site: Site, endpoint: Process) -> None:
     assert site.send(2_000).complete
     assert site.backlog() > 0
