@@ -30,7 +30,7 @@ def test_who_leaves_nothing_may_go() -> None:
 def test_an_orphan_is_seen() -> None:
     orphan = "import subprocess; print(subprocess.Popen(['sleep', '60'], stdout=subprocess.DEVNULL).pid)"
     with pytest.raises(AssertionError, match="sleep 60") as caught, nothing_is_left():
-        pid = subprocess.run([sys.executable, "-c", orphan], capture_output=True, check=True).stdout
+        pid = subprocess.run([sys.executable, "-c", orphan], stdout=subprocess.PIPE, check=True).stdout
     assert f"{int(pid)}: sleep 60" in str(caught.value)
     subprocess.run(["kill", pid.strip()], check=True)
 

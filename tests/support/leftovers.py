@@ -1,6 +1,5 @@
 """What tests may not leave behind: a process, a port that listens, a file outside their own temporary folders."""
 
-import os
 import shutil
 import tempfile
 import time
@@ -8,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+import pytest
 
 from tests.support.source import ROOT
 
@@ -29,14 +30,13 @@ def nothing_is_left() -> Iterator[None]:
     # A short path, because a Unix socket's may not be longer than 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="it-", dir="/tmp"))
     folder.chmod(0o755)  # PostgreSQL runs as another user
-    before = os.environ.get("TMPDIR"), tempfile.tempdir
-    os.environ[MARK], os.environ["TMPDIR"], tempfile.tempdir = mark, str(folder), str(folder)
     try:
-        yield
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(MARK, mark)
+            patch.setenv("TMPDIR", str(folder))
+            patch.setattr(tempfile, "tempdir", str(folder))
+            yield
     finally:
-        tempfile.tempdir = before[1]
-        os.environ.pop("TMPDIR") if before[0] is None else os.environ.update(TMPDIR=before[0])
-        del os.environ[MARK]
         left = {
             "processes": _still_running(mark),
             "listening ports and sockets": sorted(_listening() - listening),
