@@ -1,7 +1,7 @@
 """Faults on demand, for the fake of Copernica's REST API: what goes wrong, with which request.
 
-A plan is a comma list, used up from left to right: `429*2,500,cut@download,ok,expired`. Each entry spoils one
-request, or as many as stand behind `*`; behind `@` stands which kind of request it waits for. `ok` lets one pass.
+A plan is comma-separated and used up from left to right: `429*2,500,cut@download,ok,expired`. Each entry affects
+one request, or as many as `*` says; `@` names the kind of request it waits for. `ok` lets a request pass.
 """
 
 import random
@@ -15,20 +15,20 @@ class Fault(StrEnum):
 
     #: Nothing.
     OK = "ok"
-    #: Refused although the access token is good.
+    #: Refused although the access token is valid.
     UNAUTHORIZED = "401"
-    #: The access token is taken back, so that a new one must be had; as answer to the exchange: one that is over.
+    #: All access tokens are revoked; when one is requested, it has expired already.
     EXPIRED = "expired"
     FORBIDDEN = "403"
-    #: Too many requests; comes with Retry-After.
+    #: Too many requests; has a Retry-After.
     TOO_MANY = "429"
     BROKEN = "500"
     UNAVAILABLE = "503"
     #: The connection is reset: in the middle of a download, or after a call was carried out and before its answer.
     CUT = "cut"
-    #: The connection is closed in order, and something is missing.
+    #: The connection is closed properly, but something is missing.
     SHORT = "short"
-    #: In the middle, nothing more comes.
+    #: In the middle, nothing more arrives.
     SLOW = "slow"
 
 
@@ -42,27 +42,27 @@ class Kind(StrEnum):
     IDENTITY = "identity"
 
 
-#: Faults that a patient client gets over, and that do not take a minute: what `rate` picks from.
+#: Faults that a client with retries gets over in less than a minute: what `rate` picks from.
 PASSING = (Fault.EXPIRED, Fault.TOO_MANY, Fault.BROKEN, Fault.UNAVAILABLE, Fault.CUT, Fault.SHORT)
-#: Requests that one entry of a plan may spoil.
+#: Most requests that one entry of a plan may affect: enough for any test.
 MAX_TIMES = 1_000_000
 
 
 class Faults:
-    """Which fault each request meets."""
+    """Decides which fault each request meets."""
 
     def __init__(self, plan: str = "", rate: float = 0.0, seed: int | None = None) -> None:
-        """`rate` is the share of requests spoilt at random, once the plan has nothing for them.
+        """`rate` is the share of requests that fail at random, where the plan has nothing for them.
 
         Raises:
-            SettingsError: the plan cannot be read.
+            SettingsError: the plan is not valid.
         """
         self._entries = [_Entry(text.strip().lower()) for text in plan.split(",") if text.strip()]
         self._rate = rate
-        self._random = random.Random(seed)  # noqa: S311  # for faults that come again, not for secrets
+        self._random = random.Random(seed)  # noqa: S311  # for repeatable faults, not for secrets
 
     def next(self, kind: Kind) -> Fault:
-        """The fault of the request that has just come in; it is used up."""
+        """The fault for the request that has just arrived; it is used up."""
         for entry in self._entries:
             if entry.kind in (None, kind):
                 entry.times -= 1
@@ -73,7 +73,7 @@ class Faults:
 
     @property
     def left(self) -> int:
-        """Requests that the plan will still spoil."""
+        """Requests that the plan will still affect."""
         return sum(entry.times for entry in self._entries)
 
 
@@ -91,6 +91,6 @@ class _Entry:
             self.times = 0
         if not 1 <= self.times <= MAX_TIMES:
             raise SettingsError(
-                f"{text!r} is no fault: write 429, 500*3 or cut@download; "
-                f"there are {', '.join(Fault)} and the kinds {', '.join(Kind)}."
+                f"{text!r} is not a fault: write 429, 500*3 or cut@download. "
+                f"The faults are {', '.join(Fault)}; the kinds of requests are {', '.join(Kind)}."
             )

@@ -1,8 +1,8 @@
-"""Realistic calls, for users' own tests and for ours: what a newsletter brings in the hours after it went out.
+"""Realistic calls, for users' own tests and for ours: what a newsletter brings in the hours after it was sent.
 
-Each type's whole body is a file (the folder `payloads`), of which some fields are drawn anew for
-every call. Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's published signer
-writes them (`tags%5B0%5D=…`). The same seed gives the same calls, byte for byte.
+Each type's whole body is a file in the folder `payloads`, of which some fields are drawn at random for every call.
+Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's published signer writes them
+(`tags%5B0%5D=…`). The same seed gives the same calls, byte for byte.
 """
 
 import random
@@ -18,18 +18,28 @@ from ingest.copernica.events import PROFILE_EVENTS, EventType
 from ingest.errors import SettingsError
 
 FORM = "application/x-www-form-urlencoded"
-#: With a seed, times begin here, since "now" would make every run different: 2026-11-20 09:00:00 UTC.
+#: Unix seconds at which a run with a seed begins, since "now" would make each run different: 2026-11-20 09:00 UTC.
 SEEDED_START = 1_795_165_200
-#: How often each type comes, roughly as in a real mailing.
+#: How often each type occurs, roughly as in a real mailing.
 WEIGHTS = {
-    "delivery": 400, "open": 380, "click": 140, "failure": 40, "bounce": 20, "unsubscribe": 4, "abuse": 1,
-    "profile-create": 2, "profile-update": 8, "profile-delete": 1,
-    "subprofile-create": 2, "subprofile-update": 1, "subprofile-delete": 1,
-}  # fmt: skip
+    "delivery": 400,
+    "open": 380,
+    "click": 140,
+    "failure": 40,
+    "bounce": 20,
+    "unsubscribe": 4,
+    "abuse": 1,
+    "profile-create": 2,
+    "profile-update": 8,
+    "profile-delete": 1,
+    "subprofile-create": 2,
+    "subprofile-update": 1,
+    "subprofile-delete": 1,
+}
 TYPES = tuple(WEIGHTS)
-#: Messages of which events are drawn at any time; each gives several.
+#: Messages for which events are drawn at any time; each gives several.
 AUDIENCE = 5000
-#: The mailing that all of this is about, and where its people are kept.
+#: The mailing that all events are about, and the database and collection of its recipients.
 MAILING, DATABASE, COLLECTION = 90210, 7, 12
 
 _FIRST = (
@@ -69,24 +79,24 @@ _FAILURES = (
 
 
 def chosen_types(names: str | None) -> Sequence[str]:
-    """A comma list of types as typed by a person; None for all.
+    """Comma-separated types, as a person writes them; None for all.
 
     Raises:
-        SettingsError: one of them is not simulated.
+        SettingsError: one of them cannot be simulated.
     """
-    chosen = [name.strip().lower() for name in names.split(",")] if names else list(TYPES)
-    for name in chosen:
+    types = [name.strip().lower() for name in names.split(",")] if names else list(TYPES)
+    for name in types:
         if name not in WEIGHTS:
             raise SettingsError(f"--types: {name!r} cannot be simulated; there are {', '.join(TYPES)}.")
-    return chosen
+    return types
 
 
-#: Types that tell the tags of their message.
+#: Types that bring the tags of their message.
 _TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
 
 
 class Call(NamedTuple):
-    """What the simulator would have Copernica send; `fields` is what it knows of it, for the log files too."""
+    """A call as Copernica would send it; `fields` is what the simulator knows about it, also for the log files."""
 
     type: str
     content_type: str
@@ -104,13 +114,13 @@ class _Message(NamedTuple):
 
 
 def payload(kind: str) -> bytes:
-    """A whole, realistic body of this type."""
+    """A complete, realistic body of this type."""
     return (Path(__file__).with_name("payloads") / f"{kind}.form").read_bytes()
 
 
 @cache
 def _template(kind: str) -> list[tuple[str, str]]:
-    """The fields of a body in their order, but for tags, which end it."""
+    """The fields of a body in their order, without the tags, which come last."""
     pairs = parse_qsl(payload(kind).decode(), keep_blank_values=True, strict_parsing=True)
     return [(name, value) for name, value in pairs if not name.startswith("tags[")]
 
@@ -135,14 +145,14 @@ class Simulator:
         """The next call."""
         draw = self._random
         kind = draw.choices(self._types, self._weights)[0]
-        seat = draw.randrange(AUDIENCE)
-        message = self._audience[seat]
+        place = draw.randrange(AUDIENCE)
+        message = self._audience[place]
         if draw.random() < 0.2:  # most people look at a message more than once
-            self._audience[seat] = self._message()
+            self._audience[place] = self._message()
         drawn = self._drawn(EventType(kind), message)
         fields = [(name, drawn.get(name, value)) for name, value in _template(kind)]
         if kind in _TAGGED:
-            fields += [(f"tags[{place}]", tag) for place, tag in enumerate(message.tags)]
+            fields += [(f"tags[{number}]", tag) for number, tag in enumerate(message.tags)]
         return Call(kind, FORM, urlencode(fields).encode(), drawn | {"tags": message.tags})
 
     def _message(self) -> _Message:
@@ -162,7 +172,7 @@ class Simulator:
         )
 
     def _drawn(self, kind: EventType, message: _Message) -> dict[str, object]:
-        """The fields that differ from call to call."""
+        """The fields that differ from one call to the next."""
         self._clock += self._random.expovariate(200)
         second = int(self._clock)
         stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -175,6 +185,7 @@ class Simulator:
         return drawn | self._particulars(kind, message)
 
     def _particulars(self, kind: EventType, message: _Message) -> dict[str, object]:
+        """The fields that belong to one type only."""
         draw = self._random
         if kind is EventType.CLICK:
             item = f"?item={draw.randrange(10_000)}&utm_source=mail"
@@ -207,7 +218,7 @@ class Simulator:
         )
 
     def _profile(self, kind: EventType, message: _Message, stamp: str) -> dict[str, object]:
-        """What differs in the profile of one person, and in the orders below it."""
+        """What differs in the profile of a person, and in the orders that are its subprofiles."""
         draw = self._random
         subprofile = message.profile * 3 + draw.randrange(3)
         name = message.recipient.partition("@")[0].replace(".", " ").title()

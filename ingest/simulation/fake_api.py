@@ -1,9 +1,9 @@
 """A fake of Copernica's REST API, for tests: ours and our users'.
 
-It gives access for a token, lists and serves the log files of a folder in all three forms, and keeps webhooks in
-memory, as Copernica's articles on REST v4 say; and it fails on demand (`ingest.simulation.api_faults`). The folder
-holds `PREFIX.YYYY-MM-DD.log`: CSV in UTF-8 with a line of names, which is what `ingest simulate --with-logfiles`
-writes.
+It gives access in exchange for a token, lists and serves the log files of a folder in all three forms, and keeps
+webhooks in memory, as Copernica's articles on REST v4 describe; and it fails on demand, as
+`ingest.simulation.api_faults` says. The folder contains `PREFIX.YYYY-MM-DD.log`: CSV in UTF-8 with a header row,
+which is what `ingest simulate --with-logfiles` writes.
 """
 
 import asyncio
@@ -24,21 +24,21 @@ from ingest.errors import AddressInUse
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import BLOCK, FORMS
 
-#: Seconds that an access token is good for, as Copernica's are.
+#: Seconds for which an access token is valid, as Copernica's are.
 ACCESS_LIFE = 86_400.0
-#: Seconds that a Retry-After asks for.
+#: Seconds that a Retry-After asks to wait: the shortest there is.
 RETRY_AFTER = 1
-#: Entities in a page if nobody says, and at the most.
+#: Entities in a page by default, and at most.
 PAGE, MAX_PAGE = 100, 1000
 
-#: Whether a way of listing is there: `ignored` answers the list of days, `refused` 400.
+#: Whether a way of listing files exists: `ignored` answers with the list of days, `refused` with 400.
 Way = Literal["there", "ignored", "refused"]
 
 FAULT = web.RequestKey("fault", Fault)
 
 
 class FakeCopernica:
-    """The state behind the fake: who has access, which webhooks there are, what goes wrong next."""
+    """The state of the fake: who has access, which webhooks exist, what goes wrong next."""
 
     def __init__(
         self,
@@ -49,18 +49,18 @@ class FakeCopernica:
         by_kind: Way = "there",
         by_day: Way = "there",
     ) -> None:
-        """`life` is how many seconds an access token is good for; the ways are those of listing a day's files."""
+        """`life` is for how many seconds an access token is valid; the ways are those of listing a day's files."""
         self.folder = folder
         self.token = token
         self.faults = faults or Faults()
         self.life = life
         self.by_kind = by_kind
         self.by_day = by_day
-        #: Access tokens, and until when they are good.
+        #: Access tokens, and until when (Unix seconds) they are valid.
         self.access: dict[str, float] = {}
         self.webhooks: dict[int, dict[str, Any]] = {}
         self._ids = count(1)
-        #: Requests that came in, as `GET /logfiles`, the exchange of tokens (`POST /`) included.
+        #: Requests so far, such as `GET /logfiles`, including exchanges of tokens (`POST /`).
         self.seen: list[str] = []
 
     def register(self, webhook: dict[str, Any]) -> int:
@@ -70,7 +70,7 @@ class FakeCopernica:
         return number
 
     def app(self) -> web.Application:
-        """The application. It gives access at `/`; the API is at `/v4`."""
+        """The application: the exchange of tokens is at `/`, the API at `/v4`."""
         app = web.Application(middlewares=[self._guard])
         app.router.add_post("/", self.exchange, name=Kind.TOKEN)
         logfiles = app.router.add_resource("/v4/logfiles{day:(/[^/]*)?}", name=Kind.LOGFILES)
@@ -90,7 +90,7 @@ class FakeCopernica:
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
-        """Before and after every request: access, and what goes wrong."""
+        """Before and after every request: check access, and let it fail if it should."""
         self.seen.append(f"{request.method} {request.path_qs.removeprefix('/v4')}")
         resource = request.match_info.route.resource
         if resource is None:
@@ -102,8 +102,8 @@ class FakeCopernica:
         if kind is not Kind.TOKEN and not self._has_access(request):
             return refusal(401, "Invalid access token")
         if fault.isdigit():
-            asked = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.TOO_MANY else {}
-            return refusal(int(fault), f"{fault}, as it was asked for", **asked)
+            headers = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.TOO_MANY else {}
+            return refusal(int(fault), f"{fault}, as requested", **headers)
         response: web.StreamResponse = await handler(request)
         if not response.prepared and fault in (Fault.CUT, Fault.SHORT, Fault.SLOW):
             await _break_off(request, fault)
@@ -114,7 +114,7 @@ class FakeCopernica:
         return kind == "Bearer" and self.access.get(access, 0.0) > time.time()
 
     async def exchange(self, request: web.Request) -> web.Response:
-        """A token for access: a JWT."""
+        """Access, as a JWT, in exchange for a token."""
         if (await request.post()).get("access_token") != self.token:
             return refusal(400, "Invalid access token")
         now = time.time()
@@ -131,7 +131,7 @@ class FakeCopernica:
         )
 
     async def list_logfiles(self, request: web.Request) -> web.Response:
-        """The days, or the files of one, in both ways of asking."""
+        """The days, or the files of one, in both ways to ask for them."""
         day = request.match_info["day"].strip("/")
         way: Way = self.by_day if day else self.by_kind
         date, prefix = (day, "") if day else (request.query.get("date", ""), request.query.get("type", ""))
@@ -140,15 +140,14 @@ class FakeCopernica:
             return web.json_response(sorted({day for _, day in files.values()}))
         if way == "refused":
             return refusal(400, "Invalid parameters")
-        return web.json_response([
-            name for name, (kind, day) in files.items() if day == date and prefix in ("", kind)
-        ])  # fmt: skip
+        names = [name for name, (kind, day) in files.items() if day == date and prefix in ("", kind)]
+        return web.json_response(names)
 
     def _files(self) -> dict[str, tuple[str, str]]:
-        """Names of files, each with its kind and its day."""
+        """The names of the files, each with its kind and its day."""
         paths = sorted(self.folder.glob("*.log"))
-        found = {path.name: LOG_NAME.fullmatch(path.name) for path in paths}
-        return {name: (match[1], match[2]) for name, match in found.items() if match}
+        matches = [match for path in paths if (match := LOG_NAME.fullmatch(path.name))]
+        return {match[0]: (match[1], match[2]) for match in matches}
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """A log file, in the form asked for."""
@@ -160,7 +159,7 @@ class FakeCopernica:
         response.content_type = {"json": "application/json", "xml": "text/xml"}.get(form, "text/csv")
         size = path.stat().st_size
         if form == "csv/header":
-            response.content_length = size  # the others are made while they are sent
+            response.content_length = size  # the other forms are made while they are sent
         await response.prepare(request)
         middle = size // 2
         sent = 0
@@ -174,7 +173,7 @@ class FakeCopernica:
         return response
 
     async def list_webhooks(self, request: web.Request) -> web.Response:
-        """A page of them."""
+        """A page of the webhooks."""
         try:
             start = int(request.query.get("start", 0))
             limit = min(int(request.query.get("limit", PAGE)), MAX_PAGE)
@@ -185,7 +184,7 @@ class FakeCopernica:
         return web.json_response(page)
 
     async def create_webhook(self, request: web.Request) -> web.Response:
-        """201 and where it is."""
+        """Register a webhook: 201, and where it is."""
         sent = await request.json()
         if wrong := _wrong(sent, ("handler", "trigger")):
             return refusal(400, wrong)
@@ -195,7 +194,7 @@ class FakeCopernica:
         )
 
     async def webhook(self, request: web.Request) -> web.Response:
-        """One of them: what it is, another content, its end."""
+        """Read, change or delete a webhook."""
         number = int(request.match_info["id"])
         if number not in self.webhooks:
             return refusal(400, "No webhook with supplied ID")
@@ -217,10 +216,10 @@ def create_fake_api(folder: Path, token: str, faults: Faults | None = None, **op
 
 
 async def serve(app: web.Application, host: str, port: int, ready: Callable[[str], object]) -> None:
-    """Serve until cancelled; `ready` is called with the URL. Port 0 takes one that is free.
+    """Serve until cancelled; `ready` is called with the URL. Port 0 picks a free one.
 
     Raises:
-        AddressInUse: somebody has the port.
+        AddressInUse: the port is taken.
     """
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
@@ -238,12 +237,12 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[str
 
 
 def refusal(status: int, message: str, **headers: str) -> web.Response:
-    """A failure as Copernica tells it."""
+    """A failure in the form of Copernica's."""
     return web.json_response({"error": {"message": message}}, status=status, headers=headers)
 
 
 async def _break_off(request: web.Request, fault: Fault) -> NoReturn:
-    """Leave an answer where it is: reset the connection, close it, or let it hang until the client has enough."""
+    """Abandon an answer: reset the connection, close it, or stay silent until the client gives up."""
     transport = request.transport
     if fault is Fault.SLOW:
         while transport is not None and not transport.is_closing():
@@ -251,7 +250,7 @@ async def _break_off(request: web.Request, fault: Fault) -> NoReturn:
     elif transport is not None:
         await asyncio.sleep(0.01)  # so that what was written is on its way
         transport.abort() if fault is Fault.CUT else transport.close()
-    raise asyncio.CancelledError  # how aiohttp tells itself that nobody waits for the answer any more
+    raise asyncio.CancelledError  # which aiohttp takes for a client that has left
 
 
 def _base64(content: bytes) -> str:
@@ -259,7 +258,7 @@ def _base64(content: bytes) -> str:
 
 
 def _wrong(sent: Any, needed: tuple[str, ...]) -> str | None:
-    """What is wrong with a webhook that somebody sent."""
+    """What is wrong with a webhook that was sent."""
     if not isinstance(sent, dict):
         return "Invalid data"
     for name in needed:
@@ -278,7 +277,7 @@ def _webhook(before: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _blocks(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Pieces of any size as blocks worth sending, the others let in between."""
+    """Pieces of any size, as blocks worth sending; other requests get their turn in between."""
     held: list[bytes] = []
     size = 0
     for piece in pieces:

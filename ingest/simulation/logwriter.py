@@ -1,7 +1,7 @@
-"""The simulator's log files: what Copernica writes down of each event, whether or not your endpoint took it.
+"""The simulator's log files: what Copernica records of each event, whether or not your endpoint took it.
 
 They are those of the Marketing Suite, in CSV with a header row, all in one folder. Bounces and profile events have
-no log file there.
+no log file there. The columns come from Copernica's articles, by way of `ingest.copernica.logfiles.kinds`.
 """
 
 import csv
@@ -11,16 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from ingest.copernica.logfiles.kinds import KINDS
+from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS
 from ingest.errors import Unavailable
 
-#: The file that an event of a type is written to.
+#: The file in which Copernica records each type of event.
 PREFIXES: Mapping[str, str] = {
     kind.type: prefix for prefix, kind in KINDS.items() if prefix.startswith("cdm-") and kind.type
 }
-#: The file of calls that were not answered 200.
-ERRORS = "feedback-loop-errors"
-#: What columns hold that simulated events say nothing of: where the reader is, and what was sent from where.
+#: The values of columns about which simulated events say nothing: where the reader is, where mail is sent from.
 ALWAYS: Mapping[str, str] = {
     "countrycode": "NL",
     "countryname": "Netherlands",
@@ -30,8 +28,8 @@ ALWAYS: Mapping[str, str] = {
     "template": "1207",
     "attempts": "1",
 }
-#: The field of a webhook that a column tells, where that has another name.
-_SAYS: Mapping[str, str] = {
+#: The field of a webhook for a column, where their names differ.
+_FIELDS: Mapping[str, str] = {
     "email": "recipient",
     "linkinfo": "original",
     "mail": "mime",
@@ -41,7 +39,7 @@ _SAYS: Mapping[str, str] = {
 
 
 def line_of(kind: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, str]] | None:
-    """The prefix of the file that an event is in, and its columns there; None if it is in none.
+    """The prefix of the file that records an event, and its columns there; None if none does.
 
     `fields` are those of its webhook; `time`, in Unix seconds, must be among them, and `recipient` should, though
     not all webhooks have them. `tags` is a list.
@@ -49,7 +47,7 @@ def line_of(kind: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, str]] 
     prefix = PREFIXES.get(kind)
     if prefix is None:
         return None
-    line = {name: str(fields.get(_SAYS.get(name, name), ALWAYS.get(name, ""))) for name in KINDS[prefix].columns}
+    line = {name: str(fields.get(_FIELDS.get(name, name), ALWAYS.get(name, ""))) for name in KINDS[prefix].columns}
     line["time"] = _written(int(fields["time"]))
     line["tags"] = ";".join(fields.get("tags", ()))
     if "header" in line:
@@ -63,12 +61,13 @@ def _written(second: int) -> str:
 
 
 class LogFolder:
-    """A folder of log files, one per kind and day; what is there already is added to."""
+    """A folder of log files, one per kind and day; existing files are added to."""
 
     def __init__(self, folder: Path) -> None:
-        """Makes the folder, if need be.
+        """Creates the folder, if need be.
 
-        This and all else raises `Unavailable` if it cannot be written to.
+        Raises:
+            Unavailable: it cannot be written to; every other method raises this, too.
         """
         self._folder = folder
         self._files: dict[tuple[str, str], TextIO] = {}
@@ -76,20 +75,20 @@ class LogFolder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> None:
-        """Write an event down in the file of its own day; arguments as for `line_of`."""
-        found = line_of(kind, fields)
-        if found:
-            self._write(*found)
+        """Record an event in the file of its day; arguments as for `line_of`."""
+        record = line_of(kind, fields)
+        if record:
+            self._write(*record)
 
     def failure(self, fields: Mapping[str, Any], response: str, header: str) -> None:
-        """Write down that the call of an event was not taken: what came back, and the head that was sent."""
+        """Record that the call of an event was not taken: what came back, and the header that was sent."""
         line = {
             "time": _written(int(fields["time"])),
             "response": response,
             "recipient": str(fields.get("recipient", "")),
             "header": header,
         }
-        self._write(ERRORS, line)
+        self._write(FAILED_CALLS, line)
 
     def _write(self, prefix: str, line: Mapping[str, str]) -> None:
         day = line["time"][:10]
@@ -111,7 +110,7 @@ class LogFolder:
             raise Unavailable(f"Log files cannot be written to {str(self._folder)!r} ({reason}).") from error
 
     def close(self) -> None:
-        """Have all of it on disk."""
+        """Close the files, and with that write all of them."""
         with self._writable():
             while self._files:
                 self._files.popitem()[1].close()

@@ -1,12 +1,12 @@
-"""Signs calls as Copernica does, and forges them as others might: for the simulator and for users' tests.
+"""Signs calls as Copernica does, for the simulator and for users' tests.
 
-A signer has a key pair of its own, an account and a key id. `ingest dev` makes one and has its endpoint accept it
-through `INGEST_KEYS`; no other endpoint knows it.
+A signer has a key pair of its own, an account and a key id. `ingest dev` creates one and makes its endpoint accept
+it through `INGEST_KEYS`; no other endpoint knows it. The form of the signature comes from Copernica's published
+PHP signer.
 """
 
 import base64
 import hashlib
-import hmac
 import json
 import secrets
 import time
@@ -47,6 +47,11 @@ COVERED = (
 Headers = dict[str, str]
 
 
+def new_key() -> rsa.RSAPrivateKey:
+    """A fresh key pair."""
+    return rsa.generate_private_key(65537, KEY_BITS)
+
+
 class Signer:
     """Signs as one account with one key."""
 
@@ -54,12 +59,11 @@ class Signer:
         self._key = key
         self.account = account
         self.key_id = key_id
-        self._stranger = rsa.generate_private_key(65537, KEY_BITS)
 
     @classmethod
     def new(cls, account: str) -> "Signer":
         """A signer with a fresh key."""
-        return cls(rsa.generate_private_key(65537, KEY_BITS), account)
+        return cls(new_key(), account)
 
     @classmethod
     def load(cls, path: Path) -> "Signer":
@@ -71,9 +75,10 @@ class Signer:
         try:
             content = json.loads(path.read_text())
             key = load_pem_private_key(content["private_key"].encode(), None)
-            assert isinstance(key, rsa.RSAPrivateKey)
+            if not isinstance(key, rsa.RSAPrivateKey):
+                raise TypeError("not an RSA key")
             return cls(key, content["account"], content["key_id"])
-        except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingsError(f"The signer in {path} cannot be read: {error}.") from None
 
     def for_account(self, account: str) -> "Signer":
@@ -81,26 +86,26 @@ class Signer:
         return Signer(self._key, account, self.key_id)
 
     def save(self, path: Path) -> None:
-        """Keep it, with its private key, for this user alone."""
+        """Write it to a file, with its private key, that only this user can read."""
         pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
         path.touch(mode=0o600)
         path.write_text(json.dumps({"account": self.account, "key_id": self.key_id, "private_key": pem}, indent=1))
 
     @property
     def dkim_record(self) -> str:
-        """The public key as it would lie in DNS."""
-        return f"v=DKIM1; k=rsa; p={base64.b64encode(self._public(Encoding.DER)).decode()}"
+        """The public key as it would be published in DNS."""
+        return f"v=DKIM1; k=rsa; p={base64.b64encode(self.public_key(Encoding.DER)).decode()}"
 
-    def _public(self, encoding: Encoding) -> bytes:
+    def public_key(self, encoding: Encoding) -> bytes:
+        """The public key, in this encoding."""
         return self._key.public_key().public_bytes(encoding, PublicFormat.SubjectPublicKeyInfo)
 
     def sign(self, target: str, host: str, content_type: str, body: bytes, age: float = 0.0) -> Headers:
-        """The headers of a signed call; `age` shifts its date, in seconds."""
-        headers = self._headers(host, content_type, body, age)
-        self._sign(headers, target)
-        return headers
+        """The headers of a signed call; `age` moves its date back, in seconds."""
+        return self.signed(self.headers(host, content_type, body, age), target)
 
-    def _headers(self, host: str, content_type: str, body: bytes, age: float = 0.0) -> Headers:
+    def headers(self, host: str, content_type: str, body: bytes, age: float = 0.0) -> Headers:
+        """The headers of a call, without a signature."""
         return {
             "Host": host,
             "Date": formatdate(time.time() - age, usegmt=True),
@@ -111,7 +116,7 @@ class Signer:
             "X-Nonce": secrets.token_hex(4),
         }
 
-    def _sign(
+    def signed(
         self,
         headers: Headers,
         target: str,
@@ -119,49 +124,19 @@ class Signer:
         make: Callable[[bytes], bytes] | None = None,
         covered: tuple[str, ...] = COVERED,
         extra: str = "",
-    ) -> None:
+    ) -> Headers:
+        """Headers with a signature added.
+
+        `make` makes the signature of a text, by default with this signer's key; `extra` is put between the key id
+        and the other parameters.
+        """
         values = {name.lower(): value for name, value in headers.items()}
         values["(request-target)"] = f"post {target}"
-        signed = "\n".join(f"{name}: {values.get(name, '')}" for name in covered).encode()
-        signature = make(signed) if make else self._key.sign(signed, PKCS1v15(), SHA256())
-        headers["Signature"] = (
-            f'keyId="{self.key_id}",{extra}algorithm="{algorithm}",headers="{" ".join(covered)}",'
-            f'signature="{base64.b64encode(signature).decode()}"'
-        )
-
-    def forge(self, kind: str, target: str, host: str, content_type: str, body: bytes) -> Headers:
-        """The headers of a forged call of one of the kinds in `FORGERIES`; `body` is what will be sent."""
-        headers = self._headers(host, content_type, body)
-        if kind == "unsigned":
-            return headers
-        if kind in ("too-old", "too-new"):
-            return self.sign(target, host, content_type, body, age=7200 if kind == "too-old" else -7200)
-        if kind == "other-body":
-            return self.sign(target, host, content_type, body + b"&forged=1") | {"Content-Length": str(len(body))}
-        if kind == "other-path":
-            return self.sign(target + "/elsewhere", host, content_type, body)
-        if kind == "other-account":
-            headers["X-Copernica-ID"] = "account-999999999"
-            self._sign(headers, target)
-        elif kind == "stranger":
-            self._sign(headers, target, make=lambda signed: self._stranger.sign(signed, PKCS1v15(), SHA256()))
-        elif kind == "hmac":
-            secret = self._public(Encoding.PEM)
-            self._sign(headers, target, "hmac-sha256", lambda signed: hmac.digest(secret, signed, "sha256"))
-        elif kind == "weak-digest":
-            headers["Digest"] = "md5=" + base64.b64encode(hashlib.md5(body).digest()).decode()  # noqa: S324
-            self._sign(headers, target)
-        elif kind == "absent-header":
-            self._sign(headers, target, covered=(*COVERED, "x-absent"))
-        elif kind == "uncovered":
-            self._sign(headers, target, covered=tuple(name for name in COVERED if name != "digest"))
-        elif kind == "two-keys":
-            self._sign(headers, target, extra='keyId="simulator._domainkey.example.com",')
-        return headers
-
-
-#: Ways to forge a call; all of them must be refused.
-FORGERIES = (
-    "unsigned", "too-old", "too-new", "other-body", "other-path", "other-account", "stranger", "hmac",
-    "weak-digest", "absent-header", "uncovered", "two-keys",
-)  # fmt: skip
+        text = "\n".join(f"{name}: {values.get(name, '')}" for name in covered).encode()
+        signature = make(text) if make else self._key.sign(text, PKCS1v15(), SHA256())
+        return headers | {
+            "Signature": (
+                f'keyId="{self.key_id}",{extra}algorithm="{algorithm}",headers="{" ".join(covered)}",'
+                f'signature="{base64.b64encode(signature).decode()}"'
+            )
+        }

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from ingest.errors import SettingsError
 from ingest.simulation.calls import Call
-from ingest.simulation.signer import FORGERIES, Signer
+from ingest.simulation.forgeries import FORGERIES, forge
+from ingest.simulation.signer import Signer
 
 
 class Request(NamedTuple):
@@ -55,7 +56,7 @@ class Target:
             }
         elif forged:
             self._forgeries_due -= 1
-            headers = self._signer.forge(next(self._forgeries), *about)
+            headers = forge(self._signer, next(self._forgeries), *about)
         else:
             headers = self._signer.sign(*about)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from ingest import redis_client
 from ingest.simulation.calls import TYPES, Simulator
-from ingest.simulation.signer import FORGERIES, Signer
+from ingest.simulation.forgeries import FORGERIES, forge
+from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
 from tests.chaos.made import requests_are_harmless
 from tests.chaos.mutate import mutated, pieces
@@ -164,7 +165,7 @@ class Attack:
         call = self._simulator.call()
         if kind in MENDABLE:
             self.genuine.add(call.body)
-        headers = self.target.signer.forge(kind, "/copernica", "127.0.0.1", call.content_type, call.body)
+        headers = forge(self.target.signer, kind, "/copernica", "127.0.0.1", call.content_type, call.body)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         return f"POST /copernica HTTP/1.1\r\n{lines}\r\n".encode() + call.body
 

@@ -488,7 +488,7 @@ def test_a_plan_of_faults_is_used_up_from_left_to_right() -> None:
     faults = Faults("cut@download,500")
     assert [faults.next(Kind.LOGFILES), faults.left, faults.next(Kind.DOWNLOAD)] == ["500", 1, "cut"]
     for odd in ("418", "cut@nowhere", "cut*0", "cut*x", "*2"):
-        with pytest.raises(SettingsError, match="is no fault"):
+        with pytest.raises(SettingsError, match="is not a fault"):
             Faults(odd)
     some = [Faults(rate=0.5, seed=7).next(Kind.DOWNLOAD) for _ in range(3)]
     assert len(set(some)) == 1

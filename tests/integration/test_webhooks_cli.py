@@ -188,4 +188,4 @@ def test_a_port_that_is_taken_and_a_plan_that_is_none_are_said_in_a_sentence(
     taken = typed("fake-api", "--logfiles", str(tmp_path), "--port", port, environ={})
     assert (taken.exit_code, "choose another --port" in taken.stderr) == (1, True)
     odd = typed("fake-api", "--logfiles", str(tmp_path), "--fail", "418", environ={})
-    assert (odd.exit_code, "'418' is no fault" in odd.stderr) == (2, True)
+    assert (odd.exit_code, "'418' is not a fault" in odd.stderr) == (2, True)

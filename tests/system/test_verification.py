@@ -12,7 +12,7 @@ import pytest
 
 from ingest import redis_client
 from ingest.batch import UNVERIFIED
-from ingest.simulation.signer import FORGERIES
+from ingest.simulation.forgeries import FORGERIES
 from ingest.simulation.signer import Signer as SimulatedSigner
 from tests.support.cli import typed
 from tests.support.dnsserver import Behaviour, DnsServer

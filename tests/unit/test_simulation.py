@@ -1,6 +1,7 @@
 """The simulator's calls are realistic and reproducible, and its sender counts what became of each."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -9,12 +10,18 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from ingest.copernica.events import LOGGED_ONLY, EventType, decode
-from ingest.errors import SettingsError
+from ingest.copernica.public_keys import parse_dkim
+from ingest.copernica.signature import Policy, check
+from ingest.errors import CallRejected, SettingsError
 from ingest.simulation.calls import FORM, TYPES, Call, Simulator, chosen_types
+from ingest.simulation.forgeries import FORGERIES, forge
 from ingest.simulation.report import Report
 from ingest.simulation.sender import Sender
+from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
 from tests.support.http import OK, Answering
 
@@ -99,6 +106,47 @@ def test_the_report_tells_acknowledged_refused_and_lost_apart() -> None:
 def test_the_rate_asked_for_is_not_exceeded() -> None:
     with at_least(0.45):
         assert send([OK] * 100, 100, rate=200).complete
+
+
+def test_each_forgery_is_refused_for_a_reason_of_its_own() -> None:
+    signer = Signer.new("account-1")
+    key, policy = parse_dkim(signer.dkim_record.encode()), Policy.from_settings(["account-1"])
+
+    def refusal(headers: dict[str, str]) -> str | None:
+        sent = [(name.encode(), value.encode()) for name, value in headers.items()]
+        try:
+            check(b"POST", b"/c", sent, b"a=1", time.time(), policy, key)
+        except CallRejected as rejected:
+            return rejected.reason
+        return None
+
+    assert refusal(signer.sign("/c", "x.nl", FORM, b"a=1")) is None
+    assert {kind: refusal(forge(signer, kind, "/c", "x.nl", FORM, b"a=1")) for kind in FORGERIES} == {
+        "unsigned": "no-signature",
+        "too-old": "too-old",
+        "too-new": "too-new",
+        "other-body": "wrong-digest",
+        "other-path": "wrong-signature",
+        "other-account": "wrong-account",
+        "stranger": "wrong-signature",
+        "hmac": "bad-algorithm",
+        "weak-digest": "bad-digest",
+        "absent-header": "absent-header",
+        "uncovered": "not-covered",
+        "two-keys": "repeated-header",
+    }
+
+
+def test_a_signer_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "signer.json"
+    key = ed25519.Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    other_key = json.dumps({"private_key": key.decode(), "account": "a", "key_id": "k"})
+    for content in (other_key, '{"private_key": 7}', "[]", "{}", "x"):
+        path.write_text(content)
+        with pytest.raises(SettingsError, match="cannot be read"):
+            Signer.load(path)
+    Signer.new("account-7").save(path)
+    assert Signer.load(path).account == "account-7"
 
 
 @pytest.mark.parametrize("url", ["ftp://x/", "127.0.0.1:8000", "http://"])
