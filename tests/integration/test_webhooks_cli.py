@@ -38,8 +38,19 @@ def triggers(fake: FakeCopernica, url: str = URL) -> list[str]:
 
 def test_a_webhook_is_made_listed_changed_and_deleted(fake: FakeCopernica, environ: dict[str, str]) -> None:
     assert "There are no webhooks" in typed("webhooks", "list", environ=environ).stdout
-    made = typed("webhooks", "create", "--url", URL, "--trigger", "profile-update", "--callers", "ms",
-                 "--database", "12", environ=environ)  # fmt: skip
+    made = typed(
+        "webhooks",
+        "create",
+        "--url",
+        URL,
+        "--trigger",
+        "profile-update",
+        "--callers",
+        "ms",
+        "--database",
+        "12",
+        environ=environ,
+    )
     assert (made.exit_code, made.stdout) == (0, f"Made: 1 update to {URL} (only ms, only database 12).\n")
     row = typed("webhooks", "list", environ=environ).stdout.splitlines()[1]
     assert re.split(r"  +", row) == ["1", "update", "only ms, only database 12", URL]

@@ -23,7 +23,7 @@ from ingest.copernica.events import (
     Event,
     EventType,
     decode,
-)  # fmt: skip
+)
 from ingest.errors import Undecodable
 from tests.support.php import leaves, php, written
 

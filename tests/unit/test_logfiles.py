@@ -93,7 +93,7 @@ texts = st.one_of(
             "Referer: c",
         ]
     ),
-)  # fmt: skip
+)  # fmt: skip  # words, not a column of them
 seconds = st.integers(1, 4_102_444_799)
 
 
@@ -123,11 +123,18 @@ def written(second: int) -> str:
 
 blocks = st.sampled_from([1, 2, 7, 64, 1 << 20])
 
-#: Under which name a field tells what a column does, where that differs.
+#: The name of the field for a column, where they differ.
 TELLS = {
-    "email": "recipient", "linkinfo": "original", "url": "original", "type": "log_type", "mailingid": "mailing",
-    "profileid": "profile", "subprofileid": "subprofile", "databaseid": "database", "collectionid": "collection",
-}  # fmt: skip
+    "email": "recipient",
+    "linkinfo": "original",
+    "url": "original",
+    "type": "log_type",
+    "mailingid": "mailing",
+    "profileid": "profile",
+    "subprofileid": "subprofile",
+    "databaseid": "database",
+    "collectionid": "collection",
+}
 
 
 def assert_says(event: Event, kind: LogKind, row: dict[str, str]) -> None:
@@ -457,7 +464,7 @@ odd_names = st.sampled_from(
     ["", "type", "time", "id", "email", "recipient", "url", "linkinfo", "original", "code", "action", "timestamp",
      "useragent", "referer", "header", "headers", "tags", "status", "extended", "state", "log_type", "mailing",
      "mailingid", "profile", "profileid", "a[b]", "a[", "[]", "0", "\0", "é", "x"],
-)  # fmt: skip
+)  # fmt: skip  # words, not a column of them
 odd_texts = st.one_of(texts, st.text(max_size=6), st.sampled_from(["\0", "\ud800", "x\\u0000é", "Referer: \0"]))
 
 

@@ -393,7 +393,7 @@ BROKEN: list[tuple[Reason, str, Call]] = [
         "an HMAC keyed with the public key that goes by RSA's name",
         with_algorithm("rsa-sha256", signing.hmac_with(SIGNER.public)),
     ),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ dates = st.lists(
         ["Fri,", "20", "Nov", "2026", "10:20:00", "GMT", "+9999", "-0000", ":", "-", "99999999999", "10.20", ",",
          "Nov-2026", "\xa0", "\xb2", "am", "0", "(", "1:2:3:4", "2147483647", "-1", "EST", "69", "9999"]
     ), max_size=8,
-).map(lambda words: " ".join(words).encode("latin-1"))  # fmt: skip
+).map(lambda words: " ".join(words).encode("latin-1"))  # fmt: skip  # words, not a column of them
 accounts = st.binary(max_size=6).map(lambda noise: noise + b"-1234")
 digests = st.lists(st.sampled_from([b"sha-256=", b"SHA-512=", b"QUJD", b"=", b",", b" ", b"\xff"])).map(b"".join)
 parameters = st.lists(
@@ -497,7 +497,7 @@ parameters = st.lists(
         [b"keyId=", b"algorithm=", b"headers=", b"signature=", b'"', b'""', b",", b"\\", b" ", b"\n", b"\xff",
          b"x=1", b'"QUJD"', b'"rsa-sha256"', f'"{KEY_ID}"'.encode(), f'"{" ".join(COVERED)}"'.encode()]
     ), max_size=20,
-).map(b"".join)  # fmt: skip
+).map(b"".join)  # fmt: skip  # words, not a column of them
 values = st.binary(max_size=40) | dates | accounts | digests | parameters
 
 

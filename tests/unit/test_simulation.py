@@ -149,6 +149,11 @@ def test_a_signer_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path) -
     assert Signer.load(path).account == "account-7"
 
 
+def test_a_sender_that_keeps_going_needs_a_rate() -> None:
+    with pytest.raises(ValueError, match="rate"):
+        Sender(Target("http://127.0.0.1/"), iter(()), 1, keep_going=True)
+
+
 @pytest.mark.parametrize("url", ["ftp://x/", "127.0.0.1:8000", "http://"])
 def test_a_url_that_cannot_be_sent_to_is_named(url: str) -> None:
     with pytest.raises(Exception, match=url):
