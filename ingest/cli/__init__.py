@@ -1,1 +1,1 @@
-"""The `ingest` command: one module for each group of commands."""
+"""The `ingest` command: one module for each group of commands, which import what they need only when they run."""

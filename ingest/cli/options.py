@@ -1,19 +1,29 @@
-"""What commands have in common: the settings, times, and which events are meant."""
+"""What commands have in common: settings, times, and the options that choose events."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest import failpoints, log
 from ingest.copernica.events import EventType
-from ingest.settings import Settings
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
 
 
-def settings_with(**changes: Any) -> Settings:
-    """The settings, with what was given on the command line in place of the environment's."""
+def settings_with(**changes: Any) -> "Settings":
+    """The settings from the environment, overridden by what was given on the command line (None: not given).
+
+    Also sets up the log and arms the failpoints, so every command calls this before anything else.
+
+    Raises:
+        SettingsError: a value cannot be used.
+    """
+    from ingest import failpoints, log
+    from ingest.settings import Settings  # pydantic: `ingest --help` need not wait for it
+
     settings = Settings.read()
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     log.set_up(settings.log_level)
@@ -37,14 +47,14 @@ class Moment(click.ParamType[datetime]):
             moment = datetime.fromisoformat(text)
             return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
         except (ValueError, OverflowError):
-            self.fail(f"{text!r} is no time: write 2026-11-20, 2026-11-20T09:00 or 6h", param, ctx)
+            self.fail(f"{text!r} is not a valid time: write 2026-11-20, 2026-11-20T09:00 or 6h", param, ctx)
 
 
 MOMENT = Moment()
 
 
 class Types(click.ParamType[tuple[EventType, ...]]):
-    """A comma list of event types."""
+    """A comma-separated list of event types."""
 
     name = "types"
 
@@ -57,18 +67,20 @@ class Types(click.ParamType[tuple[EventType, ...]]):
         names = [name.strip().lower() for name in str(value).split(",") if name.strip()]
         for name in names:
             if name not in list(EventType):
-                self.fail(f"{name!r} is no type of event; there are {', '.join(EventType)}", param, ctx)
+                self.fail(f"{name!r} is not an event type; choose from {', '.join(EventType)}", param, ctx)
         return tuple(EventType(name) for name in names)
 
 
 def which_events(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which events are meant."""
+    """Add the options that choose events."""
     options = (
-        click.option("--type", "types", type=Types(), default=(), help="Only these: open, click, … with commas."),
-        click.option("--recipient", help="Only this address, in upper or lower case."),
+        click.option(
+            "--type", "types", type=Types(), default=(), help="Only these, comma-separated: open,click,…"
+        ),
+        click.option("--recipient", help="Only this address; case does not matter."),
         click.option("--message", help="Only this message id."),
-        click.option("--since", type=MOMENT, help="Not before: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."),
-        click.option("--until", type=MOMENT, help="Before; as --since."),
+        click.option("--since", type=MOMENT, help="From: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."),
+        click.option("--until", type=MOMENT, help="Before this time; written like --since."),
     )
     for option in reversed(options):
         command = option(command)

@@ -11,9 +11,9 @@ import click
 
 from ingest.cli.options import settings_with
 from ingest.errors import SettingsError
-from ingest.settings import SIGNER_FILE, Settings
 
 if TYPE_CHECKING:
+    from ingest.settings import Settings
     from ingest.simulation.signer import Signer
 
 
@@ -82,7 +82,8 @@ def simulate(
     sys.exit(0 if report.complete else 1)
 
 
-def _signer(settings: Settings, key: Path | None) -> "Signer | None":
+def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
+    from ingest.settings import SIGNER_FILE
     from ingest.simulation.signer import Signer
 
     made_by_dev = settings.data_dir / SIGNER_FILE

@@ -18,7 +18,7 @@ import redis
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ingest.cli.render import console
+from ingest.cli.render import events as render
 from ingest.simulation.calls import TYPES, payload
 from tests.support.running import answers, free_port, ingest, run, running, until
 from tests.support.sql import execute
@@ -196,7 +196,7 @@ def test_every_field_comes_back_as_it_was_sent(
     done = Drain(client, store).run()
     assert (done.stored, done.quarantined, done.doubles, done.dead) == (len(sent), 0, 0, 0)
     with redirect_stdout(io.StringIO()) as out:
-        console.events(store.find(Filter()), "jsonl")
+        render.events(store.find(Filter()), "jsonl")
     rows = came_back(out.getvalue())
     assert [fields_of(row) for row in rows] == as_php_reads(sent)
     assert [

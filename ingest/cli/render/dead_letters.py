@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ingest.cli.render import console
+from ingest.cli.render.events import as_row
 
 if TYPE_CHECKING:
     from workers.handlers.dead_letters import DeadLetter
@@ -47,7 +48,7 @@ def letter(one: "DeadLetter") -> None:
             + console.printable(one.record.body.decode("utf-8", "replace")[:5000])
         )
     else:
-        out.print(console.dump(console.as_row(event)))
+        out.print(console.dump(as_row(event)))
     if one.traceback:
         out.print("\n" + "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in one.traceback))
 

@@ -1,0 +1,29 @@
+"""What `ingest check` prints."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from ingest.cli.render import console
+
+if TYPE_CHECKING:
+    from workers.operations.check import Finding
+
+#: The levels from good to bad, and the colour of each.
+COLOURS = {"ok": "green", "risk": "yellow", "wrong": "red"}
+
+
+def findings(findings: "Iterable[Finding]", as_json: bool) -> str:
+    """Print a line for each finding as it comes, or all of them as JSON; returns the worst level."""
+    out = console.to_stdout()
+    rows = []
+    for finding in findings:
+        rows.append({"level": str(finding.level), "about": finding.about, "text": finding.text})
+        if not as_json:
+            colour = COLOURS[finding.level]
+            line = f"[{colour}]{finding.level:<5}[/]  {finding.about:<10}  {escape(finding.text)}"
+            out.print(line, soft_wrap=True)
+    if as_json:
+        console.print_json(rows)
+    return max((row["level"] for row in rows), key=list(COLOURS).index, default="ok")

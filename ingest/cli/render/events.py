@@ -1,0 +1,102 @@
+"""What `ingest events` and `ingest erase` print: tables, JSON lines, CSV."""
+
+import csv
+import sys
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TextIO
+
+from rich.table import Table
+
+from ingest.cli.render import console
+from ingest.copernica.events import Event
+
+if TYPE_CHECKING:
+    from workers.operations.erase import Erased
+
+#: Columns of `ingest events` as a table, with the width of each in characters; jsonl and csv have the rest.
+TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
+#: How a cell begins that spreadsheets would run as a formula.
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def events(stored: Iterable[Event], form: str, live: bool = False) -> None:
+    """Print one line per event as it comes, so any number of them. A reader that leaves is no error.
+
+    With `live` each line is flushed before the next event is waited for.
+    """
+    out = sys.stdout
+    if live:
+        stored = _flushing(stored, out)
+    with console.broken_pipe_is_no_error():
+        {"table": _table, "jsonl": _jsonl, "csv": _csv}[form](stored, out)
+
+
+def _flushing(stored: Iterable[Event], out: TextIO) -> Iterator[Event]:
+    out.flush()
+    for event in stored:
+        yield event
+        out.flush()
+
+
+def as_row(event: Event) -> dict[str, Any]:
+    """An event with names and values for JSON."""
+    row = event._asdict()
+    row["delivery_id"] = event.delivery_id.hex()
+    row["occurred_at"], row["received_at"] = console.moment(event.occurred_at), console.moment(event.received_at)
+    row["raw"] = None if event.raw is None else b64encode(event.raw).decode()
+    return row
+
+
+def _table(stored: Iterable[Event], out: TextIO) -> None:
+    # Not a rich table: that has to see its last row before it can print its first.
+    out.write("  ".join(f"{name:<{width}}" for name, width in TABLE_COLUMNS.items()).rstrip() + "\n")
+    for event in stored:
+        row = as_row(event)
+        cells = (console.cell(row[name] or "", width) for name, width in TABLE_COLUMNS.items())
+        out.write("  ".join(cells).rstrip() + "\n")
+
+
+def _jsonl(stored: Iterable[Event], out: TextIO) -> None:
+    for event in stored:
+        out.write(console.dump(as_row(event)) + "\n")
+
+
+def _csv(stored: Iterable[Event], out: TextIO) -> None:
+    writer = csv.DictWriter(out, Event._fields, lineterminator="\n")
+    writer.writeheader()
+    for event in stored:
+        row = as_row(event) | {"tags": ";".join(event.tags), "payload": console.dump(event.payload)}
+        writer.writerow({name: _harmless(value) for name, value in row.items()})
+
+
+def _harmless(value: str | int | None) -> str | int:
+    """A value that no spreadsheet runs as a formula, and every file can hold."""
+    if value is None or isinstance(value, int):
+        return "" if value is None else value
+    text = value.encode("utf-8", "backslashreplace").decode()  # lone surrogates, which UTF-8 cannot encode
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+
+
+def erased(result: "Erased", dry_run: bool, waiting: int | None, as_json: bool) -> None:
+    """`ingest erase`: how much was erased, and whether batches in Redis (None: unknown) may bring more."""
+    if as_json:
+        console.print_json({**result.as_dict(), "dry_run": dry_run, "batches_waiting": waiting})
+        return
+    counts = result.as_dict()
+    table = Table.grid(padding=(0, 2))
+    would = "would be " if dry_run else ""
+    table.add_row("events", f"{counts['events_deleted']:,} {would}deleted")
+    table.add_row("", f"{counts['events_blanked']:,} {would}kept without the address, which they only mention")
+    table.add_row("quarantine", f"{counts['quarantine_deleted']:,} {would}deleted")
+    table.add_row("unverified", f"{counts['unverified_deleted']:,} {would}deleted")
+    table.add_row("handlers", f"{counts['handlers_deleted']:,} waiting or failed calls {would}deleted")
+    out = console.to_stdout()
+    out.print(table)
+    if waiting is None:
+        out.print("[yellow]! Redis does not answer: what waits there may still bring events of this person.[/]")
+    elif waiting:
+        out.print(
+            f"[yellow]! {waiting:,} batches in Redis may still bring events of this person: "
+            "run this again when they are drained.[/]"
+        )

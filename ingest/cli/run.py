@@ -1,0 +1,87 @@
+"""The commands that run the program: dev, serve, worker, drain."""
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.options import settings_with
+from ingest.errors import SchemaMismatch, Unavailable
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.  [default: 8000]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder for all data.  [default: data]")
+def dev(port: int | None, data_dir: Path | None) -> None:
+    """Run everything on this machine: endpoint, private Redis, worker."""
+    from ingest.dev import run
+
+    run.dev(settings_with(port=port, data_dir=data_dir))
+
+
+@click.command()
+@click.option("--listening", type=int, hidden=True)
+@click.option("--number", type=int, default=1, hidden=True)
+def serve(listening: int | None, number: int) -> None:
+    """Run the endpoint: WEB_CONCURRENCY processes on one port."""
+    settings = settings_with()
+    if listening is not None:
+        from ingest.endpoint import process
+
+        process.serve_socket(settings, listening, number)
+        return
+    from ingest.endpoint import supervisor
+
+    _require_schema(settings)
+    supervisor.serve(settings)
+
+
+def _require_schema(settings: "Settings") -> None:
+    """Refuse tables of another release; a database that is missing or unreachable is no reason to reject calls."""
+    from workers.store.store import Store
+
+    try:
+        Store.open(settings.database).close()
+    except SchemaMismatch:
+        raise
+    except Unavailable as error:
+        log.warning("%s", error)
+
+
+@click.command()
+@click.option("--queue", type=click.Choice(["events", "handlers"]), default="events", show_default=True)
+@click.option("--burst", is_flag=True, help="Exit when the queue is empty.")
+def worker(queue: str, burst: bool) -> None:
+    """Run an RQ worker; start as many as you like, on as many machines as you like."""
+    from workers.process import worker
+
+    worker.run(settings_with(), queue, burst)
+
+
+@click.command()
+def drain() -> None:
+    """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
+    from workers.drain.drain import coming_to_an_end, drain_once
+    from workers.drain.late_verification import verify_once
+
+    settings = settings_with()
+    with coming_to_an_end():
+        drained, left = drain_once(settings)
+        waiting = verify_once(settings)
+    click.echo(
+        f"{drained.events_stored} events stored, {drained.doubles} were there already, "
+        f"{drained.quarantined} unreadable, {drained.dead} damaged batches, in {drained.seconds:.1f} s."
+    )
+    if left:
+        click.echo(f"{left} batches are claimed by other drains.")
+    if waiting:
+        click.echo(f"{waiting} calls could not be verified yet, because their key is unavailable.")
+
+
+COMMANDS = (dev, serve, worker, drain)
