@@ -100,7 +100,7 @@ def test_a_replay_that_is_forgotten_begins_anew(filled: Store) -> None:
 def test_a_rate_is_kept(filled: Store) -> None:
     began = time.monotonic()
     assert replay(filled, "h", OPENS, 200.0, quiet) == 120
-    assert 0.4 < time.monotonic() - began < 3
+    assert time.monotonic() - began > 0.4
 
 
 # --- calls, written again ---

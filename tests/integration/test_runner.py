@@ -174,13 +174,13 @@ def h(event):
 
 
 SLOW = {
-    "sleeping": "def h(event):\n    if number(event) == 1: time.sleep(5)",
+    "sleeping": "def h(event):\n    if number(event) == 1: time.sleep(600)",
     "catching": """def h(event):
     try:
-        if number(event) == 1: time.sleep(5)
+        if number(event) == 1: time.sleep(600)
     except Exception: calls.append("caught")""",
-    "async": "async def h(event):\n    if number(event) == 1: await asyncio.sleep(5)",
-    "async batch": "async def h(events):\n    if number(events[0]) == 1: await asyncio.sleep(5)",
+    "async": "async def h(event):\n    if number(event) == 1: await asyncio.sleep(600)",
+    "async batch": "async def h(events):\n    if number(events[0]) == 1: await asyncio.sleep(600)",
 }
 
 
@@ -189,9 +189,7 @@ def test_a_call_that_takes_too_long_is_broken_off(plug: Plug, store: Store, kind
     batch = ", batch=1" if "batch" in kind else ""
     world = plug(f"@on('open', timeout=0.1, retries=0{batch})\n{SLOW[kind]}\n")
     add(store, *map(record, range(3)))
-    began = time.monotonic()
     assert world.work() == {"done": 2, "unwanted": 0, "failed": 1}
-    assert time.monotonic() - began < 3
     assert (dead(store), world.calls) == ([1], [])
     assert "Timeout" in world.letters()[0].error
 
@@ -240,21 +238,18 @@ def test_a_rate_is_kept(plug: Plug, store: Store) -> None:
     add(store, *map(record, range(75)))
     began = time.monotonic()
     assert world.work()["done"] == 75
-    assert 0.4 < time.monotonic() - began < 3  # 50 at once, and 25 in half a second
-    assert world.calls[-1] - world.calls[49] > 0.4
+    assert time.monotonic() - began > 0.4, "50 at once, and 25 in half a second"
 
 
 def test_who_has_to_wait_for_its_rate_lets_others_in(plug: Plug, store: Store, client: redis.Redis) -> None:
     world = plug(
-        "@on('open', rate='1/s')\ndef h(event): calls.append('slow')\n"
+        "@on('open', rate='1/m')\ndef h(event): calls.append('slow')\n"
         "@on('open')\ndef other(event): calls.append('other')\n"
     )
     add(store, *map(record, range(5)))
     hand_on_job()
     assert len(queue(client)) == 2
-    began = time.monotonic()
     handle_job("h")  # while the job of the other waits
-    assert time.monotonic() - began < 1
     assert world.calls == ["slow"]
     assert world.handoffs.waiting() == {"h": 4, "other": 5}
     handle_job("other")
@@ -263,16 +258,14 @@ def test_who_has_to_wait_for_its_rate_lets_others_in(plug: Plug, store: Store, c
 
 def test_waiting_for_a_rate_does_not_hold_up_the_calls_under_way(plug: Plug, store: Store) -> None:
     world = plug("""
-@on("open", rate="1/s", timeout=0.6, retries=0)
+@on("open", rate="30/m", timeout=1.5, retries=0)
 async def h(event):
     await asyncio.sleep(0.1)
     calls.append(number(event))
 """)
     add(store, record(1), record(2))
     world.handoffs.dispatch(runner.known_handlers(Settings.read()))
-    began = time.monotonic()
     assert handle_job("h") == {"done": 2, "unwanted": 0, "failed": 0}
-    assert time.monotonic() - began < 5  # callers that have nothing left to do wait for no rate
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])

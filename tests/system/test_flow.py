@@ -7,7 +7,6 @@ an id of their own, so that this can be asked of each of them.
 import asyncio
 import signal
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -135,9 +134,7 @@ def test_an_endpoint_stopped_under_load_answers_what_it_took(
         return sender.report
 
     report = asyncio.run(load_and_stop())
-    began = time.monotonic()
     assert endpoint.wait() == 0
-    assert time.monotonic() - began < 10
     assert report.lost == 0, "a call was left without an answer"
     assert set(report.refused) == set()
     site.wait_until_drained()

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 import redis
+import redis.asyncio
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -14,7 +15,6 @@ from ingest import batch
 from ingest.batch import Record, pack, unpack
 from ingest.errors import WriteUnconfirmed
 from ingest.jobs import EVENTS_QUEUE, JobScheduler
-from ingest.redis_client import connect_async
 from ingest.stream.consumer import GROUP, Consumer, Entry
 from ingest.stream.keys import WAKE_TTL, Keys
 from ingest.stream.producer import Producer
@@ -47,10 +47,9 @@ def consumers(client: redis.Redis) -> set[str]:
 class Endpoint:
     """An appender, and what its callers were told."""
 
-    def __init__(self, url: str) -> None:
-        self.client = connect_async(url)
+    def __init__(self, client: redis.asyncio.Redis) -> None:
         self.woken = 0
-        self.appender = Producer(self.client, self.wake)
+        self.appender = Producer(client, self.wake)
         self.told: list[tuple[Record, WriteUnconfirmed | None]] = []
         self._lock = threading.Lock()
 
@@ -64,11 +63,10 @@ class Endpoint:
 
 
 @pytest.fixture
-async def endpoint(redis_url: str) -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint(redis_url)
+async def endpoint(async_client: redis.asyncio.Redis) -> AsyncIterator[Endpoint]:
+    endpoint = Endpoint(async_client)
     yield endpoint
     await endpoint.appender.close()
-    await endpoint.client.aclose()
 
 
 async def test_records_that_arrive_during_a_write_share_the_next_one(
@@ -107,6 +105,8 @@ async def test_a_record_above_the_limit_is_a_batch_of_its_own(endpoint: Endpoint
     assert in_stream(client) == [records[:1], records[1:2], records[2:]]
 
 
+# fakeredis never runs out of memory.
+@pytest.mark.usefixtures("only_real")
 async def test_what_redis_refuses_is_not_acknowledged(
     endpoint: Endpoint, client: redis.Redis, fill_memory: Callable[[], None]
 ) -> None:
@@ -152,15 +152,14 @@ async def test_many_batches_wake_the_workers_once(endpoint: Endpoint, client: re
     assert endpoint.woken == 2
 
 
-async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(redis_url: str) -> None:
+async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(async_client: redis.asyncio.Redis) -> None:
     def fail() -> None:
         raise redis.ConnectionError("gone")
 
-    endpoint = Endpoint(redis_url)
-    endpoint.appender = Producer(endpoint.client, fail)
+    endpoint = Endpoint(async_client)
+    endpoint.appender = Producer(async_client, fail)
     endpoint.submit(record(1))
     await endpoint.appender.close()
-    await endpoint.client.aclose()
     assert endpoint.told == [(record(1), None)]
 
 
@@ -198,6 +197,8 @@ def test_what_a_silent_drain_held_is_taken_over(client: redis.Redis, monkeypatch
     assert (other.batches(), other.pending()) == (0, 0)
 
 
+# Of a stream that is not there fakeredis says something else than NOGROUP.
+@pytest.mark.usefixtures("only_real")
 def test_a_lost_group_is_made_again_from_the_first_entry(client: redis.Redis) -> None:
     backlog = Consumer(client, "a")
     assert (backlog.claim(9), backlog.pending(), backlog.drains_at_work()) == ([], 0, 1)

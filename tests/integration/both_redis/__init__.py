@@ -1,0 +1,1 @@
+"""Stream, wake-ups, heartbeats and rates: the same on a real server and on fakeredis."""

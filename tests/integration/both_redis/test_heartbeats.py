@@ -1,0 +1,46 @@
+"""What processes say of themselves is there for as long as they live."""
+
+import pytest
+import redis
+
+from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
+from ingest.stream.keys import Keys
+from ingest.stream.reports import DrainReport, EndpointReport
+
+AT_WORK = EndpointReport("on", 7, 1, {"unsigned": 2}, 0, 3.5, "closed")
+DRAINING = DrainReport(120.0)
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, in seconds; to be set by the test."""
+    now = [1_795_165_200.0]
+    monkeypatch.setattr("ingest.stream.heartbeats.time.time", lambda: now[0])
+    return now
+
+
+def test_each_process_has_its_latest_report(client: redis.Redis, now: list[float]) -> None:
+    Heartbeats(client, "drain:a:1").report(DrainReport(1.0))
+    Heartbeats(client, "drain:a:1").report(DRAINING)
+    Heartbeats(client, "web:a:2").report(AT_WORK)
+    reports = Heartbeats(client).reports()
+    assert list(reports.endpoints) == ["web:a:2"]
+    assert reports.endpoints["web:a:2"].refused == {"unsigned": 2}
+    assert reports.endpoints["web:a:2"].reported_at == now[0]
+    assert {name: report.drained_per_second for name, report in reports.drains.items()} == {"drain:a:1": 120.0}
+
+
+def test_who_is_silent_is_forgotten(client: redis.Redis, now: list[float]) -> None:
+    Heartbeats(client, "drain:a:1").report(DRAINING)
+    now[0] += REPORT_TTL
+    Heartbeats(client, "drain:a:2").report(DRAINING)
+    assert list(Heartbeats(client).reports().drains) == ["drain:a:1", "drain:a:2"]
+    now[0] += 1
+    assert list(Heartbeats(client).reports().drains) == ["drain:a:2"]
+    assert client.hkeys(Keys().reports) == [b"drain:a:2"]
+
+
+def test_who_leaves_is_forgotten_at_once(client: redis.Redis) -> None:
+    Heartbeats(client, "web:a:1").report(AT_WORK)
+    Heartbeats(client, "web:a:1").retract()
+    assert Heartbeats(client).reports().endpoints == {}
