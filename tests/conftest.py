@@ -16,7 +16,8 @@ from ingest.redis_client import connect
 from tests.support import running
 from tests.support.leftovers import nothing_is_left
 from tests.support.postgres import EmptyDatabase, Server, postgres
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 #: Seconds that an empty server may take to come up, on a machine that is busy.
 START_TIMEOUT = 20.0

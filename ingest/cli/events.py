@@ -9,7 +9,7 @@ import click
 from ingest.cli.options import settings_with, which_events
 
 if TYPE_CHECKING:
-    from workers.store.store import Filter
+    from workers.store.filters import Filter
 
 #: How far back `stats` looks without --since.
 LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
@@ -17,7 +17,7 @@ LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
 
 def filter_of(chosen: dict[str, Any]) -> "Filter":
     """The filter that the options of `which_events` describe."""
-    from workers.store.store import Filter
+    from workers.store.filters import Filter
 
     return Filter(chosen["types"], chosen["recipient"], chosen["message"], chosen["since"], chosen["until"])
 
@@ -89,7 +89,7 @@ def db() -> None:
 @db.command()
 def upgrade() -> None:
     """Create the tables, or update those of an older release; run this before each new release."""
-    from workers.store.store import upgrade as run
+    from workers.store.schema import upgrade as run
 
     before, after = run(settings_with().database)
     click.echo(f"The schema is already at {after}." if before == after else f"The schema is now at {after}.")

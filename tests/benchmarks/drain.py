@@ -24,7 +24,8 @@ from tests.benchmarks.servers import ROOT, SCRATCH, python, redis_server, scratc
 from tests.benchmarks.stored import fill
 from tests.support.postgres import postgres
 from workers.drain.drain import Drain
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 WORKER = "RQ SimpleWorker"
 SQLITE = "ours into SQLite"

@@ -25,7 +25,8 @@ from workers import on
 from workers.drain.drain import COMMIT_EVENTS
 from workers.handlers.runner import hand_on_job, handle_job, known_handlers
 from workers.records import read
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 WORKER = "RQ SimpleWorker, a job per event"
 MODULE = "tests.benchmarks.handlers"

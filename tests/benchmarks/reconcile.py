@@ -22,7 +22,8 @@ from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, scratch
 from workers.reconcile.recovery import LogFile, Options, Recovery
 from workers.reconcile.report import DayReport
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 READER = "csv.reader over the file"
 DAY = date(2026, 11, 20)

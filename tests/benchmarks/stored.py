@@ -7,7 +7,8 @@ from typing import Any
 from ingest.copernica.events import Event, decode
 from ingest.simulation.calls import SEEDED_START, Simulator
 from tests.benchmarks import plan
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 #: Events that are made in full; the millions are these with other people and messages.
 SAMPLES = 2000

@@ -19,7 +19,8 @@ from tests.chaos.crash_disk import Disk
 from tests.support.postgres import Server
 from tests.support.running import Process, answers, descendants, free_port, ingest, until
 from tests.support.valkey import Valkey
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 #: Calls under way at once.
 CONNECTIONS = 16

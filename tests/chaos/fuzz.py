@@ -20,7 +20,8 @@ from tests.chaos.made import requests_are_harmless
 from tests.chaos.mutate import mutated, pieces
 from tests.support.running import Process, answers, descendants, exchange, free_port, ingest, run, running, until
 from tests.support.stream import records
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 ACCOUNT = "account-1234"
 MAX_BODY = 100_000

@@ -15,7 +15,7 @@ from ingest import redis_client
 from ingest.copernica.logfiles.kinds import KINDS
 from ingest.stream.consumer import Consumer
 from tests.support.running import answers, free_port, ingest, run, running, until
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 TOKEN = "a-token"
 #: Types whose calls tell when they happened, and that are logged.

@@ -13,7 +13,7 @@ from ingest.simulation.target import Target
 from tests.support.numbered import Numbered
 from tests.support.running import Process, free_port, ingest, until
 from tests.support.valkey import Valkey
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 
 class Site:

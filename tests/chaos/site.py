@@ -35,7 +35,7 @@ from tests.chaos.plan import WIRES, Plan
 from tests.chaos.proxy import Proxy
 from tests.support.postgres import Server
 from tests.support.running import answers, ingest, until
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 T = TypeVar("T")
 

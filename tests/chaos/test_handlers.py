@@ -35,7 +35,7 @@ from tests.support.running import (
     running,
     until,
 )
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 #: Calls per second of the load.
 RATE = 300.0

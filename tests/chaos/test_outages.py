@@ -21,7 +21,7 @@ from ingest.simulation.sender import Sender
 from ingest.simulation.target import Target
 from tests.support.running import answers, clean_environ, free_port, ingest, running, until
 from tests.support.valkey import Valkey, valkey
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 #: Seconds of load before the outage, and after it.
 BEFORE, AFTER = 1.0, 1.0

@@ -17,8 +17,8 @@ from tests.support.builders import FORM
 from tests.support.cli import NOWHERE, findings, typed
 from tests.support.postgres import Server
 from workers.records import Quarantined
-from workers.store.schema import VERSION
-from workers.store.store import Store, upgrade
+from workers.store.schema import VERSION, upgrade
+from workers.store.store import Store
 
 
 @pytest.fixture

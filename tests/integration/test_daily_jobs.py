@@ -23,7 +23,9 @@ from workers.operations.retention import clean_up, daily_job
 from workers.process import worker
 from workers.records import Quarantined
 from workers.store import tables
-from workers.store.store import Filter, Store, upgrade
+from workers.store.filters import Filter
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 KEYS = Keys()
 SETTINGS = Settings.read({})

@@ -105,7 +105,7 @@ def test_what_can_be_stored_now_leaves_quarantine_and_the_rest_stays(store: Stor
     store.add((), [Quarantined(call, "something") for call in calls])
     assert retry(store, list(find(store, Wanted(handler=STORE))), has_handlers=True) == 1
     assert found(store) == [(STORE, 7), (STORE, 8)]
-    assert store.named([record(1).delivery_id]) == [decoded(record(1))]
+    assert store.with_ids([record(1).delivery_id]) == [decoded(record(1))]
     assert outbox(store) == {"open": [1]}
 
 

@@ -26,7 +26,8 @@ from workers.drain import drain
 from workers.drain.drain import Drain, drain_once
 from workers.drain.late_verification import verify_job, verify_once
 from workers.store import tables
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 
 @pytest.fixture

@@ -22,7 +22,9 @@ from workers.handlers.work_queue import WorkQueue
 from workers.operations.erase import BLANK, erase
 from workers.records import Quarantined
 from workers.store import search_index, sqlite
-from workers.store.store import Filter, Store, upgrade
+from workers.store.filters import Filter
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 JAN = "jan@example.nl"
 #: Addresses that hold it, and are somebody else's.

@@ -26,7 +26,8 @@ from tests.support.stream import let_pass
 from workers.handlers import forward, runner, throttle
 from workers.handlers.throttle import Breaker
 from workers.handlers.work_queue import WorkQueue
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b"type=open&id=5fd2&recipient=jan%40example.nl&ip=192.0.2.7&note=%E2%82%AC+%ff&time=1795165964"

@@ -16,7 +16,7 @@ from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
 from tests.support.old_jobs import OldJob, old_jobs
 from tests.support.running import run
 from workers import jobs
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 QUEUES = (EVENTS_QUEUE, HANDLERS_QUEUE)
 #: What the six old jobs are now, in the order of the fixture.

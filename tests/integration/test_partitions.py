@@ -12,9 +12,10 @@ from tests.support.builders import LONG, event
 from tests.support.months import event_of_month, first_second, partition, partitions
 from tests.support.postgres import Server
 from tests.support.sql import everything, execute, explained, rows
-from workers.store import postgres
+from workers.store import monthly_partitions
+from workers.store.filters import Filter
 from workers.store.postgres import COPY_FROM
-from workers.store.store import Filter, Store
+from workers.store.store import Store
 
 
 def count(store: Store, name: str) -> int:
@@ -116,7 +117,7 @@ def test_an_event_of_a_month_that_others_dropped_is_kept(store: Store, url: str)
 
 
 def test_a_month_that_others_read_is_dropped_another_day(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres, "DROP_PATIENCE", 0.1)
+    monkeypatch.setattr(monthly_partitions, "DROP_PATIENCE", 0.1)
     store.add([event_of_month(-3), event_of_month(0)])
     with store.engine.connect() as reader:
         reader.exec_driver_sql(f"SELECT * FROM {partition(-3)}")

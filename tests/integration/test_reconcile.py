@@ -38,7 +38,9 @@ from workers.reconcile.daily import CATCH_UP, due
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
 from workers.records import Quarantined, read
-from workers.store.store import Filter, Store, upgrade
+from workers.store.filters import Filter
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 things = st.builds(
     Happened,

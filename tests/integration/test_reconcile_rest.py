@@ -25,7 +25,8 @@ from workers.drain.drain import stopping
 from workers.reconcile import daily, history
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 HASTY = RetryPolicy(attempts=4, first_pause=0.01, max_retry_after=0.01, silence_timeout=0.5, answer_timeout=0.5)
 

@@ -21,7 +21,8 @@ from tests.support.builders import FORM_BYTES, RECEIVED, decoded, handler, numbe
 from workers.handlers.replay import begun, forget, name_of, replay
 from workers.handlers.work_queue import WorkQueue
 from workers.records import read, record_of
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 JSON = b"application/json"
 OPENS = Filter(types=("open",))

@@ -21,7 +21,8 @@ from workers.handlers import runner
 from workers.handlers.runner import MAX_TRACEBACK, hand_on_job, handle_job
 from workers.handlers.work_queue import WorkQueue
 from workers.store import tables
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 HEAD = """
 import asyncio, time

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import Integer, inspect
 from sqlalchemy.types import BigInteger, Boolean, Date, DateTime, LargeBinary, Text
 
 from ingest.batch import Record
@@ -19,7 +19,9 @@ from tests.support.builders import event
 from tests.support.postgres import Server
 from tests.support.sql import execute, is_a_sentence, rows
 from workers.store import migrations, schema, tables
-from workers.store.store import Filter, Store, upgrade
+from workers.store.filters import Filter
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 NINE = 1_795_165_200_000_000
 
@@ -82,18 +84,26 @@ def test_the_version_is_that_of_the_newest_migration() -> None:
 def test_the_columns_in_the_database_are_those_that_the_queries_name(store: Store) -> None:
     kinds: dict[str, type] = {
         "DATETIME": DateTime,
+        "INTEGER": Integer,
         "TIMESTAMP": DateTime,
         "BLOB": LargeBinary,
         "BYTEA": LargeBinary,
     }
-    kinds |= {"DATE": Date, "BOOLEAN": Boolean, "BIGINT": BigInteger, "TEXT": Text, "JSONB": Text}
+    kinds |= {
+        "DATE": Date,
+        "BOOLEAN": Boolean,
+        "BIGINT": BigInteger,
+        "INTEGER": Integer,
+        "TEXT": Text,
+        "JSONB": Text,
+    }
     inspector = inspect(store.engine)
     for table in tables.metadata.sorted_tables:
         made = [column for column in inspector.get_columns(table.name) if column["name"] != "row"]
         assert [column["name"] for column in made] == [column.name for column in table.columns]
         for column, expected in zip(made, table.columns, strict=True):
             assert isinstance(expected.type, kinds[str(column["type"]).partition("(")[0]]), expected
-            assert column["nullable"] == expected.nullable, expected
+            assert expected.primary_key or column["nullable"] == expected.nullable, expected
         keys = inspector.get_pk_constraint(table.name)["constrained_columns"]
         unique = [each["column_names"] for each in inspector.get_unique_constraints(table.name)]
         assert [column.name for column in table.primary_key] in [keys, *unique]

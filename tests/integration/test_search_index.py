@@ -14,7 +14,9 @@ from tests.support.builders import LONG, NINE, SECOND, delivery_id, event
 from tests.support.sql import explained, rows
 from workers.operations.erase import erase
 from workers.store import search_index, sqlite
-from workers.store.store import Filter, Store, upgrade
+from workers.store.filters import Filter
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 #: Events of one run in these tests.
 RUN = 5

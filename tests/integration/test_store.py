@@ -23,8 +23,11 @@ from tests.support.postgres import Server
 from tests.support.sql import counts, everything, execute, is_a_sentence, rows
 from workers.records import Quarantined
 from workers.store import postgres, sqlite, tables
+from workers.store.database import FETCH_SIZE
+from workers.store.filters import Filter
 from workers.store.postgres import COPY_FROM
-from workers.store.store import FETCH_SIZE, Filter, Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 HOUR = 3600 * SECOND
 
@@ -149,7 +152,7 @@ def test_whatever_can_be_read_comes_back_as_it_was_read(store: Store, bodies: li
         except Undecodable:
             continue
     assert store.add(events) == len(events)
-    assert store.named([e.delivery_id for e in events]) == events
+    assert store.with_ids([e.delivery_id for e in events]) == events
 
 
 # --- each once ---

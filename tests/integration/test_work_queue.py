@@ -50,25 +50,25 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 # --- the outbox ---
 
 
-def test_only_new_events_are_put_out_by_their_type(store: Store) -> None:
+def test_only_new_events_are_fill_outbox_by_their_type(store: Store) -> None:
     assert add(store, record(1), record(2, "click"), record(1), record(3)) == 3
     assert outbox(store) == {"open": [1, 3], "click": [2]}
     assert add(store, record(1), record(4), record(2, "click")) == 1
     assert outbox(store) == {"open": [1, 3, 4], "click": [2]}
 
 
-def test_many_events_at_once_are_put_out_once_too(store: Store) -> None:
+def test_many_events_at_once_are_fill_outbox_once_too(store: Store) -> None:
     add(store, *map(record, range(0, 600, 3)))
     add(store, *map(record, range(600)), *map(record, range(600)))
     assert sorted(outbox(store)["open"]) == list(range(600))
 
 
-def test_nothing_is_put_out_unless_it_is_asked_for(store: Store) -> None:
+def test_nothing_is_fill_outbox_unless_it_is_asked_for(store: Store) -> None:
     store.add([decoded(record(1))])
     assert outbox(store) == {}
 
 
-def test_what_the_database_refuses_is_not_put_out(store: Store) -> None:
+def test_what_the_database_refuses_is_not_fill_outbox(store: Store) -> None:
     execute(store, REFUSALS[store.engine.dialect.name][0])
     with pytest.raises(RowsRejected):
         add(store, record(1), record(2, body=refused_body(2)))
@@ -76,7 +76,7 @@ def test_what_the_database_refuses_is_not_put_out(store: Store) -> None:
 
 
 def test_an_addition_that_is_killed_before_its_commit_leaves_nothing(database: str, store: Store) -> None:
-    put_out = store_module._put_out
+    put_out = store_module._fill_outbox
 
     def put_out_and_die(*arguments: Any) -> None:
         put_out(*arguments)
@@ -85,7 +85,7 @@ def test_an_addition_that_is_killed_before_its_commit_leaves_nothing(database: s
     pid = os.fork()
     if pid == 0:
         try:
-            store_module._put_out = put_out_and_die  # type: ignore[assignment]
+            store_module._fill_outbox = put_out_and_die  # type: ignore[assignment]
             add(Store.open(database), record(1))
         finally:
             os._exit(1)

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from ingest.copernica.events import MICROS, Event, decode
 from ingest.copernica.logfiles.kinds import KINDS
 from workers.reconcile.recovery import LogFile
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 FORM = "application/x-www-form-urlencoded"
 DAY = date(2026, 11, 20)

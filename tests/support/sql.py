@@ -11,7 +11,8 @@ from ingest.copernica.events import Event
 from tests.support.builders import decoded, numbers
 from workers.handlers.work_queue import WorkQueue
 from workers.store import tables
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 
 def rows(store: Store, query: str) -> list[tuple[Any, ...]]:

@@ -12,7 +12,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.support.running import answers, exchange, free_port, ingest, run, running, until
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -24,7 +24,7 @@ from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
 from ingest.stream.keys import Keys
 from tests.support.numbered import Numbered
 from tests.support.running import Process, answers, descendants, exists, free_port, ingest, run, running, until
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 CONNECTIONS = 64
 

@@ -25,7 +25,8 @@ from tests.support.stream import keep
 from workers.drain.drain import Drain
 from workers.operations import follow
 from workers.operations.follow import followed
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 #: Seconds within which a new event is shown, on a machine that is busy.
 SOON = 20.0

@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.http import Answer, Seen, listening
 from tests.support.running import Process, answers, free_port, ingest, run, running, until
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 EVENTS = 20_000
 #: Calls per second that the slow handler wants.

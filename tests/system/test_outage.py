@@ -27,8 +27,10 @@ from tests.support.sql import execute, stored_numbers
 from tests.support.stream import keep
 from workers.drain import drain
 from workers.drain.drain import Drain, Drained
+from workers.store.filters import Filter
 from workers.store.postgres import PostgreSQL
-from workers.store.store import Filter, Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 BATCHES, SIZE = 24, 10
 EVERYTHING = list(range(BATCHES * SIZE))

@@ -23,7 +23,9 @@ from ingest.simulation.calls import TYPES, payload
 from tests.support.running import answers, free_port, ingest, run, running, until
 from tests.support.sql import execute
 from workers.drain.drain import Drain
-from workers.store.store import Filter, Store, upgrade
+from workers.store.filters import Filter
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 Fields = dict[str, Any]
 

@@ -15,7 +15,7 @@ from tests.support.cli import findings, status_figures
 from tests.support.http import request, status
 from tests.support.running import answers, exchange, free_port, ingest, run, running, until
 from tests.support.valkey import valkey
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from tests.support.sql import everything, stored_numbers
 from tests.support.stream import keep
 from workers.drain.drain import Drain
 from workers.store.postgres import COPY_FROM
-from workers.store.store import Store, upgrade
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 
 def _write(barrier: Barrier, url: str, order: int, first: int) -> None:

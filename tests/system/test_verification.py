@@ -19,7 +19,7 @@ from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.running import Process, answers, exchange, free_port, ingest, run, running, until
 from tests.support.signing import Call, Signer, dkim_record, documented, private_key
 from tests.support.stream import records
-from workers.store.store import upgrade
+from workers.store.schema import upgrade
 
 ACCOUNT = "account-1234"
 STRANGER = private_key(2048, "stranger")

@@ -16,7 +16,8 @@ from ingest.copernica.events import Event
 from workers.handlers.work_queue import WorkQueue
 from workers.records import NOT_COPERNICAS, read
 from workers.store import tables
-from workers.store.store import Store, micros
+from workers.store.rows import micros
+from workers.store.store import Store
 
 #: What quarantined calls are listed under.
 STORE = "store"

@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from workers.handlers.work_queue import WorkQueue
 from workers.records import record_of
-from workers.store.store import Filter, Store
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 #: Events that are handed on in one transaction, which also notes how far the replay has come.
 PORTION = 500
@@ -43,7 +44,7 @@ def replay(store: Store, handler: str, wanted: Filter, rate: float | None, step:
     handoffs = WorkQueue(store)
     done = 0
     began = time.monotonic()
-    for portion in store.portions(wanted, _after(store, name), min(PORTION, int(rate or PORTION) or 1)):
+    for portion in store.pages(wanted, _after(store, name), min(PORTION, int(rate or PORTION) or 1)):
         with store.writing() as connection:
             handoffs.give(connection, handler, [record_of(event) for event in portion])
             _remember(connection, name, portion[-1].delivery_id, len(portion))

@@ -23,7 +23,8 @@ from sqlalchemy import Connection, text
 from ingest.batch import Record, chunks, pack, unpack
 from workers.handlers.registry import Handler, wanting
 from workers.store import tables
-from workers.store.store import Store, clean, stored_time
+from workers.store.rows import clean, stored_time
+from workers.store.store import Store
 
 #: Seconds without a sign of life after which a claim is another worker's.
 LEASE = 15.0

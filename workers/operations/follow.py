@@ -9,7 +9,9 @@ from ingest.copernica.events import Event
 from ingest.errors import Unavailable
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
-from workers.store.store import FETCH_SIZE, Filter, Store
+from workers.store.database import FETCH_SIZE
+from workers.store.filters import Filter
+from workers.store.store import Store
 
 #: Seconds that one look at Redis waits.
 WAIT = 1.0
@@ -34,7 +36,7 @@ def followed(settings: Settings, store: Store, wanted: Filter) -> Iterator[Event
         for ids in announced:
             new = [delivery_id for delivery_id in ids if delivery_id not in seen]
             for at in range(0, len(new), FETCH_SIZE):
-                found = store.named(new[at : at + FETCH_SIZE])
+                found = store.with_ids(new[at : at + FETCH_SIZE])
                 yield from _remembered((event for event in found if wanted.fits(event)), seen)
     except redis.RedisError as error:
         raise Unavailable(f"Redis gave out ({error}): run it again to go on.") from None

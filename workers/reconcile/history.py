@@ -9,7 +9,8 @@ from sqlalchemy import select
 
 from workers.reconcile.report import DayReport, KindReport
 from workers.store import tables
-from workers.store.store import Store, clean, stored_time
+from workers.store.rows import clean, stored_time
+from workers.store.store import Store
 
 #: Whence the files came: over REST, or from this machine.
 API, FILES = "api", "files"

@@ -34,7 +34,8 @@ from workers.reconcile.partitions import PARTS, Line, Row, Spill
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
 from workers.store import tables
-from workers.store.store import Store, micros
+from workers.store.rows import micros
+from workers.store.store import Store
 
 DAY = 86_400
 #: Seconds around a day in which calls are looked for that do not tell their time: they count as received.

@@ -1,10 +1,12 @@
 """What differs between the databases; `workers.store.sqlite` and `workers.store.postgres` say how."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.errors import IngestError
 
@@ -19,8 +21,18 @@ INDEXED = 320
 PERIODS = {"hour": 13, "day": 10}
 
 
+class Transactions(Protocol):
+    """Begins a transaction, which is committed at the end of its block: `Database.writing`."""
+
+    def __call__(self, delivery_ids: Sequence[bytes] = ()) -> AbstractContextManager[Connection]:
+        """`delivery_ids` are those of the events that it will add."""
+
+
 class Backend(ABC):
     """One kind of database."""
+
+    #: What can be raised when the database, its driver or SQLAlchemy does not take something.
+    errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, UnicodeError, OverflowError)
 
     def __init__(self, url: URL) -> None:
         self._url = url
@@ -30,17 +42,49 @@ class Backend(ABC):
     def shown(self) -> str:
         """The database as it may be printed: without its password."""
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether it is certain, without connecting, that there is no such database."""
+        return False
+
     @abstractmethod
     def engine(self) -> Engine:
-        """Connections to it; nothing is connected yet.
+        """An engine for it; nothing is connected yet.
 
         Raises:
             Unavailable: there is no way to reach it.
         """
 
     @abstractmethod
+    def explain(self, error: Exception) -> IngestError:
+        """What a failure means: `RowsRejected` if it is about the rows, `Unavailable` otherwise."""
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Raise what the database's errors mean in their place."""
+        try:
+            yield
+        except self.errors as error:
+            raise self.explain(error) from error
+
+    # --- transactions ---
+
+    @abstractmethod
     def begin(self, connection: Connection, delivery_ids: Sequence[bytes] = ()) -> None:
         """Begin a transaction that will write events with these ids."""
+
+    @abstractmethod
+    def lock_schema(self, connection: Connection) -> None:
+        """Begin a transaction in which no other process can upgrade the schema."""
+
+    @abstractmethod
+    def is_missing_table(self, error: Exception) -> bool:
+        """Whether an error says that a table does not exist."""
+
+    def take_turns(self, connection: Connection, name: str) -> None:  # noqa: B027  # one writer at a time has no need
+        """Wait until no other transaction that took turns under this name is open."""
+
+    # --- writing ---
 
     @abstractmethod
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
@@ -48,11 +92,23 @@ class Backend(ABC):
 
     @abstractmethod
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
-        """The same for events; returns the delivery ids of those that were new."""
+        """Add events that are not there yet; returns the delivery ids of those that were new."""
+
+    def tidy(self, transactions: Transactions) -> None:  # noqa: B027  # optional
+        """Do what keeps it fast and is not urgent; called when a drain has nothing else to do."""
 
     @abstractmethod
-    def explain(self, error: Exception) -> IngestError:
-        """What a failure means: `RowsRejected`, if it is about the rows, or `Unavailable`."""
+    def expire(self, transactions: Transactions, before: bytes) -> int:
+        """Delete events with a smaller delivery id; returns how many."""
+
+    @abstractmethod
+    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
+        """Delete events so that nothing of them can be read in its files, as far as that is in our hands."""
+
+    def scrub(self, engine: Engine) -> None:  # noqa: B027  # optional
+        """Finish what `erase` began, after its commit."""
+
+    # --- reading ---
 
     @abstractmethod
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
@@ -62,18 +118,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def expire(self, engine: Engine, before: bytes) -> int:
-        """Delete events with a smaller delivery id; returns how many."""
-
-    def tidy(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
-        """What keeps it fast and is not urgent; called when a drain has nothing else to do."""
-
-    @abstractmethod
-    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
-        """Delete events so that nothing of them can be read in its files, as far as it is in our hands."""
-
-    def scrub(self, engine: Engine) -> None:  # noqa: B027  # most need nothing
-        """Finish what `erase` began, after its commit."""
+    def period(self, by: str) -> ColumnElement[str]:
+        """The hour (`2026-11-20 09`) or day (`2026-11-20`) in UTC in which an event occurred."""
 
     def count(self, connection: Connection, table: Table) -> int:
         """How many rows a table has."""
@@ -82,10 +128,6 @@ class Backend(ABC):
     @abstractmethod
     def weaknesses(self, connection: Connection) -> list[str]:
         """What in its set-up breaks the promise that what is committed is kept; for `ingest check`."""
-
-    @abstractmethod
-    def period(self, by: str) -> ColumnElement[str]:
-        """The hour (`2026-11-20 09`) or day (`2026-11-20`) in UTC in which an event occurred."""
 
 
 def first_line(error: Any) -> str:

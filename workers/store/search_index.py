@@ -1,86 +1,127 @@
 """Finds a recipient's or a message's events in SQLite, at any size and without slowing the drain down.
 
 An ordinary index on addresses is written all over the place: with five million events, each insert changes a page
-of its own, and a drain is at half its speed. So entries are gathered into runs instead, as log-structured stores
+of its own, and a drain runs at half its speed. So entries are gathered into runs instead, as log-structured stores
 do: whenever `RUN_ROWS` events have come in, their addresses and message ids are sorted once and appended. A search
-looks into every run and through the events that came after the last one.
+looks into every run, and through the events that came after the last one.
 
     finder_runs   run → first and last `row` of `events` in it
     finder        (run, term, row): a term is a message id, or an address in lower case
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, text
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    CompoundSelect,
+    Connection,
+    ScalarSelect,
+    bindparam,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    union_all,
+)
 
 from workers.store.backend import INDEXED
+from workers.store.tables import finder, finder_runs, numbered_events
 
 #: Events of one run: sorting them takes half a second, searching them unsorted a tenth.
 RUN_ROWS = 250_000
 
-_TERMS = f"""
-    SELECT lower(substr(recipient, 1, {INDEXED})) AS term, row FROM events
-    WHERE row BETWEEN :first AND :last AND recipient IS NOT NULL
-    UNION ALL
-    SELECT message_id, row FROM events WHERE row BETWEEN :first AND :last AND message_id IS NOT NULL
-"""
-_ROWS = f"""
-    events.row IN (
-        SELECT row FROM finder WHERE run IN (SELECT run FROM finder_runs) AND term = :term
-        UNION ALL
-        SELECT row FROM events WHERE row > (SELECT coalesce(max(last), 0) FROM finder_runs)
-            AND (message_id = :term OR lower(substr(recipient, 1, {INDEXED})) = :term))
-"""
+_ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
+_EVENTS = numbered_events.c
+_address = func.lower(func.substr(_EVENTS.recipient, 1, INDEXED))
+
+#: What can be deleted from `events` and must then be removed from the index, for RETURNING.
+INDEXED_COLUMNS = (_EVENTS.row, _EVENTS.recipient, _EVENTS.message_id)
+
+
+class Indexed(NamedTuple):
+    """What the index knows of an event: `INDEXED_COLUMNS` of its row."""
+
+    row: int
+    recipient: str | None
+    message_id: str | None
+
+
+def newest_row() -> ScalarSelect[int]:
+    """The number of the event that came last; 0 if there is none."""
+    return select(func.coalesce(func.max(_EVENTS.row), 0)).scalar_subquery()
+
+
+def _last_indexed() -> ScalarSelect[int]:
+    return select(func.coalesce(func.max(finder_runs.c.last), 0)).scalar_subquery()
 
 
 def rows_with(term: str) -> ColumnElement[bool]:
     """The condition that an event has this term: a message id, or an address in lower case."""
-    return text(_ROWS).bindparams(term=term)  # type: ignore[return-value]
+    in_runs = select(finder.c.row).where(finder.c.run.in_(select(finder_runs.c.run)), finder.c.term == term)
+    after_runs = select(_EVENTS.row).where(
+        _EVENTS.row > _last_indexed(), or_(_EVENTS.message_id == term, _address == term)
+    )
+    # The query's own table is `tables.events`, which does not know the column.
+    return literal_column("events.row").in_(union_all(in_runs, after_runs))
 
 
 def make_run(connection: Connection) -> bool:
     """Sort the next run, if there are enough events for one."""
-    last = connection.execute(text("SELECT coalesce(max(last), 0) FROM finder_runs")).scalar_one()
-    newest = connection.execute(text("SELECT coalesce(max(row), 0) FROM events")).scalar_one()
+    last, newest = connection.execute(select(_last_indexed(), newest_row())).one()
     if newest - last < RUN_ROWS:
         return False
-    span = {"first": last + 1, "last": last + RUN_ROWS}
-    made = connection.execute(text("INSERT INTO finder_runs (first, last) VALUES (:first, :last)"), span)
-    connection.execute(
-        # A message id may be the address itself.
-        text(f"INSERT OR IGNORE INTO finder SELECT :run, term, row FROM ({_TERMS}) ORDER BY term, row"),
-        span | {"run": made.lastrowid},
+    first, last = last + 1, last + RUN_ROWS
+    created = connection.execute(finder_runs.insert().values(first=first, last=last))
+    assert created.inserted_primary_key is not None
+    entries = _entries(first, last).subquery()
+    in_order = select(literal(created.inserted_primary_key[0]), entries.c.term, entries.c.row).order_by(
+        entries.c.term, entries.c.row
     )
+    # A message id may be the address itself: then there is one entry for both.
+    insert = finder.insert().prefix_with("OR IGNORE")
+    connection.execute(insert.from_select([finder.c.run, finder.c.term, finder.c.row], in_order))
     return True
 
 
-def remove(connection: Connection, entries: Sequence[tuple[int, str | None, str | None]]) -> None:
-    """Drop the entries of events, each given by its row, its recipient and its message id."""
-    terms = [
-        {"row": row, "term": term}
-        for row, recipient, message_id in entries
-        for term in (lower(recipient[:INDEXED]) if recipient is not None else None, message_id)
+def _entries(first: int, last: int) -> CompoundSelect[tuple[str | None, int]]:
+    """The terms of the events of a run."""
+    in_run = _EVENTS.row.between(first, last)
+    return union_all(
+        select(_address.label("term"), _EVENTS.row).where(in_run, _EVENTS.recipient.is_not(None)),
+        select(_EVENTS.message_id, _EVENTS.row).where(in_run, _EVENTS.message_id.is_not(None)),
+    )
+
+
+def remove(connection: Connection, events: Sequence[Indexed]) -> None:
+    """Remove the entries of events that were deleted."""
+    entries = [
+        {"of_row": event.row, "of_term": term}
+        for event in events
+        for term in (None if event.recipient is None else lower(event.recipient[:INDEXED]), event.message_id)
         if term is not None
     ]
-    if terms:
-        runs = "SELECT run FROM finder_runs WHERE :row BETWEEN first AND last"
-        statement = f"DELETE FROM finder WHERE run IN ({runs}) AND term = :term AND row = :row"
-        connection.execute(text(statement), terms)
+    if entries:
+        row: BindParameter[int] = bindparam("of_row")
+        runs = select(finder_runs.c.run).where(row.between(finder_runs.c.first, finder_runs.c.last))
+        connection.execute(
+            finder.delete().where(
+                finder.c.run.in_(runs), finder.c.term == bindparam("of_term"), finder.c.row == row
+            ),
+            entries,
+        )
 
 
 def forget_empty(connection: Connection) -> None:
-    """Drop runs that have no entries any more, but for the newest, which says how far runs go."""
-    connection.execute(
-        text(
-            "DELETE FROM finder_runs WHERE last < (SELECT max(last) FROM finder_runs) "
-            "AND NOT EXISTS (SELECT 1 FROM finder WHERE finder.run = finder_runs.run)"
-        )
-    )
+    """Delete runs that have no entries any more, except for the newest, which says how far the runs go."""
+    older = finder_runs.c.last < select(func.max(finder_runs.c.last)).correlate(None).scalar_subquery()
+    used = exists().where(finder.c.run == finder_runs.c.run)
+    connection.execute(finder_runs.delete().where(older, ~used))
 
 
 def lower(term: str) -> str:
     """As SQLite's own `lower` does it: ASCII letters only."""
     return term.translate(_ASCII_LOWER)
-
-
-_ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}

@@ -11,22 +11,41 @@ from itertools import compress, repeat
 from operator import is_not
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, create_engine, event, func, literal_column, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Table,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    literal_column,
+    select,
+)
 
 from ingest.errors import IngestError, RowsRejected, Unavailable
 from workers.store import search_index, tables
-from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, first_line
+from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
+from workers.store.search_index import INDEXED_COLUMNS, Indexed
+from workers.store.tables import numbered_events
 
 #: Seconds to wait for another process that writes to the same file.
 LOCK_TIMEOUT = 30
+#: Seconds between two attempts to switch to a write-ahead log.
+WAL_RETRY = 0.01
 #: Pages of write-ahead log (4 KiB each) after which SQLite moves them into the file: 32 MiB, so that a drain at
 #: full speed does it about once a second rather than at every commit.
 CHECKPOINT_PAGES = 8192
-#: What SQLite says about a row that it does not take, rather than about its file.
+#: Errors that blame the rows, rather than the file.
 ABOUT_ROWS = (
-    sqlite3.DataError, sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError,
-    UnicodeError, OverflowError,
-)  # fmt: skip
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    UnicodeError,
+    OverflowError,
+)
 
 
 class SQLite(Backend):
@@ -43,8 +62,13 @@ class SQLite(Backend):
         name = self._url.database
         return None if name in (None, "", ":memory:") else Path(str(name))
 
+    @property
+    def is_absent(self) -> bool:
+        """Connecting would create the file."""
+        return self.path is not None and not self.path.exists()
+
     def engine(self) -> Engine:
-        """Connections to the file, which is made with its folder if it is not there."""
+        """Connections to the file, which is created with its folder if it does not exist."""
         if self.path is None:
             raise Unavailable("A database in memory forgets what was acknowledged: name a file in DATABASE_URL.")
         try:
@@ -55,16 +79,36 @@ class SQLite(Backend):
         event.listen(engine, "connect", _set_up)
         return engine
 
+    def explain(self, error: Exception) -> IngestError:
+        """Rows that cannot be bound or break a rule are rejected; a full disk or a lock is not their fault."""
+        cause = getattr(error, "orig", error)
+        if isinstance(cause, ABOUT_ROWS):
+            return RowsRejected(f"The database refuses it: {first_line(error)}.")
+        return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
+
+    # --- transactions ---
+
     def begin(self, connection: Connection, delivery_ids: Sequence[bytes] = ()) -> None:
         """Take the lock at once, not at the first insert: two that begin by reading would block each other."""
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+    def lock_schema(self, connection: Connection) -> None:
+        """The only writer is the only one that upgrades."""
+        self.begin(connection)
+
+    def is_missing_table(self, error: Exception) -> bool:
+        """SQLite has no code for it, only the words."""
+        return "no such table" in str(getattr(error, "orig", error))
+
+    # --- writing ---
+
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
-        """As text with tuples: SQLAlchemy's handling of every single value would cost more than the insert.
+        """Insert by statements as text, with tuples: a hot path, and SQLAlchemy's handling of each value would
+        take longer than the insert.
 
         Nor are NULLs bound: Python's sqlite3 looks for an adapter for each, which takes it longer than all the
         values that are there. So rows with the same columns filled have a statement to themselves.
-        """
+        """  # noqa: D205
         alike: dict[bytes, list[Row]] = {}
         for row in rows:
             filled = bytes(map(is_not, row, repeat(None)))
@@ -76,66 +120,47 @@ class SQLite(Backend):
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
         """New are those whose `row` was given just now: nobody else writes in the meantime."""
-        newest = connection.execute(text("SELECT coalesce(max(row), 0) FROM events")).scalar_one()
+        newest = connection.execute(select(search_index.newest_row())).scalar_one()
         self.insert(connection, tables.events, rows)
-        found = connection.execute(text("SELECT delivery_id FROM events WHERE row > :newest"), {"newest": newest})
-        return list(found.scalars())
+        new = select(numbered_events.c.delivery_id).where(numbered_events.c.row > newest)
+        return list(connection.execute(new).scalars())
 
-    def explain(self, error: Exception) -> IngestError:
-        """Rows that cannot be bound or break a rule are refused; a full disk or a lock is no fault of theirs."""
-        cause = getattr(error, "orig", error)
-        if isinstance(cause, ABOUT_ROWS):
-            return RowsRejected(f"The database refuses it: {first_line(error)}.")
-        return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
-
-    def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
-        """By the runs of `finder`; the columns themselves then decide."""
-        columns, found = tables.events.c, []
-        if recipient is not None:
-            found += [
-                search_index.rows_with(search_index.lower(recipient[:INDEXED])),
-                func.lower(columns.recipient) == search_index.lower(recipient),
-            ]
-        if message_id is not None:
-            found += [] if recipient else [search_index.rows_with(message_id)]
-            found.append(columns.message_id == message_id)
-        return found
-
-    def tidy(self, engine: Engine) -> None:
+    def tidy(self, transactions: Transactions) -> None:
         """Sort the addresses of what has come in since the last time."""
-        with engine.connect() as connection:
-            more = True
-            while more:
-                self.begin(connection)
+        more = True
+        while more:
+            with transactions() as connection:
                 more = search_index.make_run(connection)
-                connection.commit()
 
-    def expire(self, engine: Engine, before: bytes) -> int:
+    def expire(self, transactions: Transactions, before: bytes) -> int:
         """A few thousand at a time, so that drains come in between."""
-        gone = 0
-        doomed = "SELECT row FROM events WHERE delivery_id < :before ORDER BY delivery_id LIMIT :rows"
-        delete = text(f"DELETE FROM events WHERE row IN ({doomed}) RETURNING row, recipient, message_id")
-        with engine.connect() as connection:
-            while True:
-                self.begin(connection)
-                deleted = connection.execute(delete, {"before": before, "rows": DELETE_ROWS}).all()
-                search_index.remove(connection, [tuple(row) for row in deleted])
+        oldest = (
+            select(numbered_events.c.row)
+            .where(numbered_events.c.delivery_id < before)
+            .order_by(numbered_events.c.delivery_id)
+            .limit(DELETE_ROWS)
+        )
+        delete = numbered_events.delete().where(numbered_events.c.row.in_(oldest)).returning(*INDEXED_COLUMNS)
+        total = 0
+        while True:
+            with transactions() as connection:
+                deleted = [Indexed._make(row) for row in connection.execute(delete)]
+                search_index.remove(connection, deleted)
                 if not deleted:
                     search_index.forget_empty(connection)
-                connection.commit()
-                if not deleted:
-                    return gone
-                gone += len(deleted)
+                    return total
+            total += len(deleted)
 
     def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
-        """Out of the table, and out of the runs."""
-        delete = text("DELETE FROM events WHERE delivery_id = :id RETURNING row, recipient, message_id")
+        """Out of the table, and out of the search index."""
+        same = numbered_events.c.delivery_id == bindparam("erased")
+        delete = numbered_events.delete().where(same).returning(*INDEXED_COLUMNS)
         for delivery_id in delivery_ids:
-            deleted = connection.execute(delete, {"id": delivery_id}).all()
-            search_index.remove(connection, [tuple(row) for row in deleted])
+            deleted = connection.execute(delete, {"erased": delivery_id})
+            search_index.remove(connection, [Indexed._make(row) for row in deleted])
 
     def scrub(self, engine: Engine) -> None:
-        """Write the file anew: deleted bytes stay in it otherwise, and in the write-ahead log."""
+        """Rewrite the file: deleted bytes stay in it otherwise, and in the write-ahead log."""
         with engine.connect() as connection:
             connection.exec_driver_sql("VACUUM")
             if connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
@@ -144,17 +169,33 @@ class SQLite(Backend):
                     "in its log: run it again."
                 )
 
-    def weaknesses(self, connection: Connection) -> list[str]:
-        """None: what could be set wrongly is set by us."""
-        return []
+    # --- reading ---
+
+    def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
+        """The search index narrows it down; the columns themselves decide."""
+        columns = tables.events.c
+        conditions: list[ColumnElement[bool]] = []
+        if recipient is not None:
+            conditions += [
+                search_index.rows_with(search_index.lower(recipient[:INDEXED])),
+                func.lower(columns.recipient) == search_index.lower(recipient),
+            ]
+        if message_id is not None:
+            conditions += [] if recipient else [search_index.rows_with(message_id)]
+            conditions.append(columns.message_id == message_id)
+        return conditions
 
     def period(self, by: str) -> ColumnElement[str]:
-        """Times are text: their beginning says it."""
+        """Times are text: their beginning is the period."""
         return literal_column(f"substr(events.occurred_at, 1, {PERIODS[by]})")
+
+    def weaknesses(self, connection: Connection) -> list[str]:
+        """None: everything that could be set wrongly is set here."""
+        return []
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say so
+    connection.isolation_level = None  # transactions begin where `SQLite.begin` says so
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
@@ -169,7 +210,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > until:
                 raise
-            time.sleep(0.01)
+            time.sleep(WAL_RETRY)
         else:
             return
 

@@ -1,13 +1,18 @@
-"""The tables of the store, as the queries see them; `workers/migrations` makes them."""
+"""All tables, as the queries see them; `workers.store.migrations` creates them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
+#: Tables that are in SQLite files only, and one that is Alembic's.
+sqlite_metadata = MetaData()
+alembic_metadata = MetaData()
 
 #: A moment in UTC; in SQLite as text without a zone, which sorts and compares as it should.
 _Moment = DateTime(timezone=True)
 _Json = Text().with_variant(JSONB(), "postgresql")
+#: A number that the database counts up by itself.
+_Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 #: One row per event. The delivery id begins with its time, so the primary key grows at its end at any size.
 #: `tags` is a JSON list; `payload` a JSON object of every field that no other column gives back. `raw` is the body
@@ -42,7 +47,7 @@ events = Table(
     Column("raw_type", Text),
 )
 
-#: Calls that could not be read, or not be stored as events, or that proved false: raw, with the reason.
+#: Calls that could not be read or stored as events, or that proved to be forged: raw, with the reason.
 quarantine = Table(
     "quarantine",
     metadata,
@@ -54,8 +59,8 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
 )
 
-#: Calls whose signer's key could not be had when they came in, with what it takes to verify them later. The hash
-#: of the body is part of the key: who repeats a signature with another body shall not take the genuine's place.
+#: Calls whose signer's key was not available when they came in, with what it takes to verify them later. The hash
+#: of the body is part of the key: repeating a signature with another body must not displace the genuine call.
 unverified = Table(
     "unverified",
     metadata,
@@ -68,7 +73,35 @@ unverified = Table(
     Column("body", LargeBinary, nullable=False),
 )
 
-#: What handlers could not take after their last attempt. The call is in it, so that it can be tried again whatever
+#: What a drain stored and no worker has handed on yet: `count` calls of one type, packed as in the stream. Written
+#: in one transaction with the events: whatever is killed in between, what is stored is handed on.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", _Counter, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+)
+
+#: What handlers have to do: `count` calls for one handler. Times are µs since 1970. Whoever works on a row keeps
+#: `leased_until` in the future; meanwhile `slots` of the handler's concurrency are taken. `attempt` is how often
+#: the calls were tried, `crashes` how often a worker died over them.
+handoffs = Table(
+    "handoffs",
+    metadata,
+    Column("id", _Counter, primary_key=True),
+    Column("handler", Text, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("packed", LargeBinary, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("due_at", BigInteger, nullable=False),
+    Column("leased_until", BigInteger, nullable=False),
+    Column("slots", Integer, nullable=False),
+)
+
+#: What a handler did not take even at its last attempt. The call is in it, so that it can be tried again whatever
 #: became of the event.
 dead_letters = Table(
     "dead_letters",
@@ -84,8 +117,17 @@ dead_letters = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
-#: What came of comparing log files with the store: a row per run, day and kind of event, and one per run and day
-#: without a kind, which says whether the day is complete. `details` is what else there is to tell.
+#: How far unfinished replays have come: the last delivery id and the number of events that were handed on.
+replays = Table(
+    "replays",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("after", LargeBinary, nullable=False),
+    Column("done", Integer, nullable=False),
+)
+
+#: Results of comparing log files with the store: a row per run, day and kind of event, and one per run and day
+#: without a kind, which says whether the day is complete. `details` is a JSON object of everything else.
 reconciliations = Table(
     "reconciliations",
     metadata,
@@ -104,3 +146,38 @@ reconciliations = Table(
     Column("error", Text),
     Column("details", _Json, nullable=False),
 )
+
+# --- SQLite only: the search index, see `workers.store.search_index` ---
+
+#: The events with the number that each got on arrival, and what the search index holds of them.
+numbered_events = Table(
+    "events",
+    sqlite_metadata,
+    Column("row", Integer, primary_key=True),
+    Column("delivery_id", LargeBinary, nullable=False),
+    Column("recipient", Text),
+    Column("message_id", Text),
+)
+
+#: Which of the `numbered_events` each run covers: from `first` through `last`.
+finder_runs = Table(
+    "finder_runs",
+    sqlite_metadata,
+    Column("run", Integer, primary_key=True),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+)
+
+#: The sorted entries of all runs; a term is a message id, or an address in lower case.
+finder = Table(
+    "finder",
+    sqlite_metadata,
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("term", Text, primary_key=True),
+    Column("row", Integer, primary_key=True),
+)
+
+# --- Alembic's own ---
+
+#: The version of the schema, in its only row.
+schema_version = Table("alembic_version", alembic_metadata, Column("version_num", Text, primary_key=True))

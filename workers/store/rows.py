@@ -1,0 +1,169 @@
+"""Events and calls as rows of the tables, and rows as events again.
+
+Rows are tuples in the order of the table's columns, with times and JSON as text that both databases take: the
+drain makes millions of them, and gives them to the driver as they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from ingest.batch import Record
+from ingest.copernica.events import EPOCH, MICROS, Event, EventType, decode
+from workers.records import Quarantined
+from workers.store.backend import Row
+
+#: Bytes of a body's SHA-256 that are part of the key of `unverified`: enough to tell a signature's bodies apart.
+BODY_HASH_SIZE = 8
+#: Seconds whose text is remembered: events of one drain cluster around the same ones.
+REMEMBERED_SECONDS = 4096
+
+
+def event_row(e: Event) -> Row:
+    """A row of `events`."""
+    return (
+        e.delivery_id,
+        e.type.value,
+        e.message_id,
+        stored_time(e.occurred_at),
+        stored_time(e.received_at),
+        e.recipient,
+        e.ip,
+        e.url,
+        e.user_agent,
+        e.referer,
+        e.profile,
+        e.subprofile,
+        e.database,
+        e.collection,
+        e.mailing,
+        e.code,
+        e.extended,
+        e.state,
+        e.description,
+        _dump(e.tags) if e.tags else "[]",
+        _dump(e.payload),
+        e.path,
+        e.source,
+        e.raw,
+        e.raw_type,
+    )
+
+
+def event_of(row: Sequence[Any]) -> Event:
+    """The event of a row of `events`, as it was when it was decoded."""
+    # By place, in the order of the table and of Event: by name would take half as long again.
+    (
+        delivery_id,
+        kind,
+        message_id,
+        occurred_at,
+        received_at,
+        *columns,
+        tags,
+        payload,
+        path,
+        source,
+        raw,
+        raw_type,
+    ) = row
+    received = micros(received_at)
+    values = decode(raw, raw_type or "", path, received).payload if raw is not None else _load(payload)
+    head = delivery_id, EventType(kind), message_id, micros(occurred_at), received
+    return Event._make((*head, *columns, _load(tags), values, path, source, raw, raw_type))
+
+
+def quarantine_row(call: Quarantined) -> Row:
+    """A row of `quarantine`."""
+    record = call.record
+    return (
+        record.delivery_id,
+        stored_time(record.received_at),
+        clean(record.target.decode("utf-8", "replace")),
+        clean(record.content_type.decode("utf-8", "replace")),
+        record.body,
+        clean(call.reason),
+    )
+
+
+def unverified_row(record: Record) -> Row:
+    """A row of `unverified`."""
+    return (
+        record.delivery_id,
+        body_hash(record.body),
+        stored_time(record.received_at),
+        record.target,
+        record.content_type,
+        record.headers,
+        record.body,
+    )
+
+
+def unverified_record(row: Any) -> Record:
+    """The call of a row of `unverified`."""
+    return Record(row.delivery_id, micros(row.received_at), row.path, row.content_type, row.body, row.headers)
+
+
+def body_hash(body: bytes) -> bytes:
+    """Tells apart two bodies that came with the same signature."""
+    return hashlib.sha256(body).digest()[:BODY_HASH_SIZE]
+
+
+def clean(value: str) -> str:
+    """The text with what no text column can hold (NUL, lone surrogates) replaced."""
+    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def stored_time(moment: int) -> str:
+    """µs since 1970 in the form in which SQLAlchemy keeps a DateTime in SQLite, and which PostgreSQL reads too."""
+    second, micro = divmod(moment, MICROS)
+    return f"{_stored_second(second)}.{micro:06d}"
+
+
+@lru_cache(maxsize=REMEMBERED_SECONDS)
+def _stored_second(second: int) -> str:
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def micros(moment: datetime) -> int:
+    """A moment in µs since 1970; it is in UTC if it names no time zone."""
+    zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return (zoned - EPOCH) // timedelta(microseconds=1)
+
+
+def _dump(value: object) -> str:
+    """JSON that every database takes. Whatever this changes is in `raw`, from which the event is read back."""
+    try:
+        dumped = orjson.dumps(value).decode()
+    except TypeError:  # lone surrogates, which stand for bytes that are not text
+        return _clean_json(value)
+    return _clean_json(value) if "\\u0000" in dumped else dumped
+
+
+def _clean_json(value: object) -> str:
+    return json.dumps(_cleaned(value), ensure_ascii=False, separators=(",", ":"))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    if isinstance(value, list):
+        return [_cleaned(item) for item in value]
+    if isinstance(value, dict):
+        return {_cleaned(name): _cleaned(item) for name, item in value.items()}
+    return value
+
+
+def _load(value: Any) -> Any:
+    """JSON arrives as text from SQLite, and parsed from PostgreSQL."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError:  # nested deeper than orjson allows, or written by release 0.1
+        return json.loads(value)
