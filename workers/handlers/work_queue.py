@@ -142,9 +142,7 @@ class WorkQueue:
     def claim(self, handler: Handler, most: int, slots: int) -> Claim | None:
         """Claim about `most` calls that are due, with up to so many of the handler's `slots` for calls at once."""
         with self._store.writing() as connection:
-            if connection.dialect.name == "postgresql":  # one claims at a time; SQLite has one writer anyway
-                lock = text("SELECT pg_advisory_xact_lock(hashtext(:name))")
-                connection.execute(lock, {"name": f"ingest handler {handler.name}"})
+            self._store.take_turns(connection, f"ingest handler {handler.name}")
             now = _now()
             if handler.concurrency is not None:
                 slots = min(slots, self._free_slots(connection, handler, now))
