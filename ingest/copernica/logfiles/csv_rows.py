@@ -178,9 +178,10 @@ class _Reader:
         try:
             for values in reader:
                 end = begin + reader.line_num
-                suspect = len(values) != width or has_nul or (end > at + 1 and row_inside("".join(lines[at:end])))
-                fault = layout.fault(values, "".join(lines[at:end])) if suspect else ""
-                if fault:
+                # Nearly every record is one line, or several without a row inside, of the right number of columns.
+                text = "" if end == at + 1 else "".join(lines[at:end])
+                suspect = len(values) != width or has_nul or (text and row_inside(text))
+                if suspect and (fault := layout.fault(values, text or lines[at])):
                     yield Damage(first + at, fault)
                     if end > at + 1:
                         self._state = _State.RESYNCHRONISE
