@@ -1,32 +1,41 @@
 """The way back: what waits in a segment, in portions."""
 
+import logging
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.batch import Batch
 from ingest.spool import segment
-from ingest.spool.segment import Found, Name
+from ingest.spool.segment import SegmentName, Stretch
+
+log = logging.getLogger(__name__)
+
+#: How files are called that hold what could not be read.
+BAD = ".bad"
 
 
 @dataclass(slots=True)
-class Waiting:
-    """A segment that is complete, and what of it is not in Redis yet."""
+class WaitingSegment:
+    """A segment that is complete, and how much of it is not in Redis yet."""
 
     path: Path
-    name: Name
+    name: SegmentName
     size: int
     events: int
+    #: It is not read before this time (monotonic seconds).
     not_before: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Portion:
     """Batches that follow each other in a segment, to be sent to Redis together."""
 
-    waiting: Waiting
-    batches: list[Batch] = field(default_factory=list)
-    end: int = 0
+    segment: WaitingSegment
+    batches: tuple[Batch, ...]
+    #: The offset in the segment up to which everything is in Redis once these batches are.
+    end: int
 
     @property
     def events(self) -> int:
@@ -34,38 +43,70 @@ class Portion:
         return sum(batch.events for batch in self.batches)
 
 
-class Reader:
+class SegmentReader:
     """Reads a segment from where it was confirmed."""
 
-    def __init__(self, waiting: Waiting) -> None:
-        self.waiting = waiting
-        self.data = waiting.path.read_bytes()
+    def __init__(self, waiting: WaitingSegment) -> None:
+        self.segment = waiting
+        self._data = waiting.path.read_bytes()
         sync = waiting.name.sync
-        self._found: Iterator[Found] = segment.scan(self.data, sync, segment.confirmed(self.data, sync))
-        self._ahead: Found | None = next(self._found, None)
+        self._stretches: Iterator[Stretch] = segment.scan(self._data, sync, segment.confirmed(self._data, sync))
+        self._next: Stretch | None = next(self._stretches, None)
 
     @property
-    def through(self) -> bool:
+    def is_finished(self) -> bool:
         """Whether everything was read."""
-        return self._ahead is None
+        return self._next is None
 
     def portion(self, max_bytes: int, max_batches: int) -> Portion:
         """The next batches; at least one, unless there are none."""
-        portion = Portion(self.waiting)
-        size = 0
-        while (found := self._ahead) is not None:
-            if found.batch is not None:  # else it is damaged, and kept aside in the end
-                full = len(portion.batches) == max_batches or size + len(found.batch.packed) > max_bytes
-                if portion.batches and full:
+        batches: list[Batch] = []
+        size = end = 0
+        while (stretch := self._next) is not None:
+            if stretch.batch is not None:  # damage is put aside when the segment is finished
+                full = len(batches) == max_batches or size + len(stretch.batch.packed) > max_bytes
+                if batches and full:
                     break
-                portion.batches.append(found.batch)
-                size += len(found.batch.packed)
-            portion.end = found.end
-            self._ahead = next(self._found, None)
-        return portion
+                batches.append(stretch.batch)
+                size += len(stretch.batch.packed)
+            end = stretch.end
+            self._next = next(self._stretches, None)
+        return Portion(self.segment, tuple(batches), end)
+
+    def put_damage_aside(self) -> int:
+        """Save what could not be read in files of its own, beside the segment; returns how many.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        saved = 0
+        path = self.segment.path
+        for stretch in segment.scan(self._data, self.segment.name.sync):
+            size = stretch.end - stretch.start
+            if stretch.batch is not None:
+                continue
+            if stretch.is_torn:
+                log.warning("%s ends in %d bytes that were never acknowledged", path.name, size)
+                continue
+            bad = path.with_name(f"{path.stem}-{stretch.start}{BAD}")
+            log.error("%d bytes of the spool are damaged; they are kept in %s", size, bad)
+            _save(bad, self._data[stretch.start : stretch.end])
+            saved += 1
+        return saved
 
 
-def events_in(data: bytes, name: Name) -> int:
+def _save(path: Path, data: bytes) -> None:
+    with open(path, "wb", opener=_private) as file:  # Path.open takes no opener
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, segment.MODE)
+
+
+def events_in(data: bytes, name: SegmentName) -> int:
     """How many events a segment holds that are not in Redis yet."""
-    found = segment.scan(data, name.sync, segment.confirmed(data, name.sync))
-    return sum(one.batch.events for one in found if one.batch)
+    stretches = segment.scan(data, name.sync, segment.confirmed(data, name.sync))
+    return sum(stretch.batch.events for stretch in stretches if stretch.batch)

@@ -1,16 +1,16 @@
-"""One file of the spool: packed batches, each on disk before anybody is told that it is kept.
+"""One file of the spool: packed batches, each on disk before anyone is told that it is kept.
 
 A segment is named `<ns since 1970>-<sync>-<owner>.spool`; names sort by age, and the owner is the process that
 looks after it. Its bytes are
 
     title      16 bytes  b"ingest spool 1\\n\\n", so that `head` says what it is
-    confirmed   8 bytes  everything before this offset is in Redis; kept up to date as the segment is replayed …
-    check       8 bytes  … and believed only if this fits
+    confirmed   8 bytes  everything before this offset is in Redis; updated as the segment is replayed …
+    check       8 bytes  … and believed only if this matches
     records     the rest
 
 and a record is
 
-    sync        8 bytes  drawn at random for each segment; a record begins here, whatever became of the last one
+    sync        8 bytes  drawn at random for each segment; a record begins here, whatever became of the last
     events      4 bytes  how many the batch holds
     length      4 bytes  of the batch
     check       8 bytes  over events, length and batch
@@ -30,6 +30,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -38,7 +39,7 @@ from ingest.batch import Batch
 
 TITLE = b"ingest spool 1\n\n"
 SUFFIX = ".spool"
-#: Personal data: for this user only.
+#: Permissions of every file: personal data, for this user only.
 MODE = 0o600
 
 _CONFIRMED = struct.Struct(">Q8s")
@@ -49,17 +50,17 @@ _NAME = re.compile(r"(\d{19})-([0-9a-f]{16})-([0-9a-z-]+)\.spool")
 HEAD = len(TITLE) + _CONFIRMED.size
 
 
-class Found(NamedTuple):
+class Stretch(NamedTuple):
     """A stretch of a segment: an undamaged record, or (without a batch) bytes that are none."""
 
-    at: int
+    start: int
     end: int
     batch: Batch | None
     #: Whether these bytes are the beginning of a record whose end was never written.
-    torn: bool = False
+    is_torn: bool = False
 
 
-class Name(NamedTuple):
+class SegmentName(NamedTuple):
     """What a segment's name says."""
 
     created_ns: int
@@ -67,19 +68,69 @@ class Name(NamedTuple):
     owner: str
 
     @classmethod
-    def new(cls, owner: str) -> "Name":
+    def new(cls, owner: str) -> "SegmentName":
         """The name of a segment that begins now."""
         return cls(time.time_ns(), os.urandom(8), owner)
 
     @classmethod
-    def of(cls, name: str) -> "Name | None":
-        """Read a file's name; None if it is no segment."""
+    def parse(cls, name: str) -> "SegmentName | None":
+        """Read a file's name; None if it is not a segment's."""
         if (match := _NAME.fullmatch(name)) is None:
             return None
         return cls(int(match[1]), bytes.fromhex(match[2]), match[3])
 
     def __str__(self) -> str:
         return f"{self.created_ns:019d}-{self.sync.hex()}-{self.owner}{SUFFIX}"
+
+
+# --- reading ---
+
+
+def confirmed(data: bytes, sync: bytes) -> int:
+    """The offset before which everything is in Redis."""
+    if len(data) >= HEAD:
+        offset, _ = _CONFIRMED.unpack_from(data, len(TITLE))
+        if data[len(TITLE) : HEAD] == _confirmation(sync, offset) and HEAD <= offset <= len(data):
+            return int(offset)
+    return HEAD
+
+
+def scan(data: bytes, sync: bytes, start: int = HEAD) -> Iterator[Stretch]:
+    """Everything from `start` on, in order and without gaps: each undamaged record, and what lies between them."""
+    while start < len(data):
+        stretch = _record_at(data, sync, start) or _damage_at(data, sync, start)
+        yield stretch
+        start = stretch.end
+
+
+def _record_at(data: bytes, sync: bytes, start: int) -> Stretch | None:
+    if not data.startswith(sync, start) or start + _RECORD.size > len(data):
+        return None
+    _, events, length, check = _RECORD.unpack_from(data, start)
+    begin = start + _RECORD.size
+    packed = data[begin : begin + length]
+    if len(packed) < length or check != _check(sync, _COUNTED.pack(events, length), packed):
+        return None
+    return Stretch(start, begin + length, Batch(packed, events))
+
+
+def _damage_at(data: bytes, sync: bytes, start: int) -> Stretch:
+    """The bytes up to the next undamaged record: the length of a damaged one may be what is wrong with it."""
+    end = start
+    while (end := data.find(sync, end + 1)) >= 0:
+        if _record_at(data, sync, end):
+            return Stretch(start, end, None)
+    return Stretch(start, len(data), None, _is_torn(data, sync, start))
+
+
+def _is_torn(data: bytes, sync: bytes, start: int) -> bool:
+    rest = data[start:]
+    if len(rest) < _RECORD.size:
+        return sync.startswith(rest[: len(sync)])
+    return rest.startswith(sync) and start + _RECORD.size + _RECORD.unpack_from(rest)[2] > len(data)
+
+
+# --- writing ---
 
 
 def record(sync: bytes, batch: Batch) -> bytes:
@@ -93,52 +144,6 @@ def head(sync: bytes, confirmed: int = HEAD) -> bytes:
     return TITLE + _confirmation(sync, confirmed)
 
 
-def confirmed(data: bytes, sync: bytes) -> int:
-    """The offset before which everything is in Redis."""
-    if len(data) >= HEAD:
-        offset, _ = _CONFIRMED.unpack_from(data, len(TITLE))
-        if data[len(TITLE) : HEAD] == _confirmation(sync, offset) and HEAD <= offset <= len(data):
-            return int(offset)
-    return HEAD
-
-
-def scan(data: bytes, sync: bytes, at: int = HEAD) -> Iterator[Found]:
-    """Everything from `at` on, in order and without gaps: each undamaged record, and what lies between them."""
-    while at < len(data):
-        found = _read(data, sync, at)
-        if found is None:
-            found = _skip(data, sync, at)
-        yield found
-        at = found.end
-
-
-def _read(data: bytes, sync: bytes, at: int) -> Found | None:
-    if not data.startswith(sync, at) or at + _RECORD.size > len(data):
-        return None
-    _, events, length, check = _RECORD.unpack_from(data, at)
-    begins = at + _RECORD.size
-    packed = data[begins : begins + length]
-    if len(packed) < length or check != _check(sync, _COUNTED.pack(events, length), packed):
-        return None
-    return Found(at, begins + length, Batch(packed, events))
-
-
-def _skip(data: bytes, sync: bytes, at: int) -> Found:
-    """The bytes up to the next undamaged record. The length of a damaged one may be what is wrong with it."""
-    end = at
-    while (end := data.find(sync, end + 1)) >= 0:
-        if _read(data, sync, end):
-            return Found(at, end, None)
-    return Found(at, len(data), None, _is_torn(data, sync, at))
-
-
-def _is_torn(data: bytes, sync: bytes, at: int) -> bool:
-    rest = data[at:]
-    if len(rest) < _RECORD.size:
-        return sync.startswith(rest[: len(sync)])
-    return rest.startswith(sync) and at + _RECORD.size + _RECORD.unpack_from(rest)[2] > len(data)
-
-
 def _check(sync: bytes, counted: bytes, packed: bytes) -> bytes:
     hashed = blake2b(counted, digest_size=8, key=sync)
     hashed.update(packed)
@@ -149,16 +154,16 @@ def _confirmation(sync: bytes, offset: int) -> bytes:
     return _CONFIRMED.pack(offset, blake2b(b"confirmed %d" % offset, digest_size=8, key=sync).digest())
 
 
-class Writer:
+class SegmentWriter:
     """The segment that a process is writing to."""
 
     def __init__(self, folder: Path, owner: str) -> None:
         """Begin a new one, on disk with its name.
 
         Raises:
-            OSError: the folder does not take it.
+            OSError: the folder does not accept it.
         """
-        self.name = Name.new(owner)
+        self.name = SegmentName.new(owner)
         self.path = folder / str(self.name)
         self.size = 0
         self.events = 0
@@ -172,33 +177,33 @@ class Writer:
             self.path.unlink(missing_ok=True)
             raise
 
-    def put(self, batches: Sequence[Batch]) -> int:
-        """Write batches behind the others; they are safe once `sync` has come back. Returns their bytes."""
-        return self._write(b"".join(record(self.name.sync, batch) for batch in batches))
+    def put(self, batches: Sequence[Batch]) -> None:
+        """Write batches behind the others; they are safe once `sync` has returned."""
+        self._write(b"".join(record(self.name.sync, batch) for batch in batches))
 
     def sync(self) -> None:
-        """Have everything that was put on disk.
+        """Wait until everything that was put is on disk.
 
         Raises:
-            OSError: it is not known what is on disk; nothing more may be written to this segment, because the
-                system may have thrown away what it could not write, and say nothing of it the next time.
+            OSError: it is not known what is on disk. Nothing more may be written to this segment, because the
+                system may have dropped what it could not write, and not report it the next time.
         """
         _to_disk(self._file)
 
-    def cut(self, size: int) -> None:
+    def truncate(self, size: int) -> None:
         """Take back what was written beyond `size`."""
         os.ftruncate(self._file, size)
+        self.size = size
 
     def close(self) -> None:
         """Write no more to it."""
         os.close(self._file)
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             rest = rest[os.write(self._file, rest) :]
         self.size += len(data)
-        return len(data)
 
 
 def _to_disk(file: int) -> None:
@@ -211,20 +216,23 @@ def _to_disk(file: int) -> None:
 def confirm(path: Path, sync: bytes, offset: int) -> None:
     """Note in a segment that everything before `offset` is in Redis.
 
-    Without an fsync: when the machine crashes and this is lost, some batches reach Redis once more, and the
-    delivery id keeps their events single.
+    Without an fsync: if the machine crashes and this is lost, some batches reach Redis once more, and the delivery
+    id keeps their events single.
     """
-    file = os.open(path, os.O_WRONLY)
-    try:
+    with _opened(path, os.O_WRONLY) as file:
         os.pwrite(file, _confirmation(sync, offset), len(TITLE))
-    finally:
-        os.close(file)
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on disk: a file without its name is lost in a crash."""
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    """Wait until the names in a folder are on disk: a file without its name is lost in a crash."""
+    with _opened(folder, os.O_RDONLY | os.O_DIRECTORY) as file:
         os.fsync(file)
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    file = os.open(path, flags)
+    try:
+        yield file
     finally:
         os.close(file)

@@ -1,44 +1,44 @@
 """One process's part in the spool: it keeps batches, and gives back what waits.
 
-All work on the disk is done in one thread, so that a slow disk holds up nobody but those that wait for it.
+All work on the disk is done in one thread, so that a slow disk holds up only those who wait for it.
 """
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from types import TracebackType
+from typing import Self, TypeVar, TypeVarTuple
 
 from ingest import failpoints
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import segment
-from ingest.spool.directory import BAD, LOCK, is_held, own, prepare
-from ingest.spool.reader import Portion, Reader, Waiting, events_in
-from ingest.spool.segment import Found, Name, Writer
+from ingest.spool.directory import OwnerLock, adopt, prepare
+from ingest.spool.reader import Portion, SegmentReader, WaitingSegment, events_in
+from ingest.spool.segment import SegmentWriter
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 
 #: Bytes after which a segment is full: what a reader holds in memory, and the least that frees disk space again.
 SEGMENT_SIZE = 16 * 1024 * 1024
-#: Seconds that a disk may take; whoever waits longer hears that nothing is certain.
+#: Seconds that a disk may take; a caller that has waited longer is told that nothing is certain.
 KEEP_TIMEOUT = 5.0
-#: Seconds before a segment that could not be read, or that Redis would not have, is tried again.
+#: Seconds before a segment that could not be read, or that Redis rejected, is tried again.
 POSTPONE = 60.0
 
 
 class Spool:
-    """One process's part in the folder."""
+    """One process's part in the folder. An asynchronous context manager: leaving it is `close`."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        """`max_bytes` is for all segments in the folder, whosever they are.
+        """`max_bytes` is for all segments in the folder, whoever wrote them.
 
         Raises:
             Unavailable: the folder cannot be used.
@@ -46,14 +46,14 @@ class Spool:
         prepare(folder)
         self.folder = folder
         self.max_bytes = max_bytes
-        self._owner, self._lock = own(folder)
-        self._writer: Writer | None = None
-        self._waiting: list[Waiting] = []
-        self._reader: Reader | None = None
-        #: The portion that is under way to Redis.
+        self._lock = OwnerLock(folder)
+        self._writer: SegmentWriter | None = None
+        self._waiting: list[WaitingSegment] = []
+        self._reader: SegmentReader | None = None
+        #: The portion that is on its way to Redis.
         self._given: Portion | None = None
-        #: Bytes of segments that are others'.
-        self._others = 0
+        #: Bytes of segments that other processes look after.
+        self._others_bytes = 0
         #: Files in the folder that hold what could not be read.
         self.bad = 0
         #: Why the last attempt to keep something failed; None if it did not.
@@ -61,30 +61,49 @@ class Spool:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._keeping: asyncio.Future[None] | None = None
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Stop: what waits is there at the next start."""
+        await self._in_thread(self._seal)
+        self._thread.shutdown(wait=False)
+        self._lock.release()
+
+    async def _in_thread(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    # --- how it is ---
+
     @property
     def events(self) -> int:
-        """Events that wait here, in segments that this process writes or has taken over."""
-        return sum(one.events for one in self._all())
+        """Events that wait in segments that this process writes or has taken over."""
+        return sum(one.events for one in self._segments())
 
     @property
     def size(self) -> int:
         """Bytes of these segments."""
-        return sum(one.size for one in self._all())
+        return sum(one.size for one in self._segments())
 
     @property
     def oldest_age(self) -> float | None:
         """Seconds since the oldest of these segments was begun; None when there is none."""
-        oldest = min((one.name for one in self._all() if one.events), default=None)
+        oldest = min((one.name for one in self._segments() if one.events), default=None)
         return None if oldest is None else max(0.0, time.time() - oldest.created_ns / 1e9)
 
-    def _all(self) -> list[Waiting | Writer]:
-        writer = self._writer  # read once: the thread may be done with it a moment later
+    def _segments(self) -> list[WaitingSegment | SegmentWriter]:
+        writer = self._writer  # read once: the thread may have finished it a moment later
         return [*self._waiting, *([writer] if writer else [])]
 
     @property
     def is_full(self) -> bool:
         """Whether the folder holds as much as it may."""
-        return self.size + self._others >= self.max_bytes
+        return self.size + self._others_bytes >= self.max_bytes
 
     @property
     def takes(self) -> bool:
@@ -94,7 +113,7 @@ class Spool:
     # --- keeping ---
 
     async def keep(self, batches: Sequence[Batch]) -> None:
-        """Have batches on disk, all with one fsync.
+        """Put batches on disk, all with one fsync.
 
         Raises:
             SpoolFailed: the spool is full, or the disk failed or took too long; nothing may be acknowledged.
@@ -105,25 +124,25 @@ class Spool:
         done, _ = await asyncio.wait({self._keeping}, timeout=KEEP_TIMEOUT)
         if not done:
             self.trouble = SpoolFailed(f"The spool's disk did not answer within {KEEP_TIMEOUT:.0f} s.")
-            self._keeping.add_done_callback(lambda late: late.exception())  # nobody else will ask
+            self._keeping.add_done_callback(lambda late: late.exception())  # no one else will ask for it
             raise self.trouble
         self._keeping.result()
 
     def _keep(self, batches: Sequence[Batch]) -> None:
         size = sum(len(batch.packed) for batch in batches)
-        if self.size + self._others + size > self.max_bytes:
+        if self.size + self._others_bytes + size > self.max_bytes:
             raise SpoolFailed(f"The spool holds as much as it may ({self.max_bytes} bytes, INGEST_SPOOL_MAX).")
-        safe = self._writer.size if self._writer else 0
+        writer, safe = self._writer, self._writer.size if self._writer else 0
         try:
-            if self._writer is None:
-                self._writer = Writer(self.folder, self._owner)
-                safe = self._writer.size
+            if writer is None:
+                writer = self._writer = SegmentWriter(self.folder, self._lock.owner)
+                safe = writer.size
             if failpoints.armed:
                 failpoints.reach("spool-write")
-            self._writer.put(batches)
+            writer.put(batches)
             if failpoints.armed:
                 failpoints.reach("spool-written")
-            self._writer.sync()
+            writer.sync()
         except OSError as error:
             self._abandon(safe)
             self.trouble = SpoolFailed(f"The spool could not be written ({error.strerror}).")
@@ -131,27 +150,28 @@ class Spool:
         self.trouble = None
         if failpoints.armed:
             failpoints.reach("spool-synced")
-        self._writer.events += sum(batch.events for batch in batches)
-        if self._writer.size >= SEGMENT_SIZE:
+        writer.events += sum(batch.events for batch in batches)
+        if writer.size >= SEGMENT_SIZE:
             self._seal()
 
     def _abandon(self, safe: int) -> None:
-        """Write no more to a segment whose disk failed; what was confirmed stays, what was refused goes."""
+        """Write no more to a segment whose disk failed; what was confirmed stays, what was not goes."""
         if (writer := self._writer) is None:
             return
         with suppress(OSError):
-            writer.cut(safe)
+            writer.truncate(safe)
         writer.size = safe
         self._seal()
 
     def _seal(self) -> None:
+        """Write no more to the segment; what it holds waits."""
         writer, self._writer = self._writer, None
         if writer is None:
             return
         with suppress(OSError):
             writer.close()
         if writer.events:
-            self._waiting.append(Waiting(writer.path, writer.name, writer.size, writer.events))
+            self._waiting.append(WaitingSegment(writer.path, writer.name, writer.size, writer.events))
         else:
             with suppress(OSError):
                 writer.path.unlink(missing_ok=True)
@@ -163,21 +183,21 @@ class Spool:
 
         A portion that was not confirmed comes again, whatever the reason.
         """
-        return await self._in_thread(self._next, max_bytes, max_batches)
+        return await self._in_thread(self._next_portion, max_bytes, max_batches)
 
     async def confirm(self, portion: Portion) -> None:
-        """A portion is in Redis: forget it; a segment that is through is deleted."""
+        """A portion is in Redis: do not give it again. A segment that has been replayed wholly is deleted."""
         await self._in_thread(self._confirm, portion)
 
     async def set_aside(self, portion: Portion) -> None:
-        """Redis will not have a portion: move it to a segment of its own, so that it holds up no other.
+        """Redis rejects a portion: move it to a segment of its own, so that it holds up no other.
 
         Raises:
             OSError: the disk failed; it stays where it is.
         """
         await self._in_thread(self._set_aside, portion)
 
-    def _next(self, max_bytes: int, max_batches: int) -> Portion | None:
+    def _next_portion(self, max_bytes: int, max_batches: int) -> Portion | None:
         if self._given is not None:
             self._given = self._reader = None  # read again from where it was confirmed
         while reader := self._open_reader():
@@ -188,7 +208,7 @@ class Spool:
             self._finish(reader)
         return None
 
-    def _open_reader(self) -> "Reader | None":
+    def _open_reader(self) -> SegmentReader | None:
         if self._reader is not None:
             return self._reader
         now = time.monotonic()
@@ -196,7 +216,7 @@ class Spool:
             if waiting.not_before > now:
                 continue
             try:
-                self._reader = Reader(waiting)
+                self._reader = SegmentReader(waiting)
             except OSError as error:
                 log.error("the segment %s cannot be read: %s", waiting.path, error)
                 self._postpone(waiting)
@@ -209,40 +229,38 @@ class Spool:
 
     def _confirm(self, portion: Portion) -> None:
         self._given = None
-        waiting = portion.waiting
+        waiting = portion.segment
         waiting.events = max(0, waiting.events - portion.events)
         try:
             segment.confirm(waiting.path, waiting.name.sync, portion.end)
         except OSError as error:
             log.warning("how far %s was replayed could not be noted: %s", waiting.path, error)
-        if self._reader is not None and self._reader.through:
+        if self._reader is not None and self._reader.is_finished:
             self._finish(self._reader)
 
     def _set_aside(self, portion: Portion) -> None:
         self._reader = None
-        writer = Writer(self.folder, self._owner)
+        writer = SegmentWriter(self.folder, self._lock.owner)
         writer.put(portion.batches)
         writer.sync()
         writer.close()
-        aside = Waiting(writer.path, writer.name, writer.size, portion.events, time.monotonic() + POSTPONE)
-        self._waiting.append(aside)
+        not_before = time.monotonic() + POSTPONE
+        self._waiting.append(WaitingSegment(writer.path, writer.name, writer.size, portion.events, not_before))
         self._confirm(portion)
 
-    def _postpone(self, waiting: Waiting) -> None:
+    def _postpone(self, waiting: WaitingSegment) -> None:
         self._reader = None
         if not waiting.path.exists():
-            log.error("the segment %s is gone, with some %d events", waiting.path, waiting.events)
+            log.error("the segment %s has disappeared, with some %d events", waiting.path, waiting.events)
             self._waiting.remove(waiting)
         waiting.not_before = time.monotonic() + POSTPONE
 
-    def _finish(self, reader: "Reader") -> None:
-        """Everything that could be read of a segment is in Redis: keep the rest aside, and delete it."""
+    def _finish(self, reader: SegmentReader) -> None:
+        """Everything that could be read of a segment is in Redis: put the rest aside, and delete it."""
         self._reader = None
-        waiting = reader.waiting
+        waiting = reader.segment
         try:
-            for found in segment.scan(reader.data, waiting.name.sync):
-                if found.batch is None:
-                    self._keep_aside(waiting, found, reader.data[found.at : found.end])
+            self.bad += reader.put_damage_aside()
             if failpoints.armed:
                 failpoints.reach("segment-delete")
             waiting.path.unlink(missing_ok=True)
@@ -250,28 +268,20 @@ class Spool:
             if failpoints.armed:
                 failpoints.reach("segment-deleted")
         except OSError as error:
-            log.error("the segment %s, all replayed, cannot be deleted: %s", waiting.path, error)
+            log.error("the segment %s, replayed wholly, cannot be deleted: %s", waiting.path, error)
             self._postpone(waiting)
             return
         self._waiting.remove(waiting)
         log.info("replayed %s", waiting.path.name)
 
-    def _keep_aside(self, waiting: Waiting, found: Found, data: bytes) -> None:
-        if found.torn:
-            log.warning("%s ends in %d bytes that were never acknowledged", waiting.path.name, len(data))
-            return
-        path = waiting.path.with_name(f"{waiting.path.stem}-{found.at}{BAD}")
-        log.error("%d bytes of the spool are damaged; they are kept aside in %s", len(data), path)
-        with open(path, "wb", opener=_private) as file:  # a Path's has no opener
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self.bad += 1
-
     # --- looking after the folder ---
 
     async def tidy(self) -> None:
-        """Take over what dead processes left, and see how full the folder is; to be called now and then."""
+        """Take over what dead processes left, and see how full the folder is; to be called now and then.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
         if self.trouble is not None:
             await self._in_thread(self._try_again)
         for waiting in await self._in_thread(self._adopt):
@@ -279,7 +289,7 @@ class Spool:
             await self._in_thread(self._count, waiting)
 
     def _try_again(self) -> None:
-        """After a failure: while Redis serves nothing is kept here that would show that the disk does, too."""
+        """After a failure: while Redis serves, nothing is kept here that would show whether the disk works."""
         try:
             prepare(self.folder)
         except Unavailable as error:
@@ -287,55 +297,16 @@ class Spool:
         else:
             self.trouble = None
 
-    def _adopt(self) -> list[Waiting]:
-        adopted = []
-        others = bad = 0
-        alive: dict[str, bool] = {self._owner: True}
-        for path in sorted(self.folder.iterdir()):
-            bad += path.suffix == BAD
-            if path.suffix == LOCK and path.stem != self._owner:
-                alive[path.stem] = is_held(path, remove=True)
-            if (name := Name.of(path.name)) is None or name.owner == self._owner:
-                continue
-            if name.owner not in alive:
-                alive[name.owner] = is_held(self.folder / (name.owner + LOCK), remove=True)
-            with suppress(FileNotFoundError):  # another took it over, or its owner is done with it
-                if alive[name.owner]:
-                    others += path.stat().st_size
-                else:
-                    adopted.append(self._take_over(path, name))
-        self._others, self.bad = others, bad
-        return adopted
+    def _adopt(self) -> list[WaitingSegment]:
+        adoption = adopt(self.folder, self._lock.owner)
+        self._waiting += adoption.segments
+        self._others_bytes, self.bad = adoption.others_bytes, adoption.bad_files
+        return adoption.segments
 
-    def _take_over(self, path: Path, name: Name) -> Waiting:
-        name = name._replace(owner=self._owner)
-        ours = path.rename(path.with_name(str(name)))
-        segment.sync_folder(self.folder)
-        log.info("took over %s", path.name)
-        waiting = Waiting(ours, name, ours.stat().st_size, 0)
-        self._waiting.append(waiting)
-        return waiting
-
-    def _count(self, waiting: Waiting) -> None:
+    def _count(self, waiting: WaitingSegment) -> None:
         if waiting not in self._waiting:
             return
         try:
-            data = waiting.path.read_bytes()
+            waiting.events = events_in(waiting.path.read_bytes(), waiting.name)
         except OSError as error:
             log.warning("cannot count what is in %s: %s", waiting.path, error)
-            return
-        waiting.events = events_in(data, waiting.name)
-
-    async def close(self) -> None:
-        """Stop: what waits is there at the next start."""
-        await self._in_thread(self._seal)
-        self._thread.shutdown(wait=False)
-        (self.folder / (self._owner + LOCK)).unlink(missing_ok=True)
-        os.close(self._lock)
-
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **_: P.kwargs) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, segment.MODE)

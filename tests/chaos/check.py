@@ -12,7 +12,7 @@ import psycopg
 import redis
 
 from ingest.batch import Record, unpack
-from ingest.spool.segment import Name, scan
+from ingest.spool.segment import SegmentName, scan
 from tests.chaos.load import Journal, proof
 from tests.support.stream import records
 
@@ -76,7 +76,7 @@ def whereabouts(client: redis.Redis, spool: Path) -> dict[int, str]:
     """Where each call is that is on its way to the database: in the stream, or in which file of the spool."""
     kept = dict.fromkeys(map(_call, records(client)), "the stream")
     for path in spool.glob("*.spool"):
-        if (name := Name.of(path.name)) is not None:
+        if (name := SegmentName.parse(path.name)) is not None:
             for found in scan(path.read_bytes(), name.sync):
                 kept |= dict.fromkeys(map(_call, unpack(found.batch.packed) if found.batch else ()), path.name)
     return kept

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import Spool, segment, spool
-from ingest.spool.segment import HEAD, Name, scan
+from ingest.spool.segment import HEAD, SegmentName, scan
 from tests.support.running import PATIENCE
 from tests.support.spool import MUCH, numbered, opened, replayed
 
@@ -66,7 +66,7 @@ def test_every_undamaged_record_is_read_and_nothing_is_invented(batches: list[Ba
     ]
     found = list(scan(bytes(damaged), SYNC))
     assert [one.batch for one in found if one.batch] == whole
-    assert [one.at for one in found] == [HEAD, *(one.end for one in found)][: len(found)]  # without gaps
+    assert [one.start for one in found] == [HEAD, *(one.end for one in found)][: len(found)]  # without gaps
     assert found[-1].end == len(data)
 
 
@@ -78,7 +78,7 @@ def test_a_file_that_was_cut_off_gives_all_records_before_the_cut(
     cut = draw.draw(st.integers(HEAD, len(data)))
     whole = sum(edge <= cut for edge in edges) - 1
     assert read(data[:cut]) == batches[:whole]
-    assert all(found.batch or found.torn for found in scan(data[:cut], SYNC))
+    assert all(found.batch or found.is_torn for found in scan(data[:cut], SYNC))
 
 
 @given(BATCHES, BATCHES, st.data())
@@ -187,7 +187,7 @@ async def test_damage_is_kept_aside_and_a_torn_end_is_cut(
     async with opened(tmp_path) as one:
         await one.keep([Batch(b"first", 1), Batch(b"second", 1), Batch(b"third", 1)])
     (path,) = files(tmp_path)
-    name = Name.of(path.name)
+    name = SegmentName.parse(path.name)
     assert name is not None
     torn = segment.record(name.sync, Batch(b"never acknowledged", 1))[:-3]
     path.write_bytes(path.read_bytes().replace(b"second", b"sxcond") + torn)
@@ -239,7 +239,7 @@ async def test_a_disk_that_hangs_holds_up_nobody_for_long(tmp_path: Path, monkey
     async with opened(tmp_path) as one:
         with monkeypatch.context() as slow:
             on_disk = threading.Event()
-            slow.setattr(segment.Writer, "sync", lambda _: on_disk.wait(30))
+            slow.setattr(segment.SegmentWriter, "sync", lambda _: on_disk.wait(30))
             for _ in range(2):
                 with pytest.raises(SpoolFailed, match="disk"):
                     await one.keep(numbered(1))
@@ -270,10 +270,10 @@ def test_a_folder_that_cannot_be_used_is_refused_in_a_sentence(tmp_path: Path, f
 
 
 def test_names_say_what_a_segment_is() -> None:
-    name = Name.new("12-ab")
-    assert Name.of(str(name)) == name
-    names = [str(Name.new("x")) for _ in range(5)]
+    name = SegmentName.new("12-ab")
+    assert SegmentName.parse(str(name)) == name
+    names = [str(SegmentName.new("x")) for _ in range(5)]
     assert names == sorted(names)
     for other in ("x.spool", "1-2-3.spool", str(name).replace(".spool", ".spool2"), str(name) + ".bad"):
-        assert Name.of(other) is None
+        assert SegmentName.parse(other) is None
     assert len(Counter(names)) == 5

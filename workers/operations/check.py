@@ -151,8 +151,10 @@ def _spool(settings: Settings) -> Iterator[Finding]:
         except IngestError as error:
             yield Finding(Level.WRONG, "spool", str(error))
             return
-        if figures.bad:
-            found.append(Finding(Level.RISK, "spool", f"{figures.bad} damaged stretches lie in {folder} as *.bad"))
+        if figures.bad_files:
+            found.append(
+                Finding(Level.RISK, "spool", f"{figures.bad_files} damaged stretches are in {folder} as *.bad")
+            )
         yield Finding(Level.OK, "spool", f"{folder} holds {figures.events:,} events")
     yield from found
 

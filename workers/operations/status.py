@@ -243,7 +243,9 @@ def _spool_figures(settings: Settings, endpoints: Iterable[EndpointFigures]) -> 
         return None
     folder = spool.look(settings.spool_dir)
     # Endpoints that have the folder open would report if they reached Redis.
-    return SpoolFigures(folder.events, folder.size, folder.oldest_age, folder.bad, folder.owners)
+    return SpoolFigures(
+        folder.events, folder.size_bytes, folder.oldest_age_seconds, folder.bad_files, folder.owners
+    )
 
 
 def _spool_warnings(figures: SpoolFigures | None) -> Iterable[str]:
