@@ -21,13 +21,13 @@ from workers.store.store import Store
 
 #: What quarantined calls are listed under.
 STORE = "store"
-#: Letters that are retried or dropped in one transaction.
+#: Dead letters that are retried or dropped in one transaction.
 PORTION = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which letters; None means any. `error` is a part of the text, `since` and `until` are about the failure."""
+    """Which dead letters; None means any. `error` is a part of the text, `since` and `until` bound the failure."""
 
     handler: str | None = None
     error: str | None = None
@@ -54,8 +54,8 @@ class DeadLetter:
     @property
     def event(self) -> Event | None:
         """What the handler got; None if the call cannot be read."""
-        found = read(self.record)
-        return found if isinstance(found, Event) else None
+        event = read(self.record)
+        return event if isinstance(event, Event) else None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -68,7 +68,7 @@ class DeadLetter:
 
 
 def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
-    """Letters in the order of their failure, a few in memory at a time."""
+    """Dead letters in the order of their failure, a few in memory at a time."""
     if wanted.handler != STORE:
         table = tables.dead_letters
         for row in store.rows(table, _conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
@@ -105,16 +105,16 @@ def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
 
 
 def retry(store: Store, letters: Sequence[DeadLetter], has_handlers: bool) -> int:
-    """Hand letters to their handlers again, and take them out; returns how many went.
+    """Hand dead letters to their handlers again, and delete them; returns how many went.
 
     Those of `store` stay where they are if they still cannot be stored, or proved to be forged; with
-    `has_handlers`, handlers then get them.
+    `has_handlers`, handlers get those that are stored.
     """
-    handoffs = WorkQueue(store)
+    queue = WorkQueue(store)
     gone = 0
     for handler in {letter.handler for letter in letters} - {STORE}:
         own = [letter for letter in letters if letter.handler == handler]
-        gone += handoffs.retry(handler, [letter.record for letter in own])
+        gone += queue.retry(handler, [letter.record for letter in own])
     for letter in letters:
         forged = letter.error.startswith(NOT_COPERNICAS)
         if letter.handler == STORE and letter.event is not None and not forged:
@@ -123,7 +123,7 @@ def retry(store: Store, letters: Sequence[DeadLetter], has_handlers: bool) -> in
 
 
 def drop(store: Store, letters: Sequence[DeadLetter]) -> int:
-    """Forget letters; returns how many."""
+    """Delete dead letters; returns how many."""
     dead = [(letter.handler, letter.delivery_id) for letter in letters if letter.handler != STORE]
     kept = [letter.delivery_id for letter in letters if letter.handler == STORE]
     columns = tables.dead_letters.c
@@ -141,7 +141,7 @@ def drop(store: Store, letters: Sequence[DeadLetter]) -> int:
 def portions(
     letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], int], step: Callable[[int], object]
 ) -> int:
-    """Act on all letters, some at a time; `step` is told of each portion. Returns how many went."""
+    """Act on all dead letters, `PORTION` at a time; `step` gets the size of each. Returns how many went."""
     gone = 0
     for at in range(0, len(letters), PORTION):
         portion = letters[at : at + PORTION]

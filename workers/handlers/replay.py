@@ -3,14 +3,14 @@
 import hashlib
 import time
 from collections.abc import Callable
-from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import Connection, select
 
 from workers.handlers.work_queue import WorkQueue
 from workers.records import record_of
 from workers.store.filters import Filter
 from workers.store.store import Store
+from workers.store.tables import replays
 
 #: Events that are handed on in one transaction, which also notes how far the replay has come.
 PORTION = 500
@@ -24,29 +24,28 @@ def name_of(handler: str, wanted: Filter) -> str:
 def begun(store: Store, name: str) -> int:
     """How many events an unfinished replay of that name has handed on; 0 if there is none."""
     with store.reading() as connection:
-        found = connection.execute(text("SELECT done FROM replays WHERE name = :name"), {"name": name}).scalar()
-    return int(found or 0)
+        return connection.execute(select(replays.c.done).where(replays.c.name == name)).scalar() or 0
 
 
 def forget(store: Store, name: str) -> None:
-    """Let a replay begin anew."""
+    """Let a replay start from the beginning."""
     with store.writing() as connection:
-        connection.execute(text("DELETE FROM replays WHERE name = :name"), {"name": name})
+        connection.execute(replays.delete().where(replays.c.name == name))
 
 
 def replay(store: Store, handler: str, wanted: Filter, rate: float | None, step: Callable[[int], object]) -> int:
     """Hand events to a handler, from where an earlier replay of the same was broken off; returns how many.
 
-    `rate` is in events per second, and how fast they are handed over; the handler has a rate of its own. `step` is
-    told of each portion.
+    `rate` limits how many events per second are handed over; the handler has a rate of its own. `step` is called
+    with the number of events of each portion.
     """
     name = name_of(handler, wanted)
-    handoffs = WorkQueue(store)
+    queue = WorkQueue(store)
     done = 0
     began = time.monotonic()
     for portion in store.pages(wanted, _after(store, name), min(PORTION, int(rate or PORTION) or 1)):
         with store.writing() as connection:
-            handoffs.give(connection, handler, [record_of(event) for event in portion])
+            queue.give(connection, handler, [record_of(event) for event in portion])
             _remember(connection, name, portion[-1].delivery_id, len(portion))
         done += len(portion)
         step(len(portion))
@@ -58,14 +57,10 @@ def replay(store: Store, handler: str, wanted: Filter, rate: float | None, step:
 
 def _after(store: Store, name: str) -> bytes:
     with store.reading() as connection:
-        found = connection.execute(text("SELECT after FROM replays WHERE name = :name"), {"name": name}).scalar()
-    return bytes(found or b"")
+        return connection.execute(select(replays.c.after).where(replays.c.name == name)).scalar() or b""
 
 
-def _remember(connection: Any, name: str, after: bytes, count: int) -> None:
-    values = {"name": name, "after": after, "count": count}
-    known = connection.execute(
-        text("UPDATE replays SET after = :after, done = done + :count WHERE name = :name"), values
-    ).rowcount
-    if not known:
-        connection.execute(text("INSERT INTO replays (name, after, done) VALUES (:name, :after, :count)"), values)
+def _remember(connection: Connection, name: str, after: bytes, count: int) -> None:
+    progress = replays.update().where(replays.c.name == name).values(after=after, done=replays.c.done + count)
+    if not connection.execute(progress).rowcount:
+        connection.execute(replays.insert().values(name=name, after=after, done=count))

@@ -18,13 +18,14 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, case, func, literal, select, union_all
 
 from ingest.batch import Record, chunks, pack, unpack
+from ingest.copernica.events import MICROS
 from workers.handlers.registry import Handler, wanting
-from workers.store import tables
 from workers.store.rows import clean, stored_time
 from workers.store.store import Store
+from workers.store.tables import dead_letters, handoffs, outbox
 
 #: Seconds without a sign of life after which a claim is another worker's.
 LEASE = 15.0
@@ -36,7 +37,8 @@ CLAIM_ROWS = 512
 CRASHES = 3
 #: How far a delay is drawn out at random, so that retries do not come back all at once.
 JITTER = 0.2
-MICROS = 1_000_000
+#: Columns of a row of `handoffs` that nobody has worked on yet.
+_FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slots": 0}
 
 
 class Failure(NamedTuple):
@@ -74,20 +76,19 @@ class WorkQueue:
         moved = 0
         while True:
             with self._store.writing() as connection:
-                rows = connection.execute(
-                    text(f"SELECT id, type, count AS calls, packed FROM outbox ORDER BY id LIMIT :n {self._skip}"),
-                    {"n": DISPATCH_ROWS},
-                ).all()  # fmt: skip
+                # Rows that another worker dispatches are skipped; SQLite has one writer, and ignores it.
+                query = select(outbox).order_by(outbox.c.id).limit(DISPATCH_ROWS).with_for_update(skip_locked=True)
+                rows = connection.execute(query).mappings().all()
                 if not rows:
                     return moved
                 copies = [
-                    {"handler": name, "count": row.calls, "packed": row.packed, "due": _now()}
+                    {**_FRESH, "handler": name, "count": row["count"], "packed": row["packed"], "due_at": _now()}
                     for row in rows
-                    for name in wanting(handlers, row.type)
+                    for name in wanting(handlers, row["type"])
                 ]
                 if copies:
-                    connection.execute(text(_INSERT), copies)
-                connection.execute(text("DELETE FROM outbox WHERE id = :id"), [{"id": row.id} for row in rows])
+                    connection.execute(handoffs.insert(), copies)
+                connection.execute(outbox.delete().where(outbox.c.id.in_([row["id"] for row in rows])))
             moved += len(rows)
 
     def give(self, connection: Connection, handler: str, records: Sequence[Record]) -> None:
@@ -96,45 +97,44 @@ class WorkQueue:
 
     def retry(self, handler: str, records: Sequence[Record]) -> int:
         """Hand dead letters to their handler again; returns how many were still there."""
-        columns = tables.dead_letters.c
+        columns = dead_letters.c
         with self._store.writing() as connection:
             chosen = columns.delivery_id.in_([record.delivery_id for record in records])
-            delete = tables.dead_letters.delete().where(columns.handler == handler, chosen)
+            delete = dead_letters.delete().where(columns.handler == handler, chosen)
             there = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
             self.give(connection, handler, [record for record in records if record.delivery_id in there])
         return len(there)
 
     def due(self) -> list[str]:
         """Handlers for which something can be claimed."""
-        query = (
-            "SELECT DISTINCT handler FROM handoffs WHERE due_at <= :now AND leased_until <= :now ORDER BY handler"
-        )
+        now, columns = _now(), handoffs.c
+        query = select(columns.handler).distinct().where(columns.due_at <= now, columns.leased_until <= now)
         with self._store.reading() as connection:
-            return list(connection.execute(text(query), {"now": _now()}).scalars())
+            return list(connection.execute(query.order_by(columns.handler)).scalars())
 
     def next_due(self, handlers: Collection[str]) -> float | None:
         """Seconds until one of these handlers can claim something; None if there is nothing for them."""
-        query = (
-            "SELECT handler, min(CASE WHEN due_at > leased_until THEN due_at ELSE leased_until END) "
-            "FROM handoffs GROUP BY handler"
-        )
+        columns = handoffs.c
+        free_at = case((columns.due_at > columns.leased_until, columns.due_at), else_=columns.leased_until)
+        query = select(columns.handler, func.min(free_at)).group_by(columns.handler)
         with self._store.reading() as connection:
-            moments = [moment for name, moment in connection.execute(text(query)) if name in handlers]
+            moments = [moment for name, moment in connection.execute(query) if name in handlers]
         return max(0.0, (min(moments) - _now()) / MICROS) if moments else None
 
     def waiting(self) -> dict[str, int]:
         """How many calls wait, by handler; those in the outbox under an empty name."""
-        query = (
-            "SELECT handler, sum(count) FROM handoffs GROUP BY handler "
-            "UNION ALL SELECT '', sum(count) FROM outbox HAVING sum(count) > 0"
+        in_outbox = func.sum(outbox.c["count"])
+        query = union_all(
+            select(handoffs.c.handler, func.sum(handoffs.c["count"])).group_by(handoffs.c.handler),
+            select(literal(""), in_outbox).having(in_outbox > 0),
         )
         with self._store.reading() as connection:
-            return {name: int(number) for name, number in connection.execute(text(query))}
+            return {name: int(number) for name, number in connection.execute(query)}
 
     def failed(self) -> dict[str, int]:
         """How many dead letters there are, by handler."""
+        query = select(dead_letters.c.handler, func.count()).group_by(dead_letters.c.handler)
         with self._store.reading() as connection:
-            query = text("SELECT handler, count(*) FROM dead_letters GROUP BY handler")
             return {name: int(number) for name, number in connection.execute(query)}
 
     # --- working on it ---
@@ -153,29 +153,33 @@ class WorkQueue:
                 return None
             crashed = rows[0].leased_until > 0
             self._lease(connection, [row.id for row in rows], slots, crashed)
-            packed = text("SELECT packed FROM handoffs WHERE id = :id")
+            packed = select(handoffs.c.packed).where(handoffs.c.id == bindparam("id"))
             batches = [connection.execute(packed, {"id": row.id}).scalar_one() for row in rows]
-            records = [record for batch in batches for record in unpack(bytes(batch))]
+            records = [record for batch in batches for record in unpack(batch)]
             claim = Claim([row.id for row in rows], records, rows[0].attempt, slots)
         if crashed and rows[0].crashes + 1 >= CRASHES:
             return self._isolate(handler, claim)
         return claim
 
     def _free_slots(self, connection: Connection, handler: Handler, now: int) -> int:
-        query = text("SELECT coalesce(sum(slots), 0) FROM handoffs WHERE handler = :name AND leased_until > :now")
-        used = int(connection.execute(query, {"name": handler.name, "now": now}).scalar_one())
+        columns = handoffs.c
+        taken = select(func.coalesce(func.sum(columns.slots), 0))
+        taken = taken.where(columns.handler == handler.name, columns.leased_until > now)
+        used = int(connection.execute(taken).scalar_one())
         return (handler.concurrency or 0) - used
 
     def _claimable(self, connection: Connection, handler: Handler, now: int, most: int) -> list[Any]:
-        """Rows to claim together; those that killed a worker alone, since nobody knows yet which call it was."""
-        rows = connection.execute(
-            text(
-                "SELECT id, count AS calls, attempt, crashes, leased_until FROM handoffs "
-                "WHERE handler = :name AND due_at <= :now AND leased_until <= :now "
-                "ORDER BY due_at, id LIMIT :rows"
-            ),
-            {"name": handler.name, "now": now, "rows": CLAIM_ROWS},
-        ).all()  # fmt: skip
+        """Rows to claim together; one that killed a worker is claimed alone, to find out which call it was."""
+        columns = handoffs.c
+        query = (
+            select(
+                columns.id, columns["count"].label("calls"), columns.attempt, columns.crashes, columns.leased_until
+            )
+            .where(columns.handler == handler.name, columns.due_at <= now, columns.leased_until <= now)
+            .order_by(columns.due_at, columns.id)
+            .limit(CLAIM_ROWS)
+        )
+        rows = connection.execute(query).all()
         chosen: list[Any] = []
         total = 0
         for row in rows:
@@ -190,16 +194,18 @@ class WorkQueue:
         return chosen
 
     def _lease(self, connection: Connection, ids: Sequence[int], slots: int, crashed: bool) -> None:
+        columns = handoffs.c
+        lease = handoffs.update().where(columns.id == bindparam("row_id"))
         connection.execute(
-            text(
-                "UPDATE handoffs SET leased_until = :until, slots = :slots, crashes = crashes + :died "
-                "WHERE id = :id"
+            lease.values(
+                leased_until=bindparam("until"), slots=bindparam("taken"), crashes=columns.crashes + int(crashed)
             ),
+            # The first row counts for all of the claim.
             [
-                {"until": _now(LEASE), "slots": 0 if number else slots, "died": int(crashed), "id": id_}
+                {"row_id": id_, "until": _now(LEASE), "taken": 0 if number else slots}
                 for number, id_ in enumerate(ids)
             ],
-        )  # fmt: skip
+        )
 
     def _isolate(self, handler: Handler, claim: Claim) -> Claim | None:
         """Halve what killed its worker again and again; a single call that does becomes a dead letter."""
@@ -220,10 +226,8 @@ class WorkQueue:
         if not (ids := list(claim.ids)):
             return
         with self._store.writing() as connection:
-            connection.execute(
-                text("UPDATE handoffs SET leased_until = :until WHERE id = :id"),
-                [{"until": _now(LEASE), "id": id_} for id_ in ids],
-            )
+            rows = handoffs.c.id.in_(ids)
+            connection.execute(handoffs.update().where(rows).values(leased_until=_now(LEASE)))
 
     def settle(self, handler: Handler, claim: Claim, left: Sequence[Record], release: bool) -> None:
         """Write down what was done: what is `left` stays claimed, or is for anybody if it is released.
@@ -259,30 +263,20 @@ class WorkQueue:
         """Delete calls wherever they wait for handlers or were given up by them; returns how many."""
         gone = 0
         with self._store.writing() as connection:
-            for table in ("outbox", "handoffs", "dead_letters"):
-                key = "handler, delivery_id" if table == "dead_letters" else "id"
-                rows = connection.execute(text(f"SELECT {key}, packed FROM {table} ORDER BY {key}")).all()
-                for *keys, packed in rows:
-                    records = unpack(bytes(packed))
+            for table in (outbox, handoffs, dead_letters):
+                key = list(table.primary_key.columns)
+                for *values, packed in connection.execute(select(*key, table.c.packed).order_by(*key)).all():
+                    records = unpack(packed)
                     kept = [record for record in records if not unwanted(record)]
                     gone += len(records) - len(kept)
                     if len(kept) < len(records) and not dry_run:
-                        self._shrink(connection, table, dict(zip(key.split(", "), keys, strict=True)), kept)
+                        same = [column == value for column, value in zip(key, values, strict=True)]
+                        if kept:  # so the row has a count: a dead letter is one call
+                            fewer = {"packed": pack(kept), "count": len(kept)}
+                            connection.execute(table.update().where(*same).values(fewer))
+                        else:
+                            connection.execute(table.delete().where(*same))
         return gone
-
-    def _shrink(
-        self, connection: Connection, table: str, key: Mapping[str, object], kept: Sequence[Record]
-    ) -> None:
-        where = " AND ".join(f"{name} = :{name}" for name in key)
-        if not kept:
-            connection.execute(text(f"DELETE FROM {table} WHERE {where}"), key)
-            return
-        values = {**key, "packed": pack(kept), "calls": len(kept)}
-        connection.execute(text(f"UPDATE {table} SET packed = :packed, count = :calls WHERE {where}"), values)
-
-    @property
-    def _skip(self) -> str:
-        return "FOR UPDATE SKIP LOCKED" if self._store.engine.dialect.name == "postgresql" else ""
 
     def _insert(
         self,
@@ -297,30 +291,42 @@ class WorkQueue:
     ) -> list[int]:
         ids: list[int] = []
         for chunk in chunks(records):
-            values = {
-                "handler": handler, "count": len(chunk), "packed": pack(chunk), "attempt": attempt, "due": due,
-                "until": leased_until, "slots": 0 if ids else slots, "crashes": crashes,
-            }  # fmt: skip
-            ids.append(int(connection.execute(text(_INSERT_WHOLE), values).scalar_one()))
+            row = handoffs.insert().values(
+                handler=handler,
+                count=len(chunk),
+                packed=pack(chunk),
+                attempt=attempt,
+                crashes=crashes,
+                due_at=due,
+                leased_until=leased_until,
+                slots=0 if ids else slots,
+            )
+            ids.append(int(connection.execute(row.returning(handoffs.c.id)).scalar_one()))
         return ids
 
     def _delete(self, connection: Connection, ids: Sequence[int]) -> int:
-        delete = text("DELETE FROM handoffs WHERE id = :id")
-        return sum(connection.execute(delete, {"id": id_}).rowcount for id_ in ids)
+        return connection.execute(handoffs.delete().where(handoffs.c.id.in_(ids))).rowcount
 
     def _bury(self, connection: Connection, handler: str, failures: Sequence[Failure], attempts: int) -> None:
-        keys = [{"handler": handler, "id": failure.record.delivery_id} for failure in failures]
+        same = dead_letters.c.delivery_id.in_([failure.record.delivery_id for failure in failures])
         # The newest failure counts: a call can be replayed, and fail once more.
-        connection.execute(text("DELETE FROM dead_letters WHERE handler = :handler AND delivery_id = :id"), keys)
+        connection.execute(dead_letters.delete().where(dead_letters.c.handler == handler, same))
         now = stored_time(_now())
         rows = [
             (
-                handler, failed.record.delivery_id, failed.kind, stored_time(failed.occurred_at), now, attempts,
-                clean(failed.error), clean(failed.traceback), pack([failed.record]),
+                handler,
+                failed.record.delivery_id,
+                failed.kind,
+                stored_time(failed.occurred_at),
+                now,
+                attempts,
+                clean(failed.error),
+                clean(failed.traceback),
+                pack([failed.record]),
             )
             for failed in failures
-        ]  # fmt: skip
-        self._store.insert(connection, tables.dead_letters, rows)
+        ]
+        self._store.insert(connection, dead_letters, rows)
 
 
 def _now(later: float = 0.0) -> int:
@@ -340,10 +346,3 @@ def _halved(records: Sequence[Record]) -> list[Sequence[Record]]:
     """Two halves: a batch that failed is tried in smaller ones, until the culprit is nearly alone."""
     middle = len(records) // 2
     return [records[:middle], records[middle:]]
-
-
-_INSERT = "INSERT INTO handoffs (handler, count, packed, due_at) VALUES (:handler, :count, :packed, :due)"
-_INSERT_WHOLE = (
-    "INSERT INTO handoffs (handler, count, packed, attempt, crashes, due_at, leased_until, slots) "
-    "VALUES (:handler, :count, :packed, :attempt, :crashes, :due, :until, :slots) RETURNING id"
-)
