@@ -35,7 +35,7 @@ UNVERIFIED = 1
 FROM_LOGFILE = 2
 #: Bytes of a delivery id: 4 of time, 8 that tell equal seconds apart.
 DELIVERY_ID_SIZE = 12
-#: Records in one batch at the most. More than 512 hardly compress better, and a batch is the unit of redoing.
+#: Records in one batch, at most. More than 512 hardly compress better, and a batch is the unit of redoing.
 MAX_RECORDS = 512
 #: Bytes of records in one batch, before compression; a single larger record is a batch of its own.
 MAX_SIZE = 1024 * 1024

@@ -5,7 +5,7 @@ import sys
 
 
 def set_up(level: str) -> None:
-    """Log to standard error, from that level on; hosts and `ingest dev` gather it from there."""
+    """Log to standard error, from that level up; hosts and `ingest dev` collect it from there."""
     logging.basicConfig(
         stream=sys.stderr,
         level=level.upper(),

@@ -1,7 +1,7 @@
 """How we talk to Redis: the same time-outs everywhere, and no hidden retries.
 
-redis-py retries commands ten times by default. A write whose answer got lost may have been done, so a second
-one would double it: nothing here retries, and whoever calls decides what an unknown outcome means.
+redis-py retries commands ten times by default. A write whose answer was lost may have been done, so a second
+one would double it: nothing here retries, and the caller decides what an unknown outcome means.
 """
 
 import redis

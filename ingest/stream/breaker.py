@@ -5,17 +5,17 @@
       │                                          └──the trial write failed────┘   │
       └─────────────────────────────────────────────the trial write succeeded─────┘
 
-While it is open nobody waits for Redis. It is a value with a clock and does nothing itself.
+While it is open no call waits for Redis. It is a value with a clock and does nothing itself.
 """
 
 import time
 from enum import StrEnum
 
-#: Seconds from the first failure to the first trial; doubled by each that fails, up to the most.
+#: Seconds from the first failure to the first trial; doubled by each that fails, up to MOST_DELAY.
 FIRST_DELAY = 0.25
 MOST_DELAY = 2.0
 #: Seconds that Redis must have served before a failure counts as a first one: a server that answers every trial
-#: and then no call is to be tried less and less often.
+#: and then no call must be tried less and less often.
 STEADY = 10.0
 
 
@@ -28,7 +28,7 @@ class State(StrEnum):
 
 
 class Breaker:
-    """Closed at first: what is there is used until it fails."""
+    """Closed at first: Redis is used until it fails."""
 
     def __init__(self) -> None:
         self.state = State.CLOSED

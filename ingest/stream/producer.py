@@ -1,4 +1,4 @@
-"""The endpoint's side of the pile: batches go into the stream, or around a Redis that fails into the spool."""
+"""The endpoint's side of the stream: batches are written to Redis or, while it fails, to the spool."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 APPEND_TIMEOUT = 0.5
 #: The same where there is no spool that could take it instead.
 APPEND_PATIENCE = 5.0
-#: Batches that share one fsync of the spool at the most.
+#: Batches that share one fsync of the spool, at most.
 SPOOL_BATCHES = 16
 
 # Appends batches, counts their events, and says whether a worker is to be woken. A script, because its one answer
@@ -55,7 +55,7 @@ class Stream:
         """Put batches into the stream, all or none; returns whether a worker is to be woken.
 
         Raises:
-            WriteUnconfirmed: Redis refused, is away, or did not answer within `seconds`. It may have
+            WriteUnconfirmed: Redis refused, is unreachable, or did not answer within `seconds`. It may have
                 them all the same.
         """
         keys = self._keys
@@ -85,10 +85,10 @@ class Stream:
             await self._client.ping()
 
     async def condition(self, seconds: float) -> Condition:
-        """How it is.
+        """How much memory the stream takes, and how Redis is.
 
         Raises:
-            WriteUnconfirmed: it does not say, or not within `seconds`.
+            WriteUnconfirmed: it did not answer within `seconds`.
         """
         async with _within(seconds):
             return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
@@ -98,7 +98,7 @@ class Stream:
 async def _within(seconds: float) -> AsyncIterator[None]:
     """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `WriteUnconfirmed`.
 
-    A command that is broken off leaves an answer behind that belongs to nobody: redis-py closes its connection.
+    A command that is broken off leaves an answer behind that belongs to no one: redis-py closes its connection.
     """
     try:
         async with asyncio.timeout(seconds):
@@ -108,7 +108,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
     except Exception as error:
         # RuntimeError is how uvloop says that the other side has closed the connection a moment ago.
         if not isinstance(error, redis.RedisError | OSError | RuntimeError):
-            log.exception("Redis could not be asked")
+            log.exception("the request to Redis failed")
         raise WriteUnconfirmed(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
 
 
@@ -119,7 +119,7 @@ Done = Callable[[WriteUnconfirmed | None], None]
 class Producer:
     """Group commit: while one write is on its way, arriving records gather for the next.
 
-    No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every record hears of the
+    No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every caller is told the
     outcome of its own batch. With a spool, a batch that Redis does not confirm in time goes there, and those after
     it do not wait for Redis until it is known to serve again: the breaker says which way. What Redis may have got
     after all it gets once more, and the delivery id keeps it single.
@@ -172,7 +172,7 @@ class Producer:
                         await self._keep(batches)
                 except WriteUnconfirmed as error:
                     refusal = error
-                except Exception as error:  # whatever it was: the callers must hear of it
+                except Exception as error:  # whatever it was: the callers must be told
                     log.exception("a batch could not be written")
                     refusal = WriteUnconfirmed(f"A batch could not be written ({type(error).__name__}).")
                 for done in callbacks:
@@ -209,7 +209,7 @@ class Producer:
         return records, callbacks
 
     async def _keep(self, batches: Sequence[Batch]) -> None:
-        """Have batches in Redis or in the spool.
+        """Write batches to Redis or to the spool.
 
         Raises:
             WriteUnconfirmed: neither is certain.
@@ -234,7 +234,7 @@ class Producer:
             raise WriteUnconfirmed(f"{self.breaker.why} {error}".strip()) from None
 
     async def append(self, batches: Sequence[Batch], seconds: float) -> None:
-        """Put batches into the stream and see that somebody works on them.
+        """Put batches into the stream and wake a worker for them.
 
         Raises:
             WriteUnconfirmed: it is not certain that they are there.
