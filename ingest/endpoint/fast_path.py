@@ -1,9 +1,9 @@
-"""The fast front door: calls of the shape that nearly all have reach the intake without a web framework between.
+"""The fast path: calls of the shape that nearly all have reach the intake without a web framework between.
 
 That shape is a plain POST to our path with one Content-Length and nothing that asks for special treatment.
 Whatever else arrives, be it another method, another path, chunks, `Expect`, a large body or something that is not
 HTTP, is handed to aiohttp with every byte as it came, and the connection with it: only one place here knows all of
-HTTP, and it is not this one. What the door gains is measured in `make bench`.
+HTTP, and it is not this one. What this gains is measured in `make bench`.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from collections.abc import Callable
 from typing import cast
 
 from ingest.copernica.signature import HeaderFields
-from ingest.endpoint import intake
-from ingest.endpoint.intake import Answer, Intake
-from ingest.endpoint.limits import BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE
+from ingest.endpoint import answers
+from ingest.endpoint.answers import Answer
+from ingest.endpoint.intake import Intake
+from ingest.endpoint.limits import BODY_DEADLINE, DEADLINE_CHECK_INTERVAL, HEAD_DEADLINE, KEEPALIVE
 
 #: Bytes of a head that is waited for here; aiohttp judges longer ones.
 HEAD_MAX = 16 * 1024
@@ -23,8 +24,6 @@ HEAD_MAX = 16 * 1024
 BODY_MAX = 64 * 1024
 #: Bytes that a sender may be ahead of our answers before its connection is not read any more.
 AHEAD_MAX = 64 * 1024
-#: Seconds between two looks at the deadlines.
-LOOK_EVERY = 1.0
 
 # What does not match is aiohttp's to judge, and that includes blanks before a colon, characters that are not ASCII
 # and line ends other than CRLF. None of the expressions has two ways to match the same bytes.
@@ -34,7 +33,7 @@ _FIRST_LINE = re.compile(_FIRST)
 _HEAD = re.compile(_FIRST + rb"((?:" + _LINE + rb")+)\r\n")
 _HEADER = re.compile(rb"([^:]+):([^\r]*(?:\r\n[\t ][^\r]*)*)\r\n")
 _FOLD = re.compile(rb"\r\n[\t ]+")
-#: Headers that ask for more than this door does.
+#: Headers that ask for more than the fast path does.
 _SPECIAL = frozenset(
     {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"te", b"connection"}
 )
@@ -45,29 +44,29 @@ Fallback = Callable[[], asyncio.Protocol]
 class FastPath:
     """What the connections of one process share."""
 
-    def __init__(self, take: Intake, path: str, fallback: Fallback, limit: int) -> None:
+    def __init__(self, intake: Intake, path: str, fallback: Fallback, limit: int) -> None:
         """`fallback` makes the protocol that gets what is not plain; `limit` is in connections."""
-        self.take = take
+        self.intake = intake
         self.path = path.encode()
         self.below = self.path + b"/"
         self.fallback = fallback
         self.limit = limit
         #: Set when the process is about to stop: every further answer closes its connection.
         self.closing = False
-        self.connections: set[Doorway] = set()
+        self.connections: set[FastPathProtocol] = set()
         self._kept = (0, b"")
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
-        return Doorway(self) if len(self.connections) < self.limit else self.fallback()
+        return FastPathProtocol(self) if len(self.connections) < self.limit else self.fallback()
 
     async def watch(self) -> None:
         """Close connections that are too slow or were idle too long; runs until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(DEADLINE_CHECK_INTERVAL)
             now = time.monotonic()
             for connection in list(self.connections):
-                connection.look(now)
+                connection.close_if_late(now)
 
     def close_idle(self) -> None:
         """Close the connections that have nothing to wait for."""
@@ -83,20 +82,29 @@ class FastPath:
         """The answer that nearly all calls get, made once a second."""
         second = int(time.time())
         if self._kept[0] != second:
-            self._kept = second, intake.KEPT.raw(close=False)
+            self._kept = second, answers.KEPT.raw(close=False)
         return self._kept[1]
 
 
-class Doorway(asyncio.Protocol):
+class FastPathProtocol(asyncio.Protocol):
     """One connection, until it brings something special."""
 
     __slots__ = (
-        "_advancing", "_ahead", "_began", "_busy", "_closes", "_door",
-        "_ended", "_idle_since", "_needs", "_paused", "_transport",
-    )  # fmt: skip
+        "_advancing",
+        "_ahead",
+        "_began",
+        "_busy",
+        "_closes",
+        "_ended",
+        "_fast_path",
+        "_idle_since",
+        "_needs",
+        "_paused",
+        "_transport",
+    )
 
-    def __init__(self, door: FastPath) -> None:
-        self._door = door
+    def __init__(self, fast_path: FastPath) -> None:
+        self._fast_path = fast_path
         self._transport: asyncio.Transport | None = None
         #: Bytes that came in and are not a whole request yet, or came before the last one was answered.
         self._ahead = b""
@@ -112,14 +120,14 @@ class Doorway(asyncio.Protocol):
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection stands."""
+        """A connection was made."""
         self._transport = cast(asyncio.Transport, transport)
-        self._door.connections.add(self)
+        self._fast_path.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone; a call that is on its way to Redis stays on it."""
         self._transport = None
-        self._door.connections.discard(self)
+        self._fast_path.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came in: a whole request, nearly always."""
@@ -131,7 +139,7 @@ class Doorway(asyncio.Protocol):
         self._advance(data)
 
     def eof_received(self) -> bool:
-        """The sender has said all it will say; it may still be listening for its answer."""
+        """The sender will send no more, but may still be waiting for its answer."""
         self._ended = True
         if not self._busy:
             self._end()
@@ -142,7 +150,7 @@ class Doorway(asyncio.Protocol):
         if self._transport is None:
             return
         if self._ahead:  # less came than was announced
-            self._transport.write(intake.BAD_REQUEST.raw(close=True))
+            self._transport.write(answers.BAD_REQUEST.raw(close=True))
         self._transport.close()
 
     def _keep(self, data: bytes) -> None:
@@ -175,10 +183,10 @@ class Doorway(asyncio.Protocol):
                 self._hand_over(data)
             return b""
         target, lines = head.groups()
-        found = _HEADER.findall(lines)
-        headers = {name.lower(): value.strip(b" \t") for name, value in found}
+        fields = _HEADER.findall(lines)
+        headers = {name.lower(): value.strip(b" \t") for name, value in fields}
         plain = (b"\r\n " not in lines and b"\r\n\t" not in lines) or _unfold(headers)
-        size = self._size(target, headers, len(found)) if plain else None
+        size = self._size(target, headers, len(fields)) if plain else None
         if size is None:
             self._hand_over(data)
             return b""
@@ -191,7 +199,7 @@ class Doorway(asyncio.Protocol):
         self._busy = True
         self._closes = headers.get(b"connection", b"").lower() == b"close"
         body = data[head.end() : end]
-        self._door.take.submit(target, HeaderFields(headers), body, self._answer)
+        self._fast_path.intake.submit(target, HeaderFields(headers), body, self._answer)
         rest = data[end:]
         if self._busy:
             if rest:
@@ -201,8 +209,10 @@ class Doorway(asyncio.Protocol):
 
     def _size(self, target: bytes, headers: dict[bytes, bytes], count: int) -> int | None:
         """Bytes of body that follow, or None if this request is not of the plain kind."""
-        door = self._door
-        if target != door.path and (not target.startswith(door.below) or b"%" in target or b"/." in target):
+        fast_path = self._fast_path
+        if target != fast_path.path and (
+            not target.startswith(fast_path.below) or b"%" in target or b"/." in target
+        ):
             return None
         if len(headers) != count or b"host" not in headers:
             return None
@@ -214,7 +224,7 @@ class Doorway(asyncio.Protocol):
         if not length.isdigit() or len(length) > len(str(BODY_MAX)):
             return None
         size = int(length)
-        return size if size <= min(BODY_MAX, door.take.max_body) and door.take.has_room else None
+        return size if size <= min(BODY_MAX, fast_path.intake.max_body) and fast_path.intake.has_room else None
 
     def _answer(self, answer: Answer) -> None:
         """The intake has done with the call; go on with what came in meanwhile."""
@@ -222,11 +232,11 @@ class Doorway(asyncio.Protocol):
         self._idle_since = time.monotonic()
         if self._transport is None:
             return
-        if self._closes or self._door.closing:
+        if self._closes or self._fast_path.closing:
             self._transport.write(answer.raw(close=True))
             self._transport.close()
             return
-        self._transport.write(self._door.kept() if answer is intake.KEPT else answer.raw(close=False))
+        self._transport.write(self._fast_path.kept() if answer is answers.KEPT else answer.raw(close=False))
         if self._advancing:
             return  # it was answered at once: the loop goes on by itself
         if self._paused:
@@ -238,25 +248,25 @@ class Doorway(asyncio.Protocol):
             self._end()
 
     def _hand_over(self, data: bytes) -> None:
-        transport, door = self._transport, self._door
+        transport, fast_path = self._transport, self._fast_path
         if transport is None or transport.is_closing():
             return  # aiohttp would begin with a connection that is lost already
         self._transport, self._ahead = None, b""
-        door.connections.discard(self)
-        successor = door.fallback()
+        fast_path.connections.discard(self)
+        successor = fast_path.fallback()
         transport.set_protocol(successor)
         successor.connection_made(transport)
         successor.data_received(data)
         if self._ended and not successor.eof_received():
             transport.close()
 
-    def look(self, now: float) -> None:
+    def close_if_late(self, now: float) -> None:
         """Close if too slow or idle too long."""
         if self._busy or self._transport is None:
             return
         if self._ahead:
             if now - self._began > (BODY_DEADLINE if self._needs else HEAD_DEADLINE):
-                self._transport.write(intake.TOO_SLOW.raw(close=True))
+                self._transport.write(answers.TOO_SLOW.raw(close=True))
                 self._transport.close()
         elif now - self._idle_since > KEEPALIVE:
             self._transport.close()

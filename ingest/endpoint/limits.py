@@ -1,13 +1,15 @@
-"""What one endpoint process takes, and for how long it waits."""
+"""What one endpoint process accepts, how long it waits, and how often it does what is periodic."""
 
-#: Seconds within which the head of a request must have come in, from its first byte …
+#: Seconds within which the head of a request must have arrived, counted from its first byte …
 HEAD_DEADLINE = 10.0
 #: … and its body.
 BODY_DEADLINE = 30.0
-#: Seconds that an idle connection is kept open; longer than the 60 s of common load balancers, so that it is they
-#: who close and never a request that meets a closing door.
+#: Seconds between two checks of these deadlines on the fast path, so a deadline is exceeded by this at most.
+DEADLINE_CHECK_INTERVAL = 1.0
+#: Seconds that an idle connection is kept open; longer than the 60 s of common load balancers, so that they are
+#: the ones to close, and a request never meets a connection that we are closing.
 KEEPALIVE = 75.0
-#: Seconds that the rest of a refused body is read and thrown away, so that the sender gets to see the answer.
+#: Seconds for which the rest of a rejected body is read and thrown away, so that the sender sees the answer.
 LINGER = 2.0
 #: Connections per process; further ones are turned away. Copernica needs some dozens.
 MAX_CONNECTIONS = 4096
@@ -21,3 +23,17 @@ KEY_WAIT = 2.0
 RETRY_AFTER = 5
 #: Seconds that Redis may take to answer `/readyz`.
 READY_TIMEOUT = 1.0
+
+#: Seconds between two rounds of maintenance: waking workers and reporting to `status`. Well below the time after
+#: which a process that has not reported counts as gone (`ingest.stream.heartbeats.REPORT_TTL`).
+MAINTENANCE_INTERVAL = 3.0
+#: Seconds that Redis may take over one step of maintenance, so that it never holds up a stop for long.
+MAINTENANCE_TIMEOUT = 1.5
+#: Seconds between two log lines about how many calls were taken.
+LOG_INTERVAL = 10.0
+#: Seconds between two log lines about the same trouble.
+WARNING_INTERVAL = 5.0
+#: Seconds between two checks for something to replay when the spool is empty.
+REPLAY_INTERVAL = 0.1
+#: Seconds between two checks of the spool's folder and of how full Redis is.
+CONDITION_INTERVAL = 1.0

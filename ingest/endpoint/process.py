@@ -19,11 +19,12 @@ import uvloop
 from aiohttp import web
 
 from ingest import redis_client
-from ingest.endpoint.app import CLOSING, HANDLER_ARGS, connection_factory, create_app
+from ingest.endpoint.app import CLOSING, create_app
+from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
-from ingest.endpoint.limits import LISTEN_BACKLOG, MAX_CONNECTIONS
-from ingest.endpoint.maintenance import CHORE_TIMEOUT, do_chores
+from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT, MAX_CONNECTIONS
+from ingest.endpoint.maintenance import maintain
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.jobs import JobScheduler
@@ -41,9 +42,9 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 0.01
 #: Seconds a stopping child waits for requests that are still coming in on open connections …
 QUIET_SECONDS = 0.3
-#: … and at the most for those it is at work on.
+#: … and at most for those it is at work on.
 ANSWER_SECONDS = 6.0
-#: Objects after which Python looks for garbage in circles, in a process of the endpoint.
+#: Objects after which Python looks for cyclic garbage, in a process of the endpoint.
 GC_EVERY = 20_000
 
 
@@ -73,46 +74,46 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
 
     client = redis_client.connect_async(settings.redis)
-    blocking = redis_client.connect(settings.redis, CHORE_TIMEOUT)
+    blocking = redis_client.connect(settings.redis, MAINTENANCE_TIMEOUT)
     heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
     scheduler = JobScheduler(blocking)
     kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
-    appender = Producer(client, scheduler.wake_drain, spool=kept)
+    producer = Producer(client, scheduler.wake_drain, spool=kept)
     verifier = Verifier.of(settings) if settings.verify == "on" else None
-    take = Intake(appender, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
-    replayer = SpoolReplayer(appender, settings.buffer_max)
-    app = create_app(take, replayer, settings.path, ValidationFiles.of(settings.validation_files, settings.path))
+    intake = Intake(producer, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
+    replayer = SpoolReplayer(producer, settings.buffer_max)
+    app = create_app(intake, replayer, settings.path, ValidationFiles.of(settings.validation_files, settings.path))
     runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
     await runner.setup()
     assert runner.server is not None
-    door = FastPath(take, settings.path, connection_factory(runner.server, limit), limit)
+    fast_path = FastPath(intake, settings.path, connection_factory(runner.server, limit), limit)
     waiting = sock.dup()
-    server = await loop.create_server(door, sock=sock, backlog=LISTEN_BACKLOG)
-    watch = asyncio.create_task(door.watch())
+    server = await loop.create_server(fast_path, sock=sock, backlog=LISTEN_BACKLOG)
+    watch = asyncio.create_task(fast_path.watch())
     replay = asyncio.create_task(replayer.run())
-    chores = asyncio.create_task(do_chores(settings, take, appender, heartbeats, scheduler, number))
+    maintenance = asyncio.create_task(maintain(settings, intake, producer, heartbeats, scheduler, number))
     log.info("web.%d is ready (process %d)", number, os.getpid())
 
     await stopping.wait()
     app[CLOSING].set()
-    door.closing = True
+    fast_path.closing = True
     server.close()
     await asyncio.sleep(CLOSE_SECONDS)
-    await _accept_rest(waiting, door)
-    await _until_answered(take, door)
-    door.close_idle()
+    await _accept_rest(waiting, fast_path)
+    await _until_answered(intake, fast_path)
+    fast_path.close_idle()
     await runner.cleanup()
-    await appender.close()
-    for task in (watch, replay, chores):
+    await producer.close()
+    for task in (watch, replay, maintenance):
         task.cancel()
-    await asyncio.gather(replay, chores, return_exceptions=True)
+    await asyncio.gather(watch, replay, maintenance, return_exceptions=True)
     if kept is not None:
         await kept.close()
     await client.aclose()
-    log.info("web.%d took %d calls and stops", number, take.accepted)
+    log.info("web.%d took %d calls and stops", number, intake.accepted)
 
 
-async def _accept_rest(listening: socket.socket, door: FastPath) -> None:
+async def _accept_rest(listening: socket.socket, fast_path: FastPath) -> None:
     """Take the connections that wait to be accepted: closing the socket would cut them off with their calls."""
     rest = []
     with listening, suppress(BlockingIOError):
@@ -120,11 +121,11 @@ async def _accept_rest(listening: socket.socket, door: FastPath) -> None:
             rest.append(listening.accept()[0])
     for connection in rest:
         connection.setblocking(False)
-        await asyncio.get_running_loop().connect_accepted_socket(door, connection)
+        await asyncio.get_running_loop().connect_accepted_socket(fast_path, connection)
 
 
-async def _until_answered(take: Intake, door: FastPath) -> None:
+async def _until_answered(intake: Intake, fast_path: FastPath) -> None:
     """Wait until no call is being taken: a moment for those just coming in, longer for those at work."""
     began = time.monotonic()
-    while time.monotonic() - began < (ANSWER_SECONDS if take.busy or door.busy else QUIET_SECONDS):
+    while time.monotonic() - began < (ANSWER_SECONDS if intake.busy or fast_path.busy else QUIET_SECONDS):
         await asyncio.sleep(0.02)

@@ -11,6 +11,7 @@ import logging
 import time
 
 from ingest import failpoints, health
+from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_INTERVAL
 from ingest.errors import WriteUnconfirmed
 from ingest.spool import Portion, Spool
 from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Condition, Producer
@@ -20,12 +21,8 @@ log = logging.getLogger(__name__)
 #: Bytes, and batches, that are replayed in one write.
 PORTION_BYTES = 256 * 1024
 PORTION_BATCHES = 128
-#: Seconds between two portions at the least: with the above, at most 12 MB or 6,400 batches per second.
+#: Seconds between two portions at least: with the above, at most 12 MB or 6,400 batches per second.
 PAUSE = 0.02
-#: Seconds between two looks when there is nothing to replay.
-LOOK_EVERY = 0.1
-#: Seconds between two looks at the folder and at the memory of Redis.
-TIDY_EVERY = 1.0
 #: How often a single batch is refused by a Redis that takes other writes before it has to wait for them.
 ATTEMPTS = 3
 #: What of Redis' memory limit the backlog may use by default; and what may be in use for whatever purpose, because
@@ -39,10 +36,10 @@ RELIEF = 0.9
 class SpoolReplayer:
     """What an endpoint process does about its spool, and about a Redis that fills up."""
 
-    def __init__(self, appender: Producer, buffer_max: int | None = None) -> None:
+    def __init__(self, producer: Producer, buffer_max: int | None = None) -> None:
         """`buffer_max` is in bytes of Redis memory that the backlog may use; None: derived from its limit."""
-        self.appender = appender
-        self._spool = appender.spool
+        self.producer = producer
+        self._spool = producer.spool
         self._buffer_max = buffer_max
         #: What can cost calls, in sentences, as it was a moment ago.
         self.risks: list[str] = []
@@ -52,7 +49,7 @@ class SpoolReplayer:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            pause = LOOK_EVERY
+            pause = REPLAY_INTERVAL
             try:
                 pause = await self._round()
             except Exception:  # the next round must come, whatever is wrong with this one
@@ -61,48 +58,48 @@ class SpoolReplayer:
 
     async def _round(self) -> float:
         """One step; returns the seconds to wait after it."""
-        breaker = self.appender.breaker
+        breaker = self.producer.breaker
         if breaker.is_due:
             await self._try_redis()
-        if time.monotonic() - self._tidied_at >= TIDY_EVERY:
+        if time.monotonic() - self._tidied_at >= CONDITION_INTERVAL:
             await self._look_around()
             self._tidied_at = time.monotonic()
-        if self._spool is not None and self.appender.uses_redis:
+        if self._spool is not None and self.producer.uses_redis:
             began = time.monotonic()
             if await self._replay(self._spool):
                 return max(PAUSE, time.monotonic() - began)
-        return LOOK_EVERY
+        return REPLAY_INTERVAL
 
     async def _try_redis(self) -> None:
-        appender = self.appender
-        appender.breaker.attempt()
+        producer = self.producer
+        producer.breaker.attempt()
         try:
-            await appender.stream.probe(APPEND_TIMEOUT)
+            await producer.stream.probe(APPEND_TIMEOUT)
         except WriteUnconfirmed as error:
-            appender.breaker.trip(error)
+            producer.breaker.trip(error)
             return
-        seconds = appender.breaker.close()
+        seconds = producer.breaker.close()
         log.info("Redis serves again after %.1f s; %d events wait in the spool", seconds, self._events())
 
     async def _look_around(self) -> None:
-        found = []
+        risks: list[str] = []
         if (spool := self._spool) is not None:
             await spool.tidy()
-            found += await asyncio.to_thread(lambda: list(health.of_spool(spool.folder, spool.max_bytes)))
-        if self.appender.breaker.is_closed:
+            risks += await asyncio.to_thread(lambda: list(health.of_spool(spool.folder, spool.max_bytes)))
+        if self.producer.breaker.is_closed:
             try:
-                condition = await self.appender.stream.condition(APPEND_PATIENCE)
+                condition = await self.producer.stream.condition(APPEND_PATIENCE)
             except WriteUnconfirmed as error:
-                log.debug("how full Redis is cannot be found out: %s", error)
+                log.debug("could not find out how full Redis is: %s", error)
             else:
-                found += health.of_redis(condition.info)
+                risks += health.of_redis(condition.info)
                 self._judge(condition)
-        self.risks = found
+        self.risks = risks
 
     def _judge(self, condition: Condition) -> None:
-        was_over = self.appender.is_over
-        self.appender.is_over = is_over(condition, self._buffer_max, was_over)
-        if self.appender.is_over and not was_over:
+        was_over = self.producer.is_over
+        self.producer.is_over = is_over(condition, self._buffer_max, was_over)
+        if self.producer.is_over and not was_over:
             log.warning(
                 "calls go to the spool: the backlog uses %d bytes of Redis, which uses %d of the %s it may use",
                 condition.stream, condition.info["used_memory"], condition.info["maxmemory"] or "unlimited",
@@ -117,7 +114,7 @@ class SpoolReplayer:
         if failpoints.armed:
             failpoints.reach("replay-append")
         try:
-            await self.appender.append(portion.batches, APPEND_TIMEOUT)
+            await self.producer.append(portion.batches, APPEND_TIMEOUT)
         except WriteUnconfirmed as error:
             await self._not_replayed(spool, portion, error)
             return True
@@ -130,7 +127,7 @@ class SpoolReplayer:
         return True
 
     async def _not_replayed(self, spool: Spool, portion: Portion, error: WriteUnconfirmed) -> None:
-        self.appender.trip(error)
+        self.producer.trip(error)
         self._refused += 1
         if self._refused <= ATTEMPTS:
             return

@@ -14,7 +14,8 @@ import uvloop
 
 from ingest import redis_client
 from ingest.copernica.signature import HeaderFields
-from ingest.endpoint.intake import Answer, Intake
+from ingest.endpoint.answers import Answer
+from ingest.endpoint.intake import Intake
 from ingest.simulation.calls import Call
 from ingest.stream.producer import Producer
 from tests.benchmarks import baselines, plan

@@ -207,7 +207,7 @@ async def test_it_is_tried_again_while_nobody_calls(site: Site, server: Valkey) 
 async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk(
     server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spool_replay, "TIDY_EVERY", 0.05)
+    monkeypatch.setattr(spool_replay, "CONDITION_INTERVAL", 0.05)
     site = Site(server.url, tmp_path / "spool", buffer_max=50_000)
     try:
         with connect(server.url) as client:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from ingest import redis_client
 from ingest.endpoint import fast_path, limits
-from ingest.endpoint.app import HANDLER_ARGS, connection_factory, create_app
+from ingest.endpoint.app import create_app
+from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -183,14 +184,14 @@ def test_a_request_that_does_not_come_to_its_end_is_answered_408(
 
 
 def test_a_slow_head_is_answered_408_by_the_plain_way_too(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.endpoint.app.HEAD_DEADLINE", 0.1)
+    monkeypatch.setattr("ingest.endpoint.limits.HEAD_DEADLINE", 0.1)
     with socket.create_connection(("127.0.0.1", ways.plain), 5) as connection:
         connection.sendall(b"PUT /x HTTP/1.1\r\nHost")
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 
 
 def test_a_slow_body_is_answered_408_by_the_plain_way_too(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.endpoint.app.BODY_DEADLINE", 0.1)
+    monkeypatch.setattr("ingest.endpoint.limits.BODY_DEADLINE", 0.1)
     with socket.create_connection(("127.0.0.1", ways.plain), 5) as connection:
         connection.sendall(b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab")
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")

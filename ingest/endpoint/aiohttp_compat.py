@@ -1,0 +1,48 @@
+"""The only module that touches what aiohttp does not document.
+
+`Connection` keeps deadlines and notices bodies that were cut off, and aiohttp offers no public way to do either.
+So it derives from a class that is not documented, and reads the state below. All of it was read in aiohttp 3.14.5
+(`web_protocol.py`, `web_urldispatcher.py`); a contract test (`tests/integration/test_aiohttp_compat.py`) fails
+when a release changes it, and docs/decisions/private-apis.md says what to do then.
+
+| what | why |
+|---|---|
+| `aiohttp.web_protocol.RequestHandler` | the protocol of one connection: the only place that sees bytes arrive |
+| `_request_count` | grows by one for each head that was parsed: says that a head is complete |
+| `_messages` | pairs of head and body that wait to be handled: the newest body is the one that is arriving |
+| `_current_request` | None unless a handler is running: says whether a head that is arriving is the next one |
+| `_waiter` | a future that is pending while the connection is idle |
+| `StreamWriter.output_size` | reset after `100 Continue`, as aiohttp's own handler of `Expect` does, or the |
+| | interim answer would count as the beginning of the answer |
+"""
+
+from aiohttp import StreamReader, web
+from aiohttp.web_protocol import RequestHandler
+
+__all__ = ["RequestHandler", "heads_parsed", "is_idle", "may_begin_head", "newest_body", "send_continue"]
+
+
+def heads_parsed(connection: RequestHandler) -> int:
+    """How many heads of requests this connection has parsed so far."""
+    return connection._request_count
+
+
+def newest_body(connection: RequestHandler) -> StreamReader | None:
+    """The body of the request that was parsed last; None if it has been taken up by its handler already."""
+    return connection._messages[-1][1] if connection._messages else None
+
+
+def may_begin_head(connection: RequestHandler) -> bool:
+    """Whether no request is being handled or waits for it, so that bytes that arrive begin a head."""
+    return connection._current_request is None and not connection._messages
+
+
+def is_idle(connection: RequestHandler) -> bool:
+    """Whether the connection waits for the first byte of a request."""
+    return connection._waiter is not None and not connection._waiter.done()
+
+
+async def send_continue(request: web.Request) -> None:
+    """Ask the sender for the body that it holds back until told to send it."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0

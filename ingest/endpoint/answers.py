@@ -1,0 +1,75 @@
+"""Everything the endpoint answers: one `Answer` per outcome, the same on the fast path and through aiohttp."""
+
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http import HTTPStatus
+
+import orjson
+
+from ingest.endpoint.limits import RETRY_AFTER
+from ingest.errors import Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back to the caller. `body` is JSON unless it is empty or `plain`."""
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    plain: bool = False
+
+    @property
+    def content_type(self) -> str:
+        """The media type of the body."""
+        return "text/plain" if self.plain else "application/json"
+
+    def raw(self, close: bool) -> bytes:
+        """The bytes that go over the wire where no HTTP library writes the answer."""
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            f"Date: {formatdate(usegmt=True)}",
+            f"Content-Length: {len(self.body)}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        if self.body:
+            lines.append(f"Content-Type: {self.content_type}")
+        if close:
+            lines.append("Connection: close")
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+def rejection(status: int, slug: str, detail: str, **headers: str) -> Answer:
+    """An answer that says no: a slug for programs and a sentence for people, never an echo of what was sent."""
+    return Answer(status, orjson.dumps({"error": slug, "detail": detail}), headers)
+
+
+#: The call is stored safely. `FastPath` compares answers with this very object.
+KEPT = Answer(200)
+#: For people who open the callback URL in a browser.
+HELLO = Answer(200, b"Copernica webhooks are taken here: POST them.\n", plain=True)
+NOT_FOUND = rejection(404, "not-found", "There is nothing at this path.")
+METHOD_NOT_ALLOWED = rejection(405, "method-not-allowed", "Webhooks are sent with POST.", Allow="POST, GET, HEAD")
+TOO_SLOW = rejection(408, "too-slow", "The request did not arrive in time.")
+TOO_LARGE = rejection(413, "too-large", "The body is larger than this endpoint takes.")
+ENCODED = rejection(415, "content-encoding", "Bodies are taken as they are, without a Content-Encoding.")
+BAD_REQUEST = rejection(400, "bad-request", "This is not a well-formed HTTP request.")
+FAULT = rejection(500, "fault", "Something went wrong here; send it again.")
+UNAVAILABLE = rejection(
+    503, "unavailable", "The call could not be kept safe; send it again.", **{"Retry-After": str(RETRY_AFTER)}
+)
+BUSY = rejection(503, "busy", "Too much at once; send it again.", **{"Retry-After": str(RETRY_AFTER)})
+
+#: The answers to calls that are not Copernica's.
+NOT_COPERNICAS = {
+    reason: rejection(
+        401,
+        reason,
+        f"The call does not prove that it is Copernica's: {reason.replace('-', ' ')}.",
+        **{"WWW-Authenticate": "Signature"},
+    )
+    for reason in Reason
+}
+
+#: After these, the rest of the request may still be on its way, so the connection is closed.
+CLOSING_STATUSES = frozenset({401, 408, 413, 415})

@@ -1,0 +1,122 @@
+"""A connection that aiohttp serves, with what aiohttp lacks: deadlines, and errors that quote nothing.
+
+Everything that is not the plain call of `ingest.endpoint.fast_path` ends up here.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, cast
+
+from aiohttp import StreamReader, web
+
+from ingest.endpoint import answers, limits
+from ingest.endpoint.aiohttp_compat import RequestHandler, heads_parsed, is_idle, may_begin_head, newest_body
+
+log = logging.getLogger(__name__)
+
+#: How aiohttp treats every connection.
+HANDLER_ARGS: dict[str, Any] = {
+    "keepalive_timeout": limits.KEEPALIVE,
+    "lingering_time": limits.LINGER,
+    "auto_decompress": False,
+    "access_log": None,
+}
+
+
+class Connection(RequestHandler):
+    """A connection whose requests must begin and end in time, and whose errors quote nothing."""
+
+    __slots__ = ("_head_timer", "_last_body", "cut_off")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, loop=loop, **kwargs)
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._last_body: StreamReader | None = None
+        #: Whether a body ended before it was complete.
+        self.cut_off = False
+
+    def data_received(self, data: bytes) -> None:
+        """Start the clock at the first byte of a head, stop it at its last."""
+        heads, body = heads_parsed(self), self._last_body
+        super().data_received(data)
+        if heads_parsed(self) != heads:
+            self._stop_timer()
+            self._last_body = newest_body(self)
+            # A head that begins before the body before it is complete: the parser has lost its way in that body,
+            # and does not say so.
+            if body is not None and not body.is_eof():
+                self._cut_off(body)
+        elif data and self._head_timer is None and may_begin_head(self):
+            loop = asyncio.get_running_loop()
+            self._head_timer = loop.call_later(limits.HEAD_DEADLINE, self._head_too_late)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps the connection open if this is True
+        """The sender will send no more, but may still be waiting for its answer."""
+        if is_idle(self) or self._last_body is None:
+            return False
+        if self._last_body.is_eof():
+            self.close()  # once the answer that is due has been sent
+        else:
+            self._cut_off(self._last_body)
+        return True
+
+    def _cut_off(self, body: StreamReader) -> None:
+        """End a body of which no more will come; its request still has to be answered."""
+        self.cut_off = True
+        body.feed_eof()
+        self.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Stop the clock."""
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what aiohttp itself rejects, which is bad HTTP, and what failed because of a fault of ours."""
+        answer = answers.BAD_REQUEST
+        if status >= 500:
+            log.error("a request failed", exc_info=exc)
+            answer = answers.FAULT
+        response = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
+        response.force_close()
+        return response
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_too_late(self) -> None:
+        self._head_timer = None
+        if self.transport is not None:
+            self.transport.write(answers.TOO_SLOW.raw(close=True))
+        self.force_close()
+
+
+class TurnedAway(asyncio.Protocol):
+    """A connection beyond the limit: it is told so and closed."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer 503 and close."""
+        transport = cast(asyncio.Transport, transport)
+        transport.write(answers.BUSY.raw(close=True))
+        transport.close()
+
+
+def connection_factory(server: web.Server, limit: int = limits.MAX_CONNECTIONS) -> Callable[[], asyncio.Protocol]:
+    """Return what makes the protocol of each connection that aiohttp serves; at most `limit` at once."""
+    loop = asyncio.get_running_loop()
+
+    def make_protocol() -> asyncio.Protocol:
+        if len(server.connections) >= limit:
+            return TurnedAway()
+        return Connection(loop, server, **HANDLER_ARGS)
+
+    return make_protocol
