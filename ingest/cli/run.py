@@ -67,11 +67,12 @@ def worker(queue: str, burst: bool) -> None:
 @click.command()
 def drain() -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
-    from workers.drain.drain import coming_to_an_end, drain_once
+    from workers.drain.drain import drain_once
     from workers.drain.late_verification import verify_once
+    from workers.runtime import stop_on_signals
 
     settings = settings_with()
-    with coming_to_an_end():
+    with stop_on_signals():
         drained, left = drain_once(settings)
         waiting = verify_once(settings)
     click.echo(

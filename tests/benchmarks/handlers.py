@@ -22,7 +22,7 @@ from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, redis_server, scratch
 from tests.support.running import clean_environ
 from workers import on
-from workers.drain.drain import COMMIT_EVENTS
+from workers.drain.group import COMMIT_CALLS
 from workers.handlers.runner import hand_on_job, handle_job, known_handlers
 from workers.records import read
 from workers.store.schema import upgrade
@@ -100,8 +100,8 @@ def _fill(database: str, calls: list[Call], events: int) -> None:
     upgrade(database)
     store = Store.open(database)
     endless = cycle(calls)
-    for start in range(0, events, COMMIT_EVENTS):
-        count = min(COMMIT_EVENTS, events - start)
+    for start in range(0, events, COMMIT_CALLS):
+        count = min(COMMIT_CALLS, events - start)
         records = [_record(call, start + number) for number, call in enumerate(islice(endless, count))]
         found = [event for event in map(read, records) if isinstance(event, Event)]
         new = store.add(found, hand_on={record.delivery_id: record for record in records})

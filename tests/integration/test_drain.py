@@ -25,6 +25,7 @@ from tests.support.stream import KEYS, keep
 from workers.drain import drain
 from workers.drain.drain import Drain, drain_once
 from workers.drain.late_verification import verify_job, verify_once
+from workers.runtime import stop_flag
 from workers.store import tables
 from workers.store.filters import Filter
 from workers.store.store import Store
@@ -314,15 +315,16 @@ def test_a_damaged_batch_in_a_full_server_stays_and_the_rest_is_stored(
 
 def test_a_drain_whose_time_is_over_lets_another_go_on(client: redis.Redis, store: Store) -> None:
     keep(client, [record(1)])
-    assert Drain(client, store).run(ends=time.monotonic()).stored == 0
+    assert Drain(client, store).run(deadline=time.monotonic()).stored == 0
     assert [job.func_name for job in queue(client).jobs] == [DRAIN_JOB]
 
 
 def test_a_drain_that_is_asked_to_stop_lets_another_go_on(
-    client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
+    client: redis.Redis, store: Store, request: pytest.FixtureRequest
 ) -> None:
     keep(client, [record(1)])
-    monkeypatch.setattr(drain.stopping, "asked", True)
+    request.addfinalizer(stop_flag.clear)
+    stop_flag.request()
     assert Drain(client, store).run().stored == 0
     assert len(queue(client)) == 1
 

@@ -21,10 +21,10 @@ from tests.support.cli import NOWHERE, typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
 from tests.support.stream import job_names, keep
-from workers.drain.drain import stopping
 from workers.reconcile import daily, history
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
+from workers.runtime import stop_flag
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -195,6 +195,7 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     client: redis.Redis,
     redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
@@ -202,7 +203,8 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     turns = daily.Turns(Settings.read())
     turns.take()
     assert store.stored() == 1
-    monkeypatch.setattr(stopping, "asked", True)
+    request.addfinalizer(stop_flag.clear)
+    stop_flag.request()
     with pytest.raises(Interrupted):
         turns.take()
     assert DRAIN_JOB not in job_names(client)

@@ -16,10 +16,10 @@ from rq.serializers import JSONSerializer
 from ingest.settings import Settings
 from tests.support.builders import decoded, numbers, record
 from tests.support.sql import add, dead, give
-from workers.drain.drain import stopping
 from workers.handlers import runner
 from workers.handlers.runner import MAX_TRACEBACK, hand_on_job, handle_job
 from workers.handlers.work_queue import WorkQueue
+from workers.runtime import stop_flag
 from workers.store import tables
 from workers.store.filters import Filter
 from workers.store.store import Store
@@ -348,16 +348,16 @@ def test_handlers_that_cannot_be_imported_are_told_in_a_line(
 
 @pytest.mark.parametrize("kind", ["def h(event)", "async def h(event)", "def h(events)"])
 def test_what_a_stopped_job_has_not_done_is_for_others_at_once(
-    plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch, kind: str
+    plug: Plug, store: Store, request: pytest.FixtureRequest, kind: str
 ) -> None:
-    monkeypatch.setattr(stopping, "asked", False)
+    request.addfinalizer(stop_flag.clear)
     batch = ", batch=5" if "events" in kind else ""
     world = plug(f"""
-from workers.drain.drain import stopping
+from workers.runtime import stop_flag
 @on("open", concurrency=1{batch})
 {kind}:
     calls.append(1)
-    stopping.asked = True
+    stop_flag.request()
 """)
     add(store, *map(record, range(20)))
     hand_on_job()
@@ -365,7 +365,7 @@ from workers.drain.drain import stopping
     done = 5 if batch else 1
     assert len(world.calls) == 1
     assert (world.handoffs.waiting(), world.handoffs.due()) == ({"h": 20 - done}, ["h"])
-    monkeypatch.setattr(stopping, "asked", False)
+    stop_flag.clear()
     claim = world.handoffs.claim(runner._known["h"], 500, 1)
     assert claim is not None
     assert numbers(claim.records) == list(range(done, 20))

@@ -25,8 +25,9 @@ from tests.support.postgres import Server, postgres
 from tests.support.running import answers, free_port, ingest, run, running, until
 from tests.support.sql import execute, stored_numbers
 from tests.support.stream import keep
+from workers import runtime
 from workers.drain import drain
-from workers.drain.drain import Drain, Drained
+from workers.drain.drain import Drain, DrainSummary
 from workers.store.filters import Filter
 from workers.store.postgres import PostgreSQL
 from workers.store.schema import upgrade
@@ -59,8 +60,8 @@ def url(server: Server) -> Iterator[str]:
 def backlog(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Consumer:
     """A stream with work for several claims."""
     monkeypatch.setattr(drain, "CLAIM_MAX", drain.CLAIM_FIRST)
-    monkeypatch.setattr(drain, "RETRY_FIRST", 0.1)
-    monkeypatch.setattr(drain, "RETRY_MOST", 0.2)
+    monkeypatch.setattr(runtime, "RETRY_FIRST", 0.1)
+    monkeypatch.setattr(runtime, "RETRY_MOST", 0.2)
     keep(client, *([record(batch * SIZE + n) for n in range(SIZE)] for batch in range(BATCHES)))
     return Consumer(client)
 
@@ -123,10 +124,10 @@ def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
 ) -> None:
     lose_at(moment, monkeypatch, lambda: server.stop(how))
 
-    def work() -> Drained:
+    def work() -> DrainSummary:
         store = Store.open(url)
         try:
-            return Drain(connect(redis_url), store).run(ends=time.monotonic() + 20)
+            return Drain(connect(redis_url), store).run(deadline=time.monotonic() + 20)
         finally:
             store.close()
 
@@ -137,7 +138,7 @@ def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
         # A server that was killed leaves its sessions a moment, in which they may still commit.
         claims = {2, 3} if how is signal.SIGKILL else {2}
         assert held in {(drain.CLAIM_FIRST, BATCHES - claim * drain.CLAIM_FIRST) for claim in claims}
-        time.sleep(2.5 * drain.RETRY_MOST)
+        time.sleep(2.5 * runtime.RETRY_MOST)
         assert (backlog.pending(), backlog.batches()) == held  # it claims no more
         assert not running.done()
         server.start()

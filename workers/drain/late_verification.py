@@ -1,13 +1,14 @@
-"""Calls whose signer's key could not be had when they came in: acknowledged, kept, and verified when it can be.
+"""Calls whose signer's key was unavailable when they came in: acknowledged, kept, and verified once it is there.
 
-They reach the events only then, judged by the time at which they were received. A call that proves false goes to
-quarantine with the reason. While DNS gives no answer, they wait.
+Only then do they become events, judged by the time at which they were received. A call that proves to be forged
+goes to quarantine with the reason. While DNS gives no answer, they wait.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import redis
 
@@ -20,25 +21,27 @@ from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer
 from ingest.verification import Verifier, unpack_headers
 from workers.bisection import take_all
-from workers.drain.drain import SLICE, stopping, unless_refused
 from workers.records import NOT_COPERNICAS, Quarantined, read
+from workers.runtime import SLICE, stop_flag, unless_refused
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Calls that are looked at together.
+#: Calls that are verified together: enough to share look-ups of keys, few enough for one transaction.
 PAGE = 500
-#: Seconds that one page may wait for DNS.
+#: Seconds that one page may wait for DNS, so that a slow name server does not use up the whole time slice.
 PAGE_WAIT = 5.0
 
 
-def verify_job() -> int:
-    """The RQ job; returns how many calls still wait, -1 if that was not found out. Outcomes:
+class Judged(NamedTuple):
+    """A call that was verified: an event if there is no `reason`, else forged."""
 
-    done        nothing waits any more, or it cannot be verified now and a sweep starts another job later
-    killed      each page is one transaction: what was settled is, the rest waits
-    failed      Redis or the database did not answer, which is said in one line: another job follows
-    """  # noqa: D415
+    record: Record
+    reason: str | None
+
+
+def verify_job() -> int:
+    """Verify for one time slice; returns how many calls still wait, -1 if unknown. See `workers.jobs.verify`."""
     try:
         return verify_once(Settings.read())
     except (IngestError, redis.RedisError) as error:
@@ -51,27 +54,25 @@ def verify_once(settings: Settings) -> int:
 
     Raises:
         SettingsError: verification is on and no account is named.
-        Unavailable: the database does not answer.
+        Unavailable: the database is unavailable.
     """
-    store = Store.open(settings.database)
-    client = redis_client.connect(settings.redis)
-    try:
+    with (
+        Store.open(settings.database) as store,
+        redis_client.connect(settings.redis) as client,
+    ):
         if not store.unverified():
             return 0
         verifier = Verifier.of(settings) if settings.verify == "on" else None
-        scheduler = JobScheduler(client)
         settled = asyncio.run(_verify_all(store, verifier, Announcements(client), settings.has_handlers))
         waiting = store.unverified()
+        scheduler = JobScheduler(client)
         with unless_refused():
             scheduler.note_unverified(waiting)
             if settled and settings.has_handlers:
                 scheduler.note_handoffs(True)
                 scheduler.hand_on()
             if Consumer(client).batches():
-                scheduler.wake_drain()  # a drain was not woken for them while this job stood in the queue
-    finally:
-        store.close()
-        client.close()
+                scheduler.wake_drain()  # none was woken for these batches while this job was on the queue
     log.info("verified %d calls that had come in without a key; %d still wait", settled, waiting)
     return waiting
 
@@ -79,70 +80,76 @@ def verify_once(settings: Settings) -> int:
 async def _verify_all(
     store: Store, verifier: Verifier | None, announcements: Announcements, has_handlers: bool
 ) -> int:
-    """One round through what waits, or as far as the time slice goes.
-
-    It begins anywhere: calls that can never be told, at whichever end, shall not keep the others waiting.
-    """
+    """Verify all calls that wait, or as many as the time slice allows; returns how many were settled."""
     settled = 0
-    began = time.monotonic()
-    start = after = store.any_unverified()
-    wrapped = False
-    while not stopping.asked and time.monotonic() - began < SLICE:
-        page = store.next_unverified(after, PAGE)
-        if wrapped:
-            page = [record for record in page if record.delivery_id <= start]
-        if not page:
-            if wrapped:
-                break
-            wrapped, after = True, b""
+    for page in _pages(store, time.monotonic() + SLICE):
+        judged = await _judge(page, verifier)
+        if not judged:
             continue
-        after = page[-1].delivery_id
-        verdicts = await _judge(page, verifier)
-        done = [(record, verdict) for record, verdict in zip(page, verdicts, strict=True) if verdict is not None]
-        if not done:
-            continue
-        _settle(store, done, has_handlers)
+        _settle(store, judged, has_handlers)
         with unless_refused():
-            announcements.publish([record.delivery_id for record, verdict in done if verdict == ""])
-        settled += len(done)
+            announcements.publish([record.delivery_id for record, reason in judged if reason is None])
+        settled += len(judged)
     return settled
 
 
-def _settle(store: Store, done: Sequence[tuple[Record, str]], has_handlers: bool) -> None:
-    """Store what was found out of calls: each is an event, or belongs in quarantine for a reason."""
+def _pages(store: Store, deadline: float) -> Iterator[list[Record]]:
+    """One round through the calls that wait, until `deadline` (monotonic seconds).
 
-    def take(some: Sequence[tuple[Record, str]]) -> None:
-        found = [read(record) if verdict == "" else Quarantined(record, verdict) for record, verdict in some]
+    It begins at a random one: calls that can never be verified, at either end, must not keep the others waiting.
+    """
+    start = after = store.any_unverified()
+    wrapped = False
+    while not stop_flag.requested and time.monotonic() < deadline:
+        page = store.next_unverified(after, PAGE)
+        if wrapped:
+            page = [record for record in page if record.delivery_id <= start]
+        if page:
+            after = page[-1].delivery_id
+            yield page
+        elif wrapped:
+            return
+        else:
+            wrapped, after = True, b""
+
+
+def _settle(store: Store, judged: Sequence[Judged], has_handlers: bool) -> None:
+    """Store what was verified; what is forged, unreadable, or refused by the database goes to quarantine."""
+
+    def take(some: Sequence[Judged]) -> None:
+        calls = [read(record) if reason is None else Quarantined(record, reason) for record, reason in some]
         store.add(
-            [event for event in found if not isinstance(event, Quarantined)],
-            [call for call in found if isinstance(call, Quarantined)],
+            [call for call in calls if not isinstance(call, Quarantined)],
+            [call for call in calls if isinstance(call, Quarantined)],
             settled=[record for record, _ in some],
             hand_on={record.delivery_id: record for record, _ in some} if has_handlers else None,
         )
 
-    def give_up(one: tuple[Record, str], refusal: RowsRejected) -> None:
-        store.add((), [Quarantined(one[0], str(refusal))], settled=[one[0]])
+    def give_up(one: Judged, refusal: RowsRejected) -> None:
+        store.add((), [Quarantined(one.record, str(refusal))], settled=[one.record])
 
-    take_all(done, take, give_up)
+    take_all(judged, take, give_up)
 
 
-async def _judge(page: list[Record], verifier: Verifier | None) -> list[str | None]:
-    """For each call: an empty string if it is Copernica's, the reason if not, None if that cannot be told."""
+async def _judge(page: Sequence[Record], verifier: Verifier | None) -> list[Judged]:
+    """Verify calls, all at the same time; those whose key is still unavailable are left out."""
     tasks = [asyncio.create_task(_judge_one(record, verifier)) for record in page]
     _, unfinished = await asyncio.wait(tasks, timeout=PAGE_WAIT)
     for task in unfinished:
         task.cancel()
-    return [None if task in unfinished else task.result() for task in tasks]
+    await asyncio.gather(*unfinished, return_exceptions=True)
+    verdicts = [task.result() for task in tasks if task not in unfinished]
+    return [judged for judged in verdicts if judged is not None]
 
 
-async def _judge_one(record: Record, verifier: Verifier | None) -> str | None:
-    if verifier is None:  # the operator takes any call now
-        return ""
+async def _judge_one(record: Record, verifier: Verifier | None) -> Judged | None:
+    if verifier is None:  # the operator accepts any call now
+        return Judged(record, None)
     try:
         headers = unpack_headers(record.headers)
         await verifier.verify(verifier.examine(record.target, headers, record.body, record.received_at))
     except CallRejected as rejected:
-        return f"{NOT_COPERNICAS}: {rejected.reason}"
+        return Judged(record, f"{NOT_COPERNICAS}: {rejected.reason}")
     except KeyUnavailable:
         return None
-    return ""
+    return Judged(record, None)

@@ -27,12 +27,12 @@ from ingest.copernica.events import Event
 from ingest.errors import IngestError, SettingsError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from workers.drain.drain import SLICE, stopping
 from workers.handlers import registry
 from workers.handlers.registry import ASYNC_CONCURRENCY, GiveUp, Handler, TryLater
 from workers.handlers.throttle import Breaker, Bucket
 from workers.handlers.work_queue import LEASE, Claim, Failure, WorkQueue
 from workers.records import Quarantined, read
+from workers.runtime import SLICE, stop_flag
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -241,7 +241,7 @@ class HandlerRun:
 
     @property
     def _over(self) -> bool:
-        return stopping.asked or self._yields or time.monotonic() >= self._ends
+        return stop_flag.requested or self._yields or time.monotonic() >= self._ends
 
     def _probing(self) -> int:
         """How many calls may be made to a target that has been failing: all, one to see, or none for a while."""

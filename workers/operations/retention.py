@@ -9,7 +9,7 @@ from ingest import redis_client
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from workers.drain.drain import unless_refused
+from workers.runtime import unless_refused
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)

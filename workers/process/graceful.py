@@ -27,7 +27,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
 
-from workers.drain import drain
+from workers.runtime import stop_flag
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class PoliteWorker(Worker):
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """SIGINT or SIGTERM. In a work-horse that was forked a moment ago as well, with its parent's handlers."""
-        drain.stopping.asked = True  # also for a job that is about to begin
+        stop_flag.request()  # also for a job that is about to begin
         if os.getpid() != self.pid:
             return
         now = time.monotonic()
@@ -192,4 +192,4 @@ class PoliteWorker(Worker):
 
 
 def _finish_early(_signal: int, _frame: FrameType | None) -> None:
-    drain.stopping.asked = True
+    stop_flag.request()

@@ -16,10 +16,10 @@ from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain
-from workers.drain.drain import unless_refused
 from workers.reconcile import history
 from workers.reconcile.report import days_between
 from workers.reconcile.run import ReconcileOptions, reconcile
+from workers.runtime import stop_flag, unless_refused
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ class Turns:
         Raises:
             Interrupted: this process was asked to stop.
         """
-        if drain.stopping.asked:
+        if stop_flag.requested:
             raise Interrupted("The worker was asked to stop.")
         if time.monotonic() - self._looked_at < LOOK_EVERY:
             return

@@ -1,0 +1,117 @@
+"""What a drain gathers for one database commit, and how it gets into the store."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ingest.batch import UNVERIFIED, Record
+from ingest.copernica.events import Event
+from ingest.errors import RowsRejected
+from workers.bisection import take_all
+from workers.records import Quarantined, read
+from workers.runtime import patiently
+from workers.store.store import Store
+
+log = logging.getLogger(__name__)
+
+#: Calls that go into one database commit: more would gain nothing, and hold others up for longer …
+COMMIT_CALLS = 8192
+#: … and bytes of their bodies, so that large ones do not fill the memory.
+COMMIT_BYTES = 8 * 1024 * 1024
+
+
+class Group:
+    """The calls that go into the next commit, by what becomes of them, and the batches that brought them."""
+
+    __slots__ = ("_bytes", "events", "ids", "quarantined", "records", "unverified")
+
+    def __init__(self) -> None:
+        #: The ids of batches, to be acknowledged after the commit.
+        self.ids: list[bytes] = []
+        self.events: list[Event] = []
+        #: The calls that brought `events`, in the same order.
+        self.records: list[Record] = []
+        self.quarantined: list[Quarantined] = []
+        self.unverified: list[Record] = []
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time for a commit."""
+        return self.calls >= COMMIT_CALLS or self._bytes >= COMMIT_BYTES
+
+    @property
+    def calls(self) -> int:
+        """How many calls there are in it."""
+        return len(self.events) + len(self.quarantined) + len(self.unverified)
+
+    def take(self, record: Record) -> None:
+        """Decode a call and put it where it belongs."""
+        self._bytes += len(record.body)
+        if record.flags & UNVERIFIED:
+            self.unverified.append(record)
+            return
+        event = read(record)
+        if isinstance(event, Quarantined):
+            self.quarantined.append(event)
+        else:
+            self.events.append(event)
+            self.records.append(record)
+
+
+class Stored(NamedTuple):
+    """What became of a group: how many calls were new, and how many of its events the database refused."""
+
+    new: int
+    refused: int
+
+
+class GroupStore:
+    """Puts groups into the store; waits for a database that is unavailable."""
+
+    def __init__(self, store: Store, has_handlers: bool) -> None:
+        self._store = store
+        self._has_handlers = has_handlers
+
+    def add(self, group: Group, deadline: float | None) -> Stored:
+        """Store a group; events that the database refuses go to quarantine.
+
+        Raises:
+            Unavailable: the database was unavailable until `deadline` (monotonic seconds; None: at once).
+        """
+        try:
+            new = self._add(deadline, group.events, group.records, group.quarantined, group.unverified)
+            return Stored(new, refused=0)
+        except RowsRejected:
+            return self._add_most(group, deadline)
+
+    def _add_most(self, group: Group, deadline: float | None) -> Stored:
+        """Store a group in parts, until the events that the database refuses are alone."""
+        new = self._add(deadline, (), (), group.quarantined, group.unverified)
+        refused = 0
+
+        def take(pairs: Sequence[tuple[Event, Record]]) -> None:
+            nonlocal new
+            new += self._add(deadline, [event for event, _ in pairs], [record for _, record in pairs])
+
+        def give_up(pair: tuple[Event, Record], refusal: RowsRejected) -> None:
+            nonlocal new, refused
+            event, record = pair
+            log.warning("event %s goes to quarantine: %s", event.delivery_id.hex(), refusal)
+            refused += 1
+            new += self._add(deadline, (), (), [Quarantined(record, str(refusal))])
+
+        take_all(list(zip(group.events, group.records, strict=True)), take, give_up)
+        return Stored(new, refused)
+
+    def _add(
+        self,
+        deadline: float | None,
+        events: Sequence[Event],
+        records: Sequence[Record],
+        quarantined: Sequence[Quarantined] = (),
+        unverified: Sequence[Record] = (),
+    ) -> int:
+        """One commit; returns how many calls were new."""
+        calls = {record.delivery_id: record for record in records} if self._has_handlers else None
+        return patiently(lambda: self._store.add(events, quarantined, unverified, hand_on=calls), deadline)
