@@ -175,9 +175,9 @@ def test_upgrading_twice_does_nothing_the_second_time(
 ) -> None:
     for url in (f"sqlite:///{tmp_path}/new/folder/x.db", postgres_server.new_database("none")):
         done = typed("db", "upgrade", environ={"DATABASE_URL": url})
-        assert (done.exit_code, done.stdout, done.stderr) == (0, f"The schema is at {VERSION} now.\n", "")
+        assert (done.exit_code, done.stdout, done.stderr) == (0, f"The schema is now at {VERSION}.\n", "")
         again = typed("db", "upgrade", environ={"DATABASE_URL": url})
-        assert (again.exit_code, again.stdout) == (0, f"The schema is at {VERSION} already.\n")
+        assert (again.exit_code, again.stdout) == (0, f"The schema is already at {VERSION}.\n")
         assert lines(environ=environ | {"DATABASE_URL": url}) == []
 
 
