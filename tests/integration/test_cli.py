@@ -25,11 +25,11 @@ from workers.store.store import Store
 def environ(redis_url: str, tmp_path: Path) -> dict[str, str]:
     url = f"sqlite:///{tmp_path}/events.db"
     upgrade(url)
-    return {"REDIS_URL": redis_url, "DATABASE_URL": url, "INGEST_VERIFY": "off"}
+    return {"REDIS_URL": redis_url, "DATABASE_URL": url, "INGEST_VERIFY": "off", "INGEST_DATA_DIR": str(tmp_path)}
 
 
 @pytest.fixture
-def stored(database: str, store: Store, redis_url: str) -> dict[str, str]:
+def stored(database: str, store: Store, redis_url: str, tmp_path: Path) -> dict[str, str]:
     """A store with five events in it, once of each kind."""
     bodies = [
         b"type=open&id=m1&time=1795165200&recipient=jan%40example.nl&tags[]=a&tags[]=b",
@@ -39,7 +39,12 @@ def stored(database: str, store: Store, redis_url: str) -> dict[str, str]:
         b"type=new-thing&x=%FF&y=1&y=2",
     ]
     add(store, *bodies)
-    return {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_VERIFY": "off"}
+    return {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": database,
+        "INGEST_VERIFY": "off",
+        "INGEST_DATA_DIR": str(tmp_path),
+    }
 
 
 def add(store: Store, *bodies: bytes) -> None:
