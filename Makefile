@@ -21,6 +21,12 @@ test: $(READY)  ## the tests, with real servers, and a call's way from socket to
 test-system: $(READY)  ## the tests with whole processes; takes some minutes
 	$(BIN)/pytest -q -n auto --dist worksteal tests/system
 
+coverage: $(READY)  ## what all tests together reach of ingest/ and workers/, by branch, processes included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q -n auto --dist worksteal
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
 check: $(READY)  ## lint, format, strict types, and whether uv.lock fits pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,7 +55,7 @@ release: $(READY)  ## build the packages and try them as a user would; publishes
 	$(BIN)/python deploy/release.py
 
 clean:  ## remove what was made, but never data/
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list

@@ -18,6 +18,8 @@ MARK = "STARTED_BY_TESTS"
 GRACE = 15.0
 #: Folders in the working copy that tools make, not tests.
 TOOLS = {"__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+#: What `make coverage` writes while the tests run.
+OF_COVERAGE = ".coverage"
 #: multiprocessing removes its own folders when the interpreter ends.
 OF_PYTHON = "pymp-"
 
@@ -96,4 +98,4 @@ def _listening() -> set[str]:
 def _files() -> set[str]:
     """What lies at the root of the working copy, where commands run that are given no folder, and in `data`."""
     paths = [*ROOT.iterdir(), *ROOT.glob("data/**/*")]
-    return {str(path) for path in paths if path.name not in TOOLS}
+    return {str(path) for path in paths if path.name not in TOOLS and not path.name.startswith(OF_COVERAGE)}

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -202,36 +203,37 @@ async def test_damage_is_kept_aside_and_a_torn_end_is_cut(
     assert files(tmp_path) == []
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
     """As on a full disk: no file of this process grows beyond some bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
-async def test_a_disk_that_fails_costs_what_was_not_confirmed_and_nothing_else(
-    tmp_path: Path, small_files: None
-) -> None:
-    async with opened(tmp_path) as one:
-        await one.keep([Batch(b"a" * 100, 1)])
-        with pytest.raises(SpoolFailed, match=os.strerror(errno.EFBIG)):
-            await one.keep([Batch(b"b" * 200, 1)])
-        assert one.trouble
-        await one.tidy()  # small files are taken still
-        assert one.takes
-        await one.keep([Batch(b"c" * 100, 1)])  # in a new segment
-        assert one.takes
-        assert len(files(tmp_path)) == 2
-        with pytest.raises(SpoolFailed):
-            await one.keep([Batch(b"d" * 300, 1)])
-        with pytest.raises(SpoolFailed):
-            await one.keep([Batch(b"d" * 300, 1)])
-        assert await replayed(one) == [b"a" * 100, b"c" * 100]
-        assert files(tmp_path, ".bad") == []
+async def test_a_disk_that_fails_costs_what_was_not_confirmed_and_nothing_else(tmp_path: Path) -> None:
+    with small_files():
+        async with opened(tmp_path) as one:
+            await one.keep([Batch(b"a" * 100, 1)])
+            with pytest.raises(SpoolFailed, match=os.strerror(errno.EFBIG)):
+                await one.keep([Batch(b"b" * 200, 1)])
+            assert one.trouble
+            await one.tidy()  # small files are taken still
+            assert one.takes
+            await one.keep([Batch(b"c" * 100, 1)])  # in a new segment
+            assert one.takes
+            assert len(files(tmp_path)) == 2
+            with pytest.raises(SpoolFailed):
+                await one.keep([Batch(b"d" * 300, 1)])
+            with pytest.raises(SpoolFailed):
+                await one.keep([Batch(b"d" * 300, 1)])
+            assert await replayed(one) == [b"a" * 100, b"c" * 100]
+            assert files(tmp_path, ".bad") == []
 
 
 async def test_a_disk_that_hangs_holds_up_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
