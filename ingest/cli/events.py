@@ -92,7 +92,7 @@ def upgrade() -> None:
     from workers.store.schema import upgrade as run
 
     before, after = run(settings_with().database)
-    click.echo(f"The schema is already at {after}." if before == after else f"The schema is now at {after}.")
+    click.echo(f"The schema is at {after} already." if before == after else f"The schema is at {after} now.")
 
 
 COMMANDS = (events, stats, erase, db)

@@ -52,11 +52,8 @@ def list_(as_json: bool, **chosen: Any) -> None:
     from workers.handlers.dead_letters import find
     from workers.store.store import Store
 
-    store = Store.open(settings_with().database)
-    try:
+    with Store.open(settings_with().database) as store:
         dead_letters.letters(find(store, _wanted(**chosen)), as_json)
-    finally:
-        store.close()
 
 
 @failed.command()
@@ -72,11 +69,8 @@ def show(delivery_id: str, handler: str | None) -> None:
         wanted = Wanted(handler=handler, delivery_id=bytes.fromhex(delivery_id))
     except ValueError:
         raise click.BadParameter("it should be 24 hex digits, as `ingest failed list` shows them") from None
-    store = Store.open(settings_with().database)
-    try:
+    with Store.open(settings_with().database) as store:
         found = list(find(store, wanted))
-    finally:
-        store.close()
     if not found:
         raise click.ClickException(f"There is no dead letter and no quarantined call {delivery_id}.")
     for letter in found:
@@ -113,13 +107,10 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
 
     if not yes and not any(chosen.values()):
         click.confirm(f"This will {what} all dead letters and quarantined calls. Go on?", abort=True)
-    store = Store.open(settings_with().database)
-    try:
-        found = list(find(store, _wanted(**chosen)))
-        with dead_letters.progress(what, len(found)) as step:
-            return portions(found, lambda some: act(store, some), step)
-    finally:
-        store.close()
+    with Store.open(settings_with().database) as store:
+        matching = list(find(store, _wanted(**chosen)))
+        with dead_letters.progress(what, len(matching)) as step:
+            return portions(matching, lambda some: act(store, some), step)
 
 
 def _wake() -> None:

@@ -11,7 +11,7 @@ import click
 from ingest.cli.options import settings_with
 
 if TYPE_CHECKING:
-    from workers.reconcile.recovery import Watch
+    from workers.reconcile.logfile import Watch
     from workers.reconcile.report import DayReport
 
 

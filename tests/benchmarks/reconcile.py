@@ -20,7 +20,8 @@ from tests.benchmarks import plan
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, scratch
-from workers.reconcile.recovery import LogFile, Options, Recovery
+from workers.reconcile.logfile import LogFile
+from workers.reconcile.recovery import Options, Recovery
 from workers.reconcile.report import DayReport
 from workers.store.schema import upgrade
 from workers.store.store import Store

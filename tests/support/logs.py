@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 from ingest.copernica.events import MICROS, Event, decode
 from ingest.copernica.logfiles.kinds import KINDS
-from workers.reconcile.recovery import LogFile
+from workers.reconcile.logfile import LogFile
 from workers.store.filters import Filter
 from workers.store.store import Store
 

@@ -1,10 +1,11 @@
-"""`ingest check`: the whole set-up, one line for each thing that was looked at."""
+"""`ingest check`: the whole set-up, one finding for each thing that was checked."""
 
 import asyncio
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import redis
 
@@ -20,7 +21,7 @@ from workers.store.store import Store
 
 #: A key id that Copernica's documentation shows; looked up when none is given.
 DOCUMENTED_KEY_ID = "one._domainkey.copernica.com"
-#: Seconds that our clock may differ from that of Redis before it is worth a word.
+#: Seconds that our clock may differ from that of Redis before it is reported.
 CLOCK_TOLERANCE = 5.0
 #: What the promise "200 means it is safe" needs of Redis, and why.
 NEEDED = {
@@ -31,15 +32,16 @@ NEEDED = {
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """How bad a finding is."""
 
     OK = "ok"
     RISK = "risk"
     WRONG = "wrong"
 
 
-class Finding(NamedTuple):
-    """One thing that was looked at."""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result for one thing that was checked."""
 
     level: Level
     about: str
@@ -47,7 +49,7 @@ class Finding(NamedTuple):
 
 
 def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
-    """Look at everything, one after the other; nothing is raised, what is wrong is said."""
+    """Check everything, one thing after the other; raises nothing: what is wrong becomes a finding."""
     yield from _signatures(settings, key_id)
     yield from _redis(settings)
     yield from _spool(settings)
@@ -96,7 +98,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
         yield _clock(client, settings.max_age)
         yield from _durability(client)
     except redis.RedisError as error:
-        yield Finding(Level.WRONG, "redis", f"it gave out while being looked at: {error}")
+        yield Finding(Level.WRONG, "redis", f"the connection was lost during the check: {error}")
     finally:
         client.close()
 
@@ -116,12 +118,12 @@ def _clock(client: redis.Redis, max_age: int) -> Finding:
     before = time.time()
     seconds, micros = cast(Any, client.time())
     offset = seconds + micros / 1e6 - (before + time.time()) / 2
-    said = f"ours and that of Redis differ by {abs(offset):.1f} s"
+    difference = f"ours and that of Redis differ by {abs(offset):.1f} s"
     if abs(offset) > max_age:
-        return Finding(Level.WRONG, "clock", f"{said}: genuine calls are refused as too old or too new")
+        return Finding(Level.WRONG, "clock", f"{difference}: genuine calls are refused as too old or too new")
     if abs(offset) > CLOCK_TOLERANCE:
-        return Finding(Level.RISK, "clock", f"{said}: one of them is wrong")
-    return Finding(Level.OK, "clock", said)
+        return Finding(Level.RISK, "clock", f"{difference}: one of them is wrong")
+    return Finding(Level.OK, "clock", difference)
 
 
 def _durability(client: redis.Redis) -> Iterator[Finding]:
@@ -172,7 +174,7 @@ def _handlers(settings: Settings) -> Finding:
 
 
 def _copernica(settings: Settings) -> Finding:
-    """The token for log files, with which what was missed can be had back."""
+    """The token for log files, which are needed to recover missed events."""
     if settings.copernica_token is None:
         return Finding(
             Level.RISK,
@@ -198,17 +200,14 @@ async def _identity(settings: Settings) -> dict[str, Any]:
 
 def _database(settings: Settings) -> Iterator[Finding]:
     try:
-        store = Store.open(settings.database)
-        try:
+        with Store.open(settings.database) as store:
             yield Finding(Level.OK, "database", f"{store.shown} holds {store.stored():,} events")
             for weakness in store.weaknesses():
                 yield Finding(Level.RISK, "database", weakness)
-        finally:
-            store.close()
     except IngestError as error:
         yield Finding(Level.WRONG, "database", str(error))
         return
     if settings.retention_days:
         yield Finding(Level.OK, "retention", f"events are deleted after {settings.retention_days} days")
     else:
-        yield Finding(Level.RISK, "retention", "INGEST_RETENTION_DAYS is not set: personal data is kept for ever")
+        yield Finding(Level.RISK, "retention", "INGEST_RETENTION_DAYS is not set: personal data is kept forever")

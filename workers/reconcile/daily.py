@@ -1,7 +1,7 @@
 """The daily reconciliation: what `ingest reconcile` does, once a day and by itself.
 
-It runs on the queue of the drains, so it lets them have their turn: whenever calls wait and no drain is at work on
-them, it drains for a slice itself. Asked to stop, it breaks off; another job begins anew then.
+It shares the queue of the drains, so it gives them their turn: whenever calls wait and no drain works on them, it
+drains for a slice itself. Asked to stop, it stops in the middle; another job starts over then.
 """
 
 import logging
@@ -24,45 +24,42 @@ from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Days that are made up for at the most, after days on which nobody reconciled.
+#: Most days to catch up on after days without a reconciliation: Copernica keeps log files longer than that.
 CATCH_UP = 7
 #: Seconds between two looks at whether calls wait to be drained.
 LOOK_EVERY = 1.0
-#: Seconds after which it is tried again: when its worker was stopped, and when something did not answer.
+#: Seconds until the next attempt: after its worker was stopped, and after something did not answer.
 SOON, LATER = 60, 3600
 
 
 def reconcile_job() -> int:
     """The RQ job; returns how many events were recovered. Outcomes:
 
-    done      every day up to yesterday is complete, or as complete as its log files let it be
+    done      every day up to yesterday is complete, or as complete as its log files allow
     killed    what was recovered is in the store; another job does the rest
-    failed    Copernica, Redis or the database did not answer, which is said in one line: it is tried again
+    failed    Copernica, Redis or the database did not answer: logged in one line, tried again later
     """  # noqa: D415
     settings = Settings.read()
     day = today()
     try:
         return _catch_up(settings, day)
     except (IngestError, redis.RedisError) as error:
-        log.error("the daily reconciliation broke off and is tried again later: %s", error)
+        log.error("the daily reconciliation stopped early and will be tried again later: %s", error)
         _again(settings, day, SOON if isinstance(error, Interrupted) else LATER)
         return 0
 
 
 def today() -> date:
-    """The day that it is, in UTC."""
+    """Today's date in UTC."""
     return datetime.now(UTC).date()
 
 
 def _catch_up(settings: Settings, today: date) -> int:
-    store = Store.open(settings.database)
-    try:
+    with Store.open(settings.database) as store:
         days = due(store, today)
-    finally:
-        store.close()
     recovered = 0
     failed = False
-    for report in reconcile(settings, days, ReconcileOptions(), _nobody, Turns(settings).take):
+    for report in reconcile(settings, days, ReconcileOptions(), _no_progress, Turns(settings).take):
         recovered += report.total("recovered")
         failed = failed or report.error is not None
         log.log(
@@ -76,7 +73,7 @@ def _catch_up(settings: Settings, today: date) -> int:
 
 
 def due(store: Store, today: date) -> list[date]:
-    """The days before today that are to be looked at: those after the last complete one, but not all too many."""
+    """The days before today to reconcile: those after the last complete one, at most `CATCH_UP`."""
     through = history.complete_through(store)
     yesterday = today - timedelta(days=1)
     first = through.day + timedelta(days=1) if through else yesterday
@@ -91,7 +88,7 @@ def _again(settings: Settings, today: date, seconds: int) -> None:
             JobScheduler(client).retry_reconcile(today.isoformat(), seconds)
         client.close()
     except redis.RedisError as error:
-        log.warning("nor does Redis answer: %s", error)
+        log.warning("Redis is unreachable too: %s", error)
 
 
 class Turns:
@@ -117,5 +114,5 @@ class Turns:
         self._looked_at = time.monotonic()
 
 
-def _nobody(_what: str, _done: int, _total: int | None) -> None:
-    """A job has nobody to show its progress to."""
+def _no_progress(_what: str, _done: int, _total: int | None) -> None:
+    """A job has no one to show its progress to."""

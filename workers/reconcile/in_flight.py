@@ -1,4 +1,4 @@
-"""Calls that were taken and are not in the store yet: in the backlog, in an endpoint's spool, or unverified."""
+"""Calls that were accepted and are not in the store yet: in the backlog, in an endpoint's spool, or unverified."""
 
 import time
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from workers.store.store import Store
 
-#: Seconds between two looks.
+#: Seconds between two looks at Redis: short enough that no one notices the delay.
 LOOK_EVERY = 0.25
 
 
@@ -31,7 +31,7 @@ class InFlight(NamedTuple):
 
 
 def look(settings: Settings, store: Store, since: float | None = None) -> InFlight | None:
-    """How many calls are under way; None if Redis does not tell.
+    """How many calls are in flight; None if Redis is unreachable.
 
     What came in later than `since` (Unix time) does not count: on a busy site there is always something.
     """
@@ -57,9 +57,9 @@ def look(settings: Settings, store: Store, since: float | None = None) -> InFlig
 def wait(
     settings: Settings, store: Store, seconds: float, watch: Callable[[str, int, int | None], object]
 ) -> InFlight | None:
-    """Wait until what was under way when this began is in the store, but not for longer than that.
+    """Wait until what was in flight at the start is in the store, but at most for `seconds`.
 
-    Calls whose key cannot be had are not waited for: that can take days.
+    Calls whose key is unavailable are not waited for: that can take days.
     """
     began = time.time()
     first = None
@@ -70,7 +70,7 @@ def wait(
         left = found.backlog + found.spooled
         first = left if first is None else max(first, left)
         if first:
-            watch("waiting for calls under way", first - left, first)
+            watch("waiting for calls in flight", first - left, first)
         if not left or time.time() - began >= seconds:
             return found
         time.sleep(LOOK_EVERY)

@@ -1,11 +1,11 @@
 """Compare the log files of a day with the store, and insert exactly what is missing.
 
     files of a day ─▶ read ─▶ compared with the store (`matching`) ─▶ read again ─▶ missing events inserted
-                       └─▶ what cannot be read is told, line by line
+                       └─▶ what cannot be read is reported, line by line
 
-What the store has and the log files lack is told, and left alone. An event that is recovered here and whose own
-call comes in later (out of a spool, say) is there twice until the next run, which keeps the call and removes what
-it had recovered. Killed at any line, a run leaves nothing wrong: the next one inserts the rest.
+What the store has and the log files lack is reported and left alone. An event that is recovered here and whose own
+call comes in later (from a spool, say) is there twice until the next run, which keeps the call and removes the
+recovered event. A run that is killed at any line leaves nothing wrong: the next one inserts the rest.
 """
 
 import gzip
@@ -17,18 +17,17 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice
-from typing import BinaryIO, NamedTuple
 
 from sqlalchemy import select
 
 from ingest.copernica.events import EPOCH, LOGFILE, MICROS, Event
-from ingest.copernica.logfiles.kinds import LogKind
 from ingest.copernica.logfiles.reader import Entry, read
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
 from workers.bisection import take_all
 from workers.reconcile import matching, partitions
+from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.matching import Basis
 from workers.reconcile.partitions import PARTS, Line, Row, Spill
 from workers.reconcile.report import DayReport, KindReport, outages
@@ -37,43 +36,27 @@ from workers.store import tables
 from workers.store.rows import micros
 from workers.store.store import Store
 
+#: Seconds of a day.
 DAY = 86_400
-#: Seconds around a day in which calls are looked for that do not tell their time: they count as received.
+#: Seconds around a day in which to look for calls without a time of their own: they count as received.
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.
 PORTION = 2000
-#: Lines between two words about how far it has come, and two chances to do something else.
+#: Lines between two reports of progress, and between two calls of `breathe`.
 STEP = 2000
-#: What a damaged .gz or .zip makes of itself while it is read.
-PACKED_WRONGLY = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
-
-#: Told how far something has come: what, how much is done, and of how much if that is known.
-Watch = Callable[[str, int, int | None], object]
-
-
-class LogFile(NamedTuple):
-    """One log file on this machine; `open` gives its bytes, `size` says how many there are to read, if known.
-
-    `whole` says that none of its end is missing, even if its last line has no line end.
-    """
-
-    name: str
-    kind: LogKind
-    day: date
-    open: Callable[[], BinaryIO]
-    size: int | None = None
-    whole: bool = False
+#: What reading a damaged .gz or .zip raises.
+UNPACKING_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How to reconcile."""
 
-    #: In which zone the log's times are.
+    #: The time zone of the log's times.
     zone: tzinfo = UTC
-    #: Whether what is recovered is put out for the handlers.
+    #: Whether recovered events are handed to the handlers.
     hand_on: bool = False
-    #: Whether kinds are stored, too, that no webhook brings.
+    #: Whether to store kinds of events, too, that no webhook brings.
     everything: bool = False
 
 
@@ -88,7 +71,7 @@ class Recovery:
         stored: Callable[[Sequence[Event]], object] = lambda events: None,
         breathe: Callable[[], object] = lambda: None,
     ) -> None:
-        """`stored` is told what was recovered; `breathe` is called often, and may raise to break off."""
+        """`stored` is called with what was recovered; `breathe` is called often, and may raise to stop the run."""
         self._store = store
         self._options = options
         self._watch = watch
@@ -98,12 +81,12 @@ class Recovery:
         self._offset = 0
 
     def day(self, report: DayReport, files: Sequence[LogFile], expected: Collection[str] = ()) -> None:
-        """Reconcile all files of a day; what is found goes into the report.
+        """Reconcile all files of a day and add the results to the report.
 
-        Of `expected` kinds without a file it is told what the store has.
+        `expected` kinds without a file are compared, too, with an empty log.
 
         Raises:
-            Unavailable: the database gave out.
+            Unavailable: the database cannot be used now.
         """
         failed = [file for file in files if file.kind.type is None]
         report.outages = outages(self._failed_calls(report, failed))
@@ -111,15 +94,15 @@ class Recovery:
         for file in files:
             if file.kind.type is not None and (file.kind.twin or self._options.everything):
                 by_type.setdefault(file.kind.type.value, []).append(file)
-        # The largest first: where there is too little to measure the clocks by, its offset counts.
+        # The largest first: kinds with too few events to compare the clocks use its offset.
         for kind in sorted(by_type, key=lambda kind: -sum(file.size or 0 for file in by_type[kind])):
-            found = KindReport(kind, [file.name for file in by_type[kind]])
-            self._kind(report.day, found, by_type[kind])
-            if found.files or found.only_in_store:
-                report.kinds.append(found)
+            kind_report = KindReport(kind, [file.name for file in by_type[kind]])
+            self._kind(report.day, kind_report, by_type[kind])
+            if kind_report.files or kind_report.only_in_store:
+                report.kinds.append(kind_report)
 
     def _failed_calls(self, report: DayReport, files: Sequence[LogFile]) -> Iterator[tuple[int, str]]:
-        """Calls that did not reach the endpoint. They are no events: a line that cannot be read is only told."""
+        """Calls that did not reach the endpoint. They are not events: an unreadable line is only noted."""
         for file in files:
             with file.open() as stream:
                 for found in failed_calls(stream, self._options.zone, file.whole):
@@ -140,7 +123,7 @@ class Recovery:
     def _read(
         self, files: Sequence[LogFile], day: range, what: str, pick: Callable[[], bool] | None = None
     ) -> Iterator[Event | tuple[LogFile, Damage]]:
-        """Every line of these files, or those that are picked; what cannot be used as a damage."""
+        """Every line of these files, or those that are picked; a line that cannot be used becomes a `Damage`."""
         believed = range(day.start - matching.MAX_OFFSET, day.stop + matching.MAX_OFFSET)
         for file in files:
             for found in self._lines(file, f"{what} {file.name}", pick):
@@ -155,20 +138,20 @@ class Recovery:
         self._watch(label, 0, file.size)
         number = 0
         with file.open() as stream:
-            found_here = read(stream, file.kind, self._options.zone, self._now, file.whole, pick)
+            entries = read(stream, file.kind, self._options.zone, self._now, file.whole, pick)
             try:
-                for place, found in enumerate(found_here):
+                for place, found in enumerate(entries):
                     number = found.number
                     if place % STEP == 0:
                         self._watch(label, stream.tell(), file.size)
                         self._breathe()
                     yield found
-            except PACKED_WRONGLY as error:
+            except UNPACKING_ERRORS as error:
                 yield Damage(number, f"what follows cannot be unpacked ({error})")
         self._watch(label, file.size or 1, file.size or 1)
 
     def _spill_lines(self, report: KindReport, files: Sequence[LogFile], lines: Spill, day: range) -> range:
-        """Read the files once; returns from when to when their lines are."""
+        """Read the files once; returns the range of seconds that their lines cover."""
         earliest, latest = day.start, day.stop - 1
         for place, found in enumerate(self._read(files, day, "reading")):
             report.in_log += 1
@@ -184,9 +167,9 @@ class Recovery:
         return range(earliest, latest + 1)
 
     def _compare(self, report: KindReport, lines: Spill, span: range, day: range) -> "array[int]":
-        """Compare the lines with the store; returns what is missing: by line, its occurrence and one, or 0.
+        """Compare the lines with the store; returns what is missing: for each line, its occurrence plus one, or 0.
 
-        Rows are read anew, from further around, when the clocks turn out to be far apart.
+        Rows are read again, from a wider range, when the clocks turn out to be far apart.
         """
         slack = SLACK
         while True:
@@ -208,7 +191,7 @@ class Recovery:
         return Basis(self._offset, basis.pairs)
 
     def _match(self, report: KindReport, lines: Spill, rows: Spill, basis: Basis, day: range) -> "array[int]":
-        """Part by part; nothing is kept of a part but what is missing, since that can be all of the day."""
+        """Match part by part; only what is missing is kept, since a whole day can be missing."""
         wanted = array("I", bytes(array("I").itemsize * report.in_log))
         by_rows = range(day.start + basis.offset, day.stop + basis.offset)
         for part in range(PARTS):
@@ -261,7 +244,7 @@ class Recovery:
             self._insert(report, portion)
 
     def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
-        """The event of a line with its delivery id, and by the clock of the webhooks, as all other events."""
+        """The event of a line with its delivery id, its time by the clock of the webhooks, as all other events."""
         name = partitions.delivery_id(event.occurred_at // MICROS, partitions.digest(event), occurrence)
         return event._replace(delivery_id=name, occurred_at=event.occurred_at + report.offset * MICROS)
 
@@ -293,4 +276,4 @@ def _note_basis(report: KindReport, basis: Basis) -> None:
         )
     for same, what in ((basis.ip, "addresses"), (basis.url, "links")):
         if not same:
-            report.note(f"The log writes {what} otherwise than webhooks do: events were compared without them.")
+            report.note(f"The log writes {what} differently from webhooks: events were compared without them.")

@@ -28,12 +28,13 @@ from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
 from workers.reconcile import history, in_flight
-from workers.reconcile.recovery import LogFile, Options, Recovery, Watch
+from workers.reconcile.logfile import LogFile, Watch
+from workers.reconcile.recovery import Options, Recovery
 from workers.reconcile.report import DayReport, days_between
 from workers.reconcile.sources import client, fetch
 from workers.store.store import Store
 
-#: Seconds between two chances to do something else while files are downloaded.
+#: Seconds between two calls of `breathe` while files are downloaded.
 BREATH = 1.0
 #: Days that may be asked for at once; Copernica does not keep log files for longer than some months.
 MAX_DAYS = 400
@@ -51,9 +52,9 @@ class ReconcileOptions:
     partial: bool = False
     #: Also kinds that no webhook brings.
     everything: bool = False
-    #: Whether handlers get what is recovered.
+    #: Whether to hand recovered events to the handlers.
     handlers: bool = True
-    #: Seconds to wait for calls that are under way.
+    #: Seconds to wait for calls that are still in flight.
     wait: float = 30.0
 
 
@@ -68,7 +69,7 @@ def days_of(first: date, last: date | None, partial: bool) -> list[date]:
     if not days:
         raise SettingsError(f"{first} is after {last}: name the earlier day first.")
     if len(days) > MAX_DAYS:
-        raise SettingsError(f"These are {len(days)} days: name {MAX_DAYS} at the most.")
+        raise SettingsError(f"These are {len(days)} days: name at most {MAX_DAYS}.")
     if days[-1] > today:
         raise SettingsError(f"{days[-1]} has not begun yet (days are in UTC).")
     if days[-1] == today and not partial:
@@ -86,15 +87,14 @@ def reconcile(
     breathe: Callable[[], object] = lambda: None,
     connect: Callable[[Settings], Copernica] = client,
 ) -> Iterator[DayReport]:
-    """Reconcile days over REST, and keep what came of each.
+    """Reconcile days over REST, and save the report of each.
 
     Raises:
-        SettingsError, WrongToken: nothing can be fetched like this.
-        Unavailable: the database gave out, or this machine's disk is full.
+        SettingsError, InvalidToken: nothing can be fetched with these settings.
+        Unavailable: the database cannot be used now, or this machine's disk is full.
     """
-    connect(settings)  # a mistake in its settings is to be heard before anything is waited for
-    store = Store.open(settings.database)
-    try:
+    connect(settings)  # report a mistake in its settings before waiting for anything
+    with Store.open(settings.database) as store:
         for day in days:
             report = DayReport(day, whole=day < datetime.now(UTC).date())
             with _folder() as folder:
@@ -108,8 +108,6 @@ def reconcile(
                     report.error = str(error)
             history.save(store, report, history.API)
             yield report
-    finally:
-        store.close()
 
 
 def reconcile_files(
@@ -118,23 +116,20 @@ def reconcile_files(
     """The same with files that are on this machine. `whole` says that they are all there are of their days.
 
     Raises:
-        Unavailable: the database gave out, or this machine's disk is full.
+        Unavailable: the database cannot be used now, or this machine's disk is full.
     """
-    store = Store.open(settings.database)
-    try:
+    with Store.open(settings.database) as store:
         for day in sorted({file.day for file in files}):
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
             with _folder():
                 _compare(settings, store, report, [file for file in files if file.day == day], how, watch)
             history.save(store, report, history.FILES)
             yield report
-    finally:
-        store.close()
 
 
 @contextmanager
 def _folder() -> Iterator[Path]:
-    """A folder for as long as the block runs; what is spilled lies there, too."""
+    """A folder for as long as the block runs; a full disk in the block is reported as such."""
     try:
         with tempfile.TemporaryDirectory(prefix="ingest-") as name:
             yield Path(name)
@@ -176,15 +171,17 @@ def _compare(
     breathe: Callable[[], object] = lambda: None,
     expected: Collection[str] = (),
 ) -> None:
-    found = in_flight.wait(settings, store, how.wait, watch)
-    report.underway = found.calls if found else None
+    waiting = in_flight.wait(settings, store, how.wait, watch)
+    report.underway = waiting.calls if waiting else None
     has_handlers = how.handlers and settings.has_handlers
     options = Options(ZoneInfo(settings.logfile_tz), has_handlers, how.everything)
-    Recovery(store, options, watch, partial(_tell, settings, has_handlers), breathe).day(report, files, expected)
+    Recovery(store, options, watch, partial(_announce, settings, has_handlers), breathe).day(
+        report, files, expected
+    )
 
 
-def _tell(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
-    """Wake the handlers, and tell who follows; a Redis that is away keeps nobody from recovering."""
+def _announce(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
+    """Wake the handlers and announce the events; recovery goes on if Redis is unreachable."""
     with suppress(redis.RedisError, SettingsError):
         client = redis_client.connect(settings.redis)
         try:

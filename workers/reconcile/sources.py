@@ -13,11 +13,11 @@ from ingest.copernica.api.client import Copernica
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
 from ingest.errors import LogFileError, NotFound
 from ingest.settings import Settings
-from workers.reconcile.recovery import LogFile, Watch
+from workers.reconcile.logfile import LogFile, Watch
 
-#: Bytes that a .gz or .zip may unpack to, as a multiple of its own size: logs shrink to a tenth, bombs to nothing.
+#: Largest size of what is in a .zip, as a multiple of its packed size: logs shrink to a tenth, bombs to nothing.
 MAX_RATIO = 2000
-#: How names of packed files end.
+#: Suffixes of packed files.
 PACKED = (".gz", ".zip")
 
 
@@ -25,24 +25,24 @@ def client(settings: Settings) -> Copernica:
     """The REST client of these settings.
 
     Raises:
-        SettingsError: there is no token.
+        SettingsError: COPERNICA_TOKEN is not set.
     """
     return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url)
 
 
 def wanted_kinds(everything: bool) -> list[LogKind]:
-    """Kinds to fetch: those that webhooks bring, too, and the errors of the endpoint; or all."""
+    """The kinds to fetch: those that webhooks bring, too, and failed calls; or `everything`."""
     return [kind for kind in KINDS.values() if everything or kind.twin or kind.type is None]
 
 
 async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path, watch: Watch) -> list[LogFile]:
     """Download the log files of a day into a folder.
 
-    A day without any event has no files; it lies between days that have some. Of others nothing can be said.
+    A day without any event has no files, but lies between days that have some; other days are not known.
 
     Raises:
-        RestError: Copernica did not give them; none of them counts then.
-        NotFound: Copernica has no log files of that day any more, or not yet.
+        RestError: Copernica did not provide them all; then none of them counts.
+        NotFound: Copernica no longer has log files of that day, or does not have them yet.
     """
     kinds = {kind.prefix: kind for kind in wanted_kinds(everything)}
     names = await copernica.logfiles(day, kinds)
@@ -71,18 +71,18 @@ def _open(path: Path) -> BinaryIO:
 
 
 def by_hand(paths: Sequence[Path], prefix: str | None, day: date | None, whole: bool = False) -> list[LogFile]:
-    """Files that somebody downloaded: plain, .gz, or .zip with one or more in it.
+    """Files that were downloaded by hand: plain, .gz, or .zip with one or more in it.
 
-    What they are is in their names, or what the caller says; `whole` says that none was cut off.
+    Their kind and day are in their names, or given; `whole` says that none was cut off.
 
     Raises:
-        LogFileError: a file cannot be read, or nobody says what it is.
+        LogFileError: a file cannot be read, or its kind or day is unknown.
     """
-    found = []
+    files: list[LogFile] = []
     for path in paths:
         packed = path.suffix.lower() in PACKED  # and has a checksum of its own
-        found += [file._replace(whole=whole or packed) for file in _by_hand(path, prefix, day)]
-    return found
+        files += [file._replace(whole=whole or packed) for file in _by_hand(path, prefix, day)]
+    return files
 
 
 def _by_hand(path: Path, prefix: str | None, day: date | None) -> Iterator[LogFile]:
@@ -103,7 +103,7 @@ def _by_hand(path: Path, prefix: str | None, day: date | None) -> Iterator[LogFi
     except OSError as error:
         raise LogFileError(f"{path} cannot be read: {error.strerror or error}.") from None
     except zipfile.BadZipFile:
-        raise LogFileError(f"{path} is no zip archive, or a damaged one: download it again.") from None
+        raise LogFileError(f"{path} is not a zip archive, or it is damaged: download it again.") from None
 
 
 def _file(
