@@ -147,20 +147,19 @@ def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
     known = all_handlers(settings)
     if handler not in known:
         raise SettingsError(f"--handler {handler!r}: there are {', '.join(known) or 'none; set INGEST_HANDLERS'}.")
-    store = Store.open(settings.database)
-    try:
+    with Store.open(settings.database) as store:
         name = replaying.name_of(handler, wanted)
         if anew:
             replaying.forget(store, name)
         before = replaying.begun(store, name)
-        with dead_letters.progress("replaying", store.count(wanted), before) as step:
-            done = replaying.replay(store, handler, wanted, rate, step)
-    except KeyboardInterrupt:
-        click.echo("Broken off; the same command goes on from here.", err=True)
-        raise click.exceptions.Exit(130) from None
-    finally:
-        store.close()
-        _wake()
+        try:
+            with dead_letters.progress("replaying", store.count(wanted), before) as step:
+                done = replaying.replay(store, handler, wanted, rate, step)
+        except KeyboardInterrupt:
+            click.echo("Broken off; the same command goes on from here.", err=True)
+            raise click.exceptions.Exit(130) from None
+        finally:
+            _wake()
     click.echo(f"{done:,} events handed to {handler}{f', after {before:,} before' if before else ''}.")
 
 

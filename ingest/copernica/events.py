@@ -106,8 +106,11 @@ LAST_SECOND = 4_102_444_800  # 2100-01-01
 MAX_TIME_DIGITS = 10
 #: Microseconds in a second.
 MICROS = 1_000_000
+#: Seconds in a day.
+DAY = 86_400
 #: Where an event comes from: a call, or a line of a log file.
 WEBHOOK, LOGFILE = "webhook", "logfile"
+#: Where times in µs are counted from.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

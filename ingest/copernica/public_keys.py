@@ -28,6 +28,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from ingest.copernica.events import DAY
 from ingest.copernica.signature import MIN_KEY_BITS
 from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
 
@@ -39,7 +40,7 @@ ABSENT_TTL = 60
 #: Seconds that a failed lookup counts, so that not every call asks a resolver in trouble.
 FAILED_TTL = 5
 #: Seconds that a valid key may still be used when DNS has stopped answering: a week, of a life of a month.
-STALE = 7 * 86_400
+STALE = 7 * DAY
 #: Seconds between two lookups of such a key.
 STALE_STEP = 60
 #: Seconds that a key which was replaced is still valid, for calls that were on their way.

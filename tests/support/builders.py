@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingest.batch import Record
-from ingest.copernica.events import Event, EventType
+from ingest.copernica.events import DAY, Event, EventType
 from workers.handlers.registry import Handler
 from workers.handlers.work_queue import Failure
-from workers.operations.retention import DAY
 from workers.records import read
 
 #: In µs.

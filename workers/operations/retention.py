@@ -1,4 +1,4 @@
-"""What is done once a day: delete what is too old, and make room for what is to come."""
+"""The daily clean-up: delete what is older than the retention, and prepare the database for what is to come."""
 
 import logging
 import time
@@ -6,6 +6,7 @@ import time
 import redis
 
 from ingest import redis_client
+from ingest.copernica.events import DAY
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -14,47 +15,43 @@ from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-DAY = 86_400
-
 
 def daily_job() -> int:
-    """The RQ job; returns how many events and calls were deleted for their age. Outcomes:
+    """The RQ job; returns how many events and calls were deleted. Outcomes:
 
     done      everything older than `INGEST_RETENTION_DAYS` is gone
-    killed    what was deleted is; the rest follows tomorrow
-    failed    the database did not answer, which is said in one line: another job tries it in ten minutes
+    killed    what was deleted stays deleted; the rest follows tomorrow
+    failed    the database was unavailable, which is logged in one line; another job tries again in ten minutes
     """  # noqa: D415
     settings = Settings.read()
     try:
         return clean_up(settings)
     except IngestError as error:
-        log.error("the daily clean-up failed and is tried again soon: %s", error)
-        client = redis_client.connect(settings.redis)
-        try:
-            with unless_refused():
-                JobScheduler(client).retry_daily()
-        except redis.RedisError as gone:
-            log.warning("nor does Redis answer: %s", gone)
-        finally:
-            client.close()
+        log.error("the daily clean-up failed and will be tried again soon: %s", error)
+        _retry_soon(settings)
         return 0
 
 
-def clean_up(settings: Settings) -> int:
-    """Delete what is older than the retention, if there is one; returns how much that was.
+def _retry_soon(settings: Settings) -> None:
+    try:
+        with redis_client.connect(settings.redis) as client, unless_refused():
+            JobScheduler(client).retry_daily()
+    except redis.RedisError as error:
+        log.warning("Redis is unreachable too, so it is tried again tomorrow: %s", error)
 
-    The age is that of the call, not of what it tells of: the delivery id begins with it.
+
+def clean_up(settings: Settings) -> int:
+    """Delete what is older than the retention, if one is set; returns how many events and calls that were.
+
+    Age is that of the call, whose time the delivery id begins with, not the time at which the event occurred.
 
     Raises:
-        Unavailable: the database does not answer.
+        Unavailable: the database cannot be used now.
     """
-    store = Store.open(settings.database)
-    try:
+    with Store.open(settings.database) as store:
         store.tidy()
         if not settings.retention_days:
             return 0
-        gone = store.expire(int(time.time()) - settings.retention_days * DAY)
-    finally:
-        store.close()
-    log.info("deleted %d events and calls older than %d days", gone, settings.retention_days)
-    return gone
+        deleted = store.expire(int(time.time()) - settings.retention_days * DAY)
+    log.info("deleted %d events and calls older than %d days", deleted, settings.retention_days)
+    return deleted

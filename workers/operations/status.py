@@ -170,16 +170,14 @@ def gather(settings: Settings) -> StatusFigures:
 
 
 def _redis_figures(settings: Settings) -> RedisFigures:
-    client = redis_client.connect(settings.redis)
     try:
-        redis_client.require(client, settings.redis)
-        return _figures_of(client)
+        with redis_client.connect(settings.redis) as client:
+            redis_client.require(client, settings.redis)
+            return _figures_of(client)
     except RedisError as error:
         raise Unavailable(
             f"The connection to Redis at {redis_client.shown(settings.redis)} was lost ({error})."
         ) from None
-    finally:
-        client.close()
 
 
 def _figures_of(client: redis.Redis) -> RedisFigures:
@@ -264,19 +262,16 @@ def _spool_warnings(figures: SpoolFigures | None) -> Iterable[str]:
 
 def _store_figures(settings: Settings) -> StoreFigures:
     try:
-        store = Store.open(settings.database)
+        with Store.open(settings.database) as store:
+            return StoreFigures(
+                stored=store.stored(),
+                quarantined=store.quarantined(),
+                unverified=store.unverified(),
+                handlers=_handler_figures(WorkQueue(store)),
+                reconciled=_reconciled_figures(store),
+            )
     except SchemaMissing:
         return StoreFigures(0, 0, 0, {}, None)
-    try:
-        return StoreFigures(
-            stored=store.stored(),
-            quarantined=store.quarantined(),
-            unverified=store.unverified(),
-            handlers=_handler_figures(WorkQueue(store)),
-            reconciled=_reconciled_figures(store),
-        )
-    finally:
-        store.close()
 
 
 def _handler_figures(work_queue: WorkQueue) -> dict[str, HandlerFigures]:

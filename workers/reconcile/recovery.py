@@ -20,7 +20,7 @@ from itertools import islice
 
 from sqlalchemy import select
 
-from ingest.copernica.events import EPOCH, LOGFILE, MICROS, Event
+from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, Event
 from ingest.copernica.logfiles.reader import Entry, read
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
@@ -36,8 +36,6 @@ from workers.store import tables
 from workers.store.rows import micros
 from workers.store.store import Store
 
-#: Seconds of a day.
-DAY = 86_400
 #: Seconds around a day in which to look for calls without a time of their own: they count as received.
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.

@@ -16,12 +16,13 @@ import orjson
 from ingest.copernica.api.connection import CONNECTION_ERRORS, describe, read_start
 from ingest.copernica.api.retry import TemporaryFailure
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
+from ingest.copernica.events import DAY
 from ingest.errors import InvalidToken, RequestRejected
 
 #: Seconds that an access token counts as valid if it does not say; Copernica's are valid for a day.
 DEFAULT_LIFETIME = 3600.0
 #: Seconds; a longer lifetime than a year is not believed.
-MAX_LIFETIME = 366 * 86_400
+MAX_LIFETIME = 366 * DAY
 #: Seconds before its end at which an access token is renewed; a tenth of its lifetime if that is less.
 RENEWAL_MARGIN = 300.0
 #: What fits into a header after `Bearer`.
