@@ -53,7 +53,7 @@ def list_(as_json: bool, **chosen: Any) -> None:
     from workers.store.store import Store
 
     with Store.open(settings_with().database) as store:
-        dead_letters.letters(find(store, _wanted(**chosen)), as_json)
+        dead_letters.print_list(find(store, _wanted(**chosen)), as_json)
 
 
 @failed.command()
@@ -74,7 +74,7 @@ def show(delivery_id: str, handler: str | None) -> None:
     if not found:
         raise click.ClickException(f"There is no dead letter and no quarantined call {delivery_id}.")
     for letter in found:
-        dead_letters.letter(letter)
+        dead_letters.print_one(letter)
 
 
 @failed.command()

@@ -1,7 +1,7 @@
 """Dead letters and quarantined calls: `ingest failed list | show | retry | drop`.
 
-Quarantined calls are listed as failures of `store`, the first handler of all: what a later release can read, or
-the database takes after all, is stored when it is retried.
+Quarantined calls are listed as failures of `store`, as if it were a handler. Retrying one stores it, if this
+release can read it, or if the database takes it by now.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,7 +19,7 @@ from workers.store import tables
 from workers.store.rows import micros
 from workers.store.store import Store
 
-#: What quarantined calls are listed under.
+#: The name of a handler under which quarantined calls are listed.
 STORE = "store"
 #: Dead letters that are retried or dropped in one transaction.
 PORTION = 500
@@ -27,7 +27,10 @@ PORTION = 500
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which dead letters; None means any. `error` is a part of the text, `since` and `until` bound the failure."""
+    """Which dead letters; None means any.
+
+    `error` is a part of the error's text. They failed at or after `since`, and before `until`.
+    """
 
     handler: str | None = None
     error: str | None = None
@@ -53,7 +56,7 @@ class DeadLetter:
 
     @property
     def event(self) -> Event | None:
-        """What the handler got; None if the call cannot be read."""
+        """The event that the handler was given; None if the call cannot be read."""
         event = read(self.record)
         return event if isinstance(event, Event) else None
 
@@ -61,21 +64,33 @@ class DeadLetter:
         """For JSON."""
         event = self.event
         return {
-            "handler": self.handler, "delivery_id": self.delivery_id.hex(), "type": self.type,
-            "occurred_at": self.occurred_at, "failed_at": self.failed_at, "attempts": self.attempts,
-            "recipient": event.recipient if event else None, "error": self.error,
-        }  # fmt: skip
+            "handler": self.handler,
+            "delivery_id": self.delivery_id.hex(),
+            "type": self.type,
+            "occurred_at": self.occurred_at,
+            "failed_at": self.failed_at,
+            "attempts": self.attempts,
+            "recipient": event.recipient if event else None,
+            "error": self.error,
+        }
 
 
 def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
-    """Dead letters in the order of their failure, a few in memory at a time."""
+    """Dead letters and then quarantined calls, the oldest failure first; a page in memory at a time."""
     if wanted.handler != STORE:
         table = tables.dead_letters
         for row in store.rows(table, _conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
             yield DeadLetter(
-                row.handler, row.delivery_id, row.type, micros(row.occurred_at), micros(row.failed_at),
-                row.attempts, row.error, row.traceback, unpack(bytes(row.packed))[0],
-            )  # fmt: skip
+                handler=row.handler,
+                delivery_id=row.delivery_id,
+                type=row.type,
+                occurred_at=micros(row.occurred_at),
+                failed_at=micros(row.failed_at),
+                attempts=row.attempts,
+                error=row.error,
+                traceback=row.traceback,
+                record=unpack(bytes(row.packed))[0],
+            )
     if wanted.handler in (None, STORE) and wanted.type in (None, "unknown"):
         table = tables.quarantine
         for row in store.rows(table, _conditions(table, wanted), (table.c.received_at, table.c.delivery_id)):
@@ -86,65 +101,71 @@ def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
 
 def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
     columns = table.c
-    kept = table is tables.quarantine
-    failed_at, error = (columns.received_at, columns.reason) if kept else (columns.failed_at, columns.error)
-    found: list[ColumnElement[bool]] = []
-    if wanted.handler is not None and not kept:
-        found.append(columns.handler == wanted.handler)
-    if wanted.type is not None and not kept:
-        found.append(columns.type == wanted.type)
+    in_quarantine = table is tables.quarantine
+    if in_quarantine:
+        failed_at, error = columns.received_at, columns.reason
+    else:
+        failed_at, error = columns.failed_at, columns.error
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.handler is not None and not in_quarantine:
+        conditions.append(columns.handler == wanted.handler)
+    if wanted.type is not None and not in_quarantine:
+        conditions.append(columns.type == wanted.type)
     if wanted.error is not None:
-        found.append(error.icontains(wanted.error, autoescape=True))
+        conditions.append(error.icontains(wanted.error, autoescape=True))
     if wanted.since is not None:
-        found.append(failed_at >= wanted.since)
+        conditions.append(failed_at >= wanted.since)
     if wanted.until is not None:
-        found.append(failed_at < wanted.until)
+        conditions.append(failed_at < wanted.until)
     if wanted.delivery_id is not None:
-        found.append(columns.delivery_id == wanted.delivery_id)
-    return found
+        conditions.append(columns.delivery_id == wanted.delivery_id)
+    return conditions
 
 
-def retry(store: Store, letters: Sequence[DeadLetter], has_handlers: bool) -> int:
-    """Hand dead letters to their handlers again, and delete them; returns how many went.
+def retry(store: Store, dead_letters: Sequence[DeadLetter], has_handlers: bool) -> int:
+    """Hand dead letters to their handlers again, and delete them; returns how many that were.
 
-    Those of `store` stay where they are if they still cannot be stored, or proved to be forged; with
-    `has_handlers`, handlers get those that are stored.
+    Quarantined calls are stored instead, and given to the handlers if there are any (`has_handlers`). They stay in
+    quarantine if they still cannot be stored, or if they proved to be forged.
     """
     queue = WorkQueue(store)
-    gone = 0
-    for handler in {letter.handler for letter in letters} - {STORE}:
-        own = [letter for letter in letters if letter.handler == handler]
-        gone += queue.retry(handler, [letter.record for letter in own])
-    for letter in letters:
-        forged = letter.error.startswith(NOT_COPERNICAS)
-        if letter.handler == STORE and letter.event is not None and not forged:
-            gone += store.readmit(letter.record, letter.event, has_handlers)
-    return gone
+    retried = 0
+    for handler in {dead_letter.handler for dead_letter in dead_letters} - {STORE}:
+        records = [dead_letter.record for dead_letter in dead_letters if dead_letter.handler == handler]
+        retried += queue.retry(handler, records)
+    for dead_letter in dead_letters:
+        forged = dead_letter.error.startswith(NOT_COPERNICAS)
+        if dead_letter.handler == STORE and dead_letter.event is not None and not forged:
+            retried += store.readmit(dead_letter.record, dead_letter.event, has_handlers)
+    return retried
 
 
-def drop(store: Store, letters: Sequence[DeadLetter]) -> int:
-    """Delete dead letters; returns how many."""
-    dead = [(letter.handler, letter.delivery_id) for letter in letters if letter.handler != STORE]
-    kept = [letter.delivery_id for letter in letters if letter.handler == STORE]
+def drop(store: Store, dead_letters: Sequence[DeadLetter]) -> int:
+    """Delete dead letters and quarantined calls; returns how many."""
+    failures = [(letter.handler, letter.delivery_id) for letter in dead_letters if letter.handler != STORE]
+    quarantined = [letter.delivery_id for letter in dead_letters if letter.handler == STORE]
     columns = tables.dead_letters.c
     with store.writing() as connection:
-        gone = 0
-        if dead:
-            chosen = tuple_(columns.handler, columns.delivery_id).in_(dead)
-            gone += connection.execute(tables.dead_letters.delete().where(chosen)).rowcount
-        if kept:
-            chosen = tables.quarantine.c.delivery_id.in_(kept)
-            gone += connection.execute(tables.quarantine.delete().where(chosen)).rowcount
-        return gone
+        dropped = 0
+        if failures:
+            same_failures = tuple_(columns.handler, columns.delivery_id).in_(failures)
+            dropped += connection.execute(tables.dead_letters.delete().where(same_failures)).rowcount
+        if quarantined:
+            same_calls = tables.quarantine.c.delivery_id.in_(quarantined)
+            dropped += connection.execute(tables.quarantine.delete().where(same_calls)).rowcount
+        return dropped
 
 
 def portions(
-    letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], int], step: Callable[[int], object]
+    dead_letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], int], step: Callable[[int], object]
 ) -> int:
-    """Act on all dead letters, `PORTION` at a time; `step` gets the size of each. Returns how many went."""
-    gone = 0
-    for at in range(0, len(letters), PORTION):
-        portion = letters[at : at + PORTION]
-        gone += act(portion)
+    """Call `act` with `PORTION` dead letters at a time, and `step` with how many that were.
+
+    Returns the sum of what `act` returned.
+    """
+    total = 0
+    for at in range(0, len(dead_letters), PORTION):
+        portion = dead_letters[at : at + PORTION]
+        total += act(portion)
         step(len(portion))
-    return gone
+    return total

@@ -12,37 +12,40 @@ from workers.store.filters import Filter
 from workers.store.store import Store
 from workers.store.tables import replays
 
-#: Events that are handed on in one transaction, which also notes how far the replay has come.
+#: Events that are handed on in one transaction, which also records how far the replay has come.
 PORTION = 500
 
 
 def name_of(handler: str, wanted: Filter) -> str:
-    """What a replay is remembered under: the same handler and the same events are the same replay."""
+    """The name under which a replay's progress is kept: the same for the same handler and the same events."""
     return f"{handler}:{hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]}"
 
 
 def begun(store: Store, name: str) -> int:
-    """How many events an unfinished replay of that name has handed on; 0 if there is none."""
+    """How many events an unfinished replay of this name has handed on; 0 if there is none."""
     with store.reading() as connection:
         return connection.execute(select(replays.c.done).where(replays.c.name == name)).scalar() or 0
 
 
 def forget(store: Store, name: str) -> None:
-    """Let a replay start from the beginning."""
+    """Forget a replay's progress, so that it starts from the beginning."""
     with store.writing() as connection:
         connection.execute(replays.delete().where(replays.c.name == name))
 
 
 def replay(store: Store, handler: str, wanted: Filter, rate: float | None, step: Callable[[int], object]) -> int:
-    """Hand events to a handler, from where an earlier replay of the same was broken off; returns how many.
+    """Hand events to a handler, from where the same replay was interrupted before; returns how many.
 
-    `rate` limits how many events per second are handed over; the handler has a rate of its own. `step` is called
-    with the number of events of each portion.
+    `rate` limits the events handed over per second (the handler has a rate of its own); None means no limit.
+    `step` is called with the number of events of each portion.
+
+    Raises:
+        Unavailable: the database cannot be used now; the same replay goes on from here.
     """
     name = name_of(handler, wanted)
     queue = WorkQueue(store)
     done = 0
-    began = time.monotonic()
+    started = time.monotonic()
     for portion in store.pages(wanted, _after(store, name), min(PORTION, int(rate or PORTION) or 1)):
         with store.writing() as connection:
             queue.give(connection, handler, [record_of(event) for event in portion])
@@ -50,7 +53,7 @@ def replay(store: Store, handler: str, wanted: Filter, rate: float | None, step:
         done += len(portion)
         step(len(portion))
         if rate:
-            time.sleep(max(0.0, done / rate - (time.monotonic() - began)))
+            time.sleep(max(0.0, done / rate - (time.monotonic() - started)))
     forget(store, name)
     return done
 

@@ -1,15 +1,15 @@
-"""What handlers have to do, in the database: claimed, retried, given up.
+"""What handlers have to do, kept in the database: claimed, retried, given up.
 
     outbox        what a drain stored, by type, written in the same transaction as the events
-      │ dispatch  one copy for each handler that wants the type
+      │ dispatch  a copy for each handler that wants the type
       ▼
-    handoffs      (handler, some hundreds of calls) ──▶ claimed for `LEASE` seconds, renewed while it is worked on
-      │  ├─ done: deleted                                killed: claimed by the next worker when the lease is over
-      │  └─ failed: a new row, due later, one attempt older
+    handoffs      (handler, a few hundred calls) ──▶ claimed for `LEASE` seconds, renewed while in progress
+      │  ├─ done: deleted                             killed: claimed by the next worker when the lease has expired
+      │  └─ failed: a new row, due later, with one more attempt
       ▼
     dead_letters  after the last attempt, with the error
 
-Rows carry the calls themselves, packed as in the stream: some 80 bytes per event, and nothing else to be read.
+Rows hold the calls themselves, packed as in the stream: some 80 bytes per event, and no other table to read.
 """
 
 import random
@@ -27,22 +27,22 @@ from workers.store.rows import clean, stored_time
 from workers.store.store import Store
 from workers.store.tables import dead_letters, handoffs, outbox
 
-#: Seconds without a sign of life after which a claim is another worker's.
+#: Seconds after which a claim that is not renewed can be claimed by another worker.
 LEASE = 15.0
-#: Rows of the outbox that are dispatched in one transaction, and rows that a claim looks at: a trickle of events
-#: makes rows of one each.
+#: Rows of the outbox that are dispatched in one transaction.
 DISPATCH_ROWS = 64
+#: Rows that a claim looks at: many, since events that trickle in make rows of one call each.
 CLAIM_ROWS = 512
-#: Deaths of its worker after which a row is halved, and a single call given up: something in it kills.
+#: Deaths of workers over a row after which it is halved, or a single call given up: something in it kills them.
 CRASHES = 3
-#: How far a delay is drawn out at random, so that retries do not come back all at once.
+#: The largest part of a delay that is added at random, so that retries do not come back all at once.
 JITTER = 0.2
 #: Columns of a row of `handoffs` that nobody has worked on yet.
 _FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slots": 0}
 
 
 class Failure(NamedTuple):
-    """A call that a handler did not take, and what is to become of it: a dead letter if there is no `delay`."""
+    """A call that failed: it is tried again after `delay` seconds, or becomes a dead letter if that is None."""
 
     record: Record
     kind: str
@@ -54,7 +54,7 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class Claim:
-    """What one worker works on: calls that were all tried equally often."""
+    """Calls that one worker has claimed; all have been tried equally often."""
 
     ids: list[int]
     records: list[Record]
@@ -69,18 +69,18 @@ class WorkQueue:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    # --- who gets what ---
+    # --- handing calls to handlers ---
 
     def dispatch(self, handlers: Mapping[str, Handler]) -> int:
-        """Give each handler its copy of what lies in the outbox; returns how many rows there were."""
-        moved = 0
+        """Give each handler its copy of what is in the outbox; returns how many rows of it there were."""
+        dispatched = 0
         while True:
             with self._store.writing() as connection:
-                # Rows that another worker dispatches are skipped; SQLite has one writer, and ignores it.
+                # Skips rows that another worker is dispatching; SQLite, which has one writer, ignores this.
                 query = select(outbox).order_by(outbox.c.id).limit(DISPATCH_ROWS).with_for_update(skip_locked=True)
                 rows = connection.execute(query).mappings().all()
                 if not rows:
-                    return moved
+                    return dispatched
                 copies = [
                     {**_FRESH, "handler": name, "count": row["count"], "packed": row["packed"], "due_at": _now()}
                     for row in rows
@@ -89,31 +89,31 @@ class WorkQueue:
                 if copies:
                     connection.execute(handoffs.insert(), copies)
                 connection.execute(outbox.delete().where(outbox.c.id.in_([row["id"] for row in rows])))
-            moved += len(rows)
+            dispatched += len(rows)
 
     def give(self, connection: Connection, handler: str, records: Sequence[Record]) -> None:
         """Hand calls to one handler, within a transaction."""
         self._insert(connection, handler, records, attempt=0, due=_now())
 
     def retry(self, handler: str, records: Sequence[Record]) -> int:
-        """Hand dead letters to their handler again; returns how many were still there."""
+        """Hand dead letters to their handler again; returns how many of them still existed."""
         columns = dead_letters.c
         with self._store.writing() as connection:
-            chosen = columns.delivery_id.in_([record.delivery_id for record in records])
-            delete = dead_letters.delete().where(columns.handler == handler, chosen)
-            there = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
-            self.give(connection, handler, [record for record in records if record.delivery_id in there])
-        return len(there)
+            same_calls = columns.delivery_id.in_([record.delivery_id for record in records])
+            delete = dead_letters.delete().where(columns.handler == handler, same_calls)
+            deleted = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
+            self.give(connection, handler, [record for record in records if record.delivery_id in deleted])
+        return len(deleted)
 
     def due(self) -> list[str]:
-        """Handlers for which something can be claimed."""
+        """Names of the handlers for which calls can be claimed now."""
         now, columns = _now(), handoffs.c
         query = select(columns.handler).distinct().where(columns.due_at <= now, columns.leased_until <= now)
         with self._store.reading() as connection:
             return list(connection.execute(query.order_by(columns.handler)).scalars())
 
     def next_due(self, handlers: Collection[str]) -> float | None:
-        """Seconds until one of these handlers can claim something; None if there is nothing for them."""
+        """Seconds until calls can be claimed for one of these handlers; None if it has none."""
         columns = handoffs.c
         free_at = case((columns.due_at > columns.leased_until, columns.due_at), else_=columns.leased_until)
         query = select(columns.handler, func.min(free_at)).group_by(columns.handler)
@@ -122,7 +122,7 @@ class WorkQueue:
         return max(0.0, (min(moments) - _now()) / MICROS) if moments else None
 
     def waiting(self) -> dict[str, int]:
-        """How many calls wait, by handler; those in the outbox under an empty name."""
+        """How many calls wait, by handler; those in the outbox are under an empty name."""
         in_outbox = func.sum(outbox.c["count"])
         query = union_all(
             select(handoffs.c.handler, func.sum(handoffs.c["count"])).group_by(handoffs.c.handler),
@@ -137,10 +137,13 @@ class WorkQueue:
         with self._store.reading() as connection:
             return {name: int(number) for name, number in connection.execute(query)}
 
-    # --- working on it ---
+    # --- working on calls ---
 
     def claim(self, handler: Handler, most: int, slots: int) -> Claim | None:
-        """Claim about `most` calls that are due, with up to so many of the handler's `slots` for calls at once."""
+        """Claim up to `most` calls that are due, or one row if it has more; None if there is nothing to claim.
+
+        `slots` is how many calls the worker would handle at once; the claim has fewer if others use them.
+        """
         with self._store.writing() as connection:
             self._store.take_turns(connection, f"ingest handler {handler.name}")
             now = _now()
@@ -169,7 +172,7 @@ class WorkQueue:
         return (handler.concurrency or 0) - used
 
     def _claimable(self, connection: Connection, handler: Handler, now: int, most: int) -> list[Any]:
-        """Rows to claim together; one that killed a worker is claimed alone, to find out which call it was."""
+        """Rows to claim together; one that killed a worker is claimed alone, to find the call that did."""
         columns = handoffs.c
         query = (
             select(
@@ -183,7 +186,7 @@ class WorkQueue:
         chosen: list[Any] = []
         total = 0
         for row in rows:
-            halved = handler.batch is not None and row.attempt > 0  # together they would be whole again
+            halved = handler.batch is not None and row.attempt > 0  # two halves would make up the batch again
             suspect = row.crashes > 0 or row.leased_until > 0 or halved
             if chosen and (suspect or row.attempt != chosen[0].attempt or total + row.calls > most):
                 break
@@ -200,7 +203,7 @@ class WorkQueue:
             lease.values(
                 leased_until=bindparam("until"), slots=bindparam("taken"), crashes=columns.crashes + int(crashed)
             ),
-            # The first row counts for all of the claim.
+            # The first row holds the slots of the whole claim.
             [
                 {"row_id": id_, "until": _now(LEASE), "taken": 0 if number else slots}
                 for number, id_ in enumerate(ids)
@@ -208,12 +211,13 @@ class WorkQueue:
         )
 
     def _isolate(self, handler: Handler, claim: Claim) -> Claim | None:
-        """Halve what killed its worker again and again; a single call that does becomes a dead letter."""
+        """Halve a claim that keeps killing its worker; a single call that does so becomes a dead letter."""
         with self._store.writing() as connection:
             self._delete(connection, claim.ids)
             if len(claim.records) == 1:
-                text_ = f"Its worker died {CRASHES} times while it was handled."
-                failure = Failure(claim.records[0], "unknown", claim.records[0].received_at, text_, "", None)
+                (record,) = claim.records
+                error = f"Its worker died {CRASHES} times while it was handled."
+                failure = Failure(record, "unknown", record.received_at, error, "", None)
                 self._bury(connection, handler.name, [failure], claim.attempt + 1)
                 return None
             middle = len(claim.records) // 2
@@ -222,33 +226,28 @@ class WorkQueue:
         return None
 
     def renew(self, claim: Claim) -> None:
-        """Say that it is still worked on."""
+        """Extend the lease of a claim that is still being worked on."""
         if not (ids := list(claim.ids)):
             return
         with self._store.writing() as connection:
-            rows = handoffs.c.id.in_(ids)
-            connection.execute(handoffs.update().where(rows).values(leased_until=_now(LEASE)))
+            claimed = handoffs.c.id.in_(ids)
+            connection.execute(handoffs.update().where(claimed).values(leased_until=_now(LEASE)))
 
     def settle(self, handler: Handler, claim: Claim, left: Sequence[Record], release: bool) -> None:
-        """Write down what was done: what is `left` stays claimed, or is for anybody if it is released.
+        """Record what became of a claim: calls that are `left` stay claimed, unless the claim is released.
 
-        Failures of the claim become retries or dead letters.
+        Failures of the claim become retries or dead letters; all other calls are done.
         """
         ids: list[int] = []
         with self._store.writing() as connection:
             if self._delete(connection, claim.ids) == len(claim.ids):
-                ids = self._keep(connection, handler, claim, left, release)
+                until, slots = (0, 0) if release else (_now(LEASE), claim.slots)
+                ids = self._insert(connection, handler.name, left, claim.attempt, _now(), until, slots)
                 self._fail(connection, handler, claim)
-            else:  # this process slept for so long that others have some of it now: all of it is to be theirs
+            else:  # this process was suspended until others claimed some of the calls: leave all to them
                 connection.rollback()
                 left = []
         claim.ids, claim.records, claim.failures = ids, list(left), []
-
-    def _keep(
-        self, connection: Connection, handler: Handler, claim: Claim, left: Sequence[Record], release: bool
-    ) -> list[int]:
-        until, slots = (0, 0) if release else (_now(LEASE), claim.slots)
-        return self._insert(connection, handler.name, left, claim.attempt, _now(), until, slots)
 
     def _fail(self, connection: Connection, handler: Handler, claim: Claim) -> None:
         dead = [failure for failure in claim.failures if failure.delay is None]
@@ -256,27 +255,27 @@ class WorkQueue:
             self._bury(connection, handler.name, dead, claim.attempt + 1)
         for delay, records in _by_delay(claim.failures).items():
             jitter = 1 + random.random() * JITTER  # noqa: S311
-            for some in [records] if handler.batch is None or len(records) == 1 else _halved(records):
-                self._insert(connection, handler.name, some, claim.attempt + 1, _now(delay * jitter))
+            for part in [records] if handler.batch is None or len(records) == 1 else _halved(records):
+                self._insert(connection, handler.name, part, claim.attempt + 1, _now(delay * jitter))
 
     def forget(self, unwanted: Callable[[Record], bool], dry_run: bool) -> int:
-        """Delete calls wherever they wait for handlers or were given up by them; returns how many."""
-        gone = 0
+        """Delete calls that wait for handlers or were given up by them; returns how many."""
+        forgotten = 0
         with self._store.writing() as connection:
             for table in (outbox, handoffs, dead_letters):
                 key = list(table.primary_key.columns)
                 for *values, packed in connection.execute(select(*key, table.c.packed).order_by(*key)).all():
                     records = unpack(packed)
                     kept = [record for record in records if not unwanted(record)]
-                    gone += len(records) - len(kept)
+                    forgotten += len(records) - len(kept)
                     if len(kept) < len(records) and not dry_run:
-                        same = [column == value for column, value in zip(key, values, strict=True)]
-                        if kept:  # so the row has a count: a dead letter is one call
-                            fewer = {"packed": pack(kept), "count": len(kept)}
-                            connection.execute(table.update().where(*same).values(fewer))
+                        this_row = [column == value for column, value in zip(key, values, strict=True)]
+                        if kept:  # then the table has a `count`: a dead letter is always a single call
+                            rest = {"packed": pack(kept), "count": len(kept)}
+                            connection.execute(table.update().where(*this_row).values(rest))
                         else:
-                            connection.execute(table.delete().where(*same))
-        return gone
+                            connection.execute(table.delete().where(*this_row))
+        return forgotten
 
     def _insert(
         self,
@@ -308,9 +307,9 @@ class WorkQueue:
         return connection.execute(handoffs.delete().where(handoffs.c.id.in_(ids))).rowcount
 
     def _bury(self, connection: Connection, handler: str, failures: Sequence[Failure], attempts: int) -> None:
-        same = dead_letters.c.delivery_id.in_([failure.record.delivery_id for failure in failures])
-        # The newest failure counts: a call can be replayed, and fail once more.
-        connection.execute(dead_letters.delete().where(dead_letters.c.handler == handler, same))
+        same_calls = dead_letters.c.delivery_id.in_([failure.record.delivery_id for failure in failures])
+        # The latest failure replaces earlier ones: a call can be replayed, and fail again.
+        connection.execute(dead_letters.delete().where(dead_letters.c.handler == handler, same_calls))
         now = stored_time(_now())
         rows = [
             (
@@ -330,19 +329,20 @@ class WorkQueue:
 
 
 def _now(later: float = 0.0) -> int:
+    """The time in `later` seconds, in µs since 1970."""
     return time.time_ns() // 1000 + int(later * MICROS)
 
 
 def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Record]]:
-    """What is to be tried again, by when."""
-    found: dict[float, list[Record]] = {}
+    """The calls to be tried again, by the seconds until then."""
+    retries: dict[float, list[Record]] = {}
     for failure in failures:
         if failure.delay is not None:
-            found.setdefault(failure.delay, []).append(failure.record)
-    return found
+            retries.setdefault(failure.delay, []).append(failure.record)
+    return retries
 
 
 def _halved(records: Sequence[Record]) -> list[Sequence[Record]]:
-    """Two halves: a batch that failed is tried in smaller ones, until the culprit is nearly alone."""
+    """Two halves: a batch that failed is retried in smaller ones, until the call at fault is nearly alone."""
     middle = len(records) // 2
     return [records[:middle], records[middle:]]

@@ -1,9 +1,9 @@
-"""Erasing a person, as the GDPR entitles them to: `ingest erase --recipient`.
+"""Erasing a person's data, as the GDPR entitles them to: `ingest erase --recipient`.
 
-Deleted is what is about the person: events sent to the address, events in whose fields the address stands alone
-(a profile's `email`, a complaint's `emailfrom`), all events of the profiles found that way, and calls in which it
-occurs that are kept raw: in quarantine, as dead letters, for handlers. Where the address is only mentioned in a
-longer text, that text is kept and the address blanked.
+Everything about the person is deleted: events sent to the address, events with a field that holds nothing but the
+address (a profile's `email`, a complaint's `emailfrom`), all events of the profiles found that way, and raw calls
+that contain the address: those in quarantine, dead letters, and calls that wait for handlers. An event that only
+mentions the address within a longer text is kept, with the address blanked.
 """
 
 import re
@@ -23,25 +23,25 @@ from workers.handlers.work_queue import WorkQueue
 from workers.store import tables
 from workers.store.store import MENTIONING, Store
 
-#: What stands in place of an address that was only mentioned.
+#: What replaces an address that was only mentioned.
 BLANK = "[erased]"
-#: How JSON may write any character.
+#: How JSON may escape any character.
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 @dataclass(slots=True)
 class Erased:
-    """What was found, by key; events that are `blanked` stay without the address."""
+    """What is about a person, by key; events that are `blanked` are kept without the address."""
 
     deleted: set[bytes] = field(default_factory=set)
     blanked: dict[bytes, Event] = field(default_factory=dict)
     quarantined: list[bytes] = field(default_factory=list)
     unverified: list[tuple[bytes, bytes]] = field(default_factory=list)
-    #: Calls that handlers could not take, or have not been given yet.
+    #: Calls that wait for handlers, or that these gave up.
     handed_on: int = 0
 
     def as_dict(self) -> dict[str, int]:
-        """The counts."""
+        """The counts, for `--json`."""
         return {
             "events_deleted": len(self.deleted),
             "events_blanked": len(self.blanked),
@@ -52,57 +52,56 @@ class Erased:
 
 
 def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object] = lambda: None) -> Erased:
-    """Find a person by the address, and unless it is a dry run, delete them; `step` is called for each look.
+    """Find everything about a person by their address and, unless it is a dry run, delete it.
+
+    `step` is called for each event that is looked at.
 
     Raises:
-        Unavailable: the database cannot be used; nothing was deleted.
+        Unavailable: the database cannot be used now; run it again to finish what it began.
     """
     person = _Person(recipient)
-    found = Erased()
+    erased = Erased()
     profiles: set[tuple[int, int]] = set()
     for event in store.mentioning(person.spellings):
         step()
         if person.is_subject_of(event):
-            found.deleted.add(event.delivery_id)
+            erased.deleted.add(event.delivery_id)
             if event.database is not None and event.profile is not None:
                 profiles.add((event.database, event.profile))
         elif (blanked := person.blanked(event)) != event:
-            found.blanked[event.delivery_id] = blanked
+            erased.blanked[event.delivery_id] = blanked
     for event in store.of_profiles(sorted(profiles)) if profiles else ():
         step()
-        found.deleted.add(event.delivery_id)
-        found.blanked.pop(event.delivery_id, None)
-    found.quarantined = [
+        erased.deleted.add(event.delivery_id)
+        erased.blanked.pop(event.delivery_id, None)
+    erased.quarantined = [
         row.delivery_id for row in store.rows(tables.quarantine) if person.occurs_in(row.body, row.path)
     ]
-    found.unverified = [
+    erased.unverified = [
         (row.delivery_id, row.body_hash)
         for row in store.rows(tables.unverified)
         if person.occurs_in(row.body, row.path.decode("utf-8", "replace"))
     ]
-    found.handed_on = WorkQueue(store).forget(
+    erased.handed_on = WorkQueue(store).forget(
         lambda record: (
-            record.delivery_id in found.deleted
-            or record.delivery_id in found.blanked
+            record.delivery_id in erased.deleted
+            or record.delivery_id in erased.blanked
             or person.occurs_in(record.body, record.target.decode("utf-8", "replace"))
         ),
         dry_run,
     )
     if not dry_run:
-        store.erase(sorted(found.deleted), list(found.blanked.values()), found.quarantined, found.unverified)
+        store.erase(sorted(erased.deleted), list(erased.blanked.values()), erased.quarantined, erased.unverified)
         store.scrub()
-    return found
+    return erased
 
 
 def waiting(settings: Settings) -> int | None:
-    """How many batches lie in Redis, where nobody looks into them; None if that cannot be told."""
+    """How many batches are in Redis, which an erasure does not search; None if Redis cannot be asked."""
     try:
-        client = redis_client.connect(settings.redis)
-        try:
-            backlog = Consumer(client)
-            return backlog.batches() + backlog.dead_batches()
-        finally:
-            client.close()
+        with redis_client.connect(settings.redis) as client:
+            stream = Consumer(client)
+            return stream.batches() + stream.dead_batches()
     except (redis.RedisError, SettingsError):
         return None
 
@@ -112,16 +111,19 @@ class _Person:
 
     def __init__(self, address: str) -> None:
         self._address = address.strip().lower()
-        # Not as a part of a longer address: jan@example.nl is neither bertjan@example.nl nor jan@example.nl.org.
+        # Not as part of a longer address: jan@example.nl is neither bertjan@example.nl nor jan@example.nl.org.
         self._mention = re.compile(rf"(?<![\w.+-]){re.escape(self._address)}(?![\w-]|\.\w)", re.IGNORECASE)
 
     @property
     def spellings(self) -> list[str]:
-        """How the address may be written in a text, in a URL, in JSON; databases only know the case of ASCII."""
-        found: set[str] = set()
+        """How the address may be written in text, in a URL and in JSON.
+
+        In upper case as well, since databases ignore the case of ASCII letters only.
+        """
+        spellings: set[str] = set()
         for plain in (self._address, self._address.upper()):
             escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
-            found |= {
+            spellings |= {
                 plain,
                 escaped,
                 quote(plain),
@@ -129,7 +131,7 @@ class _Person:
                 quote(plain, safe="+"),
                 quote(plain, safe="@"),
             }
-        return sorted(found)
+        return sorted(spellings)
 
     def is_subject_of(self, event: Event) -> bool:
         """Whether the event is about this person."""
@@ -138,9 +140,9 @@ class _Person:
         return any(value.strip().lower() == self._address for value in _texts([event.payload, event.tags]))
 
     def occurs_in(self, body: bytes, path: str) -> bool:
-        """Whether a raw call mentions the address, plainly or escaped in any way."""
+        """Whether a raw call mentions the address, as it is or escaped in any way."""
         text = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), f"{path} {body.decode('utf-8', 'replace')}")
-        return any(self._mention.search(read) for read in (text, unquote(text), unquote_plus(text)))
+        return any(self._mention.search(reading) for reading in (text, unquote(text), unquote_plus(text)))
 
     def blanked(self, event: Event) -> Event:
         """The event without the address; the same event if it does not occur."""
@@ -153,7 +155,7 @@ class _Person:
     def _without(self, value: Any) -> Any:
         if isinstance(value, str):
             blanked = self._mention.sub(BLANK, value)
-            # In a URL a plus may be a blank; anywhere else it is a part of the address.
+            # In a URL a plus may stand for a space; anywhere else it is part of the address.
             readings = (unquote(blanked), unquote_plus(blanked) if "://" in blanked else blanked)
             return BLANK if any(self._mention.search(reading) for reading in readings) else blanked
         if isinstance(value, list):
@@ -164,7 +166,7 @@ class _Person:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in a JSON value."""
+    """All strings in a JSON value, except for the names of fields."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

@@ -1,4 +1,4 @@
-"""`ingest events --follow`: what is in the store, then what comes in."""
+"""`ingest events --follow`: the events in the store, then new ones as they are stored."""
 
 from collections.abc import Iterable, Iterator
 
@@ -13,38 +13,37 @@ from workers.store.database import FETCH_SIZE
 from workers.store.filters import Filter
 from workers.store.store import Store
 
-#: Seconds that one look at Redis waits.
+#: Seconds that one read from Redis waits for an announcement.
 WAIT = 1.0
-#: Delivery ids that are remembered, so that a call that came twice is shown once.
+#: Delivery ids to remember, so that a call that came twice is shown once.
 REMEMBERED = 100_000
 
 
 def followed(settings: Settings, store: Store, wanted: Filter) -> Iterator[Event]:
-    """Events as they are stored, without end; those that are there already only if `wanted` says since when.
+    """Events as they are stored, without end; those already stored come first if `wanted` has a `since`.
 
     Raises:
-        Unavailable: Redis or the database gave out.
+        Unavailable: Redis or the database became unavailable.
     """
-    client = redis_client.connect(settings.redis)
-    redis_client.require(client, settings.redis)
     seen: dict[bytes, None] = {}
-    announced = Announcements(client).listen(WAIT)
     try:
-        next(announced)  # from here on nothing is missed
-        if wanted.since is not None:
-            yield from _remembered(store.find(wanted), seen)
-        for ids in announced:
-            new = [delivery_id for delivery_id in ids if delivery_id not in seen]
-            for at in range(0, len(new), FETCH_SIZE):
-                found = store.with_ids(new[at : at + FETCH_SIZE])
-                yield from _remembered((event for event in found if wanted.fits(event)), seen)
+        with redis_client.connect(settings.redis) as client:
+            redis_client.require(client, settings.redis)
+            announced = Announcements(client).listen(WAIT)
+            next(announced)  # from here on nothing is missed
+            if wanted.since is not None:
+                yield from _remembering(store.find(wanted), seen)
+            for delivery_ids in announced:
+                new = [delivery_id for delivery_id in delivery_ids if delivery_id not in seen]
+                for at in range(0, len(new), FETCH_SIZE):
+                    stored = store.with_ids(new[at : at + FETCH_SIZE])
+                    yield from _remembering((event for event in stored if wanted.fits(event)), seen)
     except redis.RedisError as error:
-        raise Unavailable(f"Redis gave out ({error}): run it again to go on.") from None
-    finally:
-        client.close()
+        raise Unavailable(f"The connection to Redis was lost ({error}): run the command again.") from None
 
 
-def _remembered(events: Iterable[Event], seen: dict[bytes, None]) -> Iterator[Event]:
+def _remembering(events: Iterable[Event], seen: dict[bytes, None]) -> Iterator[Event]:
+    """The events, whose delivery ids are added to `seen`; the oldest are forgotten."""
     for event in events:
         seen[event.delivery_id] = None
         if len(seen) > REMEMBERED:

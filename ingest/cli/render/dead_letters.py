@@ -10,53 +10,56 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ingest.cli.render import console
 from ingest.cli.render.events import as_row
+from ingest.copernica.events import MICROS
 
 if TYPE_CHECKING:
     from workers.handlers.dead_letters import DeadLetter
 
-#: Columns of the table, with the room each gets; the error has the rest of the line.
+#: Columns of the table and the width of each in characters; the error has the rest of the line.
 COLUMNS = {"failed_at": 20, "handler": 20, "type": 18, "delivery_id": 24, "attempts": 8}
+#: Most characters of a body that is shown because it cannot be read as an event: a few screens full.
+SHOWN_BODY = 5000
 
 
-def letters(found: Iterable["DeadLetter"], as_json: bool) -> None:
-    """`ingest failed list`: a line each, as they come."""
+def print_list(dead_letters: Iterable["DeadLetter"], as_json: bool) -> None:
+    """`ingest failed list`: a line for each, as they come from the database."""
     with console.broken_pipe_is_no_error():
         if not as_json:
-            heads = [f"{name:<{width}}" for name, width in COLUMNS.items()]
-            sys.stdout.write("  ".join([*heads, "error"]) + "\n")
-        for letter in found:
-            row = letter.as_dict() | {
-                "occurred_at": console.moment(letter.occurred_at),
-                "failed_at": console.moment(letter.failed_at // 1_000_000 * 1_000_000),
+            headings = [f"{name:<{width}}" for name, width in COLUMNS.items()]
+            sys.stdout.write("  ".join([*headings, "error"]) + "\n")
+        for dead_letter in dead_letters:
+            row = dead_letter.as_dict() | {
+                "occurred_at": console.moment(dead_letter.occurred_at),
+                "failed_at": console.moment(dead_letter.failed_at // MICROS * MICROS),  # whole seconds
             }
             if as_json:
                 sys.stdout.write(console.dump(row) + "\n")
                 continue
             cells = [console.cell(str(row[name]), width) for name, width in COLUMNS.items()]
-            sys.stdout.write("  ".join([*cells, console.printable(letter.error)]).rstrip() + "\n")
+            sys.stdout.write("  ".join([*cells, console.printable(dead_letter.error)]).rstrip() + "\n")
 
 
-def letter(one: "DeadLetter") -> None:
-    """`ingest failed show`."""
+def print_one(dead_letter: "DeadLetter") -> None:
+    """`ingest failed show`: the failure, the event and the traceback."""
     out = Console(highlight=False, soft_wrap=True, markup=False)
-    out.print(f"{one.delivery_id.hex()}, given up by {one.handler} at {console.moment(one.failed_at)}")
-    out.print(f"after {one.attempts} attempts: {console.printable(one.error)}\n")
-    event = one.event
+    failed_at = console.moment(dead_letter.failed_at)
+    out.print(f"{dead_letter.delivery_id.hex()}, given up by {dead_letter.handler} at {failed_at}")
+    out.print(f"after {dead_letter.attempts} attempts: {console.printable(dead_letter.error)}\n")
+    event = dead_letter.event
     if event is None:
-        out.print(
-            "the body, which cannot be read:\n"
-            + console.printable(one.record.body.decode("utf-8", "replace")[:5000])
-        )
+        body = dead_letter.record.body.decode("utf-8", "replace")[:SHOWN_BODY]
+        out.print("the body, which cannot be read:\n" + console.printable(body))
     else:
         out.print(console.dump(as_row(event)))
-    if one.traceback:
-        out.print("\n" + "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in one.traceback))
+    if dead_letter.traceback:
+        lines = dead_letter.traceback.split("\n")
+        out.print("\n" + "\n".join(map(console.printable, lines)))
 
 
 @contextmanager
-def progress(what: str, total: int, done: int = 0) -> Iterator[Callable[[int], object]]:
-    """A progress bar while the block tells how many more are done."""
-    columns = TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+def progress(action: str, total: int, done: int = 0) -> Iterator[Callable[[int], object]]:
+    """A progress bar; the block gets a function to call with how many more are done."""
+    columns = TextColumn(action), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done)
+        task = bar.add_task(action, total=total, completed=done)
         yield lambda more: bar.advance(task, more)
