@@ -1,9 +1,9 @@
-"""The fast path: calls of the shape that nearly all have reach the intake without a web framework between.
+"""The fast path: plain calls, which nearly all are, reach the intake without a web framework in between.
 
-That shape is a plain POST to our path with one Content-Length and nothing that asks for special treatment.
-Whatever else arrives, be it another method, another path, chunks, `Expect`, a large body or something that is not
-HTTP, is handed to aiohttp with every byte as it came, and the connection with it: only one place here knows all of
-HTTP, and it is not this one. What this gains is measured in `make bench`.
+A plain call is a POST to our path with one Content-Length and nothing that asks for special treatment. Anything
+else (another method or path, chunks, `Expect`, a large body, what is not HTTP) is handed to aiohttp together with
+its connection, every byte as it arrived: aiohttp knows all of HTTP, so this module does not have to. `make bench`
+measures what this gains.
 """
 
 import asyncio
@@ -13,20 +13,20 @@ from collections.abc import Callable
 from typing import cast
 
 from ingest.copernica.signature import HeaderFields
-from ingest.endpoint import answers
-from ingest.endpoint.answers import Answer
+from ingest.endpoint.answers import BAD_REQUEST, KEPT, TOO_SLOW, Answer
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.limits import BODY_DEADLINE, DEADLINE_CHECK_INTERVAL, HEAD_DEADLINE, KEEPALIVE
 
-#: Bytes of a head that is waited for here; aiohttp judges longer ones.
+#: Bytes of the longest head that is read here; longer ones are judged by aiohttp.
 HEAD_MAX = 16 * 1024
-#: Bytes of a body that is waited for here; of larger ones the intake keeps count from their first byte.
+#: Bytes of the largest body that is read here; aiohttp reads larger ones, whose memory is counted from the first
+#: byte on.
 BODY_MAX = 64 * 1024
-#: Bytes that a sender may be ahead of our answers before its connection is not read any more.
+#: Bytes that a sender may send ahead of our answers before we stop reading its connection.
 AHEAD_MAX = 64 * 1024
 
-# What does not match is aiohttp's to judge, and that includes blanks before a colon, characters that are not ASCII
-# and line ends other than CRLF. None of the expressions has two ways to match the same bytes.
+# What does not match is left to aiohttp, including blanks before a colon, characters that are not ASCII, and line
+# ends other than CRLF. No expression can match the same bytes in two ways, so none backtracks.
 _FIRST = rb"POST (/[!-\"$-~]*) HTTP/1\.1\r\n"
 _LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*(?:\r\n[\t ][\t\x20-\x7e]*)*\r\n"
 _FIRST_LINE = re.compile(_FIRST)
@@ -45,7 +45,7 @@ class FastPath:
     """What the connections of one process share."""
 
     def __init__(self, intake: Intake, path: str, fallback: Fallback, limit: int) -> None:
-        """`fallback` makes the protocol that gets what is not plain; `limit` is in connections."""
+        """`fallback` makes the protocol for what is not plain; at most `limit` connections are served here."""
         self.intake = intake
         self.path = path.encode()
         self.below = self.path + b"/"
@@ -61,7 +61,7 @@ class FastPath:
         return FastPathProtocol(self) if len(self.connections) < self.limit else self.fallback()
 
     async def watch(self) -> None:
-        """Close connections that are too slow or were idle too long; runs until cancelled."""
+        """Close connections that are too slow or have been idle too long; runs until cancelled."""
         while True:
             await asyncio.sleep(DEADLINE_CHECK_INTERVAL)
             now = time.monotonic()
@@ -69,25 +69,25 @@ class FastPath:
                 connection.close_if_late(now)
 
     def close_idle(self) -> None:
-        """Close the connections that have nothing to wait for."""
+        """Close the connections that neither receive a request nor wait for an answer."""
         for connection in list(self.connections):
             connection.close_if_idle()
 
     @property
     def busy(self) -> bool:
-        """Whether any connection is at work on a request, or in the middle of receiving one."""
+        """Whether any connection is receiving a request or waiting for its answer."""
         return any(connection.at_work for connection in self.connections)
 
     def kept(self) -> bytes:
-        """The answer that nearly all calls get, made once a second."""
+        """The bytes of `KEPT`, the answer to nearly all calls; made once a second: they contain the date."""
         second = int(time.time())
         if self._kept[0] != second:
-            self._kept = second, answers.KEPT.raw(close=False)
+            self._kept = second, KEPT.raw(close=False)
         return self._kept[1]
 
 
 class FastPathProtocol(asyncio.Protocol):
-    """One connection, until it brings something special."""
+    """One connection, until something arrives that is not plain."""
 
     __slots__ = (
         "_advancing",
@@ -106,31 +106,36 @@ class FastPathProtocol(asyncio.Protocol):
     def __init__(self, fast_path: FastPath) -> None:
         self._fast_path = fast_path
         self._transport: asyncio.Transport | None = None
-        #: Bytes that came in and are not a whole request yet, or came before the last one was answered.
+        #: Bytes that are not a whole request yet, or arrived before the previous one was answered.
         self._ahead = b""
-        #: How many bytes the request in `_ahead` has in all; 0 while its head is not complete.
+        #: Length of the request in `_ahead` in bytes; 0 while its head is incomplete.
         self._needs = 0
-        #: When its first byte came in.
+        #: When the first byte of `_ahead` arrived (monotonic).
         self._began = 0.0
         self._idle_since = time.monotonic()
+        #: Whether `_advance` runs: an answer that is given meanwhile must not call it again.
         self._advancing = False
+        #: Whether a request is with the intake.
         self._busy = False
+        #: Whether that request asked for its connection to be closed.
         self._closes = False
+        #: Whether the sender has sent its last byte.
         self._ended = False
+        #: Whether reading is paused because of `AHEAD_MAX`.
         self._paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection was made."""
+        """A sender has connected."""
         self._transport = cast(asyncio.Transport, transport)
         self._fast_path.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone; a call that is on its way to Redis stays on it."""
+        """The connection is gone; a call that is on its way to Redis is kept all the same."""
         self._transport = None
         self._fast_path.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes came in: a whole request, nearly always."""
+        """Take the bytes that arrived: nearly always one whole request."""
         if self._ahead:
             data = self._ahead + data
         if self._busy or len(data) < self._needs:
@@ -139,18 +144,18 @@ class FastPathProtocol(asyncio.Protocol):
         self._advance(data)
 
     def eof_received(self) -> bool:
-        """The sender will send no more, but may still be waiting for its answer."""
+        """The sender will send no more, but may still be waiting for its answer: then stay open (True)."""
         self._ended = True
         if not self._busy:
             self._end()
         return self._busy
 
     def _end(self) -> None:
-        """Nothing more will come and nothing is at work."""
+        """Close, as nothing more will arrive and nothing is being answered."""
         if self._transport is None:
             return
-        if self._ahead:  # less came than was announced
-            self._transport.write(answers.BAD_REQUEST.raw(close=True))
+        if self._ahead:  # less arrived than was announced
+            self._transport.write(BAD_REQUEST.raw(close=True))
         self._transport.close()
 
     def _keep(self, data: bytes) -> None:
@@ -162,7 +167,7 @@ class FastPathProtocol(asyncio.Protocol):
             self._paused = True
 
     def _advance(self, data: bytes) -> None:
-        """Take the requests in `data`, one after the other as they are answered."""
+        """Take the requests in `data` one after the other, each when the previous one has been answered."""
         self._advancing = True
         try:
             while data:
@@ -171,9 +176,9 @@ class FastPathProtocol(asyncio.Protocol):
             self._advancing = False
 
     def _take_one(self, data: bytes) -> bytes:
-        """Take the request at the beginning of `data`, or find out what it still needs, or who else takes it.
+        """Take the request at the beginning of `data`; keep what is incomplete, hand over what is not plain.
 
-        Returns what is left to be looked at now.
+        Returns the bytes that can be taken next; empty if there are none or if an answer comes first.
         """
         head = _HEAD.match(data)
         if head is None:
@@ -208,7 +213,10 @@ class FastPathProtocol(asyncio.Protocol):
         return rest if self._transport is not None and not self._transport.is_closing() else b""
 
     def _size(self, target: bytes, headers: dict[bytes, bytes], count: int) -> int | None:
-        """Bytes of body that follow, or None if this request is not of the plain kind."""
+        """The length of the body in bytes, or None if the request is not plain.
+
+        `count` is the number of header lines: fewer `headers` than that mean that a name occurred twice.
+        """
         fast_path = self._fast_path
         if target != fast_path.path and (
             not target.startswith(fast_path.below) or b"%" in target or b"/." in target
@@ -227,7 +235,7 @@ class FastPathProtocol(asyncio.Protocol):
         return size if size <= min(BODY_MAX, fast_path.intake.max_body) and fast_path.intake.has_room else None
 
     def _answer(self, answer: Answer) -> None:
-        """The intake has done with the call; go on with what came in meanwhile."""
+        """Write the answer of the intake, and go on with what has arrived meanwhile."""
         self._busy = False
         self._idle_since = time.monotonic()
         if self._transport is None:
@@ -236,9 +244,9 @@ class FastPathProtocol(asyncio.Protocol):
             self._transport.write(answer.raw(close=True))
             self._transport.close()
             return
-        self._transport.write(self._fast_path.kept() if answer is answers.KEPT else answer.raw(close=False))
+        self._transport.write(self._fast_path.kept() if answer is KEPT else answer.raw(close=False))
         if self._advancing:
-            return  # it was answered at once: the loop goes on by itself
+            return  # it was answered at once, and `_advance` goes on by itself
         if self._paused:
             self._transport.resume_reading()
             self._paused = False
@@ -248,9 +256,10 @@ class FastPathProtocol(asyncio.Protocol):
             self._end()
 
     def _hand_over(self, data: bytes) -> None:
+        """Let aiohttp serve this connection from `data` on."""
         transport, fast_path = self._transport, self._fast_path
         if transport is None or transport.is_closing():
-            return  # aiohttp would begin with a connection that is lost already
+            return  # the connection is lost already: nothing to serve
         self._transport, self._ahead = None, b""
         fast_path.connections.discard(self)
         successor = fast_path.fallback()
@@ -261,18 +270,18 @@ class FastPathProtocol(asyncio.Protocol):
             transport.close()
 
     def close_if_late(self, now: float) -> None:
-        """Close if too slow or idle too long."""
+        """Close if a deadline has passed: answered 408 within a request, without a word when idle."""
         if self._busy or self._transport is None:
             return
         if self._ahead:
             if now - self._began > (BODY_DEADLINE if self._needs else HEAD_DEADLINE):
-                self._transport.write(answers.TOO_SLOW.raw(close=True))
+                self._transport.write(TOO_SLOW.raw(close=True))
                 self._transport.close()
         elif now - self._idle_since > KEEPALIVE:
             self._transport.close()
 
     def close_if_idle(self) -> None:
-        """Close if there is nothing to answer."""
+        """Close unless a request is being received or answered."""
         if not self.at_work and self._transport is not None:
             self._transport.close()
 
@@ -283,9 +292,9 @@ class FastPathProtocol(asyncio.Protocol):
 
 
 def _unfold(headers: dict[bytes, bytes]) -> bool:
-    """Make the one header plain that may be folded: Copernica's article shows Signature in several lines.
+    """Unfold the Signature header, which Copernica's article shows on several lines.
 
-    Any other folded header is aiohttp's to refuse: then False.
+    Returns False if another header is folded: that is left to aiohttp, which rejects it.
     """
     folded = [name for name, value in headers.items() if b"\r" in value]
     if folded != [b"signature"]:
@@ -295,7 +304,7 @@ def _unfold(headers: dict[bytes, bytes]) -> bool:
 
 
 def _may_become_plain(data: bytes) -> bool:
-    """Whether bytes that hold no plain head may be the beginning of one."""
+    """Whether `data`, which is not a complete plain head, may be the beginning of one."""
     if b"\r\n\r\n" in data or len(data) > HEAD_MAX:
         return False
     if b"\n" in data:

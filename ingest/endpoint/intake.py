@@ -1,13 +1,14 @@
 """What happens to one call, apart from any HTTP library: check, keep, answer.
 
-`judge` needs the head of a request only and runs before a byte of body is read; `submit` takes the whole call and
-answers when it is safe. Which failure gives which answer:
+`judge` needs only the head of a request and runs before the body is read; `submit` takes the whole call and
+answers once it is safe. Which failure gives which answer:
 
     wrong method                     405
     Content-Length beyond the limit  413
     a Content-Encoding               415
     not Copernica's                  401, with the reason
-    neither Redis nor spool has it   503, Retry-After
+    too many bodies held in memory   503, Retry-After
+    kept neither in Redis nor spool  503, Retry-After
     kept                             200, empty
 """
 
@@ -22,8 +23,17 @@ from contextlib import contextmanager
 from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
 from ingest.copernica.signature import Claim, HeaderFields, Headers
-from ingest.endpoint import answers
-from ingest.endpoint.answers import Answer
+from ingest.endpoint.answers import (
+    BUSY,
+    ENCODED,
+    HELLO,
+    KEPT,
+    METHOD_NOT_ALLOWED,
+    NOT_COPERNICAS,
+    TOO_LARGE,
+    UNAVAILABLE,
+    Answer,
+)
 from ingest.endpoint.limits import KEY_WAIT, MAX_HELD, WARNING_INTERVAL
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
@@ -31,7 +41,7 @@ from ingest.verification import Verifier, pack_headers
 
 log = logging.getLogger(__name__)
 
-#: Delivery ids for which randomness is fetched at once.
+#: Delivery ids for which random bytes are fetched at once: 4 KiB, one system call for 512 ids.
 RANDOM_IDS = 512
 
 
@@ -41,39 +51,39 @@ class Intake:
     def __init__(
         self, producer: Producer, max_body: int, verifier: Verifier | None = None, keep_headers: bool = False
     ) -> None:
-        """Without a `verifier`, any call is taken. With `keep_headers`, headers are kept, to be passed on."""
+        """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding."""
         self._keep_headers = keep_headers
         self._producer = producer
         self._verifier = verifier
         self.max_body = max_body
         self.accepted = 0
         self.failed = 0
-        #: Calls that were taken although their key could not be looked up in time.
+        #: Calls that were kept although their key could not be looked up in time.
         self.unverified = 0
-        #: How many calls were rejected, by the reason.
-        self.refused: Counter[str] = Counter()
-        #: Bytes of bodies, and number of calls, that are being taken right now.
+        #: How many calls were rejected, by reason.
+        self.rejected: Counter[str] = Counter()
+        #: Bytes of bodies, and number of calls, that are being received or kept right now.
         self.held = 0
         self.busy = 0
         self._warned_at: dict[str, float] = {}
         self._randomness: list[bytes] = []
         self._waiting: set[asyncio.Task[None]] = set()
-        #: Calls that lack nothing but the verification of their signature.
+        #: Calls that passed every check but that of their signature.
         self._examined: list[tuple[Claim, Record, HeaderFields, Callable[[Answer], None]]] = []
 
     def judge(
         self, method: str, content_length: int | None, content_encoding: str | None, signed: bool
     ) -> Answer | None:
-        """Look at the head of a request: None if its body may be read, else the answer."""
+        """Judge the head of a request: None if its body may be read, else the answer."""
         if method != "POST":
-            return answers.HELLO if method in ("GET", "HEAD") else answers.METHOD_NOT_ALLOWED
+            return HELLO if method in ("GET", "HEAD") else METHOD_NOT_ALLOWED
         if content_encoding and content_encoding.strip().lower() != "identity":
-            return answers.ENCODED
+            return ENCODED
         if content_length is not None and content_length > self.max_body:
-            return answers.TOO_LARGE
+            return TOO_LARGE
         if self._verifier is not None and not signed:
             return self._reject(CallRejected(Reason.NO_SIGNATURE))
-        return None if self.has_room else answers.BUSY
+        return None if self.has_room else BUSY
 
     @property
     def has_room(self) -> bool:
@@ -82,7 +92,7 @@ class Intake:
 
     @contextmanager
     def hold(self, content_length: int | None) -> Iterator[None]:
-        """Count a body as held in memory while it is read; one of unknown length as a largest one."""
+        """Count a body as held in memory while it is read; one of unknown length counts as `max_body`."""
         size = self.max_body if content_length is None else content_length
         self.held += size
         self.busy += 1
@@ -123,9 +133,9 @@ class Intake:
         self._examined.append((claim, record, fields, finish))
 
     def _verify_examined(self, verifier: Verifier) -> None:
-        """Verify what came in during one turn of the event loop, one after the other.
+        """Verify the calls of one turn of the event loop, one after the other.
 
-        Together rather than each at once: OpenSSL's code and ours push each other out of the processor's caches.
+        Together rather than each on arrival: OpenSSL's code and ours push each other out of the caches.
         """
         examined, self._examined = self._examined, []
         for claim, record, fields, finish in examined:
@@ -166,13 +176,13 @@ class Intake:
                 self.accepted += 1
                 if failpoints.armed:
                     failpoints.reach("answer")
-                finish(answers.KEPT)
+                finish(KEPT)
                 if failpoints.armed:
                     failpoints.reach("answered")
             else:
                 self.failed += 1
                 self._warn("full", "calls are answered 503: %s %d so far.", error, self.failed)
-                finish(answers.UNAVAILABLE)
+                finish(UNAVAILABLE)
 
         self._producer.submit(record, done)
 
@@ -181,29 +191,29 @@ class Intake:
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answer(result: Answer) -> None:
-            if not answered.done():  # else its request was cancelled meanwhile
+            if not answered.done():  # otherwise the request was cancelled meanwhile
                 answered.set_result(result)
 
-        # As aiohttp decoded it, so that it is the bytes of the request line again.
+        # The reverse of how aiohttp decoded the target: the bytes of the request line.
         self.submit(target.encode("utf-8", "surrogateescape"), HeaderFields.from_pairs(headers), body, answer)
         return await answered
 
     def _reject(self, rejected: CallRejected) -> Answer:
         reason = rejected.reason
-        self.refused[reason.value] += 1
+        self.rejected[reason.value] += 1
         named = f", it named {rejected.excerpt}" if rejected.excerpt else ""
-        self._warn(reason, "refused a call: %s%s; %d so far.", reason, named, self.refused[reason.value])
-        return answers.NOT_COPERNICAS[reason]
+        self._warn(reason, "rejected a call: %s%s; %d so far.", reason, named, self.rejected[reason.value])
+        return NOT_COPERNICAS[reason]
 
     def _warn(self, about: str, text: str, *values: object) -> None:
-        """Warn in the log, but not for each of thousands."""
+        """Log a warning, at most one per `WARNING_INTERVAL` about the same trouble."""
         if time.monotonic() - self._warned_at.get(about, -WARNING_INTERVAL) >= WARNING_INTERVAL:
             self._warned_at[about] = time.monotonic()
             log.warning(text, *values)
 
     def _random_id(self, received_at: int) -> bytes:
-        """An id for a call that is not verified: 4 bytes of the second it came in, then 8 random ones."""
+        """An id for a call that is not verified: 4 bytes with the second it arrived, then 8 random ones."""
         if not self._randomness:
-            fresh = os.urandom(8 * RANDOM_IDS)  # many at once: asking the system costs more than all the rest
+            fresh = os.urandom(8 * RANDOM_IDS)  # a system call each would cost more than all the rest
             self._randomness = [fresh[at : at + 8] for at in range(0, len(fresh), 8)]
         return (received_at // 1_000_000).to_bytes(4, "big") + self._randomness.pop()

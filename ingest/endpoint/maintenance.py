@@ -39,7 +39,7 @@ async def maintain(
                 verify=settings.verify,
                 accepted=intake.accepted,
                 unverified=intake.unverified,
-                refused=dict(intake.refused),
+                refused=dict(intake.rejected),
                 failed=intake.failed,
                 accepted_per_second=now.rate_since(before),
                 breaker=producer.breaker.state,
