@@ -13,7 +13,7 @@
 4. `workers.drain` claims batches (`ingest.stream.consumer`), decodes each call (`ingest.copernica.events`),
    stores the group in one commit (`workers.store`: SQLite or PostgreSQL), and only then acknowledges it. Killed
    at any line, the next drain does the work again, and the delivery id keeps each event single.
-5. What is new is put into an outbox in that same commit. `workers.handlers.runner` hands it to the users'
+5. What is new is put into an outbox in that same commit. `workers.handlers.jobs` hands it to the users'
    functions (`workers.handlers.registry`) and to existing scripts (`workers.handlers.forward`), at their pace,
    from tables that `workers.handlers.work_queue` keeps; what they cannot take after several attempts becomes a
    dead letter (`workers.handlers.dead_letters`).

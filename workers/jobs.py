@@ -72,7 +72,7 @@ def hand_on() -> int:
              likewise, since each step is one transaction
     dead     nothing
     """
-    from workers.handlers.runner import hand_on_job
+    from workers.handlers.jobs import hand_on_job
 
     return hand_on_job()
 
@@ -86,6 +86,6 @@ def handle(name: str) -> dict[str, int]:
              has expired
     dead     calls that failed their last attempt, or on which the handler gave up, become dead letters
     """
-    from workers.handlers.runner import handle_job
+    from workers.handlers.jobs import handle_job
 
     return handle_job(name)

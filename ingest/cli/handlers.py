@@ -140,7 +140,7 @@ def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
     from ingest.cli.events import filter_of
     from ingest.cli.render import dead_letters
     from workers.handlers import replay as replaying
-    from workers.handlers.runner import all_handlers
+    from workers.handlers.configured import all_handlers
     from workers.store.store import Store
 
     settings, wanted = settings_with(), filter_of(chosen)

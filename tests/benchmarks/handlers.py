@@ -23,7 +23,8 @@ from tests.benchmarks.servers import ROOT, python, redis_server, scratch
 from tests.support.running import clean_environ
 from workers import on
 from workers.drain.group import COMMIT_CALLS
-from workers.handlers.runner import hand_on_job, handle_job, known_handlers
+from workers.handlers.configured import known_handlers
+from workers.handlers.jobs import hand_on_job, handle_job
 from workers.records import read
 from workers.store.schema import upgrade
 from workers.store.store import Store

@@ -23,8 +23,8 @@ from ingest.stream.keys import Keys
 from tests.support.http import Answer, Script, Seen, listening
 from tests.support.running import answers, exchange, free_port, ingest, run, running, until
 from tests.support.stream import let_pass
-from workers.handlers import forward, runner, throttle
-from workers.handlers.throttle import Breaker
+from workers.handlers import configured, forward, jobs, throttle
+from workers.handlers.throttle import TargetBreaker
 from workers.handlers.work_queue import WorkQueue
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -43,9 +43,9 @@ def script() -> Iterator[Script]:
 @pytest.fixture(autouse=True)
 def forgotten() -> Iterator[None]:
     """Each test reads its own settings."""
-    runner._known.clear()
+    configured.forget_handlers()
     yield
-    runner._known.clear()
+    configured.forget_handlers()
 
 
 @dataclass
@@ -61,15 +61,15 @@ class Site:
         self.environ |= {"INGEST_FORWARD_URL": url, **more}
         for name, value in self.environ.items():
             self.monkeypatch.setenv(name, value)
-        runner._known.clear()
-        (self.name,) = runner.known_handlers(Settings.read())
+        configured.forget_handlers()
+        (self.name,) = configured.known_handlers(Settings.read())
 
     def give(self, *records: Record) -> None:
         with self.store.writing() as connection:
             WorkQueue(self.store).give(connection, self.name, records)
 
     def work(self) -> dict[str, int]:
-        return runner.handle_job(self.name)
+        return jobs.handle_job(self.name)
 
     def waiting(self) -> list[tuple[int, float, list[Record]]]:
         """What is to be tried again: failures so far, seconds until then, calls."""
@@ -153,7 +153,7 @@ def test_a_password_in_the_url_is_not_repeated(url: str) -> None:
 def test_two_targets_are_two_handlers_or_a_mistake() -> None:
     settings = Settings.read({"INGEST_FORWARD_URL": "http://127.0.0.1:1/a.php,http://127.0.0.1:2/a.php"})
     try:
-        found = runner.all_handlers(settings)
+        found = configured.all_handlers(settings)
     except SettingsError:
         return
     assert len(found) == 2
@@ -175,7 +175,7 @@ def test_a_call_goes_on_as_it_came_with_what_copernica_signed(site: Site, script
         request = f"POST /copernica HTTP/1.1\r\n{lines}\r\n".encode() + BODY
         assert exchange(port, request).startswith(b"HTTP/1.1 200")
     assert "1 events stored" in run("drain", environ=site.environ).stdout
-    assert runner.hand_on_job() == 1
+    assert jobs.hand_on_job() == 1
     assert site.work()["done"] == 1
 
     (seen,) = script.seen
@@ -290,7 +290,7 @@ def test_after_its_last_attempt_a_call_is_a_dead_letter(site: Site, script: Scri
     site.give(call(1))
     tries = 0
     while site.waiting():
-        Breaker(client, site.name, 30).succeeded()
+        TargetBreaker(client, site.name, 30).succeeded()
         site.make_due()
         site.work()
         tries += 1

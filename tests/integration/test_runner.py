@@ -16,8 +16,10 @@ from rq.serializers import JSONSerializer
 from ingest.settings import Settings
 from tests.support.builders import decoded, numbers, record
 from tests.support.sql import add, dead, give
-from workers.handlers import runner
-from workers.handlers.runner import MAX_TRACEBACK, hand_on_job, handle_job
+from workers.handlers import calls, configured
+from workers.handlers.configured import forget_handlers, known_handlers
+from workers.handlers.jobs import hand_on_job, handle_job
+from workers.handlers.outcomes import MAX_TRACEBACK
 from workers.handlers.work_queue import WorkQueue
 from workers.runtime import stop_flag
 from workers.store import tables
@@ -67,14 +69,14 @@ def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, databa
     """Set everything up with the handlers in a piece of code."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(runner, "_known", {})
+    monkeypatch.setattr(configured, "_known", {})
 
     def plugged(source: str) -> Plugged:
         name = next(names)
         (tmp_path / f"{name}.py").write_text(HEAD + source)
         for key, value in (("REDIS_URL", redis_url), ("DATABASE_URL", database), ("INGEST_HANDLERS", name)):
             monkeypatch.setenv(key, value)
-        runner._known.clear()
+        forget_handlers()
         return Plugged(name, store)
 
     return plugged
@@ -265,7 +267,7 @@ async def h(event):
     calls.append(number(event))
 """)
     add(store, record(1), record(2))
-    world.handoffs.dispatch(runner.known_handlers(Settings.read()))
+    world.handoffs.dispatch(known_handlers(Settings.read()))
     assert handle_job("h") == {"done": 2, "unwanted": 0, "failed": 0}
 
 
@@ -366,13 +368,13 @@ from workers.runtime import stop_flag
     assert len(world.calls) == 1
     assert (world.handoffs.waiting(), world.handoffs.due()) == ({"h": 20 - done}, ["h"])
     stop_flag.clear()
-    claim = world.handoffs.claim(runner._known["h"], 500, 1)
+    claim = world.handoffs.claim(known_handlers(Settings.read())["h"], 500, 1)
     assert claim is not None
     assert numbers(claim.records) == list(range(done, 20))
 
 
 def test_what_is_done_is_noted_now_and_then(plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "NOTE_EVERY", 0.0)
+    monkeypatch.setattr(calls, "SETTLE_EVERY", 0.0)
     world = plug("""
 @on("open")
 def h(event):

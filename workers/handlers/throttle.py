@@ -1,26 +1,36 @@
 """Rates and circuit breakers that all workers share; they live in Redis and may be lost without harm.
 
 Keys.bucket(name)    hash of a token bucket: `tokens` and the time `at` of the last look, in seconds
-Keys.breaker(name)   hash of a circuit breaker: `failures` in a row, and `until` when nobody is to call
+Keys.breaker(name)   hash of a circuit breaker: `failures` in a row, how often it `opened`, `until` when the target
+                     is left alone, and `probing`, the time until which another probe has to wait
+
+A rate of R calls per second means: in any t seconds at most R * (t + BURST) calls, by all workers together (and
+always one). So after a pause a handler may catch up, by one second's worth of calls and no more.
 """
 
 import time
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
 
 import redis
 
 from ingest.stream.keys import Keys
 
-#: Seconds' worth of calls that may be made at once after a pause.
+#: Seconds' worth of calls by which a handler may catch up after a pause: one that had to wait while others used
+#: the worker still gets its rate on average.
 BURST = 1.0
-#: Failures in a row that open a breaker, and the seconds it then stays open: the first time, and the most.
+#: Seconds for which calls taken from a bucket may be held until they are made: asking Redis for each call would
+#: take longer than many a call does. What is held is part of `BURST`, not on top of it.
+HELD = 0.1
+#: Failures in a row after which a target is left alone: fewer may be chance.
 OPENS_AT = 5
+#: Seconds for which a target is left alone: the first time, and at most.
 OPEN_FIRST, OPEN_MOST = 1.0, 60.0
-#: Seconds after which a silent target's bad record is forgotten.
+#: Seconds after which a target's failures are forgotten if it is not called.
 FORGET = 3600
 
-# Takes up to ARGV[3] tokens of a bucket that fills with ARGV[1] per second up to ARGV[2]; answers how many, and in
-# how many ms there will be one. By the server's clock, because there may be many clients.
+# Takes up to ARGV[3] tokens of a bucket that fills with ARGV[1] per second up to ARGV[2]; answers how many, and
+# the milliseconds until there is another. By the server's clock, because there may be many clients.
 _TAKE = """
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1e6
@@ -35,8 +45,8 @@ redis.call('EXPIRE', KEYS[1], math.ceil(most / rate) + 60)
 return {taken, math.ceil(math.max(0, 1 - tokens) / rate * 1000)}
 """
 
-# Notes a failure; from ARGV[1] in a row on, the breaker opens: for ARGV[2] s at first, each time twice as long, up
-# to ARGV[3] s.
+# Counts a failure; from ARGV[1] in a row on, the breaker opens: for ARGV[2] seconds at first, each time twice as
+# long, up to ARGV[3] seconds. All is forgotten after ARGV[4] seconds. Answers whether it opened.
 _FAIL = """
 local failures = redis.call('HINCRBY', KEYS[1], 'failures', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[4])
@@ -51,7 +61,8 @@ redis.call('HDEL', KEYS[1], 'probing')
 return 1
 """
 
-# Who may call: 0 anybody, -1 only you, as a probe, else the ms to wait.
+# Answers 0 if any worker may call, -1 if this one may make one call as a probe (which has ARGV[1] seconds for it),
+# else the milliseconds to wait.
 _MAY_CALL = """
 local kept = redis.call('HMGET', KEYS[1], 'until', 'probing')
 if not kept[1] then return 0 end
@@ -64,45 +75,88 @@ return -1
 """
 
 
+class Taken(NamedTuple):
+    """How many calls were taken from a bucket, and the seconds until it has another."""
+
+    calls: int
+    wait: float
+
+
 class Bucket:
-    """How many calls per second all workers together may make."""
+    """The calls that all workers together may make now for one handler."""
 
     def __init__(self, client: redis.Redis, name: str, rate: float) -> None:
-        self._client, self._key, self._rate = client, Keys().bucket(name), rate
-        self._most = max(1.0, rate * BURST)
+        """`rate` is in calls per second."""
+        self._client = client
+        self._key = Keys().bucket(name)
+        self.rate = rate
+        # Calls that are held were taken up to `HELD` seconds ago, so that much less may be taken at once.
+        self._most = max(1.0, rate * (BURST - HELD))
 
-    def take(self, wanted: int) -> tuple[int, float]:
-        """Take up to `wanted` calls; also says in how many seconds there will be the next."""
-        answer = self._client.eval(_TAKE, 1, self._key, self._rate, self._most, wanted)
-        taken, wait = cast(Any, answer)
-        return int(taken), int(wait) / 1000
+    def take(self, wanted: int) -> Taken:
+        """Take up to `wanted` calls."""
+        calls, wait_ms = cast(Any, self._client.eval(_TAKE, 1, self._key, self.rate, self._most, wanted))
+        return Taken(int(calls), int(wait_ms) / 1000)
 
 
-class Breaker:
+class Allowance:
+    """Calls that a job has taken from a bucket, a few at a time; those not made within `HELD` seconds are lost."""
+
+    def __init__(self, bucket: Bucket, clock: Callable[[], float] = time.monotonic) -> None:
+        self._bucket = bucket
+        self._clock = clock
+        self._share_most = max(1, int(bucket.rate * HELD))
+        #: How many calls to take at a time: as many as are made within `HELD` seconds.
+        self._share = 1
+        self._taken = self._left = 0
+        self._taken_at = -HELD
+
+    def take(self, wanted: int) -> float:
+        """Take one of so many calls that are `wanted`; returns 0, or the seconds to wait if there is none."""
+        age = self._clock() - self._taken_at
+        if self._left and age >= HELD:
+            self._share = self._taken - self._left
+            self._left = 0
+        elif not self._left and age < HELD / 2:
+            self._share = min(self._share * 2, self._share_most)
+        if not self._left:
+            self._taken, wait = self._bucket.take(min(wanted, self._share))
+            if not self._taken:
+                return wait
+            self._left, self._taken_at = self._taken, self._clock()
+        self._left -= 1
+        return 0
+
+
+class Permission(NamedTuple):
+    """In how many seconds a target may be called; and whether by one call only, which finds out if it is back."""
+
+    wait: float
+    probe: bool
+
+
+class TargetBreaker:
     """Leaves a target alone that fails again and again, and lets one call find out when it is back."""
 
     def __init__(self, client: redis.Redis, name: str, timeout: float) -> None:
-        self._client, self._key, self._timeout = client, Keys().breaker(name), timeout
+        """`timeout` is the seconds that one call may take."""
+        self._client = client
+        self._key = Keys().breaker(name)
+        self._timeout = timeout
 
-    def wait(self) -> float:
-        """Seconds for which nobody is to call: 0, call as you like; below 0, make one call to see."""
-        answer = cast(Any, self._client.eval(_MAY_CALL, 1, self._key, self._timeout + 1))
-        return int(answer) / 1000
+    def permission(self) -> Permission:
+        """Whether this worker may call the target now."""
+        answer = int(cast(Any, self._client.eval(_MAY_CALL, 1, self._key, self._timeout + 1)))
+        return Permission(wait=max(answer, 0) / 1000, probe=answer < 0)
 
     def failed(self) -> bool:
-        """Note that a call failed; says whether that opened it."""
-        arguments = (OPENS_AT, OPEN_FIRST, OPEN_MOST, FORGET)
-        return bool(self._client.eval(_FAIL, 1, self._key, *arguments))
+        """Count a failed call; returns whether the target is left alone from now on."""
+        return bool(self._client.eval(_FAIL, 1, self._key, OPENS_AT, OPEN_FIRST, OPEN_MOST, FORGET))
 
     def not_tried(self) -> None:
-        """Give the leave to make one call back: there was none to make."""
+        """Give a probe back, because there was no call to make."""
         self._client.hdel(self._key, "probing")
 
     def succeeded(self) -> None:
-        """Note that a call was taken."""
+        """Forget all failures: the target took a call."""
         self._client.delete(self._key)
-
-
-def sleep(seconds: float) -> None:
-    """Wait, but not past the moment in which this process could be asked to stop."""
-    time.sleep(min(seconds, 0.25))

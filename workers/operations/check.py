@@ -16,7 +16,7 @@ from ingest.copernica.public_keys import KeyRing
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.settings import Settings
 from ingest.verification import Verifier, key_source
-from workers.handlers.runner import all_handlers
+from workers.handlers.configured import all_handlers
 from workers.store.store import Store
 
 #: A key id that Copernica's documentation shows; looked up when none is given.

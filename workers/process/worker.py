@@ -23,7 +23,7 @@ from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.processes import Child, follow_parent, own_command
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
-from workers.handlers import runner  # imported once here, not again in every work-horse
+from workers.handlers import configured, jobs  # noqa: F401  # imported once here, not again in every work-horse
 from workers.process.graceful import PoliteWorker
 from workers.store.store import Store
 
@@ -58,7 +58,8 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:
         names = (
-            ", ".join(runner.known_handlers(settings)) or "none: neither INGEST_HANDLERS nor INGEST_FORWARD_URL"
+            ", ".join(configured.known_handlers(settings))
+            or "none: neither INGEST_HANDLERS nor INGEST_FORWARD_URL"
         )
         log.info("handlers: %s", names)
     _quieten_rq(settings)

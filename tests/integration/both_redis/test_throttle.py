@@ -6,7 +6,7 @@ import redis
 from ingest.stream.keys import Keys
 from tests.support.stream import let_pass
 from workers.handlers import throttle
-from workers.handlers.throttle import Breaker, Bucket
+from workers.handlers.throttle import Bucket, TargetBreaker
 
 #: Seconds that a breaker stays open at first: no test takes as long, however slow the machine.
 OPEN_FIRST = 1000.0
@@ -21,57 +21,56 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_breaker_opens_doubles_and_closes(client: redis.Redis) -> None:
     key = Keys().breaker("t")
-    breaker, other = Breaker(client, "t", 5), Breaker(client, "t", 5)
+    breaker, other = TargetBreaker(client, "t", 5), TargetBreaker(client, "t", 5)
     for _ in range(throttle.OPENS_AT - 1):
         assert not breaker.failed()
-        assert other.wait() == 0
+        assert other.permission() == (0, False)
     assert other.failed()
-    assert 0 < breaker.wait() <= OPEN_FIRST
+    assert 0 < breaker.permission().wait <= OPEN_FIRST
     assert not breaker.failed(), "a call that was under way changes nothing"
     let_pass(client, key, OPEN_FIRST)
-    assert breaker.wait() < 0, "one may look"
-    assert other.wait() > 0, "and one only"
+    assert breaker.permission().probe, "one may look"
+    assert other.permission().wait > 0, "and one only"
     assert breaker.failed()
-    assert OPEN_FIRST < other.wait() <= 2 * OPEN_FIRST, "twice as long"
+    assert OPEN_FIRST < other.permission().wait <= 2 * OPEN_FIRST, "twice as long"
     let_pass(client, key, 2 * OPEN_FIRST)
-    assert other.wait() < 0
+    assert other.permission().probe
     assert other.failed()
-    assert 2 * OPEN_FIRST < other.wait() <= throttle.OPEN_MOST, "and no longer than the most"
+    assert 2 * OPEN_FIRST < other.permission().wait <= throttle.OPEN_MOST, "and no longer than the most"
     let_pass(client, key, throttle.OPEN_MOST)
-    assert other.wait() < 0
+    assert other.permission().probe
     other.succeeded()
-    assert breaker.wait() == other.wait() == 0
+    assert breaker.permission() == other.permission() == (0, False)
     assert not breaker.failed(), "it begins anew"
 
 
 def test_a_look_that_was_killed_is_made_again(client: redis.Redis) -> None:
     key = Keys().breaker("t")
-    breaker = Breaker(client, "t", timeout=499)
+    breaker = TargetBreaker(client, "t", timeout=499)
     for _ in range(throttle.OPENS_AT):
         breaker.failed()
     let_pass(client, key, OPEN_FIRST)
-    assert breaker.wait() < 0
-    assert 0 < breaker.wait() <= 500
+    assert breaker.permission().probe
+    assert 0 < breaker.permission().wait <= 500
     let_pass(client, key, 500)
-    assert breaker.wait() < 0
+    assert breaker.permission().probe
 
 
 def test_a_look_with_nothing_to_call_is_given_back(client: redis.Redis) -> None:
-    breaker = Breaker(client, "t", 5)
+    breaker = TargetBreaker(client, "t", 5)
     for _ in range(throttle.OPENS_AT):
         breaker.failed()
     let_pass(client, Keys().breaker("t"), OPEN_FIRST)
-    assert breaker.wait() < 0
+    assert breaker.permission().probe
     breaker.not_tried()
-    assert breaker.wait() < 0
+    assert breaker.permission().probe
 
 
 def test_the_bucket_gives_what_the_rate_allows(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throttle, "BURST", 100_000.0)
-    bucket, other = (
-        Bucket(client, "b", 0.001),
-        Bucket(client, "b", 0.001),
-    )  # a hundred, and one in a thousand seconds
+    monkeypatch.setattr(throttle, "HELD", 0.0)
+    # A hundred at once, and one more in a thousand seconds.
+    bucket, other = Bucket(client, "b", 0.001), Bucket(client, "b", 0.001)
     assert bucket.take(60) == (60, 0)
     taken, wait = other.take(60)
     assert taken == 40

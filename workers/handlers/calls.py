@@ -1,0 +1,209 @@
+"""The calls of one claim: to a handler one by one, in batches, or several at once."""
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from ingest.batch import Record
+from ingest.copernica.events import Event
+from ingest.errors import IngestError
+from workers.handlers.outcomes import Outcomes
+from workers.handlers.rate_limit import RateLimit
+from workers.handlers.registry import Handler
+from workers.handlers.time_limits import CallTimeout, alarms, time_limit
+from workers.handlers.turn import Turn
+from workers.handlers.work_queue import LEASE, Claim, WorkQueue
+from workers.records import Quarantined, read
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two settlements of what is done: as much as a killed worker may do again.
+SETTLE_EVERY = 1.0
+
+#: What counts as a failure of the event when a handler raises it, rather than as the end of the worker.
+FAILURES = (Exception, CallTimeout, SystemExit)
+
+
+class Call(NamedTuple):
+    """A call as it came in, and the event it brought."""
+
+    record: Record
+    event: Event
+
+
+class ClaimRun:
+    """Makes the calls of one claim until none is left or the turn is over, and settles the claim."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        queue: WorkQueue,
+        claim: Claim,
+        turn: Turn,
+        rate: RateLimit | None,
+        outcomes: Outcomes,
+        probe: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """With `probe`, one call is made, to see whether the target is back."""
+        self._handler = handler
+        self._queue = queue
+        self._claim = claim
+        self._turn = turn
+        self._rate = rate
+        self._outcomes = outcomes
+        self._probe = probe
+        self._clock = clock
+        self._settled_at = clock()
+        #: Calls to be made; None until it is known which of them are wanted.
+        self._left: deque[Call] | None = None
+        #: Calls that are being made at the moment, by identity: they count as not done.
+        self._under_way: dict[int, Call] = {}
+
+    def run(self, runner: asyncio.Runner) -> None:
+        """Make the calls; coroutines run in this runner."""
+        try:
+            with _LeaseRenewal(self._queue, self._claim), alarms():
+                self._left = left = deque(self._wanted())
+                if self._handler.batch is not None:
+                    self._in_batches(left, self._handler.batch, runner)
+                elif self._handler.is_async:
+                    runner.run(self._concurrently(left))
+                else:
+                    self._one_by_one(left)
+        finally:  # what is done is done, even if Redis failed in the meantime
+            self._settle(release=True)
+
+    def _wanted(self) -> Iterator[Call]:
+        """The calls whose events the handler wants; the others are done."""
+        where = self._handler.where
+        for record in self._claim.records:
+            event = read(record)
+            if isinstance(event, Quarantined):  # it could be decoded when it was stored
+                self._outcomes.unreadable(self._claim, event)
+                continue
+            try:
+                wanted = where is None or where(event)
+            except FAILURES as error:
+                self._outcomes.failed(self._claim, record, event, error)
+                continue
+            if wanted:
+                yield Call(record, event)
+            else:
+                self._outcomes.unwanted()
+
+    def _one_by_one(self, left: deque[Call]) -> None:
+        while left and not self._turn.over and self._admitted(len(left)):
+            call = left.popleft()
+            try:
+                with time_limit(self._handler.timeout):
+                    self._handler.call(call.record if self._handler.raw else call.event)
+            except FAILURES as error:
+                self._failed(call, error)
+            except BaseException:
+                left.appendleft(call)
+                raise
+            else:
+                self._outcomes.succeeded()
+            self._settle_now_and_then()
+            if self._probe:
+                return
+
+    def _in_batches(self, left: deque[Call], size: int, runner: asyncio.Runner) -> None:
+        full = len(left) >= size
+        while left and not self._turn.over and self._admitted(1):
+            if full and len(left) < size and self._handler.name in self._queue.due():
+                return  # what is left goes into a full batch, with what comes next
+            batch = [left.popleft() for _ in range(min(size, len(left)))]
+            events = [call.event for call in batch]
+            try:
+                if self._handler.is_async:
+                    runner.run(asyncio.wait_for(self._handler.call(events), self._handler.timeout))
+                else:
+                    with time_limit(self._handler.timeout):
+                        self._handler.call(events)
+            except FAILURES as error:
+                for call in batch:
+                    self._failed(call, error)
+            except BaseException:
+                left.extendleft(reversed(batch))
+                raise
+            else:
+                self._outcomes.succeeded(len(batch))
+            self._settle_now_and_then()
+
+    async def _concurrently(self, left: deque[Call]) -> None:
+        """As many calls at once as the claim has slots."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(1 if self._probe else max(1, self._claim.slots)):
+                    group.create_task(self._one_after_another(left))
+        finally:
+            left.extend(self._under_way.values())
+            self._under_way.clear()
+
+    async def _one_after_another(self, left: deque[Call]) -> None:
+        """One call after another, while others do the same with what is left."""
+        while left and not self._turn.over and (self._rate is None or await self._rate.admit_soon(left)):
+            call = left.popleft()
+            self._under_way[id(call)] = call
+            try:
+                async with asyncio.timeout(self._handler.timeout):
+                    await self._handler.call(call.record if self._handler.raw else call.event)
+            except FAILURES as error:
+                self._failed(call, error)
+            else:
+                self._outcomes.succeeded()
+            del self._under_way[id(call)]
+            self._settle_now_and_then()
+            if self._probe:
+                return
+
+    def _admitted(self, calls: int) -> bool:
+        """Whether the rate lets the next of so many calls pass, before the turn is over."""
+        return self._rate is None or self._rate.admit(calls)
+
+    def _failed(self, call: Call, error: BaseException) -> None:
+        self._outcomes.failed(self._claim, call.record, call.event, error)
+
+    def _settle_now_and_then(self) -> None:
+        """So that little is done again if this worker is killed."""
+        if self._clock() - self._settled_at >= SETTLE_EVERY:
+            self._settle(release=False)
+            self._settled_at = self._clock()
+
+    def _settle(self, release: bool) -> None:
+        if self._left is None:  # interrupted before the first call: all are left
+            self._claim.failures.clear()
+            undone = self._claim.records
+        else:
+            undone = [call.record for call in (*self._under_way.values(), *self._left)]
+        self._queue.settle(self._handler, self._claim, undone, release)
+
+
+class _LeaseRenewal:
+    """Renews a claim while its calls are made, from a thread, because a call may take longer than the lease."""
+
+    def __init__(self, queue: WorkQueue, claim: Claim) -> None:
+        self._queue = queue
+        self._claim = claim
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._renew, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _renew(self) -> None:
+        while not self._over.wait(LEASE / 3):
+            try:
+                self._queue.renew(self._claim)
+            except IngestError as error:
+                log.warning("a claim could not be renewed: %s", error)

@@ -1,0 +1,113 @@
+"""What becomes of calls: counted, retried or given up, and reported to the breaker of their target."""
+
+import logging
+import traceback
+from dataclasses import dataclass
+
+from ingest.batch import Record
+from ingest.copernica.events import Event
+from workers.handlers.registry import GiveUp, Handler, TryLater
+from workers.handlers.throttle import TargetBreaker
+from workers.handlers.turn import Turn
+from workers.handlers.work_queue import Claim, Failure
+from workers.records import Quarantined
+
+log = logging.getLogger(__name__)
+
+#: Characters of a traceback that are kept: its end, which says what happened.
+MAX_TRACEBACK = 8000
+#: Characters of an error that are kept: one line of it, for lists.
+MAX_ERROR = 500
+
+
+class Unreadable(Exception):
+    """A stored call that cannot be decoded any more."""
+
+
+@dataclass(slots=True)
+class RunSummary:
+    """What one run did with its calls."""
+
+    done: int = 0
+    unwanted: int = 0
+    failed: int = 0
+    first_error: str = ""
+    #: Whether waking the handler at once would be in vain: nothing can be claimed, or its target is left alone.
+    waits: bool = False
+
+
+class Outcomes:
+    """Records the outcome of each call of a run."""
+
+    def __init__(self, handler: Handler, breaker: TargetBreaker | None, turn: Turn) -> None:
+        self._handler = handler
+        self._breaker = breaker
+        self._turn = turn
+        # Only a success after a failure is reported to the breaker; whether other jobs failed is unknown at first.
+        self._target_in_doubt = True
+        self.summary = RunSummary()
+
+    def unwanted(self) -> None:
+        """The handler does not want an event."""
+        self.summary.unwanted += 1
+
+    def succeeded(self, events: int = 1) -> None:
+        """A call with so many events succeeded."""
+        self.summary.done += events
+        if self._breaker is not None and self._target_in_doubt:
+            self._breaker.succeeded()
+            self._target_in_doubt = False
+
+    def unreadable(self, claim: Claim, quarantined: Quarantined) -> None:
+        """A call could not be made, because no event can be read from it: a dead letter."""
+        error = Unreadable(quarantined.reason)
+        claim.failures.append(failure_of(quarantined.record, None, error, None))
+        self.summary.failed += 1
+
+    def failed(self, claim: Claim, record: Record, event: Event, error: BaseException) -> None:
+        """A call failed: it is tried again later, or becomes a dead letter."""
+        failure = failure_of(record, event, error, self._delay(claim.attempt + 1, error))
+        claim.failures.append(failure)
+        self.summary.failed += 1
+        self.summary.first_error = self.summary.first_error or failure.error
+        if self._breaker is None:
+            return
+        if isinstance(error, GiveUp):  # the target works: it answered, and refused this call
+            self._breaker.succeeded()
+            return
+        self._target_in_doubt = True
+        if self._breaker.failed():
+            self._turn.give_way()
+
+    def _delay(self, attempts: int, error: BaseException) -> float | None:
+        """Seconds until the next attempt, after so many; None if there is none."""
+        if isinstance(error, GiveUp) or attempts > self._handler.retries:
+            return None
+        if isinstance(error, TryLater) and error.seconds is not None:
+            return error.seconds
+        return self._handler.delay(attempts)
+
+    def log(self) -> None:
+        """Log what the run did, in one line."""
+        name, summary = self._handler.name, self.summary
+        if summary.failed:
+            text = "%s: %d events done, %d failed, the first with %s"
+            log.warning(text, name, summary.done, summary.failed, summary.first_error)
+        elif summary.done:
+            log.info("%s: %d events done", name, summary.done)
+
+
+def failure_of(record: Record, event: Event | None, error: BaseException, delay: float | None) -> Failure:
+    """What is kept of a failed call; `delay` is in seconds, and None makes it a dead letter."""
+    kind, occurred_at = (event.type.value, event.occurred_at) if event else ("unknown", record.received_at)
+    trace = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+    return Failure(record, kind, occurred_at, _in_a_line(error), trace, delay)
+
+
+def _in_a_line(error: BaseException) -> str:
+    try:
+        lines = str(error).splitlines()
+    except Exception:  # users' exceptions may have faults of their own
+        lines = []
+    name = type(error).__name__
+    return f"{name}: {lines[0][:MAX_ERROR]}" if lines else name
