@@ -57,7 +57,7 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
         with suppress(OverflowError):  # --until in the year 1: there is nothing before it
             chosen["since"] = (chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]
     with Store.open(settings_with().database) as store:
-        counts = store.counted(filter_of(chosen), by)
+        counts = store.counts(filter_of(chosen), by)
     chart.show(counts, by, as_json)
 
 

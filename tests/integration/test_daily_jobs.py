@@ -85,7 +85,7 @@ def test_what_expired_is_found_no_more(settings: Settings, store: Store) -> None
     clean_up(settings)
     assert list(store.find(Filter(recipient="jan@example.nl"))) == []
     assert [event.type for event in store.find(Filter(message_id="m"))] == ["click"]
-    assert [row[1:] for row in store.counted(Filter(), "day")] == [("click", 1)]
+    assert [row[1:] for row in store.counts(Filter(), "day")] == [("click", 1)]
 
 
 @pytest.fixture

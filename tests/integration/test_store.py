@@ -323,22 +323,22 @@ def _a_day(store: Store) -> None:
 
 def test_events_are_counted_by_hour_and_by_day(store: Store) -> None:
     _a_day(store)
-    assert store.counted(Filter(until=at(12)), "hour") == [
+    assert store.counts(Filter(until=at(12)), "hour") == [
         ("2026-11-20 08", "delivery", 1),
         ("2026-11-20 09", "open", 3),
         ("2026-11-20 10", "bounce", 1),
         ("2026-11-20 10", "failure", 1),
     ]
-    assert store.counted(Filter(types=("open", "click")), "day") == [
+    assert store.counts(Filter(types=("open", "click")), "day") == [
         ("2026-11-20", "open", 4),
         ("2026-11-21", "click", 1),
         ("2026-11-21", "open", 1),
     ]
-    assert store.counted(Filter(recipient="PIET@example.nl", message_id="5fd2"), "day") == [
+    assert store.counts(Filter(recipient="PIET@example.nl", message_id="5fd2"), "day") == [
         ("2026-11-20", "bounce", 1),
         ("2026-11-20", "failure", 1),
     ]
-    assert store.counted(Filter(recipient="nobody"), "hour") == []
+    assert store.counts(Filter(recipient="nobody"), "hour") == []
 
 
 def test_the_views_answer_what_is_asked_first(store: Store) -> None:

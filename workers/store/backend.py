@@ -1,4 +1,4 @@
-"""What differs between the databases; `workers.store.sqlite` and `workers.store.postgres` say how."""
+"""What each kind of database does in its own way: see `workers.store.sqlite` and `workers.store.postgres`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,11 @@ from ingest.errors import IngestError
 #: Values of one row, in the order of the table's columns.
 Row = tuple[object, ...]
 
-#: Rows that are deleted in one transaction: more would hold up the drains.
+#: Most rows that are deleted in one transaction: more would hold up the drains.
 DELETE_ROWS = 10_000
 #: Characters of an address that are indexed; no address is longer.
 INDEXED = 320
-#: By what `stats` counts, and how many characters of `2026-11-20 09:12:44` name it.
+#: The periods by which `stats` counts, and how many characters of `2026-11-20 09:12:44` name each.
 PERIODS = {"hour": 13, "day": 10}
 
 
@@ -31,7 +31,7 @@ class Transactions(Protocol):
 class Backend(ABC):
     """One kind of database."""
 
-    #: What can be raised when the database, its driver or SQLAlchemy does not take something.
+    #: What the database, its driver and SQLAlchemy raise when they reject something or fail.
     errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, UnicodeError, OverflowError)
 
     def __init__(self, url: URL) -> None:
@@ -40,7 +40,7 @@ class Backend(ABC):
     @property
     @abstractmethod
     def shown(self) -> str:
-        """The database as it may be printed: without its password."""
+        """The name of the database for messages: without its password."""
 
     @property
     def is_absent(self) -> bool:
@@ -49,19 +49,19 @@ class Backend(ABC):
 
     @abstractmethod
     def engine(self) -> Engine:
-        """An engine for it; nothing is connected yet.
+        """An engine for it, which connects on first use.
 
         Raises:
-            Unavailable: there is no way to reach it.
+            Unavailable: it could never connect.
         """
 
     @abstractmethod
     def explain(self, error: Exception) -> IngestError:
-        """What a failure means: `RowsRejected` if it is about the rows, `Unavailable` otherwise."""
+        """What an error means: `RowsRejected` if it is about the rows, `Unavailable` otherwise."""
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Raise what the database's errors mean in their place."""
+        """Raise what `explain` says in place of the database's own errors."""
         try:
             yield
         except self.errors as error:
@@ -81,7 +81,7 @@ class Backend(ABC):
     def is_missing_table(self, error: Exception) -> bool:
         """Whether an error says that a table does not exist."""
 
-    def take_turns(self, connection: Connection, name: str) -> None:  # noqa: B027  # one writer at a time has no need
+    def take_turns(self, connection: Connection, name: str) -> None:  # noqa: B027  # not needed where writers take turns anyway
         """Wait until no other transaction that took turns under this name is open."""
 
     # --- writing ---
@@ -95,7 +95,7 @@ class Backend(ABC):
         """Add events that are not there yet; returns the delivery ids of those that were new."""
 
     def tidy(self, transactions: Transactions) -> None:  # noqa: B027  # optional
-        """Do what keeps it fast and is not urgent; called when a drain has nothing else to do."""
+        """Do maintenance that is not urgent; called when a drain has nothing else to do."""
 
     @abstractmethod
     def expire(self, transactions: Transactions, before: bytes) -> int:
@@ -103,7 +103,7 @@ class Backend(ABC):
 
     @abstractmethod
     def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
-        """Delete events so that nothing of them can be read in its files, as far as that is in our hands."""
+        """Delete events so that nothing of them is left in its files, as far as that is in our power."""
 
     def scrub(self, engine: Engine) -> None:  # noqa: B027  # optional
         """Finish what `erase` began, after its commit."""
@@ -127,10 +127,10 @@ class Backend(ABC):
 
     @abstractmethod
     def weaknesses(self, connection: Connection) -> list[str]:
-        """What in its set-up breaks the promise that what is committed is kept; for `ingest check`."""
+        """Sentences on settings that put committed events at risk; for `ingest check`."""
 
 
 def first_line(error: Any) -> str:
-    """The database's own words, without SQLAlchemy's."""
+    """The first line of the database's own message, without what SQLAlchemy adds."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(". ")

@@ -6,19 +6,19 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, select
-from sqlalchemy import Row as Result
+from sqlalchemy import Row as ResultRow
 
 from ingest.errors import SchemaMissing, Unavailable
 from workers.store import schema
 from workers.store.backend import Backend, Row
 from workers.store.dialects import backend_for
 
-#: Rows that a query holds in memory at a time, and keys that one statement takes.
+#: Rows of a query that are in memory at a time, and most keys in one statement.
 FETCH_SIZE = 1000
 
 
 class Database:
-    """A database that has our tables. Open it after a fork, never before, and close it: best by `with`."""
+    """A database that has our tables. Open it in a `with` block, after a fork and never before."""
 
     def __init__(self, backend: Backend, engine: Engine) -> None:
         self._backend = backend
@@ -58,7 +58,7 @@ class Database:
 
     @property
     def shown(self) -> str:
-        """The database as it may be printed."""
+        """The name of the database for messages: without its password."""
         return self._backend.shown
 
     @contextmanager
@@ -94,7 +94,7 @@ class Database:
 
     def rows(
         self, table: Table, conditions: Sequence[ColumnElement[bool]] = (), order: Sequence[Column[Any]] = ()
-    ) -> Iterator[Result[Any]]:
+    ) -> Iterator[ResultRow[Any]]:
         """Rows of any table, `FETCH_SIZE` in memory at a time."""
         query = select(table).where(*conditions).order_by(*order)
         with self.reading() as connection:
@@ -106,6 +106,6 @@ class Database:
             return self._backend.count(connection, table)
 
     def weaknesses(self) -> list[str]:
-        """What in the set-up of the database breaks the promise that what is stored is kept."""
+        """Sentences on settings of the database that put stored events at risk."""
         with self.reading() as connection:
             return self._backend.weaknesses(connection)

@@ -1,4 +1,4 @@
-"""Which events are meant: as conditions of a query, and for an event that is at hand."""
+"""Which events a command is about: as conditions of a query, and as a test of a single event."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Filter:
         return conditions
 
     def fits(self, event: Event) -> bool:
-        """Whether an event is one of those that are meant."""
+        """Whether an event is one of those that the filter selects."""
         return (
             (not self.types or event.type in self.types)
             and (self.recipient is None or _same_address(event.recipient, self.recipient))

@@ -1,7 +1,7 @@
 """The monthly partitions of PostgreSQL's table of events: created ahead, and dropped when they have expired.
 
 A partition holds the delivery ids whose time, their first four bytes, is in its month: so the primary key can be
-the delivery id alone, and deleting a month takes no time. Events with an incredible time are in `events_other`.
+the delivery id alone, and deleting a month takes no time. Events whose time is not credible are in `events_other`.
 """
 
 import logging
@@ -16,16 +16,15 @@ from workers.store.backend import Transactions
 
 log = logging.getLogger(__name__)
 
-#: Months before this one have no events of Copernica's webhooks, and nor have those further ahead than this: such
-#: ids are made up.
+#: The first year with a credible delivery id, and how many months ahead one may be: others are made up.
 FIRST_YEAR = 2010
 MONTHS_AHEAD = 2
 #: Held by whoever creates or drops a partition; any number that nothing else uses.
 PARTITION_LOCK = 0x1465_7375
-#: Seconds to wait for a table that others use, before it is left for another day.
+#: Seconds to wait for a table that is in use, before it is left to a later clean-up.
 DROP_PATIENCE = 5
 
-#: The partition for ids of months that have none of their own.
+#: The partition for delivery ids whose month has none of its own.
 OTHER = f"{tables.events.name}_other"
 
 
@@ -37,7 +36,7 @@ class Month(NamedTuple):
 
     @classmethod
     def now(cls) -> Self:
-        """The month that it is."""
+        """The current month."""
         now = datetime.now(UTC)
         return cls(now.year, now.month)
 
@@ -48,13 +47,13 @@ class Month(NamedTuple):
         return cls(moment.year, moment.month)
 
     def later(self, months: int) -> "Month":
-        """The month so many months later."""
+        """The month that is `months` later."""
         count = self.year * 12 + self.month - 1 + months
         return Month(count // 12, count % 12 + 1)
 
     @property
     def first_id(self) -> bytes:
-        """The bytes that no earlier month's delivery id is above."""
+        """The smallest delivery id that this month can have, as far as its time goes."""
         return int(datetime(self.year, self.month, 1, tzinfo=UTC).timestamp()).to_bytes(4, "big")
 
     @property
@@ -67,7 +66,7 @@ FIRST_MONTH = Month(FIRST_YEAR, 1)
 
 
 class MonthlyPartitions:
-    """Which partitions this process knows to exist. Statements about tables are text: SQLAlchemy has none."""
+    """Creates and drops partitions, and remembers which exist. Its DDL is text: SQLAlchemy knows no partitions."""
 
     def __init__(self) -> None:
         self._known: frozenset[Month] = frozenset()
@@ -103,9 +102,9 @@ def _create(connection: Connection, month: Month) -> None:
 
 
 def _attach(connection: Connection, month: Month) -> None:
-    """Create the table on its own and then attach it: others can write meanwhile.
+    """Create the table on its own and then attach it, so that others can write meanwhile.
 
-    Only those have to wait whose events have no partition, since these are moved.
+    Only writers to `events_other` have to wait, since rows are moved out of it.
     """
     events, name = tables.events.name, month.partition
     first, end = month.first_id, month.later(1).first_id
@@ -139,7 +138,7 @@ def _drop(connection: Connection, name: str) -> int:
 
 
 def _exists(connection: Connection, partition: str) -> bool:
-    """Whether there is such a table; asked of the catalogue, since `to_regclass` may not know yet."""
+    """Whether there is such a table; asks the catalogue itself, since `to_regclass` may not see it yet."""
     query = (
         "SELECT 1 FROM pg_class WHERE relname = :name "
         "AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = CAST(:events AS regclass))"

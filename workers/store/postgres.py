@@ -1,13 +1,13 @@
 """The store on PostgreSQL, from release 14: events partitioned by month, and written by COPY.
 
 COPY has no ON CONFLICT, so it fills a temporary table from which new events are inserted. That table lives for one
-transaction: nothing is kept in the session, and a pooler between us and the server may change it each time.
+transaction: nothing is kept in the session, so a pooler in between may use another one for each transaction.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import psycopg
 from sqlalchemy import (
@@ -30,22 +30,22 @@ from workers.store import tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.monthly_partitions import Month, MonthlyPartitions
 
-#: The oldest release that has all that we use.
+#: The oldest release with everything that we use.
 OLDEST = (14,)
 #: Seconds to wait for a server that does not answer.
 CONNECT_TIMEOUT = 5
-#: How we appear in the server's own lists.
+#: Our name in the server's lists of connections.
 NAME = "copernica-ingest"
-#: Rows from which a temporary table (a millisecond) is less work than single inserts.
+#: Rows from which on a temporary table, which takes a millisecond, is faster than single inserts.
 COPY_FROM = 100
-#: Rows up to which a table is counted one by one; it takes about a second.
+#: Most rows that are counted exactly, which takes about a second; beyond, the server's estimate is used.
 COUNTED_ROWS = 10_000_000
 #: Held by whoever upgrades the schema; any number that nothing else uses.
 UPGRADE_LOCK = 0x1465_7374
 #: SQLSTATE of a table that does not exist.
 NO_TABLE = "42P01"
 
-#: Classes of SQLSTATE that blame the rows: bad data, broken rules, limits of an index, a trigger's own refusal.
+#: Classes of SQLSTATE whose cause is the rows: bad data, broken rules, limits of an index, a trigger's error.
 ABOUT_ROWS = ("22", "23", "54", "P0")
 
 
@@ -63,7 +63,7 @@ class PostgreSQL(Backend):
 
     @property
     def shown(self) -> str:
-        """The URL without the password and our own additions."""
+        """The URL without the password and the name of the driver."""
         query = {name: value for name, value in self._url.query.items() if "password" not in name}
         return self._url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
 
@@ -83,7 +83,7 @@ class PostgreSQL(Backend):
         return engine
 
     def explain(self, error: Exception) -> IngestError:
-        """By the server's SQLSTATE; what psycopg itself could not send is the rows' fault."""
+        """By the server's SQLSTATE; what psycopg itself could not send is the fault of the rows."""
         cause: Any = getattr(error, "orig", error)
         state = getattr(cause, "sqlstate", None)
         if isinstance(cause, UnicodeError | OverflowError) or (
@@ -119,12 +119,12 @@ class PostgreSQL(Backend):
     # --- writing ---
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
-        """By COPY if there are many."""
+        """By COPY if there are many rows."""
         with self._inserted(connection, table, rows, "") as cursor:
             return cursor.rowcount
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
-        """New are those that the server returns."""
+        """Those that the server returns are new."""
         with self._inserted(connection, tables.events, rows, "RETURNING delivery_id") as cursor:
             new = [row[0] for row in cursor.fetchall()]
             while cursor.nextset():
@@ -137,11 +137,10 @@ class PostgreSQL(Backend):
     ) -> Iterator[psycopg.Cursor[Any]]:
         """Insert, and yield the cursor that has the results.
 
-        Past SQLAlchemy, which has no COPY; its text is made of the names in `tables`.
+        Bypasses SQLAlchemy, which has no COPY; the statements are made of nothing but names in `tables`.
         """
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)
-        # In order, so that two drains with the same events wait for each other rather than block each other.
+        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        # In order, so that two drains with the same events wait for each other rather than deadlock.
         rows = sorted(rows, key=itemgetter(0))
         names = ", ".join(f'"{column.name}"' for column in table.columns)
         into, unless_there = f"INSERT INTO {table.name} ({names})", f"ON CONFLICT DO NOTHING {returning}"
@@ -161,7 +160,7 @@ class PostgreSQL(Backend):
     def tidy(self, transactions: Transactions) -> None:
         """Create the next month's partition ahead of time."""
         with transactions([Month.now().first_id]):
-            pass  # every transaction with events begins with it
+            pass  # every transaction with events begins by creating what is missing
 
     def expire(self, transactions: Transactions, before: bytes) -> int:
         """Drop whole months; of the month that `before` is in, delete what is older."""
@@ -184,11 +183,11 @@ class PostgreSQL(Backend):
     # --- reading ---
 
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
-        """The first condition on recipients is what the index has."""
+        """The first condition on recipients is the expression that is indexed."""
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []
         if recipient is not None:
-            # Literal numbers, as in the index: the server would not see that parameters are the same.
+            # Literal numbers, as in the index: with parameters the server would not recognise the expression.
             indexed = func.lower(func.substr(columns.recipient, literal_column("1"), literal_column(str(INDEXED))))
             conditions += [
                 indexed == func.lower(recipient[:INDEXED]),
@@ -199,7 +198,7 @@ class PostgreSQL(Backend):
         return conditions
 
     def count(self, connection: Connection, table: Table) -> int:
-        """Exactly, or as the server estimates it where counting would read gigabytes."""
+        """Exactly, or the server's estimate where counting would read gigabytes."""
         sizes = (
             "SELECT coalesce(sum(reltuples), 0) FROM pg_class WHERE relkind = 'r' AND oid IN "
             "(SELECT relid FROM pg_partition_tree(CAST(:name AS regclass)))"
@@ -214,13 +213,11 @@ class PostgreSQL(Backend):
             weaknesses.append(f"the server is older than release {OLDEST[0]}")
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
             if connection.execute(text(f"SHOW {name}")).scalar() == "off":
-                weaknesses.append(
-                    f"{name} is off: a crash of its machine can lose events that are in no other place"
-                )
+                weaknesses.append(f"{name} is off: a crash of its machine can lose events that exist nowhere else")
         return weaknesses
 
     def period(self, by: str) -> ColumnElement[str]:
-        """Sessions are in UTC."""
+        """As text in UTC, the time zone of our sessions."""
         return literal_column(f"left(to_char(events.occurred_at, 'YYYY-MM-DD HH24'), {PERIODS[by]})")
 
 

@@ -1,7 +1,7 @@
-"""Events and calls as rows of the tables, and rows as events again.
+"""Turns events and calls into rows of the tables, and rows back into events.
 
 Rows are tuples in the order of the table's columns, with times and JSON as text that both databases take: the
-drain makes millions of them, and gives them to the driver as they are.
+drain makes millions of them, and passes them to the driver as they are.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from workers.store.backend import Row
 
 #: Bytes of a body's SHA-256 that are part of the key of `unverified`: enough to tell a signature's bodies apart.
 BODY_HASH_SIZE = 8
-#: Seconds whose text is remembered: events of one drain cluster around the same ones.
+#: Most seconds whose text is remembered: the events of one drain cluster around the same ones.
 REMEMBERED_SECONDS = 4096
 
 
@@ -57,7 +57,7 @@ def event_row(e: Event) -> Row:
 
 def event_of(row: Sequence[Any]) -> Event:
     """The event of a row of `events`, as it was when it was decoded."""
-    # By place, in the order of the table and of Event: by name would take half as long again.
+    # By position, in the order of the table and of Event: by name takes half as long again.
     (
         delivery_id,
         kind,
@@ -115,12 +115,12 @@ def body_hash(body: bytes) -> bytes:
 
 
 def clean(value: str) -> str:
-    """The text with what no text column can hold (NUL, lone surrogates) replaced."""
+    """The text, with characters that no text column can hold (NUL, lone surrogates) replaced."""
     return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def stored_time(moment: int) -> str:
-    """µs since 1970 in the form in which SQLAlchemy keeps a DateTime in SQLite, and which PostgreSQL reads too."""
+    """A time in µs since 1970 as text: as SQLAlchemy stores a DateTime in SQLite; PostgreSQL reads it too."""
     second, micro = divmod(moment, MICROS)
     return f"{_stored_second(second)}.{micro:06d}"
 
@@ -131,7 +131,7 @@ def _stored_second(second: int) -> str:
 
 
 def micros(moment: datetime) -> int:
-    """A moment in µs since 1970; it is in UTC if it names no time zone."""
+    """A time in µs since 1970; one without a time zone is in UTC."""
     zoned = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return (zoned - EPOCH) // timedelta(microseconds=1)
 

@@ -1,4 +1,4 @@
-"""The schema of the database, in versions: Alembic's `migrations` beside this file, for `ingest db upgrade`."""
+"""The version of the schema: required by every process, and upgraded by `ingest db upgrade` with Alembic."""
 
 import logging
 from pathlib import Path
@@ -67,7 +67,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
 
 
 def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # it reports each of its plug-ins
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO it reports each of its plug-ins
     from alembic import command  # noqa: PLC0415  # a quarter of a second, for this command only
     from alembic.config import Config  # noqa: PLC0415
 

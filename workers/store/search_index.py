@@ -1,6 +1,6 @@
 """Finds a recipient's or a message's events in SQLite, at any size and without slowing the drain down.
 
-An ordinary index on addresses is written all over the place: with five million events, each insert changes a page
+An ordinary index on addresses is written at random places: with five million events, each insert changes a page
 of its own, and a drain runs at half its speed. So entries are gathered into runs instead, as log-structured stores
 do: whenever `RUN_ROWS` events have come in, their addresses and message ids are sorted once and appended. A search
 looks into every run, and through the events that came after the last one.
@@ -31,19 +31,19 @@ from sqlalchemy import (
 from workers.store.backend import INDEXED
 from workers.store.tables import finder, finder_runs, numbered_events
 
-#: Events of one run: sorting them takes half a second, searching them unsorted a tenth.
+#: Events in one run: sorting so many takes half a second, and searching so many unsorted a tenth of a second.
 RUN_ROWS = 250_000
 
 _ASCII_LOWER = {ord(letter): letter.lower() for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
 _EVENTS = numbered_events.c
 _address = func.lower(func.substr(_EVENTS.recipient, 1, INDEXED))
 
-#: What can be deleted from `events` and must then be removed from the index, for RETURNING.
+#: What a deletion from `events` must return, so that the entries can be removed from the index.
 INDEXED_COLUMNS = (_EVENTS.row, _EVENTS.recipient, _EVENTS.message_id)
 
 
 class Indexed(NamedTuple):
-    """What the index knows of an event: `INDEXED_COLUMNS` of its row."""
+    """What the index holds of an event: `INDEXED_COLUMNS` of its row."""
 
     row: int
     recipient: str | None
@@ -60,7 +60,7 @@ def _last_indexed() -> ScalarSelect[int]:
 
 
 def rows_with(term: str) -> ColumnElement[bool]:
-    """The condition that an event has this term: a message id, or an address in lower case."""
+    """A condition: the event has this term, which is a message id or an address in lower case."""
     in_runs = select(finder.c.row).where(finder.c.run.in_(select(finder_runs.c.run)), finder.c.term == term)
     after_runs = select(_EVENTS.row).where(
         _EVENTS.row > _last_indexed(), or_(_EVENTS.message_id == term, _address == term)
@@ -70,18 +70,16 @@ def rows_with(term: str) -> ColumnElement[bool]:
 
 
 def make_run(connection: Connection) -> bool:
-    """Sort the next run, if there are enough events for one."""
+    """Make the next run if there are enough events for one; returns whether it did."""
     last, newest = connection.execute(select(_last_indexed(), newest_row())).one()
     if newest - last < RUN_ROWS:
         return False
     first, last = last + 1, last + RUN_ROWS
-    created = connection.execute(finder_runs.insert().values(first=first, last=last))
-    assert created.inserted_primary_key is not None
+    new_run = finder_runs.insert().values(first=first, last=last).returning(finder_runs.c.run)
+    run = connection.execute(new_run).scalar_one()
     entries = _entries(first, last).subquery()
-    in_order = select(literal(created.inserted_primary_key[0]), entries.c.term, entries.c.row).order_by(
-        entries.c.term, entries.c.row
-    )
-    # A message id may be the address itself: then there is one entry for both.
+    in_order = select(literal(run), entries.c.term, entries.c.row).order_by(entries.c.term, entries.c.row)
+    # If a message id equals the address, there is one entry for both.
     insert = finder.insert().prefix_with("OR IGNORE")
     connection.execute(insert.from_select([finder.c.run, finder.c.term, finder.c.row], in_order))
     return True

@@ -1,6 +1,6 @@
 """The store on SQLite: one file, one writer at a time, nothing to install.
 
-`synchronous=FULL` makes each commit wait for the disk, since what it holds is taken out of the stream after it.
+`synchronous=FULL` makes each commit wait for the disk, since the stream forgets its events right after it.
 """
 
 import sqlite3
@@ -37,7 +37,7 @@ WAL_RETRY = 0.01
 #: Pages of write-ahead log (4 KiB each) after which SQLite moves them into the file: 32 MiB, so that a drain at
 #: full speed does it about once a second rather than at every commit.
 CHECKPOINT_PAGES = 8192
-#: Errors that blame the rows, rather than the file.
+#: Errors whose cause is the rows rather than the file.
 ABOUT_ROWS = (
     sqlite3.DataError,
     sqlite3.IntegrityError,
@@ -53,7 +53,7 @@ class SQLite(Backend):
 
     @property
     def shown(self) -> str:
-        """The path is all there is to show."""
+        """The path."""
         return str(self._url.database)
 
     @property
@@ -80,7 +80,7 @@ class SQLite(Backend):
         return engine
 
     def explain(self, error: Exception) -> IngestError:
-        """Rows that cannot be bound or break a rule are rejected; a full disk or a lock is not their fault."""
+        """Rows that cannot be bound or break a constraint are to blame; for a full disk or a lock they are not."""
         cause = getattr(error, "orig", error)
         if isinstance(cause, ABOUT_ROWS):
             return RowsRejected(f"The database refuses it: {first_line(error)}.")
@@ -93,11 +93,11 @@ class SQLite(Backend):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     def lock_schema(self, connection: Connection) -> None:
-        """The only writer is the only one that upgrades."""
+        """By the lock for writing, of which there is only one."""
         self.begin(connection)
 
     def is_missing_table(self, error: Exception) -> bool:
-        """SQLite has no code for it, only the words."""
+        """By its words: SQLite has no error code for it."""
         return "no such table" in str(getattr(error, "orig", error))
 
     # --- writing ---
@@ -119,21 +119,21 @@ class SQLite(Backend):
         )
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
-        """New are those whose `row` was given just now: nobody else writes in the meantime."""
+        """Those with a `row` assigned just now are new: no one else writes in the meantime."""
         newest = connection.execute(select(search_index.newest_row())).scalar_one()
         self.insert(connection, tables.events, rows)
         new = select(numbered_events.c.delivery_id).where(numbered_events.c.row > newest)
         return list(connection.execute(new).scalars())
 
     def tidy(self, transactions: Transactions) -> None:
-        """Sort the addresses of what has come in since the last time."""
+        """Bring the search index up to date."""
         more = True
         while more:
             with transactions() as connection:
                 more = search_index.make_run(connection)
 
     def expire(self, transactions: Transactions, before: bytes) -> int:
-        """A few thousand at a time, so that drains come in between."""
+        """A few thousand at a time, so that drains can write in between."""
         oldest = (
             select(numbered_events.c.row)
             .where(numbered_events.c.delivery_id < before)
@@ -165,14 +165,14 @@ class SQLite(Backend):
             connection.exec_driver_sql("VACUUM")
             if connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
                 raise Unavailable(
-                    f"Everything is deleted, but another process reads {self.shown}, so that old bytes are still "
-                    "in its log: run it again."
+                    f"Everything is deleted, but another process is reading {self.shown}, so old bytes remain in "
+                    "its write-ahead log: run it again."
                 )
 
     # --- reading ---
 
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
-        """The search index narrows it down; the columns themselves decide."""
+        """The search index narrows the search down; the columns themselves decide."""
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []
         if recipient is not None:
@@ -186,16 +186,16 @@ class SQLite(Backend):
         return conditions
 
     def period(self, by: str) -> ColumnElement[str]:
-        """Times are text: their beginning is the period."""
+        """Times are text, which begins with the period."""
         return literal_column(f"substr(events.occurred_at, 1, {PERIODS[by]})")
 
     def weaknesses(self, connection: Connection) -> list[str]:
-        """None: everything that could be set wrongly is set here."""
+        """None: every setting that matters is made by `_set_up`."""
         return []
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where `SQLite.begin` says so
+    connection.isolation_level = None  # so that only `SQLite.begin` begins a transaction
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")

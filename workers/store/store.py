@@ -1,7 +1,7 @@
 """The store: where events end up, in SQLite or PostgreSQL (`workers.store.sqlite`, `workers.store.postgres`).
 
-One commit per group of batches, and nothing is acknowledged before it. A delivery id that is there already is left
-as it is, so storing a batch twice does no harm.
+There is one commit per group of batches, and nothing is acknowledged before it. An event whose delivery id is
+stored already is skipped, so storing a batch twice does no harm.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -74,22 +74,22 @@ class Store(Database):
         return new
 
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
-        """Store an event out of quarantine after all; returns 1, or 0 if the database still rejects it."""
+        """Store a quarantined call as an event after all; returns 1, or 0 if the database still rejects it."""
         try:
             self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
         except RowsRejected:
             return 0
         with self.writing() as connection:
-            same = tables.quarantine.c.delivery_id == record.delivery_id
-            connection.execute(tables.quarantine.delete().where(same))
+            this_call = tables.quarantine.c.delivery_id == record.delivery_id
+            connection.execute(tables.quarantine.delete().where(this_call))
         return 1
 
     def tidy(self) -> None:
-        """Do what keeps the database fast and is not urgent."""
+        """Do maintenance that keeps the database fast and is not urgent."""
         self._backend.tidy(self.writing)
 
     def expire(self, before: int) -> int:
-        """Delete events and kept calls of before a second (Unix time); returns how many."""
+        """Delete events and calls that came in before a time (Unix seconds); returns how many."""
         oldest_kept = before.to_bytes(4, "big")
         deleted = self._backend.expire(self.writing, oldest_kept)
         with self.writing() as connection:
@@ -105,7 +105,7 @@ class Store(Database):
         quarantined: Sequence[bytes],
         unverified: Sequence[tuple[bytes, bytes]],
     ) -> None:
-        """Delete for good, by their keys; events that are `blanked` are stored again as given here."""
+        """Delete rows by their keys; events that are `blanked` are replaced by those given here."""
         with self.writing() as connection:
             for delivery_ids in _portions([*deleted, *(event.delivery_id for event in blanked)]):
                 self._backend.erase(connection, delivery_ids)
@@ -118,10 +118,10 @@ class Store(Database):
                 _delete_unverified(connection, keys)
 
     def scrub(self) -> None:
-        """After an erasure: leave no byte of it in the files, as far as that is in our hands; may take minutes.
+        """After `erase`: leave no deleted byte in the files, as far as that is in our power; may take minutes.
 
         Raises:
-            Unavailable: that failed; running it again is all that is needed.
+            Unavailable: that failed, and can simply be done again.
         """
         with self._backend.explained():
             self._backend.scrub(self.engine)
@@ -141,13 +141,13 @@ class Store(Database):
         return self.count_rows(tables.unverified)
 
     def count(self, wanted: Filter) -> int:
-        """How many events a filter finds."""
+        """How many events a filter selects."""
         query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
         with self.reading() as connection:
             return connection.execute(query).scalar_one()
 
-    def counted(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
-        """The number of events by `hour` or `day` and by type: (period, type, number), in that order."""
+    def counts(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
+        """Numbers of events by `hour` or `day` and by type: sorted tuples of period, type and number."""
         period, kind = self._backend.period(by), tables.events.c.type
         query = select(period, kind, func.count()).where(*wanted.conditions(self._backend))
         with self.reading() as connection:
@@ -180,19 +180,19 @@ class Store(Database):
         return list(self._events(tables.events.c.delivery_id.in_(delivery_ids)))
 
     def mentioning(self, patterns: Sequence[str]) -> Iterator[Event]:
-        """Events that hold one of these texts somewhere, and all that are kept raw: reads the whole table."""
+        """Events with one of these texts in any column, and all that have a raw body: reads the whole table."""
         columns = tables.events.c
         searched = [cast(columns[name], Text) for name in (*MENTIONING, "tags", "payload")]
         matches = [column.icontains(pattern, autoescape=True) for column in searched for pattern in patterns]
         yield from self._events(or_(*matches, columns.raw.is_not(None)))
 
     def of_profiles(self, profiles: Sequence[tuple[int, int]]) -> Iterator[Event]:
-        """Events of these profiles, each named by its database and its own number: reads the whole table."""
+        """Events of these profiles, each a pair of database and profile number: reads the whole table."""
         columns = tables.events.c
         yield from self._events(tuple_(columns.database, columns.profile).in_(profiles))
 
     def any_unverified(self) -> bytes:
-        """The delivery id of an unverified call, drawn at random; empty if there is none."""
+        """The delivery id of an unverified call, chosen at random; empty if there is none."""
         query = select(tables.unverified.c.delivery_id).order_by(func.random()).limit(1)
         with self.reading() as connection:
             return connection.execute(query).scalar() or b""
@@ -206,7 +206,7 @@ class Store(Database):
 
 
 def _fill_outbox(connection: Connection, events: Sequence[Event], calls: Mapping[bytes, Record]) -> None:
-    """Put new events into the outbox, grouped by type, since handlers ask by type; each delivery id once."""
+    """Put new events into the outbox, each once, grouped by type, since handlers subscribe by type."""
     by_type: dict[str, dict[bytes, Record]] = {}
     for event in events:
         by_type.setdefault(event.type.value, {})[event.delivery_id] = calls[event.delivery_id]
@@ -225,6 +225,6 @@ def _delete_unverified(connection: Connection, keys: Sequence[tuple[bytes, bytes
 
 
 def _portions(keys: Sequence[K]) -> Iterator[Sequence[K]]:
-    """As many keys at a time as one statement takes."""
+    """The keys, as many at a time as one statement takes."""
     for at in range(0, len(keys), FETCH_SIZE):
         yield keys[at : at + FETCH_SIZE]

@@ -4,19 +4,19 @@ from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, Lar
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
-#: Tables that are in SQLite files only, and one that is Alembic's.
+#: The tables that only SQLite files have, and the one that belongs to Alembic.
 sqlite_metadata = MetaData()
 alembic_metadata = MetaData()
 
-#: A moment in UTC; in SQLite as text without a zone, which sorts and compares as it should.
+#: A time in UTC; in SQLite it is text without a time zone, which sorts and compares correctly.
 _Moment = DateTime(timezone=True)
 _Json = Text().with_variant(JSONB(), "postgresql")
-#: A number that the database counts up by itself.
+#: A number that the database assigns, counting up.
 _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
 #: One row per event. The delivery id begins with its time, so the primary key grows at its end at any size.
-#: `tags` is a JSON list; `payload` a JSON object of every field that no other column gives back. `raw` is the body
-#: as it came and `raw_type` its content type, where fields cannot say it all.
+#: `tags` is a JSON list, and `payload` a JSON object of all fields that no other column can give back. `raw` is
+#: the body as it came and `raw_type` its content type, set only where fields cannot represent everything.
 events = Table(
     "events",
     metadata,
@@ -74,7 +74,7 @@ unverified = Table(
 )
 
 #: What a drain stored and no worker has handed on yet: `count` calls of one type, packed as in the stream. Written
-#: in one transaction with the events: whatever is killed in between, what is stored is handed on.
+#: in one transaction with the events, so that whatever is stored is handed on, no matter what is killed.
 outbox = Table(
     "outbox",
     metadata,
@@ -84,9 +84,9 @@ outbox = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
-#: What handlers have to do: `count` calls for one handler. Times are µs since 1970. Whoever works on a row keeps
-#: `leased_until` in the future; meanwhile `slots` of the handler's concurrency are taken. `attempt` is how often
-#: the calls were tried, `crashes` how often a worker died over them.
+#: What handlers have to do: `count` calls for one handler. Times are µs since 1970. The worker that works on a row
+#: keeps `leased_until` in the future, and uses `slots` of the handler's concurrency meanwhile. `attempt` is how
+#: often the calls were tried, and `crashes` how often a worker died while it worked on them.
 handoffs = Table(
     "handoffs",
     metadata,
@@ -101,8 +101,8 @@ handoffs = Table(
     Column("slots", Integer, nullable=False),
 )
 
-#: What a handler did not take even at its last attempt. The call is in it, so that it can be tried again whatever
-#: became of the event.
+#: Calls that failed in a handler at the last attempt, too. They are kept whole (`packed`), so that they can be
+#: retried whatever became of the event.
 dead_letters = Table(
     "dead_letters",
     metadata,
@@ -117,7 +117,7 @@ dead_letters = Table(
     Column("packed", LargeBinary, nullable=False),
 )
 
-#: How far unfinished replays have come: the last delivery id and the number of events that were handed on.
+#: How far unfinished replays have got: the last delivery id and the number of events that were handed on.
 replays = Table(
     "replays",
     metadata,

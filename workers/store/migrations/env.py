@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: over the connection that `workers.store.schema` opened, in its transaction."""
+"""Lets Alembic use the connection that `workers.store.schema` opened, within its transaction."""
 
 from alembic import context
 

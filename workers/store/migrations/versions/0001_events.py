@@ -1,6 +1,8 @@
-"""The first schema: events, quarantine, unverified; and what release 0.1 left in SQLite is taken over."""
+"""Events, quarantine and unverified calls; in SQLite, also moves what release 0.1 stored into these tables."""
 
+import sqlite3
 from hashlib import sha256
+from typing import cast
 
 from alembic import op
 from sqlalchemy import inspect
@@ -8,7 +10,7 @@ from sqlalchemy import inspect
 revision = "0001"
 down_revision = None
 
-#: The columns of events, but for the key; {moment}, {json} and {bytes} differ between the databases.
+#: The columns of events except for the key; {moment}, {json} and {bytes} differ between the databases.
 EVENTS = """
     type TEXT NOT NULL,
     message_id TEXT,
@@ -55,36 +57,37 @@ UNVERIFIED = """
 """
 
 SQLITE = [
-    # `row` counts arrivals and is never used again (AUTOINCREMENT), so that `finder` can refer to it.
+    # `row` counts arrivals and is never reused (AUTOINCREMENT), so that `finder` can refer to it.
     "CREATE TABLE events (row INTEGER PRIMARY KEY AUTOINCREMENT, delivery_id BLOB NOT NULL UNIQUE, {EVENTS})",
     "CREATE TABLE quarantine ({QUARANTINE}) WITHOUT ROWID",
     "CREATE TABLE unverified ({UNVERIFIED}) WITHOUT ROWID",
-    # For --since, --until and `stats`, which it answers alone. Events come nearly in this order: it grows at its
-    # end.
+    # For --since, --until and `stats`, which need nothing but this index. Events come nearly in this order, so it
+    # grows at its end.
     "CREATE INDEX events_occurred_at ON events (occurred_at, type)",
-    # Who and which message: see `workers.store.search_index` for why these are not two ordinary indexes.
+    # For --recipient and --message: `workers.store.search_index` says why these are not two ordinary indexes.
     "CREATE TABLE finder (run INTEGER, term TEXT, row INTEGER, PRIMARY KEY (run, term, row)) WITHOUT ROWID",
     "CREATE TABLE finder_runs (run INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL)",
 ]
 
 POSTGRESQL = [
-    # By month of the delivery id's own time: partitioned and unique at once, and a month is dropped in no time.
+    # By the month in the delivery id, so that it can be the primary key, and a whole month is dropped at once.
     "CREATE TABLE events (delivery_id BYTEA PRIMARY KEY, {EVENTS}) PARTITION BY RANGE (delivery_id)",
-    # For ids of times that nobody believes; so none is ever refused.
+    # For ids whose time is not credible, so that none is ever rejected.
     "CREATE TABLE events_other PARTITION OF events DEFAULT",
     "CREATE TABLE quarantine ({QUARANTINE})",
     "CREATE TABLE unverified ({UNVERIFIED})",
-    # For --since, --until and `stats`. Events lie nearly in this order on disk, which is what BRIN lives on: a few
-    # kilobytes per million, and next to nothing per insert.
+    # For --since, --until and `stats`. Events are nearly in this order on disk, as BRIN requires: a few kilobytes
+    # per million events, and hardly any work per insert.
     "CREATE INDEX events_occurred_at ON events USING brin (occurred_at) WITH (autosummarize = on)",
-    # For --recipient and `erase`: the one index whose inserts go all over the place, kept small by the month. Not
-    # the whole address, because what is longer than an index page would be refused.
+    # For --recipient and `erase`: the one index with inserts at random places; partitions keep it small. Not on
+    # the whole address, since one that is longer than an index page would be rejected.
     "CREATE INDEX events_recipient ON events (lower(substr(recipient, 1, 320)))",
-    # For --message: asked now and then, so a Bloom filter per megabyte of table must do, at a tenth of the cost.
+    # For --message, rarely used: a Bloom filter per megabyte of table will do, at a tenth of the cost.
     "CREATE INDEX events_message_id ON events USING brin (message_id text_bloom_ops) WITH (autosummarize = on)",
 ]
 
-#: What users ask first. {day} is the day of an event in UTC; {opens} and so on count events of a type.
+#: Answers to the most common questions. {day} is the day of an event in UTC, and {count} counts those events that
+#: match the condition after it.
 VIEWS = [
     """CREATE VIEW message_stats AS SELECT message_id, min(occurred_at) AS first_event,
        {count} (WHERE type = 'delivery') AS deliveries, {count} (WHERE type = 'open') AS opens,
@@ -105,7 +108,7 @@ VIEWS = [
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables and views, and move what release 0.1 stored."""
     if op.get_context().dialect.name == "postgresql":
         words = {"moment": "TIMESTAMPTZ", "json": "JSONB", "bytes": "BYTEA"}
         _make(POSTGRESQL, words, "(occurred_at AT TIME ZONE 'UTC')::date")
@@ -114,8 +117,7 @@ def upgrade() -> None:
     for name in adopted:
         op.execute(f"ALTER TABLE {name} RENAME TO {name}_of_0_1")
     _make(SQLITE, {"moment": "DATETIME", "json": "TEXT", "bytes": "BLOB"}, "date(occurred_at)")
-    driver = op.get_bind().connection.driver_connection
-    assert driver is not None
+    driver = cast("sqlite3.Connection", op.get_bind().connection.driver_connection)
     driver.create_function("body_hash", 1, lambda body: sha256(body).digest()[:8], deterministic=True)
     for name in adopted:
         op.execute(ADOPT[name])
@@ -132,7 +134,7 @@ def _make(statements: list[str], words: dict[str, str], day: str) -> None:
 
 
 def _number(name: str) -> str:
-    """A number out of the payload, where 0.1 kept it; it stays there as well, so that nothing can be lost."""
+    """A number from the payload, where 0.1 kept it; it stays there as well, so that nothing can be lost."""
     value = f"json_extract(payload, '$.{name}')"
     digits = f"{value} NOT GLOB '*[^0-9]*' AND length({value}) BETWEEN 1 AND 18"
     return f"CASE WHEN {digits} THEN CAST({value} AS INTEGER) END"
@@ -142,7 +144,7 @@ _SENT = "json_extract(payload, '$.type')"
 _SUB = "coalesce(json_extract(payload, '$.subprofile'), json_extract(payload, '$.collection'))"
 _ABOUT = f"CASE WHEN {_SUB} IS NULL THEN 'profile-' ELSE 'subprofile-' END || {_SENT}"
 
-#: From the tables of 0.1. Names with brackets stay flat in its payloads.
+#: Copies the tables of 0.1. Field names with brackets stay flat in its payloads.
 ADOPT = {
     "events": f"""
         INSERT INTO events (delivery_id, type, message_id, occurred_at, received_at, recipient, ip, url,

@@ -1,4 +1,4 @@
-"""What handlers have to do, and what they could not do."""
+"""What handlers have to do, and what they gave up."""
 
 from alembic import op
 
@@ -6,24 +6,24 @@ revision = "0002"
 down_revision = "0001"
 
 TABLES = [
-    # Written in one transaction with the events: what is stored is handed on, whatever is killed in between.
+    # Written in one transaction with the events, so that whatever is stored is handed on.
     "CREATE TABLE outbox (id {id}, type TEXT NOT NULL, count INTEGER NOT NULL, packed {bytes} NOT NULL)",
-    # Times in µs since 1970. `leased_until` is kept in the future by whoever works on a row.
+    # Times are µs since 1970. The worker that works on a row keeps `leased_until` in the future.
     """CREATE TABLE handoffs (id {id}, handler TEXT NOT NULL, count INTEGER NOT NULL, packed {bytes} NOT NULL,
        attempt INTEGER NOT NULL DEFAULT 0, crashes INTEGER NOT NULL DEFAULT 0, due_at BIGINT NOT NULL,
        leased_until BIGINT NOT NULL DEFAULT 0, slots INTEGER NOT NULL DEFAULT 0)""",
-    # What is due for whom: rows are few, since each holds hundreds of events.
+    # To find what is due for a handler. There are few rows, since each holds hundreds of events.
     "CREATE INDEX handoffs_due ON handoffs (handler, due_at)",
     """CREATE TABLE dead_letters (handler TEXT NOT NULL, delivery_id {bytes} NOT NULL, type TEXT NOT NULL,
        occurred_at {moment} NOT NULL, failed_at {moment} NOT NULL, attempts BIGINT NOT NULL, error TEXT NOT NULL,
        traceback TEXT NOT NULL, packed {bytes} NOT NULL, PRIMARY KEY (handler, delivery_id))""",
-    # How far replays have come, so that one that was broken off goes on.
+    # How far replays have got, so that one that was interrupted can go on.
     "CREATE TABLE replays (name TEXT PRIMARY KEY, after {bytes} NOT NULL, done INTEGER NOT NULL)",
 ]
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     words = {"id": "INTEGER PRIMARY KEY AUTOINCREMENT", "bytes": "BLOB", "moment": "DATETIME"}
     if op.get_context().dialect.name == "postgresql":
         words = {

@@ -1,4 +1,4 @@
-"""What came of comparing log files with the store."""
+"""Results of comparing log files with the store."""
 
 from alembic import op
 
@@ -14,7 +14,7 @@ TABLE = """CREATE TABLE reconciliations (day DATE NOT NULL, kind TEXT NOT NULL,
 
 
 def upgrade() -> None:
-    """Make the table."""
+    """Create the table."""
     words = {"moment": "DATETIME", "boolean": "BOOLEAN", "json": "TEXT"}
     if op.get_context().dialect.name == "postgresql":
         words |= {"moment": "TIMESTAMPTZ", "json": "JSONB"}
