@@ -20,7 +20,7 @@ class Verifier:
         self._keys = keys
 
     @classmethod
-    def of(cls, settings: Settings) -> "Verifier":
+    def from_settings(cls, settings: Settings) -> "Verifier":
         """As the settings say.
 
         Raises:

@@ -62,10 +62,8 @@ def dev(settings: Settings) -> None:
     """
     with _data_folder(settings.data_dir), StopSignals.caught() as signals:
         _upgrade(settings)
-        for sock in supervisor.listen(
-            settings.host, settings.port, 1
-        ):  # ask first: a clear word beats a restart loop
-            sock.close()
+        with supervisor.listening(settings.host, settings.port, 1):
+            pass  # if the port is taken, fail here rather than start the endpoint again and again
         with _redis(settings, signals) as (url, what, redis_children):
             environ = _environ(settings, url)
             signer = _signer(settings, environ)

@@ -1,7 +1,7 @@
-"""One process of the endpoint: it takes the connections of one listening socket, and stops without losing any.
+"""One process of the endpoint: it serves the connections of one listening socket, and stops without losing any.
 
-A stop (SIGTERM, SIGINT) goes: no new connections; every request that has come in is answered, and its connection
-closed; what is on its way to Redis is waited for; the process ends.
+Asked to stop (SIGTERM, SIGINT), it accepts no new connections, answers every request that has arrived, closes its
+connection, and ends when nothing is on its way to Redis any more.
 """
 
 import asyncio
@@ -12,8 +12,10 @@ import resource
 import signal
 import socket
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
+from typing import cast
 
 import uvloop
 from aiohttp import web
@@ -40,81 +42,133 @@ log = logging.getLogger(__name__)
 
 #: Seconds that the event loop gets to close its side of the listening socket.
 CLOSE_SECONDS = 0.01
-#: Seconds a stopping child waits for requests that are still coming in on open connections …
+#: Seconds that a stopping process waits for requests that may still be arriving on open connections …
 QUIET_SECONDS = 0.3
-#: … and at most for those it is at work on.
+#: … and seconds in all that it waits for those that it is receiving or keeping; then Redis has had its time too.
 ANSWER_SECONDS = 6.0
-#: Objects after which Python looks for cyclic garbage, in a process of the endpoint.
-GC_EVERY = 20_000
+#: Seconds between two checks for whether all calls are answered.
+ANSWER_CHECK_INTERVAL = 0.02
+#: Seconds that aiohttp gives its handlers to end, after all calls have been answered.
+SHUTDOWN_SECONDS = 1.0
+#: New objects after which Python looks for cyclic garbage: about a second of calls, instead of a few of them.
+GC_THRESHOLD = 20_000
+#: Open files that a process keeps for itself: Redis, spool, DNS, logs, and the listening socket.
+OWN_FILES = 128
 
 
 def serve_socket(settings: Settings, fd: int, number: int) -> None:
-    """One process of the endpoint, on a listening socket that it inherited."""
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
-    # What is loaded by now stays; and calls are too many to look for garbage among them every few hundred objects.
-    gc.freeze()
-    gc.set_threshold(GC_EVERY, 10, 10)
-    uvloop.run(_serve_socket(settings, sock, number, _connection_limit()))
+    """One process of the endpoint, on a listening socket that it inherited; returns when it has stopped.
+
+    Raises:
+        SettingsError: a setting cannot be used.
+        Unavailable: the spool cannot be used.
+    """
+    with socket.socket(fileno=fd) as sock:
+        sock.setblocking(False)
+        # All that is loaded by now stays, so the garbage collector need not go through it again.
+        gc.freeze()
+        gc.set_threshold(GC_THRESHOLD, 10, 10)
+        uvloop.run(_serve_socket(settings, sock, number, _connection_limit()))
 
 
 def _connection_limit() -> int:
-    """As many connections as there may be open files, less some for ourselves."""
+    """Allow as many open files as are needed and possible; returns how many connections that leaves."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + 128 if hard == resource.RLIM_INFINITY else min(hard, MAX_CONNECTIONS + 128)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-    return wanted - 128
+    wanted = MAX_CONNECTIONS + OWN_FILES
+    files = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return files - OWN_FILES
 
 
 async def _serve_socket(settings: Settings, sock: socket.socket, number: int, limit: int) -> None:
+    """Open what a process needs, serve until asked to stop, and close it in reverse, also if opening fails."""
+    stopping = _stop_event()
+    async with AsyncExitStack() as opened:
+        client = await opened.enter_async_context(redis_client.connect_async(settings.redis))
+        blocking = opened.enter_context(redis_client.connect(settings.redis, MAINTENANCE_TIMEOUT))
+        spool = None
+        if settings.spool_dir is not None:
+            spool = await opened.enter_async_context(Spool(settings.spool_dir, settings.spool_max))
+        start = await opened.enter_async_context(_background_tasks())
+        heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
+        scheduler = JobScheduler(blocking)
+        producer = Producer(client, scheduler.wake_drain, spool=spool)
+        opened.push_async_callback(producer.close)
+        verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
+        intake = Intake(producer, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
+        replayer = SpoolReplayer(producer, settings.buffer_max)
+        validation_files = ValidationFiles.from_folder(settings.validation_files, settings.path)
+        app = create_app(intake, replayer, settings.path, validation_files)
+        server = await opened.enter_async_context(_aiohttp_server(app))
+        fast_path = FastPath(intake, settings.path, connection_factory(server, limit), limit)
+        async with _listening(sock, fast_path):
+            start(fast_path.watch())
+            start(replayer.run())
+            start(maintain(settings, intake, producer, heartbeats, scheduler, number))
+            log.info("web.%d is ready (process %d)", number, os.getpid())
+            await stopping.wait()
+            app[CLOSING].set()
+            fast_path.closing = True
+        await _until_answered(intake, fast_path)
+        fast_path.close_idle()
+    log.info("web.%d took %d calls and stops", number, intake.accepted)
+
+
+def _stop_event() -> asyncio.Event:
+    """An event that is set when this process should stop: by a signal, or because its parent is gone."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stopping.set)
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
+    return stopping
 
-    client = redis_client.connect_async(settings.redis)
-    blocking = redis_client.connect(settings.redis, MAINTENANCE_TIMEOUT)
-    heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
-    scheduler = JobScheduler(blocking)
-    kept = None if settings.spool_dir is None else Spool(settings.spool_dir, settings.spool_max)
-    producer = Producer(client, scheduler.wake_drain, spool=kept)
-    verifier = Verifier.of(settings) if settings.verify == "on" else None
-    intake = Intake(producer, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
-    replayer = SpoolReplayer(producer, settings.buffer_max)
-    app = create_app(intake, replayer, settings.path, ValidationFiles.of(settings.validation_files, settings.path))
-    runner = web.AppRunner(app, shutdown_timeout=1.0, **HANDLER_ARGS)
-    await runner.setup()
-    assert runner.server is not None
-    fast_path = FastPath(intake, settings.path, connection_factory(runner.server, limit), limit)
-    waiting = sock.dup()
-    server = await loop.create_server(fast_path, sock=sock, backlog=LISTEN_BACKLOG)
-    watch = asyncio.create_task(fast_path.watch())
-    replay = asyncio.create_task(replayer.run())
-    maintenance = asyncio.create_task(maintain(settings, intake, producer, heartbeats, scheduler, number))
-    log.info("web.%d is ready (process %d)", number, os.getpid())
 
-    await stopping.wait()
-    app[CLOSING].set()
-    fast_path.closing = True
-    server.close()
-    await asyncio.sleep(CLOSE_SECONDS)
-    await _accept_rest(waiting, fast_path)
-    await _until_answered(intake, fast_path)
-    fast_path.close_idle()
-    await runner.cleanup()
-    await producer.close()
-    for task in (watch, replay, maintenance):
-        task.cancel()
-    await asyncio.gather(watch, replay, maintenance, return_exceptions=True)
-    if kept is not None:
-        await kept.close()
-    await client.aclose()
-    log.info("web.%d took %d calls and stops", number, intake.accepted)
+@asynccontextmanager
+async def _background_tasks() -> AsyncIterator[Callable[[Coroutine[object, object, None]], None]]:
+    """Yield what starts a task; at the end of the block, cancel all that were started and wait for them."""
+    tasks: list[asyncio.Task[None]] = []
+
+    def start(coroutine: Coroutine[object, object, None]) -> None:
+        tasks.append(asyncio.create_task(coroutine))
+
+    try:
+        yield start
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("a background task failed", exc_info=outcome)
+
+
+@asynccontextmanager
+async def _aiohttp_server(app: web.Application) -> AsyncIterator[web.Server]:
+    """What makes the connections that aiohttp serves."""
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS, **HANDLER_ARGS)
+    try:
+        await runner.setup()
+        yield cast(web.Server, runner.server)  # None only before `setup`
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def _listening(sock: socket.socket, fast_path: FastPath) -> AsyncIterator[None]:
+    """Accept connections for as long as the block runs, and at its end those that wait to be accepted."""
+    loop = asyncio.get_running_loop()
+    with sock.dup() as waiting:
+        server = await loop.create_server(fast_path, sock=sock, backlog=LISTEN_BACKLOG)
+        try:
+            yield
+        finally:
+            server.close()
+            await asyncio.sleep(CLOSE_SECONDS)
+            await _accept_rest(waiting, fast_path)
 
 
 async def _accept_rest(listening: socket.socket, fast_path: FastPath) -> None:
-    """Take the connections that wait to be accepted: closing the socket would cut them off with their calls."""
+    """Accept the connections that wait for it: closing the socket would cut them off together with their calls."""
     rest = []
     with listening, suppress(BlockingIOError):
         while True:
@@ -125,7 +179,7 @@ async def _accept_rest(listening: socket.socket, fast_path: FastPath) -> None:
 
 
 async def _until_answered(intake: Intake, fast_path: FastPath) -> None:
-    """Wait until no call is being taken: a moment for those just coming in, longer for those at work."""
+    """Wait until all calls are answered: a moment for those just arriving, longer for those being kept."""
     began = time.monotonic()
     while time.monotonic() - began < (ANSWER_SECONDS if intake.busy or fast_path.busy else QUIET_SECONDS):
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(ANSWER_CHECK_INTERVAL)

@@ -26,7 +26,7 @@ class ValidationFiles:
         self._path = path
 
     @classmethod
-    def of(cls, folder: Path | None, path: str) -> Self | None:
+    def from_folder(cls, folder: Path | None, path: str) -> Self | None:
         """The same, or None if no folder is named."""
         return None if folder is None else cls(folder, path)
 

@@ -62,7 +62,7 @@ def verify_once(settings: Settings) -> int:
     ):
         if not store.unverified():
             return 0
-        verifier = Verifier.of(settings) if settings.verify == "on" else None
+        verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         settled = asyncio.run(_verify_all(store, verifier, Announcements(client), settings.has_handlers))
         waiting = store.unverified()
         scheduler = JobScheduler(client)

@@ -63,7 +63,7 @@ def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
         yield Finding(Level.RISK, "signatures", "not verified: whoever can reach the endpoint can add events")
         return
     try:
-        Verifier.of(settings)
+        Verifier.from_settings(settings)
         source = key_source(settings)
     except IngestError as error:
         yield Finding(Level.WRONG, "signatures", str(error))
