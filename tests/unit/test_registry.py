@@ -117,7 +117,7 @@ def test_several_modules_give_all_their_handlers(write: Write) -> None:
 
 def test_two_handlers_of_one_name_are_refused(write: Write) -> None:
     write("twins", HEAD + "@on('open')\ndef one(event): ...\n@on('click', name='one')\ndef two(event): ...\n")
-    with pytest.raises(SettingsError, match="Two handlers are called 'one': give one another name"):
+    with pytest.raises(SettingsError, match="Two handlers are called 'one': rename one of them"):
         load(["twins"])
 
 

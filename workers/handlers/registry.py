@@ -1,4 +1,4 @@
-"""What users plug in: functions that get events.
+"""What users plug in: functions that are called with events.
 
     from ingest import Event
     from workers import on
@@ -9,8 +9,8 @@
     @on("delivery", batch=500)
     def counted(events: list[Event]) -> None: ...
 
-`INGEST_HANDLERS` names the modules that hold them. A handler that returns is done with its events; one that raises
-gets them again later, and after its last retry they are dead letters. `GiveUp` makes them that at once.
+`INGEST_HANDLERS` names the modules that hold them. A handler that returns is done with its events. One that raises
+gets them again later; after its last retry they become dead letters, and with `GiveUp` at once.
 """
 
 import importlib
@@ -29,25 +29,26 @@ from ingest.errors import SettingsError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Seconds that one call may take, if the handler does not say.
+#: Seconds that one call may take by default: enough for a slow HTTP call, and it blocks a worker for no longer.
 TIMEOUT = 30.0
-#: Seconds before each retry, if the handler does not say: half an hour of patience in all, then two hours more.
+#: Seconds before each retry by default: within minutes for a hiccup, and for nearly three hours in all, so that a
+#: broken target can be repaired.
 BACKOFF = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
-#: Calls under way at once, of an `async def` handler that does not say, in each worker.
+#: Calls under way at once in each worker, by default, for `async def` handlers: they mostly wait for the network.
 ASYNC_CONCURRENCY = 16
-#: Events of one call at the most, for `batch`.
+#: Events of one call at most, for `batch`: all of them are in memory at once.
 MAX_BATCH = 10_000
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-class GiveUp(Exception):  # said by handlers: "give up"
+class GiveUp(Exception):
     """Raised by a handler: this event will never succeed, so it becomes a dead letter at once."""
 
 
 class TryLater(Exception):
-    """Raised by a handler: not now; `seconds` from now, if it knows, else after its backoff."""
+    """Raised by a handler: not now, but `seconds` from now; None means after its backoff."""
 
     def __init__(self, text: str, seconds: float | None = None) -> None:
         super().__init__(text)
@@ -56,11 +57,7 @@ class TryLater(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function and how it wants to be called.
-
-    `rate` is in calls per second, `concurrency` calls at once, both across all workers; None means no limit. `raw`
-    handlers get the call itself, a `Record`, in place of the event.
-    """
+    """A function and how to call it; the options of `on` are described there."""
 
     name: str
     call: Callable[[Any], Any]
@@ -70,8 +67,11 @@ class Handler:
     backoff: Sequence[float] = BACKOFF
     timeout: float = TIMEOUT
     where: Callable[[Event], object] | None = None
+    #: Calls under way at once, across all workers; None: no limit.
     concurrency: int | None = None
+    #: Calls per second, across all workers; None: no limit.
     rate: float | None = None
+    #: Whether `call` takes the call as it came in, a `Record`, instead of the event.
     raw: bool = False
     #: Whether a target that fails again and again is left alone for a while.
     breaker: bool = False
@@ -80,15 +80,15 @@ class Handler:
 
     @property
     def is_async(self) -> bool:
-        """Whether calls of it can be under way at once in one process."""
+        """Whether several calls can be under way at once in one process."""
         return inspect.iscoroutinefunction(self.call)
 
     def delay(self, attempt: int) -> float:
-        """Seconds before the next attempt, after this many have failed."""
+        """Seconds before the next attempt, after so many have failed."""
         return self.backoff[min(attempt, len(self.backoff)) - 1] if self.backoff else 0.0
 
 
-#: What `on` has seen, in the order of the code.
+#: The handlers that `on` has registered since the last `load`, in the order of the code.
 _registered: list[Handler] = []
 
 
@@ -103,68 +103,88 @@ def on(
     rate: str | None = None,
     name: str | None = None,
 ) -> Callable[[F], F]:
-    """Mark a function as a handler of these types of events; of all types, if none is named.
+    """Mark a function as a handler of these types of events; of all types if none is named.
 
-    With `batch` it gets lists of up to so many. `retries` defaults to the length of `backoff`, whose last value
-    repeats (seconds). `timeout` is in seconds per call. `where` says which events are wanted. `concurrency` is how
-    many calls may be under way at once, `rate` how many there may be, as in "50/s", both across all workers.
-    `name` is what the handler is called on the command line: by default as the function.
+    Args:
+        types: types of events.
+        batch: call the function with lists of at most this many events, instead of one event.
+        retries: how often a failed call is repeated; by default as often as there are values in `backoff`.
+        backoff: seconds before each retry; the last value repeats.
+        timeout: seconds that one call may take.
+        where: tells which events are wanted.
+        concurrency: how many calls may be under way at once, across all workers.
+        rate: how many calls there may be, as in "50/s", "600/m" or "1000/h", across all workers. In any t seconds
+            there are at most rate * (t + 1) calls, the rate being per second: after a pause the handler may catch
+            up, by one second's worth.
+        name: what the handler is called on the command line; by default the name of the function.
 
     Raises:
-        ValueError: an option has a value that cannot be used.
+        ValueError: an option has an invalid value.
     """
-    for kind in types:
-        if kind not in list(EventType):
-            raise ValueError(f"{kind!r} is no type of event")
-    wanted = frozenset(EventType(kind).value for kind in types) or frozenset(kind.value for kind in EventType)
-    if batch is not None and not 1 <= batch <= MAX_BATCH:
-        raise ValueError(f"batch={batch}: it should be between 1 and {MAX_BATCH}")
-    if concurrency is not None and concurrency < 1:
-        raise ValueError(f"concurrency={concurrency}: it should be at least 1")
-    if timeout <= 0 or any(seconds < 0 for seconds in backoff) or (retries or 0) < 0:
-        raise ValueError("timeout, backoff and retries cannot be negative")
+    _check(batch, retries, backoff, timeout, concurrency)
+    wanted = _wanted_types(types)
 
     def register(function: F) -> F:
-        _registered.append(
-            Handler(
-                name or function.__name__,
-                function,
-                wanted,
-                batch=batch,
-                retries=len(backoff) if retries is None else retries,
-                backoff=tuple(backoff),
-                timeout=timeout,
-                where=where,
-                concurrency=concurrency,
-                rate=per_second(rate) if rate else None,
-            )
+        handler = Handler(
+            name or function.__name__,
+            function,
+            wanted,
+            batch=batch,
+            retries=len(backoff) if retries is None else retries,
+            backoff=tuple(backoff),
+            timeout=timeout,
+            where=where,
+            concurrency=concurrency,
+            rate=per_second(rate) if rate else None,
         )
+        _registered.append(handler)
         return function
 
     return register
 
 
+def _wanted_types(types: Sequence[str]) -> frozenset[str]:
+    """The types that a handler names; all if it names none."""
+    for name in types:
+        if name not in list(EventType):
+            raise ValueError(f"{name!r} is not a type of event")
+    return frozenset(EventType(name).value for name in types or EventType)
+
+
+def _check(
+    batch: int | None, retries: int | None, backoff: Sequence[float], timeout: float, concurrency: int | None
+) -> None:
+    """Raise ValueError if an option of `on` has an invalid value."""
+    if batch is not None and not 1 <= batch <= MAX_BATCH:
+        raise ValueError(f"batch={batch}: it should be between 1 and {MAX_BATCH}")
+    if concurrency is not None and concurrency < 1:
+        raise ValueError(f"concurrency={concurrency}: it should be at least 1")
+    if timeout <= 0 or any(seconds < 0 for seconds in backoff) or (retries or 0) < 0:
+        raise ValueError("timeout has to be positive, and backoff and retries cannot be negative")
+
+
 def per_second(rate: str) -> float:
-    """How many per second `50/s`, `600/m` or `1000/h` means.
+    """The calls per second that a rate such as `50/s`, `600/m` or `1000/h` means.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is not such a rate, or it is zero.
     """
-    found = _RATE.fullmatch(rate.replace(" ", ""))
-    if not found or not float(found[1]):
+    match = _RATE.fullmatch(rate.replace(" ", ""))
+    if not match or not float(match[1]):
         raise ValueError(f"rate={rate!r}: write 50/s, 600/m or 1000/h")
-    return float(found[1]) / _UNITS[found[2]]
+    return float(match[1]) / _UNITS[match[2]]
 
 
 def load(modules: Sequence[str]) -> dict[str, Handler]:
-    """Import the modules and return the handlers in them, by name.
+    """Import the modules, again if they were imported before, and return the handlers in them, by name.
 
     Raises:
-        SettingsError: a module cannot be imported; the text says file, line and reason.
+        SettingsError: a module cannot be imported (the text says file, line and reason), or two handlers have the
+            same name.
     """
     here = str(Path.cwd())
     if here not in sys.path:
-        sys.path.insert(0, here)  # as `python -m` would have it
+        sys.path.insert(0, here)  # as `python -m` does
     _registered.clear()
     for name in list(sys.modules):
         if any(name == module or name.startswith(f"{module}.") for module in modules):
@@ -175,22 +195,18 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
             with _without_bytecode():
                 importlib.import_module(module)
         except Exception as error:
-            raise SettingsError(
-                f"INGEST_HANDLERS={module} cannot be imported: {_where(module, error)}."
-            ) from error
-    found: dict[str, Handler] = {}
+            raise SettingsError(f"INGEST_HANDLERS={module} cannot be imported: {_where(error)}.") from error
+    handlers: dict[str, Handler] = {}
     for handler in _registered:
-        if handler.name in found:
-            raise SettingsError(
-                f"Two handlers are called {handler.name!r}: give one another name with on(name=…)."
-            )
-        found[handler.name] = handler
-    return found
+        if handler.name in handlers:
+            raise SettingsError(f"Two handlers are called {handler.name!r}: rename one of them with on(name=…).")
+        handlers[handler.name] = handler
+    return handlers
 
 
 @contextmanager
 def _without_bytecode() -> Iterator[None]:
-    """Compiled files are told apart by the second: a handler changed twice in one would stay as it was."""
+    """Leave no compiled files: Python dates them to the second, and a file may change twice in one."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield
@@ -198,8 +214,8 @@ def _without_bytecode() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _where(module: str, error: Exception) -> str:
-    """File, line and reason in a few words."""
+def _where(error: Exception) -> str:
+    """File, line and reason of an error while importing."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {error.msg}"
     frames = [
@@ -209,10 +225,10 @@ def _where(module: str, error: Exception) -> str:
     ]
     reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
     if not frames:
-        return f"{reason} (looked in {Path.cwd()} and where Python's packages are)"
+        return f"{reason} (looked in {Path.cwd()} and among the installed packages)"
     return f"{frames[-1].filename}, line {frames[-1].lineno}: {reason}"
 
 
 def wanting(handlers: Mapping[str, Handler], kind: str) -> list[str]:
-    """The names of those that want events of a type."""
+    """The names of the handlers that want events of a type."""
     return [handler.name for handler in handlers.values() if kind in handler.types]
