@@ -1,7 +1,6 @@
 """From the stream into the store."""
 
-from workers.jobs import (
-    drain as drain_job,
-)  # the name under which version 0.1 enqueued it; see workers.legacy_jobs
+# Version 0.1 enqueued it under this name: see `workers.legacy_jobs`.
+from workers.jobs import drain as drain_job
 
 __all__ = ["drain_job"]

@@ -1,12 +1,13 @@
-"""The built-in handler: pass each call on to a script that exists already.
+"""The built-in handler, which forwards each call to an existing script.
 
-`INGEST_FORWARD_URL=https://example.nl/old.php#types=open|click&rate=50/s&concurrency=4&timeout=10`, with commas
-between several. Options stand behind `#`, which is never sent. The body goes on as it came, with the headers that
-Copernica signed; but an old Date fails Copernica's own verifier, so calls are signed anew, by the rules of
-Standard Webhooks, with `INGEST_FORWARD_SECRET`.
+`INGEST_FORWARD_URL=https://example.nl/old.php#types=open|click&rate=50/s&concurrency=4&timeout=10`; commas
+separate several targets. Options come after `#`, which is never sent. The body is forwarded as it came in, with
+the headers that Copernica signed. Copernica's own verifier rejects calls whose Date is old, so they are signed
+again as well, by the rules of Standard Webhooks, with `INGEST_FORWARD_SECRET`.
 
-What the target answers: 2xx is done; 408, 429, 5xx and no answer are tried again (`Retry-After` is honoured); any
-other answer, redirects included, is a dead letter at once.
+    the target answers 2xx                      done
+    408, 425, 429, 5xx, or it does not answer   tried again; `Retry-After` is honoured
+    anything else, redirects included           a dead letter at once
 """
 
 import base64
@@ -15,6 +16,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple, Self
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import aiohttp
@@ -28,14 +30,15 @@ from ingest.settings import Settings
 from ingest.verification import unpack_headers
 from workers.handlers.registry import TIMEOUT, GiveUp, Handler, TryLater, per_second
 
-#: Calls under way at once to a target that does not say.
+#: Calls under way at once by default: few enough for a script on a small web server.
 CONCURRENCY = 4
-#: Headers of the original call that go on, if it had them.
-PASSED_ON = (b"x-copernica-id", b"date", b"digest", b"signature")
-#: Seconds that a call may take at the most, whatever is asked for.
+#: Headers of the original call that are forwarded, if it had them: what its signature covers.
+FORWARDED_HEADERS = (b"x-copernica-id", b"date", b"digest", b"signature")
+#: Seconds that `timeout` must be below, since a job waits that long: a day is surely a mistake.
 MAX_TIMEOUT = 86_400
-#: Seconds that a Retry-After is believed at the most.
+#: Seconds for which a Retry-After is honoured at most: a mistake of the target must not stop it for days.
 MAX_RETRY_AFTER = 3600.0
+#: How the names of these handlers begin; host and path of the target follow.
 NAME = "forward"
 
 
@@ -43,7 +46,7 @@ def handlers(settings: Settings) -> list[Handler]:
     """One handler for each target.
 
     Raises:
-        SettingsError: a URL or one of its options cannot be used, or the secret is none.
+        SettingsError: a URL, one of its options or the secret is invalid.
     """
     if not settings.forward_url:
         return []
@@ -65,45 +68,78 @@ def _signer(secret: str | None) -> Webhook | None:
 
 
 def _handler(url: str, signer: Webhook | None) -> Handler:
-    shown = re.sub(r"//.*@", "//", url)
+    shown = re.sub(r"//.*@", "//", url)  # without a password
     try:
         parts = urlsplit(url)
         port = f":{parts.port}" if parts.port else ""
     except ValueError as error:
-        raise SettingsError(f"INGEST_FORWARD_URL: {shown!r} is no target: {error}.") from None
+        raise SettingsError(f"INGEST_FORWARD_URL: {shown!r} is not a URL: {error}.") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"INGEST_FORWARD_URL: {shown!r} is no target; write https://example.nl/script.php.")
-    options = dict(parse_qsl(parts.fragment))
+        raise SettingsError(f"INGEST_FORWARD_URL: {shown!r} is not a URL; write https://example.nl/script.php.")
     target = _Target(urlunsplit(parts._replace(fragment="")), signer)
     try:
-        types = [EventType(name).value for name in options.pop("types", "").replace(" ", "|").split("|") if name]
-        rate, timeout = options.pop("rate", None), float(options.pop("timeout", TIMEOUT))
-        concurrency = int(options.pop("concurrency", CONCURRENCY))
-        if options or concurrency < 1 or not 0 < timeout < MAX_TIMEOUT:
-            raise ValueError(f"{', '.join(options) or 'concurrency or timeout'} cannot be that")
-        return Handler(
-            f"{NAME}:{parts.hostname}{port}{parts.path}", target.post, frozenset(types or map(str, EventType)),
-            timeout=timeout, concurrency=concurrency, rate=per_second(rate) if rate else None,
-            raw=True, breaker=True, finish=target.close,
-        )  # fmt: skip
+        options = _Options.parse(parts.fragment)
     except ValueError as error:
-        raise SettingsError(f"INGEST_FORWARD_URL: the options of {shown!r} cannot be used: {error}.") from None
+        raise SettingsError(f"INGEST_FORWARD_URL: the options of {shown!r} are invalid: {error}.") from None
+    return Handler(
+        f"{NAME}:{parts.hostname}{port}{parts.path}",
+        target.post,
+        options.types,
+        timeout=options.timeout,
+        concurrency=options.concurrency,
+        rate=options.rate,
+        raw=True,
+        breaker=True,
+        finish=target.close,
+    )
+
+
+class _Options(NamedTuple):
+    """The options of a target; see the same fields of `Handler`."""
+
+    types: frozenset[str]
+    rate: float | None
+    concurrency: int
+    timeout: float
+
+    @classmethod
+    def parse(cls, fragment: str) -> Self:
+        """Read the fragment of a target's URL.
+
+        Raises:
+            ValueError: there is an unknown option, or an invalid value.
+        """
+        options = dict(parse_qsl(fragment))
+        names = options.pop("types", "").replace(" ", "|").split("|")
+        rate = options.pop("rate", None)
+        concurrency = int(options.pop("concurrency", CONCURRENCY))
+        timeout = float(options.pop("timeout", TIMEOUT))
+        if options:
+            raise ValueError(f"{', '.join(options)} is none of types, rate, concurrency and timeout")
+        if concurrency < 1:
+            raise ValueError("concurrency should be at least 1")
+        if not 0 < timeout < MAX_TIMEOUT:
+            raise ValueError(f"timeout should be more than 0 and less than {MAX_TIMEOUT} seconds")
+        types = frozenset(EventType(name).value for name in names if name)
+        return cls(
+            types or frozenset(map(str, EventType)), per_second(rate) if rate else None, concurrency, timeout
+        )
 
 
 @dataclass(slots=True)
 class _Target:
-    """One script, and the connections to it for as long as a job runs."""
+    """One script, and the connections to it while a job runs."""
 
     url: str
     signer: Webhook | None
     session: aiohttp.ClientSession | None = None
 
     async def post(self, record: Record) -> None:
-        """Pass one call on.
+        """Forward one call.
 
         Raises:
-            TryLater: the target has trouble, or cannot be reached.
-            GiveUp: the target does not want this call.
+            TryLater: the target has a temporary problem, or cannot be reached.
+            GiveUp: the target refuses this call.
         """
         if self.session is None:
             self.session = aiohttp.ClientSession(auto_decompress=False)
@@ -123,7 +159,7 @@ class _Target:
         raise GiveUp(f"the target answered {status}")
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         if self.session is not None:
             await self.session.close()
             self.session = None
@@ -131,7 +167,9 @@ class _Target:
     def _headers(self, record: Record) -> Mapping[str, str]:
         original = dict(unpack_headers(record.headers))
         delivery_id = record.delivery_id.hex()
-        headers = {name.decode(): original[name].decode("latin-1") for name in PASSED_ON if name in original}
+        headers = {
+            name.decode(): original[name].decode("latin-1") for name in FORWARDED_HEADERS if name in original
+        }
         headers["Content-Type"] = record.content_type.decode("latin-1")
         headers["X-Ingest-Delivery-Id"] = delivery_id
         headers["X-Ingest-Received-At"] = datetime.fromtimestamp(record.received_at / 1e6, UTC).isoformat()
@@ -139,7 +177,7 @@ class _Target:
             now = datetime.now(UTC)
             headers["webhook-id"] = delivery_id
             headers["webhook-timestamp"] = str(int(now.timestamp()))
-            # The standard signs text; a body that is none is signed as what a receiver's decoder makes of it.
+            # The standard signs text; a body that is not UTF-8 is signed as receivers decode it, errors replaced.
             body = record.body.decode("utf-8", "replace")
             headers["webhook-signature"] = self.signer.sign(delivery_id, now, body)
         return headers
