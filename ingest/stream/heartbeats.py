@@ -1,6 +1,5 @@
 """What live processes say of themselves, for `ingest status`: each repeats its report as long as it lives."""
 
-import logging
 import time
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -10,8 +9,6 @@ import redis
 
 from ingest.stream.keys import Keys
 from ingest.stream.reports import DRAIN, ENDPOINT, DrainReport, EndpointReport
-
-log = logging.getLogger(__name__)
 
 #: Seconds without a new report after which a process counts as gone: five times as long as an endpoint takes.
 REPORT_TTL = 15
@@ -52,11 +49,8 @@ class Heartbeats:
         for name, report in sorted(reports.items()):
             if name in silent:
                 continue
-            try:
-                if name.startswith(ENDPOINT):
-                    live.endpoints[name] = EndpointReport.from_json(report)
-                elif name.startswith(DRAIN):
-                    live.drains[name] = DrainReport.from_json(report)
-            except KeyError as error:
-                log.warning("%s belongs to another release: its report has no %s", name, error)
+            if name.startswith(ENDPOINT):
+                live.endpoints[name] = EndpointReport.from_json(report)
+            elif name.startswith(DRAIN):
+                live.drains[name] = DrainReport.from_json(report)
         return live

@@ -1,14 +1,14 @@
-"""What a process says of itself, for `ingest status`: typed here, JSON in Redis.
+"""What a process reports of itself, for `ingest status`: typed here, JSON in Redis.
 
-The names in the JSON are those of release 0.1.0, so that processes and commands of two releases understand each
-other while an installation is upgraded.
+The names in the JSON are those of release 0.1.0. A release may add names, but not change the meaning of one: while
+an installation is upgraded, processes and commands of two releases read each other's reports.
 """
 
 import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 #: How the names of processes begin, by what they report.
 ENDPOINT, DRAIN = "web:", "drain:"
@@ -32,7 +32,7 @@ class SpoolReport:
     size_bytes: int
     #: None when nothing waits.
     oldest_age_seconds: float | None
-    #: Stretches of the folder's segments that were damaged and put aside, whoever wrote them.
+    #: Files in the folder that hold what could not be read, whoever wrote it.
     bad_records: int
 
 
@@ -42,10 +42,10 @@ class EndpointReport:
 
     #: INGEST_VERIFY: `on` or `off`.
     verify: str
-    #: Calls that were acknowledged, and those of them that are still to be verified.
+    #: Calls that were acknowledged, and those of them that were kept before their signature could be verified.
     accepted: int
     unverified: int
-    #: Calls that were turned down, by the reason.
+    #: Calls that were rejected, by reason.
     refused: Mapping[str, int]
     #: Calls that could not be kept.
     failed: int
@@ -79,25 +79,28 @@ class EndpointReport:
         return report
 
     @classmethod
-    def from_json(cls, report: Mapping[str, Any]) -> "EndpointReport":
-        """Read what `as_json` made.
+    def from_json(cls, report: Mapping[str, Any]) -> Self:
+        """Read what `as_json` of this or another release made: ignores unknown names, fills in missing ones.
 
-        Raises:
-            KeyError: it is of a release that we know nothing of.
+        While an installation is upgraded, `status` thus counts every endpoint, old and new. Without `verify` the
+        signatures count as checked: a warning about them must have a ground.
         """
         spool = None
         if "spooled" in report:
             spool = SpoolReport(
-                report["spooled"], report["spool_bytes"], report["spool_oldest"], report["spool_bad"]
+                events=report["spooled"],
+                size_bytes=report.get("spool_bytes", 0),
+                oldest_age_seconds=report.get("spool_oldest"),
+                bad_records=report.get("spool_bad", 0),
             )
         return cls(
-            verify=report["verify"],
-            accepted=report["accepted"],
-            unverified=report["unverified"],
-            refused=report["refused"],
-            failed=report["failed"],
-            accepted_per_second=report["rate"],
-            breaker=report["breaker"],
+            verify=report.get("verify", "on"),
+            accepted=report.get("accepted", 0),
+            unverified=report.get("unverified", 0),
+            refused=report.get("refused", {}),
+            failed=report.get("failed", 0),
+            accepted_per_second=report.get("rate", 0.0),
+            breaker=report.get("breaker", "closed"),
             spool=spool,
             reported_at=report["at"],
         )
@@ -117,10 +120,6 @@ class DrainReport:
         return {"rate": self.drained_per_second}
 
     @classmethod
-    def from_json(cls, report: Mapping[str, Any]) -> "DrainReport":
-        """Read what `as_json` made.
-
-        Raises:
-            KeyError: it is of a release that we know nothing of.
-        """
-        return cls(report["rate"], report["at"])
+    def from_json(cls, report: Mapping[str, Any]) -> Self:
+        """Read what `as_json` of this or another release made, as `EndpointReport.from_json` does."""
+        return cls(drained_per_second=report.get("rate", 0.0), reported_at=report["at"])

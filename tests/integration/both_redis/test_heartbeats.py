@@ -1,11 +1,12 @@
 """What processes say of themselves is there for as long as they live."""
 
+import orjson
 import pytest
 import redis
 
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
 from ingest.stream.keys import Keys
-from ingest.stream.reports import DrainReport, EndpointReport
+from ingest.stream.reports import DrainReport, EndpointReport, SpoolReport
 
 AT_WORK = EndpointReport("on", 7, 1, {"unsigned": 2}, 0, 3.5, "closed")
 DRAINING = DrainReport(120.0)
@@ -44,3 +45,14 @@ def test_who_leaves_is_forgotten_at_once(client: redis.Redis) -> None:
     Heartbeats(client, "web:a:1").report(AT_WORK)
     Heartbeats(client, "web:a:1").retract()
     assert Heartbeats(client).reports().endpoints == {}
+
+
+def test_reports_of_other_releases_count(client: redis.Redis, now: list[float]) -> None:
+    fewer = {"at": now[0], "accepted": 3}
+    more = {"at": now[0], "spooled": 5, "shard": {"of": "a later release"}, **AT_WORK.as_json()}
+    client.hset(Keys().reports, mapping={"web:a:1": orjson.dumps(fewer), "web:a:2": orjson.dumps(more)})
+    client.hset(Keys().reports, "drain:a:3", orjson.dumps({"at": now[0], "shard": 1}))
+    reports = Heartbeats(client).reports()
+    assert [report.accepted for report in reports.endpoints.values()] == [3, 7]
+    assert reports.endpoints["web:a:2"].spool == SpoolReport(5, 0, None, 0)
+    assert list(reports.drains) == ["drain:a:3"]
