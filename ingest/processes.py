@@ -1,9 +1,9 @@
-"""Keeping child processes alive, and ending them in order: for `serve` (its processes) and `dev` (its parts).
+"""Keeps child processes alive, and stops them in order: those of `serve`, `dev` and `worker`.
 
-A child that dies is started again, sooner the first time than the fifth. A stop is a SIGTERM, then patience, then
-a second SIGTERM, which means "at once", then SIGKILL; only processes started here are ever signalled. A child that
-was started here notices when its parent is gone (`follow_parent`) and stops by itself, so that a killed parent
-leaves nothing behind.
+A child that dies is started again, after a delay that doubles while it keeps dying. A stop is a SIGTERM, time to
+finish, a second SIGTERM, which means "at once", and then SIGKILL; only processes started here are ever signalled.
+A child notices when its parent is gone (`follow_parent`) and stops by itself, so a killed parent leaves nothing
+behind.
 """
 
 import logging
@@ -19,17 +19,22 @@ from typing import IO
 
 log = logging.getLogger(__name__)
 
-#: The environment variable in which a child finds its parent's process id.
+#: The environment variable that tells a child the process id of its parent.
 PARENT = "INGEST_PARENT_PID"
-#: Seconds between two looks at the children.
-LOOK_EVERY = 0.05
-#: Seconds before a child that died is started again; doubled each time it dies young, up to the maximum.
+#: Seconds between two checks of the children: short, since calls wait while a child is down.
+CHECK_INTERVAL = 0.05
+#: Seconds between two checks of a child for whether its parent is still there.
+PARENT_CHECK_INTERVAL = 0.5
+#: Seconds before a child that died is started again; doubled each time it died within `STABLE_SECONDS` …
 FIRST_DELAY = 0.2
+#: … up to this many seconds.
 MAX_DELAY = 5.0
 #: Seconds between the second SIGTERM and SIGKILL.
-INSIST = 0.5
-#: Seconds after which a child counts as having lived.
-LIVED = 10.0
+KILL_AFTER = 0.5
+#: Seconds that the output of a child that has ended may take to be read.
+OUTPUT_TIMEOUT = 1.0
+#: Seconds after which a child counts as having started well.
+STABLE_SECONDS = 10.0
 
 
 class Child:
@@ -44,9 +49,9 @@ class Child:
         output: Callable[[str, IO[str]], None] | None = None,
         own_session: bool = False,
     ) -> None:
-        """`output`, if given, is called in a thread of its own with the child's name and what it prints.
+        """`output`, if given, is called in a thread with the child's name and its standard output and error.
 
-        With `own_session`, a Ctrl-C in the terminal is for the parent alone, which stops its children in order.
+        With `own_session`, Ctrl-C in the terminal reaches only the parent, which stops its children in order.
         """
         self.name = name
         self._argv = list(argv)
@@ -57,13 +62,14 @@ class Child:
         self._reader: threading.Thread | None = None
         self._started_at = 0.0
         self._delay = FIRST_DELAY
-        self._due: float | None = None
+        #: When a child that died is to be started again (monotonic); None while it runs.
+        self._restart_at: float | None = None
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
         """Start the process."""
         self._started_at = time.monotonic()
-        self._due = None
+        self._restart_at = None
         self.process = subprocess.Popen(  # noqa: S603
             self._argv,
             env=os.environ | self._environ | {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
@@ -85,43 +91,44 @@ class Child:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
-    def look(self) -> str | None:
-        """Start the process again if it died and its delay is over; says what happened, if anything did."""
+    def check(self) -> str | None:
+        """Start the process again if it died and its delay is over; returns a sentence for the log if it died."""
         if self.process is None or self.alive:
             return None
         now = time.monotonic()
-        if self._due is None:
-            self._delay = FIRST_DELAY if now - self._started_at > LIVED else min(self._delay * 2, MAX_DELAY)
-            self._due = now + self._delay
+        if self._restart_at is None:
+            was_stable = now - self._started_at > STABLE_SECONDS
+            self._delay = FIRST_DELAY if was_stable else min(self._delay * 2, MAX_DELAY)
+            self._restart_at = now + self._delay
             return f"{self.name} {ending(self.process.returncode)}; starting it again"
-        if now >= self._due:
+        if now >= self._restart_at:
             self.start()
         return None
 
-    def hurry(self) -> None:
-        """Start it at once if it is down: what it died of has been seen to."""
+    def restart_soon(self) -> None:
+        """Skip the delay of a child that died: the cause has been fixed."""
         self._delay = FIRST_DELAY
-        if self._due is not None:
-            self._due = time.monotonic()
+        if self._restart_at is not None:
+            self._restart_at = time.monotonic()
 
     def terminate(self) -> None:
-        """Ask it to stop."""
+        """Ask the process to stop."""
         if self.process is not None and self.alive:
             self.process.terminate()
 
-    def insist(self) -> bool:
-        """End it now if it runs; True if there was nothing to do."""
-        ended = not self.alive
+    def end(self) -> bool:
+        """End the process now; True if it had ended already."""
+        had_ended = not self.alive
         if self.process is not None:
             self.terminate()
             try:
-                self.process.wait(INSIST)
+                self.process.wait(KILL_AFTER)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
         if self._reader is not None:
-            self._reader.join(1.0)
-        return ended
+            self._reader.join(OUTPUT_TIMEOUT)
+        return had_ended
 
 
 def ending(code: int) -> str:
@@ -136,58 +143,58 @@ class StopSignals:
         self.count = 0
 
     def _handle(self, _signal: int, _frame: object) -> None:
-        # Nothing that takes a lock, such as an Event: a second signal may come in the middle of this one.
+        # Nothing that takes a lock, such as an Event: a second signal may interrupt this handler.
         self.count += 1
 
     @classmethod
     @contextmanager
     def caught(cls) -> Iterator["StopSignals"]:
         """Catch the signals for as long as the block runs."""
-        caught = cls()
+        signals = cls()
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, caught._handle) for number in numbers}
+        before = {number: signal.signal(number, signals._handle) for number in numbers}
         try:
-            yield caught
+            yield signals
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def watch(children: Sequence[Child], signals: StopSignals, say: Callable[[str], object] = log.warning) -> None:
-    """Keep the children alive until a stop is asked for; what happened to them goes to `say`."""
+def watch(children: Sequence[Child], signals: StopSignals, notify: Callable[[str], object] = log.warning) -> None:
+    """Keep the children alive until a stop is asked for; `notify` is called with a sentence for each that died."""
     while not signals.count:
         for child in children:
-            if said := child.look():
-                say(said)
-        time.sleep(LOOK_EVERY)
+            if sentence := child.check():
+                notify(sentence)
+        time.sleep(CHECK_INTERVAL)
 
 
 def stop(children: Sequence[Child], seconds: float, signals: StopSignals | None = None) -> None:
-    """Stop the children together within that many seconds; at once when a second stop is asked for."""
+    """Stop all children within that many seconds; at once when a second stop is asked for."""
     for child in children:
         child.terminate()
-    until = time.monotonic() + seconds
-    while any(child.alive for child in children) and time.monotonic() < until:
+    deadline = time.monotonic() + seconds
+    while any(child.alive for child in children) and time.monotonic() < deadline:
         if signals is not None and signals.count > 1:
             break
-        time.sleep(LOOK_EVERY / 2)
+        time.sleep(CHECK_INTERVAL / 2)
     for child in children:
-        if not child.insist():
+        if not child.end():
             log.warning("%s did not stop in time", child.name)
 
 
 def follow_parent(gone: Callable[[], object]) -> None:
-    """In a child of `Child`: call `gone` from a thread when the parent has died. Without a parent: nothing."""
-    parent = int(os.environ.pop(PARENT, 0))  # not for our own children
+    """In a process that a `Child` started: call `gone` from a thread when the parent has died; else do nothing."""
+    parent = int(os.environ.pop(PARENT, 0))  # popped, so that our own children do not inherit it
     if not parent:
         return
 
-    def look() -> None:
+    def wait_for_parent() -> None:
         while os.getppid() == parent:
-            time.sleep(0.5)
+            time.sleep(PARENT_CHECK_INTERVAL)
         gone()
 
-    threading.Thread(target=look, name="follow-parent", daemon=True).start()
+    threading.Thread(target=wait_for_parent, name="follow-parent", daemon=True).start()
 
 
 def own_command(*arguments: str) -> list[str]:

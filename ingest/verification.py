@@ -1,7 +1,7 @@
-"""Whether a call is Copernica's: the policy, the keys, and what to do when there is no key.
+"""Whether a call is Copernica's: policy and keys together, for the endpoint and for late verification.
 
-Nearly every call is judged at once, with a key that is known. The others wait a moment for DNS; when it gives no
-answer, the call is kept as unverified and the drain asks again (`workers.drain.late_verification`).
+Nearly every call is judged at once, with a cached key. The others wait a moment for DNS; if it does not answer,
+the call is kept as unverified, and the drain verifies it later (`workers.drain.late_verification`).
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from ingest.settings import Settings, address_and_port
 
 
 class Verifier:
-    """Checks calls; one per process."""
+    """Verifies calls; one per process, because it caches the keys."""
 
     def __init__(self, policy: Policy, keys: KeyRing) -> None:
         self._policy = policy
@@ -21,15 +21,15 @@ class Verifier:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Verifier":
-        """As the settings say.
+        """A verifier for the accounts, hosts, keys and maximum age in the settings.
 
         Raises:
-            SettingsError: no account is named, or the file of keys cannot be read.
+            SettingsError: no account is named, or the file with keys cannot be read.
         """
         if not settings.accounts:
             raise SettingsError(
-                "INGEST_ACCOUNTS is not set: name the Copernica accounts whose calls are taken "
-                "(account-1234, several with commas), or set INGEST_VERIFY=off to take any call."
+                "INGEST_ACCOUNTS is not set: name the Copernica accounts whose calls are accepted "
+                "(account-1234; separate several with commas), or set INGEST_VERIFY=off to accept any call."
             )
         return cls(
             Policy.from_settings(settings.accounts, settings.hosts, settings.max_age),
@@ -37,18 +37,18 @@ class Verifier:
         )
 
     def examine(self, target: bytes, headers: Headers | HeaderFields, body: bytes, received_at: int) -> Claim:
-        """Everything that needs no key; `received_at` is in µs since 1970.
+        """Check everything that needs no key; `received_at` is in µs since 1970.
 
         Raises:
-            CallRejected: it is not Copernica's.
+            CallRejected: the call is not Copernica's.
         """
         return examine(b"POST", target, headers, body, received_at / 1e6, self._policy)
 
     def verified(self, claim: Claim) -> bool:
-        """Whether a key that is known proves the claim; False if one must be looked up.
+        """Whether a cached key proves the claim; False if a key must be looked up.
 
         Raises:
-            CallRejected: it is not Copernica's.
+            CallRejected: the call is not Copernica's.
         """
         key = self._keys.fresh(claim.key_id)
         if key is None:
@@ -65,11 +65,11 @@ class Verifier:
         return True
 
     async def verify(self, claim: Claim) -> None:
-        """Check a claim, looking up what must be looked up.
+        """Verify a claim, looking up its key if need be.
 
         Raises:
-            CallRejected: it is not Copernica's.
-            KeyUnavailable: it cannot be told now.
+            CallRejected: the call is not Copernica's.
+            KeyUnavailable: the key cannot be looked up now.
         """
         key = await self._keys.get(claim.key_id)
         try:
@@ -82,22 +82,22 @@ class Verifier:
 
 
 def key_source(settings: Settings) -> Source:
-    """Where the settings say that keys are.
+    """Where the keys come from, as the settings say: DNS or a file.
 
     Raises:
-        SettingsError: the file of keys cannot be read.
+        SettingsError: the file with keys cannot be read.
     """
     if settings.keys == "dns":
         return DnsSource([address_and_port(server) for server in settings.dns_servers])
     return FileSource(Path(settings.keys))
 
 
-def pack_headers(found: HeaderFields) -> bytes:
-    """Headers as one block of bytes, for a record that needs them later."""
-    return b"".join(b"%b:%b\r\n" % header for header in found.values.items())
+def pack_headers(fields: HeaderFields) -> bytes:
+    """Headers as one block of bytes, for a record whose headers are needed later: `name:value` lines."""
+    return b"".join(b"%b:%b\r\n" % header for header in fields.values.items())
 
 
 def unpack_headers(block: bytes) -> list[tuple[bytes, bytes]]:
-    """What `pack_headers` packed."""
+    """The pairs of name and value that `pack_headers` packed."""
     lines = (line.partition(b":") for line in block.split(b"\r\n") if line)
     return [(name, value) for name, _, value in lines]

@@ -104,7 +104,7 @@ def _reload(modules: Sequence[str], handlers: Child) -> None:
         if now != before:
             _say("the handlers changed")
             handlers.terminate()  # what watches over it starts it again
-            handlers.hurry()
+            handlers.restart_soon()
         before = now
 
 
@@ -244,7 +244,7 @@ def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool
                 if connection.recv(12).endswith(b"200"):
                     return True
         except OSError:
-            web.look()
+            web.check()
         time.sleep(0.05)
     return False
 

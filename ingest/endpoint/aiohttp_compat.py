@@ -1,4 +1,4 @@
-"""The only module that touches what aiohttp does not document.
+"""The only module that uses what aiohttp does not document.
 
 `Connection` keeps deadlines and notices bodies that were cut off, and aiohttp offers no public way to do either.
 So it derives from a class that is not documented, and reads the state below. All of it was read in aiohttp 3.14.5
@@ -28,12 +28,12 @@ def heads_parsed(connection: RequestHandler) -> int:
 
 
 def newest_body(connection: RequestHandler) -> StreamReader | None:
-    """The body of the request that was parsed last; None if it has been taken up by its handler already."""
+    """The body of the request that was parsed last; None once that request is being handled."""
     return connection._messages[-1][1] if connection._messages else None
 
 
 def may_begin_head(connection: RequestHandler) -> bool:
-    """Whether no request is being handled or waits for it, so that bytes that arrive begin a head."""
+    """Whether no request is or will be handled, so that the next bytes begin a head."""
     return connection._current_request is None and not connection._messages
 
 
@@ -43,6 +43,6 @@ def is_idle(connection: RequestHandler) -> bool:
 
 
 async def send_continue(request: web.Request) -> None:
-    """Ask the sender for the body that it holds back until told to send it."""
+    """Ask the sender for the body, which it holds back until asked."""
     await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     request.writer.output_size = 0

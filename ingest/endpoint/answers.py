@@ -40,11 +40,11 @@ class Answer:
 
 
 def rejection(status: int, slug: str, detail: str, **headers: str) -> Answer:
-    """An answer that says no: a slug for programs and a sentence for people, never an echo of what was sent."""
+    """An answer that rejects a request: a slug for programs, a sentence for people, never an echo of the input."""
     return Answer(status, orjson.dumps({"error": slug, "detail": detail}), headers)
 
 
-#: The call is stored safely. `FastPath` compares answers with this very object.
+#: The call is safe. `FastPath` compares answers with this very object.
 KEPT = Answer(200)
 #: For people who open the callback URL in a browser.
 HELLO = Answer(200, b"Copernica webhooks are taken here: POST them.\n", plain=True)

@@ -1,7 +1,7 @@
 """The HTTP face of the intake: `create_app` and its handlers.
 
-aiohttp would by default unpack compressed bodies and say `100 Continue` to a body that is too large; the handlers
-here do neither, and read no slow sender for ever. The answers are in `ingest.endpoint.answers`, the connections in
+By default, aiohttp would unpack compressed bodies, answer `100 Continue` to a body that is too large, and wait for
+slow senders for ever; the handlers here do not. The answers are in `ingest.endpoint.answers`, the connections in
 `ingest.endpoint.connection`.
 """
 
@@ -79,7 +79,7 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Calls can be kept: Redis answers, or the spool takes them."""
+    """Whether calls can be kept: Redis answers, or the spool accepts them."""
     replayer = request.app[REPLAYER]
     producer = replayer.producer
     spool = producer.spool
@@ -103,7 +103,7 @@ async def _redis_answers(producer: Producer) -> bool:
 
 
 async def expect(request: web.Request) -> web.Response | None:
-    """Ask for a body only when it will be taken."""
+    """Ask for a body (`100 Continue`) only if it will be read."""
     if request.match_info.handler is webhook and (answer := _judge_head(request, request.app[INTAKE])):
         return _response(request, answer)
     if request.headers.get("Expect", "").lower() == "100-continue":

@@ -1,6 +1,6 @@
-"""A connection that aiohttp serves, with what aiohttp lacks: deadlines, and errors that quote nothing.
+"""The connections that aiohttp serves, with what aiohttp lacks: deadlines, and errors that quote no input.
 
-Everything that is not the plain call of `ingest.endpoint.fast_path` ends up here.
+Whatever is not a plain call (`ingest.endpoint.fast_path`) ends up here.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ HANDLER_ARGS: dict[str, Any] = {
 
 
 class Connection(RequestHandler):
-    """A connection whose requests must begin and end in time, and whose errors quote nothing."""
+    """A connection whose requests must arrive in time, and whose error answers quote no input."""
 
     __slots__ = ("_head_timer", "_last_body", "cut_off")
 
@@ -37,14 +37,14 @@ class Connection(RequestHandler):
         self.cut_off = False
 
     def data_received(self, data: bytes) -> None:
-        """Start the clock at the first byte of a head, stop it at its last."""
+        """Start the timer at the first byte of a head, and stop it at the last."""
         heads, body = heads_parsed(self), self._last_body
         super().data_received(data)
         if heads_parsed(self) != heads:
             self._stop_timer()
             self._last_body = newest_body(self)
-            # A head that begins before the body before it is complete: the parser has lost its way in that body,
-            # and does not say so.
+            # A new head although the previous body is incomplete: the parser lost its way in that body, without
+            # raising an error.
             if body is not None and not body.is_eof():
                 self._cut_off(body)
         elif data and self._head_timer is None and may_begin_head(self):
@@ -52,23 +52,23 @@ class Connection(RequestHandler):
             self._head_timer = loop.call_later(limits.HEAD_DEADLINE, self._head_too_late)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps the connection open if this is True
-        """The sender will send no more, but may still be waiting for its answer."""
+        """The sender will send no more, but may still be waiting for its answer: then stay open (True)."""
         if is_idle(self) or self._last_body is None:
             return False
         if self._last_body.is_eof():
-            self.close()  # once the answer that is due has been sent
+            self.close()  # aiohttp does so once the answer has been sent
         else:
             self._cut_off(self._last_body)
         return True
 
     def _cut_off(self, body: StreamReader) -> None:
-        """End a body of which no more will come; its request still has to be answered."""
+        """End a body that will never be complete; its request still has to be answered."""
         self.cut_off = True
         body.feed_eof()
         self.close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Stop the clock."""
+        """Stop the timer."""
         self._stop_timer()
         super().connection_lost(exc)
 
@@ -79,7 +79,7 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answer what aiohttp itself rejects, which is bad HTTP, and what failed because of a fault of ours."""
+        """Answer malformed HTTP, which aiohttp itself rejects, with 400, and our own errors with 500."""
         answer = answers.BAD_REQUEST
         if status >= 500:
             log.error("a request failed", exc_info=exc)
@@ -101,7 +101,7 @@ class Connection(RequestHandler):
 
 
 class TurnedAway(asyncio.Protocol):
-    """A connection beyond the limit: it is told so and closed."""
+    """A connection beyond the limit: answered 503 and closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer 503 and close."""
@@ -111,7 +111,7 @@ class TurnedAway(asyncio.Protocol):
 
 
 def connection_factory(server: web.Server, limit: int = limits.MAX_CONNECTIONS) -> Callable[[], asyncio.Protocol]:
-    """Return what makes the protocol of each connection that aiohttp serves; at most `limit` at once."""
+    """Return the factory of protocols for aiohttp's connections; at most `limit` are served at once."""
     loop = asyncio.get_running_loop()
 
     def make_protocol() -> asyncio.Protocol:

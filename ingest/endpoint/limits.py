@@ -1,25 +1,25 @@
-"""What one endpoint process accepts, how long it waits, and how often it does what is periodic."""
+"""The limits and timeouts of one endpoint process, and how often it does what is periodic."""
 
-#: Seconds within which the head of a request must have arrived, counted from its first byte …
+#: Seconds from the first byte of a request within which its head must have arrived …
 HEAD_DEADLINE = 10.0
-#: … and its body.
+#: … and from then on its body. Copernica needs milliseconds; slow senders must not hold connections for ever.
 BODY_DEADLINE = 30.0
-#: Seconds between two checks of these deadlines on the fast path, so a deadline is exceeded by this at most.
+#: Seconds between two checks of these deadlines on the fast path, so a deadline is exceeded by at most this.
 DEADLINE_CHECK_INTERVAL = 1.0
 #: Seconds that an idle connection is kept open; longer than the 60 s of common load balancers, so that they are
 #: the ones to close, and a request never meets a connection that we are closing.
 KEEPALIVE = 75.0
-#: Seconds for which the rest of a rejected body is read and thrown away, so that the sender sees the answer.
+#: Seconds for which the rest of a rejected body is read and discarded, so that the sender sees the answer.
 LINGER = 2.0
-#: Connections per process; further ones are turned away. Copernica needs some dozens.
+#: Connections per process; further ones are turned away. Copernica needs a few dozen.
 MAX_CONNECTIONS = 4096
-#: Connections that may wait to be accepted, per process; the system has a limit of its own (somaxconn).
+#: Connections that may wait to be accepted, per process; the system may allow fewer (somaxconn).
 LISTEN_BACKLOG = 2048
-#: Bytes of bodies held in memory at once, per process, before calls are turned away.
+#: Bytes of bodies held in memory at once, per process, before calls are answered 503.
 MAX_HELD = 256 * 1024 * 1024
-#: Seconds that a call waits for its key to be looked up, before it is kept as unverified.
+#: Seconds that a call waits for its key to be looked up before it is kept as unverified.
 KEY_WAIT = 2.0
-#: Seconds after which a sender that could not be served may try again.
+#: Seconds after which a sender that was answered 503 is asked to try again.
 RETRY_AFTER = 5
 #: Seconds that Redis may take to answer `/readyz`.
 READY_TIMEOUT = 1.0

@@ -1,10 +1,12 @@
-"""What a process of the endpoint does besides taking calls: wake workers, put daily jobs on the queue, report."""
+"""What an endpoint process does besides taking calls: wake workers, enqueue daily jobs, report to `status`."""
 
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Self
 
 from redis import RedisError, ResponseError
 
@@ -28,13 +30,13 @@ async def maintain(
     scheduler: JobScheduler,
     number: int,
 ) -> None:
-    """Now and then: wake workers that were not woken, tell `status` and the log what was taken."""
-    before = _Taken(intake, producer)
+    """Every `MAINTENANCE_INTERVAL`, do what `report_and_sweep` does; log what was taken; until cancelled."""
+    before = _Taken.now(intake, producer)
     logged = before
     try:
         while True:
             await asyncio.sleep(MAINTENANCE_INTERVAL)
-            now = _Taken(intake, producer)
+            now = _Taken.now(intake, producer)
             report = EndpointReport(
                 verify=settings.verify,
                 accepted=intake.accepted,
@@ -61,20 +63,26 @@ def _spool_report(spool: Spool | None) -> SpoolReport | None:
     return None if spool is None else SpoolReport(spool.events, spool.size, spool.oldest_age, spool.bad)
 
 
+@dataclass(frozen=True, slots=True)
 class _Taken:
     """What an endpoint process had taken at a moment."""
 
-    def __init__(self, intake: Intake, producer: Producer) -> None:
-        self.at = time.monotonic()
-        self.calls = intake.accepted
-        self.batches = producer.batches
+    #: Monotonic, in seconds.
+    at: float
+    calls: int
+    batches: int
+
+    @classmethod
+    def now(cls, intake: Intake, producer: Producer) -> Self:
+        """The counts as they are."""
+        return cls(time.monotonic(), intake.accepted, producer.batches)
 
     def rate_since(self, before: "_Taken") -> float:
         """Calls per second."""
         return round((self.calls - before.calls) / (self.at - before.at), 1)
 
     def summary_since(self, before: "_Taken") -> str:
-        """For the log."""
+        """A line for the log."""
         calls, batches = self.calls - before.calls, self.batches - before.batches
         return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
 
@@ -82,7 +90,7 @@ class _Taken:
 def report_and_sweep(
     settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, report: EndpointReport
 ) -> None:
-    """One round of what needs Redis; `report` is for `status`. What goes wrong is logged."""
+    """One round of what needs Redis: report to `status`, wake workers, enqueue what is due. Errors are logged."""
     for step in (
         partial(heartbeats.report, report),
         scheduler.sweep_backlog,
@@ -96,8 +104,8 @@ def report_and_sweep(
         except ResponseError as error:
             log.warning("Redis rejected a step of maintenance: %s", error)
         except RedisError as error:
-            log.warning("Redis does not serve us: %s", error)
-            return  # the others would wait for the same answer
+            log.warning("maintenance has to wait for Redis: %s", error)
+            return  # the other steps would fail in the same way
         except Exception:  # the next round must come, whatever is wrong with this one
             log.exception("a step of maintenance failed")
 

@@ -1,9 +1,9 @@
-"""From the spool back into Redis, and the watch over both: one task of each endpoint process.
+"""Replays the spool into Redis, and watches over both: one task of each endpoint process.
 
-While the breaker is open, Redis is tried with a small write, less and less often. Once it serves, live calls go
-to Redis again, and what the spool holds follows beside them, oldest first: a portion, then a pause of at least the
-time that the portion took, so that live calls have Redis for themselves half of the time. A portion is forgotten
-when Redis has confirmed it. What the spool keeps because the backlog is too large waits until there is less of it.
+While the breaker is open, Redis is probed with a small write, less and less often. Once it serves again, live
+calls go to Redis, and the content of the spool follows alongside, oldest first: a portion, then a pause at least
+as long as the portion took, so that live calls have Redis to themselves half of the time. A portion leaves the
+spool when Redis has confirmed it. While the backlog is too large, replay waits until it has shrunk.
 """
 
 import asyncio
@@ -18,42 +18,44 @@ from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Condition, P
 
 log = logging.getLogger(__name__)
 
-#: Bytes, and batches, that are replayed in one write.
+#: Bytes that are replayed in one write: a few milliseconds of work for Redis.
 PORTION_BYTES = 256 * 1024
+#: Batches that are replayed in one write, however small they are.
 PORTION_BATCHES = 128
-#: Seconds between two portions at least: with the above, at most 12 MB or 6,400 batches per second.
+#: Least seconds between two portions: with the above, at most 12 MB or 6,400 batches per second.
 PAUSE = 0.02
-#: How often a single batch is refused by a Redis that takes other writes before it has to wait for them.
+#: Times that Redis may reject a single batch, while it accepts other writes, before the batch is set aside.
 ATTEMPTS = 3
-#: What of Redis' memory limit the backlog may use by default; and what may be in use for whatever purpose, because
-#: a full Redis refuses RQ and whoever else uses it.
+#: Share of Redis' memory limit that the backlog may use by default.
 BACKLOG_SHARE = 0.6
+#: Share that may be in use for any purpose: a full Redis rejects RQ and all others who use it.
 USED_SHARE = 0.85
-#: The backlog must have shrunk to this part of its limit before calls go to Redis again.
+#: Share of these limits below which calls go to Redis again: not 1, or calls would switch back and forth.
 RELIEF = 0.9
 
 
 class SpoolReplayer:
-    """What an endpoint process does about its spool, and about a Redis that fills up."""
+    """Empties the spool of one endpoint process, and turns calls to it when Redis fills up."""
 
     def __init__(self, producer: Producer, buffer_max: int | None = None) -> None:
-        """`buffer_max` is in bytes of Redis memory that the backlog may use; None: derived from its limit."""
+        """`buffer_max`: bytes of Redis memory that the backlog may use; None: `BACKLOG_SHARE` of its limit."""
         self.producer = producer
         self._spool = producer.spool
         self._buffer_max = buffer_max
-        #: What can cost calls, in sentences, as it was a moment ago.
+        #: What may cost calls, one sentence each, as of the last check.
         self.risks: list[str] = []
-        self._tidied_at = 0.0
-        self._refused = 0
+        self._checked_at = 0.0
+        #: Times in a row that Redis did not confirm the portion at the front.
+        self._rejections = 0
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Replay and watch until cancelled."""
         while True:
             pause = REPLAY_INTERVAL
             try:
                 pause = await self._round()
             except Exception:  # the next round must come, whatever is wrong with this one
-                log.exception("the spool could not be looked after")
+                log.exception("the spool could not be replayed or checked")
             await asyncio.sleep(pause)
 
     async def _round(self) -> float:
@@ -61,9 +63,9 @@ class SpoolReplayer:
         breaker = self.producer.breaker
         if breaker.is_due:
             await self._try_redis()
-        if time.monotonic() - self._tidied_at >= CONDITION_INTERVAL:
-            await self._look_around()
-            self._tidied_at = time.monotonic()
+        if time.monotonic() - self._checked_at >= CONDITION_INTERVAL:
+            await self._check_condition()
+            self._checked_at = time.monotonic()
         if self._spool is not None and self.producer.uses_redis:
             began = time.monotonic()
             if await self._replay(self._spool):
@@ -71,6 +73,7 @@ class SpoolReplayer:
         return REPLAY_INTERVAL
 
     async def _try_redis(self) -> None:
+        """Probe Redis, and close the breaker if it serves."""
         producer = self.producer
         producer.breaker.attempt()
         try:
@@ -81,7 +84,8 @@ class SpoolReplayer:
         seconds = producer.breaker.close()
         log.info("Redis serves again after %.1f s; %d events wait in the spool", seconds, self._events())
 
-    async def _look_around(self) -> None:
+    async def _check_condition(self) -> None:
+        """Find out what may cost calls, and whether they should go to the spool."""
         risks: list[str] = []
         if (spool := self._spool) is not None:
             await spool.tidy()
@@ -97,18 +101,20 @@ class SpoolReplayer:
         self.risks = risks
 
     def _judge(self, condition: Condition) -> None:
-        was_over = self.producer.is_over
+        info, was_over = condition.info, self.producer.is_over
         self.producer.is_over = is_over(condition, self._buffer_max, was_over)
         if self.producer.is_over and not was_over:
             log.warning(
                 "calls go to the spool: the backlog uses %d bytes of Redis, which uses %d of the %s it may use",
-                condition.stream, condition.info["used_memory"], condition.info["maxmemory"] or "unlimited",
-            )  # fmt: skip
+                condition.stream,
+                info["used_memory"],
+                info["maxmemory"] or "unlimited",
+            )
 
     async def _replay(self, spool: Spool) -> bool:
         """Send the next portion; False if there is none."""
-        # One that was refused may hold a batch that Redis never takes: it is looked for one by one.
-        portion = await spool.next(PORTION_BYTES, 1 if self._refused else PORTION_BATCHES)
+        # A portion that was rejected may hold a batch that Redis never accepts: go batch by batch to find it.
+        portion = await spool.next(PORTION_BYTES, 1 if self._rejections else PORTION_BATCHES)
         if portion is None:
             return False
         if failpoints.armed:
@@ -118,7 +124,7 @@ class SpoolReplayer:
         except WriteUnconfirmed as error:
             await self._not_replayed(spool, portion, error)
             return True
-        self._refused = 0
+        self._rejections = 0
         if failpoints.armed:
             failpoints.reach("replay-appended")
         await spool.confirm(portion)
@@ -128,25 +134,28 @@ class SpoolReplayer:
 
     async def _not_replayed(self, spool: Spool, portion: Portion, error: WriteUnconfirmed) -> None:
         self.producer.trip(error)
-        self._refused += 1
-        if self._refused <= ATTEMPTS:
+        self._rejections += 1
+        if self._rejections <= ATTEMPTS:
             return
-        # In between, Redis took other writes: they are what closed the breaker.
-        log.error("Redis does not take a batch of %d events, which has to wait: %s", portion.events, error)
+        # Redis accepted other writes in between: they closed the breaker.
+        log.error("Redis rejects a batch of %d events, which is set aside for now: %s", portion.events, error)
         await spool.set_aside(portion)
-        self._refused = 0
+        self._rejections = 0
 
     def _events(self) -> int:
         return self._spool.events if self._spool else 0
 
 
 def is_over(condition: Condition, buffer_max: int | None, was_over: bool) -> bool:
-    """Whether calls should go to the spool although Redis would take them."""
+    """Whether calls should go to the spool although Redis would accept them.
+
+    `was_over` is the previous answer: then the limits are lower by `RELIEF`.
+    """
     info, share = condition.info, RELIEF if was_over else 1.0
-    may_use = info["maxmemory"]
-    limit = may_use * BACKLOG_SHARE if buffer_max is None else buffer_max
+    memory_limit = info["maxmemory"]
+    limit = memory_limit * BACKLOG_SHARE if buffer_max is None else buffer_max
     if limit and condition.stream > share * limit:
         return True
-    # With another policy Redis throws away what others keep in it, and being full is how it should be.
-    refuses = may_use and info["maxmemory_policy"] == "noeviction"
-    return bool(refuses and info["used_memory"] > share * USED_SHARE * may_use)
+    # With any other policy Redis evicts keys when it is full, and is meant to be full.
+    rejects_when_full = memory_limit and info["maxmemory_policy"] == "noeviction"
+    return bool(rejects_when_full and info["used_memory"] > share * USED_SHARE * memory_limit)

@@ -99,7 +99,7 @@ def test_a_folder_that_is_not_there_is_said_at_the_start(valkey_server: str, tmp
     environ = {"REDIS_URL": valkey_server, "INGEST_VERIFY": "off", "INGEST_VALIDATION_FILES": "nowhere"}
     done = run("serve", environ=environ, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.endswith("INGEST_VALIDATION_FILES='nowhere' is no folder: make it, or name another.\n")
+    assert done.stderr.endswith("INGEST_VALIDATION_FILES='nowhere' is not a folder: create it, or name another.\n")
 
 
 @pytest.mark.parametrize(
