@@ -118,7 +118,7 @@ def test_every_kind_of_forgery_is_refused_with_its_reason_and_counted(
     assert figures["forged_refused"] == figures["acknowledged"] == 2 * len(FORGERIES)
     assert len(records(client)) == 2 * len(FORGERIES)
     until(lambda: sum(guarded.status()["refused"].values()) == 2 * len(FORGERIES), "the counts", 10)
-    assert guarded.process.output.count("rejected a call: too-old") <= 2  # by each process, not by each call
+    assert guarded.process.output.count("rejected a call: too-old") in (1, 2)  # by each process, not by each call
 
 
 def test_a_call_of_a_revoked_or_absent_key_is_refused(guarded: Guarded) -> None:
