@@ -27,7 +27,8 @@ T = TypeVar("T")
 #: Seconds that a job works before it lets the next one go on: short enough for hosts that stop a process within
 #: 10 s of asking, long enough that RQ's fork of some 15 ms does not count.
 SLICE = 10.0
-#: Seconds between attempts to reach a database that is unavailable: the first, and the longest.
+#: Seconds between attempts to reach a database that is unavailable: at first, since most restarts are short, and
+#: at most, so that work continues soon after a long outage.
 RETRY_FIRST, RETRY_MOST = 0.25, 5.0
 
 

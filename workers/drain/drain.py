@@ -38,7 +38,7 @@ from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Milliseconds that a drain job waits for more when the stream is empty, so that a trickle of single events does
+#: Milliseconds that a drain job waits for more when the stream is empty, so that events that come one by one do
 #: not cost a job each.
 LINGER_MS = 1000
 #: Bytes of packed batches to claim at once: more would only sit in memory, less would fetch too often.
@@ -49,16 +49,16 @@ CLAIM_MAX = 256
 CLAIM_FIRST = 4
 #: Batches still unclaimed from which another worker is worth waking: about a second's work of one.
 SIBLING_BATCHES = 512
-#: Objects after which Python looks for garbage in circles. Events make none, and thousands of them are alive at
+#: Objects after which Python looks for reference cycles. Events make none, and thousands of them are alive at
 #: once: at Python's own threshold of some hundreds, looking takes a tenth of the time.
 GC_EVERY = 500_000
-#: Seconds between two reports for `status`.
+#: Seconds between two reports for `status`: as often as anyone looks.
 REPORT_EVERY = 1.0
 
 
 @dataclass(slots=True)
 class DrainSummary:
-    """What one drain did: calls stored (quarantined and unverified ones too), there already, dead batches."""
+    """What one drain did with its calls: `stored` includes quarantined and unverified ones, not `doubles`."""
 
     stored: int = 0
     doubles: int = 0
@@ -275,7 +275,7 @@ def _next_count(count: int, entries: Sequence[Entry]) -> int:
 
 @contextmanager
 def _rare_garbage_collection() -> Iterator[None]:
-    """Have Python look for garbage rarely while thousands of events are alive."""
+    """Have Python look for reference cycles rarely while thousands of events are alive."""
     thresholds = gc.get_threshold()
     gc.set_threshold(GC_EVERY)
     try:

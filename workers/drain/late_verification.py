@@ -125,8 +125,8 @@ def _settle(store: Store, judged: Sequence[Judged], has_handlers: bool) -> None:
             hand_on={record.delivery_id: record for record, _ in some} if has_handlers else None,
         )
 
-    def give_up(one: Judged, refusal: RowsRejected) -> None:
-        store.add((), [Quarantined(one.record, str(refusal))], settled=[one.record])
+    def give_up(call: Judged, refusal: RowsRejected) -> None:
+        store.add((), [Quarantined(call.record, str(refusal))], settled=[call.record])
 
     take_all(judged, take, give_up)
 
