@@ -9,8 +9,10 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -22,31 +24,48 @@ from tests.support.source import ROOT
 EXAMPLES = 300
 #: Seconds of searching, unless SECONDS says otherwise.
 SECONDS = 300.0
-#: By which a round knows when to end: a moment of `time.time`.
-ENDS = "FUZZ_ENDS"
+#: By which a round knows how many seconds it may search.
+ROUND = "FUZZ_SECONDS"
+#: By which the processes of a round share when its first test began and how many ran: a file that grows.
+STARTED = "FUZZ_STARTED"
 #: pytest's answer if there was nothing to run.
 NO_TESTS = 5
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Search until the time is over or something was found: 1 then."""
+    """Search until the time is over; 1 if something was found, or if no test ran."""
     seconds = float(environ.get("SECONDS") or SECONDS)
     first = int(environ.get("SEED") or random.SystemRandom().randrange(2**32))
-    ends = time.time() + seconds
     print(f"searching for {seconds:g} s; to repeat: SEED={first} SECONDS={seconds:g} make fuzz", flush=True)
-    seed = first
-    while time.time() < ends:
+    seed, left, tests = first, seconds, 0
+    while left > 0:
         print(f"SEED={seed}", flush=True)
+        code, began, ran = _one_round(seed, left, environ)
+        tests += ran
+        if code not in (0, NO_TESTS):
+            print(f"found with SEED={seed}; to repeat: SEED={seed} SECONDS={seconds:g} make fuzz", flush=True)
+            return 1
+        if not ran:
+            print("no property test ran, so nothing was searched", flush=True)
+            return 1
+        left -= time.time() - began
+        seed += 1
+    print(f"{seed - first} rounds, {tests} property tests run, nothing found")
+    return 0
+
+
+def _one_round(seed: int, seconds: float, environ: Mapping[str, str]) -> tuple[int, float, int]:
+    """Pytest's answer, the moment at which the first test began, and how many ran."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = Path(folder) / "started"
+        started.touch()
         # -n auto: on all cores; a round's examples are the same however the tests are spread.
         argv = [sys.executable, "-m", "pytest", "-q", "-n", "auto", "-p", __spec__.name, "-m", "hypothesis"]
         argv += [f"--hypothesis-seed={seed}", "tests/unit", "tests/integration"]
-        done = subprocess.run(argv, cwd=ROOT, env={**environ, ENDS: str(ends)}, check=False)
-        if done.returncode not in (0, NO_TESTS):
-            print(f"found with SEED={seed}; to repeat: SEED={seed} SECONDS={seconds:g} make fuzz", flush=True)
-            return 1
-        seed += 1
-    print(f"{seed - first} rounds, nothing found")
-    return 0
+        more = {ROUND: str(seconds), STARTED: str(started)}
+        done = subprocess.run(argv, cwd=ROOT, env={**environ, **more}, check=False)
+        moments = [float(line) for line in started.read_text().splitlines()]
+    return done.returncode, min(moments, default=time.time()), len(moments)
 
 
 @pytest.hookimpl(trylast=True)
@@ -61,8 +80,14 @@ def pytest_sessionstart() -> None:
 
 
 def pytest_runtest_setup() -> None:
-    if time.time() > float(os.environ[ENDS]):
-        pytest.skip("the time is over")
+    """Skip what begins after the time is over, counted from the first test: starting up is not searching."""
+    now = time.time()
+    with Path(os.environ[STARTED]).open("a+") as file:
+        file.seek(0)
+        began = float(file.readline() or now)
+        if now > began + float(os.environ[ROUND]):
+            pytest.skip("the time is over")
+        file.write(f"{now}\n")  # one short line in append mode, so processes do not mix theirs
 
 
 if __name__ == "__main__":
