@@ -1,6 +1,5 @@
 """Calls that are passed on to a script that exists already: what it is sent, and what becomes of its answers."""
 
-import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -13,16 +12,14 @@ from typing import Any
 import pytest
 import redis
 from sqlalchemy import text
-from standardwebhooks import Webhook
 
 from ingest.batch import Record, unpack
 from ingest.copernica.api import retry_after
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.simulation.signer import Signer
 from ingest.stream.keys import Keys
 from tests.support.http import Answer, Script, Seen, listening
-from tests.support.running import answers, exchange, free_port, ingest, run, running, until
+from tests.support.running import free_port, until
 from tests.support.stream import let_pass
 from workers.handlers import configured, forward, jobs, throttle, work_queue
 from workers.handlers.throttle import TargetBreaker
@@ -170,35 +167,6 @@ def test_two_targets_are_two_handlers_or_a_mistake() -> None:
 
 
 # --- what is sent ---
-
-
-def test_a_call_goes_on_as_it_came_with_what_copernica_signed(site: Site, script: Script, tmp_path: Path) -> None:
-    signer = Signer.new("account-1234")
-    (tmp_path / "keys.json").write_text(json.dumps({signer.key_id: signer.dkim_record}))
-    port = free_port()
-    more = {"INGEST_ACCOUNTS": "1234", "INGEST_KEYS": str(tmp_path / "keys.json"), "PORT": str(port)}
-    site.forward_to(f"{script.url}?from=ingest#types=open", INGEST_FORWARD_SECRET=SECRET, **more)
-    signed = signer.sign("/copernica", f"127.0.0.1:{port}", FORM.decode(), BODY)
-    with running(ingest("serve"), site.environ, tmp_path / "log"):
-        until(lambda: answers(port), "the endpoint")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
-        request = f"POST /copernica HTTP/1.1\r\n{lines}\r\n".encode() + BODY
-        assert exchange(port, request).startswith(b"HTTP/1.1 200")
-    assert "1 events stored" in run("drain", environ=site.environ).stdout
-    assert jobs.hand_on_job() == 1
-    assert site.work()["done"] == 1
-
-    (seen,) = script.seen
-    assert seen.path == "/old.php?from=ingest"
-    assert seen.body == BODY
-    for name in ("Content-Type", "X-Copernica-ID", "Date", "Digest", "Signature"):
-        assert seen.headers[name.lower()] == signed[name]
-    with site.store.reading() as connection:
-        stored = connection.execute(text("SELECT delivery_id FROM events")).scalar_one()
-    assert seen.headers["x-ingest-delivery-id"] == bytes(stored).hex()
-    assert seen.headers["x-ingest-received-at"].endswith("+00:00")
-    assert seen.headers["webhook-id"] == bytes(stored).hex()
-    Webhook(SECRET).verify(seen.body, seen.headers, json_parse=False)
 
 
 def test_without_a_secret_nothing_is_signed(site: Site, script: Script) -> None:

@@ -8,17 +8,13 @@ import pytest
 import redis
 from rq import Queue, SimpleWorker
 from rq.job import Job
-from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 import ingest.jobs
-from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
-from tests.support.old_jobs import OldJob, old_jobs
-from tests.support.running import run
+from tests.support.old_jobs import QUEUES, OldJob, old_jobs, unfinished
 from workers import jobs
 from workers.store.schema import upgrade
 
-QUEUES = (EVENTS_QUEUE, HANDLERS_QUEUE)
 #: What the six old jobs are now, in the order of the fixture.
 NOW = ["drain", "verify", "retention", "reconcile", "hand_on", "handle"]
 
@@ -32,30 +28,11 @@ def test_a_job_of_the_version_before_finds_its_function(client: redis.Redis, old
     assert list(job.args) == (["noticed"] if name == "handle" else [])
 
 
-def unfinished(client: redis.Redis) -> dict[str, list[str]]:
-    """The jobs that wait or have failed, by queue."""
-    found = {}
-    for name in QUEUES:
-        queue = Queue(name, connection=client, serializer=JSONSerializer)
-        failed = FailedJobRegistry(queue=queue).get_job_ids(cleanup=False)
-        found[name] = [job_id for job_id in [*queue.job_ids, *failed] if job_id in {job.id for job in old_jobs()}]
-    return found
-
-
 @pytest.fixture
 def environ(redis_url: str, tmp_path: Any) -> dict[str, str]:
     database = f"sqlite:///{tmp_path}/events.db"
     upgrade(database)
     return {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_VERIFY": "off"}
-
-
-def test_our_worker_works_old_jobs_off(client: redis.Redis, environ: dict[str, str]) -> None:
-    for job in old_jobs():
-        job.restore(client)
-    for queue in QUEUES:
-        done = run("worker", "--burst", "--queue", queue, environ=environ)
-        assert done.returncode == 0, done.stderr
-    assert unfinished(client) == {"events": [], "handlers": []}
 
 
 def test_a_plain_rq_worker_works_old_jobs_off_too(

@@ -15,7 +15,6 @@ from ingest.cli.render import chart
 from ingest.copernica.events import EventType, decode
 from tests.support.builders import FORM
 from tests.support.cli import typed
-from tests.support.running import run
 from workers.store.store import Store
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -84,8 +83,8 @@ def test_by_default_it_is_about_the_last_day_or_month(environ: dict[str, str], s
 def test_the_chart_as_typed(environ: dict[str, str], store: Store) -> None:
     start = datetime(2026, 11, 20, 9, tzinfo=UTC)
     add(store, *[(start, "delivery")] * 1, *[(start + 3 * HOUR, "open")] * 2, (start + 3 * HOUR, "abuse"))
-    done = run("stats", "--since", "2026-11-20", environ=environ | {"COLUMNS": str(WIDTH)})
-    assert (done.returncode, done.stderr) == (0, "")
+    done = typed("stats", "--since", "2026-11-20", environ=environ | {"COLUMNS": str(WIDTH)})
+    assert (done.exit_code, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert [line.split()[0:2] for line in lines[:4]] == [
         ["2026-11-20", f"{hour:02}:00"] for hour in (9, 10, 11, 12)
