@@ -50,7 +50,10 @@ class SpoolReplayer:
 
     async def run(self) -> None:
         """Replay and watch until cancelled."""
-        while True:
+        task = asyncio.current_task()
+        # Python 3.11's wait_for, which redis-py sends with, can lose a cancellation that arrives with its result:
+        # only the count of requests remembers it, and whoever stops us would wait for ever.
+        while task is None or not task.cancelling():
             pause = REPLAY_INTERVAL
             try:
                 pause = await self._round()

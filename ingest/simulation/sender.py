@@ -87,6 +87,7 @@ class Sender:
         for _ in range(min(connections, self._events)):
             self._open_one()
         pacer = asyncio.create_task(self._pace(began))
+        pacer.add_done_callback(self._check_task)
         try:
             await self._done
         finally:
@@ -107,6 +108,7 @@ class Sender:
         opener = asyncio.create_task(self._connect())
         self._openers.add(opener)
         opener.add_done_callback(self._openers.discard)
+        opener.add_done_callback(self._check_task)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -118,7 +120,7 @@ class Sender:
             except OSError as error:
                 gone = not self._connections and time.monotonic() - self._seen_at > GONE_AFTER
                 if gone and not self._keep_going:
-                    self._fail(Unavailable(f"Nothing answers at {target.url} ({error.strerror or error})."))
+                    self.fail(Unavailable(f"Nothing answers at {target.url} ({error.strerror or error})."))
                 await asyncio.sleep(RECONNECT_DELAY)
 
     async def _pace(self, began: float) -> None:
@@ -174,9 +176,14 @@ class Sender:
         try:
             yield
         except Unavailable as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: Unavailable) -> None:
+    def _check_task(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with an error; of several, the first counts."""
         if self._done and not self._done.done():
             self._done.set_exception(error)
 
@@ -245,7 +252,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._sender.opened(self)
+        try:
+            self._sender.opened(self)
+        except Exception as error:  # raised in a callback, it would reach no one
+            self._sender.fail(error)
 
     def send(self, request: Request) -> None:
         if self._transport is None:
@@ -257,6 +267,8 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError as error:
+            self._sender.fail(error.__context__ or error)
         except httptools.HttpParserError:
             self.close()
 

@@ -5,8 +5,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import islice
+from contextlib import closing, contextmanager
+from itertools import count, islice, repeat
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,17 @@ def test_a_signer_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path) -
             Signer.load(path)
     Signer.new("account-7").save(path)
     assert Signer.load(path).account == "account-7"
+
+
+@pytest.mark.parametrize("rate", [None, 100.0])
+async def test_a_sender_whose_calls_cannot_be_made_ends_with_the_reason(rate: float | None) -> None:
+    def no_call(_: int) -> Call:
+        raise RuntimeError("no more ideas")
+
+    server = await asyncio.get_running_loop().create_server(lambda: Answering(repeat(OK)), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    with closing(server), pytest.raises(RuntimeError, match="no more ideas"):
+        await asyncio.wait_for(Sender(Target(url), map(no_call, count()), 10, rate).run(2), 10)
 
 
 def test_a_sender_that_keeps_going_needs_a_rate() -> None:
