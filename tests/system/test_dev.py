@@ -125,7 +125,8 @@ def test_parts_that_die_are_started_again_and_said_so(tmp_path: Path) -> None:
             os.kill(min(pid for pid in parts if argument in command_line(pid)), signal.SIGKILL)
             until(partial(said, dev, f"{part} was killed by SIGKILL; starting it again"), "the word")
             until(lambda: answers(port), "the endpoint")
-        data = {"INGEST_DATA_DIR": str(folder)}
+        # A process of the endpoint that was killed answers for a moment longer, so an answer alone says nothing.
+        until(lambda: dev.output.count("web.1 is ready") == 2, "the new endpoint")
         assert run("simulate", "--events", "100", "--url", url, environ=data).returncode == 0
         until(lambda: figures(folder)["stored"] == 200, "200 events")
 
