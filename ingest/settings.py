@@ -1,7 +1,7 @@
 """All settings, read once from the environment and passed on as a value.
 
 Names that have a convention follow it (`REDIS_URL`, `DATABASE_URL`, `PORT`, `WEB_CONCURRENCY`, …); ours begin
-with `INGEST_`. An empty variable counts as one that is not set, but for `INGEST_SPOOL_DIR`, where it means "none".
+with `INGEST_`. An empty variable counts as not set, except `INGEST_SPOOL_DIR`, where it means "none".
 """
 
 import os
@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     field_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest.errors import SettingsError
 
@@ -38,14 +38,8 @@ SPOOL_FOLDER = "spool"
 #: How PostgreSQL URLs begin: its own way, the older one that Heroku uses, and SQLAlchemy's.
 POSTGRESQL_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
-#: Settings whose values may hold a password, and are not repeated in a message.
-SECRET = frozenset({
-    "REDIS_URL", "DATABASE_URL", "INGEST_FORWARD_URL", "INGEST_FORWARD_SECRET",
-    "COPERNICA_TOKEN", "COPERNICA_API_URL", "COPERNICA_AUTH_URL",
-})  # fmt: skip
-
-#: Settings that say something by being empty.
-EMPTY_SAYS = frozenset({"INGEST_SPOOL_DIR"})
+#: Settings for which an empty value has a meaning of its own.
+MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
@@ -59,59 +53,100 @@ def _split(value: object) -> object:
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-class Settings(BaseModel):
-    """The set-up of one process; frozen, so that it can be handed around."""
+class _Environ(PydanticBaseSettingsSource):
+    """Reads settings from the mapping it is given, by the aliases of the fields, and from nothing else."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._environ = environ
 
-    redis_url: str | None = Field(None, alias="REDIS_URL")
-    database_url: str | None = Field(None, alias="DATABASE_URL")
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value of a field (None: not set), its key, and that it need not be parsed as JSON."""
+        name = field.alias or field_name
+        value = self._environ.get(name)
+        return (value if value or name in MEANINGFUL_WHEN_EMPTY else None), name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All values that are set, by alias."""
+        values = {}
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, name, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                values[name] = value
+        return values
+
+
+class Settings(BaseSettings):
+    """The set-up of one process; frozen, so that it can be passed around.
+
+    Fields with `repr=False` may hold a password or a token: neither `repr` nor an error shows their value.
+    """
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
+
+    redis_url: str | None = Field(None, alias="REDIS_URL", repr=False)
+    database_url: str | None = Field(None, alias="DATABASE_URL", repr=False)
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, alias="WEB_CONCURRENCY", ge=1, le=256)
     log_level: LogLevel = Field("info", alias="LOG_LEVEL")
-    #: Where Copernica posts to: this path and everything below it.
+    #: The path that Copernica posts to; everything below it is accepted too.
     path: str = Field("/copernica", alias="INGEST_PATH")
-    #: Whether calls must be signed by Copernica; `off` is for closed networks and for trying things.
+    #: Whether calls must be signed by Copernica; `off` is for closed networks and for experiments.
     verify: Literal["on", "off"] = Field("on", alias="INGEST_VERIFY")
-    #: The accounts whose calls are taken, as in X-Copernica-ID: `account-1234`, `environment_12`, or just `1234`.
+    #: The accounts whose calls are accepted, as in X-Copernica-ID: `account-1234`, `environment_12` or `1234`.
     accounts: CommaList = Field((), alias="INGEST_ACCOUNTS")
-    #: The Host names at which calls may come in; none named means any.
+    #: The Host names that calls may be addressed to; none means any.
     hosts: CommaList = Field((), alias="INGEST_HOSTS")
     #: Where public keys are: `dns`, or a JSON file of key ids and their DKIM records.
     keys: str = Field("dns", alias="INGEST_KEYS")
-    #: Resolvers to ask, as `ip:port`; none named means the machine's own.
+    #: DNS resolvers, as `ip:port`; none means those of the machine.
     dns_servers: CommaList = Field((), alias="INGEST_DNS_SERVERS")
     #: Seconds that a call's Date may be off, into the past and into the future.
     max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=86_400)
-    #: Bytes of body that are taken at the most. Bounces carry a whole MIME message.
+    #: Largest body in bytes. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
     #: Python modules that hold handlers: `myapp.events`.
     handlers: CommaList = Field((), alias="INGEST_HANDLERS")
-    #: Scripts that every call is passed on to, with their options behind a `#`.
-    forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL")
-    #: With what passed-on calls are signed, by the rules of Standard Webhooks: base64, as in `whsec_…`.
-    forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET")
+    #: URLs of scripts that every call is forwarded to, with their options after a `#`.
+    forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL", repr=False)
+    #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`.
+    forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET", repr=False)
     #: Days after which events are deleted; 0 keeps them for ever.
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
-    #: Where calls are kept while Redis is away: a folder on a local disk; `off` or empty: nowhere. None: not said.
+    #: Where calls are kept while Redis is away: a folder on a local disk; `off` or empty: nowhere; None: not set.
     spool: str | None = Field(None, alias="INGEST_SPOOL_DIR")
     #: Bytes that the spool may hold, of all processes that share its folder.
     spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
     #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
     buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)
-    #: In which zone the times of Copernica's log files are.
+    #: The time zone of the times in Copernica's log files.
     logfile_tz: str = Field("UTC", alias="INGEST_LOGFILE_TZ")
     #: When yesterday's log files are compared with the store each day, in UTC; `off`, or no token: never.
     reconcile_at: str = Field("04:00", alias="INGEST_RECONCILE_AT")
-    #: A folder of files by which SMTPeter validates a domain, to be served as they are.
+    #: A folder of the files with which SMTPeter validates a domain, served as they are.
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
     #: The account's token for Copernica's REST API, where that is, and where the token is exchanged for access.
-    copernica_token: str | None = Field(None, alias="COPERNICA_TOKEN")
-    copernica_api_url: str = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL")
-    copernica_auth_url: str = Field("https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL")
+    copernica_token: str | None = Field(None, alias="COPERNICA_TOKEN", repr=False)
+    copernica_api_url: str = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL", repr=False)
+    copernica_auth_url: str = Field("https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL", repr=False)
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ=environ)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the injected environment: no `.env` file, and no process-wide one behind the caller's back."""
+        return (_Environ(settings_cls, init_settings()["environ"]),)
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
@@ -121,13 +156,12 @@ class Settings(BaseModel):
             SettingsError: a value cannot be used; the message names the variable and what is wrong with it.
         """
         try:
-            return cls.model_validate(
-                {name: value for name, value in environ.items() if value or name in EMPTY_SAYS}
-            )
+            return cls(environ)
         except ValidationError as error:
             first = error.errors()[0]
-            name, why = first["loc"][0], first["msg"].removeprefix("Value error, ")
-            value = "" if name in SECRET else f"={str(first['input'])[:100]!r}"
+            name, why = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+            secret = {field.alias for field in cls.model_fields.values() if not field.repr}
+            value = "" if name in secret else f"={str(first['input'])[:100]!r}"
             raise SettingsError(f"{name}{value} cannot be used: {why}.") from None
 
     @field_validator("path")
@@ -147,7 +181,7 @@ class Settings(BaseModel):
             try:
                 urlsplit(url).port  # noqa: B018  # looked at, because that is what can go wrong
             except ValueError:
-                raise ValueError("its port is no number") from None
+                raise ValueError("its port is not a number") from None
             return url
         if kind == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
             return url
@@ -158,7 +192,7 @@ class Settings(BaseModel):
     def _named_accounts(cls, accounts: tuple[str, ...]) -> tuple[str, ...]:
         for name in accounts:
             if not re.fullmatch(r"((account|environment)[-_])?[0-9]+", name, re.IGNORECASE):
-                raise ValueError(f"{name!r} is no account; write account-1234, environment-12 or 1234")
+                raise ValueError(f"{name!r} is not a valid account; write account-1234, environment-12 or 1234")
         return accounts
 
     @field_validator("logfile_tz")
@@ -184,7 +218,7 @@ class Settings(BaseModel):
             try:
                 address_and_port(server)
             except ValueError:
-                raise ValueError(f"{server!r} is no resolver; write 192.0.2.1 or 192.0.2.1:53") from None
+                raise ValueError(f"{server!r} is not a resolver; write 192.0.2.1 or 192.0.2.1:53") from None
         return servers
 
     @field_validator("copernica_token")
@@ -216,7 +250,7 @@ class Settings(BaseModel):
         """
         if self.copernica_token is None:
             raise SettingsError(
-                "COPERNICA_TOKEN is not set: make an API token in Copernica's dashboard and set it."
+                "COPERNICA_TOKEN is not set: create an API token in Copernica's dashboard and set it."
             )
         return self.copernica_token
 
@@ -226,14 +260,14 @@ class Settings(BaseModel):
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
 
     def reconciles_on(self, now: datetime) -> str | None:
-        """The day (in UTC) whose daily reconciliation is due by now; None if it is not yet, or never."""
+        """The day (in UTC) whose daily reconciliation is due by now; None if none is due yet, or ever."""
         if not self.copernica_token or self.reconcile_at == "off" or f"{now:%H:%M}" < self.reconcile_at:
             return None
         return now.date().isoformat()
 
     @property
     def spool_dir(self) -> Path | None:
-        """The spool's folder, by default one in the data folder; None if there is to be no spool."""
+        """The spool's folder, by default one in the data folder; None if the spool is off."""
         if self.spool is None:
             return self.data_dir / SPOOL_FOLDER
         name = self.spool.strip()
@@ -241,12 +275,12 @@ class Settings(BaseModel):
 
     @property
     def has_handlers(self) -> bool:
-        """Whether anybody is to get the events once they are stored."""
+        """Whether any handler or forward target is configured."""
         return bool(self.handlers or self.forward_url)
 
     @property
     def shown_database(self) -> str:
-        """The same as it may be printed: without a password."""
+        """The URL of the database without its password, for printing."""
         hidden = re.sub(r"//([^:/@]*):.*@", r"//\1:***@", self.database)
         return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
