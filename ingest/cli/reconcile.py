@@ -30,7 +30,7 @@ class Day(click.ParamType[date]):
         try:
             return named.get(text) or date.fromisoformat(text)
         except ValueError:
-            self.fail(f"{text!r} is no day: write 2026-11-20 or yesterday", param, ctx)
+            self.fail(f"{text!r} is not a valid day: write 2026-11-20 or yesterday", param, ctx)
 
 
 def how_to(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from ingest import redis_client
 from ingest.errors import SettingsError, Unavailable
 from ingest.settings import REDIS_URL_FILE
 
-#: Seconds to wait for the server; it reads its file back first, half a million batches per second or so.
+#: Seconds to wait for the server; it first reads its file back, about half a million batches per second.
 START_TIMEOUT = 60.0
 #: Longest path of a Unix socket that every system can bind (macOS: 104 with the final zero).
 MAX_SOCKET_PATH = 100
@@ -33,11 +33,11 @@ class EmbeddedServer:
         return f"unix://{self._socket}"
 
     def prepare(self) -> list[str]:
-        """Make its folder, end what an earlier run left behind; returns the command line that starts it.
+        """Create its folder, stop what an earlier run left behind; returns the command line that starts it.
 
         Raises:
             SettingsError: the wheel is not installed.
-            Unavailable: an earlier server does not end.
+            Unavailable: an earlier server does not stop.
         """
         self.dir.mkdir(parents=True, exist_ok=True)
         if len(str(self._socket)) > MAX_SOCKET_PATH:
@@ -70,7 +70,7 @@ class EmbeddedServer:
                 time.sleep(0.05)
 
     def forget(self) -> None:
-        """After its end: nobody shall look for it."""
+        """Once it has stopped: remove what leads others to it."""
         (self._data_dir / REDIS_URL_FILE).unlink(missing_ok=True)
         if self._socket.parent != self.dir:
             self._socket.unlink(missing_ok=True)
@@ -93,13 +93,13 @@ def binary() -> Path:
 
 
 def configuration() -> Path:
-    """The file of settings that the promise needs; a wheel carries a copy."""
+    """The server's configuration, which makes its writes durable; a wheel carries a copy."""
     inside = Path(__file__).with_name("redis.conf")
     return inside if inside.exists() else Path(__file__).parents[2] / "deploy" / "redis.conf"
 
 
 def _end_earlier(data_dir: Path) -> None:
-    """End a server whose `ingest dev` was killed: two of them in one folder would ruin its file."""
+    """Stop a server whose `ingest dev` was killed: two of them in one folder would ruin its file."""
     try:
         client = redis_client.connect((data_dir / REDIS_URL_FILE).read_text().strip())
         client.shutdown(nosave=True)
@@ -112,4 +112,4 @@ def _end_earlier(data_dir: Path) -> None:
         except redis.RedisError:
             return
         time.sleep(0.05)
-    raise Unavailable(f"An earlier Redis server in {data_dir} does not end: stop it by hand.")
+    raise Unavailable(f"An earlier Redis server in {data_dir} does not stop: stop it by hand.")

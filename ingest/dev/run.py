@@ -1,9 +1,9 @@
 """`ingest dev`: everything on this machine in one command, and one Ctrl-C to end it all.
 
-Starts a private Redis server (unless `REDIS_URL` names one), the endpoint, a worker and, if there are handlers,
-one for these, anew whenever their files change; says what runs where; starts again what dies. The end goes in the
-order of the flow: endpoint, workers (which still drain what they can), Redis. What is not drained by then is there
-at the next start.
+Starts a private Redis server (unless `REDIS_URL` names one), the endpoint, a worker and, if there are handlers, a
+worker for these, restarted whenever their files change; prints what runs where; restarts what dies. Stops in the
+order of the flow: endpoint, workers (which still drain what they can), Redis. What is not drained by then is
+processed after the next start.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ from ingest.stream.consumer import Consumer
 
 log = logging.getLogger(__name__)
 
-#: Seconds for each step of the end; together, and with half a second each to insist, they stay below ten.
+#: Seconds for each step of stopping; with half a second more before each SIGKILL they add up to less than ten.
 STOP_WEB = 2.5
 DRAIN_REST = 1.5
 STOP_WORKER = 2.0
@@ -96,7 +96,7 @@ def _worker(name: str, queue: str, environ: dict[str, str]) -> Child:
 
 
 def _reload(modules: Sequence[str], handlers: Child) -> None:
-    """Start the handlers' worker anew whenever a file of theirs changes."""
+    """Restart the handlers' worker whenever a file of theirs changes."""
     before = _changed_at(modules)
     while True:
         time.sleep(RELOAD_EVERY)
@@ -116,13 +116,13 @@ def _changed_at(modules: Sequence[str]) -> dict[Path, int]:
         folder = file if file.is_dir() else file.parent
         paths = folder.rglob("*.py") if folder != Path() else [file.with_suffix(".py")]
         for path in paths:
-            with suppress(OSError):  # an editor that writes it anew
+            with suppress(OSError):  # an editor is just replacing it
                 found[path] = path.stat().st_mtime_ns
     return found
 
 
 def _upgrade(settings: Settings) -> None:
-    """Make the tables; as a command of its own, so that this process need not know what the workers know."""
+    """Create the tables, in a process of its own: this one need not load what the workers need."""
     done = subprocess.run(  # noqa: S603  # our own command
         own_command("db", "upgrade"),
         env={**os.environ, "DATABASE_URL": settings.database},
@@ -135,7 +135,7 @@ def _upgrade(settings: Settings) -> None:
 
 
 def _environ(settings: Settings, url: str) -> dict[str, str]:
-    """The environment of the parts; what is not in here they have from ours."""
+    """What the parts' environment has on top of ours."""
     return {
         "REDIS_URL": url,
         "DATABASE_URL": settings.database,
@@ -146,7 +146,7 @@ def _environ(settings: Settings, url: str) -> dict[str, str]:
 
 
 def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
-    """The key pair of simulated calls, made at the first start; the endpoint reads its public half from a file."""
+    """The key pair of simulated calls, made at the first start; its public half is in a file for the endpoint."""
     if settings.verify == "off":
         return None
     path = settings.data_dir / SIGNER_FILE
@@ -163,15 +163,15 @@ def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
 
 
 def _keep_call_fresh(settings: Settings, signer: Signer | None) -> None:
-    """Sign the call for curl again and again, before it is too old to be taken."""
+    """Sign the call for curl again and again, before it is too old to be accepted."""
     while True:
         time.sleep(min(60.0, settings.max_age / 3))
-        with suppress(OSError):  # the folder is gone: nobody will look for it
+        with suppress(OSError):  # the folder is gone: no one will look for it
             _write_call(settings, signer)
 
 
 def _write_call(settings: Settings, signer: Signer | None) -> None:
-    """Write a file with one call of this moment, for `curl -K`."""
+    """Write a file with one call that is signed now, for `curl -K`."""
     host, path = f"{settings.host}:{settings.port}", settings.path or "/"
     body = f"id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7&time={int(time.time())}"
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -277,7 +277,7 @@ def _relay(name: str, lines: IO[str]) -> None:
 
 
 def _relay_quietly(name: str, lines: IO[str]) -> None:
-    """Of the server's talk only its warnings (`#`), without those that are about a production server."""
+    """Relay only the server's warnings (`#`), without those that are about a production server."""
     for line in lines:
         if " # " in line and "oO0OoO0OoO0Oo" not in line and "overcommit" not in line:
             _say(line.rstrip(), name)
@@ -316,7 +316,7 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
 
 
 def _handlers(settings: Settings) -> str:
-    """What gets the events once they are stored."""
+    """The handlers and forward targets, as they may be shown: without passwords."""
     if not settings.has_handlers:
         return "none; name a module of yours in INGEST_HANDLERS"
     urls = [re.sub(r"#.*", "", re.sub(r"//[^/@]*@", "//", url)) for url in settings.forward_url]

@@ -49,9 +49,9 @@ def post_as_curl_does(command: list[str]) -> bytes:
 
 
 def figures(folder: Path) -> dict[str, int]:
+    """What `ingest status` says; nothing while a part of it is on its way up."""
     shown = typed("status", "--json", environ={"INGEST_DATA_DIR": str(folder)})
-    assert shown.exit_code == 0, shown.stderr
-    return dict(json.loads(shown.stdout))
+    return dict(json.loads(shown.stdout)) if shown.exit_code == 0 else {}
 
 
 def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
@@ -71,7 +71,7 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
         assert simulate, "the printed simulate"
         sent = run(*shlex.split(simulate[1]), environ={"INGEST_DATA_DIR": str(folder)})
         assert sent.returncode == 0, sent.stderr
-        until(lambda: figures(folder)["stored"] == 10_001, "10,001 events")
+        until(lambda: figures(folder).get("stored") == 10_001, "10,001 events")
         assert figures(folder)["backlog"] == 0
 
         began = time.monotonic()
@@ -83,7 +83,7 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
 
     with running(command, {}, tmp_path / "second.log") as dev:
         started(dev, port)
-        assert figures(folder)["stored"] == 10_001
+        assert figures(folder).get("stored") == 10_001
         dev.send(signal.SIGTERM)
         assert dev.wait() == 0
 
@@ -128,7 +128,7 @@ def test_parts_that_die_are_started_again_and_said_so(tmp_path: Path) -> None:
         # A process of the endpoint that was killed answers for a moment longer, so an answer alone says nothing.
         until(lambda: dev.output.count("web.1 is ready") == 2, "the new endpoint")
         assert run("simulate", "--events", "100", "--url", url, environ=data).returncode == 0
-        until(lambda: figures(folder)["stored"] == 200, "200 events")
+        until(lambda: figures(folder).get("stored") == 200, "200 events")
 
 
 def test_what_a_killed_dev_left_behind_does_no_harm(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_what_a_killed_dev_left_behind_does_no_harm(tmp_path: Path) -> None:
         dev.wait()
     with running(command, {}, tmp_path / "next.log") as dev:
         started(dev, port)
-        until(lambda: figures(folder)["stored"] == 100, "what was there")
+        until(lambda: figures(folder).get("stored") == 100, "what was there")
         assert not any(exists(pid) for pid in parts)
 
 

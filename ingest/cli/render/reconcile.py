@@ -1,4 +1,4 @@
-"""What `ingest reconcile` and `ingest import` print: how far it has come, and what was found of each day."""
+"""What `ingest reconcile` and `ingest import` print: progress, and the report of each day."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ class _Amount(ProgressColumn):
 
 @contextmanager
 def working(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A bar for each thing that is at work, while the block tells what it is given how far they are."""
+    """A progress bar for each step in progress; the block calls the yielded function with how far each is."""
     columns = TextColumn("{task.description}"), BarColumn(), _Amount(), TimeElapsedColumn()
     console = Console(stderr=True)
     quiet = quiet or not console.is_terminal
@@ -94,7 +94,7 @@ def day(report: "DayReport", as_json: bool) -> None:
             soft_wrap=True,
         )
     if len(report.outages) > MAX_OUTAGES:
-        _console.print(f"[yellow]! … and {len(report.outages) - MAX_OUTAGES} outages more[/]")
+        _console.print(f"[yellow]! … and {len(report.outages) - MAX_OUTAGES} more outages[/]")
     for text in _remarks(report):
         _console.print(f"[yellow]! {escape(text)}[/]", soft_wrap=True)
     _console.print()
