@@ -1,8 +1,8 @@
-"""`ingest worker`: a standard RQ worker with manners, and what keeps it going.
+"""`ingest worker`: a standard RQ worker that stops gracefully, and what keeps it running.
 
-What it does differently from `rq worker`: it wakes itself when it starts and finds a backlog; it stops in time
-(`workers.process.graceful` says how); it comes back when Redis went away; and when Redis is so full that RQ cannot
-put down a job, it makes room by draining without one.
+What it does differently from `rq worker`: it enqueues a job for itself if it finds a backlog at its start; it
+stops in time (`workers.process.graceful` says how); it starts again when it has lost Redis; and when Redis is
+so full that RQ cannot enqueue a job, it makes room by draining without one.
 """
 
 import logging
@@ -24,20 +24,20 @@ from ingest.processes import Child, follow_parent, own_command
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.handlers import configured, jobs  # noqa: F401  # imported once here, not again in every work-horse
-from workers.process.graceful import PoliteWorker
+from workers.process.graceful import GracefulWorker
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds before a worker that lost Redis begins again.
+#: Seconds before a worker that lost Redis starts again: soon, but without filling the log.
 RESTART_DELAY = 2.0
-#: Seconds after which a worker that gave no sign of life is no longer listed; with RQ's own 420, `status` would
-#: show workers that were killed minutes ago.
+#: Seconds without a heartbeat after which a worker is no longer listed; with RQ's own 420, `status` would show
+#: workers that were killed minutes ago.
 WORKER_TTL = 60
 
 
 def _catch_signals() -> None:
-    """While no RQ worker is there to do so."""
+    """Handle signals while no RQ worker does."""
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise StopRequested
@@ -54,7 +54,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         SettingsError: the handlers cannot be imported.
     """
     redis_client.require(redis_client.connect(settings.redis), settings.redis)
-    # A database that cannot be used shall be heard of now, not in every job; so shall handlers.
+    # A database or handlers that cannot be used: fail at startup, not in every job.
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:
         names = (
@@ -67,21 +67,21 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
         while not _work_once(settings, queue_name, burst):
-            log.warning("the worker left; it begins again in %.0f s", RESTART_DELAY)
+            log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
             time.sleep(RESTART_DELAY)
-    except StopRequested:  # by our handler, or RQ's at a moment when its loop was not there to catch it
+    except StopRequested:  # from our handler, or from RQ's while its loop was not there to catch it
         log.debug("asked to stop while waiting")
 
 
 def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
-    """Work until the worker leaves; True if it left because it should."""
+    """Work until the worker ends; True if it was asked to, or had nothing left to do."""
     client = redis_client.connect(settings.redis)
     try:
         _wake(settings, client, queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
-        worker = PoliteWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
+        worker = GracefulWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.ResponseError as error:
-        log.error("Redis refuses what a worker needs: %s", error)
+        log.error("Redis rejects what a worker needs: %s", error)
         if queue_name == EVENTS_QUEUE and Consumer(client).batches():
             _drain_without_rq()
         return False
@@ -90,7 +90,7 @@ def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
         return False
     worker.catch_signals()
     try:
-        # Retries come back by RQ's scheduler; only handlers have some.
+        # Retries are enqueued by RQ's scheduler; only handlers have any.
         worker.work(burst=burst, logging_level=None, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
     except redis.RedisError as error:
         log.error("lost Redis: %s", error)
@@ -101,7 +101,7 @@ def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
 
 
 def _drain_without_rq() -> None:
-    """Make room in a Redis that takes no jobs any more; in a process of its own, as every drain is."""
+    """Make room in a Redis that is too full for jobs; in a process of its own, like every drain."""
     log.warning("draining without RQ, to make room")
     child = Child("drain", own_command("drain"))
     child.start()
@@ -113,7 +113,7 @@ def _drain_without_rq() -> None:
 
 
 def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
-    """See that a backlog is worked on, whatever became of earlier wake-ups: a job too many costs nothing."""
+    """Enqueue what there is to do, whether or not earlier wake-ups were lost: a superfluous job costs nothing."""
     scheduler = JobScheduler(client)
     if queue_name == HANDLERS_QUEUE:
         scheduler.clear_hand_on()
@@ -127,7 +127,7 @@ def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
 
 
 def _quieten_rq(settings: Settings) -> None:
-    # RQ tells each job's life in five lines; a drain says what it did in one.
+    # RQ logs five lines for each job; a drain says what it did in one.
     level = logging.DEBUG if settings.log_level == "debug" else logging.WARNING
     for name in ("rq.worker", "rq.job", "rq.queue"):
         logging.getLogger(name).setLevel(level)
@@ -135,7 +135,7 @@ def _quieten_rq(settings: Settings) -> None:
 
 
 def _without_redis_traceback(record: logging.LogRecord) -> bool:
-    """Redis being away is no fault of the program: one line says it, forty would hide what matters."""
+    """An unavailable Redis is not a fault of the program: one line says so, forty would hide what matters."""
     if record.exc_info and isinstance(record.exc_info[1], redis.RedisError):
         record.msg, record.args = "%s (%s)", (record.getMessage(), record.exc_info[1])
         record.exc_info = None

@@ -1,0 +1,85 @@
+"""What `workers.process.rq_compat` uses of rq's inside is still there, and still called as it expects."""
+
+import inspect
+from collections.abc import Callable, Iterator
+
+import pytest
+from fakeredis import FakeRedis
+from rq import Queue, Worker
+from rq.scheduler import RQScheduler
+from rq.serializers import JSONSerializer
+
+from workers.process.rq_compat import CompatWorker, use_scheduler
+
+
+class Scheduler(RQScheduler):
+    """A scheduler of our own, which is not started."""
+
+    def acquire_locks(self, auto_start: bool = False) -> set[str]:
+        self.acquired = True
+        return set()
+
+
+@pytest.fixture
+def queue() -> Queue:
+    return Queue("events", connection=FakeRedis(), serializer=JSONSerializer)
+
+
+@pytest.fixture
+def scheduler() -> Iterator[None]:
+    before = RQScheduler
+    use_scheduler(Scheduler)
+    yield
+    use_scheduler(before)
+
+
+def test_a_worker_starts_the_scheduler_that_was_named(queue: Queue, scheduler: None) -> None:
+    worker = CompatWorker([queue], connection=queue.connection)
+    worker.work(burst=True, with_scheduler=True)
+    assert isinstance(worker.scheduler, Scheduler)
+    assert worker.scheduler.acquired
+
+
+def test_a_worker_is_registered_while_it_works_and_has_no_work_horse(queue: Queue) -> None:
+    worker = CompatWorker([queue], connection=queue.connection)
+    assert not worker.is_registered()
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    assert worker.is_registered()
+    assert worker.horse_pid == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (Worker._pubsub_exception_handler, ["self", "exc", "pubsub", "pubsub_thread"]),
+        (Worker.dequeue_job_and_maintain_ttl, ["self", "timeout", "max_idle_time"]),
+        (Worker.monitor_work_horse, ["self", "job", "queue", "execution"]),
+        (Worker.setup_work_horse_signals, ["self"]),
+        (Worker.request_stop, ["self", "signum", "frame"]),
+        (Worker.handle_exception, ["self", "job", "exc_info"]),
+        (Worker.heartbeat, ["self", "timeout", "pipeline"]),
+        (Worker.teardown, ["self"]),
+        (RQScheduler.work, ["self"]),
+        (RQScheduler.heartbeat, ["self"]),
+        (RQScheduler.request_stop, ["self", "signum", "frame"]),
+    ],
+)
+def test_rq_calls_what_is_overridden_by_these_parameters(
+    method: Callable[..., object], parameters: list[str]
+) -> None:
+    assert list(inspect.signature(method).parameters) == parameters
+
+
+@pytest.mark.parametrize(
+    ("caller", "name"),
+    [
+        (Worker.work, "_stop_requested"),
+        (Worker.work, "dequeue_job_and_maintain_ttl"),
+        (Worker.check_for_suspension, "_stop_requested"),
+        (Worker.subscribe, "_pubsub_exception_handler"),
+        (Worker.execute_job, "monitor_work_horse"),
+        (Worker.main_work_horse, "setup_work_horse_signals"),
+    ],
+)
+def test_rq_still_uses_what_is_overridden(caller: Callable[..., object], name: str) -> None:
+    assert name in caller.__code__.co_names

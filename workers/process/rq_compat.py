@@ -1,0 +1,56 @@
+"""The only module that uses what rq does not document.
+
+How a worker stops, and which scheduler it starts, cannot be chosen by rq's public interface. All of this was
+read in rq 3.0.0 (`worker/base.py`, `worker/worker_classes.py`, `scheduler.py`); a contract test
+(`tests/unit/test_rq_compat.py`) fails when a release changes it, and docs/decisions/private-apis.md says what
+to do then.
+
+| what | why |
+|---|---|
+| `rq.worker.base.RQScheduler` | the class that `work(with_scheduler=True)` starts; it can be named nowhere else |
+| `Worker._stop_requested` | ends the loop after the present job, and the wait of a suspended worker |
+| `Worker._pubsub_exception_handler` | called with what the thread meets that listens for commands |
+| `Worker.dequeue_job_and_maintain_ttl` | where a worker waits for a job: the one place where raising is safe |
+| `Worker.monitor_work_horse` | called in the parent as soon as the work-horse runs |
+| `Worker.setup_work_horse_signals` | called in the work-horse before its job |
+| `Worker.horse_pid` | the process id of the work-horse; 0 if there is none |
+| `Worker.redis_workers_keys` | the set of all workers in Redis |
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import rq.worker.base
+from rq import Worker
+from rq.scheduler import RQScheduler
+
+__all__ = ["CompatWorker", "use_scheduler"]
+
+
+def use_scheduler(scheduler: type[RQScheduler]) -> None:
+    """Have every worker of this process start schedulers of this class."""
+    rq.worker.base.RQScheduler = scheduler  # type: ignore[attr-defined]
+
+
+class CompatWorker(Worker):
+    """An RQ worker that gives public names to what we need of its private parts."""
+
+    def leave_after_this_job(self) -> None:
+        """Make rq's loop end at its next turn."""
+        self._stop_requested = True
+
+    def is_registered(self) -> bool:
+        """Whether Redis lists this worker."""
+        return bool(self.connection.sismember(self.redis_workers_keys, self.key))
+
+    def listening_failed(
+        self, error: Exception, stop_listening: Callable[[], object], retry: Callable[[Exception], object]
+    ) -> None:
+        """The thread that listens for rq's commands met an error: `retry` treats it as a lost connection."""
+        retry(error)
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        def retry(error: Exception) -> None:
+            super(CompatWorker, self)._pubsub_exception_handler(error, pubsub, pubsub_thread)
+
+        self.listening_failed(exc, pubsub_thread.stop, retry)
