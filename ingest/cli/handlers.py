@@ -114,29 +114,29 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
 
 
 def _wake() -> None:
-    """Tell the handlers' workers, if Redis can be reached; else the next event does, or their start."""
+    """Wake the handlers' workers; if Redis is unreachable, the next event does, or their next start."""
     import redis
 
     from ingest import redis_client
     from ingest.jobs import JobScheduler
 
     try:
-        client = redis_client.connect(settings_with().redis)
-        scheduler = JobScheduler(client)
-        scheduler.note_handoffs(True)
-        scheduler.hand_on()
-        client.close()
+        with redis_client.connect(settings_with().redis) as client:
+            scheduler = JobScheduler(client)
+            scheduler.note_handoffs(True)
+            scheduler.hand_on()
     except (redis.RedisError, SettingsError) as error:
-        click.echo(f"Redis does not answer, so they wait for the next event: {error}", err=True)
+        click.echo(f"Redis does not answer, so the handlers start with the next event: {error}", err=True)
 
 
 @click.command()
 @click.option("--handler", required=True, help="The handler to hand them to.")
 @which_events
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit]")
-@click.option("--anew", is_flag=True, help="Forget how far an earlier one of the same has come.")
-def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
-    """Hand stored events to a handler again. Broken off and typed again, it goes on where it was."""
+@click.option("--restart", is_flag=True, help="Start over, although the same command was interrupted earlier.")
+@click.option("--anew", "restart", is_flag=True, hidden=True)  # its name in 0.1.0
+def replay(handler: str, rate: float | None, restart: bool, **chosen: Any) -> None:
+    """Hand stored events to a handler again. If interrupted, the same command continues where it stopped."""
     from ingest.cli.events import filter_of
     from ingest.cli.render import dead_letters
     from workers.handlers import replay as replaying
@@ -149,14 +149,14 @@ def replay(handler: str, rate: float | None, anew: bool, **chosen: Any) -> None:
         raise SettingsError(f"--handler {handler!r}: there are {', '.join(known) or 'none; set INGEST_HANDLERS'}.")
     with Store.open(settings.database) as store:
         name = replaying.name_of(handler, wanted)
-        if anew:
+        if restart:
             replaying.forget(store, name)
         before = replaying.begun(store, name)
         try:
             with dead_letters.progress("replaying", store.count(wanted), before) as step:
                 done = replaying.replay(store, handler, wanted, rate, step)
         except KeyboardInterrupt:
-            click.echo("Broken off; the same command goes on from here.", err=True)
+            click.echo("Interrupted; the same command continues from here.", err=True)
             raise click.exceptions.Exit(130) from None
         finally:
             _wake()

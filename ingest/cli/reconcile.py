@@ -41,11 +41,14 @@ def how_to(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option("--no-handlers", is_flag=True, help="Do not call handlers with what is recovered."),
         click.option(
-            "--wait", type=click.FloatRange(0), default=30.0, show_default=True,
+            "--wait",
+            type=click.FloatRange(0),
+            default=30.0,
+            show_default=True,
             help="Seconds to wait for calls that are still on their way to the store.",
         ),
         click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day."),
-    )  # fmt: skip
+    )
     for option in reversed(options):
         command = option(command)
     return command

@@ -68,11 +68,15 @@ class Listed(click.ParamType[tuple[str, ...]]):
 def limits(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that limit a webhook to some of the account's events."""
     options = (
-        click.option("--callers", type=Listed(click.Choice(CALLERS), "callers"), default=(),
-                     help="Only mailings of these: ms, publisher.  [default: both]"),
+        click.option(
+            "--callers",
+            type=Listed(click.Choice(CALLERS), "callers"),
+            default=(),
+            help="Only mailings of these: ms, publisher.  [default: both]",
+        ),
         click.option("--database", type=click.IntRange(1), help="Only profiles of this database."),
         click.option("--collection", type=click.IntRange(1), help="Only subprofiles of this collection."),
-    )  # fmt: skip
+    )
     for option in reversed(options):
         command = option(command)
     return command
@@ -171,8 +175,13 @@ def delete(webhook_id: str, yes: bool) -> None:
 
 @webhooks.command()
 @click.option("--url", required=True, type=Url(), help="Where the endpoint is, from outside.")
-@click.option("--types", "triggers", required=True, type=Listed(Trigger(), "types"),
-              help="Types of events that it is to get, with commas: open,click,…")  # fmt: skip
+@click.option(
+    "--types",
+    "triggers",
+    required=True,
+    type=Listed(Trigger(), "types"),
+    help="Types of events to send there, separated by commas: open,click,…",
+)
 @click.option("--prune", is_flag=True, help="Delete webhooks of this URL for other types.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="For a script; without --yes, only what would be done.")

@@ -45,10 +45,19 @@ class EmbeddedServer:
         _end_earlier(self._data_dir)
         (self._data_dir / REDIS_URL_FILE).write_text(self.url + "\n")
         return [
-            str(binary()), str(configuration()),
-            "--port", "0", "--unixsocket", str(self._socket), "--unixsocketperm", "700",
-            "--dir", str(self.dir), "--daemonize", "no",
-        ]  # fmt: skip
+            str(binary()),
+            str(configuration()),
+            "--port",
+            "0",
+            "--unixsocket",
+            str(self._socket),
+            "--unixsocketperm",
+            "700",
+            "--dir",
+            str(self.dir),
+            "--daemonize",
+            "no",
+        ]
 
     def wait(self) -> redis.Redis:
         """Wait until it answers, its file read back.

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import redis
 from rich.console import Console
@@ -228,9 +228,8 @@ def _redis(settings: Settings, signals: StopSignals) -> Iterator[tuple[str, str,
 
 
 def redis_version(client: redis.Redis) -> str:
-    """What the server calls itself, as in `Valkey 9.1.2`."""
-    info = client.info("server")
-    assert isinstance(info, dict)
+    """The server's own name and version, as in `Valkey 9.1.2`."""
+    info = cast(dict[str, object], client.info("server"))
     name = str(info.get("server_name", "redis")).capitalize()
     return f"{name} {info.get('valkey_version') or info['redis_version']}"
 

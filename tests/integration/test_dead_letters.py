@@ -215,7 +215,7 @@ def test_retrying_wakes_the_handlers(letters: Store, database: str, client: redi
 def test_yes_does_not_ask_and_redis_need_not_be_there(letters: Store, database: str) -> None:
     done = typed(database, "redis://127.0.0.1:1", "retry", "--yes")
     assert (done.exit_code, done.stdout) == (0, "4 went to their handlers again.\n")
-    assert "Redis does not answer, so they wait for the next event" in done.stderr
+    assert "Redis does not answer, so the handlers start with the next event" in done.stderr
     assert typed(database, "redis://127.0.0.1:1", "drop", "--yes").stdout == "1 dropped.\n"
 
 

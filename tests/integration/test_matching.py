@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ingest.copernica.events import LOGFILE, MICROS, Event, EventType, decode
 from workers.reconcile import matching, partitions
 from workers.reconcile.matching import Basis
-from workers.reconcile.partitions import PARTS, Line, Row, Spill
+from workers.reconcile.partitions import PARTS, Line, Partitions, Row
 
 #: 2026-11-20 00:00 UTC, and the day's seconds.
 START = 1_795_132_800
@@ -48,7 +48,7 @@ class Model:
 
     def reconcile(self, log: Sequence[Event], basis: Basis | None = None) -> matching.Verdict:
         total = matching.Verdict()
-        with Spill.of_lines() as lines, Spill.of_rows() as rows:
+        with Partitions.of_lines() as lines, Partitions.of_rows() as rows:
             for number, one in enumerate(log):
                 lines.add(partitions.line_of(one, number))
             for one in self.events:

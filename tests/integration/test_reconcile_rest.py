@@ -200,7 +200,7 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
     keep(client, [aged_call(0)])
-    turns = daily.Turns(Settings.read())
+    turns = daily.Turns(client)
     turns.take()
     assert store.stored() == 1
     request.addfinalizer(stop_flag.clear)

@@ -199,7 +199,7 @@ def test_the_command_goes_on_where_it_was_broken_off(
         patched.setattr("rich.progress.Progress.advance", lambda *_: break_off(1)(0))
         broken = typed("--handler", "h", "--type", "open")
     assert (broken.exit_code, broken.stdout) == (130, "")
-    assert "the same command goes on from here" in broken.stderr
+    assert "the same command continues from here" in broken.stderr
     done = typed("--handler", "h", "--type", "open")
     assert (done.exit_code, done.stdout) == (0, "95 events handed to h, after 25 before.\n")
     assert taken(filled) == list(filled.find(OPENS))

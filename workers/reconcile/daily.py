@@ -17,7 +17,7 @@ from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain
 from workers.reconcile import history
-from workers.reconcile.report import days_between
+from workers.reconcile.report import DayReport, days_between
 from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.runtime import stop_flag, unless_refused
 from workers.store.store import Store
@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 
 #: Most days to catch up on after days without a reconciliation: Copernica keeps log files longer than that.
 CATCH_UP = 7
-#: Seconds between two looks at whether calls wait to be drained.
-LOOK_EVERY = 1.0
-#: Seconds until the next attempt: after its worker was stopped, and after something did not answer.
+#: Seconds between two looks at the backlog: drains wait no longer than that for their turn.
+TURN_INTERVAL = 1.0
+#: Seconds until the next attempt: after its worker was stopped, and after a server was unavailable.
 SOON, LATER = 60, 3600
 
 
@@ -45,7 +45,7 @@ def reconcile_job() -> int:
         return _catch_up(settings, day)
     except (IngestError, redis.RedisError) as error:
         log.error("the daily reconciliation stopped early and will be tried again later: %s", error)
-        _again(settings, day, SOON if isinstance(error, Interrupted) else LATER)
+        _retry_in(settings, day, SOON if isinstance(error, Interrupted) else LATER)
         return 0
 
 
@@ -59,17 +59,20 @@ def _catch_up(settings: Settings, today: date) -> int:
         days = due(store, today)
     recovered = 0
     failed = False
-    for report in reconcile(settings, days, ReconcileOptions(), _no_progress, Turns(settings).take):
-        recovered += report.total("recovered")
-        failed = failed or report.error is not None
-        log.log(
-            logging.INFO if report.complete else logging.WARNING,
-            "reconciled %s: %d events recovered, %s", report.day, report.total("recovered"),
-            "complete" if report.complete else f"not complete: {report.why}",
-        )  # fmt: skip
-    if failed:  # a damaged line will not be whole in an hour
-        _again(settings, today, LATER)
+    with redis_client.connect(settings.redis) as client:
+        for report in reconcile(settings, days, ReconcileOptions(), _no_progress, Turns(client).take):
+            recovered += report.total("recovered")
+            failed = failed or report.error is not None
+            _log(report)
+    if failed:  # unlike a server that may be back in an hour, a damaged line stays damaged
+        _retry_in(settings, today, LATER)
     return recovered
+
+
+def _log(report: DayReport) -> None:
+    level = logging.INFO if report.complete else logging.WARNING
+    outcome = "complete" if report.complete else f"not complete: {report.why}"
+    log.log(level, "reconciled %s: %d events recovered, %s", report.day, report.total("recovered"), outcome)
 
 
 def due(store: Store, today: date) -> list[date]:
@@ -80,36 +83,33 @@ def due(store: Store, today: date) -> list[date]:
     return days_between(max(first, today - timedelta(days=CATCH_UP)), yesterday)
 
 
-def _again(settings: Settings, today: date, seconds: int) -> None:
-    """Let the job be tried once more before tomorrow."""
+def _retry_in(settings: Settings, today: date, seconds: int) -> None:
+    """Let the job be enqueued once more before tomorrow."""
     try:
-        client = redis_client.connect(settings.redis)
-        with unless_refused():
+        with redis_client.connect(settings.redis) as client, unless_refused():
             JobScheduler(client).retry_reconcile(today.isoformat(), seconds)
-        client.close()
     except redis.RedisError as error:
         log.warning("Redis is unreachable too: %s", error)
 
 
 class Turns:
-    """Lets the drains have their turn."""
+    """Gives the drains, which share the queue, their turn."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._client = redis_client.connect(settings.redis)
+    def __init__(self, client: redis.Redis) -> None:
+        self._consumer = Consumer(client)
         self._looked_at = 0.0
 
     def take(self) -> None:
-        """Drain for a slice if calls wait and nobody is at work on them.
+        """Drain for a slice if calls wait and no drain is working on them.
 
         Raises:
             Interrupted: this process was asked to stop.
         """
         if stop_flag.requested:
             raise Interrupted("The worker was asked to stop.")
-        if time.monotonic() - self._looked_at < LOOK_EVERY:
+        if time.monotonic() - self._looked_at < TURN_INTERVAL:
             return
-        backlog = Consumer(self._client)
-        if backlog.batches() and not backlog.drains_at_work():
+        if self._consumer.batches() and not self._consumer.drains_at_work():
             drain.drain_job()
         self._looked_at = time.monotonic()
 

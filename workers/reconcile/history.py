@@ -1,4 +1,4 @@
-"""What reconciliations found, kept: so that `ingest status` can say through which day everything is there."""
+"""The results of reconciliations, kept so that `ingest status` can say through which day nothing is missing."""
 
 import time
 from datetime import date, timedelta
@@ -12,9 +12,9 @@ from workers.store import tables
 from workers.store.rows import clean, stored_time
 from workers.store.store import Store
 
-#: Whence the files came: over REST, or from this machine.
+#: Where the files came from: over REST, or from this machine.
 API, FILES = "api", "files"
-#: What the row of a whole day has in place of a kind.
+#: What the row of a whole day has instead of a kind.
 WHOLE_DAY = ""
 
 
@@ -26,7 +26,7 @@ class Through(NamedTuple):
 
 
 def save(store: Store, report: DayReport, origin: str) -> None:
-    """Keep a day's report: all of it in one transaction, so that no half of a day can be taken for a whole.
+    """Keep a day's report, in one transaction, so that half a day cannot be taken for a whole one.
 
     Raises:
         Unavailable: the database cannot be used now.
@@ -51,14 +51,25 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
     if kind.kind == WHOLE_DAY:
         details = {"underway": report.underway, "outages": [outage.as_dict() for outage in report.outages]}
     return (
-        report.day.isoformat(), kind.kind, now, origin, report.complete, kind.in_log, kind.in_store,
-        kind.recovered, kind.only_in_store, kind.unmatched, kind.superseded, kind.offset,
-        clean(report.error) if report.error else None, clean(orjson.dumps(details).decode()),
-    )  # fmt: skip
+        report.day.isoformat(),
+        kind.kind,
+        now,
+        origin,
+        report.complete,
+        kind.in_log,
+        kind.in_store,
+        kind.recovered,
+        kind.only_in_store,
+        kind.unmatched,
+        kind.superseded,
+        kind.offset,
+        clean(report.error) if report.error else None,
+        clean(orjson.dumps(details).decode()),
+    )
 
 
 def states(store: Store) -> dict[date, bool]:
-    """Which days were looked at, and whether each was ever found complete: what is there does not go away."""
+    """The days that were reconciled, and whether each was ever complete: what is in the store stays there."""
     columns = tables.reconciliations.c
     query = select(columns.day, columns.complete).where(columns.kind == WHOLE_DAY).order_by(columns.complete)
     with store.reading() as connection:
@@ -66,7 +77,7 @@ def states(store: Store) -> dict[date, bool]:
 
 
 def complete_through(store: Store) -> Through | None:
-    """The last day that is complete, and since when each day is; None if there is none."""
+    """The last complete day, and the first of the complete days before it; None if no day is complete."""
     complete = {day for day, state in states(store).items() if state}
     if not complete:
         return None
@@ -77,5 +88,5 @@ def complete_through(store: Store) -> Through | None:
 
 
 def incomplete(store: Store) -> list[date]:
-    """Days that were looked at and are not complete."""
+    """The days that were reconciled and are not complete."""
     return sorted(day for day, state in states(store).items() if not state)

@@ -13,8 +13,8 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from workers.store.store import Store
 
-#: Seconds between two looks at Redis: short enough that no one notices the delay.
-LOOK_EVERY = 0.25
+#: Seconds between two looks at Redis: too short for anyone to notice the delay.
+POLL_INTERVAL = 0.25
 
 
 class InFlight(NamedTuple):
@@ -36,8 +36,7 @@ def look(settings: Settings, store: Store, since: float | None = None) -> InFlig
     What came in later than `since` (Unix time) does not count: on a busy site there is always something.
     """
     try:
-        client = redis_client.connect(settings.redis)
-        try:
+        with redis_client.connect(settings.redis) as client:
             stream = Consumer(client)
             age = stream.oldest_age()
             old = age is not None and (since is None or time.time() - age <= since)
@@ -47,8 +46,6 @@ def look(settings: Settings, store: Store, since: float | None = None) -> InFlig
                 for endpoint in Heartbeats(client).reports().endpoints.values()
                 if endpoint.spool
             )
-        finally:
-            client.close()
     except (redis.RedisError, SettingsError):
         return None
     return InFlight(waiting, spooled, store.unverified())
@@ -64,13 +61,13 @@ def wait(
     began = time.time()
     first = None
     while True:
-        found = look(settings, store, since=began)
-        if found is None:
+        in_flight = look(settings, store, since=began)
+        if in_flight is None:
             return None
-        left = found.backlog + found.spooled
+        left = in_flight.backlog + in_flight.spooled
         first = left if first is None else max(first, left)
         if first:
             watch("waiting for calls in flight", first - left, first)
         if not left or time.time() - began >= seconds:
-            return found
-        time.sleep(LOOK_EVERY)
+            return in_flight
+        time.sleep(POLL_INTERVAL)

@@ -1,14 +1,14 @@
 """Which lines of a log file are in the store already: both sides compared as multisets.
 
-Neither side names an event, so it is told by its natural key: type, message, second, recipient, and address and
+Neither side names an event, so it is known by its natural key: type, message, second, recipient, and address and
 link where both sides have them. Two equal events in one second are both real; hence multisets.
 
-    lines ─▶ spilled by message ─┐
+    lines ─▶ divided by message ─┐
                                  ├─▶ part by part: `measure` the clocks once, then `match` each part
-    rows  ─▶ spilled by message ─┘
+    rows  ─▶ divided by message ─┘
 
 A day can have millions of events. So both sides are written to disk as small records, in parts that each hold
-all of their messages, and only one part at a time is looked at in memory.
+all events of their messages, and only one part at a time is in memory.
 """
 
 from collections import Counter, defaultdict
@@ -16,15 +16,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from workers.reconcile.partitions import PARTS, Line, Row, Spill, delivery_id
+from workers.reconcile.partitions import PARTS, Line, Partitions, Row, delivery_id
 
 #: Pairs of a line and a row, each the only one of its message and recipient, from which the clocks are compared.
 ENOUGH_PAIRS = 5000
-#: Pairs below which nothing is concluded about an offset, unless they all agree; and the least that may agree.
+#: Fewer pairs than this say nothing about an offset unless they all agree, and then there must be some.
 MIN_PAIRS, MIN_UNANIMOUS = 20, 3
-#: Largest offset between the two clocks that is believed, in seconds: what time zones can differ by.
+#: Largest credible offset between the two clocks, in seconds: what time zones can differ by.
 MAX_OFFSET = 15 * 3600
-#: Keys of one message up to which the best pairing is sought, and not just a good one.
+#: Up to so many keys of one message the best pairing is looked for; beyond, a good one, which takes less time.
 THOROUGH = 200
 
 #: What two events must share to be the same: message, second, recipient, address, link; 0 stands for none.
@@ -33,7 +33,7 @@ Key = tuple[int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Basis:
-    """On what lines and rows are compared, as measured on those that are surely the same event.
+    """What lines and rows are compared by, as measured on those that are certainly the same event.
 
     `offset` is by how many seconds the rows' clock is ahead of the lines'. `ip` and `url` say whether both sides
     write these alike; what they write differently cannot be compared.
@@ -56,9 +56,9 @@ class Basis:
 
 @dataclass(slots=True)
 class Verdict:
-    """What came of comparing: `missing` are (number, occurrence) of lines whose event the store lacks.
+    """The outcome of a comparison: `missing` are (number, occurrence) of lines whose event the store lacks.
 
-    `superseded` are delivery ids of events that were recovered before their own calls came in after all.
+    `superseded` are delivery ids of events that were recovered before their own calls arrived after all.
     """
 
     found: int = 0
@@ -70,7 +70,7 @@ class Verdict:
 T = TypeVar("T", Line, Row)
 
 
-def measure(lines: Spill, rows: Spill) -> Basis:
+def measure(lines: Partitions, rows: Partitions) -> Basis:
     """Compare the clocks, and how both sides write addresses and links.
 
     Looks at lines and rows that are each the only one of their message and recipient.
@@ -94,18 +94,18 @@ def measure(lines: Spill, rows: Spill) -> Basis:
 
 def _alone(seen: Iterable[T]) -> dict[tuple[int, int], T]:
     """Those that are the only ones of their message and recipient."""
-    first: dict[tuple[int, int], T] = {}
-    several = set()
-    for one in seen:
-        who = one.message, one.recipient
-        if who in first:
-            several.add(who)
-        first[who] = one
-    return {who: one for who, one in first.items() if who not in several and all(who)}
+    latest: dict[tuple[int, int], T] = {}
+    repeated = set()
+    for event in seen:
+        who = event.message, event.recipient
+        if who in latest:
+            repeated.add(who)
+        latest[who] = event
+    return {who: event for who, event in latest.items() if who not in repeated and all(who)}
 
 
 def _offset(differences: Counter[int]) -> int:
-    """The difference that most pairs agree on; 0 if there is none to be sure of."""
+    """The difference that most pairs agree on; 0 if none is certain."""
     if not differences:
         return 0
     offset, agreeing = differences.most_common(1)[0]
@@ -139,16 +139,16 @@ def match(lines: Iterable[Line], rows: Iterable[Row], basis: Basis, day: range) 
             verdict.found += 1
         else:
             unmatched.append(row)
-    strangers = part.account_loosely(unmatched)
-    verdict.found += len(unmatched) - len(strangers)
+    unaccounted = part.account_loosely(unmatched)
+    verdict.found += len(unmatched) - len(unaccounted)
     part.account_recovered(recovered, verdict)
-    for row in (*strangers, *recovered.values()):
-        # An event that was recovered while other settings made another time of the log's.
+    for row in (*unaccounted, *recovered.values()):
+        # An event that was recovered while other settings gave the line another time.
         if row.recovered and part.account(basis.of_row(row)):
             verdict.found += 1
         elif row.second in day:
             verdict.only_in_store += 1
-    part.tell_missing(verdict)
+    part.collect_missing(verdict)
     return verdict
 
 
@@ -160,8 +160,8 @@ class _Part:
         self._lines: dict[Key, list[tuple[Line, int]]] = {}
         self._left: dict[Key, int] = {}
         self._occurrences: Counter[bytes] = Counter()
-        #: Lines whose event was recovered earlier, by number.
-        self._there: set[int] = set()
+        #: Numbers of the lines whose event was recovered earlier.
+        self._recovered: set[int] = set()
 
     def take(self, line: Line) -> None:
         key = self._basis.of_line(line)
@@ -170,14 +170,14 @@ class _Part:
         self._left[key] = self._left.get(key, 0) + 1
 
     def account(self, key: Key) -> bool:
-        """Let something in the store account for one line of exactly this key."""
+        """Let an event of the store account for one line of exactly this key."""
         if not self._left.get(key):
             return False
         self._left[key] -= 1
         return True
 
     def account_loosely(self, rows: list[Row]) -> list[Row]:
-        """The same for rows that leave something open, or meet a line that does; returns those that fit none."""
+        """The same for rows that lack a value, or meet a line that lacks one; returns those that fit no line."""
         by_message: dict[int, list[Row]] = defaultdict(list)
         for row in rows:
             by_message[row.message].append(row)
@@ -186,15 +186,15 @@ class _Part:
             if left and key[0] in by_message:
                 open_keys[key[0]].append(key)
         unplaced: list[Row] = []
-        for message, some in by_message.items():
+        for message, rows_of_message in by_message.items():
             pairing = _Pairing(self._basis, open_keys[message], self._left)
-            unplaced += [row for row in some if not pairing.place(row)]
+            unplaced += [row for row in rows_of_message if not pairing.place(row)]
             for key, number in pairing.used():
                 self._left[key] -= number
         return unplaced
 
     def account_recovered(self, recovered: dict[bytes, Row], verdict: Verdict) -> None:
-        """Find events that earlier runs made from these very lines, and take them out of `recovered`."""
+        """Find events that earlier runs made from these very lines, and remove them from `recovered`."""
         if not recovered:
             return
         messages = {row.message for row in recovered.values()}
@@ -202,18 +202,18 @@ class _Part:
             if key[0] not in messages:
                 continue
             ids = [(delivery_id(line.second, line.digest, occurrence), line) for line, occurrence in lines]
-            there = [(id_, line) for id_, line in ids if recovered.pop(id_, None)]
-            self._there |= {line.number for _, line in there}
-            needed = min(self._left[key], len(there))
+            known = [(id_, line) for id_, line in ids if recovered.pop(id_, None)]
+            self._recovered |= {line.number for _, line in known}
+            needed = min(self._left[key], len(known))
             self._left[key] -= needed
             verdict.found += needed
-            verdict.superseded += [id_ for id_, _ in there[needed:]]
+            verdict.superseded += [id_ for id_, _ in known[needed:]]
 
-    def tell_missing(self, verdict: Verdict) -> None:
-        """What nothing has accounted for."""
+    def collect_missing(self, verdict: Verdict) -> None:
+        """Add the lines that nothing has accounted for."""
         for key, left in self._left.items():
             if left:
-                candidates = [(line, n) for line, n in self._lines[key] if line.number not in self._there]
+                candidates = [(line, n) for line, n in self._lines[key] if line.number not in self._recovered]
                 verdict.missing += [(line.number, occurrence) for line, occurrence in candidates[:left]]
 
 
@@ -227,7 +227,7 @@ class _Pairing:
         self._held: dict[Key, list[Row]] = {}
 
     def used(self) -> Iterator[tuple[Key, int]]:
-        """How many rows each key has got."""
+        """How many rows each key was given."""
         return ((key, len(rows)) for key, rows in self._held.items())
 
     def place(self, row: Row, tried: set[Key] | None = None) -> bool:

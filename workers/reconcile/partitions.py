@@ -1,4 +1,4 @@
-"""Events as small records of hashes, kept on disk in parts: what a comparison of millions works with.
+"""Events as small records of hashes, kept on disk in parts, so that millions can be compared.
 
 A part holds all records of its messages, so parts can be looked at one after the other.
 """
@@ -12,7 +12,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from ingest.copernica.events import MICROS, Event
 
-#: Parts that each side is spilled into: one of five million events then holds some 80,000, 30 MB in memory.
+#: Parts that each side is divided into: of five million events, one holds some 80,000, 30 MB in memory.
 PARTS = 64
 #: Bytes that are gathered before they are written to a part's file.
 BUFFER = 64 * 1024
@@ -48,12 +48,17 @@ class Row(NamedTuple):
 
 
 def line_of(event: Event, number: int) -> bytes:
-    """An event of a log file as a record to spill."""
+    """An event of a log file as a record for `Partitions.add`."""
     recipient, ip = _folded(event.recipient), _folded(event.ip)
     return _LINE.pack(
-        _hash(event.message_id), event.occurred_at // MICROS, _hash(recipient), _hash(ip), _hash(event.url),
-        digest(event), number,
-    )  # fmt: skip
+        _hash(event.message_id),
+        event.occurred_at // MICROS,
+        _hash(recipient),
+        _hash(ip),
+        _hash(event.url),
+        digest(event),
+        number,
+    )
 
 
 def row_of(
@@ -68,9 +73,15 @@ def row_of(
 ) -> bytes:
     """The same for an event of the store; `occurred_at` in µs since 1970."""
     return _ROW.pack(
-        _hash(message_id), occurred_at // MICROS, _hash(_folded(recipient)), _hash(_folded(ip)), _hash(url),
-        delivery_id, recovered, timed,
-    )  # fmt: skip
+        _hash(message_id),
+        occurred_at // MICROS,
+        _hash(_folded(recipient)),
+        _hash(_folded(ip)),
+        _hash(url),
+        delivery_id,
+        recovered,
+        timed,
+    )
 
 
 def _hash(value: str | None) -> int:
@@ -100,8 +111,8 @@ def delivery_id(second: int, digest: bytes, occurrence: int) -> bytes:
     return second.to_bytes(4, "big") + tail
 
 
-class Spill:
-    """One side on disk, in parts. The files have no names and are gone with it."""
+class Partitions:
+    """One side on disk, in parts. The files have no names, so they vanish when this is closed."""
 
     def __init__(self, record: Struct) -> None:
         self._record = record
@@ -126,7 +137,7 @@ class Spill:
         self._stack.close()
 
     def add(self, record: bytes) -> None:
-        """Keep a record; it begins with the hash of its message, which says into which part it goes."""
+        """Keep a record; it begins with the hash of its message, which decides on its part."""
         part = record[0] % PARTS
         file = self._files.get(part) or self._begin(part)
         file.write(record)

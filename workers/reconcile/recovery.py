@@ -29,7 +29,7 @@ from workers.bisection import take_all
 from workers.reconcile import matching, partitions
 from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.matching import Basis
-from workers.reconcile.partitions import PARTS, Line, Row, Spill
+from workers.reconcile.partitions import PARTS, Line, Partitions, Row
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
 from workers.store import tables
@@ -112,7 +112,7 @@ class Recovery:
     def _kind(self, day: date, report: KindReport, files: Sequence[LogFile]) -> None:
         first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         seconds = range(first, first + DAY)
-        with Spill.of_lines() as lines:
+        with Partitions.of_lines() as lines:
             span = self._spill_lines(report, files, lines, seconds)
             wanted = self._compare(report, lines, span, seconds)
         if any(wanted):
@@ -148,7 +148,7 @@ class Recovery:
                 yield Damage(number, f"what follows cannot be unpacked ({error})")
         self._watch(label, file.size or 1, file.size or 1)
 
-    def _spill_lines(self, report: KindReport, files: Sequence[LogFile], lines: Spill, day: range) -> range:
+    def _spill_lines(self, report: KindReport, files: Sequence[LogFile], lines: Partitions, day: range) -> range:
         """Read the files once; returns the range of seconds that their lines cover."""
         earliest, latest = day.start, day.stop - 1
         for place, found in enumerate(self._read(files, day, "reading")):
@@ -164,14 +164,14 @@ class Recovery:
                 report.note(f"{file.name}, line {damage.number}: {damage.reason}")
         return range(earliest, latest + 1)
 
-    def _compare(self, report: KindReport, lines: Spill, span: range, day: range) -> "array[int]":
+    def _compare(self, report: KindReport, lines: Partitions, span: range, day: range) -> "array[int]":
         """Compare the lines with the store; returns what is missing: for each line, its occurrence plus one, or 0.
 
         Rows are read again, from a wider range, when the clocks turn out to be far apart.
         """
         slack = SLACK
         while True:
-            with Spill.of_rows() as rows:
+            with Partitions.of_rows() as rows:
                 for row in self._rows(report.kind, span.start - slack, span.stop + slack):
                     rows.add(row)
                 basis = self._basis(lines, rows)
@@ -181,14 +181,16 @@ class Recovery:
                     return self._match(report, lines, rows, basis, day)
             slack = abs(basis.offset) + SLACK
 
-    def _basis(self, lines: Spill, rows: Spill) -> Basis:
+    def _basis(self, lines: Partitions, rows: Partitions) -> Basis:
         basis = matching.measure(lines, rows)
         if basis.pairs >= matching.MIN_UNANIMOUS:
             self._offset = basis.offset
             return basis
         return Basis(self._offset, basis.pairs)
 
-    def _match(self, report: KindReport, lines: Spill, rows: Spill, basis: Basis, day: range) -> "array[int]":
+    def _match(
+        self, report: KindReport, lines: Partitions, rows: Partitions, basis: Basis, day: range
+    ) -> "array[int]":
         """Match part by part; only what is missing is kept, since a whole day can be missing."""
         wanted = array("I", bytes(array("I").itemsize * report.in_log))
         by_rows = range(day.start + basis.offset, day.stop + basis.offset)
@@ -211,13 +213,19 @@ class Recovery:
         """Events of the store, as records to spill; `since` and `until` in Unix seconds."""
         columns = tables.events.c
         query = select(
-            columns.delivery_id, columns.message_id, columns.occurred_at, columns.recipient, columns.ip,
-            columns.url, columns.source, columns.occurred_at != columns.received_at,
+            columns.delivery_id,
+            columns.message_id,
+            columns.occurred_at,
+            columns.recipient,
+            columns.ip,
+            columns.url,
+            columns.source,
+            columns.occurred_at != columns.received_at,
         ).where(
             columns.type == kind,
             columns.occurred_at >= EPOCH + timedelta(seconds=since),
             columns.occurred_at < EPOCH + timedelta(seconds=until),
-        )  # fmt: skip
+        )
         with self._store.reading() as connection:
             rows = connection.execution_options(yield_per=STEP).execute(query)
             label, number = f"looking for {kind} in the store", 0
@@ -227,9 +235,15 @@ class Recovery:
                     self._breathe()
                 delivery_id, message_id, occurred_at, recipient, ip, url, source, timed = row
                 yield partitions.row_of(
-                    bytes(delivery_id), message_id, micros(occurred_at), recipient, ip, url,
-                    source == LOGFILE, bool(timed),
-                )  # fmt: skip
+                    bytes(delivery_id),
+                    message_id,
+                    micros(occurred_at),
+                    recipient,
+                    ip,
+                    url,
+                    source == LOGFILE,
+                    bool(timed),
+                )
             self._watch(label, number, number)
 
     def _recover(self, report: KindReport, files: Sequence[LogFile], wanted: "array[int]", day: range) -> None:

@@ -1,4 +1,4 @@
-"""What a reconciliation found, as values: per kind of event, per day, and when nobody reached the endpoint."""
+"""The results of a reconciliation as values: per kind of event, per day, and when the endpoint was unreachable."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -7,15 +7,15 @@ from typing import Any
 
 from ingest.copernica.events import MICROS
 
-#: Seconds between two failed calls up to which they are of one outage.
+#: Failed calls that are at most so many seconds apart belong to one outage.
 OUTAGE_GAP = 300
-#: Notes that one kind keeps: a file that is damaged all over says the same thing a million times.
+#: Notes kept for one kind: a file that is damaged throughout would give a million of them.
 MAX_NOTES = 20
 
 
 @dataclass(slots=True)
 class Outage:
-    """A time in which Copernica could not reach the endpoint, by its own log; in Unix seconds."""
+    """A period in which Copernica could not reach the endpoint, by its own log; in Unix seconds."""
 
     since: int
     until: int
@@ -33,7 +33,7 @@ class Outage:
 
 
 def outages(failed: Iterable[tuple[int, str]]) -> list[Outage]:
-    """Outages from single failed calls: when each was (µs since 1970), and what came back."""
+    """Outages from single failed calls: the time of each (µs since 1970), and the response."""
     found: list[Outage] = []
     for moment, response in sorted(failed):
         second = moment // MICROS
@@ -43,8 +43,8 @@ def outages(failed: Iterable[tuple[int, str]]) -> list[Outage]:
         else:
             found.append(Outage(second, second))
         answers = found[-1].responses
-        said = response.strip().partition("\n")[0][:80] or "no answer"
-        answers[said] = answers.get(said, 0) + 1
+        first_line = response.strip().partition("\n")[0][:80] or "no answer"
+        answers[first_line] = answers.get(first_line, 0) + 1
     return found
 
 
@@ -59,9 +59,9 @@ class KindReport:
     in_log         lines of the log files
     in_store       of these, in the store before
     recovered      of these, inserted now
-    unmatched      of these, neither: damaged, or refused by the database; `notes` say which and why
-    only_in_store  events that no line accounts for; they are left as they are
-    superseded     events that were recovered earlier and whose own call came in after all: removed
+    unmatched      of these, neither: damaged, or rejected by the database; `notes` say which and why
+    only_in_store  events that no line accounts for; they stay
+    superseded     events that were recovered earlier and whose own call arrived after all: removed
     offset         seconds by which the webhooks' clock is ahead of the log's, measured on `pairs` events
     """
 
@@ -81,11 +81,11 @@ class KindReport:
     recovered_hours: list[int] = field(default_factory=lambda: [0] * 24)
 
     def note(self, text: str) -> None:
-        """Remember something that a person should read."""
+        """Add something that a person should read."""
         if len(self.notes) < MAX_NOTES:
             self.notes.append(text)
         elif len(self.notes) == MAX_NOTES:
-            self.notes.append("… and more of the kind.")
+            self.notes.append("… and more like these.")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -101,22 +101,22 @@ class DayReport:
     outages: list[Outage] = field(default_factory=list)
     #: What else a person should read.
     notes: list[str] = field(default_factory=list)
-    #: Calls that had not reached the store when it was compared: those of the backlog, of spools, unverified ones.
-    #: None if Redis did not tell.
+    #: Calls that were in flight when the store was compared: in the backlog, in spools, unverified; None if Redis
+    #: was unreachable.
     underway: int | None = 0
-    #: Why it could not be done, or not wholly.
+    #: Why it failed, wholly or in part.
     error: str | None = None
     #: Whether these were all files of a day that is over.
     whole: bool = False
 
     @property
     def unmatched(self) -> int:
-        """Lines of which it is not known that their events are in the store."""
+        """Lines whose events may not be in the store."""
         return sum(kind.unmatched for kind in self.kinds)
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was there to compare is in the store now."""
+        """Whether everything that was compared is in the store now."""
         return self.error is None and not self.unmatched
 
     @property
@@ -130,7 +130,7 @@ class DayReport:
         if self.error:
             return self.error
         if self.unmatched:
-            return f"{self.unmatched} lines could be neither found nor recovered"
+            return f"{self.unmatched} lines were neither found nor recovered"
         return "" if self.whole else "these were not all files of a day that is over"
 
     def total(self, name: str) -> int:

@@ -1,10 +1,11 @@
 """Reconcile: after it the store holds every event that Copernica's log files do.
 
     REST ─▶ files of a day ─┐
-    files by hand ──────────┴─▶ wait for calls under way ─▶ `workers.reconcile.recovery` ─▶ the day's report, kept
+    files by hand ──────────┴─▶ wait for calls in flight ─▶ `workers.reconcile.recovery` ─▶ the day's report, kept
 
-A day counts as complete only when all of its files were there, whole, and every line of them is in the store; what
-a run could not finish is kept as such. Once a day, `reconcile_job` does by itself what `ingest reconcile` does.
+A day counts as complete only when all of its files were there, whole, and every line of them is in the store; a
+day that was not finished is recorded as incomplete. Once a day, `reconcile_job` does by itself what `ingest
+reconcile` does.
 """
 
 import asyncio
@@ -182,13 +183,9 @@ def _compare(
 
 def _announce(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
     """Wake the handlers and announce the events; recovery goes on if Redis is unreachable."""
-    with suppress(redis.RedisError, SettingsError):
-        client = redis_client.connect(settings.redis)
-        try:
-            Announcements(client).publish([event.delivery_id for event in events])
-            if has_handlers:
-                scheduler = JobScheduler(client)
-                scheduler.note_handoffs(True)
-                scheduler.hand_on()
-        finally:
-            client.close()
+    with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
+        Announcements(client).publish([event.delivery_id for event in events])
+        if has_handlers:
+            scheduler = JobScheduler(client)
+            scheduler.note_handoffs(True)
+            scheduler.hand_on()

@@ -11,9 +11,14 @@ from rich.text import Text
 
 #: One colour per type; those that are not listed share the last.
 COLOURS = {
-    "delivery": "blue", "open": "green", "click": "cyan", "failure": "yellow", "bounce": "red",
-    "abuse": "magenta", "unsubscribe": "bright_magenta",
-}  # fmt: skip
+    "delivery": "blue",
+    "open": "green",
+    "click": "cyan",
+    "failure": "yellow",
+    "bounce": "red",
+    "abuse": "magenta",
+    "unsubscribe": "bright_magenta",
+}
 OTHER = "white"
 #: Characters of a bar at the least, however narrow the terminal.
 MIN_WIDTH = 10

@@ -62,17 +62,19 @@ def _lines(mark: str, texts: Iterable[str]) -> None:
 
 def as_json(url: str, found: Difference, prune: bool, applied: bool, created: Sequence[Webhook]) -> None:
     """The same for a script; `applied` is false where nothing was to be done, too."""
-    _json({
-        "url": url,
-        "applied": applied,
-        "missing": found.missing,
-        "created": [hook._asdict() for hook in created],
-        "there": [hook._asdict() for hook in found.there],
-        "doubled": found.doubled,
-        "superfluous": [hook._asdict() for hook in found.superfluous],
-        "deleted": [hook.id for hook in found.superfluous] if prune and applied else [],
-        "elsewhere": [hook._asdict() for hook in found.elsewhere],
-    })  # fmt: skip
+    _json(
+        {
+            "url": url,
+            "applied": applied,
+            "missing": found.missing,
+            "created": [hook._asdict() for hook in created],
+            "there": [hook._asdict() for hook in found.there],
+            "doubled": found.doubled,
+            "superfluous": [hook._asdict() for hook in found.superfluous],
+            "deleted": [hook.id for hook in found.superfluous] if prune and applied else [],
+            "elsewhere": [hook._asdict() for hook in found.elsewhere],
+        }
+    )
 
 
 def _say(line: str) -> None:
