@@ -23,7 +23,8 @@ from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.processes import Child, follow_parent, own_command
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
-from workers.handlers import configured, jobs  # noqa: F401  # imported once here, not again in every work-horse
+from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
+from workers.handlers import configured, jobs  # noqa: F401  # likewise
 from workers.process.graceful import GracefulWorker
 from workers.store.store import Store
 
