@@ -54,7 +54,8 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         Unavailable: Redis or the database cannot be used at the start.
         SettingsError: the handlers cannot be imported.
     """
-    redis_client.require(redis_client.connect(settings.redis), settings.redis)
+    with redis_client.connect(settings.redis) as client:
+        redis_client.require(client, settings.redis)
     # A database or handlers that cannot be used: fail at startup, not in every job.
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:
@@ -76,29 +77,34 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 
 def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker ends; True if it was asked to, or had nothing left to do."""
-    client = redis_client.connect(settings.redis)
+    with redis_client.connect(settings.redis) as client:
+        worker = _new_worker(settings, client, queue_name)
+        if worker is None:
+            return False
+        worker.catch_signals()
+        try:
+            # Retries are enqueued by RQ's scheduler; only handlers have any.
+            worker.work(burst=burst, logging_level=None, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
+        except redis.RedisError as error:
+            log.error("lost Redis: %s", error)
+        finally:
+            _catch_signals()
+    return burst or worker.asked_to_stop
+
+
+def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> GracefulWorker | None:
+    """A worker, with a job enqueued for it if there is work; None if Redis is unavailable or too full for that."""
     try:
         _wake(settings, client, queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
-        worker = GracefulWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
+        return GracefulWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.ResponseError as error:
         log.error("Redis rejects what a worker needs: %s", error)
         if queue_name == EVENTS_QUEUE and Consumer(client).batches():
             _drain_without_rq()
-        return False
     except redis.RedisError as error:
         log.error("Redis does not answer: %s", error)
-        return False
-    worker.catch_signals()
-    try:
-        # Retries are enqueued by RQ's scheduler; only handlers have any.
-        worker.work(burst=burst, logging_level=None, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
-    except redis.RedisError as error:
-        log.error("lost Redis: %s", error)
-    finally:
-        _catch_signals()
-        client.close()
-    return burst or worker.asked_to_stop
+    return None
 
 
 def _drain_without_rq() -> None:
