@@ -78,4 +78,5 @@ def _conditions(size: Plan) -> dict[str, object]:
     }
 
 
-main()
+if __name__ == "__main__":
+    main()
