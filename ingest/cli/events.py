@@ -92,7 +92,7 @@ def upgrade() -> None:
     from workers.store.schema import upgrade as run
 
     before, after = run(settings_with().database)
-    click.echo(f"The schema is at {after} already." if before == after else f"The schema is at {after} now.")
+    click.echo(f"The schema is {'already' if before == after else 'now'} at {after}.")
 
 
 COMMANDS = (events, stats, erase, db)

@@ -212,7 +212,8 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
 
 def test_check_says_whether_the_token_is_taken(tmp_path: Path) -> None:
     def said(environ: Mapping[str, str]) -> tuple[str, str]:
-        found = json.loads(typed("check", "--json", environ={"REDIS_URL": NOWHERE, **environ}).stdout)
+        here = {"INGEST_DATA_DIR": str(tmp_path), "REDIS_URL": NOWHERE}
+        found = json.loads(typed("check", "--json", environ={**here, **environ}).stdout)
         return next((one["level"], one["text"]) for one in found if one["about"] == "log files")
 
     assert said({})[0] == "risk"
