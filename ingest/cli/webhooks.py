@@ -86,7 +86,7 @@ def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
     """Do something with a client of these settings.
 
     Not with one that was open while a person was asked: its connection may have been closed meanwhile, and a
-    webhook that is made on a closed connection is one of which nobody knows whether it was made.
+    webhook whose connection is closed while it is being created may or may not exist.
     """
     from ingest.copernica.api.client import Copernica
 
@@ -104,7 +104,8 @@ def _warn(url: str) -> None:
     """Say what is odd about a URL before Copernica calls it."""
     if url.lower().startswith("http:"):
         click.echo(
-            f"! {url} is not HTTPS, and Copernica's checklist asks for it: anybody can read along.", err=True
+            f"! {url} is not HTTPS, and Copernica's checklist asks for it: anyone on the way can read the calls.",
+            err=True,
         )
     path, ours = urlsplit(url).path.rstrip("/"), settings_with().path
     if path != ours and not path.startswith(f"{ours}/"):

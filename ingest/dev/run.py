@@ -83,11 +83,11 @@ def dev(settings: Settings) -> None:
                     _banner(settings, what, signer)
                 watch([*redis_children, web, *workers], signals, _say)
             finally:
-                _say("stopping" + ("" if signals.count > 1 else "; once more stops at once"))
+                _say("stopping" + ("" if signals.count > 1 else "; press Ctrl-C again to stop immediately"))
                 stop([web], STOP_WEB, signals)
                 _drain_rest(url, signals)
                 stop(workers, STOP_WORKER, signals)
-    _say("stopped; what was not drained yet is there at the next start")
+    _say("stopped; the rest of the backlog is drained at the next start")
 
 
 def _worker(name: str, queue: str, environ: dict[str, str]) -> Child:

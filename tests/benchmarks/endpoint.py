@@ -94,9 +94,13 @@ def _sample(contender: str, plan: Plan) -> Sample:
         memory = store.used_memory - empty
         stream, entries = _stream(store)
     return Sample(
-        sent, server * 1e6 / sent.answered, behind * 1e6 / sent.answered,
-        memory / events, stream / events, events / entries if entries else 0.0,
-    )  # fmt: skip
+        sent,
+        server * 1e6 / sent.answered,
+        behind * 1e6 / sent.answered,
+        memory / events,
+        stream / events,
+        events / entries if entries else 0.0,
+    )
 
 
 def _paced(contender: str, plan: Plan, rate: float) -> Sent:

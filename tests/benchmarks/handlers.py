@@ -88,9 +88,12 @@ def _handled(calls: list[Call], events: int, batch: int) -> tuple[float, float]:
         database = f"sqlite:///{folder}/ours.db"
         _fill(database, calls, events)
         environ = {
-            "REDIS_URL": store.url, "DATABASE_URL": database, "INGEST_DATA_DIR": str(folder),
-            "INGEST_HANDLERS": MODULE, BATCH_VARIABLE: str(batch),
-        }  # fmt: skip
+            "REDIS_URL": store.url,
+            "DATABASE_URL": database,
+            "INGEST_DATA_DIR": str(folder),
+            "INGEST_HANDLERS": MODULE,
+            BATCH_VARIABLE: str(batch),
+        }
         said = _said(python("handlers"), environ)
         assert batch or said["calls"] == events, f"{said['calls']} calls for {events} events"
         return _figures(said, events)
@@ -127,9 +130,7 @@ def _jobs(calls: list[Call], jobs: int) -> tuple[float, float]:
 
 def _said(command: list[str], environ: Mapping[str, str]) -> dict[str, float]:
     environ = {**clean_environ(), **environ}
-    done = subprocess.run(
-        command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, check=True, timeout=PATIENCE
-    )  # fmt: skip
+    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, check=True, timeout=PATIENCE)
     said: dict[str, float] = json.loads(done.stdout)
     return said
 

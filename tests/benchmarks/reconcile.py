@@ -82,10 +82,14 @@ def _fill(database: str, path: Path, events: int) -> None:
                 writer.writerow([told.get(column, "") for column in columns])
                 if number % LOST:
                     event = blank._replace(
-                        delivery_id=second.to_bytes(4, "big") + draw.randbytes(8), type=EventType.OPEN,
-                        message_id=message, recipient=person, ip=ip, occurred_at=second * MICROS,
+                        delivery_id=second.to_bytes(4, "big") + draw.randbytes(8),
+                        type=EventType.OPEN,
+                        message_id=message,
+                        recipient=person,
+                        ip=ip,
+                        occurred_at=second * MICROS,
                         received_at=second * MICROS + 1,
-                    )  # fmt: skip
+                    )
                     stored.append(event)
             store.add(stored)
     store.tidy()

@@ -69,10 +69,17 @@ def endpoint(contender: str, store: Store, folder: Path, **more: str) -> Iterato
     """One of the endpoints, ready; its port and its process."""
     port = free_port()
     environ = {
-        "REDIS_URL": store.url, "HOST": "127.0.0.1", "PORT": str(port), "WEB_CONCURRENCY": "1",
-        "INGEST_PATH": PATH, "INGEST_VERIFY": "on" if contender == VERIFIED else "off",
-        "INGEST_ACCOUNTS": "account-1234", "INGEST_DATA_DIR": str(folder), "LOG_LEVEL": "warning", **more,
-    }  # fmt: skip
+        "REDIS_URL": store.url,
+        "HOST": "127.0.0.1",
+        "PORT": str(port),
+        "WEB_CONCURRENCY": "1",
+        "INGEST_PATH": PATH,
+        "INGEST_VERIFY": "on" if contender == VERIFIED else "off",
+        "INGEST_ACCOUNTS": "account-1234",
+        "INGEST_DATA_DIR": str(folder),
+        "LOG_LEVEL": "warning",
+        **more,
+    }
     argv = {
         OURS: ingest("serve"),
         VERIFIED: ingest("serve"),

@@ -125,9 +125,12 @@ class Site:
     @property
     def environ(self) -> dict[str, str]:
         return {
-            "REDIS_URL": self.redis.url, "DATABASE_URL": self.database, "PORT": str(self.port),
-            "INGEST_VERIFY": "off", "INGEST_SPOOL_DIR": f"{self.disk.path}/spool",
-        }  # fmt: skip
+            "REDIS_URL": self.redis.url,
+            "DATABASE_URL": self.database,
+            "PORT": str(self.port),
+            "INGEST_VERIFY": "off",
+            "INGEST_SPOOL_DIR": f"{self.disk.path}/spool",
+        }
 
     def run(self, command: str) -> Process:
         return Process(ingest(command), self.environ, self.disk.path.parent / f"{command}.log")

@@ -13,12 +13,12 @@ CLOSED = {errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN}
 NAMES = (
     "Host", "Content-Length", "Content-Type", "Transfer-Encoding", "Connection", "Expect", "Signature", "Date",
     "Digest", "X-Copernica-ID", "X-Nonce", "Content-Encoding", "Upgrade", "Trailer", "TE", "Cookie", "Range",
-)  # fmt: skip
+)  # fmt: skip  # read across
 VALUES = (
     "x", "", "0", "5", "chunked", "close", "keep-alive", "100-continue", "gzip", "identity", "websocket",
     "a" * 9000,
     'keyId="simulator._domainkey.copernica.com",algorithm="rsa-sha256",headers="date",signature="AAAA"',
-)  # fmt: skip
+)  # fmt: skip  # read across
 
 _token = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
 _text = st.text(st.characters(max_codepoint=255), max_size=60)
@@ -70,7 +70,7 @@ def requests_are_harmless(port: int, examples: int, first: int) -> None:
 
     @seed(first)
     @settings(max_examples=examples, database=None, deadline=None, phases=[Phase.generate, Phase.shrink],
-              suppress_health_check=list(HealthCheck))  # fmt: skip
+              suppress_health_check=list(HealthCheck))  # fmt: skip  # read across
     @given(_requests())
     def harmless(packets: list[bytes]) -> None:
         answer = _exchanged(port, packets)

@@ -41,9 +41,19 @@ def recover(redis_url: str, folder: Path, events: int, rate: float, again: bool 
     upgrade(environ["DATABASE_URL"])
     first = datetime.now(UTC).date()
     sending = (
-        "simulate", "--events", str(events), "--rate", str(rate), "--connections", "32", "--unsigned",
-        "--keep-going", "--with-logfiles", str(logs), "--json",
-    )  # fmt: skip
+        "simulate",
+        "--events",
+        str(events),
+        "--rate",
+        str(rate),
+        "--connections",
+        "32",
+        "--unsigned",
+        "--keep-going",
+        "--with-logfiles",
+        str(logs),
+        "--json",
+    )
     with running(ingest("worker"), environ, folder / "worker.log"):
         third = events / rate / 3
         with running(ingest("serve"), environ, folder / "web.log") as endpoint:

@@ -18,7 +18,7 @@ TOKENS = (
     b"Signature: x\r\n", b"Digest: sha-256=AAAA\r\n", b"X-Copernica-ID: account-9\r\n",
     b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n",
     b"HTTP/1.0", b"HTTP/9.9", b"\xe2\x80\xae", b"\xed\xa0\x80", b"9" * 5000,
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 #: Names that a request line may begin with.
 METHODS = (
     b"GET",
@@ -127,7 +127,7 @@ def _slice(chance: random.Random, request: bytes) -> tuple[int, int]:
 MUTATIONS: dict[Mutation, int] = {
     _turn: 6, _remove: 4, _double: 3, _insert: 6, _insert_line: 6, _splice: 3, _cut: 2, _method: 1, _length: 2,
     _chunked: 2, _oversize: 1, _old: 1, _garbage: 1,
-}  # fmt: skip
+}  # fmt: skip  # a list to be read across, not a column of single words
 
 
 def mutated(chance: random.Random, requests: Sequence[bytes]) -> bytes:

@@ -110,9 +110,17 @@ class Site:
 
     def _redis_argv(self) -> list[str]:
         return [
-            str(embedded_redis.binary()), str(embedded_redis.configuration()), "--port", "0",
-            "--unixsocket", self._socket, "--dir", str(self.folder / "redis"), "--loglevel", "notice",
-        ]  # fmt: skip
+            str(embedded_redis.binary()),
+            str(embedded_redis.configuration()),
+            "--port",
+            "0",
+            "--unixsocket",
+            self._socket,
+            "--dir",
+            str(self.folder / "redis"),
+            "--loglevel",
+            "notice",
+        ]
 
     @property
     def _socket(self) -> str:

@@ -32,9 +32,21 @@ What the runs do not do: empty Redis (FLUSHALL, a lost disk: acknowledged calls 
 power away (processes die, the kernel does not), break a network that is more than the loopback address.
 """
 COLUMNS = (
-    "seed", "database", "spool", "calls/s", "sent", "acknowledged", "refused", "unanswered", "faults",
-    "p50 / p99 / max ms", "without service", "drained after", "lost", "doubled",
-)  # fmt: skip
+    "seed",
+    "database",
+    "spool",
+    "calls/s",
+    "sent",
+    "acknowledged",
+    "refused",
+    "unanswered",
+    "faults",
+    "p50 / p99 / max ms",
+    "without service",
+    "drained after",
+    "lost",
+    "doubled",
+)
 
 
 def page(runs: Sequence[Run]) -> Iterator[str]:

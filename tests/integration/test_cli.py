@@ -68,7 +68,7 @@ def test_events_as_lines_of_json_hold_everything(stored: dict[str, str]) -> None
         "collection": None, "mailing": None, "code": None, "extended": None, "state": None, "description": None,
         "tags": ["a", "b"], "payload": {}, "path": "/copernica", "source": "webhook", "raw": None,
         "raw_type": None,
-    }  # fmt: skip
+    }  # fmt: skip  # a list to be read across, not a column of single words
     assert events[3]["code"] == 250
     assert events[4]["payload"] == {"type": "new-thing", "x": "\udcff", "y": ["1", "2"], "time": None}
     assert b64decode(str(events[4]["raw"])) == b"type=new-thing&x=%FF&y=1&y=2"

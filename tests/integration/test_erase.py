@@ -136,9 +136,12 @@ def fill(store: Store, address: str) -> tuple[list[Event], list[Event]]:
         decode(f'{{"a": 1, "a": {json.dumps(address)}, "a": 2}}'.encode(), "", "/", NINE, delivery_id(990))
     )
     bodies = [
-        urlencode({"email": address}), f'{{"email": "{address}"', f"email={address.upper()}", f"to=<{address}>&",
+        urlencode({"email": address}),
+        f'{{"email": "{address}"',
+        f"email={address.upper()}",
+        f"to=<{address}>&",
         f"email={quote(quote(address))}".replace("%25", "%"),
-    ]  # fmt: skip
+    ]
     bodies += ["nothing", *OTHERS, *map(quote, OTHERS)]
     waiting = [call(number, body) for number, body in enumerate(bodies)]
     assert store.add(gone + blanked + others, [Quarantined(each, "why") for each in waiting], waiting)

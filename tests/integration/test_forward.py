@@ -131,12 +131,24 @@ def test_options_stand_behind_the_hash_and_are_never_sent() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "ftp://example.nl/x", "example.nl/x", "http:///x", "https://", "http://[::1/x", "http://example.nl:99999/x",
-        "http://e.nl/#types=opened", "http://e.nl/#rate=fast", "http://e.nl/#rate=0/s", "http://e.nl/#concurrency=0",
-        "http://e.nl/#concurrency=many", "http://e.nl/#timeout=0", "http://e.nl/#timeout=-1", "http://e.nl/#speed=9",
-        "http://e.nl/#timeout=nan", "http://e.nl/#timeout=inf",
+        "ftp://example.nl/x",
+        "example.nl/x",
+        "http:///x",
+        "https://",
+        "http://[::1/x",
+        "http://example.nl:99999/x",
+        "http://e.nl/#types=opened",
+        "http://e.nl/#rate=fast",
+        "http://e.nl/#rate=0/s",
+        "http://e.nl/#concurrency=0",
+        "http://e.nl/#concurrency=many",
+        "http://e.nl/#timeout=0",
+        "http://e.nl/#timeout=-1",
+        "http://e.nl/#speed=9",
+        "http://e.nl/#timeout=nan",
+        "http://e.nl/#timeout=inf",
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_FORWARD_URL") as refused:
         targets(url)

@@ -31,9 +31,14 @@ truths = st.lists(
 
 def event(number: int, message: str, second: int, recipient: str | None, ip: str | None, url: str | None) -> Event:
     return BLANK._replace(
-        delivery_id=b"call%08d" % number, type=EventType.CLICK, message_id=message,
-        occurred_at=(START + second) * MICROS, recipient=recipient, ip=ip, url=url,
-    )  # fmt: skip
+        delivery_id=b"call%08d" % number,
+        type=EventType.CLICK,
+        message_id=message,
+        occurred_at=(START + second) * MICROS,
+        recipient=recipient,
+        ip=ip,
+        url=url,
+    )
 
 
 def logged(truth: Iterable[tuple[str, int, str, str, str | None]]) -> list[Event]:
@@ -138,11 +143,7 @@ def test_an_address_a_link_or_a_recipient_counts_only_where_both_sides_have_it(
 ) -> None:
     draw: Callable[[], bool] = (lambda: data.draw(st.booleans())) if data else (lambda: True)
     log = logged(truth)
-    calls = [
-        one._replace(ip=one.ip if draw() else None, url=one.url if draw() else None)
-        for one in log
-        if draw()
-    ]  # fmt: skip
+    calls = [one._replace(ip=one.ip if draw() else None, url=one.url if draw() else None) for one in log if draw()]
     store = Model(calls)
     store.reconcile(log)
     assert Counter(map(few, store.events)) == Counter(map(few, log))

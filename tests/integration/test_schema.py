@@ -155,7 +155,7 @@ OLD: list[tuple[str, str | None, dict[str, Any], EventType, dict[str, Any]]] = [
     ("unknown", "5fd2", {"type": "test", "a": "1"}, UNKNOWN, {}),
     ("unknown", None, {}, UNKNOWN, {}),
     ("unknown", None, {"type": ["create", "update"], "code": ["1", "2"]}, UNKNOWN, {}),
-]  # fmt: skip
+]  # fmt: skip  # a list to be read across, not a column of single words
 
 
 def _id(number: int) -> bytes:
@@ -175,7 +175,7 @@ def old(tmp_path: Path) -> str:
                     _id(number), kind, message_id, WHEN, LATER, "jan@example.nl", "192.0.2.1", None, "", None,
                     '["a"]', json.dumps(payload, separators=(",", ":")), "/copernica", "webhook",
                 ),
-            )  # fmt: skip
+            )  # fmt: skip  # a list to be read across, not a column of single words
         for number in range(3):
             connection.execute(
                 "INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?)", (_id(number), WHEN, "/", "", b"\xff\0", "why")
@@ -200,7 +200,7 @@ def test_nothing_of_release_0_1_is_lost(old: str) -> None:
             _id(number), kind, None if about_profile else message_id, NINE, NINE + 1, "jan@example.nl",
             "192.0.2.1", None, "", None, None, None, None, None, None, None, None, None, None, ["a"], kept,
             "/copernica",
-        )  # fmt: skip
+        )  # fmt: skip  # a list to be read across, not a column of single words
         expected.append(plain._replace(**columns))
     with closing(Store.open(old)) as store:
         assert list(store.find(Filter())) == expected

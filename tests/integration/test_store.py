@@ -56,11 +56,11 @@ def test_what_was_added_is_there_for_others_too(database: str, store: Store, num
 ODD_TEXTS = (
     "", None, "\t", "\n", "\r", "\\", "\\N", "\\.", "a\tb\nc\\nd\r\n\\.\n", "null", "NULL", '{"a": [1]}', "[]",
     "%s %(a)s", "'; DROP TABLE events; --", "😀 Zoë ﷽ \u2028\x01\x7f", "x" * 100_000,
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 TEXT_COLUMNS = (
     "message_id", "recipient", "ip", "url", "user_agent", "referer", "extended", "state", "description",
     "raw_type", "path", "source",
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 NUMBER_COLUMNS = ("profile", "subprofile", "database", "collection", "mailing", "code")
 ODD_PAYLOADS: tuple[dict[str, Any], ...] = (
     {},
@@ -76,7 +76,7 @@ ODD_BODIES = (
     b'{"a": 123456789012345678901234567890, "b": 1e400, "c": -0.0, "d": 1.50}', b'{"recipient": null}',
     b'{"a": ' + b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1) + b"}",
     b'{"a":' * MAX_DEPTH + b'"\\u0000"' + b"}" * MAX_DEPTH,
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 
 
 def _odd_events() -> Iterator[Event]:

@@ -33,7 +33,7 @@ def event(number: int = 1, **changes: Any) -> Event:
         delivery_id(number), EventType.OPEN, "5fd2", NINE, NINE + 1, "jan@example.nl", "192.0.2.1", None,
         "Mozilla/5.0", "", 4711, None, 7, None, None, 250, None, None, None, ["a", "b"],
         {"timestamp": "2026-11-20 09:00:00"}, "/copernica",
-    )  # fmt: skip
+    )  # fmt: skip  # a list to be read across, not a column of single words
     return plain._replace(**changes)
 
 

@@ -139,8 +139,12 @@ def a_day(events: int = 300) -> list[Happened]:
     """Events of all kinds over the whole day."""
     return [
         Happened(
-            PREFIXES[n % len(PREFIXES)], n * 86_399 // events, f"{n // 3:012x}", f"jan{n % 50}@example.nl",
-            f"192.0.2.{n % 200}", f"https://example.nl/{n}",
+            PREFIXES[n % len(PREFIXES)],
+            n * 86_399 // events,
+            f"{n // 3:012x}",
+            f"jan{n % 50}@example.nl",
+            f"192.0.2.{n % 200}",
+            f"https://example.nl/{n}",
         )
         for n in range(events)
-    ]  # fmt: skip
+    ]

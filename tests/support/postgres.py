@@ -61,15 +61,24 @@ class Server:
             self._bin = _reachable(self._bin, folder)
         self._process: Process | None = None
         self._run(
-            "initdb", "--no-sync", "--auth=trust", f"--username={USER}", "--encoding=UTF8", "--locale=C",
-            "-D", str(folder / "data"),
-        )  # fmt: skip
+            "initdb",
+            "--no-sync",
+            "--auth=trust",
+            f"--username={USER}",
+            "--encoding=UTF8",
+            "--locale=C",
+            "-D",
+            str(folder / "data"),
+        )
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(
-            [self._bin / program, *arguments], check=True, stdout=subprocess.DEVNULL, cwd=self.folder,
+            [self._bin / program, *arguments],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=self.folder,
             **self.popen,
-        )  # fmt: skip
+        )
 
     def argv(self) -> list[str]:
         """The command that starts it."""

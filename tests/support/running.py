@@ -106,9 +106,14 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """One `ingest` command to its end."""
     return subprocess.run(
-        ingest(*arguments), env={**clean_environ(), **environ}, cwd=cwd, capture_output=True, text=True,
-        timeout=seconds, check=False,
-    )  # fmt: skip
+        ingest(*arguments),
+        env={**clean_environ(), **environ},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
 
 
 def free_port() -> int:

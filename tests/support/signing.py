@@ -22,11 +22,11 @@ FORM = b"application/x-www-form-urlencoded"
 #: What Copernica's own signer covers, as it writes it …
 COVERED = (
     "(request-target)", "host", "date", "content-length", "content-type", "x-copernica-id", "digest", "x-nonce",
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 #: … and as its documentation does.
 DOCUMENTED = (
     "(request-target)", "Host", "Date", "Content-length", "Content-type", "X-Copernica-ID", "Digest", "X-nonce",
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 #: What no signature may leave out.
 REQUIRED = ("(request-target)", "host", "date", "x-copernica-id", "digest")
 

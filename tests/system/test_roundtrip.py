@@ -56,7 +56,7 @@ def http_build_query(fields: Mapping[str, Any], parent: str = "") -> str:
 TEXTS = {
     "id": "message_id", "recipient": "recipient", "ip": "ip", "original": "url", "useragent": "user_agent",
     "referer": "referer", "extended": "extended", "state": "state", "description": "description",
-}  # fmt: skip
+}  # fmt: skip  # a list to be read across, not a column of single words
 NUMBERS = ("profile", "subprofile", "database", "collection", "mailing", "code")
 
 
@@ -90,7 +90,7 @@ AWKWARD = (
     "\\u0000", "café", "\u00a0", "e\u0301", "😀", "\U0010ffff", "\ufeff", "\ufffd", "\u2028", "\ud7ff", "עברית",
     "'", '"', "\\",
     "jan+nieuws@example.nl", "1795165964", "4102444800", "2026-11-20 09:12:44", "0000-00-00", "1e9", "x" * 3000,
-)  # fmt: skip
+)  # fmt: skip  # a list to be read across, not a column of single words
 texts = st.one_of(st.sampled_from(AWKWARD), st.text(max_size=20), st.integers(0, 10**19).map(str))
 #: Names that have no brackets of their own, which PHP would not read as they were written.
 names = st.one_of(

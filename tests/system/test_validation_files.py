@@ -69,10 +69,22 @@ def test_a_call_to_such_a_path_is_still_a_call(port: int, folder: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/smtpeter-..%2fsmtpeter-secret.txt", "/smtpeter-/../secret.txt", "/secret.txt", "/SMTPETER-4f2a9.txt",
-     f"/%2e%2e/{NAME}%00", "/smtpeter-.txt", "/smtpeter-big.txt", "/smtpeter-link.txt", "/smtpeter-folder.txt",
-     "/smtpeter-pipe.txt", "/smtpeter-é.txt", f"//{NAME}/", f"/x/../{NAME}/.."],
-)  # fmt: skip
+    [
+        "/smtpeter-..%2fsmtpeter-secret.txt",
+        "/smtpeter-/../secret.txt",
+        "/secret.txt",
+        "/SMTPETER-4f2a9.txt",
+        f"/%2e%2e/{NAME}%00",
+        "/smtpeter-.txt",
+        "/smtpeter-big.txt",
+        "/smtpeter-link.txt",
+        "/smtpeter-folder.txt",
+        "/smtpeter-pipe.txt",
+        "/smtpeter-é.txt",
+        f"//{NAME}/",
+        f"/x/../{NAME}/..",
+    ],
+)
 def test_nothing_else_is_served(port: int, folder: Path, path: str) -> None:
     (folder / "secret.txt").write_text("secret")
     (folder / "smtpeter-big.txt").write_bytes(b"x" * (MAX_SIZE + 1))

@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.spool", "workers",
     },
     "ingest": {"ingest.copernica"},
-}  # fmt: skip
+}  # fmt: skip  # a list to be read across, not a column of single words
 
 
 def imports(path: Path, known: Collection[str]) -> set[str]:

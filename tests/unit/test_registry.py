@@ -78,11 +78,19 @@ def test_delays_follow_the_backoff_whose_last_value_repeats() -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch": 0}, {"batch": MAX_BATCH + 1}, {"concurrency": 0}, {"timeout": 0}, {"timeout": -1},
-        {"backoff": (1, -1)}, {"retries": -1}, {"rate": "fast"}, {"rate": "0/s"}, {"rate": "5/d"},
+        {"batch": 0},
+        {"batch": MAX_BATCH + 1},
+        {"concurrency": 0},
+        {"timeout": 0},
+        {"timeout": -1},
+        {"backoff": (1, -1)},
+        {"retries": -1},
+        {"rate": "fast"},
+        {"rate": "0/s"},
+        {"rate": "5/d"},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
         on("open", **options)(print)

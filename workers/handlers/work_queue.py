@@ -37,7 +37,7 @@ CLAIM_ROWS = 512
 CRASHES = 3
 #: The largest part of a delay that is added at random, so that retries do not come back all at once.
 JITTER = 0.2
-#: Columns of a row of `handoffs` that nobody has worked on yet.
+#: Columns of a row of `handoffs` that no worker has claimed yet.
 _FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slots": 0}
 
 

@@ -100,11 +100,19 @@ def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> Gra
         return GracefulWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
     except redis.ResponseError as error:
         log.error("Redis rejects what a worker needs: %s", error)
-        if queue_name == EVENTS_QUEUE and Consumer(client).batches():
-            _drain_without_rq()
+        if queue_name == EVENTS_QUEUE:
+            _make_room(client)
     except redis.RedisError as error:
         log.error("Redis does not answer: %s", error)
     return None
+
+
+def _make_room(client: redis.Redis) -> None:
+    try:
+        if Consumer(client).batches():
+            _drain_without_rq()
+    except redis.RedisError as error:
+        log.error("Redis rejects even reading the backlog: %s", error)
 
 
 def _drain_without_rq() -> None:

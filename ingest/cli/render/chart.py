@@ -20,7 +20,7 @@ COLOURS = {
     "unsubscribe": "bright_magenta",
 }
 OTHER = "white"
-#: Characters of a bar at the least, however narrow the terminal.
+#: The shortest bar in characters, however narrow the terminal.
 MIN_WIDTH = 10
 #: Rows without events in between are drawn up to this many; a longer silence is said in words.
 MAX_SILENCE = 48

@@ -58,7 +58,7 @@ def broken_pipe_is_no_error() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would flush once more at its exit and complain; there is nobody left to write to.
+        # Python would flush once more at its exit and complain; there is no one left to write to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

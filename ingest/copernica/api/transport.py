@@ -27,7 +27,7 @@ from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
 from ingest.errors import Forbidden, InvalidToken, NotFound, OutcomeUnknown, RequestRejected
 
 T = TypeVar("T")
-#: Reads an answer; called anew for each attempt.
+#: Reads an answer; called once for each attempt.
 Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
 #: Statuses that say that nothing was done: after them, even a call that must not be made twice is made again.
