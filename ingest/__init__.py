@@ -1,23 +1,24 @@
 """The Copernica webhook ingester: its flow, in order.
 
 1. Copernica POSTs an event. `ingest.endpoint.fast_path` takes plain calls, `ingest.endpoint.app` (aiohttp) all
-   others, and both hand them to `ingest.endpoint.intake`, which has `ingest.verification` check who signed it
-   (`ingest.copernica.signature`, `ingest.copernica.public_keys`) and keeps it raw.
-2. `ingest.stream.producer` gathers the calls that arrive while one write to Redis is under way and writes them
+   others. Both pass them to `ingest.endpoint.intake`: it has `ingest.verification` check the signature
+   (`ingest.copernica.signature`, `ingest.copernica.public_keys`), keeps the call raw, and answers it.
+2. `ingest.stream.producer` gathers the calls that arrive while one write to Redis is under way, and writes them
    as one stream entry, packed by `ingest.batch`. When Redis has confirmed it, each of those calls is answered
-   200; not before. While Redis is away (`ingest.stream.breaker`), batches go to the disk instead
+   200; not before. While Redis is unavailable (`ingest.stream.breaker`), batches go to disk instead
    (`ingest.spool`), and 200 is sent when they are on it; `ingest.endpoint.spool_replay` sends them to Redis
    later. `ingest.health` names what else could go wrong.
-3. The first batch after a silence wakes a worker: one RQ job, by name (`ingest.jobs`). A sweep makes up for
-   lost wake-ups.
+3. The first batch after a silence wakes a worker: one RQ job, enqueued by name (`ingest.jobs`, `workers.jobs`).
+   A sweep makes up for lost wake-ups.
 4. `workers.drain` claims batches (`ingest.stream.consumer`), decodes each call (`ingest.copernica.events`),
-   stores the group in one commit (`workers.store`: SQLite or PostgreSQL), and only then acknowledges it. Killed
-   at any line, the next drain does the work again, and the delivery id keeps each event single.
-5. What is new is put into an outbox in that same commit. `workers.handlers.jobs` hands it to the users'
+   stores the group in one commit (`workers.store`: SQLite or PostgreSQL), and only then acknowledges it. If it
+   is killed at any line, the next drain does the work again, and the delivery id ensures that each event is
+   stored once.
+5. New events are put into an outbox in that same commit. `workers.handlers.jobs` passes them to the users'
    functions (`workers.handlers.registry`) and to existing scripts (`workers.handlers.forward`), at their pace,
-   from tables that `workers.handlers.work_queue` keeps; what they cannot take after several attempts becomes a
-   dead letter (`workers.handlers.dead_letters`).
-6. What was missed while the endpoint was away is in Copernica's daily log files: `workers.reconcile` fetches
+   from tables that `workers.handlers.work_queue` keeps. What fails its last attempt becomes a dead letter
+   (`workers.handlers.dead_letters`).
+6. What was missed while the endpoint was down is in Copernica's daily log files: `workers.reconcile` fetches
    them (`ingest.copernica.api`), reads them (`ingest.copernica.logfiles`), compares them with the store and
    inserts exactly what is missing.
 7. `workers.store.schema` keeps the tables' versions; `workers.operations` holds what operators ask for.
