@@ -498,7 +498,8 @@ async def test_a_flood_of_invented_names_waits_for_itself_alone(
     assert await ring.get("stale.copernica.com") is stale
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {KeyUnavailable}
-    assert len(server.asked) == 2 + public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
+    # At most: a busy machine may give up on a question before the server has read it.
+    assert len(server.asked) <= 2 + public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
     server.put("new.copernica.com", RECORD)
     assert same(await ring.get("new.copernica.com"), KEY)
 
