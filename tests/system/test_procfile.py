@@ -22,7 +22,7 @@ def test_honcho_makes_the_tables_runs_all_three_and_stops_them(redis_url: str, t
     honcho_with = [sys.executable, "-m", "honcho", "-f", str(ROOT / "Procfile")]
     with running([*honcho_with, "start", "release"], environ, tmp_path / "release.log", cwd=tmp_path) as release:
         assert release.wait() == 0
-        assert "The schema is at" in release.output
+        assert "The schema is now at" in release.output
     # Each by name: `release` ends, and honcho would end all others with it.
     argv = [*honcho_with, "start", "-p", str(port), "web", "worker", "handlers"]
     with running(argv, environ, tmp_path / "log", cwd=tmp_path) as honcho:
