@@ -48,6 +48,14 @@ def test_a_worker_is_registered_while_it_works_and_has_no_work_horse(queue: Queu
     assert worker.horse_pid == 0
 
 
+def test_a_worker_that_is_to_leave_takes_no_further_job(queue: Queue) -> None:
+    queue.enqueue("workers.jobs.drain")
+    worker = CompatWorker([queue], connection=queue.connection, serializer=JSONSerializer)
+    worker.leave_after_this_job()
+    assert worker.work(burst=True) is False
+    assert len(queue) == 1
+
+
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [

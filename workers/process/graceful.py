@@ -27,7 +27,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
 
-from workers.process.rq_compat import CompatWorker, use_scheduler
+from workers.process.rq_compat import CompatWorker
 from workers.runtime import stop_flag
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,6 @@ class GracefulWorker(CompatWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        use_scheduler(BoundScheduler)
         #: When it was asked to stop (monotonic seconds).
         self.asked_at: float | None = None
         self._asked_again = False

@@ -14,6 +14,7 @@ to do then.
 | `Worker.monitor_work_horse` | called in the parent as soon as the work-horse runs |
 | `Worker.setup_work_horse_signals` | called in the work-horse before its job |
 | `Worker.horse_pid` | the process id of the work-horse; 0 if there is none |
+| `Worker.register_birth` | lists the worker in Redis, again after Redis was emptied |
 | `Worker.redis_workers_keys` | the set of all workers in Redis |
 """
 

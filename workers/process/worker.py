@@ -25,13 +25,16 @@ from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
-from workers.process.graceful import GracefulWorker
+from workers.process.graceful import BoundScheduler, GracefulWorker
+from workers.process.rq_compat import use_scheduler
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
 #: Seconds before a worker that lost Redis starts again: soon, but without filling the log.
 RESTART_DELAY = 2.0
+#: Seconds between two looks at a drain that makes room: short against the seconds it takes.
+DRAIN_CHECK_INTERVAL = 0.1
 #: Seconds without a heartbeat after which a worker is no longer listed; with RQ's own 420, `status` would show
 #: workers that were killed minutes ago.
 WORKER_TTL = 60
@@ -65,6 +68,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         )
         log.info("handlers: %s", names)
     _quieten_rq(settings)
+    use_scheduler(BoundScheduler)
     _catch_signals()
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
@@ -122,7 +126,7 @@ def _drain_without_rq() -> None:
     child.start()
     try:
         while child.alive:
-            time.sleep(0.1)
+            time.sleep(DRAIN_CHECK_INTERVAL)
     finally:  # also when asked to stop meanwhile
         child.terminate()
 
