@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ingest.copernica.bodies import parse
+from ingest.copernica.columns import MAX_NUMBER_DIGITS, column_text, fits_column, is_column_text, whole
 
 
 class EventType(StrEnum):
@@ -77,8 +78,11 @@ LOGGED_ONLY = frozenset({EventType.ATTEMPT, EventType.RETRY, EventType.DMARC, Ev
 SUBPROFILE_TWINS: Mapping[EventType, EventType] = dict(ABOUT_PROFILES.values())
 #: Events about a profile: their stray `id` is the profile's, not a message's.
 PROFILE_EVENTS = frozenset(kind for kinds in ABOUT_PROFILES.values() for kind in kinds)
-#: Values of `action` that make an event without `type` a failure: both have been documented.
-FAILED_ACTIONS = frozenset({"failure", "failed"})
+#: Values of `action` that say what an event without `type` is: failures have been documented in two ways, and the
+#: Publisher's callbacks say no more than what was done to a profile or a subprofile.
+ACTIONS: Mapping[str, EventType] = {name: TYPES[name] for name in ("failure", "failed", *ABOUT_PROFILES)}
+#: How a part of a path begins that says that callbacks to it are about subprofiles: their bodies do not tell.
+SUBPROFILE_PATH = "subprofile"
 
 #: Fields that have a text column, and the name of the column.
 TEXT_COLUMNS: Mapping[str, str] = {
@@ -96,8 +100,6 @@ TEXT_COLUMNS: Mapping[str, str] = {
 NUMBER_COLUMNS = ("profile", "subprofile", "database", "collection", "mailing", "code")
 #: All fields that an attribute other than `payload` can give back.
 WITH_COLUMN = frozenset({*TEXT_COLUMNS, *NUMBER_COLUMNS, "type", "time", "tags"})
-#: Most digits of a number that surely fits a column of 64 bits.
-MAX_NUMBER_DIGITS = 18
 
 #: The Unix seconds between which a time is credible; anything else is a mistake or a test call.
 FIRST_SECOND = 0
@@ -119,9 +121,10 @@ class Event(NamedTuple):
 
     `delivery_id` identifies the call that brought it, and is the same however often that call is seen.
     `message_id` is Copernica's `id`: it names the message, not the event. Times are µs since 1970, UTC. `payload`
-    has every field that the other attributes do not give back, lists and maps as such; None stands for a `time` or
-    `type` that was not sent. `raw` and `raw_type` are the body as it arrived and its content type, where fields
-    cannot say everything: a name sent twice, bytes that are not text.
+    has every field that the other attributes do not give back, lists and maps as such; None stands for one that
+    was not sent although its attribute has a value: a `time`, a `type`, a profile that only `id` names. `raw` and
+    `raw_type` are the body as it arrived and its content type, where fields cannot say everything: a name sent
+    twice, bytes that are not text.
     """
 
     delivery_id: bytes
@@ -193,7 +196,7 @@ def event_of(
     What no column can give back stays in `fields`, which becomes the payload.
     """
     kind = _take_type(fields, path)
-    return Event(
+    event = Event(
         delivery_id,
         kind,
         None if kind in PROFILE_EVENTS else _take(fields, "id"),
@@ -220,6 +223,26 @@ def event_of(
         raw,
         raw_type,
     )
+    return _named_by_id(event) if kind in PROFILE_EVENTS else event
+
+
+def _named_by_id(event: Event) -> Event:
+    """The same event, its profile or subprofile being the one that `id` names if no field of its own does.
+
+    In a callback, which says no `type`, `id` is what the event is about; in a webhook it repeats the profile's id.
+    """
+    fields = event.payload
+    about_profile = event.type in SUBPROFILE_TWINS or bool(fields.get("type", True))
+    number = whole(fields.get("id"), MAX_NUMBER_DIGITS)
+    if number is None:
+        return event
+    if about_profile and event.profile is None and "profile" not in fields:
+        fields["profile"] = None  # it was not sent
+        return event._replace(profile=number)
+    if not about_profile and event.subprofile is None and "subprofile" not in fields:
+        fields["subprofile"] = None
+        return event._replace(subprofile=number)
+    return event
 
 
 def _take(fields: dict[str, Any], name: str) -> str | None:
@@ -227,29 +250,10 @@ def _take(fields: dict[str, Any], name: str) -> str | None:
     value = fields.get(name)
     if value is None:
         return None
-    if type(value) is str and _fits_column(value):
+    if type(value) is str and fits_column(value):
         del fields[name]
         return value
-    return _column_text(value)
-
-
-def _fits_column(value: str) -> bool:
-    # Text columns hold neither NUL (PostgreSQL) nor lone surrogates (no database). `isascii` is the quick check.
-    return "\0" not in value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
-
-
-def _is_column_text(value: Any) -> bool:
-    return type(value) is str and _fits_column(value)
-
-
-def _column_text(value: Any) -> str | None:
-    """The closest a text column can get to a value whose exact form stays in the payload."""
-    if isinstance(value, list) and value:
-        value = value[-1]  # PHP, Copernica's own language, takes the last value of a repeated field
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    text = str(value).replace("\0", "\ufffd")
-    return text.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return column_text(value)
 
 
 def _take_number(fields: dict[str, Any], name: str) -> int | None:
@@ -257,17 +261,10 @@ def _take_number(fields: dict[str, Any], name: str) -> int | None:
     value = fields.get(name)
     if value is None:
         return None
-    number = _whole(value, MAX_NUMBER_DIGITS)
+    number = whole(value, MAX_NUMBER_DIGITS)
     if number is not None and str(number) == value:
         del fields[name]
     return number
-
-
-def _whole(value: Any, digits: int) -> int | None:
-    """A whole number that is not negative, from JSON or from text."""
-    if type(value) is str and len(value) <= digits and value.isascii() and value.isdigit():
-        return int(value)
-    return value if type(value) is int and 0 <= value < 10**digits else None
 
 
 def _take_type(fields: dict[str, Any], path: str) -> EventType:
@@ -277,11 +274,13 @@ def _take_type(fields: dict[str, Any], path: str) -> EventType:
         kind = TYPES.get(name) or TYPES.get(name.strip().lower(), EventType.UNKNOWN)
         if kind is EventType.OPEN and _is_delivery(fields):
             kind = EventType.DELIVERY
-    elif isinstance(action := fields.get("action"), str) and action in FAILED_ACTIONS:
-        kind = EventType.FAILURE
     else:
-        segment = path.partition("?")[0].rstrip("/").rpartition("/")[2]
-        kind = TYPES.get(segment.lower(), EventType.UNKNOWN)
+        segments = path.partition("?")[0].lower().rstrip("/").split("/")
+        action = fields.get("action")
+        said = ACTIONS.get(action.strip().lower()) if isinstance(action, str) else None
+        kind = said or TYPES.get(segments[-1], EventType.UNKNOWN)
+        if kind in SUBPROFILE_TWINS and any(segment.startswith(SUBPROFILE_PATH) for segment in segments):
+            kind = SUBPROFILE_TWINS[kind]
     if kind in SUBPROFILE_TWINS and ("subprofile" in fields or "collection" in fields):
         kind = SUBPROFILE_TWINS[kind]
     if kind is not EventType.UNKNOWN:
@@ -300,7 +299,7 @@ def _is_delivery(fields: dict[str, Any]) -> bool:
 def _take_time(fields: dict[str, Any], received_at: int) -> int:
     """When it happened, in µs. `time` is in Unix seconds; `timestamp` has no zone, so it is only a substitute."""
     time = fields.get("time")
-    second = _whole(time, MAX_TIME_DIGITS)
+    second = whole(time, MAX_TIME_DIGITS)
     if second is not None and FIRST_SECOND < second < LAST_SECOND:
         if str(second) == time:  # otherwise the column would not give it back exactly
             del fields["time"]
@@ -328,10 +327,10 @@ def _take_tags(fields: dict[str, Any]) -> list[str]:
     tags = fields.get("tags")
     if not tags:
         return []
-    if type(tags) is list and all(map(_is_column_text, tags)):
+    if type(tags) is list and all(map(is_column_text, tags)):
         del fields["tags"]
         return tags
     if isinstance(tags, dict) and all(map(str.isdecimal, tags)):
         tags = list(tags.values())  # PHP leaves gaps where it has removed duplicates
     several = tags if isinstance(tags, list) else [tags]
-    return [text for tag in several if (text := _column_text(tag))]
+    return [text for tag in several if (text := column_text(tag))]

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from ingest.batch import Record
 from ingest.copernica.bodies import MAX_DEPTH
-from ingest.copernica.events import MAX_NUMBER_DIGITS, Event, EventType, decode
+from ingest.copernica.columns import MAX_NUMBER_DIGITS
+from ingest.copernica.events import Event, EventType, decode
 from ingest.errors import IngestError, RowsRejected, SchemaMissing, Unavailable, Undecodable
 from tests.support.builders import FORM, LONG, NINE, SECOND, delivery_id, event
 from tests.support.postgres import Server

@@ -406,6 +406,68 @@ def test_the_id_of_a_profile_is_no_message(kind: EventType) -> None:
     assert (event.message_id, event.payload["id"], event.fields["id"]) == (None, "123", "123")
 
 
+@pytest.mark.parametrize("action", ["create", "update", "delete"])
+@pytest.mark.parametrize(
+    ("path", "column"),
+    [
+        ("/copernica", "profile"),
+        ("/copernica/publisher?x=subprofile", "profile"),
+        ("/copernica/open", "profile"),
+        ("/copernica/subprofile", "subprofile"),
+        ("/copernica/Subprofiles/12/?x=1", "subprofile"),
+        ("/copernica/subprofile-update", "subprofile"),
+    ],
+)
+def test_a_callback_of_the_publisher_is_about_the_profile_that_its_id_names(
+    action: str, path: str, column: str
+) -> None:
+    body = f"id=123&action={action}&fields[email]=a@example.nl&interests[]=tennis&interests[]=golf"
+    event = read(body, path)
+    assert (event.type, event.message_id) == (f"{column}-{action}", None)
+    assert {name: getattr(event, name) for name in ("profile", "subprofile")} == {
+        "profile": None,
+        "subprofile": None,
+        column: 123,
+    }
+    assert event.payload["interests"] == ["tennis", "golf"]
+    assert event.fields == php(parse_qsl(body))
+    for again in (read_json(event.fields, path), read(body.replace(action, action.upper() + "+"), path)):
+        assert (again.type, getattr(again, column)) == (event.type, 123)
+    assert read_json({"id": 123, "action": action}, path)[:2] == (event.delivery_id, event.type)
+
+
+@pytest.mark.parametrize(
+    ("body", "profile", "subprofile"),
+    [
+        ("type=create&id=7", 7, None),
+        ("type=create&id=7&profile=8", 8, None),
+        ("type=update&id=7&subprofile=5", 7, 5),
+        ("type=update&id=7&collection=5", 7, None),
+        ("action=update&id=7&collection=5", None, 7),
+        ("action=update&id=7&collection=5&profile=6", 6, 7),
+        ("action=update&id=7&subprofile=5", None, 5),
+        ("action=update&id=7&profile=", None, None),
+        ("action=delete&id=abc", None, None),
+        ("action=delete", None, None),
+        ("type=unknown&action=create&id=7", None, None),
+    ],
+)
+def test_an_id_stands_for_a_profile_only_where_nothing_else_does(
+    body: str, profile: int | None, subprofile: int | None
+) -> None:
+    event = read(body)
+    assert (event.profile, event.subprofile) == (profile, subprofile)
+    assert event.fields == php(parse_qsl(body, keep_blank_values=True))
+
+
+@pytest.mark.parametrize("kind", ["open", "click", "failure", "abuse"])
+def test_events_of_messages_may_name_a_profile_and_a_mailing(kind: str) -> None:
+    event = read(f"type={kind}&id=5fd2&profile=12&mailing=34&interests[sport][tennis]=1")
+    assert (event.type, event.message_id, event.profile, event.mailing) == (kind, "5fd2", 12, 34)
+    assert event.ip is None
+    assert event.payload["interests"] == {"sport": {"tennis": "1"}}
+
+
 @pytest.mark.parametrize(
     "body", ["", "test=1", "type=", "type=&id=", "anything[goes]=%F0%9F%98%80", "{}", '{"a": []}']
 )
