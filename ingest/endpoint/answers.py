@@ -72,4 +72,4 @@ NOT_COPERNICAS = {
 }
 
 #: After these, the rest of the request may still be on its way, so the connection is closed.
-CLOSING_STATUSES = frozenset({401, 408, 413, 415})
+CLOSING_STATUSES = frozenset({400, 401, 408, 413, 415})

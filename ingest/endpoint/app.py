@@ -16,6 +16,7 @@ from ingest.endpoint.answers import Answer
 from ingest.endpoint.connection import HANDLER_ARGS, Connection
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.endpoint.targets import Addressed, addressed
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import WriteUnconfirmed
 from ingest.stream.producer import Producer
@@ -59,13 +60,14 @@ async def serve_validation_file(request: web.Request, handler: Handler) -> web.S
 async def webhook(request: web.Request) -> web.Response:
     """One call from Copernica."""
     intake = request.app[INTAKE]
-    if answer := _judge_head(request, intake):
-        return _response(request, answer)
+    to = _judge_head(request, intake)
+    if isinstance(to, Answer):
+        return _response(request, to)
     with intake.hold(request.content_length):
         body = await _read_body(request, intake.max_body)
         if isinstance(body, Answer):
             return _response(request, body)
-        return _response(request, await intake.keep(request.raw_path, request.raw_headers, body))
+        return _response(request, await intake.keep(to.target, to.as_signed(request.raw_headers), body))
 
 
 async def not_found(request: web.Request) -> web.Response:
@@ -104,18 +106,25 @@ async def _redis_answers(producer: Producer) -> bool:
 
 async def expect(request: web.Request) -> web.Response | None:
     """Ask for a body (`100 Continue`) only if it will be read."""
-    if request.match_info.handler is webhook and (answer := _judge_head(request, request.app[INTAKE])):
-        return _response(request, answer)
+    if request.match_info.handler is webhook:
+        to = _judge_head(request, request.app[INTAKE])
+        if isinstance(to, Answer):
+            return _response(request, to)
     if request.headers.get("Expect", "").lower() == "100-continue":
         await send_continue(request)
     return None
 
 
-def _judge_head(request: web.Request, intake: Intake) -> Answer | None:
+def _judge_head(request: web.Request, intake: Intake) -> Addressed | Answer:
+    """What the request is addressed to if its body may be read, else the answer."""
     headers = request.headers
-    return intake.judge(
-        request.method, request.content_length, headers.get("Content-Encoding"), "Signature" in headers
-    )
+    # The reverse of how aiohttp decoded them: the bytes that arrived.
+    target, host = request.raw_path, headers.get("Host", "")
+    to = addressed(target.encode("utf-8", "surrogateescape"), host.encode("utf-8", "surrogateescape"))
+    if to is None:
+        return answers.BAD_REQUEST
+    encoding, signed = headers.get("Content-Encoding"), "Signature" in headers
+    return intake.judge(request.method, request.content_length, encoding, signed) or to
 
 
 async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:

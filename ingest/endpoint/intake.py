@@ -186,7 +186,7 @@ class Intake:
 
         self._producer.submit(record, done)
 
-    async def keep(self, target: str, headers: Headers, body: bytes) -> Answer:
+    async def keep(self, target: bytes, headers: Headers, body: bytes) -> Answer:
         """Check and keep one call; returns its answer."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
@@ -194,8 +194,7 @@ class Intake:
             if not answered.done():  # otherwise the request was cancelled meanwhile
                 answered.set_result(result)
 
-        # The reverse of how aiohttp decoded the target: the bytes of the request line.
-        self.submit(target.encode("utf-8", "surrogateescape"), HeaderFields.from_pairs(headers), body, answer)
+        self.submit(target, HeaderFields.from_pairs(headers), body, answer)
         return await answered
 
     def _reject(self, rejected: CallRejected) -> Answer:

@@ -3,91 +3,25 @@
 Both ways are open in one process, at two ports, onto one real Redis; every request goes through both.
 """
 
-import asyncio
 import re
 import socket
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
-import redis
-import uvloop
-from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest import redis_client
 from ingest.endpoint import fast_path, limits
-from ingest.endpoint.app import create_app
-from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
-from ingest.endpoint.fast_path import FastPath
-from ingest.endpoint.intake import Intake
-from ingest.endpoint.spool_replay import SpoolReplayer
-from ingest.stream.keys import Keys
-from ingest.stream.producer import Producer
 from tests.support.running import exchange, until
-from tests.support.stream import records
+from tests.support.ways import Ways, both_ways
 
 MAX_BODY = 1000
 
 
-@dataclass
-class Ways:
-    fast: int
-    plain: int
-    client: redis.Redis
-    door: FastPath
-
-    def kept(self) -> list[tuple[bytes, bytes, bytes]]:
-        """Target, content type and body of what was kept since the last look."""
-        kept = records(self.client)
-        self.client.delete(Keys().stream)
-        return [(record.target, record.content_type, record.body) for record in kept]
-
-
 @pytest.fixture(scope="module")
 def ways(valkey_server: str) -> Iterator[Ways]:
-    started: list[Ways] = []
-    ready = threading.Event()
-    loop = uvloop.new_event_loop()
-    stop = asyncio.Event()
-
-    async def serve() -> None:
-        client = redis_client.connect_async(valkey_server)
-        appender = Producer(client, lambda: None)
-        take = Intake(appender, MAX_BODY)
-        runner = web.AppRunner(
-            create_app(take, SpoolReplayer(appender), "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS
-        )
-        await runner.setup()
-        assert runner.server is not None
-        plain = connection_factory(runner.server)
-        fast = FastPath(take, "/copernica", plain, limit=3)
-        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-        servers = [
-            await loop.create_server(fast, sock=sockets[0]),
-            await loop.create_server(plain, sock=sockets[1]),
-        ]
-        fast_port, plain_port = (sock.getsockname()[1] for sock in sockets)
-        started.append(Ways(fast_port, plain_port, redis_client.connect(valkey_server), fast))
-        watch = asyncio.create_task(fast.watch())
-        ready.set()
-        await stop.wait()
-        watch.cancel()
-        for server in servers:
-            server.close()
-        await runner.cleanup()
-        await client.aclose()
-
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-    thread.start()
-    assert ready.wait(5)
-    yield started[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(5)
-    loop.close()
-    started[0].client.close()
+    with both_ways(valkey_server, MAX_BODY) as ways:
+        yield ways
 
 
 names = st.sampled_from(

@@ -1,0 +1,90 @@
+"""Both ways into the endpoint, open in this process at two ports, onto one real Redis."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import redis
+import uvloop
+from aiohttp import web
+
+from ingest import redis_client
+from ingest.batch import Record
+from ingest.endpoint.app import create_app
+from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
+from ingest.endpoint.fast_path import FastPath
+from ingest.endpoint.intake import Intake
+from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.stream.keys import Keys
+from ingest.stream.producer import Producer
+from ingest.verification import Verifier
+from tests.support.stream import records
+
+
+@dataclass
+class Ways:
+    """`fast` is the port of the fast path, `plain` that of aiohttp."""
+
+    fast: int
+    plain: int
+    client: redis.Redis
+    door: FastPath
+
+    def records(self) -> list[Record]:
+        """What was kept since the last look."""
+        kept = records(self.client)
+        self.client.delete(Keys().stream)
+        return kept
+
+    def kept(self) -> list[tuple[bytes, bytes, bytes]]:
+        """Of these, target, content type and body."""
+        return [(record.target, record.content_type, record.body) for record in self.records()]
+
+
+@contextmanager
+def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None) -> Iterator[Ways]:
+    started: list[Ways] = []
+    ready = threading.Event()
+    loop = uvloop.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        client = redis_client.connect_async(redis_url)
+        appender = Producer(client, lambda: None)
+        take = Intake(appender, max_body, verifier, keep_headers=verifier is not None)
+        runner = web.AppRunner(
+            create_app(take, SpoolReplayer(appender), "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS
+        )
+        await runner.setup()
+        assert runner.server is not None
+        plain = connection_factory(runner.server)
+        fast = FastPath(take, "/copernica", plain, limit=3)
+        sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        servers = [
+            await loop.create_server(fast, sock=sockets[0]),
+            await loop.create_server(plain, sock=sockets[1]),
+        ]
+        fast_port, plain_port = (sock.getsockname()[1] for sock in sockets)
+        started.append(Ways(fast_port, plain_port, redis_client.connect(redis_url), fast))
+        watch = asyncio.create_task(fast.watch())
+        ready.set()
+        await stop.wait()
+        watch.cancel()
+        for server in servers:
+            server.close()
+        await runner.cleanup()
+        await client.aclose()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(5)
+    try:
+        yield started[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(5)
+        loop.close()
+        started[0].client.close()
