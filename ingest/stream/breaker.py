@@ -34,7 +34,8 @@ class Breaker:
         self.state = State.CLOSED
         #: Why it opened the last time, for people.
         self.why = ""
-        self._delay = FIRST_DELAY / 2
+        #: Seconds from the failure to the next trial.
+        self.delay = FIRST_DELAY / 2
         self._since = 0.0
         self._opened_at = 0.0
 
@@ -46,7 +47,7 @@ class Breaker:
     @property
     def is_due(self) -> bool:
         """Whether it is time for a trial."""
-        return self.state is State.OPEN and time.monotonic() - self._since >= self._delay
+        return self.state is State.OPEN and time.monotonic() - self._since >= self.delay
 
     def trip(self, why: object) -> None:
         """A write failed."""
@@ -54,9 +55,9 @@ class Breaker:
         if self.state is State.CLOSED:
             self._opened_at = now
             if now - self._since >= STEADY:
-                self._delay = FIRST_DELAY / 2
+                self.delay = FIRST_DELAY / 2
         if self.state is not State.OPEN:
-            self._delay = min(2 * self._delay, MOST_DELAY)
+            self.delay = min(2 * self.delay, MOST_DELAY)
             self._since = now
         self.state, self.why = State.OPEN, str(why)
 

@@ -39,6 +39,7 @@ from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import FORMS, NOT_XML
 from ingest.simulation.fake_api import FakeCopernica
 from tests.support.fake_copernica import HASTY, TOKEN, client, fake_copernica, log_file, serving
+from tests.support.running import PATIENCE
 
 DAY = date(2026, 11, 20)
 CLICKS = "cdm-click.2026-11-20.log"
@@ -199,8 +200,9 @@ async def test_a_download_that_is_cancelled_leaves_nothing(folder: Path, tmp_pat
     with fake_copernica(fake(folder, "slow*9@download")) as environ:
         async with client(environ) as copernica:
             loading = asyncio.create_task(copernica.download(CLICKS, tmp_path / "got"))
-            while not list(tmp_path.glob("got*")):
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(PATIENCE):
+                while not list(tmp_path.glob("got*")):
+                    await asyncio.sleep(0.01)
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
     assert not list(tmp_path.glob("got*"))
@@ -265,14 +267,32 @@ async def test_a_late_401_does_not_take_away_what_another_call_has_had_anew(fold
             assert await access.token() == fresh != old
 
 
-async def test_access_is_had_anew_before_it_ends(folder: Path) -> None:
-    state = fake(folder, life=1.0)
+class Clock:
+    """Stands in for the module `time` where access grows old."""
+
+    def __init__(self) -> None:
+        self.later = 0.0
+
+    def time(self) -> float:
+        return time.time() + self.later
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.later
+
+
+async def test_access_is_renewed_before_it_ends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("ingest.copernica.api.auth.time", clock)
+    state = fake(folder, life=100_000.0)
     with fake_copernica(state) as environ:
         async with client(environ) as copernica:
             await copernica.dates()
-            await asyncio.sleep(0.95)
+            clock.later = 90_000.0
             await copernica.dates()
-    assert state.seen == ["POST /", "GET /logfiles"] * 2
+            assert state.seen == ["POST /", "GET /logfiles", "GET /logfiles"]
+            clock.later = 99_800.0
+            await copernica.dates()
+    assert state.seen[3:] == ["POST /", "GET /logfiles"]
 
 
 def test_the_life_of_access_is_read_without_trusting_our_clock() -> None:
@@ -372,13 +392,18 @@ async def test_what_copernica_refuses_is_told_short_and_clean(
 
 async def test_no_more_calls_are_under_way_than_allowed() -> None:
     app = web.Application()
-    at_once: list[int] = [0, 0]
+    under_way, most, begun = 0, 0, 0
 
     async def slow(_request: web.Request) -> web.Response:
-        at_once[0] += 1
-        at_once[1] = max(at_once)
-        await asyncio.sleep(0.02)
-        at_once[0] -= 1
+        """Answers when as many others are under way as there may be, or no further one is to come."""
+        nonlocal under_way, most, begun
+        begun += 1
+        under_way += 1
+        most = max(most, under_way)
+        async with asyncio.timeout(PATIENCE):
+            while under_way < 3 and begun < 12:
+                await asyncio.sleep(0.001)
+        under_way -= 1
         return web.json_response([])
 
     async def exchange(_request: web.Request) -> web.Response:
@@ -390,7 +415,7 @@ async def test_no_more_calls_are_under_way_than_allowed() -> None:
         environ = {"COPERNICA_API_URL": url, "COPERNICA_AUTH_URL": url, "COPERNICA_TOKEN": TOKEN}
         async with client(environ, concurrency=3) as copernica:
             await asyncio.gather(*(copernica.dates() for _ in range(12)))
-    assert at_once[1] == 3
+    assert most == 3
 
 
 async def test_nobody_at_home_is_one_sentence() -> None:
@@ -403,10 +428,10 @@ async def test_nobody_at_home_is_one_sentence() -> None:
 
 async def test_retry_after_is_heeded_within_bounds(folder: Path) -> None:
     with fake_copernica(fake(folder, "429@logfiles")) as environ:
-        async with client(environ, RetryPolicy(first_pause=0.001, max_retry_after=0.4)) as copernica:
+        async with client(environ, RetryPolicy(first_pause=0.001, max_retry_after=0.05)) as copernica:
             began = time.monotonic()
             await copernica.dates()
-    assert time.monotonic() - began >= 0.4
+    assert time.monotonic() - began >= 0.05
     policy = RetryPolicy(max_retry_after=300.0)
     assert policy.backoff(TemporaryFailure("busy", 7.0)) == 7.0
     assert policy.backoff(TemporaryFailure("busy", 1e9)) == 300.0

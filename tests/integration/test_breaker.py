@@ -6,8 +6,10 @@ import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis
 
 from ingest import failpoints
 from ingest.batch import Record
@@ -137,7 +139,7 @@ async def test_calls_go_around_a_redis_that_fails_and_reach_it_when_it_is_back(
     assert not site.appender.uses_redis  # … and these do not wait for it
     for _ in range(10):
         await site.send(3)
-    await asyncio.sleep(2 * FIRST_DELAY)
+    await site.until(lambda: site.appender.breaker.delay > FIRST_DELAY, "a trial that fails")
     await site.send(3)
     assert site.spool.events >= 33
     assert not site.appender.uses_redis
@@ -212,9 +214,15 @@ async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: V
 async def test_it_is_tried_again_while_nobody_calls(site: Site, server: Valkey) -> None:
     server.kill()
     await site.send(1)
-    await asyncio.sleep(2 * FIRST_DELAY)
+    await site.until(lambda: site.appender.breaker.delay > FIRST_DELAY, "a trial that fails")
     await asyncio.to_thread(server.start)
     await site.until(lambda: site.state is State.CLOSED, "a closed breaker")
+
+
+def looks(client: redis.Redis) -> int:
+    """How often the server was asked how much memory something takes."""
+    commands: Any = client.info("commandstats")
+    return int(commands.get("cmdstat_memory|usage", {}).get("calls", 0))
 
 
 async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk(
@@ -228,7 +236,8 @@ async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk
             await site.until(lambda: site.appender.is_over, "a look at the memory")
             await site.send(3)
             assert (site.spool.events, site.state) == (3, State.CLOSED)
-            await asyncio.sleep(0.3)
+            seen = looks(client)
+            await site.until(lambda: looks(client) > seen + 2, "some more looks at the memory")
             assert site.spool.events == 3  # replaying would only make it larger
             client.delete(Keys().stream)
             await site.until(lambda: not site.spool.events, "an empty spool")

@@ -309,7 +309,7 @@ async def test_a_good_key_outlives_a_lookup_whose_caller_has_left(
     caller = asyncio.create_task(ring.get(KEY_ID))
     await asyncio.sleep(0)
     caller.cancel()
-    await asyncio.sleep(0.05)
+    await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}), return_exceptions=True)
     assert await ring.get(KEY_ID) is key
 
 

@@ -4,7 +4,7 @@ import asyncio
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from itertools import chain, repeat
 from pathlib import Path
@@ -24,6 +24,7 @@ from ingest.simulation.sender import Sender
 from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
 from tests.support.http import OK, Answering
+from tests.support.running import PATIENCE
 
 REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 NO_ANSWER = b""
@@ -113,7 +114,26 @@ def test_forged_calls_are_not_logged(tmp_path: Path) -> None:
     assert (len(kept.calls), len(logged(tmp_path)), len(failed(tmp_path))) == (40, 20, 20)
 
 
+class Clock:
+    """Stands in for the module `time` of the sender: its pace is kept to while a test lets time pass."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def until(self, look: Callable[[], object], step: float = 0.01) -> None:
+        """Let `step` seconds pass, again and again, until there is something true to see."""
+        async with asyncio.timeout(PATIENCE):
+            while not look():
+                self.now += step
+                await asyncio.sleep(sender_module.TICK)
+
+
 async def test_a_sender_that_keeps_going_loses_what_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr(sender_module, "time", clock)
     monkeypatch.setattr(sender_module, "GONE_AFTER", 0.1)
     connections: set[asyncio.BaseTransport] = set()
 
@@ -125,21 +145,22 @@ async def test_a_sender_that_keeps_going_loses_what_nobody_takes(monkeypatch: py
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Counting(repeat(OK)), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    sender = Sender(Target(f"http://127.0.0.1:{port}/x"), iter(Simulator(1)), 600, 400, keep_going=True)
+    sender = Sender(Target(f"http://127.0.0.1:{port}/x"), iter(Simulator(1)), 300, 400, keep_going=True)
     sending = asyncio.create_task(sender.run(4))
-    while sender.report.acknowledged < 50:
-        await asyncio.sleep(0.01)
+    await clock.until(lambda: sender.report.acknowledged >= 50)
     server.close()
     for connection in connections:
         assert isinstance(connection, asyncio.Transport)
         connection.abort()
-    while sender.report.lost < 50:
-        await asyncio.sleep(0.01)
+    connections.clear()
+    await clock.until(lambda: sender.report.lost >= 50)
     before = sender.report.acknowledged
     server = await loop.create_server(lambda: Counting(repeat(OK)), "127.0.0.1", port)
+    await clock.until(lambda: connections, step=0.0)
+    await clock.until(sending.done)
     report = await sending
     server.close()
-    assert (report.sent, report.acknowledged + report.lost, report.complete) == (600, 600, False)
+    assert (report.sent, report.acknowledged + report.lost, report.complete) == (300, 300, False)
     assert report.acknowledged > before > 0
     assert report.lost >= 50
 
