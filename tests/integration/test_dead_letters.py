@@ -12,9 +12,10 @@ from ingest.cli.main import main
 from ingest.copernica.events import Event
 from tests.support.builders import RECEIVED, decoded, numbers, record, refused_body
 from tests.support.sql import REFUSALS, dead, execute, give, outbox
+from workers.handlers.claims import Failure
 from workers.handlers.dead_letters import STORE, DeadLetter, Wanted, drop, find, portions, retry
 from workers.handlers.registry import Handler
-from workers.handlers.work_queue import Failure, WorkQueue
+from workers.handlers.work_queue import WorkQueue
 from workers.records import Quarantined
 from workers.store.store import Store
 

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ from rq.serializers import JSONSerializer
 
 from ingest.settings import Settings
 from tests.support.builders import decoded, numbers, record
-from tests.support.sql import add, dead, give
+from tests.support.sql import add, dead, execute, give, rows
 from workers.handlers import calls, configured
+from workers.handlers.batches import NOTHING_WORKS
 from workers.handlers.configured import forget_handlers, known_handlers
 from workers.handlers.jobs import hand_on_job, handle_job
 from workers.handlers.outcomes import MAX_TRACEBACK
@@ -217,23 +219,6 @@ def test_a_call_that_takes_too_long_is_broken_off(plug: Plug, store: Store, kind
     assert "Timeout" in world.letters()[0].error
 
 
-@pytest.mark.parametrize("kind", ["def", "async def"])
-def test_a_batch_that_fails_is_tried_in_halves_until_the_culprits_are_alone(
-    plug: Plug, store: Store, kind: str
-) -> None:
-    world = plug(f"""
-@on("open", batch=16, backoff=(0,), retries=6)
-{kind} h(events):
-    if any(number(event) in (3, 25) for event in events): raise ValueError("one of these")
-    calls.extend(map(number, events))
-""")
-    add(store, *map(record, range(40)))
-    world.work()
-    assert dead(store) == [3, 25]
-    assert sorted(world.calls) == [n for n in range(40) if n not in (3, 25)]
-    assert world.handoffs.waiting() == {}
-
-
 def test_a_filter_that_raises_is_a_failure_of_that_event(plug: Plug, store: Store) -> None:
     world = plug("@on('open', retries=0, where=lambda event: 1 // number(event))\ndef h(event): calls.append(1)\n")
     add(store, record(0), record(1))
@@ -251,6 +236,124 @@ def h(event): raise Odd
     add(store, record(0))
     assert world.work()["failed"] == 1
     assert dead(store) == [0]
+
+
+# --- batches ---
+
+#: A batch handler that fails if any of its events is one of some numbers.
+BATCHES = """
+bad = {bad}
+@on("open", batch={batch}, retries={retries}, backoff=({backoff},){options})
+{kind} h(events):
+    calls.append([number(event) for event in events])
+    {first}
+    if bad & set(calls[-1]): {failure}
+"""
+
+
+def batches(bad: set[int], **changes: Any) -> str:
+    options = {"kind": "def", "batch": 16, "retries": 2, "backoff": 0, "options": "", "first": "pass"}
+    return BATCHES.format(**{**options, "bad": bad, "failure": "raise ValueError('one of these')", **changes})
+
+
+def done_by(calls: list[list[int]], bad: set[int]) -> list[int]:
+    return sorted(number for call in calls if not bad & set(call) for number in call)
+
+
+@pytest.mark.parametrize(
+    ("failure", "kind", "retries"),
+    [
+        ("raise ValueError", "def", 0),
+        ("raise ValueError", "async def", 2),
+        ("raise GiveUp('no')", "def", 2),
+        ("raise TryLater('', 0)", "async def", 1),
+        ("raise TryLater('')", "def", 0),
+        ("raise SystemExit(1)", "async def", 0),
+    ],
+)
+def test_only_the_culprits_of_a_batch_become_dead_letters(
+    plug: Plug, store: Store, kind: str, retries: int, failure: str
+) -> None:
+    bad = {0, 1, 7, 19}
+    world = plug(batches(bad, kind=kind, retries=retries, failure=failure))
+    add(store, *map(record, range(20)))
+    assert world.work()["done"] == 20 - len(bad)
+    assert (dead(store), world.handoffs.waiting()) == (sorted(bad), {})
+    assert done_by(world.calls, bad) == [n for n in range(20) if n not in bad]
+    assert {letter.attempts for letter in world.letters()} == {1 if "GiveUp" in failure else retries + 1}
+    assert all([n] in world.calls for n in bad)
+
+
+@pytest.mark.parametrize("kind", ["def", "async def"])
+def test_an_event_on_which_a_batch_hangs_is_found_too(plug: Plug, store: Store, kind: str) -> None:
+    hang = "await asyncio.sleep(600)" if "async" in kind else "time.sleep(600)"
+    world = plug(batches({3}, kind=kind, retries=0, failure=hang, options=", timeout=0.05"))
+    add(store, *map(record, range(10)))
+    world.work()
+    assert (dead(store), done_by(world.calls, {3})) == ([3], [n for n in range(10) if n != 3])
+
+
+def test_a_batch_that_is_to_come_later_stays_whole(plug: Plug, store: Store) -> None:
+    world = plug(batches({3}, failure="raise TryLater('busy', 1000)"))
+    add(store, *map(record, range(10)))
+    assert world.work()["failed"] == 10
+    assert world.calls == [list(range(10))]
+    assert 900 < (world.handoffs.next_due({"h"}) or 0) <= 1200
+
+
+def test_when_nothing_works_batches_wait_and_no_event_pays_for_it(
+    plug: Plug, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = plug(batches(set(range(200)), batch=100, backoff=1000))
+    add(store, *map(record, range(200)))
+    with caplog.at_level(logging.WARNING):
+        world.work()
+    alone = sum(len(call) == 1 for call in world.calls)
+    assert NOTHING_WORKS <= alone <= NOTHING_WORKS + 1  # its neighbour is tried as well
+    assert len(world.calls) < 4 * NOTHING_WORKS
+    assert "batches were split" in caplog.text
+    tried = rows(store, "SELECT attempt, SUM(count) FROM handoffs GROUP BY attempt ORDER BY attempt")
+    assert tried == [(0, 200 - alone), (1, alone)]
+    assert (world.handoffs.next_due({"h"}) or 0) > 900
+
+
+def test_a_split_that_is_interrupted_goes_on_where_it_was(
+    plug: Plug, store: Store, request: pytest.FixtureRequest
+) -> None:
+    request.addfinalizer(stop_flag.clear)
+    stop = "from workers.runtime import stop_flag; stop_flag.request()"
+    world = plug(batches({5}, retries=0, first=stop))
+    add(store, *map(record, range(20)))
+    hand_on_job()
+    while world.handoffs.waiting() and len(world.calls) < 20:
+        stop_flag.clear()
+        handle_job("h")
+    assert (dead(store), done_by(world.calls, {5})) == ([5], [n for n in range(20) if n != 5])
+    assert [len(call) for call in world.calls if 5 in call] == [16, 8, 4, 2, 1]
+
+
+def test_a_split_whose_worker_is_killed_goes_on_where_it_was(
+    plug: Plug, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "SETTLE_EVERY", 0.0)
+    die = "import os, pathlib; len(calls) == 3 and pathlib.Path('die').exists() and os.kill(os.getpid(), 9)"
+    world = plug(batches({5}, retries=0, first=die))
+    add(store, *map(record, range(16)))
+    hand_on_job()
+    (tmp_path / "die").touch()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            handle_job("h")
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9
+    (tmp_path / "die").unlink()
+    assert world.handoffs.due() == []
+    execute(store, "UPDATE handoffs SET leased_until = 1")  # the lease has expired
+    world.work()
+    assert [len(call) for call in world.calls if 5 in call] == [4, 2, 1]
+    assert (dead(store), done_by(world.calls, {5})) == ([5], [n for n in range(16) if n != 5])
 
 
 # --- rates ---

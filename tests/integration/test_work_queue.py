@@ -29,7 +29,8 @@ from tests.support.builders import decoded, failure, handler, numbers, record, r
 from tests.support.running import PATIENCE
 from tests.support.sql import REFUSALS, add, dead, execute, give, outbox
 from workers.handlers import work_queue
-from workers.handlers.work_queue import CRASHES, JITTER, LEASE, Claim, WorkQueue
+from workers.handlers.claims import Claim, Part
+from workers.handlers.work_queue import CRASHES, JITTER, LEASE, WorkQueue
 from workers.store import store as store_module
 from workers.store import tables
 from workers.store.store import Store
@@ -302,17 +303,33 @@ def test_a_failure_is_due_after_its_delay_and_dead_without_one(
     assert (numbers(claim.records), claim.attempt) == ([1], 1)
 
 
-def test_a_batch_that_failed_is_claimed_in_halves(store: Store, queue: WorkQueue, clock: Clock) -> None:
+def test_parts_of_a_batch_are_claimed_apart_and_when_they_are_due(
+    store: Store, queue: WorkQueue, clock: Clock
+) -> None:
     one = handler(batch=10)
     give(store, "h", [record(n) for n in range(10)])
-    sizes: list[int] = []
-    while (claim := queue.claim(one, 10, 1)) and len(sizes) < 20:
-        sizes.append(len(claim.records))
-        if len(claim.records) > 1:
-            claim.failures = [failure(call, 1.0) for call in claim.records]
-        queue.settle(one, claim, [], release=True)
-        clock.advance(2)
-    assert sorted(sizes, reverse=True) == [10, 5, 5, 3, 3, 2, 2, 2, 2, *[1] * 10]
+    claim = queue.claim(one, 10, 1)
+    assert claim is not None
+    claim.parts = [Part([record(4), record(5)], 100.0)]
+    apart = [[record(0), record(1)], [record(2), record(3)]]
+    queue.settle(one, claim, [record(n) for n in range(6, 10)], release=False, apart=apart)
+    assert queue.claim(one, 10, 1) is None
+    queue.renew(claim)  # the parts as well as what is left
+    clock.advance(LEASE - 1)
+    assert queue.claim(one, 10, 1) is None
+    queue.settle(one, claim, [record(n) for n in range(6, 8)], release=True, apart=apart[1:])
+    claims = [queue.claim(one, 10, 1) for _ in range(3)]
+    assert [(numbers(each.records), each.apart, each.attempt) for each in claims if each] == [
+        ([6, 7], False, 0),
+        ([2, 3], True, 0),
+    ]
+    clock.advance(121)
+    for each in claims[:2]:
+        assert each is not None
+        queue.renew(each)
+    last = queue.claim(one, 10, 1)
+    assert last is not None
+    assert (numbers(last.records), last.apart, last.attempt) == ([4, 5], True, 0)
 
 
 def test_the_newest_failure_of_a_call_is_kept(store: Store, queue: WorkQueue) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ingest.batch import Record
 from ingest.copernica.events import DAY, Event, EventType
+from workers.handlers.claims import Failure
 from workers.handlers.registry import Handler
-from workers.handlers.work_queue import Failure
 from workers.records import read
 
 #: In µs.

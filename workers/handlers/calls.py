@@ -1,4 +1,4 @@
-"""The calls of one claim: to a handler one by one, in batches, or several at once."""
+"""The calls of one claim: to a handler one by one, or several at once; `workers.handlers.batches` has batches."""
 
 import asyncio
 import logging
@@ -11,12 +11,13 @@ from typing import NamedTuple
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from ingest.errors import IngestError
+from workers.handlers.claims import Claim
 from workers.handlers.outcomes import Outcomes
 from workers.handlers.rate_limit import RateLimit
 from workers.handlers.registry import Handler
 from workers.handlers.time_limits import CallTimeout, alarms, time_limit
 from workers.handlers.turn import Turn
-from workers.handlers.work_queue import LEASE, Claim, WorkQueue
+from workers.handlers.work_queue import LEASE, WorkQueue
 from workers.records import Quarantined, read
 
 log = logging.getLogger(__name__)
@@ -63,20 +64,23 @@ class ClaimRun:
         self._left: deque[Call] | None = None
         #: Calls that are being made at the moment, by identity: they count as not done.
         self._under_way: dict[int, Call] = {}
+        #: Calls that are to be made apart from those that are left; the last first.
+        self._apart: list[list[Call]] = []
 
     def run(self, runner: asyncio.Runner) -> None:
         """Make the calls; coroutines run in this runner."""
         try:
             with _LeaseRenewal(self._queue, self._claim), alarms():
                 self._left = left = deque(self._wanted())
-                if self._handler.batch is not None:
-                    self._in_batches(left, self._handler.batch, runner)
-                elif self._handler.is_async:
-                    runner.run(self._concurrently(left))
-                else:
-                    self._one_by_one(left)
+                self._make_calls(left, runner)
         finally:  # what is done is done, even if Redis failed in the meantime
             self._settle(release=True)
+
+    def _make_calls(self, left: deque[Call], runner: asyncio.Runner) -> None:
+        if self._handler.is_async:
+            runner.run(self._concurrently(left))
+        else:
+            self._one_by_one(left)
 
     def _wanted(self) -> Iterator[Call]:
         """The calls whose events the handler wants; the others are done."""
@@ -112,29 +116,6 @@ class ClaimRun:
             self._settle_now_and_then()
             if self._probe:
                 return
-
-    def _in_batches(self, left: deque[Call], size: int, runner: asyncio.Runner) -> None:
-        full = len(left) >= size
-        while left and not self._turn.over and self._admitted(1):
-            if full and len(left) < size and self._handler.name in self._queue.due():
-                return  # what is left goes into a full batch, with what comes next
-            batch = [left.popleft() for _ in range(min(size, len(left)))]
-            events = [call.event for call in batch]
-            try:
-                if self._handler.is_async:
-                    runner.run(asyncio.wait_for(self._handler.call(events), self._handler.timeout))
-                else:
-                    with time_limit(self._handler.timeout):
-                        self._handler.call(events)
-            except FAILURES as error:
-                for call in batch:
-                    self._failed(call, error)
-            except BaseException:
-                left.extendleft(reversed(batch))
-                raise
-            else:
-                self._outcomes.succeeded(len(batch))
-            self._settle_now_and_then()
 
     async def _concurrently(self, left: deque[Call]) -> None:
         """As many calls at once as the claim has slots."""
@@ -179,10 +160,11 @@ class ClaimRun:
     def _settle(self, release: bool) -> None:
         if self._left is None:  # interrupted before the first call: all are left
             self._claim.failures.clear()
-            undone = self._claim.records
+            undone, apart = ([], [self._claim.records]) if self._claim.apart else (self._claim.records, [])
         else:
             undone = [call.record for call in (*self._under_way.values(), *self._left)]
-        self._queue.settle(self._handler, self._claim, undone, release)
+            apart = [[call.record for call in part] for part in reversed(self._apart)]
+        self._queue.settle(self._handler, self._claim, undone, release, apart)
 
 
 class _LeaseRenewal:

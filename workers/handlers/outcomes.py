@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from ingest.batch import Record
 from ingest.copernica.events import Event
+from workers.handlers.claims import Claim, Failure
 from workers.handlers.registry import GiveUp, Handler, TryLater
 from workers.handlers.throttle import TargetBreaker
 from workers.handlers.turn import Turn
-from workers.handlers.work_queue import Claim, Failure
 from workers.records import Quarantined
 
 log = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class RunSummary:
     done: int = 0
     unwanted: int = 0
     failed: int = 0
+    #: Batches that failed and were split, which is no failure of their events.
+    split: int = 0
     first_error: str = ""
     #: Whether waking the handler at once would be in vain: nothing can be claimed, or its target is left alone.
     waits: bool = False
@@ -45,6 +47,8 @@ class Outcomes:
         self._turn = turn
         # Only a success after a failure is reported to the breaker; whether other jobs failed is unknown at first.
         self._target_in_doubt = True
+        #: Events in a row that failed alone in a batch handler: it may be that nothing works.
+        self.alone_in_a_row = 0
         self.summary = RunSummary()
 
     def unwanted(self) -> None:
@@ -54,6 +58,7 @@ class Outcomes:
     def succeeded(self, events: int = 1) -> None:
         """A call with so many events succeeded."""
         self.summary.done += events
+        self.alone_in_a_row = 0
         if self._breaker is not None and self._target_in_doubt:
             self._breaker.succeeded()
             self._target_in_doubt = False
@@ -79,6 +84,11 @@ class Outcomes:
         if self._breaker.failed():
             self._turn.give_way()
 
+    def split(self, error: BaseException) -> None:
+        """A batch failed, and is tried again in parts."""
+        self.summary.split += 1
+        self.summary.first_error = self.summary.first_error or _in_a_line(error)
+
     def _delay(self, attempts: int, error: BaseException) -> float | None:
         """Seconds until the next attempt, after so many; None if there is none."""
         if isinstance(error, GiveUp) or attempts > self._handler.retries:
@@ -90,9 +100,10 @@ class Outcomes:
     def log(self) -> None:
         """Log what the run did, in one line."""
         name, summary = self._handler.name, self.summary
-        if summary.failed:
-            text = "%s: %d events done, %d failed, the first with %s"
-            log.warning(text, name, summary.done, summary.failed, summary.first_error)
+        if summary.failed or summary.split:
+            split = f", {summary.split} batches were split" if summary.split else ""
+            text = "%s: %d events done, %d failed%s, the first with %s"
+            log.warning(text, name, summary.done, summary.failed, split, summary.first_error)
         elif summary.done:
             log.info("%s: %d events done", name, summary.done)
 

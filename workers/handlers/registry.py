@@ -107,7 +107,8 @@ def on(
 
     Args:
         types: types of events.
-        batch: call the function with lists of at most this many events, instead of one event.
+        batch: call the function with lists of at most this many events, instead of one event. If it raises, it is
+            called with ever smaller parts of the list, until the events at fault are alone.
         retries: how often a failed call is repeated; by default as often as there are values in `backoff`.
         backoff: seconds before each retry; the last value repeats.
         timeout: seconds that one call may take.

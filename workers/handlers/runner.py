@@ -5,13 +5,15 @@ import asyncio
 import redis
 
 from ingest.jobs import JobScheduler
+from workers.handlers.batches import BatchRun
 from workers.handlers.calls import ClaimRun
+from workers.handlers.claims import Claim
 from workers.handlers.outcomes import Outcomes, RunSummary
 from workers.handlers.rate_limit import RateLimit
 from workers.handlers.registry import ASYNC_CONCURRENCY, Handler
 from workers.handlers.throttle import Allowance, Bucket, TargetBreaker
 from workers.handlers.turn import Turn
-from workers.handlers.work_queue import Claim, WorkQueue
+from workers.handlers.work_queue import WorkQueue
 
 #: Calls that are claimed together: a whole row, as the stream's batches make them, or what a batch needs.
 CLAIM_CALLS = 512
@@ -74,7 +76,8 @@ class HandlerRun:
             # Nothing is due; or others make as many calls at once as there may be, and wake us when they end.
             self._outcomes.summary.waits = True
             return False
-        ClaimRun(self._handler, self._queue, claim, self._turn, self._rate, self._outcomes, probe).run(runner)
+        kind = ClaimRun if self._handler.batch is None else BatchRun
+        kind(self._handler, self._queue, claim, self._turn, self._rate, self._outcomes, probe).run(runner)
         return True
 
     def _wake_sibling(self) -> None:

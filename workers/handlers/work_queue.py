@@ -5,7 +5,8 @@
       ▼
     handoffs      (handler, a few hundred calls) ──▶ claimed for `LEASE` seconds, renewed while in progress
       │  ├─ done: deleted                             killed: claimed by the next worker when the lease has expired
-      │  └─ failed: a new row, due later, with one more attempt
+      │  ├─ failed: a new row, due later, with one more attempt
+      │  └─ failed together: rows of their own, until the calls at fault are alone (`workers.handlers.batches`)
       ▼
     dead_letters  after the last attempt, with the error
 
@@ -15,13 +16,13 @@ Rows hold the calls themselves, packed as in the stream: some 80 bytes per event
 import random
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, literal, select, union_all
 
 from ingest.batch import Record, chunks, pack, unpack
 from ingest.copernica.events import MICROS
+from workers.handlers.claims import Claim, Failure
 from workers.handlers.registry import Handler, wanting
 from workers.store.rows import clean, stored_time
 from workers.store.store import Store
@@ -38,29 +39,7 @@ CRASHES = 3
 #: The largest part of a delay that is added at random, so that retries do not come back all at once.
 JITTER = 0.2
 #: Columns of a row of `handoffs` that no worker has claimed yet.
-_FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slots": 0}
-
-
-class Failure(NamedTuple):
-    """A call that failed: it is tried again after `delay` seconds, or becomes a dead letter if that is None."""
-
-    record: Record
-    kind: str
-    occurred_at: int
-    error: str
-    traceback: str
-    delay: float | None
-
-
-@dataclass(slots=True)
-class Claim:
-    """Calls that one worker has claimed; all have been tried equally often."""
-
-    ids: list[int]
-    records: list[Record]
-    attempt: int
-    slots: int
-    failures: list[Failure] = field(default_factory=list)
+_FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slots": 0, "apart": False}
 
 
 class WorkQueue:
@@ -159,7 +138,7 @@ class WorkQueue:
             packed = select(handoffs.c.packed).where(handoffs.c.id == bindparam("id"))
             batches = [connection.execute(packed, {"id": row.id}).scalar_one() for row in rows]
             records = [record for batch in batches for record in unpack(batch)]
-            claim = Claim([row.id for row in rows], records, rows[0].attempt, slots)
+            claim = Claim([row.id for row in rows], records, rows[0].attempt, slots, rows[0].apart)
         if crashed and rows[0].crashes + 1 >= CRASHES:
             return self._isolate(handler, claim)
         return claim
@@ -172,12 +151,11 @@ class WorkQueue:
         return (handler.concurrency or 0) - used
 
     def _claimable(self, connection: Connection, handler: Handler, now: int, most: int) -> list[Any]:
-        """Rows to claim together; one that killed a worker is claimed alone, to find the call that did."""
+        """Rows to claim together; one that killed a worker, or is apart, is claimed alone to find the culprit."""
         columns = handoffs.c
+        calls = columns["count"].label("calls")
         query = (
-            select(
-                columns.id, columns["count"].label("calls"), columns.attempt, columns.crashes, columns.leased_until
-            )
+            select(columns.id, calls, columns.attempt, columns.crashes, columns.leased_until, columns.apart)
             .where(columns.handler == handler.name, columns.due_at <= now, columns.leased_until <= now)
             .order_by(columns.due_at, columns.id)
             .limit(CLAIM_ROWS)
@@ -186,8 +164,7 @@ class WorkQueue:
         chosen: list[Any] = []
         total = 0
         for row in rows:
-            halved = handler.batch is not None and row.attempt > 0  # two halves would make up the batch again
-            suspect = row.crashes > 0 or row.leased_until > 0 or halved
+            suspect = row.crashes > 0 or row.leased_until > 0 or row.apart
             if chosen and (suspect or row.attempt != chosen[0].attempt or total + row.calls > most):
                 break
             chosen.append(row)
@@ -233,30 +210,42 @@ class WorkQueue:
             claimed = handoffs.c.id.in_(ids)
             connection.execute(handoffs.update().where(claimed).values(leased_until=_now(LEASE)))
 
-    def settle(self, handler: Handler, claim: Claim, left: Sequence[Record], release: bool) -> None:
+    def settle(
+        self,
+        handler: Handler,
+        claim: Claim,
+        left: Sequence[Record],
+        release: bool,
+        apart: Sequence[Sequence[Record]] = (),
+    ) -> None:
         """Record what became of a claim: calls that are `left` stay claimed, unless the claim is released.
 
-        Failures of the claim become retries or dead letters; all other calls are done.
+        So do those `apart`, whose parts are not claimed together from now on. Failures of the claim become retries
+        or dead letters; all other calls are done.
         """
         ids: list[int] = []
         with self._store.writing() as connection:
             if self._delete(connection, claim.ids) == len(claim.ids):
                 until, slots = (0, 0) if release else (_now(LEASE), claim.slots)
-                ids = self._insert(connection, handler.name, left, claim.attempt, _now(), until, slots)
+                for records, alone in [(left, False), *((part, True) for part in apart)]:
+                    taken = 0 if ids else slots
+                    ids += self._insert(
+                        connection, handler.name, records, claim.attempt, _now(), until, taken, apart=alone
+                    )
                 self._fail(connection, handler, claim)
             else:  # this process was suspended until others claimed some of the calls: leave all to them
                 connection.rollback()
                 left = []
-        claim.ids, claim.records, claim.failures = ids, list(left), []
+        claim.ids, claim.records, claim.failures, claim.parts = ids, list(left), [], []
 
     def _fail(self, connection: Connection, handler: Handler, claim: Claim) -> None:
         dead = [failure for failure in claim.failures if failure.delay is None]
         if dead:
             self._bury(connection, handler.name, dead, claim.attempt + 1)
         for delay, records in _by_delay(claim.failures).items():
-            jitter = 1 + random.random() * JITTER  # noqa: S311
-            for part in [records] if handler.batch is None or len(records) == 1 else _halved(records):
-                self._insert(connection, handler.name, part, claim.attempt + 1, _now(delay * jitter))
+            self._insert(connection, handler.name, records, claim.attempt + 1, _now(_jittered(delay)))
+        for records, delay in claim.parts:
+            self._insert(connection, handler.name, records, claim.attempt, _now(_jittered(delay)), apart=True)
 
     def forget(self, unwanted: Callable[[Record], bool], dry_run: bool) -> int:
         """Delete calls that wait for handlers or were given up by them; returns how many."""
@@ -287,6 +276,7 @@ class WorkQueue:
         leased_until: int = 0,
         slots: int = 0,
         crashes: int = 0,
+        apart: bool = False,
     ) -> list[int]:
         ids: list[int] = []
         for chunk in chunks(records):
@@ -299,6 +289,7 @@ class WorkQueue:
                 due_at=due,
                 leased_until=leased_until,
                 slots=0 if ids else slots,
+                apart=apart,
             )
             ids.append(int(connection.execute(row.returning(handoffs.c.id)).scalar_one()))
         return ids
@@ -333,6 +324,10 @@ def _now(later: float = 0.0) -> int:
     return time.time_ns() // 1000 + int(later * MICROS)
 
 
+def _jittered(delay: float) -> float:
+    return delay * (1 + random.random() * JITTER)  # noqa: S311
+
+
 def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Record]]:
     """The calls to be tried again, by the seconds until then."""
     retries: dict[float, list[Record]] = {}
@@ -340,9 +335,3 @@ def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Record]]:
         if failure.delay is not None:
             retries.setdefault(failure.delay, []).append(failure.record)
     return retries
-
-
-def _halved(records: Sequence[Record]) -> list[Sequence[Record]]:
-    """Two halves: a batch that failed is retried in smaller ones, until the call at fault is nearly alone."""
-    middle = len(records) // 2
-    return [records[:middle], records[middle:]]

@@ -1,6 +1,18 @@
 """All tables, as the queries see them; `workers.store.migrations` creates them."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    false,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 metadata = MetaData()
@@ -86,7 +98,8 @@ outbox = Table(
 
 #: What handlers have to do: `count` calls for one handler. Times are µs since 1970. The worker that works on a row
 #: keeps `leased_until` in the future, and uses `slots` of the handler's concurrency meanwhile. `attempt` is how
-#: often the calls were tried, and `crashes` how often a worker died while it worked on them.
+#: often the calls were tried, and `crashes` how often a worker died while it worked on them. Calls `apart` are
+#: part of a batch that failed, and are claimed without any others.
 handoffs = Table(
     "handoffs",
     metadata,
@@ -99,6 +112,7 @@ handoffs = Table(
     Column("due_at", BigInteger, nullable=False),
     Column("leased_until", BigInteger, nullable=False),
     Column("slots", Integer, nullable=False),
+    Column("apart", Boolean, nullable=False, server_default=false()),
 )
 
 #: Calls that failed in a handler at the last attempt, too. They are kept whole (`packed`), so that they can be

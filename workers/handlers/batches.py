@@ -1,0 +1,92 @@
+"""The calls of one claim to a batch handler.
+
+A batch that fails is split: its halves are tried at once, and theirs, until each event at fault is alone. Only an
+event that fails alone has used up an attempt, so none is given up for the sake of others in its batch.
+
+    one event fails alone       an attempt: tried again after the backoff, or a dead letter
+    several fail                their halves at once; after the backoff if nothing seems to work at the moment
+    several, with `TryLater`    all of them later, as one attempt; in halves if that was the last one
+
+Parts that were not tried before the turn ended, or the worker died, stay apart in the table.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from ingest.copernica.events import Event
+from workers.handlers.calls import FAILURES, Call, ClaimRun
+from workers.handlers.claims import Part
+from workers.handlers.registry import GiveUp, TryLater
+from workers.handlers.time_limits import time_limit
+
+#: Events that fail alone, one after the other, after which batches that fail are not split further for a while: it
+#: is hardly the events' fault then, and what is in trouble should not get a call for each of them.
+NOTHING_WORKS = 10
+
+
+class BatchRun(ClaimRun):
+    """Makes the calls of one claim in batches."""
+
+    def _make_calls(self, left: deque[Call], runner: asyncio.Runner) -> None:
+        size = self._handler.batch or 1
+        if self._claim.apart:
+            while left:
+                self._apart.insert(0, _take(left, size))
+        full = len(left) >= size
+        while (self._apart or left) and not self._turn.over and self._admitted(1):
+            if not self._apart and full and len(left) < size and self._handler.name in self._queue.due():
+                return  # what is left goes into a full batch, with what comes next
+            batch = self._apart.pop() if self._apart else _take(left, size)
+            try:
+                self._call(batch, runner)
+            except FAILURES as error:
+                self._batch_failed(batch, error)
+            except BaseException:
+                self._apart.append(batch)
+                raise
+            else:
+                self._outcomes.succeeded(len(batch))
+            self._settle_now_and_then()
+
+    def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> None:
+        events = [call.event for call in batch]
+        if self._handler.is_async:
+            if error := runner.run(self._called(events)):
+                raise error
+        else:
+            with time_limit(self._handler.timeout):
+                self._handler.call(events)
+
+    async def _called(self, events: Sequence[Event]) -> BaseException | None:
+        """Call the handler; returns its failure: a SystemExit that left its task would end the event loop."""
+        try:
+            async with asyncio.timeout(self._handler.timeout):
+                await self._handler.call(events)
+        except FAILURES as error:
+            return error
+        return None
+
+    def _batch_failed(self, batch: Sequence[Call], error: BaseException) -> None:
+        attempts = self._claim.attempt + 1
+        if len(batch) == 1 or (isinstance(error, TryLater) and attempts <= self._handler.retries):
+            for call in batch:
+                self._failed(call, error)
+            if not isinstance(error, GiveUp | TryLater):  # which a handler that works raises, too
+                self._outcomes.alone_in_a_row += 1
+            return
+        self._outcomes.split(error)
+        middle = len(batch) // 2
+        halves = [list(batch[:middle]), list(batch[middle:])]
+        if isinstance(error, TryLater) and error.seconds is not None:
+            delay = error.seconds
+        elif isinstance(error, TryLater) or self._outcomes.alone_in_a_row >= NOTHING_WORKS:
+            delay = self._handler.delay(attempts)
+        else:
+            self._apart += reversed(halves)
+            return
+        self._claim.parts += [Part([call.record for call in half], delay) for half in halves]
+
+
+def _take(calls: deque[Call], most: int) -> list[Call]:
+    return [calls.popleft() for _ in range(min(most, len(calls)))]
