@@ -132,11 +132,15 @@ def _wake() -> None:
 @click.command()
 @click.option("--handler", required=True, help="The handler to hand them to.")
 @which_events
+@click.option("--force-types", is_flag=True, help="Also events of types that the handler does not take.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit]")
 @click.option("--restart", is_flag=True, help="Start over, although the same command was interrupted earlier.")
 @click.option("--anew", "restart", is_flag=True, hidden=True)  # its name in 0.1.0
-def replay(handler: str, rate: float | None, restart: bool, **chosen: Any) -> None:
-    """Hand stored events to a handler again. If interrupted, the same command continues where it stopped."""
+def replay(handler: str, force_types: bool, rate: float | None, restart: bool, **chosen: Any) -> None:
+    """Hand stored events to a handler again, of the types that it takes and its `where` lets through.
+
+    --type narrows the types. If interrupted, the same command continues where it stopped.
+    """
     from ingest.cli.events import filter_of
     from ingest.cli.render import dead_letters
     from workers.handlers import replay as replaying
@@ -147,6 +151,10 @@ def replay(handler: str, rate: float | None, restart: bool, **chosen: Any) -> No
     known = all_handlers(settings)
     if handler not in known:
         raise SettingsError(f"--handler {handler!r}: there are {', '.join(known) or 'none; set INGEST_HANDLERS'}.")
+    if not force_types:
+        wanted = replaying.narrowed(known[handler], asked := wanted)
+        if left_out := set(asked.types).difference(wanted.types):
+            click.echo(f"{handler} does not take {', '.join(sorted(left_out))}: left out.", err=True)
     with Store.open(settings.database) as store:
         name = replaying.name_of(handler, wanted)
         if restart:

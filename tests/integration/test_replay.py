@@ -18,6 +18,8 @@ from ingest.cli.main import main
 from ingest.copernica.events import Event
 from ingest.simulation.calls import TYPES, Simulator
 from tests.support.builders import FORM_BYTES, RECEIVED, decoded, handler, numbers, record, refused_body
+from workers.handlers import configured
+from workers.handlers.jobs import handle_job
 from workers.handlers.replay import begun, forget, name_of, replay
 from workers.handlers.work_queue import WorkQueue
 from workers.records import read, record_of
@@ -184,7 +186,11 @@ def test_stored_events_are_the_same_again(store: Store) -> None:
 
 @pytest.fixture
 def typed(database: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    (tmp_path / "replayed_to.py").write_text("from workers import on\n@on('abuse', name='h')\ndef f(e): ...\n")
+    (tmp_path / "replayed_to.py").write_text(
+        "from workers import on\n"
+        "@on('open', 'click', name='h')\ndef f(e): ...\n"
+        "@on('click', name='some', where=lambda event: event.message_id == 'm3')\ndef g(e): ...\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.path", [*sys.path])
     environ = {"DATABASE_URL": database, "REDIS_URL": redis_url, "INGEST_HANDLERS": "replayed_to"}
@@ -216,4 +222,48 @@ def test_the_command_begins_anew_when_it_is_told_to(filled: Store, typed: Callab
 
 def test_a_handler_that_there_is_not_is_told_in_a_sentence(store: Store, typed: Callable[..., Result]) -> None:
     refused = typed("--handler", "nobody")
-    assert (refused.exit_code, refused.stderr) == (2, "ingest: --handler 'nobody': there are h.\n")
+    assert (refused.exit_code, refused.stderr) == (2, "ingest: --handler 'nobody': there are h, some.\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "handed", "said"),
+    [
+        ((), ["open", "click"], ""),
+        (("--type", "open,delivery"), ["open"], "h does not take delivery: left out."),
+        (("--type", "delivery", "--force-types"), ["delivery"], ""),
+        (("--force-types",), ["open", "click", "delivery"], ""),
+    ],
+)
+def test_a_handler_is_handed_only_the_types_that_it_takes(
+    store: Store, typed: Callable[..., Result], words: tuple[str, ...], handed: list[str], said: str
+) -> None:
+    store.add([decoded(record(n, kind)) for n, kind in enumerate(["open", "click", "delivery"])])
+    done = typed("--handler", "h", *words)
+    assert (done.exit_code, done.stdout) == (0, f"{len(handed)} events handed to h.\n")
+    assert done.stderr.strip() == said
+    assert [one.type for one in taken(store)] == handed
+
+
+def test_types_that_a_handler_does_not_take_are_told_in_a_sentence(
+    filled: Store, typed: Callable[..., Result]
+) -> None:
+    refused = typed("--handler", "h", "--type", "delivery")
+    assert refused.exit_code == 2
+    assert refused.stderr == (
+        "ingest: --type: h takes click, open, not delivery; add --force-types to hand it these all the same.\n"
+    )
+    assert taken(filled) == []
+
+
+def test_what_is_replayed_passes_the_handlers_own_filter(
+    filled: Store, typed: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, database: str, redis_url: str
+) -> None:
+    assert typed("--handler", "some").stdout == "60 events handed to some.\n"
+    for name, value in {
+        "DATABASE_URL": database,
+        "REDIS_URL": redis_url,
+        "INGEST_HANDLERS": "replayed_to",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(configured, "_known", {})
+    assert handle_job("some") == {"done": 1, "unwanted": 59, "failed": 0}

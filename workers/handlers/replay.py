@@ -1,11 +1,15 @@
 """`ingest replay`: hand stored events to a handler again."""
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable
 
 from sqlalchemy import Connection, select
 
+from ingest.copernica.events import EventType
+from ingest.errors import SettingsError
+from workers.handlers.registry import Handler
 from workers.handlers.work_queue import WorkQueue
 from workers.records import record_of
 from workers.store.filters import Filter
@@ -14,6 +18,23 @@ from workers.store.tables import replays
 
 #: Events that are handed on in one transaction, which also records how far the replay has come.
 PORTION = 500
+
+
+def narrowed(handler: Handler, wanted: Filter) -> Filter:
+    """What is wanted, without the types that the handler does not take. Its `where` is asked when it is called.
+
+    Raises:
+        SettingsError: it takes none of the types that are wanted.
+    """
+    if handler.types.issuperset(wanted.types or EventType):
+        return wanted
+    types = tuple(kind for kind in wanted.types or EventType if kind in handler.types)
+    if not types:
+        raise SettingsError(
+            f"--type: {handler.name} takes {', '.join(sorted(handler.types))}, not {' or '.join(wanted.types)}; "
+            "add --force-types to hand it these all the same."
+        )
+    return dataclasses.replace(wanted, types=types)
 
 
 def name_of(handler: str, wanted: Filter) -> str:
