@@ -9,18 +9,14 @@ import redis
 
 from ingest.batch import Record
 from ingest.copernica.events import decode
-from ingest.endpoint import maintenance
-from ingest.jobs import DAILY_EVERY, DAILY_JOB, DAILY_RETRY, DRAIN_JOB, EVENTS_QUEUE, JobScheduler
+from ingest.jobs import DAILY_EVERY, DAILY_RETRY, JobScheduler
 from ingest.settings import Settings
-from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
 from ingest.stream.reports import EndpointReport
 from tests.support.builders import FORM, aged_call
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
-from tests.support.stream import job_names, keep
 from workers.operations.retention import clean_up, daily_job
-from workers.process import worker
 from workers.records import Quarantined
 from workers.store import tables
 from workers.store.filters import Filter
@@ -129,62 +125,6 @@ def test_a_job_with_neither_database_nor_redis_ends_all_the_same(
     monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     assert daily_job() == 0
     assert [line.levelno for line in caplog.records] == [logging.ERROR, logging.WARNING]
-    assert "Traceback" not in caplog.text
-
-
-def test_the_job_comes_once_a_day(client: redis.Redis) -> None:
-    schedulers = [JobScheduler(client), JobScheduler(client)]
-    assert [scheduler.enqueue_daily() for scheduler in schedulers * 2] == [True, False, False, False]
-    assert job_names(client) == [DAILY_JOB]
-    assert 0 < client.ttl(KEYS.daily) <= DAILY_EVERY
-    client.delete(KEYS.daily)  # as it goes after a day
-    assert schedulers[1].enqueue_daily()
-    assert job_names(client) == [DAILY_JOB] * 2
-
-
-def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) -> None:
-    JobScheduler(client).retry_daily()  # of a day that is over
-    assert not client.exists(KEYS.daily)
-    assert JobScheduler(client).enqueue_daily()
-
-
-def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
-    heartbeats = Heartbeats(client, "web:1")
-    for _ in range(3):
-        maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), REPORT)
-    assert job_names(client) == [DAILY_JOB]
-
-
-def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
-    for _ in range(2):
-        worker._wake(SETTINGS, client, EVENTS_QUEUE)
-    assert job_names(client) == [DAILY_JOB]
-
-
-def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
-    keep(client, [aged_call(0)])
-    worker._wake(SETTINGS, client, EVENTS_QUEUE)
-    assert sorted(map(str, job_names(client))) == sorted([DAILY_JOB, DRAIN_JOB])
-    assert not JobScheduler(client).wake_drain()
-
-
-def test_while_the_daily_job_waits_a_sweep_wakes_a_drain_all_the_same(client: redis.Redis) -> None:
-    JobScheduler(client).enqueue_daily()
-    keep(client, [aged_call(0)])
-    assert JobScheduler(client).sweep_backlog()
-    assert job_names(client) == [DAILY_JOB, DRAIN_JOB]
-
-
-def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
-    client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def refuse(self: Heartbeats, _: EndpointReport) -> None:
-        raise redis.ResponseError("OOM")
-
-    monkeypatch.setattr(Heartbeats, "report", refuse)
-    maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), REPORT)
-    assert job_names(client) == [DAILY_JOB]
-    assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text
 
 

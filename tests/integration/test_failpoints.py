@@ -1,18 +1,14 @@
 """Fail points are where the tuple says, and do what the environment says."""
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from ingest import failpoints
 from ingest.errors import SettingsError
 from ingest.failpoints import POINTS, VARIABLE, Injected
-from tests.support.running import clean_environ
 from tests.support.source import modules
 
 
@@ -51,10 +47,3 @@ def test_nothing_is_set_where_nothing_is_said() -> None:
 def test_what_cannot_be_set_is_said_in_a_sentence(text: str) -> None:
     with pytest.raises(SettingsError, match=VARIABLE):
         failpoints.arm({VARIABLE: text})
-
-
-def test_a_process_kills_itself_at_a_point(tmp_path: Path) -> None:
-    code = "from ingest import failpoints; failpoints.arm(); failpoints.reach('commit'); print('alive')"
-    environ = {**clean_environ(), VARIABLE: "commit=kill"}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout) == (-9, "")

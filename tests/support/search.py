@@ -28,12 +28,13 @@ SECONDS = 300.0
 ROUND = "FUZZ_SECONDS"
 #: By which the processes of a round share when its first test began and how many ran: a file that grows.
 STARTED = "FUZZ_STARTED"
-#: pytest's answer if there was nothing to run.
+#: pytest's answers if a test failed, and if there was nothing to run.
+FOUND = 1
 NO_TESTS = 5
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
-    """Search until the time is over; 1 if something was found, or if no test ran."""
+    """Search until the time is over; 1 if something was found, more if pytest could not run."""
     seconds = float(environ.get("SECONDS") or SECONDS)
     first = int(environ.get("SEED") or random.SystemRandom().randrange(2**32))
     print(f"searching for {seconds:g} s; to repeat: SEED={first} SECONDS={seconds:g} make fuzz", flush=True)
@@ -42,7 +43,10 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
         print(f"SEED={seed}", flush=True)
         code, began, ran = _one_round(seed, left, environ)
         tests += ran
-        if code not in (0, NO_TESTS):
+        if code not in (0, FOUND, NO_TESTS):
+            print(f"pytest could not run the tests (it answered {code}), so nothing was searched", flush=True)
+            return code
+        if code == FOUND:
             print(f"found with SEED={seed}; to repeat: SEED={seed} SECONDS={seconds:g} make fuzz", flush=True)
             return 1
         if not ran:

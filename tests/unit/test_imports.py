@@ -1,8 +1,6 @@
 """The picture of dependencies, kept true."""
 
 import ast
-import subprocess
-import sys
 from collections.abc import Collection
 from pathlib import Path
 
@@ -95,13 +93,6 @@ def test_what_knows_copernica_may_know_only_our_errors(stranger: str) -> None:
 def test_only_the_buffer_knows_a_redis_key() -> None:
     knowing = {name for name, path in modules().items() if "ingest:{" in path.read_text()}
     assert knowing == {"ingest.stream.keys"}
-
-
-def test_a_worker_imports_its_jobs_before_it_forks() -> None:
-    # In an interpreter of its own: other tests have imported everything.
-    loaded = "import sys, workers.process.worker; print(*sys.modules)"
-    output = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout
-    assert {"workers.drain.drain", "workers.handlers.jobs"} <= set(output.split())
 
 
 def test_no_test_imports_from_a_test() -> None:
