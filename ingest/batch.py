@@ -41,6 +41,9 @@ MAX_RECORDS = 512
 MAX_SIZE = 1024 * 1024
 #: What `unpack` will ever allocate for one batch, in bytes: a largest body with everything around it, and room.
 MAX_UNPACKED = 128 * 1024 * 1024
+#: Bytes of the longest target and content type, and of headers and body, that a record's lengths can say.
+MAX_TARGET = MAX_CONTENT_TYPE = 2**16 - 1
+MAX_HEADERS = MAX_BODY = 2**32 - 1
 #: zstd's fastest regular level: level 3 saves a further 4 % here and costs half the speed.
 LEVEL = 1
 
@@ -98,13 +101,18 @@ def pack(records: Sequence[Record]) -> bytes:
     """Turn records into the bytes of one stream entry.
 
     Raises:
-        struct.error: a field is longer than the format can say (64 KiB for target and content type).
+        BatchError: a field is longer than the format can say, or `unpack` would refuse what comes of it.
     """
     parts: list[bytes] = []
-    for delivery_id, received_at, target, content_type, body, headers, flags in records:
-        lengths = len(target), len(content_type), len(headers), len(body)
-        parts += (_RECORD.pack(delivery_id, received_at, flags, *lengths), target, content_type, headers, body)
+    try:
+        for delivery_id, received_at, target, content_type, body, headers, flags in records:
+            lengths = len(target), len(content_type), len(headers), len(body)
+            parts += (_RECORD.pack(delivery_id, received_at, flags, *lengths), target, content_type, headers, body)
+    except struct.error as error:
+        raise BatchError(f"A record does not fit into the format ({error}).") from None
     plain = b"".join(parts)
+    if len(plain) > MAX_UNPACKED or len(records) > MAX_RECORDS:
+        raise BatchError(f"{len(records)} records of {len(plain)} bytes are more than one batch may hold.")
     frame = _compressor.compress(plain)
     checked = _HEAD.pack(VERSION, 0, len(records), len(plain))[_CHECKED_FROM:] + frame
     return struct.pack(">BI", VERSION, zlib.crc32(checked)) + checked

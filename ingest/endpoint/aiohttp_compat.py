@@ -10,7 +10,6 @@ when a release changes it, and docs/decisions/private-apis.md says what to do th
 | `aiohttp.web_protocol.RequestHandler` | the protocol of one connection: the only place that sees bytes arrive |
 | `_request_count` | grows by one for each head that was parsed: says that a head is complete |
 | `_messages` | pairs of head and body that wait to be handled: the newest body is the one that is arriving |
-| `_current_request` | None unless a handler is running: says whether a head that is arriving is the next one |
 | `_waiter` | a future that is pending while the connection is idle |
 | `StreamWriter.output_size` | reset after `100 Continue`, as aiohttp's own handler of `Expect` does, or the |
 | | interim answer would count as the beginning of the answer |
@@ -19,7 +18,7 @@ when a release changes it, and docs/decisions/private-apis.md says what to do th
 from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["RequestHandler", "heads_parsed", "is_idle", "may_begin_head", "newest_body", "send_continue"]
+__all__ = ["RequestHandler", "heads_parsed", "is_idle", "newest_body", "send_continue"]
 
 
 def heads_parsed(connection: RequestHandler) -> int:
@@ -30,11 +29,6 @@ def heads_parsed(connection: RequestHandler) -> int:
 def newest_body(connection: RequestHandler) -> StreamReader | None:
     """The body of the request that was parsed last; None once that request is being handled."""
     return connection._messages[-1][1] if connection._messages else None
-
-
-def may_begin_head(connection: RequestHandler) -> bool:
-    """Whether no request is or will be handled, so that the next bytes begin a head."""
-    return connection._current_request is None and not connection._messages
 
 
 def is_idle(connection: RequestHandler) -> bool:

@@ -52,6 +52,9 @@ NOT_FOUND = rejection(404, "not-found", "There is nothing at this path.")
 METHOD_NOT_ALLOWED = rejection(405, "method-not-allowed", "Webhooks are sent with POST.", Allow="POST, GET, HEAD")
 TOO_SLOW = rejection(408, "too-slow", "The request did not arrive in time.")
 TOO_LARGE = rejection(413, "too-large", "The body is larger than this endpoint takes.")
+TARGET_TOO_LONG = rejection(
+    414, "target-too-long", "The target of the request is longer than this endpoint takes."
+)
 ENCODED = rejection(415, "content-encoding", "Bodies are taken as they are, without a Content-Encoding.")
 BAD_REQUEST = rejection(400, "bad-request", "This is not a well-formed HTTP request.")
 FAULT = rejection(500, "fault", "Something went wrong here; send it again.")
@@ -72,4 +75,4 @@ NOT_COPERNICAS = {
 }
 
 #: After these, the rest of the request may still be on its way, so the connection is closed.
-CLOSING_STATUSES = frozenset({400, 401, 408, 413, 415})
+CLOSING_STATUSES = frozenset({400, 401, 408, 413, 414, 415})

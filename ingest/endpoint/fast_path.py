@@ -14,11 +14,10 @@ from typing import cast
 
 from ingest.copernica.signature import HeaderFields
 from ingest.endpoint.answers import BAD_REQUEST, KEPT, TOO_SLOW, Answer
+from ingest.endpoint.heads import HEADERS_MAX, TARGET_MAX, refusal, unfold
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.limits import BODY_DEADLINE, DEADLINE_CHECK_INTERVAL, HEAD_DEADLINE, KEEPALIVE
 
-#: Bytes of the longest head that is read here; longer ones are judged by aiohttp.
-HEAD_MAX = 16 * 1024
 #: Bytes of the largest body that is read here; aiohttp reads larger ones, whose memory is counted from the first
 #: byte on.
 BODY_MAX = 64 * 1024
@@ -32,10 +31,12 @@ _LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*(?:\r\n[\t ][\t\x20-\x7e]*)
 _FIRST_LINE = re.compile(_FIRST)
 _HEAD = re.compile(_FIRST + rb"((?:" + _LINE + rb")+)\r\n")
 _HEADER = re.compile(rb"([^:]+):([^\r]*(?:\r\n[\t ][^\r]*)*)\r\n")
-_FOLD = re.compile(rb"\r\n[\t ]+")
 #: Headers that ask for more than the fast path does.
 _SPECIAL = frozenset(
-    {b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"te", b"connection"}
+    {
+        *(b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"te", b"connection"),
+        b"sec-websocket-key1",  # which aiohttp rejects
+    }
 )
 
 Fallback = Callable[[], asyncio.Protocol]
@@ -191,6 +192,7 @@ class FastPathProtocol(asyncio.Protocol):
         fields = _HEADER.findall(lines)
         headers = {name.lower(): value.strip(b" \t") for name, value in fields}
         plain = (b"\r\n " not in lines and b"\r\n\t" not in lines) or _unfold(headers)
+        plain = plain and (head.end() <= TARGET_MAX or refusal(head[0]) is None)
         size = self._size(target, headers, len(fields)) if plain else None
         if size is None:
             self._hand_over(data)
@@ -222,7 +224,7 @@ class FastPathProtocol(asyncio.Protocol):
             not target.startswith(fast_path.below) or b"%" in target or b"/." in target
         ):
             return None
-        if len(headers) != count or b"host" not in headers:
+        if len(headers) != count or count > HEADERS_MAX or b"host" not in headers:
             return None
         if not _SPECIAL.isdisjoint(headers):
             special = _SPECIAL.intersection(headers)
@@ -299,13 +301,13 @@ def _unfold(headers: dict[bytes, bytes]) -> bool:
     folded = [name for name, value in headers.items() if b"\r" in value]
     if folded != [b"signature"]:
         return False
-    headers[b"signature"] = _FOLD.sub(b" ", headers[b"signature"])
+    headers[b"signature"] = unfold(headers[b"signature"])
     return True
 
 
 def _may_become_plain(data: bytes) -> bool:
     """Whether `data`, which is not a complete plain head, may be the beginning of one."""
-    if b"\r\n\r\n" in data or len(data) > HEAD_MAX:
+    if b"\r\n\r\n" in data or refusal(data):
         return False
     if b"\n" in data:
         return _FIRST_LINE.match(data) is not None

@@ -189,10 +189,11 @@ class Producer:
             try:
                 batches.append(Batch(batch.pack(records), len(records)))
                 callbacks += owners
-            except Exception as error:
-                log.exception("a batch could not be packed")
-                for done in owners:
-                    _tell(done, WriteUnconfirmed(f"A batch could not be packed ({type(error).__name__})."))
+            except Exception:  # one of them is at fault, whatever it is: the others must not suffer for it
+                for record, done in zip(records, owners, strict=True):
+                    if packed := _pack_alone(record, done):
+                        batches.append(packed)
+                        callbacks.append(done)
         return batches, callbacks
 
     def _gather_one(self) -> tuple[list[Record], list[Done]]:
@@ -263,6 +264,16 @@ class Producer:
         except redis.RedisError as error:
             # The batch is safe; the sweep wakes the workers once the wake key has expired.
             log.warning("could not wake the workers: %s", error)
+
+
+def _pack_alone(record: Record, done: Done) -> Batch | None:
+    """One record as a batch of its own; None if it cannot be packed, which its owner is told."""
+    try:
+        return Batch(batch.pack([record]), 1)
+    except Exception as error:  # its owner must be told
+        log.exception("a call could not be packed")
+        _tell(done, WriteUnconfirmed(f"A call could not be packed ({type(error).__name__})."))
+        return None
 
 
 def _tell(done: Done, refusal: WriteUnconfirmed | None) -> None:

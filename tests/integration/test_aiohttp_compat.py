@@ -36,25 +36,21 @@ async def test_the_state_of_a_connection_follows_its_request() -> None:
         while not compat.is_idle(connection):
             await asyncio.sleep(0)
         assert (compat.heads_parsed(connection), compat.newest_body(connection)) == (0, None)
-        assert compat.may_begin_head(connection)
 
         connection.data_received(HEAD)
         body = compat.newest_body(connection)
         assert compat.heads_parsed(connection) == 1
         assert body is not None
         assert not body.is_eof()
-        assert not compat.may_begin_head(connection)
         assert not compat.is_idle(connection)
 
         await handling.wait()
         assert compat.newest_body(connection) is None
-        assert not compat.may_begin_head(connection)  # it is being handled
         connection.data_received(b"a=b")
         assert body.is_eof()
 
         answer.set()
         while not compat.is_idle(connection):
             await asyncio.sleep(0)
-        assert compat.may_begin_head(connection)
     connection.connection_lost(None)
     await server.shutdown()

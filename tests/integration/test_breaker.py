@@ -5,6 +5,7 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 import redis
 
 from ingest import failpoints
-from ingest.batch import Record
+from ingest.batch import MAX_TARGET, Record
 from ingest.endpoint import spool_replay
 from ingest.endpoint.spool_replay import SpoolReplayer, is_over
 from ingest.errors import WriteUnconfirmed
@@ -319,3 +320,13 @@ async def test_without_a_spool_nothing_is_kept_that_redis_does_not_confirm(serve
     assert [type(outcome) for outcome in told] == [WriteUnconfirmed, type(None)]
     with connect(server.url) as sync:
         assert Consumer(sync).batches() == 1
+
+
+async def test_a_call_that_cannot_be_packed_is_refused_alone(site: Site, server: Valkey) -> None:
+    outcomes: dict[int, WriteUnconfirmed | None] = {}
+    for number in range(20):
+        target = b"/" * (MAX_TARGET + number % 2)
+        record = Record(number.to_bytes(12, "big"), 1, target, b"", b"%d" % number)
+        site.appender.submit(record, partial(outcomes.__setitem__, number))
+    await site.until(lambda: len(outcomes) == 20, "an outcome of each call")
+    assert [number for number in range(20) if outcomes[number] is None] == kept(server) == list(range(0, 20, 2))

@@ -108,7 +108,7 @@ def test_bodies_of_every_allowed_size_are_kept(endpoint: Endpoint, size: int) ->
         (HEAD + b"A: b\r\n folded\r\nContent-Length: 3\r\n\r\nabc", 400, "bad-request"),
         (b"POST /copernica HTTP/9.9\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", 400, "bad-request"),
         (HEAD + b"X: " + b"y" * 20_000 + b"\r\n\r\n", 400, "bad-request"),
-        (b"POST /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 400, "bad-request"),
+        (b"POST /" + b"y" * 20_000 + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 414, "target-too-long"),
     ],
 )
 def test_what_is_no_webhook_is_refused_in_json_and_not_kept(

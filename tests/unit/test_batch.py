@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from ingest import batch
 from ingest.batch import Record, pack, unpack
+from ingest.endpoint.heads import HEAD_MAX, TARGET_MAX
 from ingest.errors import BatchError
+from ingest.settings import Settings
 
 MIB = 1024 * 1024
 
@@ -70,6 +72,38 @@ def test_a_full_batch_and_a_largest_body_come_out_as_they_went_in() -> None:
     large = [SMALL[0]._replace(body=b"\xfe\x01" * (5 * MIB), target=b"/" * 65_535)]
     assert unpack(pack(full)) == full
     assert unpack(pack(large)) == large
+
+
+def filled(field: str, length: int) -> Record:
+    return Record(**{**SMALL[0]._asdict(), field: b"x" * length})
+
+
+@pytest.mark.parametrize(
+    ("field", "most"), [("target", batch.MAX_TARGET), ("content_type", batch.MAX_CONTENT_TYPE)]
+)
+def test_a_field_may_be_as_long_as_its_length_can_say(field: str, most: int) -> None:
+    assert unpack(pack([filled(field, most)])) == [filled(field, most)]
+    with pytest.raises(BatchError):
+        pack([filled(field, most + 1)])
+
+
+@pytest.mark.parametrize("field", ["body", "headers"])
+def test_what_could_not_be_unpacked_is_not_packed(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch, "MAX_UNPACKED", filled(field, 1000).size)
+    assert unpack(pack([filled(field, 1000)])) == [filled(field, 1000)]
+    with pytest.raises(BatchError):
+        pack([filled(field, 1001)])
+    with pytest.raises(BatchError):
+        pack(SMALL[:1] * (batch.MAX_RECORDS + 1))
+
+
+def test_whatever_the_endpoint_takes_can_be_packed_and_unpacked() -> None:
+    most_body = next(rule.le for rule in Settings.model_fields["max_body"].metadata if hasattr(rule, "le"))
+    largest = Record(bytes(12), 0, b"/" * TARGET_MAX, b"x" * HEAD_MAX, b"", b"x" * HEAD_MAX)
+    assert TARGET_MAX <= batch.MAX_TARGET
+    assert min(batch.MAX_CONTENT_TYPE, batch.MAX_HEADERS) >= HEAD_MAX
+    assert most_body <= batch.MAX_BODY
+    assert largest.size + most_body <= batch.MAX_UNPACKED
 
 
 @pytest.mark.parametrize("record", SMALL)
