@@ -1,5 +1,6 @@
 """Calls that are passed on to a script that exists already: what it is sent, and what becomes of its answers."""
 
+import base64
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ from sqlalchemy import text
 
 from ingest.batch import Record, unpack
 from ingest.copernica.api import retry_after
+from ingest.copernica.signature import HeaderFields
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
+from ingest.verification import pack_headers
 from tests.support.http import Answer, Script, Seen, listening
 from tests.support.running import free_port, until
 from tests.support.stream import let_pass
@@ -122,7 +125,7 @@ def test_options_stand_behind_the_hash_and_are_never_sent() -> None:
     assert one.name == "forward:example.nl/old.php"
     assert one.types == {"open", "click"}
     assert (one.rate, one.concurrency, one.timeout) == (10.0, 7, 2.5)
-    assert one.call.__self__.url == "https://example.nl/old.php?a=1"
+    assert str(one.call.__self__.url) == "https://example.nl/old.php?a=1"
     assert "unknown" in other.types
     assert (other.rate, other.concurrency, other.timeout) == (None, forward.CONCURRENCY, 30.0)
     assert targets("") == []
@@ -147,12 +150,23 @@ def test_options_stand_behind_the_hash_and_are_never_sent() -> None:
         "http://e.nl/#speed=9",
         "http://e.nl/#timeout=nan",
         "http://e.nl/#timeout=inf",
+        "http://a\tb.nl/",
+        "http://a b.nl/",
+        "http://u:12/geheim@e.nl/",
+        "http://u:12?geheim@e.nl/",
+        "http://u:12#geheim@e.nl/",
+        "http://u:p@geheim/x@e.nl/",
+        "http://u:geheim/x@e.nl/#rate=1/s",
+        "http://geheim%3Au:p@e.nl/",
+        "http://:80/?token=geheim",
+        "http://e.nl:geheim/",
     ],
 )
 def test_what_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_FORWARD_URL") as refused:
         targets(url)
     assert "\n" not in str(refused.value)
+    assert "geheim" not in str(refused.value)
 
 
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_é", "not base64!", "whsec_a", "geheim, heel geheim"])
@@ -179,6 +193,77 @@ def test_two_targets_are_two_handlers_or_a_mistake() -> None:
 
 
 # --- what is sent ---
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [
+        ("/a%2Fb/%7Ec?sig=a%2Fb%7Ec&x=%c3%a9+%20;|{}'\"", None),
+        ("/a/../b/./c//d?", None),
+        ("/%zz?a==&&#", "/%zz?a==&&"),
+        ("?sig=1", "/?sig=1"),
+        ("", "/"),
+        ("/é x?q=ö%20", "/%C3%A9%20x?q=%C3%B6%20"),
+    ],
+)
+def test_the_target_is_called_as_it_is_written(site: Site, script: Script, written: str, sent: str | None) -> None:
+    site.forward_to(script.url.removesuffix("/old.php") + written)
+    site.give(call(1))
+    assert site.work()["done"] == 1
+    (seen,) = script.seen
+    assert seen.path == (written if sent is None else sent)
+    assert seen.headers["host"] == script.url.split("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("userinfo", "credentials"),
+    [("u:p%40%2F%C3%A9", b"u:p@/\xc3\xa9"), ("u", b"u:"), (":p:q", b":p:q"), ("u:p@q", b"u:p@q")],
+)
+def test_a_name_and_a_password_in_the_url_are_sent_as_such(
+    site: Site, script: Script, userinfo: str, credentials: bytes
+) -> None:
+    site.forward_to(script.url.replace("//", f"//{userinfo}@"))
+    assert site.name == f"forward:{script.url.removeprefix('http://')}"
+    site.give(call(1))
+    site.work()
+    kind, _, encoded = script.seen[0].headers["authorization"].partition(" ")
+    assert (kind, base64.b64decode(encoded)) == ("Basic", credentials)
+
+
+def test_every_header_that_copernica_signed_is_passed_on(site: Site, script: Script) -> None:
+    sent = [
+        (b"host", b"hooks.example.nl"),
+        (b"date", b"Fri, 20 Nov 2026 09:12:44 GMT"),
+        (b"x-copernica-id", b"account_1234"),
+        (b"digest", b"SHA-256=abc="),
+        (b"x-nonce", "é:1".encode()),
+        (b"x-future", b"yes"),
+        (b"content-type", b"text/x-signed"),
+        (b"content-length", b"99999"),
+        (b"x-ingest-target", b"/forged"),
+        (b"x-forwarded-for", b"192.0.2.1"),
+    ]
+    names = b"(request-target) Host Date X-Copernica-ID Digest X-Nonce X-Future content-type content-length"
+    signature = b'keyId="a",headers="%b x-ingest-target transfer-encoding",signature="c="' % names
+    headers = HeaderFields.from_pairs([*sent, (b"signature", signature), (b"transfer-encoding", b"x")])
+    site.forward_to(script.url)
+    site.give(call(1)._replace(headers=pack_headers(headers), target=b"/copernica/%7Eopen?a=%2F"))
+    site.work()
+    (seen,) = script.seen
+    for name in (b"date", b"x-copernica-id", b"digest", b"x-nonce", b"x-future"):
+        assert seen.headers[name.decode()].encode("latin-1") == dict(sent)[name]
+    assert seen.headers["signature"].encode() == signature
+    assert (seen.headers["content-type"], seen.body) == (FORM.decode(), BODY)
+    assert seen.headers["x-ingest-target"] == "/copernica/%7Eopen?a=%2F"
+    assert seen.headers["x-ingest-host"] == "hooks.example.nl"
+    assert not {"x-forwarded-for", "transfer-encoding"} & seen.headers.keys()
+
+
+def test_a_call_without_a_content_type_is_passed_on_without_one(site: Site, script: Script) -> None:
+    site.forward_to(script.url)
+    site.give(call(1)._replace(content_type=b""))
+    assert site.work()["done"] == 1
+    assert "content-type" not in script.seen[0].headers
 
 
 def test_without_a_secret_nothing_is_signed(site: Site, script: Script) -> None:

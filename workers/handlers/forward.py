@@ -1,9 +1,11 @@
 """The built-in handler, which forwards each call to an existing script.
 
 `INGEST_FORWARD_URL=https://example.nl/old.php#types=open|click&rate=50/s&concurrency=4&timeout=10`; commas
-separate several targets. Options come after `#`, which is never sent. The body is forwarded as it came in, with
-the headers that Copernica signed. Copernica's own verifier rejects calls whose Date is old, so they are signed
-again as well, by the rules of Standard Webhooks, with `INGEST_FORWARD_SECRET`.
+separate several targets. Options come after `#`, which is never sent; the rest of the URL is called as written.
+The body is forwarded as it came in, with every header that Copernica signed. It signs `Host` and the request
+line as well, but these are the target's own, so what they were stands in `X-Ingest-Host` and `X-Ingest-Target`.
+Its verifier rejects calls whose Date is old, so they are signed again as well, by the rules of Standard
+Webhooks, with `INGEST_FORWARD_SECRET`.
 
     the target answers 2xx                      done
     408, 425, 429, 5xx, or it does not answer   tried again; `Retry-After` is honoured
@@ -13,14 +15,15 @@ again as well, by the rules of Standard Webhooks, with `INGEST_FORWARD_SECRET`.
 import base64
 import io
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 import aiohttp
+from multidict import CIMultiDict
 from standardwebhooks import Webhook
+from yarl import URL
 
 from ingest.batch import Record
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
@@ -32,14 +35,25 @@ from workers.handlers.registry import TIMEOUT, GiveUp, Handler, TryLater, per_se
 
 #: Calls under way at once by default: few enough for a script on a small web server.
 CONCURRENCY = 4
-#: Headers of the original call that are forwarded, if it had them: what its signature covers.
-FORWARDED_HEADERS = (b"x-copernica-id", b"date", b"digest", b"signature")
+#: Headers of the original call that are forwarded, if it had them, besides those that its signature covers.
+FORWARDED_HEADERS = frozenset({b"x-copernica-id", b"date", b"digest", b"x-nonce", b"signature"})
+#: Headers that belong to one connection, or that the forwarded request has of its own.
+OWN_HEADERS = frozenset(
+    b"host content-length content-type content-encoding transfer-encoding connection keep-alive proxy-connection "
+    b"te trailer upgrade expect".split()
+)
 #: Seconds that `timeout` must be below, since a job waits that long: a day is surely a mistake.
 MAX_TIMEOUT = 86_400
 #: Seconds for which a Retry-After is honoured at most: a mistake of the target must not stop it for days.
 MAX_RETRY_AFTER = 3600.0
 #: How the names of these handlers begin; host and path of the target follow.
 NAME = "forward"
+
+_URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+)([^#]*)(?:#(.*))?", re.IGNORECASE)
+_HOST = re.compile(r"[!-~]+")
+#: Everything that may stand in a request line: it is not encoded again.
+_SENDABLE = "".join(map(chr, range(0x21, 0x7F)))
+_COVERED = re.compile(rb'(?<![A-Za-z0-9_-])headers\s*=\s*"([^"]*)"', re.IGNORECASE)
 
 
 def handlers(settings: Settings) -> list[Handler]:
@@ -51,7 +65,7 @@ def handlers(settings: Settings) -> list[Handler]:
     if not settings.forward_url:
         return []
     signer = _signer(settings.forward_secret)
-    return [_handler(url, signer) for url in settings.forward_url]
+    return [_handler(number, url, signer) for number, url in enumerate(settings.forward_url, start=1)]
 
 
 def _signer(secret: str | None) -> Webhook | None:
@@ -67,22 +81,26 @@ def _signer(secret: str | None) -> Webhook | None:
     return Webhook(key)
 
 
-def _handler(url: str, signer: Webhook | None) -> Handler:
-    shown = re.sub(r"//.*@", "//", url)  # without a password
+def _handler(number: int, url: str, signer: Webhook | None) -> Handler:
+    # Never the URL itself: a password or a token may be in any part of it, above all if it is mistyped.
+    which = "INGEST_FORWARD_URL" if number == 1 else f"INGEST_FORWARD_URL: target {number}"
+    match = _URL.fullmatch(url)
+    if match is None or not url.isprintable():
+        raise SettingsError(f"{which} is not a URL; write https://example.nl/script.php.")
+    scheme, userinfo, host, path, fragment = match.groups()
+    if "@" in (fragment or "") or ("@" in path and (userinfo is not None or ":" in host)):
+        raise SettingsError(
+            f"{which}: in a password write %2F for /, %3F for ? and %23 for #, elsewhere %40 for @."
+        )
     try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
+        options = _Options.parse(fragment or "")
     except ValueError as error:
-        raise SettingsError(f"INGEST_FORWARD_URL: {shown!r} is not a URL: {error}.") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"INGEST_FORWARD_URL: {shown!r} is not a URL; write https://example.nl/script.php.")
-    target = _Target(urlunsplit(parts._replace(fragment="")), signer)
-    try:
-        options = _Options.parse(parts.fragment)
-    except ValueError as error:
-        raise SettingsError(f"INGEST_FORWARD_URL: the options of {shown!r} are invalid: {error}.") from None
+        raise SettingsError(f"{which}: the options after # are invalid: {error}.") from None
+    target = _Target(_url(which, scheme, host, path), _authorization(which, userinfo), signer)
+    parts = urlsplit(f"//{host}")
+    port = f":{parts.port}" if parts.port else ""
     return Handler(
-        f"{NAME}:{parts.hostname}{port}{parts.path}",
+        f"{NAME}:{parts.hostname}{port}{path.partition('?')[0]}",
         target.post,
         options.types,
         timeout=options.timeout,
@@ -92,6 +110,36 @@ def _handler(url: str, signer: Webhook | None) -> Handler:
         breaker=True,
         finish=target.close,
     )
+
+
+def _url(which: str, scheme: str, host: str, path: str) -> URL:
+    """The URL to call, whose path and query are sent as they are written."""
+    try:
+        origin = URL(f"{scheme.lower()}://{host}")  # which writes the host as DNS wants it
+        if not urlsplit(f"//{host}").hostname or not _HOST.fullmatch(origin.raw_host or ""):
+            raise ValueError
+    except ValueError:
+        raise SettingsError(
+            f"{which}: there is no valid host or port; write https://example.nl/script.php."
+        ) from None
+    path = quote(path, safe=_SENDABLE)
+    return URL.build(
+        scheme=origin.scheme,
+        authority=origin.raw_authority,
+        path=path if path.startswith("/") else f"/{path}",
+        encoded=True,
+    )
+
+
+def _authorization(which: str, userinfo: str | None) -> str | None:
+    """The header for a name and a password in a URL, whose bytes are those that are written there."""
+    if userinfo is None:
+        return None
+    name, _, password = userinfo.partition(":")
+    if b":" in unquote_to_bytes(name):
+        raise SettingsError(f"{which}: a name that is sent with a password cannot have a colon in it.")
+    credentials = unquote_to_bytes(name) + b":" + unquote_to_bytes(password)
+    return f"Basic {base64.b64encode(credentials).decode()}"
 
 
 class _Options(NamedTuple):
@@ -130,7 +178,8 @@ class _Options(NamedTuple):
 class _Target:
     """One script, and the connections to it while a job runs."""
 
-    url: str
+    url: URL
+    authorization: str | None
     signer: Webhook | None
     session: aiohttp.ClientSession | None = None
 
@@ -142,7 +191,7 @@ class _Target:
             GiveUp: the target refuses this call.
         """
         if self.session is None:
-            self.session = aiohttp.ClientSession(auto_decompress=False)
+            self.session = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Content-Type",))
         try:
             async with self.session.post(
                 self.url, data=io.BytesIO(record.body), headers=self._headers(record), allow_redirects=False
@@ -164,15 +213,18 @@ class _Target:
             await self.session.close()
             self.session = None
 
-    def _headers(self, record: Record) -> Mapping[str, str]:
-        original = dict(unpack_headers(record.headers))
+    def _headers(self, record: Record) -> CIMultiDict[str]:
+        headers = CIMultiDict({_text(name): _text(value) for name, value in _signed(record.headers)})
         delivery_id = record.delivery_id.hex()
-        headers = {
-            name.decode(): original[name].decode("latin-1") for name in FORWARDED_HEADERS if name in original
-        }
-        headers["Content-Type"] = record.content_type.decode("latin-1")
+        if record.content_type:
+            headers["Content-Type"] = _text(record.content_type)
+        if self.authorization is not None:
+            headers["Authorization"] = self.authorization
         headers["X-Ingest-Delivery-Id"] = delivery_id
         headers["X-Ingest-Received-At"] = datetime.fromtimestamp(record.received_at / 1e6, UTC).isoformat()
+        headers["X-Ingest-Target"] = _text(record.target)
+        if host := dict(unpack_headers(record.headers)).get(b"host"):
+            headers["X-Ingest-Host"] = _text(host)
         if self.signer is not None:
             now = datetime.now(UTC)
             headers["webhook-id"] = delivery_id
@@ -181,3 +233,19 @@ class _Target:
             body = record.body.decode("utf-8", "replace")
             headers["webhook-signature"] = self.signer.sign(delivery_id, now, body)
         return headers
+
+
+def _signed(block: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a call that are forwarded: what its signature covers, and what it takes to verify that."""
+    original = unpack_headers(block)
+    match = _COVERED.search(dict(original).get(b"signature", b""))
+    wanted = FORWARDED_HEADERS.union(match[1].lower().split() if match else ()) - OWN_HEADERS
+    return [(name, value) for name, value in original if name in wanted]
+
+
+def _text(value: bytes) -> str:
+    """A value of a header as it is written out again, in UTF-8: the same bytes, unless they are not UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
