@@ -36,6 +36,8 @@ REQUIRED = frozenset({_TARGET, b"host", b"date", b"x-copernica-id", b"digest"})
 ALGORITHMS: Mapping[str, SHA256 | SHA512] = {"rsa-sha256": SHA256(), "rsa-sha512": SHA512()}
 #: Digests that count; weaker ones are ignored, and are not enough alone.
 DIGESTS = {b"sha-256": hashlib.sha256, b"sha-512": hashlib.sha512}
+#: Most digests in one header: there are fewer algorithms than that.
+MAX_DIGESTS = 8
 #: Fewest bits of an RSA key. The documentation's own example was made with 1024.
 MIN_KEY_BITS = 1024
 #: Most characters of a DNS name, of a Signature header (an RSA-4096 signature takes 684) and of a date.
@@ -51,6 +53,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 _PARAMETER = re.compile(rb'[\s,]*([A-Za-z][A-Za-z0-9_-]*)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
 _LAST = b',signature="'
 _SIGNATURE = re.compile(rb'(?<![A-Za-z0-9_-])signature\s*=\s*"([^"]*)"', re.IGNORECASE)
+#: What folding a header leaves inside a value.
+_FOLDS = b" \t\r\n"
 _KEY_ID = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+copernica\.com")
 _DIGEST = re.compile(rb"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/]+={0,2})\s*")
 
@@ -229,12 +233,23 @@ def _split(value: bytes) -> tuple[bytes, bytes]:
     at = value.rfind(_LAST)
     if at >= 0 and value.count(b'"', at) == 2 and value.endswith(b'"') and len(value) <= MAX_SIGNATURE_HEADER:
         # It is the last parameter, as in nearly all calls.
-        return value[:at], _base64(value[at + len(_LAST) : -1], Reason.BAD_SIGNATURE_HEADER)
+        return value[:at], _signature(value[at + len(_LAST) : -1])
     match = _SIGNATURE.search(value)
     if match is None or len(value) > MAX_SIGNATURE_HEADER:
         raise CallRejected(Reason.BAD_SIGNATURE_HEADER)
     # What is on either side is read as one, so a second signature there is noticed.
-    return value[: match.start()] + b" " + value[match.end() :], _base64(match[1], Reason.BAD_SIGNATURE_HEADER)
+    return value[: match.start()] + b" " + value[match.end() :], _signature(match[1])
+
+
+def _signature(value: bytes) -> bytes:
+    """The signature itself. The header may have been folded inside it, as in the documentation's own example."""
+    try:
+        return _base64(value, Reason.BAD_SIGNATURE_HEADER)
+    except CallRejected:
+        unfolded = value.translate(None, _FOLDS)
+        if unfolded == value:
+            raise
+        return _base64(unfolded, Reason.BAD_SIGNATURE_HEADER)
 
 
 @lru_cache(maxsize=256)  # all but the signature is the same in nearly all calls
@@ -292,20 +307,23 @@ def _without_port(host: bytes) -> bytes:
 
 
 def _check_digest(value: bytes, body: bytes) -> None:
-    """Every strong digest must match, and there must be at least one."""
+    """Every strong digest must match, and there must be at least one; each algorithm may occur once."""
     if value[:8].lower() == b"sha-256=" and b"," not in value:  # the only digest, as in nearly all calls
         if not hmac.compare_digest(hashlib.sha256(body).digest(), _base64(value[8:], Reason.BAD_DIGEST)):
             raise CallRejected(Reason.WRONG_DIGEST)
         return
-    strong = False
-    for part in value.split(b","):
+    strong: set[bytes] = set()
+    for part in value.split(b",", MAX_DIGESTS):
         match = _DIGEST.fullmatch(part)
         if match is None:
             raise CallRejected(Reason.BAD_DIGEST)
-        algorithm = DIGESTS.get(match[1].lower())
+        name = match[1].lower()
+        algorithm = DIGESTS.get(name)
         if algorithm is None:
             continue
-        strong = True
+        if name in strong:  # hashing the body once more for each would make one call as dear as a hundred
+            raise CallRejected(Reason.REPEATED)
+        strong.add(name)
         if not hmac.compare_digest(algorithm(body).digest(), _base64(match[2], Reason.BAD_DIGEST)):
             raise CallRejected(Reason.WRONG_DIGEST)
     if not strong:
