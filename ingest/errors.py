@@ -117,7 +117,15 @@ class CallRejected(IngestError):
 
 
 class KeyUnavailable(IngestError):
-    """A public key cannot be fetched at the moment: what it signed is neither true nor false yet."""
+    """A public key cannot be fetched at the moment: what it signed is neither true nor false yet.
+
+    `plausible` says whether the name is likely to have one: it had one before, or DNS as a whole gives no answer.
+    Anybody can invent names, so what names any other is not worth keeping.
+    """
+
+    def __init__(self, message: str, plausible: bool = False) -> None:
+        super().__init__(message)
+        self.plausible = plausible
 
 
 class RowsRejected(IngestError):

@@ -8,6 +8,7 @@ and which makes up for wake-ups that were lost (`sweep_…`) and starts what is 
 import math
 import time
 from datetime import timedelta
+from typing import cast
 from uuid import uuid4
 
 import redis
@@ -44,6 +45,8 @@ RECONCILE_TIMEOUT = 6 * 3600
 FAILURE_TTL = 86_400
 #: Seconds between two verify jobs: as often as it is worth asking DNS again.
 VERIFY_EVERY = 30
+#: Seconds between two that look whether calls wait of which Redis knows nothing.
+VERIFY_SWEEP_EVERY = 300
 #: Seconds between two jobs that look for work that was left lying, and after which a wake-up counts as lost.
 HAND_ON_EVERY = 15
 #: Seconds between two daily jobs …
@@ -53,6 +56,8 @@ DAILY_RETRY = 600
 
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
+#: How those of verify jobs begin.
+_VERIFY = "verify"
 
 
 class JobScheduler:
@@ -90,21 +95,35 @@ class JobScheduler:
 
     # --- late verification ---
 
-    def note_unverified(self, count: int) -> None:
-        """Let the sweeps know how many calls wait to be verified."""
-        if count:
-            self._client.set(self._keys.unverified, count)
+    def note_unverified(self, calls: int, size: int) -> None:
+        """Let endpoints know how many calls wait to be verified, and how many bytes those hold."""
+        if calls:
+            self._client.set(self._keys.unverified, f"{calls} {size}")
         else:
             self._client.delete(self._keys.unverified)
 
-    def sweep_unverified(self) -> bool:
-        """Enqueue a verify job if calls wait for one and the last was a while ago."""
-        if not self._client.get(self._keys.unverified):
+    def noted_unverified(self) -> tuple[int, int]:
+        """What `note_unverified` noted last; zeros if nothing, or if Redis has lost it."""
+        note = cast(bytes | None, self._client.get(self._keys.unverified)) or b"0"
+        calls, _, size = note.partition(b" ")
+        return int(calls), int(size or 0)
+
+    def wake_verify(self) -> bool:
+        """Enqueue a verify job unless one is waiting already."""
+        if any(job_id.startswith(_VERIFY) for job_id in self._events.job_ids):
             return False
-        if not self._client.set(self._keys.verify, 1, nx=True, ex=VERIFY_EVERY):
-            return False
-        self._enqueue(VERIFY_JOB, "verify")
+        self._enqueue(VERIFY_JOB, _VERIFY)
         return True
+
+    def sweep_unverified(self) -> bool:
+        """Enqueue a verify job if the last was a while ago: soon if calls are known to wait, else now and then.
+
+        The job looks into the table itself. What Redis knows of it is lost when Redis is replaced or full, or when
+        two workers write it at the same time.
+        """
+        every = VERIFY_EVERY if self._client.exists(self._keys.unverified) else VERIFY_SWEEP_EVERY
+        key = f"{self._keys.verify}:{every}"
+        return bool(self._client.set(key, 1, nx=True, ex=every)) and self.wake_verify()
 
     # --- once a day ---
 

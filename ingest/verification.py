@@ -4,12 +4,24 @@ Nearly every call is judged at once, with a cached key. The others wait a moment
 the call is kept as unverified, and the drain verifies it later (`workers.drain.late_verification`).
 """
 
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from ingest.copernica.public_keys import DnsSource, FileSource, KeyRing, Source
-from ingest.copernica.signature import Claim, HeaderFields, Headers, Policy, examine
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from ingest.copernica import dkim
+from ingest.copernica.header_fields import HeaderFields, Headers
+from ingest.copernica.key_sources import DnsSource, FileSource, Source
+from ingest.copernica.public_keys import KeyRing, KnownKey
+from ingest.copernica.signature import Claim, Policy, examine
 from ingest.errors import CallRejected, SettingsError
 from ingest.settings import Settings, address_and_port
+
+#: A public key in DER, and when DNS last confirmed it (Unix seconds).
+DatedKey = tuple[bytes, float]
 
 
 class Verifier:
@@ -64,6 +76,31 @@ class Verifier:
             raise
         return True
 
+    async def look_up(self, key_id: str) -> None:
+        """Make sure that the key of this name is known, or known not to be there.
+
+        Raises:
+            KeyUnavailable: neither can be found out now.
+        """
+        with suppress(CallRejected):
+            await self._keys.get(key_id)
+
+    def known_names(self) -> set[str]:
+        """The names of keys that DNS confirmed within the last days."""
+        return {key.name for key in self._keys.known()}
+
+    def known_keys(self) -> dict[str, DatedKey]:
+        """Those keys by name, for other processes to learn."""
+        now = time.time()
+        return {key.name: (_der(key.key), now - key.age) for key in self._keys.known()}
+
+    def learn(self, keys: Mapping[str, DatedKey]) -> None:
+        """Take over keys that other processes know: they count while DNS gives no answer."""
+        now = time.time()
+        for name, (der, confirmed_at) in keys.items():
+            with suppress(CallRejected):
+                self._keys.learn([KnownKey(name, dkim.public_key(der), now - confirmed_at)])
+
     async def verify(self, claim: Claim) -> None:
         """Verify a claim, looking up its key if need be.
 
@@ -92,12 +129,5 @@ def key_source(settings: Settings) -> Source:
     return FileSource(Path(settings.keys))
 
 
-def pack_headers(fields: HeaderFields) -> bytes:
-    """Headers as one block of bytes, for a record whose headers are needed later: `name:value` lines."""
-    return b"".join(b"%b:%b\r\n" % header for header in fields.values.items())
-
-
-def unpack_headers(block: bytes) -> list[tuple[bytes, bytes]]:
-    """The pairs of name and value that `pack_headers` packed."""
-    lines = (line.partition(b":") for line in block.split(b"\r\n") if line)
-    return [(name, value) for name, _, value in lines]
+def _der(key: RSAPublicKey) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

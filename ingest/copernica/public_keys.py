@@ -2,126 +2,69 @@
 
 A name below `copernica.com` is looked up once for all who wait for it, remembered for as long as DNS says (within
 limits), and looked up again when a signature fails with the key we have, for it may have been replaced. A name
-that does not exist is rejected. When DNS gives no answer at all, no call is rejected for it: a key that was valid
-stays so for a while, and for a key never seen the caller gets `KeyUnavailable` and keeps the call for later.
+that does not exist is rejected. When DNS gives no answer, a key that was valid stays so for a while; for one never
+seen the caller gets `KeyUnavailable`, which says whether that is a reason to keep the call for later: only if DNS
+as a whole is failing, not if it fails for this one name, nor if we are busy.
 
-Lookups are limited in number and in time, so a flood of invented names holds up nothing but itself.
+Anybody can invent names. They wait in a queue of their own, bounded in number, time and rate, so a flood of them
+holds up nothing but itself: names that had a key before never wait in it.
 """
 
 import asyncio
-import base64
-import binascii
-import json
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
-import dns.asyncresolver
-import dns.exception
-import dns.rdatatype
-import dns.resolver
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from ingest.copernica import dkim
 from ingest.copernica.events import DAY
-from ingest.copernica.signature import MIN_KEY_BITS
-from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
+from ingest.copernica.key_sources import ABSENT_TTL, Source
+from ingest.errors import CallRejected, KeyUnavailable, Reason
 
 #: Fewest and most seconds that an answer counts, whatever its TTL says: no lookup per call, and no day-old keys.
 TTL_MIN = 60
 TTL_MAX = 3600
-#: Seconds that "there is no such name" counts: a new key may be published at any time.
-ABSENT_TTL = 60
 #: Seconds that a failed lookup counts, so that not every call asks a resolver in trouble.
 FAILED_TTL = 5
 #: Seconds that a valid key may still be used when DNS has stopped answering: a week, of a life of a month.
 STALE = 7 * DAY
 #: Seconds between two lookups of such a key.
 STALE_STEP = 60
+#: Seconds that a call waits for DNS to confirm such a key, before it is used without.
+STALE_WAIT = 1.0
 #: Seconds that a key which was replaced is still valid, for calls that were on their way.
 PREVIOUS = 300
 #: Seconds between two lookups of a name because a signature failed with the key we have. A forger can use up these
 #: lookups, and a replaced key then goes unnoticed for as long, so this is short.
 RENEW_EVERY = 10
-#: Seconds that one lookup may take: a call waits for it.
-LOOKUP_TIMEOUT = 3.0
-#: Bytes of an answer over UDP: what every network lets through, and enough for a key of 4096 bits.
-EDNS_PAYLOAD = 1232
-#: Most lookups at once, and most names waiting for one of those places; any further name is `KeyUnavailable`.
+#: Most lookups at once of names that never had a key, most of such names that wait for one of these places, and
+#: seconds that they wait.
 LOOKUPS = 16
-LOOKUPS_WAITING = 64
+LOOKUPS_WAITING = 1024
+QUEUE_WAIT = 2.0
+#: Most lookups of such names per second: a burst of calls may bring a new name or two, never hundreds.
+LOOKUPS_PER_SECOND = 200
 #: Most names remembered, valid and failed ones apart, so that invented names cannot push out real ones.
 KEYS_MAX = 256
 FAILURES_MAX = 4096
 
 
-class Records(NamedTuple):
-    """The TXT records at a name, and the seconds for which they may be remembered."""
-
-    texts: Sequence[bytes]
-    ttl: int
+#: What is said when a name found no place in the queue.
+CROWDED = "Too many names are being looked up."
 
 
-class Source(Protocol):
-    """Where TXT records come from."""
+class KnownKey(NamedTuple):
+    """A key that DNS has confirmed, for others to know it: the name, the key and the age of that in seconds."""
 
-    async def records(self, name: str) -> Records:
-        """The records at a name; none if there is no such name.
-
-        Raises:
-            KeyUnavailable: the source does not answer.
-        """
-
-
-class DnsSource:
-    """The domain name system, through given servers (address and port) or the machine's own."""
-
-    def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not servers)
-        if servers:
-            self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in servers]
-        self._resolver.use_edns(0, 0, EDNS_PAYLOAD)
-        self._resolver.lifetime = LOOKUP_TIMEOUT
-        self._resolver.timeout = LOOKUP_TIMEOUT / 2
-
-    async def records(self, name: str) -> Records:
-        """See `Source`."""
-        try:
-            answer = await self._resolver.resolve(name + ".", dns.rdatatype.TXT, search=False)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return Records([], ABSENT_TTL)
-        except (dns.exception.DNSException, OSError) as error:
-            raise KeyUnavailable(f"DNS gives no answer about {name} ({type(error).__name__}).") from None
-        ttl = answer.rrset.ttl if answer.rrset is not None else ABSENT_TTL
-        return Records([b"".join(record.strings) for record in answer], ttl)
-
-
-class FileSource:
-    """A JSON file of names and their DKIM records: for tests, development and closed networks."""
-
-    def __init__(self, path: Path) -> None:
-        """Read the file.
-
-        Raises:
-            SettingsError: it cannot be read, or is not such a file.
-        """
-        try:
-            content = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"INGEST_KEYS={str(path)!r} cannot be read: {error}.") from None
-        if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
-            raise SettingsError(f"INGEST_KEYS={str(path)!r} should be a JSON object of names and DKIM records.")
-        self._texts: Mapping[str, bytes] = {name.lower(): text.encode() for name, text in content.items()}
-
-    async def records(self, name: str) -> Records:
-        """See `Source`."""
-        text = self._texts.get(name)
-        return Records([] if text is None else [text], TTL_MAX)
+    name: str
+    key: RSAPublicKey
+    age: float
 
 
 @dataclass(slots=True)
@@ -138,6 +81,25 @@ class _Good:
     previous: RSAPublicKey | None = None
     previous_until: float = -math.inf
 
+    @property
+    def usable(self) -> bool:
+        """Whether it may still be used if DNS does not answer."""
+        return time.monotonic() < self.confirmed + STALE
+
+
+class _Failure(NamedTuple):
+    """Why there is no key at a name, until when that counts (monotonic), and `KeyUnavailable.plausible`."""
+
+    until: float
+    why: Reason | str
+    plausible: bool = False
+
+    def raised(self) -> CallRejected | KeyUnavailable:
+        """Always a new exception: one that is raised repeatedly keeps the frames of all its callers."""
+        if isinstance(self.why, Reason):
+            return CallRejected(self.why)
+        return KeyUnavailable(self.why, self.plausible)
+
 
 class KeyRing:
     """The keys we know, and how to get others."""
@@ -145,9 +107,13 @@ class KeyRing:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._good: OrderedDict[str, _Good] = OrderedDict()
-        self._failed: OrderedDict[str, tuple[float, Reason | str]] = OrderedDict()
+        self._failed: OrderedDict[str, _Failure] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[RSAPublicKey]] = {}
-        self._places = asyncio.Semaphore(LOOKUPS)
+        self._queue = _Queue()
+        #: Whether DNS answers at all, as it was found out last, and until when that counts.
+        self._answers = True
+        self._answers_until = -math.inf
+        self._probe: asyncio.Task[bool] | None = None
 
     def fresh(self, name: str) -> RSAPublicKey | None:
         """The key at a name, if it is known and need not be looked up, as for nearly every call."""
@@ -159,16 +125,21 @@ class KeyRing:
 
         Raises:
             CallRejected: there is none, or none that can be used.
-            KeyUnavailable: DNS does not answer at the moment.
+            KeyUnavailable: DNS does not answer at the moment, or too many names are being looked up.
         """
         if key := self.fresh(name):
             return key
+        good = self._good.get(name)
         try:
             self._raise_if_failed(name)
-            return await self._look_up(name)
-        except KeyUnavailable:
+            lookup = self._look_up(name)
+            if good is not None and good.usable:
+                async with asyncio.timeout(STALE_WAIT):
+                    return await lookup
+            return await lookup
+        except (KeyUnavailable, TimeoutError):
             good = self._good.get(name)
-            if good is not None and time.monotonic() < good.confirmed + STALE:
+            if good is not None and good.usable:
                 return good.key
             raise
 
@@ -182,7 +153,7 @@ class KeyRing:
 
         Raises:
             CallRejected: there is no key any more.
-            KeyUnavailable: DNS does not answer at the moment.
+            KeyUnavailable: the key cannot be looked up now.
         """
         good = self._good.get(name)
         if good is not None and good.key is not failed:
@@ -202,101 +173,142 @@ class KeyRing:
         good = self._good.get(name)
         return good is None or name in self._lookups or time.monotonic() >= good.renewed + RENEW_EVERY
 
+    def known(self) -> list[KnownKey]:
+        """The keys that DNS has confirmed and that may be used if it does not answer."""
+        now = time.monotonic()
+        return [KnownKey(name, good.key, now - good.confirmed) for name, good in self._good.items() if good.usable]
+
+    def learn(self, keys: Iterable[KnownKey]) -> None:
+        """Take over what others know: to be confirmed before it is used, unless DNS gives no answer."""
+        for name, key, age in keys:
+            confirmed = time.monotonic() - max(age, 0.0)
+            known = self._good.get(name)
+            if known is None:
+                self._remember(name, _Good(key, fresh_until=-math.inf, confirmed=confirmed))
+            elif known.key.public_numbers() == key.public_numbers():
+                known.confirmed = max(known.confirmed, confirmed)
+
     def _raise_if_failed(self, name: str) -> None:
-        failed = self._failed.get(name)
-        if failed is None:
+        failure = self._failed.get(name)
+        if failure is None:
             return
-        until, why = failed
-        if time.monotonic() < until:
-            # Always a new exception: one that is raised repeatedly keeps the frames of all its callers.
-            raise CallRejected(why) if isinstance(why, Reason) else KeyUnavailable(why)
+        if time.monotonic() < failure.until:
+            raise failure.raised()
         del self._failed[name]
 
     async def _look_up(self, name: str) -> RSAPublicKey:
         task = self._lookups.get(name)
         if task is None:
-            if len(self._lookups) >= LOOKUPS + LOOKUPS_WAITING:
-                raise KeyUnavailable("Too many names are being looked up.")
-            task = asyncio.create_task(self._look_up_alone(name))
+            queue = None if name in self._good else self._queue
+            if queue is not None:
+                queue.join()
+            task = asyncio.create_task(self._look_up_alone(name, queue))
             self._lookups[name] = task
-            task.add_done_callback(lambda _: self._lookups.pop(name, None))
+            task.add_done_callback(partial(self._looked_up, name, queue))
         return await asyncio.shield(task)  # a caller who is cancelled must not end it for the others
 
-    async def _look_up_alone(self, name: str) -> RSAPublicKey:
+    def _looked_up(self, name: str, queue: "_Queue | None", task: "asyncio.Task[RSAPublicKey]") -> None:
+        self._lookups.pop(name, None)
+        if queue is not None:
+            queue.leave()
+        if not task.cancelled():
+            task.exception()  # or asyncio complains, should every caller have left
+
+    async def _look_up_alone(self, name: str, queue: "_Queue | None") -> RSAPublicKey:
         try:
-            async with self._places:
+            async with queue.place() if queue else nullcontext():
                 records = await self._source.records(name)
-            key = usable(records.texts)
+            key = dkim.usable(records.texts).public
+        except TimeoutError:  # nothing was found out about the name, so there is nothing to remember
+            raise KeyUnavailable(CROWDED) from None
         except KeyUnavailable as error:
-            self._remember_failure(name, str(error), FAILED_TTL)
+            plausible = name in self._good or not await self._dns_answers()
+            self._remember_failure(name, _Failure(time.monotonic() + FAILED_TTL, str(error), plausible))
             self._extend(name)
-            raise
+            raise KeyUnavailable(str(error), plausible) from None
         except CallRejected as error:
             self._good.pop(name, None)
-            self._remember_failure(name, error.reason, ABSENT_TTL)
+            self._remember_failure(name, _Failure(time.monotonic() + ABSENT_TTL, error.reason))
             raise
+        return self._confirm(name, key, records.ttl)
+
+    def _confirm(self, name: str, key: RSAPublicKey, ttl: int) -> RSAPublicKey:
         now = time.monotonic()
-        good = _Good(key, now + min(max(records.ttl, TTL_MIN), TTL_MAX), now)
+        good = _Good(key, now + min(max(ttl, TTL_MIN), TTL_MAX), now)
         if before := self._good.pop(name, None):
             good.renewed = before.renewed
             if before.key.public_numbers() == key.public_numbers():
                 good.key, good.previous, good.previous_until = before.key, before.previous, before.previous_until
-            else:
+            elif before.fresh_until > -math.inf:  # one that we only learned from others was never ours
                 good.previous, good.previous_until = before.key, now + PREVIOUS
-        self._good[name] = good
         self._failed.pop(name, None)
+        self._remember(name, good)
+        return good.key
+
+    def _remember(self, name: str, good: _Good) -> None:
+        self._good[name] = good
         while len(self._good) > KEYS_MAX:
             self._good.popitem(last=False)
-        return good.key
 
     def _extend(self, name: str) -> None:
         """DNS gives no answer: go on with a valid key, and let no call wait for the next attempt."""
         good = self._good.get(name)
         now = time.monotonic()
-        if good is not None and now < good.confirmed + STALE:
+        if good is not None and good.usable:
             good.fresh_until = min(now + STALE_STEP, good.confirmed + STALE)
 
-    def _remember_failure(self, name: str, why: Reason | str, seconds: float) -> None:
-        self._failed[name] = time.monotonic() + seconds, why
+    def _remember_failure(self, name: str, failure: _Failure) -> None:
+        self._failed[name] = failure
         self._failed.move_to_end(name)
         while len(self._failed) > FAILURES_MAX:
             self._failed.popitem(last=False)
 
+    async def _dns_answers(self) -> bool:
+        """Whether DNS answers at all, found out at most once per `FAILED_TTL` seconds."""
+        if time.monotonic() >= self._answers_until:
+            if self._probe is None or self._probe.done():
+                self._probe = asyncio.create_task(self._source.answers())
+            self._answers = await asyncio.shield(self._probe)
+            self._answers_until = time.monotonic() + FAILED_TTL
+        return self._answers
 
-def usable(texts: Sequence[bytes]) -> RSAPublicKey:
-    """The key in the TXT records at a name: the first usable one, if there are several.
 
-    Raises:
-        CallRejected: none is usable; the reason is that of the last.
-    """
-    rejected = CallRejected(Reason.UNKNOWN_KEY)
-    for text in texts:
+class _QueueFull(Exception):
+    """A name found no place among those that are looked up, or none in time."""
+
+
+class _Queue:
+    """Where names that never had a key wait to be looked up: a few at once, and only so many per second."""
+
+    def __init__(self) -> None:
+        self._places = asyncio.Semaphore(LOOKUPS)
+        self._members = 0
+        #: When the latest lookups began (monotonic).
+        self._begun: deque[float] = deque(maxlen=LOOKUPS_PER_SECOND)
+
+    def join(self) -> None:
+        """Raise `KeyUnavailable` if too many wait already."""
+        if self._members >= LOOKUPS + LOOKUPS_WAITING:
+            raise KeyUnavailable(CROWDED)
+        self._members += 1
+
+    def leave(self) -> None:
+        """What must follow each `join`."""
+        self._members -= 1
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place among those that are looked up, for as long as the block runs.
+
+        Raises:
+            TimeoutError: none was free in time.
+        """
+        async with asyncio.timeout(QUEUE_WAIT):
+            await self._places.acquire()
         try:
-            return parse_dkim(text)
-        except CallRejected as error:
-            rejected = error
-    raise rejected
-
-
-def parse_dkim(text: bytes) -> RSAPublicKey:
-    """Read a DKIM record: tags separated by `;`, where `v`, `k` and blanks are optional (RFC 6376, section 3.6.1).
-
-    Raises:
-        CallRejected: it is revoked (an empty `p`), not an RSA key, too short, or not a DKIM record.
-    """
-    tags: dict[str, str] = {}
-    for part in text.decode("ascii", "replace").split(";"):
-        name, separator, value = part.partition("=")
-        if separator:
-            tags.setdefault(name.strip(), "".join(value.split()))
-    if "p" not in tags or tags.get("v", "DKIM1") != "DKIM1" or tags.get("k", "rsa") != "rsa":
-        raise CallRejected(Reason.BAD_KEY)
-    if not tags["p"]:
-        raise CallRejected(Reason.REVOKED_KEY)
-    try:
-        key = load_der_public_key(base64.b64decode(tags["p"], validate=True))
-    except (ValueError, binascii.Error, UnsupportedAlgorithm):
-        raise CallRejected(Reason.BAD_KEY) from None
-    if not isinstance(key, RSAPublicKey) or key.key_size < MIN_KEY_BITS:
-        raise CallRejected(Reason.BAD_KEY)
-    return key
+            if len(self._begun) == LOOKUPS_PER_SECOND:
+                await asyncio.sleep(self._begun[0] + 1.0 - time.monotonic())
+            self._begun.append(time.monotonic())
+            yield
+        finally:
+            self._places.release()

@@ -13,8 +13,7 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.utils import mktime_tz, parsedate_tz
 from functools import lru_cache
@@ -25,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 
+from ingest.copernica.header_fields import HeaderFields, Headers
 from ingest.errors import CallRejected, Reason
 
 _TARGET = b"(request-target)"
@@ -44,9 +44,6 @@ MIN_KEY_BITS = 1024
 MAX_KEY_ID = 253
 MAX_SIGNATURE_HEADER = 4096
 MAX_DATE = 64
-
-#: Headers as they arrived; `HeaderFields` is the same, ready for lookups.
-Headers = Sequence[tuple[bytes, bytes]]
 
 # One parameter: a name and a quoted value, or a bare one (numbers, in later drafts). Two are separated by a comma,
 # by blanks, or by nothing, as in Copernica's own example.
@@ -153,64 +150,37 @@ def examine(
     return Claim(account.decode(), key_id, parameters.algorithm, date, signed, signature)
 
 
-class HeaderFields:
-    """The headers of a call by their names in lower case, trimmed, and which of them were repeated."""
+class Identity(NamedTuple):
+    """Which key a call names, and a digest of everything that its signature is judged by.
 
-    __slots__ = ("_repeated", "values")
+    Two calls of the same digest have the same fate. As long as a call is unverified this is what it is known by:
+    its delivery id is that of anybody who has seen the signature and sends it with something else.
+    """
 
-    def __init__(self, values: Mapping[bytes, bytes], repeated: frozenset[bytes] = frozenset()) -> None:
-        self.values = values
-        self._repeated = repeated
+    key_id: str
+    digest: bytes
 
-    @classmethod
-    def from_pairs(cls, headers: Iterable[tuple[bytes, bytes]]) -> "HeaderFields":
-        """From headers as they arrived."""
-        pairs = [(name.lower(), value.strip(b" \t")) for name, value in headers]
-        values = dict(pairs)
-        if len(values) == len(pairs):
-            return cls(values)
-        counts = Counter(name for name, _ in pairs)
-        return cls(values, frozenset(name for name, count in counts.items() if count > 1))
 
-    def required(self) -> tuple[bytes, bytes, bytes, bytes, bytes]:
-        """Signature, Date, Host, X-Copernica-ID and Digest, each of which must occur once."""
-        values = self.values
-        try:
-            if not self._repeated:
-                return (
-                    values[b"signature"],
-                    values[b"date"],
-                    values[b"host"],
-                    values[b"x-copernica-id"],
-                    values[b"digest"],
-                )
-        except KeyError:
-            pass  # the lookups below say which one is absent
-        return (
-            self.single(b"signature", Reason.NO_SIGNATURE),
-            self.single(b"date", Reason.BAD_DATE),
-            self.single(b"host", Reason.WRONG_HOST),
-            self.single(b"x-copernica-id", Reason.WRONG_ACCOUNT),
-            self.single(b"digest", Reason.BAD_DIGEST),
-        )
+#: Bytes of `Identity.digest`: of a SHA-256, as many as keep anybody from finding a second call for it.
+IDENTITY_SIZE = 16
 
-    def single(self, name: bytes, absent: Reason) -> bytes:
-        """The value of a header that must occur once."""
-        value = self.values.get(name)
-        if value is None:
-            raise CallRejected(absent)
-        if name in self._repeated:
-            raise CallRejected(Reason.REPEATED)
-        return value
 
-    def all_single(self, names: tuple[bytes, ...]) -> list[bytes]:
-        """The values of headers that must each occur once, in that order."""
-        try:
-            if self._repeated.isdisjoint(names):
-                return [self.values[name] for name in names]
-        except KeyError:
-            raise CallRejected(Reason.ABSENT_HEADER) from None
-        raise CallRejected(Reason.REPEATED)
+def identity(target: bytes, headers: Headers, body: bytes) -> Identity:
+    """What the signature of a call will be judged by, whether or not that is well-formed."""
+    fields = HeaderFields.from_pairs(headers)
+    try:
+        rest, signature = _split(fields.values.get(b"signature", b""))
+        parameters = _parameters(rest)
+    except CallRejected:
+        key_id, algorithm, signature, names = "", "", b"", tuple(sorted(fields.values))
+    else:
+        key_id, algorithm, names = parameters.key_id, parameters.algorithm, parameters.names
+    digest = hashlib.sha256()
+    covered = (part for name in names for part in (name, fields.values.get(name, b"")))
+    for part in (key_id.encode(), algorithm.encode(), signature, target, body, *covered):
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return Identity(key_id, digest.digest()[:IDENTITY_SIZE])
 
 
 class _Parameters(NamedTuple):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import cast
 
-from ingest.copernica.signature import HeaderFields
+from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import BAD_REQUEST, KEPT, TOO_SLOW, Answer
 from ingest.endpoint.heads import HEADERS_MAX, TARGET_MAX, refusal, unfold
 from ingest.endpoint.intake import Intake

@@ -7,6 +7,7 @@ answers once it is safe. Which failure gives which answer:
     Content-Length beyond the limit  413
     a Content-Encoding               415
     not Copernica's                  401, with the reason
+    a key that cannot be looked up   503, Retry-After, unless it is plausible and may be kept as unverified
     too many bodies held in memory   503, Retry-After
     kept neither in Redis nor spool  503, Retry-After
     kept                             200, empty
@@ -22,7 +23,8 @@ from contextlib import contextmanager
 
 from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
-from ingest.copernica.signature import Claim, HeaderFields, Headers
+from ingest.copernica.header_fields import HeaderFields, Headers, pack_headers
+from ingest.copernica.signature import Claim
 from ingest.endpoint.answers import (
     BUSY,
     ENCODED,
@@ -34,10 +36,11 @@ from ingest.endpoint.answers import (
     UNAVAILABLE,
     Answer,
 )
+from ingest.endpoint.budget import UNVERIFIED_MAX, UnverifiedBudget
 from ingest.endpoint.limits import KEY_WAIT, MAX_HELD, WARNING_INTERVAL
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
-from ingest.verification import Verifier, pack_headers
+from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -49,17 +52,27 @@ class Intake:
     """Takes calls and keeps them; one per process."""
 
     def __init__(
-        self, producer: Producer, max_body: int, verifier: Verifier | None = None, keep_headers: bool = False
+        self,
+        producer: Producer,
+        max_body: int,
+        verifier: Verifier | None = None,
+        keep_headers: bool = False,
+        unverified_max: int = UNVERIFIED_MAX,
     ) -> None:
-        """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding."""
+        """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding.
+
+        `unverified_max` is how many bytes of calls may wait for their key, in this process and the database.
+        """
         self._keep_headers = keep_headers
         self._producer = producer
         self._verifier = verifier
         self.max_body = max_body
         self.accepted = 0
         self.failed = 0
-        #: Calls that were kept although their key could not be looked up in time.
+        #: Calls that were kept although their key could not be looked up, and those that were not for that reason.
         self.unverified = 0
+        self.turned_away = 0
+        self.budget = UnverifiedBudget(unverified_max)
         #: How many calls were rejected, by reason.
         self.rejected: Counter[str] = Counter()
         #: Bytes of bodies, and number of calls, that are being received or kept right now.
@@ -157,18 +170,31 @@ class Intake:
         fields: HeaderFields,
         finish: Callable[[Answer], None],
     ) -> None:
-        """Keep a call whose key must be looked up, as unverified if that takes too long."""
+        """Keep a call whose key must be looked up, as unverified if DNS fails and the key is plausible."""
         try:
             async with asyncio.timeout(KEY_WAIT):
                 await verifier.verify(claim)
         except CallRejected as rejected:
             finish(self._reject(rejected))
             return
-        except (KeyUnavailable, TimeoutError) as error:
-            self.unverified += 1
-            self._warn("unverified", "calls are kept as unverified: %s %d so far.", error, self.unverified)
+        except KeyUnavailable as unavailable:
             record = record._replace(headers=pack_headers(fields), flags=UNVERIFIED)
+            if not unavailable.plausible or not self.budget.take(record.size):
+                self._turn_away(unavailable, finish)
+                return
+            self.unverified += 1
+            self._warn("unverified", "calls are kept as unverified: %s %d so far.", unavailable, self.unverified)
+        except TimeoutError:
+            self._turn_away(KeyUnavailable("DNS takes too long."), finish)
+            return
         self._keep(record, finish)
+
+    def _turn_away(self, unavailable: KeyUnavailable, finish: Callable[[Answer], None]) -> None:
+        """Answer 503 to a call of a key that we cannot look up and have no reason, or no room, to keep it for."""
+        self.turned_away += 1
+        why = "no more may be kept for it." if unavailable.plausible else str(unavailable)
+        self._warn("turned-away", "calls of an unknown key are answered 503: %s %d so far.", why, self.turned_away)
+        finish(UNAVAILABLE)
 
     def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
         def done(error: WriteUnconfirmed | None) -> None:

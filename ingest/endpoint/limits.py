@@ -17,8 +17,9 @@ MAX_CONNECTIONS = 4096
 LISTEN_BACKLOG = 2048
 #: Bytes of bodies held in memory at once, per process, before calls are answered 503.
 MAX_HELD = 256 * 1024 * 1024
-#: Seconds that a call waits for its key to be looked up before it is kept as unverified.
-KEY_WAIT = 2.0
+#: Seconds that a call waits for its key: for a place in the queue of new names, for a lookup, and for a look
+#: whether DNS answers at all, which take 2 s each at most.
+KEY_WAIT = 7.0
 #: Seconds after which a sender that was answered 503 is asked to try again.
 RETRY_AFTER = 5
 #: Seconds that Redis may take to answer `/readyz`.

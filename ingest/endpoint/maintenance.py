@@ -11,6 +11,7 @@ from typing import Self
 from redis import RedisError, ResponseError
 
 from ingest.endpoint.intake import Intake
+from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -29,11 +30,14 @@ async def maintain(
     heartbeats: Heartbeats,
     scheduler: JobScheduler,
     number: int,
+    sharing: KeySharing | None = None,
 ) -> None:
     """Every `MAINTENANCE_INTERVAL`, do what `report_and_sweep` does; log what was taken; until cancelled."""
     before = _Taken.now(intake, producer)
     logged = before
     try:
+        if sharing is not None:
+            await sharing.refresh(producer.spool)
         while True:
             await asyncio.sleep(MAINTENANCE_INTERVAL)
             now = _Taken.now(intake, producer)
@@ -50,6 +54,8 @@ async def maintain(
             before = now
             if producer.breaker.is_closed:
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report)
+                if sharing is not None:
+                    await sharing.refresh(producer.spool)
             if now.at - logged.at >= LOG_INTERVAL:
                 if now.calls > logged.calls:
                     log.info("web.%d: %s", number, now.summary_since(logged))

@@ -25,6 +25,7 @@ from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
+from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT, MAX_CONNECTIONS
 from ingest.endpoint.maintenance import maintain
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -33,7 +34,9 @@ from ingest.jobs import JobScheduler
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
+from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.known_keys import KnownKeys
 from ingest.stream.producer import Producer
 from ingest.stream.reports import ENDPOINT, process_name
 from ingest.verification import Verifier
@@ -95,7 +98,12 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         producer = Producer(client, scheduler.wake_drain, spool=spool)
         opened.push_async_callback(producer.close)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
-        intake = Intake(producer, settings.max_body, verifier, keep_headers=bool(settings.forward_url))
+        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), settings.unverified_max)
+        sharing = (
+            KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, Consumer(blocking))
+            if verifier is not None
+            else None
+        )
         replayer = SpoolReplayer(producer, settings.buffer_max)
         validation_files = ValidationFiles.from_folder(settings.validation_files, settings.path)
         app = create_app(intake, replayer, settings.path, validation_files)
@@ -104,7 +112,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         async with _listening(sock, fast_path):
             start(fast_path.watch())
             start(replayer.run())
-            start(maintain(settings, intake, producer, heartbeats, scheduler, number))
+            start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
             app[CLOSING].set()

@@ -7,7 +7,7 @@ Nearly always the request line holds just that (origin-form). Some proxies send 
 import re
 from typing import NamedTuple
 
-from ingest.copernica.signature import Headers
+from ingest.copernica.header_fields import Headers
 
 # No userinfo, which RFC 9110 (4.2.4) has a recipient treat as an error, and no fragment, which is no part of it.
 _ABSOLUTE = re.compile(

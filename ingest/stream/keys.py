@@ -5,8 +5,9 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
     ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
     ingest:{p}:wake        string, there while a wake-up is on its way to the workers
-    ingest:{p}:unverified  string, how many calls in the store wait for their signer's key; absent when none do
-    ingest:{p}:verify      string, there while the last attempt to verify those is young
+    ingest:{p}:unverified  string, how many calls in the store wait for their signer's key, and their bytes
+    ingest:{p}:known-keys  hash: Copernica's public keys by name, as JSON, see `ingest.stream.known_keys`
+    ingest:{p}:verify:S    string, there while the last attempt to verify those is younger than S seconds
     ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
@@ -33,6 +34,7 @@ class Keys:
         self.dead = prefix + "dead"
         self.wake = prefix + "wake"
         self.unverified = prefix + "unverified"
+        self.known_keys = prefix + "known-keys"
         self.verify = prefix + "verify"
         self.counts = prefix + "counts"
         self.reports = prefix + "reports"

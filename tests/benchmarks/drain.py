@@ -13,7 +13,7 @@ from itertools import cycle, islice
 import uvloop
 
 from ingest import redis_client
-from ingest.copernica.signature import HeaderFields
+from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.intake import Intake
 from ingest.simulation.calls import Call

@@ -16,6 +16,7 @@ from ingest.stream.reports import EndpointReport
 from tests.support.builders import FORM, aged_call
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
+from tests.support.sql import waiting_records
 from workers.operations.retention import clean_up, daily_job
 from workers.records import Quarantined
 from workers.store import tables
@@ -46,7 +47,7 @@ def left(store: Store) -> list[list[float]]:
     return [
         ages(event.delivery_id for event in store.find(Filter())),
         ages(bytes(row.delivery_id) for row in store.rows(tables.quarantine)),
-        ages(record.delivery_id for record in store.next_unverified(b"", 100)),
+        ages(record.delivery_id for record in waiting_records(store)),
     ]
 
 

@@ -16,7 +16,7 @@ from ingest.batch import Record
 from ingest.copernica.events import Event, decode
 from ingest.errors import Unavailable
 from tests.support.builders import FORM, NINE, SECOND, delivery_id, event, failure, handler, record
-from tests.support.sql import add, counts, dead, everything, rows
+from tests.support.sql import add, counts, dead, everything, rows, settle
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.erase import BLANK, erase
 from workers.records import Quarantined
@@ -281,7 +281,7 @@ def _live(store: Store) -> None:
         ]
         waiting = [call(n, f"type=open&recipient={quote(JAN)}&a={'.' * luck.randrange(99)}") for n in numbers]
         store.add(events, [Quarantined(waiting[0], "why")], waiting)
-        store.add([], settled=waiting[luck.randrange(9) :])
+        settle(store, *waiting[luck.randrange(9) :])
         store.tidy()
     store.expire(NINE // SECOND + 20)
 

@@ -16,11 +16,10 @@ from sqlalchemy import text
 
 from ingest.batch import Record, unpack
 from ingest.copernica.api import retry_after
-from ingest.copernica.signature import HeaderFields
+from ingest.copernica.header_fields import HeaderFields, pack_headers
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
-from ingest.verification import pack_headers
 from tests.support.http import Answer, Script, Seen, listening
 from tests.support.running import free_port, until
 from tests.support.stream import let_pass

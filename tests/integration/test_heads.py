@@ -9,9 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.copernica.header_fields import unpack_headers
 from ingest.endpoint.heads import HEAD_MAX, HEADERS_MAX, TARGET_MAX
 from ingest.settings import Settings
-from ingest.verification import Verifier, unpack_headers
+from ingest.verification import Verifier
 from tests.support.http import status
 from tests.support.running import exchange
 from tests.support.signing import BODY, HOST, REQUIRED, TARGET, Call, Signer, dkim_record, documented, plain

@@ -8,14 +8,17 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 
-from ingest.copernica import public_keys
-from ingest.copernica.public_keys import DnsSource, FileSource, KeyRing, Records, parse_dkim, usable
+from ingest.copernica import key_sources, public_keys
+from ingest.copernica.dkim import parse, usable
+from ingest.copernica.key_sources import DnsSource, FileSource, Records
+from ingest.copernica.public_keys import KeyRing, KnownKey
 from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
 from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.signing import KEY_ID, der, dkim_record, private_key
@@ -67,7 +70,7 @@ async def ring(server: DnsServer) -> AsyncIterator[KeyRing]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask for it before `ring`."""
-    monkeypatch.setattr(public_keys, "LOOKUP_TIMEOUT", 0.25)
+    monkeypatch.setattr(key_sources, "LOOKUP_TIMEOUT", 0.25)
 
 
 async def refused(ring: KeyRing, name: str = KEY_ID) -> Reason:
@@ -96,15 +99,16 @@ async def unavailable(ring: KeyRing, name: str = KEY_ID) -> bool:
         f"  v = DKIM1 ;\tk = rsa ; p = {P} ; ; ",
         f"v=DKIM1; k=rsa; t=s; n=a note; h=sha256; s=email; p={P[:100]} {P[100:200]}\r\n\t{P[200:]}",
         f"p={P}; k=rsa; v=DKIM1",
+        f"h=sha1:sha256; s=*; t=y:s; p={P}",
     ],
 )
 def test_a_record_is_read_in_every_shape(text: str) -> None:
-    assert same(parse_dkim(text.encode()), KEY)
+    assert same(parse(text.encode()).public, KEY)
 
 
 def test_a_key_in_the_form_that_the_dkim_standard_itself_shows_is_read() -> None:
     raw = KEY.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.PKCS1)
-    assert same(parse_dkim(b"p=" + b64encode(raw)), KEY)
+    assert same(parse(b"p=" + b64encode(raw)).public, KEY)
 
 
 ED25519 = Ed25519PrivateKey.generate().public_key()
@@ -112,6 +116,12 @@ ED25519_RAW = ED25519.public_bytes(serialization.Encoding.Raw, serialization.Pub
 ED25519_DER = ED25519.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 SHORT = RSAPublicNumbers(65537, (1 << 511) + 111).public_key()
 ALMOST = RSAPublicNumbers(65537, (1 << 1022) + 111).public_key()
+EVEN = RSAPublicNumbers(65537, (1 << 2047) + 110).public_key()
+LONG = RSAPublicNumbers(65537, (1 << 8192) + 111).public_key()
+ENDLESS = RSAPublicNumbers(65537, (1 << 65535) + 111).public_key()
+N = KEY.public_numbers().n
+HUGE_EXPONENT = RSAPublicNumbers((1 << 2000) + 1, N).public_key()
+LARGE_EXPONENT = RSAPublicNumbers((1 << 32) + 1, N).public_key()
 
 
 @pytest.mark.parametrize(
@@ -138,31 +148,50 @@ ALMOST = RSAPublicNumbers(65537, (1 << 1022) + 111).public_key()
         b"p=\xff\xfe\x00",
         b"\xc3\xa9=1; p=\xc3\xa9",
         b"p=" + b"A" * 60_000,
+        *(b"p=" + b64encode(der(key)) for key in (EVEN, LONG, ENDLESS, HUGE_EXPONENT, LARGE_EXPONENT)),
+        b"h=sha1; p=" + P.encode(),
+        b"h=; p=" + P.encode(),
+        b"s=tlsrpt; p=" + P.encode(),
+        b"p=" + P.encode() + b"; p=" + P.encode(),
+        b"p=; p=" + P.encode(),
+        b"k=rsa; k=rsa; p=" + P.encode(),
+        b"n=" + b"x" * 4096 + b"; p=" + P.encode(),
     ],
-    ids=[str(number) for number in range(21)],  # the keys are new each time, and names of tests must not be
+    ids=[str(number) for number in range(33)],  # the keys are new each time, and names of tests must not be
 )
 def test_a_record_that_holds_no_key_for_us_is_a_bad_key(text: bytes) -> None:
     with pytest.raises(CallRejected) as caught:
-        parse_dkim(text)
+        parse(text)
     assert caught.value.reason == Reason.BAD_KEY
 
 
 @pytest.mark.parametrize("text", [b"p=", b"v=DKIM1; k=rsa; p=", b"v=DKIM1; p= ; k=rsa"])
 def test_an_empty_key_is_a_revoked_one(text: bytes) -> None:
     with pytest.raises(CallRejected) as caught:
-        parse_dkim(text)
+        parse(text)
     assert caught.value.reason == Reason.REVOKED_KEY
+
+
+@pytest.mark.parametrize(("text", "testing"), [("t=y; ", True), ("t=s:Y; ", True), ("t=s; ", False), ("", False)])
+def test_a_record_says_whether_its_owner_is_only_testing(text: str, testing: bool) -> None:
+    assert parse(f"{text}p={P}".encode()).testing is testing
+
+
+@pytest.mark.parametrize("exponent", [3, 17, 2**32 - 1])
+def test_every_sensible_exponent_is_read(exponent: int) -> None:
+    key = RSAPublicNumbers(exponent, N).public_key()
+    assert same(parse(dkim_record(key).encode()).public, key)
 
 
 @pytest.mark.parametrize("bits", [1024, 4096])
 def test_keys_of_every_size_are_read(bits: int) -> None:
     key = private_key(bits).public_key()
-    assert same(parse_dkim(dkim_record(key).encode()), key)
+    assert same(parse(dkim_record(key).encode()).public, key)
 
 
 def test_of_several_records_the_first_usable_one_counts() -> None:
     texts = [b"v=spf1 -all", b"p=", RECORD.encode(), dkim_record(OTHER).encode()]
-    assert same(usable(texts), KEY)
+    assert same(usable(texts).public, KEY)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +253,7 @@ async def test_a_name_that_does_not_exist_is_refused_and_remembered(
     name = "two._domainkey.copernica.com"
     assert await refused(ring, name) == Reason.UNKNOWN_KEY
     server.put(name, RECORD)
-    clock.now += public_keys.ABSENT_TTL - 1
+    clock.now += key_sources.ABSENT_TTL - 1
     assert await refused(ring, name) == Reason.UNKNOWN_KEY
     assert server.asked[name] == 1
     clock.now += 2
@@ -420,7 +449,7 @@ async def test_a_revoked_key_is_not_used_beyond_its_time(
     clock.now += 2
     assert await refused(ring) == (Reason.REVOKED_KEY if change else Reason.UNKNOWN_KEY)
     server.let(KEY_ID, Behaviour.SERVFAIL)
-    clock.now += public_keys.ABSENT_TTL + 1
+    clock.now += key_sources.ABSENT_TTL + 1
     assert await unavailable(ring)
 
 
@@ -471,6 +500,9 @@ class CountingSource:
         self.answer = asyncio.Event()
         self.records_given: Records | None = None
 
+    async def answers(self) -> bool:
+        return self.records_given is not None
+
     async def records(self, name: str) -> Records:
         self.asked.append(name)
         await self.answer.wait()
@@ -480,8 +512,9 @@ class CountingSource:
 
 
 async def test_a_flood_of_invented_names_waits_for_itself_alone(
-    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(public_keys, "LOOKUPS_WAITING", 64)
     key = await ring.get(KEY_ID)
     server.put("stale.copernica.com", RECORD)
     stale = await ring.get("stale.copernica.com")
@@ -499,14 +532,15 @@ async def test_a_flood_of_invented_names_waits_for_itself_alone(
     outcomes = await asyncio.gather(*flood, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {KeyUnavailable}
     # At most: a busy machine may give up on a question before the server has read it.
-    assert len(server.asked) <= 2 + public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
+    assert len(server.asked) <= 3 + public_keys.LOOKUPS + public_keys.LOOKUPS_WAITING
     server.put("new.copernica.com", RECORD)
     assert same(await ring.get("new.copernica.com"), KEY)
 
 
-async def test_few_lookups_are_under_way_at_once() -> None:
+async def test_few_lookups_are_under_way_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     source = CountingSource()
     ring = KeyRing(source)
+    monkeypatch.setattr(public_keys, "LOOKUPS_WAITING", 64)
     flood = [asyncio.create_task(ring.get(f"x{number}.copernica.com")) for number in range(200)]
     for _ in range(5):
         await asyncio.sleep(0)
@@ -547,6 +581,7 @@ async def test_keys_remembered_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_invented_names_do_not_push_out_a_good_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(public_keys, "FAILURES_MAX", 5)
+    monkeypatch.setattr(public_keys, "LOOKUPS_PER_SECOND", 1000)
     source = CountingSource()
     source.answer.set()
     source.records_given = Records([RECORD.encode()], 300)
@@ -588,6 +623,117 @@ async def test_a_failure_raised_again_and_again_does_not_grow(ring: KeyRing, ser
             await ring.get(KEY_ID)
         lengths.append(len(caught.traceback))
     assert max(lengths[1:]) == lengths[1]
+
+
+async def plausible(ring: KeyRing, name: str) -> bool:
+    with pytest.raises(KeyUnavailable) as caught:
+        await ring.get(name)
+    return caught.value.plausible
+
+
+async def test_an_invented_name_is_no_reason_to_keep_a_call_while_dns_is_well(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    for trouble in (Behaviour.SERVFAIL, Behaviour.SILENCE):
+        server.let(f"{trouble.value}.copernica.com", trouble)
+        assert not await plausible(ring, f"{trouble.value}.copernica.com")
+        assert not await plausible(ring, f"{trouble.value}.copernica.com")  # as it is remembered
+    server.otherwise = Behaviour.SERVFAIL
+    clock.now += public_keys.FAILED_TTL
+    assert await plausible(ring, "any.copernica.com")
+
+
+async def test_a_name_that_had_a_key_is_a_reason_however_long_ago(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    await ring.get(KEY_ID)
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    clock.now += public_keys.STALE + 1
+    assert await plausible(ring, KEY_ID)
+
+
+async def test_a_full_queue_is_no_reason_even_while_dns_fails(
+    impatient: None, ring: KeyRing, server: DnsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_keys, "LOOKUPS_WAITING", 0)
+    server.otherwise = Behaviour.SILENCE
+    flood = [asyncio.create_task(ring.get(f"x{number}.copernica.com")) for number in range(public_keys.LOOKUPS)]
+    await asyncio.sleep(0)
+    assert not await plausible(ring, "one-too-many.copernica.com")
+    await asyncio.gather(*flood, return_exceptions=True)
+
+
+async def test_who_finds_no_place_in_time_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(public_keys, "LOOKUPS", 1)
+    monkeypatch.setattr(public_keys, "QUEUE_WAIT", 0.05)
+    source = CountingSource()
+    ring = KeyRing(source)
+    first = asyncio.create_task(ring.get("first.copernica.com"))
+    await asyncio.sleep(0)
+    assert not await plausible(ring, "second.copernica.com")
+    assert source.asked == ["first.copernica.com"]
+    source.records_given = Records([RECORD.encode()], 300)
+    source.answer.set()
+    await first
+    assert same(await ring.get("second.copernica.com"), KEY)
+
+
+async def test_lookups_of_invented_names_are_limited_per_second(
+    ring: KeyRing, server: DnsServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(public_keys, "LOOKUPS_PER_SECOND", 5)
+    ring = KeyRing(DnsSource([server.address]))
+    monkeypatch.setattr(public_keys, "asyncio", SimpleNamespace(**vars(asyncio) | {"sleep": sleep}))
+    began = clock.now
+    for number in range(16):
+        assert await refused(ring, f"x{number}.copernica.com") == Reason.UNKNOWN_KEY
+    assert clock.now - began == pytest.approx(3.0)
+    assert same(await ring.get(KEY_ID), KEY)
+
+
+# ---- keys that others know --------------------------------------------------------------------------------------
+
+
+async def test_a_key_that_another_process_knew_is_used_while_dns_fails(
+    impatient: None, ring: KeyRing, server: DnsServer
+) -> None:
+    server.let(KEY_ID, Behaviour.SILENCE)
+    ring.learn([KnownKey(KEY_ID, KEY, age=3600.0)])
+    assert ring.fresh(KEY_ID) is None
+    assert same(await ring.get(KEY_ID), KEY)
+    assert [(known.name, known.age) for known in ring.known()] == [(KEY_ID, 3600.0)]
+
+
+async def test_a_key_that_another_process_knew_is_confirmed_before_it_is_used(
+    ring: KeyRing, server: DnsServer
+) -> None:
+    ring.learn([KnownKey(KEY_ID, OTHER, age=3600.0)])
+    assert same(await ring.get(KEY_ID), KEY)
+    assert ring.previous(KEY_ID) is None
+    server.let(KEY_ID, Behaviour.NXDOMAIN)
+    ring.learn([KnownKey("gone.copernica.com", KEY, age=1.0)])
+    assert await refused(ring, "gone.copernica.com") == Reason.UNKNOWN_KEY
+
+
+async def test_what_another_process_knew_too_long_ago_is_not_used(
+    impatient: None, ring: KeyRing, server: DnsServer
+) -> None:
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    ring.learn([KnownKey(KEY_ID, KEY, age=public_keys.STALE + 1.0)])
+    assert await unavailable(ring)
+    assert ring.known() == []
+
+
+async def test_answers_to_other_questions_are_passed_over(ring: KeyRing, server: DnsServer) -> None:
+    server.forge = True
+    assert same(await ring.get(KEY_ID), KEY)
+    assert server.asked_over_tcp == {}
 
 
 # ---- keys from a file -------------------------------------------------------------------------------------------

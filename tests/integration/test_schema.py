@@ -17,7 +17,7 @@ from ingest.copernica.events import Event, EventType
 from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
 from tests.support.builders import event
 from tests.support.postgres import Server
-from tests.support.sql import execute, is_a_sentence, rows
+from tests.support.sql import execute, is_a_sentence, rows, waiting
 from workers.store import migrations, schema, tables
 from workers.store.filters import Filter
 from workers.store.schema import upgrade
@@ -218,7 +218,9 @@ def test_nothing_of_release_0_1_is_lost(old: str) -> None:
 def test_calls_that_waited_in_release_0_1_can_still_be_settled(old: str) -> None:
     upgrade(old)
     with closing(Store.open(old)) as store:
-        waiting = store.next_unverified(b"", 9)
-        assert waiting == [Record(_id(n), NINE, b"/\xff", b"", b"body%d" % n, b"Date: x") for n in range(3)]
-        store.add([], [], waiting, settled=waiting[:2])
-        assert store.next_unverified(b"", 9) == waiting[2:]
+        kept = store.next_unverified("", (b"", b""), 9)
+        records = [Record(_id(n), NINE, b"/\xff", b"", b"body%d" % n, b"Date: x") for n in range(3)]
+        assert [call.record for call in kept] == records
+        assert [signer.calls for signer in store.unverified_signers()] == [3]
+        store.add([], settled=[call.key for call in kept[:2]])
+        assert waiting(store) == kept[2:]

@@ -21,12 +21,13 @@ from ingest.copernica.events import Event, EventType, decode
 from ingest.errors import IngestError, RowsRejected, SchemaMissing, Unavailable, Undecodable
 from tests.support.builders import FORM, LONG, NINE, SECOND, delivery_id, event
 from tests.support.postgres import Server
-from tests.support.sql import counts, everything, execute, is_a_sentence, rows
+from tests.support.sql import counts, everything, execute, is_a_sentence, rows, waiting, waiting_records
 from workers.records import Quarantined
 from workers.store import postgres, sqlite, tables
 from workers.store.database import FETCH_SIZE
 from workers.store.filters import Filter
 from workers.store.postgres import COPY_FROM
+from workers.store.rows import Waiting, micros
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -201,23 +202,37 @@ def test_unreadable_calls_keep_their_raw_body_and_the_reason(store: Store) -> No
 
 
 def test_calls_wait_to_be_verified_as_they_came_in(store: Store) -> None:
-    waiting = [call(n, bytes(range(256))) for n in range(7)]
-    assert store.any_unverified() == b""
-    store.add([], [], waiting)
-    assert store.any_unverified() in {record.delivery_id for record in waiting}
-    seen: list[Record] = []
-    while page := store.next_unverified(seen[-1].delivery_id if seen else b"", 3):
+    kept = [call(n, bytes(range(256))) for n in range(7)]
+    assert store.unverified_signers() == []
+    assert store.unverified_bytes() == 0
+    store.add([], [], kept)
+    (signer,) = store.unverified_signers()
+    assert (signer.calls, micros(signer.oldest)) == (7, min(record.received_at for record in kept))
+    seen: list[Waiting] = []
+    while page := store.next_unverified(signer.key_id, seen[-1].key if seen else (b"", b""), 3):
         seen += page
-    assert seen == waiting
+    assert [each.record for each in seen] == kept
+    assert store.unverified_bytes() == sum(len(record.body) + len(record.headers) for record in kept)
+
+
+def test_calls_that_share_a_delivery_id_are_all_found_however_small_the_pages(store: Store) -> None:
+    kept = [call(1, b"type=open&n=%d" % n) for n in range(7)]
+    store.add([], [], kept)
+    key_id = store.unverified_signers()[0].key_id
+    seen: list[Waiting] = []
+    while page := store.next_unverified(key_id, seen[-1].key if seen else (b"", b""), 2):
+        seen += page
+    assert sorted(each.record for each in seen) == sorted(kept)
 
 
 def test_who_repeats_a_signature_with_another_body_takes_nobodys_place(store: Store) -> None:
     genuine, false = call(1, b"type=open"), call(1, b"type=click")
     store.add([], [], [genuine, false, genuine])
-    assert sorted(store.next_unverified(b"", 9)) == sorted([genuine, false])
-    assert store.add([event(1)], settled=[genuine, call(2)]) == 1
-    assert store.next_unverified(b"", 9) == [false]
-    store.add([], [Quarantined(false, "not Copernica's")], settled=[false])
+    assert sorted(waiting_records(store)) == sorted([genuine, false])
+    keys = {each.record: each.key for each in waiting(store)}
+    assert store.add([event(1)], settled=[keys[genuine], (call(2).delivery_id, b"no such call")]) == 1
+    assert waiting_records(store) == [false]
+    store.add([], [Quarantined(false, "not Copernica's")], settled=[keys[false]])
     assert counts(store) == (1, 1, 0)
 
 
@@ -381,7 +396,7 @@ def test_exactly_what_is_older_expires(store: Store, monkeypatch: pytest.MonkeyP
     store.add(events, [Quarantined(record, "x") for record in records], records)
     assert store.expire(limit) == 7 + 6 + 6
     assert everything(store) == events[7:]
-    assert [record.delivery_id for record in store.next_unverified(b"", 99)] == ids[6:]
+    assert [record.delivery_id for record in waiting_records(store)] == ids[6:]
     assert sorted(row.delivery_id for row in store.rows(tables.quarantine)) == ids[6:]
     assert store.expire(limit) == 0
     assert store.add(events[:7]) == 7

@@ -54,6 +54,8 @@ class DnsServer:
         #: Questions by name, in lower case and without the last dot; one that came back over TCP counts there.
         self.asked: Counter[str] = Counter()
         self.asked_over_tcp: Counter[str] = Counter()
+        #: Whether forged answers precede the true one over UDP: to another question, and to another id.
+        self.forge = False
         self._zone: dict[str, _Texts | Behaviour] = {}
         self._tcp, self._udp = _two_sockets()
         self._wake, self._woken = socket.socketpair()
@@ -110,6 +112,9 @@ class DnsServer:
             cut = dns.message.make_response(query)
             cut.flags |= dns.flags.TC
             reply = cut.to_wire()
+        if self.forge:
+            for forged in _forged(query):
+                self._udp.sendto(forged, client)
         self._udp.sendto(reply, client)
 
     def _over_tcp(self) -> None:
@@ -141,6 +146,17 @@ class DnsServer:
             texts = [dns.rdtypes.ANY.TXT.TXT(*kind, strings) for strings in found.records]
             answer.answer.append(dns.rrset.from_rdata_list(query.question[0].name, found.ttl, texts))
         return answer
+
+
+def _forged(query: dns.message.Message) -> list[bytes]:
+    """What an attacker sends who does not see the question."""
+    another = dns.message.make_query("another.copernica.com.", dns.rdatatype.TXT, id=query.id)
+    other_question = dns.message.make_response(another)
+    other_question.set_rcode(dns.rcode.NXDOMAIN)
+    other_id = dns.message.make_response(query)
+    other_id.id = query.id ^ 1
+    other_id.set_rcode(dns.rcode.NXDOMAIN)
+    return [other_question.to_wire(), other_id.to_wire(), b"", b"\0" * 20]
 
 
 def _name(query: dns.message.Message) -> str:

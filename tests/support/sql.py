@@ -12,6 +12,7 @@ from tests.support.builders import decoded, numbers
 from workers.handlers.work_queue import WorkQueue
 from workers.store import tables
 from workers.store.filters import Filter
+from workers.store.rows import Waiting, unverified_call
 from workers.store.store import Store
 
 
@@ -43,6 +44,21 @@ def explained(store: Store, how: str, wanted: Filter) -> list[str]:
     statement, parameters = asked[-1]
     with store.engine.connect() as connection:
         return [str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]
+
+
+def waiting(store: Store) -> list[Waiting]:
+    """All unverified calls, whatever key they wait for."""
+    in_order = tables.unverified.c.delivery_id, tables.unverified.c.digest
+    return [unverified_call(row) for row in store.rows(tables.unverified, order=in_order)]
+
+
+def waiting_records(store: Store) -> list[Record]:
+    return [call.record for call in waiting(store)]
+
+
+def settle(store: Store, *records: Record) -> None:
+    """Have these no longer wait."""
+    store.add([], settled=[call.key for call in waiting(store) if call.record in records])
 
 
 def counts(store: Store) -> tuple[int, int, int]:

@@ -2,7 +2,9 @@
 
 import json
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from ingest import redis_client
 from ingest.batch import UNVERIFIED
+from ingest.endpoint import budget
 from ingest.simulation.forgeries import FORGERIES
 from ingest.simulation.signer import Signer as SimulatedSigner
 from tests.support.cli import typed
@@ -60,23 +63,32 @@ def error(answer: bytes) -> str:
 
 
 @pytest.fixture
-def guarded(redis_url: str, tmp_path: Path) -> Iterator[Guarded]:
+def environ() -> dict[str, str]:
+    """What a test sets besides."""
+    return {}
+
+
+@pytest.fixture
+def guarded(redis_url: str, tmp_path: Path, environ: dict[str, str]) -> Iterator[Guarded]:
     signer = Signer()
     port = free_port()
     with DnsServer() as dns:
         dns.put(signer.key_id, dkim_record(signer.public))
         host, dns_port = dns.address
-        environ = {
+        environ = environ | {
             "REDIS_URL": redis_url,
             "DATABASE_URL": f"sqlite:///{tmp_path}/events.db",
             "PORT": str(port),
-            "WEB_CONCURRENCY": "2",
+            "WEB_CONCURRENCY": environ.get("WEB_CONCURRENCY", "2"),
             "INGEST_ACCOUNTS": ACCOUNT,
             "INGEST_DNS_SERVERS": f"{host}:{dns_port}",
         }
         upgrade(environ["DATABASE_URL"])
         with running(ingest("serve"), environ, tmp_path / "log") as process:
-            until(lambda: process.output.count("is ready") == 2 and answers(port), "the endpoint")
+            until(
+                lambda: process.output.count("is ready") == int(environ["WEB_CONCURRENCY"]) and answers(port),
+                "the endpoint",
+            )
             yield Guarded(port, dns, signer, environ, process)
         assert "Traceback" not in process.output
 
@@ -137,7 +149,7 @@ def test_a_replaced_key_is_noticed(guarded: Guarded) -> None:
 
 def test_without_dns_calls_are_kept_apart_until_their_key_can_be_had(guarded: Guarded, client: Any) -> None:
     late = Signer(key_id="late.copernica.com")
-    guarded.dns.let(late.key_id, Behaviour.SERVFAIL)
+    guarded.dns.otherwise = Behaviour.SERVFAIL
     genuine = late.call(b"type=open&id=genuine&time=1795165964")
     forged = Signer(STRANGER, key_id=late.key_id).call(b"type=open&id=forged")
     assert guarded.send(genuine, forged, genuine) == [200] * 3
@@ -159,13 +171,66 @@ def test_without_dns_calls_are_kept_apart_until_their_key_can_be_had(guarded: Gu
 
 def test_workers_ask_again_by_themselves(guarded: Guarded, tmp_path: Path) -> None:
     late = Signer(key_id="late.copernica.com")
-    guarded.dns.let(late.key_id, Behaviour.SERVFAIL)
+    guarded.dns.otherwise = Behaviour.SERVFAIL
     assert guarded.send(late.call()) == [200]
     with running(ingest("worker"), guarded.environ, tmp_path / "worker.log"):
         until(lambda: guarded.status()["unverified"] == 1, "the unverified call")
         guarded.dns.put(late.key_id, dkim_record(late.public))
-        redis_client.connect(guarded.environ["REDIS_URL"]).delete("ingest:{0}:verify")  # or half a minute
+        redis_client.connect(guarded.environ["REDIS_URL"]).delete("ingest:{0}:verify:30")  # or half a minute
         until(lambda: len(guarded.stored()) == 1, "the verified event")
+
+
+def test_invented_key_ids_cost_nobody_anything_while_dns_is_well(guarded: Guarded, client: Any) -> None:
+    """Once, more names at a time than were looked up meant that their calls were kept."""
+    assert guarded.send(*[guarded.signer.call()] * 6) == [200] * 6  # both processes know the key
+    drained = len(records(client))
+    invented = [Signer(STRANGER, key_id=f"x{n}.copernica.com").call(b"type=open") for n in range(600)]
+    genuine = [guarded.signer.call(b"type=open&id=%d" % n) for n in range(200)]
+    with ThreadPoolExecutor(100) as senders:
+        to_invented = senders.map(lambda call: guarded.send(call)[0], invented)
+        to_genuine = list(senders.map(lambda call: guarded.send(call)[0], genuine))
+    assert to_genuine == [200] * len(genuine)
+    assert set(to_invented) <= {401, 503}
+    kept = records(client)[drained:]
+    assert [record.flags for record in kept] == [0] * len(genuine)
+    assert guarded.status()["unverified"] == 0
+
+
+def test_a_name_that_dns_cannot_resolve_is_not_kept_while_dns_is_well(guarded: Guarded, client: Any) -> None:
+    guarded.dns.let("odd.copernica.com", Behaviour.SERVFAIL)
+    answer = exchange(guarded.port, wire(Signer(key_id="odd.copernica.com").call()))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"Retry-After" in answer
+    assert records(client) == []
+
+
+@pytest.mark.parametrize("environ", [{"INGEST_UNVERIFIED_MAX": "40KiB", "WEB_CONCURRENCY": "1"}])
+def test_what_is_kept_while_dns_is_away_is_bounded(guarded: Guarded, client: Any) -> None:
+    assert guarded.send(guarded.signer.call()) == [200]
+    guarded.dns.otherwise = Behaviour.SERVFAIL
+    flood = [Signer(STRANGER, key_id=f"x{n}.copernica.com").call(b"type=open") for n in range(60)]
+    with ThreadPoolExecutor(20) as senders:
+        statuses = Counter(senders.map(lambda call: guarded.send(call)[0], flood))
+    assert statuses == {200: 40 * 1024 // budget.CALL_BYTES, 503: 60 - 40 * 1024 // budget.CALL_BYTES}
+    assert guarded.send(guarded.signer.call(b"type=open&id=known")) == [200]
+    guarded.drain()
+    assert guarded.send(Signer(STRANGER, key_id="y.copernica.com").call()) == [503]
+
+
+def test_a_process_that_starts_while_dns_is_away_knows_the_keys_of_the_others(
+    guarded: Guarded, client: Any, tmp_path: Path
+) -> None:
+    assert guarded.send(guarded.signer.call()) == [200]
+    until(lambda: client.exists("ingest:{0}:known-keys"), "the shared key")
+    guarded.dns.otherwise = Behaviour.SILENCE
+    guarded.dns.let(guarded.signer.key_id, Behaviour.SILENCE)
+    port = free_port()
+    environ = guarded.environ | {"PORT": str(port), "WEB_CONCURRENCY": "1"}
+    with running(ingest("serve"), environ, tmp_path / "late.log") as late:
+        until(lambda: "is ready" in late.output and answers(port), "the endpoint")
+        call = guarded.signer.call(b"type=open&id=late")
+        until(lambda: exchange(port, wire(call)).startswith(b"HTTP/1.1 200 "), "the key to be learned")
+    assert records(client)[-1].flags == 0
 
 
 def test_check_says_whether_keys_can_be_had(guarded: Guarded) -> None:

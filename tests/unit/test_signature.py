@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ingest.copernica import signature
-from ingest.copernica.public_keys import parse_dkim
+from ingest.copernica import dkim, signature
 from ingest.copernica.signature import Claim, Policy, check, examine
 from ingest.errors import CallRejected, Reason
 from tests.support import signing
@@ -78,7 +77,7 @@ def restated(call: Call, old: str, new: str) -> Call:
 @pytest.mark.parametrize("number", range(len(SIGNED["calls"])))
 def test_a_call_signed_by_copernicas_own_code_is_verified(number: int) -> None:
     call, received = theirs(number)
-    claim = checked(call, POLICY, received, parse_dkim(SIGNED["keys"][KEY_ID].encode()))
+    claim = checked(call, POLICY, received, dkim.parse(SIGNED["keys"][KEY_ID].encode()).public)
     assert (claim.account, claim.key_id) == ("account-1234", KEY_ID)
 
 

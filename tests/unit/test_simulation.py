@@ -13,8 +13,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from ingest.copernica import dkim
 from ingest.copernica.events import LOGGED_ONLY, EventType, decode
-from ingest.copernica.public_keys import parse_dkim
 from ingest.copernica.signature import Policy, check
 from ingest.errors import CallRejected, SettingsError
 from ingest.simulation.calls import FORM, TYPES, Call, Simulator, chosen_types
@@ -110,7 +110,7 @@ def test_the_rate_asked_for_is_not_exceeded() -> None:
 
 def test_each_forgery_is_refused_for_a_reason_of_its_own() -> None:
     signer = Signer.new("account-1")
-    key, policy = parse_dkim(signer.dkim_record.encode()), Policy.from_settings(["account-1"])
+    key, policy = dkim.parse(signer.dkim_record.encode()).public, Policy.from_settings(["account-1"])
 
     def refusal(headers: dict[str, str]) -> str | None:
         sent = [(name.encode(), value.encode()) for name, value in headers.items()]

@@ -153,7 +153,7 @@ class Drain:
         finally:
             if self.summary.unverified:
                 with unless_refused():
-                    self._scheduler.note_unverified(self._store.unverified())
+                    self._scheduler.note_unverified(self._store.unverified(), self._store.unverified_bytes())
             self.summary.seconds = time.monotonic() - began
             self._consumer.leave()
             with unless_refused():

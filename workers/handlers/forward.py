@@ -28,9 +28,9 @@ from yarl import URL
 from ingest.batch import Record
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
 from ingest.copernica.events import EventType
+from ingest.copernica.header_fields import unpack_headers
 from ingest.errors import SettingsError
 from ingest.settings import Settings
-from ingest.verification import unpack_headers
 from workers.handlers.registry import TIMEOUT, GiveUp, Handler, TryLater, per_second
 
 #: Calls under way at once by default: few enough for a script on a small web server.

@@ -10,9 +10,10 @@ from typing import Any, cast
 import redis
 
 from ingest import health, redis_client, spool
+from ingest.copernica import dkim
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
-from ingest.copernica.public_keys import KeyRing
+from ingest.copernica.key_sources import Source
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.settings import Settings
 from ingest.verification import Verifier, key_source
@@ -73,17 +74,26 @@ def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
         yield Finding(Level.OK, "hosts", ", ".join(settings.hosts))
     else:
         yield Finding(Level.RISK, "hosts", "INGEST_HOSTS is not set: calls meant for another host are taken too")
+    yield from _key(source, settings, key_id)
+
+
+def _key(source: Source, settings: Settings, key_id: str | None) -> Iterator[Finding]:
     name = key_id or DOCUMENTED_KEY_ID
     try:
-        key = asyncio.run(KeyRing(source).get(name.lower()))
+        records = asyncio.run(source.records(name.lower()))
+        key = dkim.usable(records.texts)
     except CallRejected as error:
         # The documented name may be out of use; only one that was asked for has to be there.
         level = Level.WRONG if key_id else Level.RISK
         yield Finding(level, "keys", f"{name}: {error.reason} (from {settings.keys}); try another with --key-id")
     except KeyUnavailable as error:
-        yield Finding(Level.WRONG, "keys", f"{error} Calls would be kept as unverified; check INGEST_DNS_SERVERS.")
+        yield Finding(Level.WRONG, "keys", f"{error} New keys cannot be looked up; check INGEST_DNS_SERVERS.")
     else:
-        yield Finding(Level.OK, "keys", f"{name}: RSA, {key.key_size} bits (from {settings.keys})")
+        validated = ", validated by DNSSEC" if records.authentic else ""
+        where = f"(from {settings.keys}{validated})"
+        yield Finding(Level.OK, "keys", f"{name}: RSA, {key.public.key_size} bits {where}")
+        if key.testing:
+            yield Finding(Level.RISK, "keys", f"{name}: its owner marks it as a test (t=y)")
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:

@@ -78,7 +78,7 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
         row.delivery_id for row in store.rows(tables.quarantine) if person.occurs_in(row.body, row.path)
     ]
     erased.unverified = [
-        (row.delivery_id, row.body_hash)
+        (row.delivery_id, row.digest)
         for row in store.rows(tables.unverified)
         if person.occurs_in(row.body, row.path.decode("utf-8", "replace"))
     ]

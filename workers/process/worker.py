@@ -141,6 +141,7 @@ def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
     scheduler.enqueue_daily()
     if day := settings.reconciles_on(datetime.now(UTC)):
         scheduler.enqueue_reconcile(day)
+    scheduler.sweep_unverified()
     if Consumer(client).batches():
         scheduler.wake_drain()
 

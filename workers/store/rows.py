@@ -4,22 +4,20 @@ Rows are tuples in the order of the table's columns, with times and JSON as text
 drain makes millions of them, and passes them to the driver as they are.
 """
 
-import hashlib
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from ingest.batch import Record
 from ingest.copernica.events import EPOCH, MICROS, Event, EventType, decode
+from ingest.copernica.header_fields import unpack_headers
 from workers.records import Quarantined
 from workers.store.backend import Row
 
-#: Bytes of a body's SHA-256 that are part of the key of `unverified`: enough to tell a signature's bodies apart.
-BODY_HASH_SIZE = 8
 #: Most seconds whose text is remembered: the events of one drain cluster around the same ones.
 REMEMBERED_SECONDS = 4096
 
@@ -91,27 +89,35 @@ def quarantine_row(call: Quarantined) -> Row:
     )
 
 
+class Waiting(NamedTuple):
+    """A call that waits to be verified, and the key of its row."""
+
+    key: tuple[bytes, bytes]
+    record: Record
+
+
 def unverified_row(record: Record) -> Row:
     """A row of `unverified`."""
+    # Few calls come here, and with it come libraries that most commands never need.
+    from ingest.copernica.signature import identity  # noqa: PLC0415
+
+    key_id, digest = identity(record.target, unpack_headers(record.headers), record.body)
     return (
         record.delivery_id,
-        body_hash(record.body),
+        digest,
         stored_time(record.received_at),
         record.target,
         record.content_type,
         record.headers,
         record.body,
+        clean(key_id),
     )
 
 
-def unverified_record(row: Any) -> Record:
+def unverified_call(row: Any) -> Waiting:
     """The call of a row of `unverified`."""
-    return Record(row.delivery_id, micros(row.received_at), row.path, row.content_type, row.body, row.headers)
-
-
-def body_hash(body: bytes) -> bytes:
-    """Tells apart two bodies that came with the same signature."""
-    return hashlib.sha256(body).digest()[:BODY_HASH_SIZE]
+    record = Record(row.delivery_id, micros(row.received_at), row.path, row.content_type, row.body, row.headers)
+    return Waiting((row.delivery_id, row.digest), record)
 
 
 def clean(value: str) -> str:

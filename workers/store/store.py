@@ -5,7 +5,8 @@ stored already is skipped, so storing a batch twice does no harm.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from datetime import datetime
+from typing import NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, tuple_
 
@@ -16,7 +17,7 @@ from workers.records import Quarantined
 from workers.store import tables
 from workers.store.database import FETCH_SIZE, Database
 from workers.store.filters import Filter
-from workers.store.rows import body_hash, event_of, event_row, quarantine_row, unverified_record, unverified_row
+from workers.store.rows import Waiting, event_of, event_row, quarantine_row, unverified_call, unverified_row
 
 #: Text columns in which an address may be mentioned.
 MENTIONING = (
@@ -34,6 +35,14 @@ MENTIONING = (
 K = TypeVar("K")
 
 
+class Signer(NamedTuple):
+    """Whose key some unverified calls wait for: how many those are, and when the first came in."""
+
+    key_id: str
+    calls: int
+    oldest: datetime
+
+
 class Store(Database):
     """The database of events."""
 
@@ -44,13 +53,13 @@ class Store(Database):
         events: Sequence[Event],
         quarantined: Sequence[Quarantined] = (),
         unverified: Sequence[Record] = (),
-        settled: Sequence[Record] = (),
+        settled: Sequence[tuple[bytes, bytes]] = (),
         hand_on: Mapping[bytes, Record] | None = None,
     ) -> int:
         """Store events, calls for quarantine and unverified calls in one transaction; returns how many were new.
 
-        `settled` are calls that no longer need verifying. `hand_on` maps delivery ids to the calls that brought
-        the events: if it is given, new events are put into the outbox for the handlers.
+        `settled` are the keys of unverified calls that no longer wait. `hand_on` maps delivery ids to the calls
+        that brought the events: if it is given, new events are put into the outbox for the handlers.
 
         Raises:
             RowsRejected: the database does not take some of the rows; nothing was stored.
@@ -69,8 +78,7 @@ class Store(Database):
             if unverified:
                 new += self.insert(connection, tables.unverified, [unverified_row(call) for call in unverified])
             if settled:
-                keys = [(record.delivery_id, body_hash(record.body)) for record in settled]
-                _delete_unverified(connection, keys)
+                _delete_unverified(connection, settled)
         return new
 
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
@@ -140,6 +148,13 @@ class Store(Database):
         """How many calls wait to be verified."""
         return self.count_rows(tables.unverified)
 
+    def unverified_bytes(self) -> int:
+        """How many bytes those hold, about."""
+        columns = tables.unverified.c
+        size = func.length(columns.body) + func.length(columns.headers)
+        with self.reading() as connection:
+            return int(connection.execute(select(func.coalesce(func.sum(size), 0))).scalar_one())
+
     def count(self, wanted: Filter) -> int:
         """How many events a filter selects."""
         query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
@@ -191,18 +206,20 @@ class Store(Database):
         columns = tables.events.c
         yield from self._events(tuple_(columns.database, columns.profile).in_(profiles))
 
-    def any_unverified(self) -> bytes:
-        """The delivery id of an unverified call, chosen at random; empty if there is none."""
-        query = select(tables.unverified.c.delivery_id).order_by(func.random()).limit(1)
+    def unverified_signers(self) -> list[Signer]:
+        """Whose keys are waited for, in no order."""
+        columns = tables.unverified.c
+        query = select(columns.key_id, func.count(), func.min(columns.received_at)).group_by(columns.key_id)
         with self.reading() as connection:
-            return connection.execute(query).scalar() or b""
+            return [Signer(*row) for row in connection.execute(query)]
 
-    def next_unverified(self, after: bytes, limit: int) -> list[Record]:
-        """Calls that wait to be verified, in the order of their delivery ids."""
-        table = tables.unverified
-        query = select(table).where(table.c.delivery_id > after).order_by(table.c.delivery_id).limit(limit)
+    def next_unverified(self, key_id: str, after: tuple[bytes, bytes], limit: int) -> list[Waiting]:
+        """Calls that wait for a key, in the order of their own keys, beginning after one of those."""
+        columns = tables.unverified.c
+        own = columns.delivery_id, columns.digest
+        query = select(tables.unverified).where(columns.key_id == key_id, tuple_(*own) > after)
         with self.reading() as connection:
-            return [unverified_record(row) for row in connection.execute(query)]
+            return [unverified_call(row) for row in connection.execute(query.order_by(*own).limit(limit))]
 
 
 def _fill_outbox(connection: Connection, events: Sequence[Event], calls: Mapping[bytes, Record]) -> None:
@@ -220,7 +237,7 @@ def _fill_outbox(connection: Connection, events: Sequence[Event], calls: Mapping
 
 
 def _delete_unverified(connection: Connection, keys: Sequence[tuple[bytes, bytes]]) -> None:
-    key = tuple_(tables.unverified.c.delivery_id, tables.unverified.c.body_hash)
+    key = tuple_(tables.unverified.c.delivery_id, tables.unverified.c.digest)
     connection.execute(tables.unverified.delete().where(key.in_(keys)))
 
 

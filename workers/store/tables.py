@@ -71,18 +71,20 @@ quarantine = Table(
     Column("reason", Text, nullable=False),
 )
 
-#: Calls whose signer's key was not available when they came in, with what it takes to verify them later. The hash
-#: of the body is part of the key: repeating a signature with another body must not displace the genuine call.
+#: Calls whose signer's key was not available when they came in, with what it takes to verify them later. `digest`
+#: is that of `ingest.copernica.signature.identity`, and part of the key: a signature that somebody repeats with
+#: another body, target or header must not displace the genuine call.
 unverified = Table(
     "unverified",
     metadata,
     Column("delivery_id", LargeBinary, primary_key=True),
-    Column("body_hash", LargeBinary, primary_key=True),
+    Column("digest", LargeBinary, primary_key=True),
     Column("received_at", _Moment, nullable=False),
     Column("path", LargeBinary, nullable=False),
     Column("content_type", LargeBinary, nullable=False),
     Column("headers", LargeBinary, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("key_id", Text, nullable=False),
 )
 
 #: What a drain stored and no worker has handed on yet: `count` calls of one type, packed as in the stream. Written

@@ -9,7 +9,7 @@ from rq.serializers import JSONSerializer
 
 import ingest.jobs
 from ingest.endpoint import maintenance
-from ingest.jobs import DAILY_EVERY, DAILY_JOB, DRAIN_JOB, EVENTS_QUEUE, JobScheduler
+from ingest.jobs import DAILY_EVERY, DAILY_JOB, DRAIN_JOB, EVENTS_QUEUE, VERIFY_JOB, JobScheduler
 from ingest.settings import Settings
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
@@ -63,19 +63,19 @@ def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     heartbeats = Heartbeats(client, "web:1")
     for _ in range(3):
         maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), REPORT)
-    assert job_names(client) == [DAILY_JOB]
+    assert sorted(map(str, job_names(client))) == [DAILY_JOB, VERIFY_JOB]
 
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
         worker._wake(SETTINGS, client, EVENTS_QUEUE)
-    assert job_names(client) == [DAILY_JOB]
+    assert sorted(map(str, job_names(client))) == [DAILY_JOB, VERIFY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
     keep(client, [aged_call(0)])
     worker._wake(SETTINGS, client, EVENTS_QUEUE)
-    assert sorted(map(str, job_names(client))) == sorted([DAILY_JOB, DRAIN_JOB])
+    assert sorted(map(str, job_names(client))) == [DRAIN_JOB, DAILY_JOB, VERIFY_JOB]
     assert not JobScheduler(client).wake_drain()
 
 
@@ -94,6 +94,6 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
 
     monkeypatch.setattr(Heartbeats, "report", refuse)
     maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), REPORT)
-    assert job_names(client) == [DAILY_JOB]
+    assert sorted(map(str, job_names(client))) == [DAILY_JOB, VERIFY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

@@ -1,0 +1,64 @@
+"""How much may be kept of calls that nobody has proved to be Copernica's, while DNS is away.
+
+Everybody can send such calls. What they take up in Redis, in the spool and in the database is bounded, in calls
+and in bytes, per minute and in all; beyond that a call is answered 503. Calls whose key is known never count.
+"""
+
+import time
+from collections import deque
+from typing import NamedTuple
+
+#: Bytes of such calls that may be kept in all, unless INGEST_UNVERIFIED_MAX says otherwise.
+UNVERIFIED_MAX = 256 * 1024 * 1024
+#: Calls and bytes that one process may keep per minute: many times what a large mailing brings, and a fraction of
+#: the whole budget, so that a flood does not use that up before anybody can look.
+CALLS_PER_MINUTE = 30_000
+BYTES_PER_MINUTE = 64 * 1024 * 1024
+MINUTE = 60.0
+#: Bytes that a call counts as at least: its row, its place in an index, and what surrounds both.
+CALL_BYTES = 1024
+
+
+class _Spent(NamedTuple):
+    """What was kept in a stretch of time that began at `since` (Unix seconds)."""
+
+    since: float
+    calls: int
+    bytes: int
+
+
+class UnverifiedBudget:
+    """The budget of one process; it knows of the others by what is in the database already."""
+
+    def __init__(self, limit: int) -> None:
+        """`limit` is in bytes, of all processes together."""
+        self._limit = limit
+        #: What waits in the database, as a worker counted it last.
+        self._stored = 0
+        #: What this process kept and what may not be in the database yet, oldest first.
+        self._underway: deque[_Spent] = deque()
+        self._minute = _Spent(0.0, 0, 0)
+
+    def take(self, size: int) -> bool:
+        """Whether a call of that size may be kept; it then counts as kept."""
+        now = time.time()
+        if not self._minute.since <= now < self._minute.since + MINUTE:
+            self._minute = _Spent(now, 0, 0)
+            self._underway.append(self._minute)
+        since, calls, total = self._minute
+        cost = max(size, CALL_BYTES)
+        if calls >= CALLS_PER_MINUTE or total + cost > BYTES_PER_MINUTE or self.held + cost > self._limit:
+            return False
+        self._minute = self._underway[-1] = _Spent(since, calls + 1, total + cost)
+        return True
+
+    @property
+    def held(self) -> int:
+        """Bytes that are kept, as far as this process knows."""
+        return self._stored + sum(spent.bytes for spent in self._underway)
+
+    def settle(self, calls: int, size: int, stored_until: float) -> None:
+        """What the database holds by now: all that was kept before `stored_until` (Unix seconds)."""
+        self._stored = max(size, calls * CALL_BYTES)
+        while self._underway and self._underway[0].since + MINUTE <= stored_until:
+            self._underway.popleft()

@@ -1,0 +1,63 @@
+"""What endpoint processes tell each other, through Redis, so that DNS may fail: keys, and what waits for one."""
+
+import asyncio
+import logging
+import time
+from typing import NamedTuple
+
+from redis import RedisError
+
+from ingest.copernica.public_keys import STALE
+from ingest.endpoint.budget import UnverifiedBudget
+from ingest.jobs import JobScheduler
+from ingest.spool import Spool
+from ingest.stream.consumer import Consumer
+from ingest.stream.known_keys import DatedKey, KnownKeys
+from ingest.verification import Verifier
+
+log = logging.getLogger(__name__)
+
+#: Seconds from when a call is kept until it is surely in the stream or the spool.
+SETTLING = 10.0
+
+
+class _Shared(NamedTuple):
+    """What Redis says: the keys of others, what waits in the database, and the age of the oldest batch."""
+
+    keys: dict[str, DatedKey]
+    calls: int
+    size: int
+    oldest_age: float | None
+
+
+class KeySharing:
+    """One process's part in it."""
+
+    def __init__(
+        self,
+        verifier: Verifier,
+        budget: UnverifiedBudget,
+        known_keys: KnownKeys,
+        scheduler: JobScheduler,
+        consumer: Consumer,
+    ) -> None:
+        self._verifier = verifier
+        self._budget = budget
+        self._known_keys = known_keys
+        self._scheduler = scheduler
+        self._consumer = consumer
+
+    async def refresh(self, spool: Spool | None) -> None:
+        """Tell the others what we know, and learn what they do; does nothing while Redis is unavailable."""
+        try:
+            shared = await asyncio.to_thread(self._exchange, self._verifier.known_keys())
+        except RedisError as error:
+            log.debug("keys are not shared now: %s", error)
+            return
+        self._verifier.learn(shared.keys)
+        ages = [shared.oldest_age or 0.0, (spool and spool.oldest_age) or 0.0, SETTLING]
+        self._budget.settle(shared.calls, shared.size, time.time() - max(ages))
+
+    def _exchange(self, ours: dict[str, DatedKey]) -> _Shared:
+        keys = self._known_keys.exchange(ours, time.time() - STALE)
+        return _Shared(keys, *self._scheduler.noted_unverified(), self._consumer.oldest_age())
