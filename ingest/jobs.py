@@ -15,6 +15,7 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from ingest.copernica.events import DAY
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import WAKE_TTL, Keys
 
@@ -42,7 +43,7 @@ JOB_TIMEOUT = 60
 #: Seconds that the reconcile job may take: millions of lines have to be downloaded.
 RECONCILE_TIMEOUT = 6 * 3600
 #: Seconds that RQ keeps a failed job, for whoever looks for the reason.
-FAILURE_TTL = 86_400
+FAILURE_TTL = DAY
 #: Seconds between two verify jobs: as often as it is worth asking DNS again.
 VERIFY_EVERY = 30
 #: Seconds between two that look whether calls wait of which Redis knows nothing.
@@ -50,7 +51,7 @@ VERIFY_SWEEP_EVERY = 300
 #: Seconds between two jobs that look for work that was left lying, and after which a wake-up counts as lost.
 HAND_ON_EVERY = 15
 #: Seconds between two daily jobs …
-DAILY_EVERY = 86_400
+DAILY_EVERY = DAY
 #: … and after one that failed.
 DAILY_RETRY = 600
 

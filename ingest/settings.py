@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.
@@ -103,7 +104,7 @@ class Settings(BaseSettings):
     #: DNS resolvers, as `ip:port`; none means those of the machine.
     dns_servers: CommaList = Field((), alias="INGEST_DNS_SERVERS")
     #: Seconds that a call's Date may be off, into the past and into the future.
-    max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=86_400)
+    max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=DAY)
     #: Largest body in bytes. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
     #: Python modules that hold handlers: `myapp.events`.

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
 @click.group()
 def failed() -> None:
-    """Look after dead letters and quarantined calls: what handlers, or the store, could not take."""
+    """Manage dead letters and quarantined calls: what handlers, or the store, could not process."""
 
 
 def which_letters(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say which letters are meant."""
+    """The options that choose dead letters."""
     options = (
         click.option("--handler", help="Only of this handler; `store` for quarantined calls."),
         click.option("--error", help="Only those whose error contains this."),
         click.option("--type", "type_", type=click.Choice(list(EventType)), help="Only events of this type."),
         click.option(
-            "--since", type=MOMENT, help="Failed not before: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."
+            "--since", type=MOMENT, help="Failed at or after: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."
         ),
-        click.option("--until", type=MOMENT, help="Failed before; as --since."),
+        click.option("--until", type=MOMENT, help="Failed before this time; written like --since."),
     )
     for option in reversed(options):
         command = option(command)
@@ -47,7 +47,7 @@ def _wanted(
 @which_letters
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
 def list_(as_json: bool, **chosen: Any) -> None:
-    """List them, the oldest failure first."""
+    """List dead letters and quarantined calls, the oldest failure first."""
     from ingest.cli.render import dead_letters
     from workers.handlers.dead_letters import find
     from workers.store.store import Store
@@ -58,9 +58,9 @@ def list_(as_json: bool, **chosen: Any) -> None:
 
 @failed.command()
 @click.argument("delivery_id")
-@click.option("--handler", help="Of this handler, if several could not take it.")
+@click.option("--handler", help="The one of this handler, if several handlers failed.")
 def show(delivery_id: str, handler: str | None) -> None:
-    """Show one whole: the event, the error, the traceback."""
+    """Show one in full: the event, the error, the traceback."""
     from ingest.cli.render import dead_letters
     from workers.handlers.dead_letters import Wanted, find
     from workers.store.store import Store
@@ -81,7 +81,7 @@ def show(delivery_id: str, handler: str | None) -> None:
 @which_letters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def retry(yes: bool, **chosen: Any) -> None:
-    """Hand them to their handlers again, all or those that are meant."""
+    """Give them to their handlers again: all, or those that the options choose."""
     from workers.handlers import dead_letters as letters
 
     has_handlers = settings_with().has_handlers
@@ -94,7 +94,7 @@ def retry(yes: bool, **chosen: Any) -> None:
 @which_letters
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(yes: bool, **chosen: Any) -> None:
-    """Forget them, all or those that are meant. The events themselves stay in the store."""
+    """Drop them: all, or those that the options choose. The events themselves stay in the store."""
     from workers.handlers import dead_letters as letters
 
     click.echo(f"{_act('drop', letters.drop, yes, chosen):,} dropped.")
@@ -134,7 +134,7 @@ def _wake() -> None:
 @which_events
 @click.option("--force-types", is_flag=True, help="Also events of types that the handler does not take.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit]")
-@click.option("--restart", is_flag=True, help="Start over, although the same command was interrupted earlier.")
+@click.option("--restart", is_flag=True, help="Start over, even if the same command was interrupted earlier.")
 @click.option("--anew", "restart", is_flag=True, hidden=True)  # its name in 0.1.0
 def replay(handler: str, force_types: bool, rate: float | None, restart: bool, **chosen: Any) -> None:
     """Hand stored events to a handler again, of the types that it takes and its `where` lets through.

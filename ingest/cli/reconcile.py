@@ -74,9 +74,9 @@ def reconcile(
 
 @click.command("import")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
-@click.option("--kind", help="What the files are, if their names do not say it: cdm-click, pom-errors, …")
-@click.option("--day", type=Day(), help="Of which day they are, if their names do not say it.")
-@click.option("--complete", is_flag=True, help="These are all the log files there are of their days, and whole.")
+@click.option("--kind", help="Kind of the files, if their names do not say it: cdm-click, pom-errors, …")
+@click.option("--day", type=Day(), help="Day of the files, if their names do not say it.")
+@click.option("--complete", is_flag=True, help="The files given are all that exist for their days, and whole.")
 @how_to
 def import_(
     files: tuple[Path, ...],
@@ -88,7 +88,7 @@ def import_(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Do the same with log files that were downloaded by hand: plain, .gz or .zip."""
+    """Reconcile log files that were downloaded by hand: plain, .gz or .zip."""
     from ingest.copernica.logfiles.kinds import KINDS
     from workers.reconcile.run import ReconcileOptions, reconcile_files
     from workers.reconcile.sources import by_hand

@@ -127,14 +127,14 @@ def list_(as_json: bool) -> None:
 
 
 @webhooks.command()
-@click.option("--url", required=True, type=Url(), help="What Copernica is to call.")
+@click.option("--url", required=True, type=Url(), help="The URL that Copernica is to call.")
 @click.option("--trigger", required=True, type=Trigger(), help=f"When: {', '.join(TRIGGERS)}.")
 @limits
 @click.option("--json", "as_json", is_flag=True, help="Print the id as JSON.")
 def create(
     url: str, trigger: str, callers: tuple[str, ...], database: int | None, collection: int | None, as_json: bool
 ) -> None:
-    """Make a webhook."""
+    """Create a webhook."""
     from ingest.cli.render import webhooks as render
 
     _warn(url)
@@ -144,11 +144,11 @@ def create(
 
 @webhooks.command()
 @click.argument("webhook_id", metavar="ID")
-@click.option("--url", type=Url(), help="What Copernica is to call from now on.")
+@click.option("--url", type=Url(), help="The URL that Copernica is to call from now on.")
 @click.option("--trigger", type=Trigger(), help="When.")
 @limits
 def update(webhook_id: str, **given: Any) -> None:
-    """Change what is given of a webhook."""
+    """Change those properties of a webhook that are given."""
     if not any(given.values()):
         raise click.UsageError("Say what to change: --url, --trigger, --callers, --database, --collection.")
     if given["url"]:
@@ -222,7 +222,7 @@ async def _apply(
         hook = Webhook(await copernica.create_webhook(url, trigger), url, trigger)
         made.append(hook)
         if not quiet:
-            click.echo(f"made     {render.told(hook)}")
+            click.echo(f"added    {render.told(hook)}")
     for hook in found.superfluous if prune else ():
         await copernica.delete_webhook(hook.id)
         if not quiet:

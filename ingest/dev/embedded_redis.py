@@ -5,6 +5,8 @@ It starts from `deploy/redis.conf`, listens on a Unix socket that only this user
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import redis
@@ -59,18 +61,23 @@ class EmbeddedServer:
             "no",
         ]
 
-    def wait(self) -> redis.Redis:
-        """Wait until it answers, its file read back.
+    @contextmanager
+    def answering(self) -> Iterator[redis.Redis]:
+        """A client of it, once it answers and has read its file back.
 
         Raises:
             Unavailable: it does not come up.
         """
-        client = redis_client.connect(self.url)
+        with redis_client.connect(self.url) as client:
+            self._wait_for(client)
+            yield client
+
+    def _wait_for(self, client: redis.Redis) -> None:
         until = time.monotonic() + START_TIMEOUT
         while True:
             try:
                 client.ping()
-                return client
+                return
             except redis.RedisError as error:
                 if time.monotonic() > until:
                     raise Unavailable(
@@ -109,16 +116,17 @@ def configuration() -> Path:
 
 def _end_earlier(data_dir: Path) -> None:
     """Stop a server whose `ingest dev` was killed: two of them in one folder would ruin its file."""
-    try:
-        client = redis_client.connect((data_dir / REDIS_URL_FILE).read_text().strip())
-        client.shutdown(nosave=True)
-    except (OSError, SettingsError, redis.RedisError):
-        return  # none there, or none that answers
-    until = time.monotonic() + START_TIMEOUT
-    while time.monotonic() < until:
+    with ExitStack() as stack:
         try:
-            client.ping()
-        except redis.RedisError:
-            return
-        time.sleep(0.05)
+            client = stack.enter_context(redis_client.connect((data_dir / REDIS_URL_FILE).read_text().strip()))
+            client.shutdown(nosave=True)
+        except (OSError, SettingsError, redis.RedisError):
+            return  # none there, or none that answers
+        until = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < until:
+            try:
+                client.ping()
+            except redis.RedisError:
+                return
+            time.sleep(0.05)
     raise Unavailable(f"An earlier Redis server in {data_dir} does not stop: stop it by hand.")

@@ -213,14 +213,16 @@ def _data_folder(path: Path) -> Iterator[None]:
 def _redis(settings: Settings, signals: StopSignals) -> Iterator[tuple[str, str, list[Child]]]:
     """A running Redis: its URL, what to call it, and the child that is it, if it is ours."""
     if settings.redis_url:
-        redis_client.require(redis_client.connect(settings.redis_url), settings.redis_url)
+        with redis_client.connect(settings.redis_url) as client:
+            redis_client.require(client, settings.redis_url)
         yield settings.redis_url, redis_client.shown(settings.redis_url), []
         return
     embedded = EmbeddedServer(settings.data_dir)
     child = Child("redis", embedded.prepare(), output=_relay_quietly, own_session=True)
     child.start()
     try:
-        version = redis_version(embedded.wait())
+        with embedded.answering() as client:
+            version = redis_version(client)
         yield embedded.url, f"{version}, private, every write on disk before it counts", [child]
     finally:
         stop([child], STOP_REDIS, signals)
@@ -251,10 +253,11 @@ def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool
 def _drain_rest(url: str, signals: StopSignals) -> None:
     """Give the worker a moment to empty the stream."""
     try:
-        backlog = Consumer(redis_client.connect(url, DRAIN_REST))
-        until = time.monotonic() + DRAIN_REST
-        while backlog.batches() and time.monotonic() < until and signals.count < 2:
-            time.sleep(0.05)
+        with redis_client.connect(url, DRAIN_REST) as client:
+            backlog = Consumer(client)
+            until = time.monotonic() + DRAIN_REST
+            while backlog.batches() and time.monotonic() < until and signals.count < 2:
+                time.sleep(0.05)
     except redis.RedisError as error:
         log.debug("Redis is gone already: %s", error)
 

@@ -20,12 +20,13 @@ from aiohttp import web
 
 from ingest.copernica.api.client import LOG_NAME
 from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
+from ingest.copernica.events import DAY
 from ingest.errors import AddressInUse
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import BLOCK, FORMS
 
 #: Seconds for which an access token is valid, as Copernica's are.
-ACCESS_LIFE = 86_400.0
+ACCESS_LIFE = float(DAY)
 #: Seconds that a Retry-After asks to wait: the shortest there is.
 RETRY_AFTER = 1
 #: Entities in a page by default, and at most.

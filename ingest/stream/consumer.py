@@ -54,14 +54,20 @@ class Entry(NamedTuple):
 class Consumer:
     """One consumer of the stream's group.
 
-    `name` must be unique among all processes that claim; who only looks at the stream needs none.
+    `name` must be unique among all processes that claim; who only looks at the stream, and never claims, has none.
     """
 
-    def __init__(self, client: redis.Redis, name: str = "nobody", partition: int = 0) -> None:
+    def __init__(self, client: redis.Redis, name: str | None = None, partition: int = 0) -> None:
         self._client = client
         self._keys = Keys(partition)
-        self._name = name
+        self._name_if_any = name
         self._reclaimed_to = b"0-0"
+
+    @property
+    def _name(self) -> str:
+        if self._name_if_any is None:
+            raise RuntimeError("a consumer without a name cannot claim")
+        return self._name_if_any
 
     def prepare(self) -> None:
         """Create the stream and its group while there is room for them: a full Redis would refuse to."""

@@ -23,12 +23,21 @@ class Reports:
 
 
 class Heartbeats:
-    """The reports of all processes; `name` is that of this one, and must be unique among those that report."""
+    """The reports of all processes.
 
-    def __init__(self, client: redis.Redis, name: str = "nobody", partition: int = 0) -> None:
+    `name` is that of this one, and must be unique among those that report; who only reads them has none.
+    """
+
+    def __init__(self, client: redis.Redis, name: str | None = None, partition: int = 0) -> None:
         self._client = client
         self._keys = Keys(partition)
-        self._name = name
+        self._name_if_any = name
+
+    @property
+    def _name(self) -> str:
+        if self._name_if_any is None:
+            raise RuntimeError("a process without a name cannot report")
+        return self._name_if_any
 
     def report(self, report: EndpointReport | DrainReport) -> None:
         """Say how this process is doing; replaces what it said before."""

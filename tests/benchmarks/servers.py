@@ -55,12 +55,8 @@ class Store:
 def redis_server(folder: Path) -> Iterator[Store]:
     """The embedded server with the settings that we recommend, empty."""
     server = EmbeddedServer(folder)
-    with running(server.prepare(), {}, folder / "redis.log") as process:
-        client = server.wait()
-        try:
-            yield Store(client, server.url, process.pid)
-        finally:
-            client.close()
+    with running(server.prepare(), {}, folder / "redis.log") as process, server.answering() as client:
+        yield Store(client, server.url, process.pid)
     server.forget()
 
 

@@ -71,7 +71,7 @@ def one_sentence(error: BaseException) -> str:
     return said
 
 
-async def test_the_account_and_the_days_of_log_files_are_had(folder: Path) -> None:
+async def test_the_account_and_the_days_of_log_files_are_fetched(folder: Path) -> None:
     with fake_copernica(fake(folder)) as environ:
         async with client(environ) as copernica:
             assert (await copernica.identity())["id"] == "1234"
@@ -80,7 +80,7 @@ async def test_the_account_and_the_days_of_log_files_are_had(folder: Path) -> No
 
 @pytest.mark.parametrize("by_kind", ["there", "ignored", "refused"])
 @pytest.mark.parametrize("by_day", ["there", "ignored", "refused"])
-async def test_a_days_files_are_listed_in_whichever_way_is_there(folder: Path, by_kind: str, by_day: str) -> None:
+async def test_a_days_files_are_listed_in_whichever_way_exists(folder: Path, by_kind: str, by_day: str) -> None:
     state = fake(folder, by_kind=by_kind, by_day=by_day)
     with fake_copernica(state) as environ:
         async with client(environ) as copernica:
@@ -95,7 +95,7 @@ async def test_a_days_files_are_listed_in_whichever_way_is_there(folder: Path, b
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "xml"])
-async def test_a_file_is_had_in_each_form_and_its_progress_told(folder: Path, tmp_path: Path, form: Form) -> None:
+async def test_a_file_is_downloaded_in_each_form(folder: Path, tmp_path: Path, form: Form) -> None:
     told: list[tuple[int, int | None]] = []
     path = tmp_path / "got"
     with fake_copernica(fake(folder)) as environ:
@@ -125,7 +125,7 @@ PASSING = ["cut", "short", "slow", "expired", "401", "429", "500", "503", "cut,s
         ("short", "json"),
     ],
 )
-async def test_a_download_gets_over_every_fault_that_passes(
+async def test_a_download_survives_every_temporary_fault(
     folder: Path, tmp_path: Path, plan: str, form: Form
 ) -> None:
     told: list[int] = []
@@ -143,7 +143,7 @@ async def test_a_download_gets_over_every_fault_that_passes(
 
 
 @pytest.mark.parametrize("plan", PASSING)
-async def test_a_list_gets_over_every_fault_that_passes(folder: Path, plan: str) -> None:
+async def test_a_listing_survives_every_temporary_fault(folder: Path, plan: str) -> None:
     state = fake(folder, plan.replace(",", "@logfiles,") + "@logfiles")
     with fake_copernica(state) as environ:
         async with client(
@@ -255,7 +255,7 @@ async def test_many_calls_at_once_need_one_exchange_and_one_more_after_a_401(fol
             assert state.seen.count("POST /") == 2
 
 
-async def test_a_late_401_does_not_take_away_what_another_call_has_had_anew(folder: Path) -> None:
+async def test_a_late_401_does_not_discard_access_that_was_renewed(folder: Path) -> None:
     state = fake(folder)
     with fake_copernica(state) as environ:
         async with aiohttp.ClientSession() as session:
@@ -302,7 +302,7 @@ def test_the_life_of_access_is_read_without_trusting_our_clock() -> None:
         assert lifetime_of(odd, now=20_000.0) == DEFAULT_LIFETIME
 
 
-async def test_a_wrong_token_is_said_and_never_shown(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_wrong_token_is_reported_and_never_shown(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     state = fake(folder, "500@token")
     with fake_copernica(state) as environ:
@@ -376,7 +376,7 @@ async def test_names_that_are_not_of_that_day_and_kind_are_left_out() -> None:
         (lambda **_: web.Response(text="<html>"), RequestRejected, "check COPERNICA_API_URL"),
     ],
 )
-async def test_what_copernica_refuses_is_told_short_and_clean(
+async def test_a_refusal_of_copernica_is_shown_short_and_clean(
     answer: Callable[..., web.Response], error: type[RestError], says: str
 ) -> None:
     def refuse(_request: web.Request) -> web.Response:
@@ -418,7 +418,7 @@ async def test_no_more_calls_are_under_way_than_allowed() -> None:
     assert most == 3
 
 
-async def test_nobody_at_home_is_one_sentence() -> None:
+async def test_an_api_that_does_not_answer_is_one_sentence() -> None:
     environ = {"COPERNICA_API_URL": "http://127.0.0.1:1", "COPERNICA_AUTH_URL": "http://127.0.0.1:1"}
     async with client(environ | {"COPERNICA_TOKEN": TOKEN}) as copernica:
         with pytest.raises(Unreachable, match="no connection: ") as raised:
@@ -426,7 +426,7 @@ async def test_nobody_at_home_is_one_sentence() -> None:
     one_sentence(raised.value)
 
 
-async def test_retry_after_is_heeded_within_bounds(folder: Path) -> None:
+async def test_retry_after_is_obeyed_within_bounds(folder: Path) -> None:
     with fake_copernica(fake(folder, "429@logfiles")) as environ:
         async with client(environ, RetryPolicy(first_pause=0.001, max_retry_after=0.05)) as copernica:
             began = time.monotonic()
@@ -470,7 +470,7 @@ async def test_webhooks_are_made_changed_listed_and_deleted(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("plan", ["429,503@webhooks", "expired"])
-async def test_a_webhook_is_made_once_where_the_first_attempt_was_not_carried_out(folder: Path, plan: str) -> None:
+async def test_a_webhook_whose_creation_was_refused_is_created_once(folder: Path, plan: str) -> None:
     state = fake(folder, plan.replace(",", "@webhooks,"))
     with fake_copernica(state) as environ:
         async with client(environ) as copernica:
@@ -480,7 +480,7 @@ async def test_a_webhook_is_made_once_where_the_first_attempt_was_not_carried_ou
 
 
 @pytest.mark.parametrize("plan", ["cut", "short", "slow", "500"])
-async def test_a_webhook_is_not_made_twice_where_nobody_knows_what_came_of_it(folder: Path, plan: str) -> None:
+async def test_a_webhook_whose_creation_is_uncertain_is_not_created_twice(folder: Path, plan: str) -> None:
     state = fake(folder, f"{plan}@webhooks")
     with fake_copernica(state) as environ:
         async with client(environ, RetryPolicy(answer_timeout=0.5)) as copernica:

@@ -212,7 +212,7 @@ async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: V
     assert [await site.client.get("mine") for _ in range(5)] == [b"value"] * 5
 
 
-async def test_it_is_tried_again_while_nobody_calls(site: Site, server: Valkey) -> None:
+async def test_redis_is_tried_again_while_no_calls_come(site: Site, server: Valkey) -> None:
     server.kill()
     await site.send(1)
     await site.until(lambda: site.appender.breaker.delay > FIRST_DELAY, "a trial that fails")
@@ -267,7 +267,7 @@ def test_a_backlog_is_too_large_by_its_own_limit_or_that_of_redis(
     assert is_over(Condition(stream, info), limit, was) is expected
 
 
-async def test_a_batch_that_redis_will_not_have_lets_others_pass(
+async def test_a_batch_that_redis_rejects_lets_others_pass(
     site: Site, server: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(breaker, "MOST_DELAY", 0.2)

@@ -91,7 +91,7 @@ def test_events_can_be_chosen(stored: dict[str, str], arguments: list[str], ids:
     assert [event["delivery_id"] for event in lines(*arguments, environ=stored)] == [f"{n:02x}" * 12 for n in ids]
 
 
-def test_a_type_that_does_not_exist_is_told_those_that_do(environ: dict[str, str]) -> None:
+def test_an_unknown_type_is_answered_with_the_known_ones(environ: dict[str, str]) -> None:
     done = typed("events", "--type", "open,clik", environ=environ)
     assert done.exit_code == 2
     (said,) = [line for line in done.stderr.splitlines() if "clik" in line]
@@ -278,7 +278,7 @@ def test_a_mistake_gives_one_sentence_and_an_exit_code(
         "postgresql+psycopg2://u:geheim@h/d",
     ],
 )
-def test_a_database_url_that_cannot_be_used_is_told_without_its_password(url: str) -> None:
+def test_an_unusable_database_url_is_shown_without_its_password(url: str) -> None:
     with pytest.raises(SettingsError, match="DATABASE_URL cannot be used") as refused:
         Settings.read({"DATABASE_URL": url})
     assert "geheim" not in str(refused.value)

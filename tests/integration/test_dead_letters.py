@@ -129,7 +129,7 @@ def test_dropped_letters_are_gone_and_others_stay(letters: Store) -> None:
     assert (found(letters), WorkQueue(letters).waiting()) == ([], {})
 
 
-def test_portions_are_of_a_size_and_told(letters: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_portions_have_a_size_and_are_reported(letters: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.handlers.dead_letters.PORTION", 2)
     sizes: list[int] = []
     told: list[int] = []

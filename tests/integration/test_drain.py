@@ -245,7 +245,7 @@ def test_what_the_database_refuses_of_verified_calls_goes_to_quarantine_too(
     assert [body for body, _ in quarantine(store)] == [refused_body(2), b"no form"]
 
 
-def test_who_follows_hears_of_calls_that_were_verified_later(
+def test_followers_are_told_of_calls_that_were_verified_later(
     client: redis.Redis, unguarded: Settings, kept_apart: Callable[..., None]
 ) -> None:
     kept_apart(record(1))

@@ -38,12 +38,12 @@ def test_a_point_fires_once_on_the_passage_that_was_named(caplog: pytest.LogCapt
     assert time.monotonic() - began >= 0.05
 
 
-def test_nothing_is_set_where_nothing_is_said() -> None:
+def test_without_the_variable_no_point_is_armed() -> None:
     failpoints.arm({})
     assert not failpoints.armed
 
 
 @pytest.mark.parametrize("text", ["nowhere=kill", "commit", "commit=explode", "commit:0=kill", "commit:x=kill"])
-def test_what_cannot_be_set_is_said_in_a_sentence(text: str) -> None:
+def test_an_unusable_fail_point_is_one_sentence(text: str) -> None:
     with pytest.raises(SettingsError, match=VARIABLE):
         failpoints.arm({VARIABLE: text})

@@ -107,7 +107,7 @@ def test_a_connection_too_many_is_turned_to_aiohttp_and_still_served(ways: Ways)
 @pytest.mark.parametrize(
     "sent", [b"POST /cop", b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nab"]
 )
-def test_a_request_that_does_not_come_to_its_end_is_answered_408(
+def test_a_request_that_never_ends_is_answered_408(
     ways: Ways, sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fast_path, "HEAD_DEADLINE", 0.1)

@@ -18,7 +18,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leftovers, "GRACE", 0.0)
 
 
-def test_who_leaves_nothing_may_go() -> None:
+def test_tests_that_leave_nothing_pass() -> None:
     with nothing_is_left():
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "file").touch()

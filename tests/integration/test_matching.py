@@ -124,7 +124,7 @@ def test_after_it_the_store_is_the_truth_and_stays_so(
 
 
 @given(truths, truths, st.data())
-def test_what_only_the_store_has_is_told_and_left_alone(
+def test_what_only_the_store_has_is_reported_and_left_alone(
     truth: list[tuple[str, int, str, str, str | None]],
     more: list[tuple[str, int, str, str, str | None]],
     data: st.DataObject,

@@ -233,13 +233,13 @@ async def test_a_key_is_fresh_for_as_long_as_dns_says_within_limits(
     assert ring.fresh(KEY_ID) is key
 
 
-async def test_all_who_wait_for_a_name_are_served_by_one_lookup(ring: KeyRing, server: DnsServer) -> None:
+async def test_one_lookup_serves_all_who_wait_for_a_name(ring: KeyRing, server: DnsServer) -> None:
     found = await asyncio.gather(*(ring.get(KEY_ID) for _ in range(50)))
     assert len(set(map(id, found))) == 1
     assert server.asked[KEY_ID] == 1
 
 
-async def test_who_leaves_does_not_end_the_lookup_for_the_others(ring: KeyRing, server: DnsServer) -> None:
+async def test_a_caller_that_leaves_does_not_end_the_lookup_for_others(ring: KeyRing, server: DnsServer) -> None:
     callers = [asyncio.create_task(ring.get(KEY_ID)) for _ in range(3)]
     await asyncio.sleep(0)
     callers[0].cancel()
@@ -279,7 +279,7 @@ async def test_a_name_without_a_key_is_refused(
 
 
 @pytest.mark.parametrize("trouble", [Behaviour.SERVFAIL, Behaviour.SILENCE])
-async def test_dns_in_trouble_refuses_nobody_and_is_asked_again_soon(
+async def test_a_failing_dns_server_rejects_no_call_and_is_asked_again_soon(
     impatient: None, ring: KeyRing, server: DnsServer, clock: Clock, trouble: Behaviour
 ) -> None:
     server.let(KEY_ID, trouble)
@@ -294,7 +294,7 @@ async def test_dns_in_trouble_refuses_nobody_and_is_asked_again_soon(
     assert same(await ring.get(KEY_ID), KEY)
 
 
-async def test_a_server_that_is_not_there_refuses_nobody(impatient: None) -> None:
+async def test_an_unreachable_dns_server_rejects_no_call(impatient: None) -> None:
     with DnsServer() as server:
         address = server.address
     assert await unavailable(KeyRing(DnsSource([address])))
@@ -367,9 +367,7 @@ async def test_a_replaced_key_is_found_when_a_signature_fails(ring: KeyRing, ser
     assert server.asked[KEY_ID] == 2
 
 
-async def test_a_replaced_key_is_found_by_all_who_come_while_it_is_looked_up(
-    ring: KeyRing, server: DnsServer
-) -> None:
+async def test_all_who_come_during_a_renewal_find_the_replaced_key(ring: KeyRing, server: DnsServer) -> None:
     key = await ring.get(KEY_ID)
     server.put(KEY_ID, dkim_record(OTHER))
     found = await asyncio.gather(*(ring.renewed(KEY_ID, key) for _ in range(20)))
@@ -377,7 +375,7 @@ async def test_a_replaced_key_is_found_by_all_who_come_while_it_is_looked_up(
     assert server.asked[KEY_ID] == 2
 
 
-async def test_a_renewal_is_worth_its_while_until_it_has_been_made(ring: KeyRing, clock: Clock) -> None:
+async def test_a_renewal_is_allowed_until_one_has_ended(ring: KeyRing, clock: Clock) -> None:
     assert ring.may_renew(KEY_ID)
     key = await ring.get(KEY_ID)
     assert ring.may_renew(KEY_ID)

@@ -78,7 +78,7 @@ def emptied(store: Store) -> Iterator[None]:
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(happened=st.lists(things, max_size=20), data=st.data())
-def test_whatever_of_a_day_was_lost_sent_twice_or_late_the_store_ends_as_what_happened(
+def test_the_store_ends_as_what_happened_whatever_was_lost_or_late(
     store: Store, database: str, happened: list[Happened], data: st.DataObject
 ) -> None:
     calls = [one.call(number) for number, one in enumerate(happened)]
@@ -108,7 +108,7 @@ def test_whatever_of_a_day_was_lost_sent_twice_or_late_the_store_ends_as_what_ha
         assert not [event for event in store.find(Filter()) if event.source == LOGFILE], "calls tell more"
 
 
-def test_what_the_log_files_lack_is_told_and_stays(store: Store, database: str) -> None:
+def test_what_the_log_files_lack_is_reported_and_stays(store: Store, database: str) -> None:
     day = a_day()
     store.add([one.call(number) for number, one in enumerate(day)])
     report = reconciled(database, day[:-70])
@@ -137,7 +137,7 @@ def test_recovered_events_reach_the_handlers_as_they_are_stored(
         assert connection.execute(text("SELECT sum(count) FROM outbox")).scalar() == 21
 
 
-def test_a_damaged_line_is_told_and_skipped_and_the_day_is_not_complete(tmp_path: Path, database: str) -> None:
+def test_a_damaged_line_is_skipped_and_the_day_is_not_complete(tmp_path: Path, database: str) -> None:
     (name, content), *_ = contents([one for one in a_day(20) if one.prefix == "cdm-delivery"]).items()
     lines = content.split(b"\n")
     lines[2] = b"only,three,columns"
@@ -153,7 +153,7 @@ def test_a_damaged_line_is_told_and_skipped_and_the_day_is_not_complete(tmp_path
 
 
 @pytest.mark.parametrize("packing", ["plain", "gz", "zip"])
-def test_files_downloaded_by_hand_are_taken_in_every_packing(tmp_path: Path, packing: str) -> None:
+def test_files_downloaded_by_hand_may_be_packed(tmp_path: Path, packing: str) -> None:
     database = f"sqlite:///{tmp_path}/events.db"
     environ = {"DATABASE_URL": database}
     upgrade(database)
@@ -182,7 +182,7 @@ def test_files_downloaded_by_hand_are_taken_in_every_packing(tmp_path: Path, pac
     store.close()
 
 
-def test_what_a_file_is_can_be_said_and_must_be_if_its_name_does_not(tmp_path: Path) -> None:
+def test_a_file_whose_name_does_not_say_its_kind_needs_options(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/events.db"
     environ = {"DATABASE_URL": database}
     upgrade(database)

@@ -87,7 +87,7 @@ def test_whatever_passes_ends_in_a_complete_day(plan: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("plan", LASTING)
-def test_what_does_not_pass_is_said_in_one_sentence_and_the_day_is_not_complete(plan: str, tmp_path: Path) -> None:
+def test_what_does_not_pass_is_one_sentence_and_the_day_is_incomplete(plan: str, tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/events.db"
     upgrade(database)
     fake = FakeCopernica(written(tmp_path / "logs", a_day(70)), TOKEN, Faults(plan))
@@ -105,7 +105,7 @@ def test_what_does_not_pass_is_said_in_one_sentence_and_the_day_is_not_complete(
         store.close()
 
 
-def test_what_the_store_has_of_a_kind_without_a_file_is_told(tmp_path: Path, store: Store, database: str) -> None:
+def test_events_of_a_kind_without_a_file_are_reported(tmp_path: Path, store: Store, database: str) -> None:
     day = a_day(70)
     store.add([one.call(number) for number, one in enumerate(day)])
     folder = written(tmp_path / "logs", [one for one in day if one.type != "delivery"])
@@ -126,7 +126,7 @@ def test_a_quiet_day_is_complete_and_one_that_copernica_does_not_know_is_not(tmp
     assert "2026-11-18 to 2026-11-20" in str(unknown.error)
 
 
-def test_a_wrong_or_missing_token_is_said_at_once(tmp_path: Path) -> None:
+def test_a_wrong_or_missing_token_is_reported_at_once(tmp_path: Path) -> None:
     database = f"sqlite:///{tmp_path}/events.db"
     environ = {"DATABASE_URL": database}
     upgrade(database)

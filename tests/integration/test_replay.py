@@ -92,7 +92,7 @@ def test_broken_off_and_begun_again_each_event_is_handed_over_once(filled: Store
 
 
 @pytest.mark.usefixtures("portion")
-def test_a_replay_that_is_forgotten_begins_anew(filled: Store) -> None:
+def test_a_replay_that_is_forgotten_starts_over(filled: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         replay(filled, "h", OPENS, None, break_off(2))
     forget(filled, name_of("h", OPENS))
@@ -138,7 +138,7 @@ def test_simulated_calls_of_all_types_are_the_same_again(kind: str) -> None:
         (b'{"type":"click","tags":["a","b"],"time":1795165964}', JSON),
     ],
 )
-def test_odd_calls_are_the_same_again(body: bytes, content_type: bytes) -> None:
+def test_odd_calls_are_written_again_as_they_were(body: bytes, content_type: bytes) -> None:
     same_again(body, content_type)
 
 
@@ -212,7 +212,7 @@ def test_the_command_goes_on_where_it_was_broken_off(
 
 
 @pytest.mark.usefixtures("portion")
-def test_the_command_begins_anew_when_it_is_told_to(filled: Store, typed: Callable[..., Result]) -> None:
+def test_the_command_starts_over_when_told_to(filled: Store, typed: Callable[..., Result]) -> None:
     with pytest.raises(KeyboardInterrupt):
         replay(filled, "h", Filter(), None, break_off(1))
     done = typed("--handler", "h", "--anew")
@@ -220,7 +220,7 @@ def test_the_command_begins_anew_when_it_is_told_to(filled: Store, typed: Callab
     assert numbers([record_of(one) for one in taken(filled)]) == [*range(25), *range(180)]
 
 
-def test_a_handler_that_there_is_not_is_told_in_a_sentence(store: Store, typed: Callable[..., Result]) -> None:
+def test_an_unknown_handler_is_one_sentence(store: Store, typed: Callable[..., Result]) -> None:
     refused = typed("--handler", "nobody")
     assert (refused.exit_code, refused.stderr) == (2, "ingest: --handler 'nobody': there are h, some.\n")
 
@@ -244,9 +244,7 @@ def test_a_handler_is_handed_only_the_types_that_it_takes(
     assert [one.type for one in taken(store)] == handed
 
 
-def test_types_that_a_handler_does_not_take_are_told_in_a_sentence(
-    filled: Store, typed: Callable[..., Result]
-) -> None:
+def test_types_that_a_handler_does_not_take_are_one_sentence(filled: Store, typed: Callable[..., Result]) -> None:
     refused = typed("--handler", "h", "--type", "delivery")
     assert refused.exit_code == 2
     assert refused.stderr == (

@@ -178,14 +178,14 @@ def h(event): ...
 
 
 @pytest.mark.parametrize("options", ["", ", batch=1"])
-def test_who_gives_up_is_not_called_again(plug: Plug, store: Store, options: str) -> None:
+def test_a_handler_that_gives_up_is_not_called_again(plug: Plug, store: Store, options: str) -> None:
     world = plug(f"@on('open'{options})\ndef h(event):\n    calls.append(1)\n    raise GiveUp('never')\n")
     add(store, record(1))
     world.work()
     assert (len(world.calls), [letter.error for letter in world.letters()]) == (1, ["GiveUp: never"])
 
 
-def test_who_knows_when_to_try_again_is_called_then(plug: Plug, store: Store) -> None:
+def test_a_handler_that_says_when_to_retry_is_called_then(plug: Plug, store: Store) -> None:
     world = plug("""
 @on("open", backoff=(0, 0, 0))
 def h(event):
@@ -362,7 +362,7 @@ def test_a_split_whose_worker_is_killed_goes_on_where_it_was(
 @pytest.mark.parametrize(
     ("options", "kind", "handled"), [("", "def", 1), ("", "async def", 1), (", batch=3", "def", 3)]
 )
-def test_who_has_to_wait_for_its_rate_lets_others_in(
+def test_a_handler_that_waits_for_its_rate_lets_others_work(
     plug: Plug, store: Store, client: redis.Redis, options: str, kind: str, handled: int
 ) -> None:
     world = plug(
@@ -449,7 +449,7 @@ def test_what_an_unknown_handler_has_to_do_waits(
     assert world.handoffs.waiting() == {"h": 1}
 
 
-def test_a_handler_that_is_gone_keeps_nobody_busy(plug: Plug, store: Store, client: redis.Redis) -> None:
+def test_a_handler_that_is_gone_keeps_no_worker_busy(plug: Plug, store: Store, client: redis.Redis) -> None:
     plug("@on('open')\ndef h(event): ...\n")
     add(store, record(1))
     hand_on_job()
@@ -460,7 +460,7 @@ def test_a_handler_that_is_gone_keeps_nobody_busy(plug: Plug, store: Store, clie
 
 
 @pytest.mark.parametrize("lost", ["DATABASE_URL", "REDIS_URL"])
-def test_a_database_or_redis_that_is_away_is_told_in_a_line(
+def test_an_unreachable_database_or_redis_is_one_line(
     plug: Plug, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lost: str
 ) -> None:
     plug("@on('open')\ndef h(event): ...\n")
@@ -475,7 +475,7 @@ def test_a_database_or_redis_that_is_away_is_told_in_a_line(
         assert (line.exc_info, line.getMessage().count("\n")) == (None, 0)
 
 
-def test_handlers_that_cannot_be_imported_are_told_in_a_line(
+def test_handlers_that_cannot_be_imported_are_one_line(
     plug: Plug, store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     plug("1 / 0\n")

@@ -66,7 +66,7 @@ def test_a_newer_schema_is_not_upgraded(database: str, store: Store) -> None:
     assert rows(store, "SELECT version_num FROM alembic_version") == [("9999",)]
 
 
-def test_tables_that_cannot_be_read_are_not_taken_for_missing(postgres_server: Server) -> None:
+def test_tables_that_cannot_be_read_do_not_count_as_missing(postgres_server: Server) -> None:
     url = postgres_server.new_database("guarded", "template")
     with closing(Store.open(url)) as store:
         execute(store, "DROP ROLE IF EXISTS stranger", "CREATE ROLE stranger LOGIN")

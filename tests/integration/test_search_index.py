@@ -68,7 +68,7 @@ def check(store: Store, there: list[Event], searches: Sequence[Filter] = SEARCHE
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_search_finds_what_a_full_scan_finds_whatever_was_done_before(store: Store, seed: int) -> None:
+def test_a_search_finds_what_a_full_scan_finds(store: Store, seed: int) -> None:
     luck, number, there, most = random.Random(seed), count(), list[Event](), 0
     for _ in range(40):
         match luck.choice(["add", "add", "add", "add", "tidy", "tidy", "expire", "erase"]):

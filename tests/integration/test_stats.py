@@ -111,7 +111,7 @@ def test_days_without_events_are_shown(capsys: pytest.CaptureFixture[str]) -> No
     assert lines[4].split("   ")[:2] == ["█ open 1,234,567", "█ click 1"]
 
 
-def test_a_long_silence_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_silence_is_described_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     counts = [("2026-01-01 00", "open", 1), ("2026-01-03 01", "open", 1), ("2026-01-05 01", "open", 1)]
     lines = drawn(capsys, counts, "hour")
     assert len(lines) == 1 + chart.MAX_SILENCE + 1 + 47 + 1 + 1

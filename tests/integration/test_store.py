@@ -225,7 +225,7 @@ def test_calls_that_share_a_delivery_id_are_all_found_however_small_the_pages(st
     assert sorted(each.record for each in seen) == sorted(kept)
 
 
-def test_who_repeats_a_signature_with_another_body_takes_nobodys_place(store: Store) -> None:
+def test_a_repeated_signature_with_another_body_takes_no_calls_place(store: Store) -> None:
     genuine, false = call(1, b"type=open"), call(1, b"type=click")
     store.add([], [], [genuine, false, genuine])
     assert sorted(waiting_records(store)) == sorted([genuine, false])
@@ -510,7 +510,7 @@ def test_a_commit_waits_for_the_disk(lite: Store) -> None:
 
 @pytest.mark.parametrize("use", [lambda url: Store.open(url).close(), upgrade])
 @pytest.mark.parametrize("file", ["folder", "file/below.db", "file"])
-def test_a_database_that_cannot_be_opened_is_told_in_one_sentence(
+def test_a_database_that_cannot_be_opened_is_one_sentence(
     tmp_path: Path, file: str, use: Callable[[str], object]
 ) -> None:
     (tmp_path / "folder").mkdir()

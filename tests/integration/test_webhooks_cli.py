@@ -36,7 +36,7 @@ def triggers(fake: FakeCopernica, url: str = URL) -> list[str]:
     return sorted(hook["trigger"] for hook in fake.webhooks.values() if hook["handler"] == url)
 
 
-def test_a_webhook_is_made_listed_changed_and_deleted(fake: FakeCopernica, environ: dict[str, str]) -> None:
+def test_a_webhook_is_created_listed_changed_and_deleted(fake: FakeCopernica, environ: dict[str, str]) -> None:
     assert "There are no webhooks" in typed("webhooks", "list", environ=environ).stdout
     made = typed(
         "webhooks",
@@ -51,7 +51,7 @@ def test_a_webhook_is_made_listed_changed_and_deleted(fake: FakeCopernica, envir
         "12",
         environ=environ,
     )
-    assert (made.exit_code, made.stdout) == (0, f"Made: 1 update to {URL} (only ms, only database 12).\n")
+    assert (made.exit_code, made.stdout) == (0, f"Created: 1 update to {URL} (only ms, only database 12).\n")
     row = typed("webhooks", "list", environ=environ).stdout.splitlines()[1]
     assert re.split(r"  +", row) == ["1", "update", "only ms, only database 12", URL]
     assert json.loads(typed("webhooks", "list", "--json", environ=environ).stdout) == [
@@ -78,8 +78,8 @@ def test_setup_shows_the_difference_and_applies_it_once(fake: FakeCopernica, env
     refused = typed(*command, environ=environ, answer="n\n")
     assert refused.exit_code == 1
     assert refused.stdout.splitlines()[:6] == [
-        f"+ make    create to {URL}",
-        f"+ make    open to {URL}",
+        f"+ add     create to {URL}",
+        f"+ add     open to {URL}",
         f"= there   1 click to {URL}",
         f"? extra   2 bounce to {URL}",
         "  other   3 open to https://other.example.nl/",
@@ -116,7 +116,7 @@ def test_setup_that_is_cut_off_says_so_and_can_be_run_again(tmp_path: Path) -> N
         broken = typed(*command, environ=environ)
         assert broken.exit_code == 1
         assert "check what is there before you try again" in broken.stderr
-        assert f"made     1 click to {URL}" in broken.stdout
+        assert f"added    1 click to {URL}" in broken.stdout
         assert typed(*command, environ=environ).stdout.endswith("Nothing to do.\n")
     assert triggers(fake) == ["click", "open"]
 
@@ -161,7 +161,7 @@ def test_a_url_without_https_or_for_another_path_is_warned_of(environ: dict[str,
     assert quiet.stderr == ""
 
 
-def test_without_a_token_and_with_a_wrong_one_it_is_said_in_a_sentence(environ: dict[str, str]) -> None:
+def test_a_missing_or_wrong_token_is_one_sentence(environ: dict[str, str]) -> None:
     without = typed("webhooks", "list", environ=environ | {"COPERNICA_TOKEN": ""})
     assert without.exit_code == 2
     assert without.stderr.startswith("ingest: COPERNICA_TOKEN is not set: ")
@@ -192,9 +192,7 @@ def test_urls_are_compared_as_they_are_called() -> None:
     assert Webhook.from_json({"ID": 7, "Handler": "x", "trigger": "open", "callers": "ms"}).callers == ("ms",)
 
 
-def test_a_port_that_is_taken_and_a_plan_that_is_none_are_said_in_a_sentence(
-    environ: dict[str, str], tmp_path: Path
-) -> None:
+def test_an_occupied_port_and_an_invalid_plan_are_one_sentence(environ: dict[str, str], tmp_path: Path) -> None:
     port = environ["COPERNICA_AUTH_URL"].rpartition(":")[2]
     taken = typed("fake-api", "--logfiles", str(tmp_path), "--port", port, environ={})
     assert (taken.exit_code, "choose another --port" in taken.stderr) == (1, True)

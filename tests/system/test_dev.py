@@ -113,7 +113,7 @@ def said(dev: Process, text: str) -> bool:
     return text in dev.output
 
 
-def test_parts_that_die_are_started_again_and_said_so(tmp_path: Path) -> None:
+def test_parts_that_die_are_restarted_and_it_is_reported(tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "d"
     url = f"http://127.0.0.1:{port}/copernica"
     with running(ingest("dev", "--port", str(port), "--data-dir", str(folder)), {}, tmp_path / "log") as dev:

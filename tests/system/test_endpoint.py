@@ -139,7 +139,7 @@ def test_a_chunked_body_beyond_the_limit_is_refused(endpoint: Endpoint) -> None:
     assert endpoint.kept() == []
 
 
-def test_a_hundred_continue_is_said_only_to_a_body_that_will_be_taken(endpoint: Endpoint) -> None:
+def test_100_continue_is_sent_only_for_a_body_that_will_be_accepted(endpoint: Endpoint) -> None:
     head = HEAD + b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n"
     taken = exchange(endpoint.port, head % 3, b"a=b")
     assert taken.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK")

@@ -173,7 +173,7 @@ def test_of_a_very_long_stream_only_the_latest_are_remembered(
     assert heard(environ, store, Filter(), monkeypatch, once, once[5:], once[8:]) == once
 
 
-def test_announcements_cost_nothing_while_nobody_listens(client: redis.Redis) -> None:
+def test_announcements_cost_nothing_without_listeners(client: redis.Redis) -> None:
     announcements = Announcements(client)
     announcements.publish([bytes(12)])
     with connect("unix://" + client.connection_pool.connection_kwargs["path"]) as other:

@@ -188,7 +188,7 @@ def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_do
     assert (backlog.pending(), backlog.batches()) == (0, 0)
 
 
-def test_calls_are_taken_while_the_database_is_away_and_stored_when_it_is_back(
+def test_calls_are_accepted_while_the_database_is_down_and_stored_later(
     server: Server, url: str, redis_url: str, tmp_path: Path
 ) -> None:
     port = free_port()

@@ -82,7 +82,7 @@ def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis
         ({"REDIS_URL": "unix://{}?db=999"}, "check REDIS_URL"),
     ],
 )
-def test_what_an_endpoint_cannot_start_with_is_said_in_a_sentence(
+def test_why_an_endpoint_cannot_start_is_one_sentence(
     environ: dict[str, str], redis_url: str, changes: dict[str, str], said: str
 ) -> None:
     environ = {"REDIS_URL": redis_url} | environ | changes
@@ -130,7 +130,7 @@ def test_check_looks_at_the_spool(environ: dict[str, str], redis_url: str, tmp_p
     assert "free" in found["spool"][1]
 
 
-def test_what_can_be_told_of_a_redis_is_told() -> None:
+def test_the_risks_of_a_redis_are_reported() -> None:
     good = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
     good |= {"maxmemory": 1000, "used_memory": 500}
     assert list(health.of_redis(good)) == []

@@ -107,7 +107,7 @@ def test_a_link_that_stays_in_the_folder_is_followed(tmp_path: Path) -> None:
     assert ValidationFiles(tmp_path, "").find(f"/deep/below/{NAME}") == CONTENT
 
 
-def test_a_folder_that_is_not_there_is_said_at_the_start(valkey_server: str, tmp_path: Path) -> None:
+def test_a_missing_folder_is_reported_at_startup(valkey_server: str, tmp_path: Path) -> None:
     environ = {"REDIS_URL": valkey_server, "INGEST_VERIFY": "off", "INGEST_VALIDATION_FILES": "nowhere"}
     done = run("serve", environ=environ, cwd=tmp_path)
     assert done.returncode == 2

@@ -147,7 +147,7 @@ def test_a_replaced_key_is_noticed(guarded: Guarded) -> None:
     assert guarded.send(newer.call()) == [200]
 
 
-def test_without_dns_calls_are_kept_apart_until_their_key_can_be_had(guarded: Guarded, client: Any) -> None:
+def test_without_dns_calls_are_kept_apart_until_their_key_is_known(guarded: Guarded, client: Any) -> None:
     late = Signer(key_id="late.copernica.com")
     guarded.dns.otherwise = Behaviour.SERVFAIL
     genuine = late.call(b"type=open&id=genuine&time=1795165964")
@@ -233,7 +233,7 @@ def test_a_process_that_starts_while_dns_is_away_knows_the_keys_of_the_others(
     assert records(client)[-1].flags == 0
 
 
-def test_check_says_whether_keys_can_be_had(guarded: Guarded) -> None:
+def test_check_says_whether_keys_are_available(guarded: Guarded) -> None:
     found = run("check", "--key-id", guarded.signer.key_id, environ=guarded.environ)
     assert f"ok     keys        {guarded.signer.key_id}: RSA, 2048 bits" in found.stdout
     guarded.dns.let("dead.copernica.com", Behaviour.SERVFAIL)

@@ -88,7 +88,7 @@ def test_a_name_without_a_value_has_an_empty_one() -> None:
     assert parse_form(b"a&b=") == ({"a": "", "b": ""}, True)
 
 
-def test_raw_utf8_is_read_and_other_bytes_can_be_had_back() -> None:
+def test_raw_utf8_is_read_and_other_bytes_can_be_recovered() -> None:
     assert parse_form("naam=Zoë 😀".encode()) == ({"naam": "Zoë 😀"}, True)
     fields, exact = parse_form(b"latin=caf\xe9%E9")
     assert (fields, exact) == ({"latin": "caf\udce9\udce9"}, False)
@@ -125,7 +125,7 @@ def test_any_other_charset_is_read_as_utf8(charset: str) -> None:
     assert parse(b"naam=Zo%EB", form) == ({"naam": "Zo\udceb"}, False)
 
 
-def test_bytes_that_a_charset_lacks_can_be_had_back() -> None:
+def test_bytes_that_a_charset_lacks_can_be_recovered() -> None:
     assert parse(b"a=%81%EB", f"{FORM}; charset=windows-1252") == ({"a": "\udc81ë"}, False)
     assert parse(b'{"a": "\x81\xeb"}', f"{JSON}; charset=windows-1252") == ({"a": "\udc81ë"}, False)
 

@@ -177,7 +177,7 @@ def test_a_body_fills_its_columns_and_the_payload_keeps_the_rest(name: str) -> N
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_a_body_can_be_had_back_from_its_event(name: str) -> None:
+def test_a_body_can_be_restored_from_its_event(name: str) -> None:
     body = (PAYLOADS / f"{name}.form").read_text()
     event = read(body)
     assert event.fields == php(parse_qsl(body, keep_blank_values=True, strict_parsing=True))
@@ -258,7 +258,7 @@ def bodies(values: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 
 @given(bodies(form_values), paths)
-def test_any_fields_can_be_had_back_from_a_form(sent: dict[str, Any], path: str) -> None:
+def test_any_fields_are_read_back_from_a_form(sent: dict[str, Any], path: str) -> None:
     body = urlencode(written(sent), errors="surrogateescape").encode()
     event = read(body, path)
     assert event.fields == sent
@@ -276,7 +276,7 @@ json_values |= st.dictionaries(st.text(max_size=4), scalars, max_size=3)
 
 @given(bodies(json_values), paths)
 @example({"x": None}, "/")
-def test_any_fields_can_be_had_back_from_json(sent: dict[str, Any], path: str) -> None:
+def test_any_fields_are_read_back_from_json(sent: dict[str, Any], path: str) -> None:
     body = json.dumps(sent).encode()
     event = read(body, path, JSON)
     if event.raw is None:

@@ -13,7 +13,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.errors": set(),
     "ingest.log": set(),
     "ingest.health": set(),
-    "ingest.settings": {"ingest.errors"},
+    "ingest.settings": {"ingest.errors", "ingest.copernica"},
     "ingest.failpoints": {"ingest.errors"},
     "ingest.batch": {"ingest.errors"},
     "ingest.redis_client": {"ingest.errors"},
@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
     "ingest.stream": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool", "ingest.stream"},
-    "ingest.jobs": {"ingest.stream"},
+    "ingest.jobs": {"ingest.copernica", "ingest.stream"},
     "ingest.endpoint": {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification", "ingest.spool",

@@ -164,7 +164,7 @@ def test_rows_of_every_kind_are_read_as_they_were_written(day: Day, block: int, 
 
 
 @given(days(), st.data())
-def test_a_file_that_was_cut_off_is_never_taken_for_whole(day: Day, data: st.DataObject) -> None:
+def test_a_truncated_file_never_counts_as_whole(day: Day, data: st.DataObject) -> None:
     kind, names, rows = day
     lines = as_csv(names, rows)
     ends = [sum(map(len, lines[:count])) for count in range(len(lines) + 1)]
@@ -239,7 +239,7 @@ def line(number: int = 0, header: str = "", city: str = "Delft") -> str:
 HEADER = ",".join(OPENS.columns) + "\n"
 
 
-def test_a_line_that_cannot_be_read_is_told_with_its_number() -> None:
+def test_a_line_that_cannot_be_read_is_reported_with_its_number() -> None:
     short, long = line().replace('"12"', '"12').replace(',"7"', ""), line(1).replace("\n", ",x\n")
     assert numbers_and_reasons(HEADER, line(), line(1, "a: b\nc: d"), "\n", short, line(2), long, line(3)) == [
         (2, ""),

@@ -148,7 +148,7 @@ def test_a_module_that_another_imports_before_it_is_imported_once(write: Write) 
     ],
     ids=["syntax", "error", "import", "type", "option", "no such option"],
 )
-def test_a_module_that_cannot_be_imported_is_told_in_one_sentence(
+def test_a_module_that_cannot_be_imported_is_one_sentence(
     write: Write, source: str, line: int, reason: str
 ) -> None:
     path = write("broken_module", source)
@@ -161,7 +161,7 @@ def test_a_module_that_cannot_be_imported_is_told_in_one_sentence(
     assert "\n" not in said
 
 
-def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(write: Write, tmp_path: Path) -> None:
+def test_a_missing_module_is_reported_with_where_it_was_looked_for(write: Write, tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         load(["no_such_module"])
     assert "INGEST_HANDLERS=no_such_module cannot be imported: " in str(caught.value)

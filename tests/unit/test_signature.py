@@ -435,7 +435,7 @@ def test_what_is_refused_says_why_in_its_sentence() -> None:
     assert str(CallRejected(Reason.TOO_OLD)) == "The call was rejected: too-old."
 
 
-def test_what_a_refused_call_named_is_told_short_and_harmless() -> None:
+def test_what_a_rejected_call_named_is_shown_short_and_harmless() -> None:
     with pytest.raises(CallRejected) as caught:
         checked(SIGNER.sign(CALL.changed("X-Copernica-ID", b"account\n\x1b\xff" * 20)))
     assert caught.value.excerpt.isascii()

@@ -131,7 +131,7 @@ class Clock:
                 await asyncio.sleep(sender_module.TICK)
 
 
-async def test_a_sender_that_keeps_going_loses_what_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_sender_that_keeps_going_loses_what_is_not_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     monkeypatch.setattr(sender_module, "time", clock)
     monkeypatch.setattr(sender_module, "GONE_AFTER", 0.1)
@@ -169,7 +169,7 @@ def typed(*words: str) -> Result:
     return CliRunner().invoke(main, ["simulate", "--unsigned", "--url", "http://127.0.0.1:1/copernica", *words])
 
 
-def test_the_command_logs_what_nobody_took_and_adds_to_what_is_there(
+def test_the_command_logs_what_was_not_accepted_and_appends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sender_module, "GONE_AFTER", 0.1)

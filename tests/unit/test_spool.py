@@ -236,7 +236,7 @@ async def test_a_disk_that_fails_costs_what_was_not_confirmed_and_nothing_else(t
             assert files(tmp_path, ".bad") == []
 
 
-async def test_a_disk_that_hangs_holds_up_nobody_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_hangs_holds_up_no_one_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "KEEP_TIMEOUT", 0.1)
     async with opened(tmp_path) as one:
         with monkeypatch.context() as slow:

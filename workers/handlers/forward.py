@@ -27,7 +27,7 @@ from yarl import URL
 
 from ingest.batch import Record
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
-from ingest.copernica.events import EventType
+from ingest.copernica.events import DAY, EventType
 from ingest.copernica.header_fields import unpack_headers
 from ingest.errors import SettingsError
 from ingest.settings import Settings
@@ -43,7 +43,7 @@ OWN_HEADERS = frozenset(
     b"te trailer upgrade expect".split()
 )
 #: Seconds that `timeout` must be below, since a job waits that long: a day is surely a mistake.
-MAX_TIMEOUT = 86_400
+MAX_TIMEOUT = DAY
 #: Seconds for which a Retry-After is honoured at most: a mistake of the target must not stop it for days.
 MAX_RETRY_AFTER = 3600.0
 #: How the names of these handlers begin; host and path of the target follow.

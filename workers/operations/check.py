@@ -98,19 +98,15 @@ def _key(source: Source, settings: Settings, key_id: str | None) -> Iterator[Fin
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        client = redis_client.connect(settings.redis)
-        redis_client.require(client, settings.redis)
+        with redis_client.connect(settings.redis) as client:
+            redis_client.require(client, settings.redis)
+            yield from _server(client, redis_client.shown(settings.redis))
+            yield _clock(client, settings.max_age)
+            yield from _durability(client)
     except IngestError as error:
         yield Finding(Level.WRONG, "redis", str(error))
-        return
-    try:
-        yield from _server(client, redis_client.shown(settings.redis))
-        yield _clock(client, settings.max_age)
-        yield from _durability(client)
     except redis.RedisError as error:
         yield Finding(Level.WRONG, "redis", f"the connection was lost during the check: {error}")
-    finally:
-        client.close()
 
 
 def _server(client: redis.Redis, shown: str) -> Iterator[Finding]:

@@ -32,7 +32,7 @@ def made(hook: Webhook, as_json: bool) -> None:
     if as_json:
         _json(hook._asdict())
     else:
-        _say(f"Made: {told(hook)}.")
+        _say(f"Created: {told(hook)}.")
 
 
 def told(hook: Webhook) -> str:
@@ -43,7 +43,7 @@ def told(hook: Webhook) -> str:
 
 def compared(url: str, found: Difference, prune: bool) -> None:
     """`ingest webhooks setup`: what is there and what will be done, a line each."""
-    _lines("+ make", [f"{trigger} to {url}" for trigger in found.missing])
+    _lines("+ add", [f"{trigger} to {url}" for trigger in found.missing])
     _lines("= there", map(told, found.there))
     _lines("- delete" if prune else "? extra", map(told, found.superfluous))
     _lines("  other", map(told, found.elsewhere))

@@ -31,7 +31,7 @@ def test_each_process_has_its_latest_report(client: redis.Redis, now: list[float
     assert {name: report.drained_per_second for name, report in reports.drains.items()} == {"drain:a:1": 120.0}
 
 
-def test_who_is_silent_is_forgotten(client: redis.Redis, now: list[float]) -> None:
+def test_a_process_that_is_silent_is_forgotten(client: redis.Redis, now: list[float]) -> None:
     Heartbeats(client, "drain:a:1").report(DRAINING)
     now[0] += REPORT_TTL
     Heartbeats(client, "drain:a:2").report(DRAINING)
@@ -41,7 +41,7 @@ def test_who_is_silent_is_forgotten(client: redis.Redis, now: list[float]) -> No
     assert client.hkeys(Keys().reports) == [b"drain:a:2"]
 
 
-def test_who_leaves_is_forgotten_at_once(client: redis.Redis) -> None:
+def test_a_process_that_leaves_is_forgotten_at_once(client: redis.Redis) -> None:
     Heartbeats(client, "web:a:1").report(AT_WORK)
     Heartbeats(client, "web:a:1").retract()
     assert Heartbeats(client).reports().endpoints == {}

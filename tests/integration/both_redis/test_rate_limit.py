@@ -72,7 +72,7 @@ def test_no_window_of_time_has_more_calls_than_the_rate_allows(client: redis.Red
             assert last - first + 1 <= RATE * (1 + (calls[last] - calls[first]) / SECOND) + 0.1
 
 
-def test_calls_taken_before_a_stall_are_not_made_on_top(client: redis.Redis, clock: Clock) -> None:
+def test_calls_taken_before_a_stall_do_not_exceed_the_rate(client: redis.Redis, clock: Clock) -> None:
     jobs = [allowance(client, clock) for _ in range(10)]
     for job in jobs:
         assert [job.take(100) for _ in range(20)] == [0] * 20  # it holds some more

@@ -199,7 +199,7 @@ def test_what_a_silent_drain_held_is_taken_over(client: redis.Redis, monkeypatch
 
 # Of a stream that is not there fakeredis says something else than NOGROUP.
 @pytest.mark.usefixtures("only_real")
-def test_a_lost_group_is_made_again_from_the_first_entry(client: redis.Redis) -> None:
+def test_a_lost_group_is_created_again_from_the_first_entry(client: redis.Redis) -> None:
     backlog = Consumer(client, "a")
     assert (backlog.claim(9), backlog.pending(), backlog.drains_at_work()) == ([], 0, 1)
     ids = fill(client, 2)
@@ -222,7 +222,7 @@ def test_a_damaged_batch_is_buried_raw_with_the_reason(client: redis.Redis) -> N
     assert (backlog.batches(), backlog.pending(), backlog.dead_batches()) == (0, 0, 2)
 
 
-def test_who_leaves_is_forgotten_unless_it_holds_something(client: redis.Redis) -> None:
+def test_a_consumer_that_leaves_is_removed_unless_it_holds_batches(client: redis.Redis) -> None:
     fill(client, 1)
     holder, idler = Consumer(client, "holder"), Consumer(client, "idler")
     (entry,) = holder.claim(1)
@@ -236,7 +236,7 @@ def test_who_leaves_is_forgotten_unless_it_holds_something(client: redis.Redis) 
     assert consumers(client) == set()
 
 
-def test_who_was_silent_for_long_is_forgotten_unless_it_holds_something(
+def test_a_silent_consumer_is_removed_unless_it_holds_batches(
     client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(client, 1)
@@ -260,7 +260,7 @@ def test_wake_ups_do_not_pile_up(client: redis.Redis) -> None:
     assert jobs(client) == 1
 
 
-def test_a_sweep_wakes_only_when_there_is_work_and_nobody_at_it(client: redis.Redis) -> None:
+def test_a_sweep_wakes_a_drain_only_for_unattended_work(client: redis.Redis) -> None:
     scheduler = JobScheduler(client)
     assert (scheduler.sweep_backlog(), jobs(client)) == (False, 0)
     fill(client, 2)

@@ -44,7 +44,7 @@ def test_the_breaker_opens_doubles_and_closes(client: redis.Redis) -> None:
     assert not breaker.failed(), "it begins anew"
 
 
-def test_a_look_that_was_killed_is_made_again(client: redis.Redis) -> None:
+def test_a_probe_that_was_killed_is_made_again(client: redis.Redis) -> None:
     key = Keys().breaker("t")
     breaker = TargetBreaker(client, "t", timeout=499)
     for _ in range(throttle.OPENS_AT):
@@ -56,7 +56,7 @@ def test_a_look_that_was_killed_is_made_again(client: redis.Redis) -> None:
     assert breaker.permission().probe
 
 
-def test_a_look_with_nothing_to_call_is_given_back(client: redis.Redis) -> None:
+def test_a_probe_with_nothing_to_call_is_given_back(client: redis.Redis) -> None:
     breaker = TargetBreaker(client, "t", 5)
     for _ in range(throttle.OPENS_AT):
         breaker.failed()
