@@ -48,6 +48,10 @@ log = logging.getLogger(__name__)
 RANDOM_IDS = 512
 
 
+#: Under which calls are counted as rejected that were answered 503, because of a key that cannot be looked up.
+KEY_UNAVAILABLE = "key-unavailable"
+
+
 class Intake:
     """Takes calls and keeps them; one per process."""
 
@@ -69,9 +73,8 @@ class Intake:
         self.max_body = max_body
         self.accepted = 0
         self.failed = 0
-        #: Calls that were kept although their key could not be looked up, and those that were not for that reason.
+        #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
-        self.turned_away = 0
         self.budget = UnverifiedBudget(unverified_max)
         #: How many calls were rejected, by reason.
         self.rejected: Counter[str] = Counter()
@@ -191,9 +194,10 @@ class Intake:
 
     def _turn_away(self, unavailable: KeyUnavailable, finish: Callable[[Answer], None]) -> None:
         """Answer 503 to a call of a key that we cannot look up and have no reason, or no room, to keep it for."""
-        self.turned_away += 1
+        self.rejected[KEY_UNAVAILABLE] += 1
         why = "no more may be kept for it." if unavailable.plausible else str(unavailable)
-        self._warn("turned-away", "calls of an unknown key are answered 503: %s %d so far.", why, self.turned_away)
+        number = self.rejected[KEY_UNAVAILABLE]
+        self._warn(KEY_UNAVAILABLE, "calls of an unknown key are answered 503: %s %d so far.", why, number)
         finish(UNAVAILABLE)
 
     def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:

@@ -202,6 +202,7 @@ def test_a_name_that_dns_cannot_resolve_is_not_kept_while_dns_is_well(guarded: G
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"Retry-After" in answer
     assert records(client) == []
+    until(lambda: guarded.status()["refused"] == {"key-unavailable": 1}, "the count", 10)
 
 
 @pytest.mark.parametrize("environ", [{"INGEST_UNVERIFIED_MAX": "40KiB", "WEB_CONCURRENCY": "1"}])
