@@ -4,6 +4,8 @@ redis-py retries commands ten times by default. A write whose answer was lost ma
 one would double it: nothing here retries, and the caller decides what an unknown outcome means.
 """
 
+import re
+
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -11,11 +13,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ingest.errors import RedisUnavailable, SettingsError, Unavailable
+from ingest.redis_connection import leave_wrong_servers
+from ingest.redis_errors import WRONG_SERVER, described
 
 #: Seconds to wait for an answer. Longer than an fsync on a bad day, shorter than a sender's patience.
 ANSWER_TIMEOUT = 5.0
 #: Seconds to wait for a connection.
 CONNECT_TIMEOUT = 3.0
+
+# How a server begins that refuses everybody for a while: nothing about REDIS_URL is wrong then.
+_PASSING = re.compile(rf"(?:{'|'.join(WRONG_SERVER)}|TRYAGAIN|BUSY|MISCONF|OOM|EXECABORT)\b")
 
 
 def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
@@ -25,7 +32,7 @@ def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
         SettingsError: the URL is not one of Redis.
     """
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             retry=Retry(NoBackoff(), 0),
             socket_timeout=answer_timeout,
@@ -34,6 +41,8 @@ def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL={shown(url)!r} cannot be used: {error}") from None
+    leave_wrong_servers(client.connection_pool)
+    return client
 
 
 def connect_async(url: str) -> "redis.asyncio.Redis":
@@ -43,7 +52,7 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
         SettingsError: the URL is not one of Redis.
     """
     try:
-        return redis.asyncio.Redis.from_url(
+        client = redis.asyncio.Redis.from_url(
             url,
             retry=AsyncRetry(NoBackoff(), 0),
             socket_timeout=ANSWER_TIMEOUT,
@@ -51,25 +60,34 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL={shown(url)!r} cannot be used: {error}") from None
+    leave_wrong_servers(client.connection_pool)
+    return client
 
 
 def require(client: redis.Redis, url: str) -> None:
     """Make sure that Redis answers.
 
     Raises:
-        RedisUnavailable: it does not; it may yet. The message says what to look at.
+        RedisUnavailable: it does not, or not yet; it may yet. The message says what to look at.
         Unavailable: it answers, but not to us: the URL is wrong.
     """
     try:
         client.ping()
-    except redis.AuthenticationError as error:
-        raise Unavailable(f"Redis at {shown(url)} refuses our credentials ({error}): check REDIS_URL.") from None
-    except redis.ResponseError as error:
-        raise Unavailable(f"Redis at {shown(url)} does not serve us ({error}): check REDIS_URL.") from None
     except redis.RedisError as error:
-        raise RedisUnavailable(
-            f"Redis at {shown(url)} does not answer ({error}): check REDIS_URL and that the server runs."
-        ) from None
+        raise unavailable(url, error) from None
+
+
+def unavailable(url: str, error: redis.RedisError) -> Unavailable:
+    """An error of Redis as one sentence that says what to do: a `RedisUnavailable` if it may pass by itself."""
+    place, why = shown(url), described(error)
+    if isinstance(error, redis.AuthenticationError):
+        return Unavailable(f"Redis at {place} refuses our credentials ({why}): check REDIS_URL.")
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return Unavailable(f"Redis at {place} does not allow us what we need ({why}): check its user's rights.")
+    if isinstance(error, redis.ResponseError):
+        kind = RedisUnavailable if _PASSING.match(why) else Unavailable
+        return kind(f"Redis at {place} does not serve us ({why}): check REDIS_URL and the state of that server.")
+    return RedisUnavailable(f"Redis at {place} does not answer ({why}): check REDIS_URL and that the server runs.")
 
 
 def shown(url: str) -> str:

@@ -14,6 +14,7 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
 from ingest.jobs import JobScheduler
+from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.stream.heartbeats import Heartbeats
@@ -35,6 +36,7 @@ async def maintain(
     """Every `MAINTENANCE_INTERVAL`, do what `report_and_sweep` does; log what was taken; until cancelled."""
     before = _Taken.now(intake, producer)
     logged = before
+    outage = Outage(log, "maintenance waits for Redis")
     try:
         if sharing is not None:
             await sharing.refresh(producer.spool)
@@ -53,7 +55,7 @@ async def maintain(
             )
             before = now
             if producer.breaker.is_closed:
-                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report)
+                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage)
                 if sharing is not None:
                     await sharing.refresh(producer.spool)
             if now.at - logged.at >= LOG_INTERVAL:
@@ -94,9 +96,13 @@ class _Taken:
 
 
 def report_and_sweep(
-    settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, report: EndpointReport
+    settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, report: EndpointReport, outage: Outage
 ) -> None:
-    """One round of what needs Redis: report to `status`, wake workers, enqueue what is due. Errors are logged."""
+    """One round of what needs Redis: report to `status`, wake workers, enqueue what is due.
+
+    Errors are logged, those of Redis by `outage`.
+    """
+    refused = False
     for step in (
         partial(heartbeats.report, report),
         scheduler.sweep_backlog,
@@ -108,12 +114,15 @@ def report_and_sweep(
         try:
             step()
         except ResponseError as error:
-            log.warning("Redis rejected a step of maintenance: %s", error)
+            outage.failed(error)
+            refused = True
         except RedisError as error:
-            log.warning("maintenance has to wait for Redis: %s", error)
+            outage.failed(error)
             return  # the other steps would fail in the same way
         except Exception:  # the next round must come, whatever is wrong with this one
             log.exception("a step of maintenance failed")
+    if not refused:
+        outage.served()
 
 
 def _reconcile(settings: Settings, scheduler: JobScheduler) -> None:

@@ -13,6 +13,7 @@ import redis.asyncio
 from ingest import batch, failpoints
 from ingest.batch import Batch, Record
 from ingest.errors import SpoolFailed, WriteUnconfirmed
+from ingest.redis_errors import is_wrong_server
 from ingest.spool import Spool
 from ingest.stream.breaker import Breaker
 from ingest.stream.keys import WAKE_TTL, Keys
@@ -58,13 +59,22 @@ class Stream:
             WriteUnconfirmed: Redis refused, is unreachable, or did not answer within `seconds`. It may have
                 them all the same.
         """
+        async with _within(seconds):
+            try:
+                return await self._append(batches)
+            except redis.ResponseError as error:
+                if not is_wrong_server(error):
+                    raise
+            # It refused, so it has nothing of this; its connection is closed, and the next leads to the right one.
+            return await self._append(batches)
+
+    async def _append(self, batches: Sequence[Batch]) -> bool:
         keys = self._keys
         packed = [batch.packed for batch in batches]
         events = sum(batch.events for batch in batches)
-        async with _within(seconds):
-            return bool(
-                await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, events, WAKE_TTL, *packed)
-            )
+        return bool(
+            await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, events, WAKE_TTL, *packed)
+        )
 
     async def probe(self, seconds: float) -> None:
         """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
@@ -261,9 +271,10 @@ class Producer:
     def _enqueue(self) -> None:
         try:
             self._wake()
-        except redis.RedisError as error:
+        except Exception as error:
             # The batch is safe; the sweep wakes the workers once the wake key has expired.
-            log.warning("could not wake the workers: %s", error)
+            unknown = None if isinstance(error, redis.RedisError) else error
+            log.warning("could not wake the workers: %s", error, exc_info=unknown)
 
 
 def _pack_alone(record: Record, done: Done) -> Batch | None:

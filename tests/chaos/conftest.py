@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.outages import Site
+from tests.support.site import Site
 from tests.support.valkey import valkey
 
 #: Seconds that one of these tests may take: some attack for many minutes.

@@ -9,10 +9,10 @@ import pytest
 from ingest.redis_client import connect
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
-from tests.chaos.outages import Site
 from tests.support.builders import record
 from tests.support.cli import status_figures
 from tests.support.running import answers, ingest, running, until
+from tests.support.site import Site
 from tests.support.stream import keep
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from ingest.redis_client import connect
 from ingest.stream.consumer import Consumer
-from tests.chaos.outages import Site
 from tests.support.builders import record
 from tests.support.running import answers, ingest, running, until
+from tests.support.site import Site
 from tests.support.stream import keep
 
 #: Seconds that a stop may take; hosts kill after 10 or more.

@@ -4,11 +4,13 @@ import inspect
 from collections.abc import Callable, Iterator
 
 import pytest
+import redis
 from fakeredis import FakeRedis
 from rq import Queue, Worker
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
+from workers.process.patience import PatientWorker
 from workers.process.rq_compat import CompatWorker, use_scheduler
 
 
@@ -56,12 +58,26 @@ def test_a_worker_that_is_to_leave_takes_no_further_job(queue: Queue) -> None:
     assert len(queue) == 1
 
 
+def test_a_worker_stays_with_its_work_horse_whatever_redis_says(
+    queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = PatientWorker([queue], connection=queue.connection, serializer=JSONSerializer)
+    job = queue.enqueue("workers.jobs.drain")
+
+    def refuse(*_: object) -> None:
+        raise redis.exceptions.ReadOnlyError("You can't write against a read only replica.")
+
+    monkeypatch.setattr(queue.connection, "pipeline", refuse)
+    worker.maintain_heartbeats(job, None)
+
+
 @pytest.mark.parametrize(
     ("method", "parameters"),
     [
         (Worker._pubsub_exception_handler, ["self", "exc", "pubsub", "pubsub_thread"]),
         (Worker.dequeue_job_and_maintain_ttl, ["self", "timeout", "max_idle_time"]),
         (Worker.monitor_work_horse, ["self", "job", "queue", "execution"]),
+        (Worker.maintain_heartbeats, ["self", "job", "execution"]),
         (Worker.setup_work_horse_signals, ["self"]),
         (Worker.request_stop, ["self", "signum", "frame"]),
         (Worker.handle_exception, ["self", "job", "exc_info"]),
@@ -86,6 +102,7 @@ def test_rq_calls_what_is_overridden_by_these_parameters(
         (Worker.check_for_suspension, "_stop_requested"),
         (Worker.subscribe, "_pubsub_exception_handler"),
         (Worker.execute_job, "monitor_work_horse"),
+        (Worker.monitor_work_horse, "maintain_heartbeats"),
         (Worker.main_work_horse, "setup_work_horse_signals"),
     ],
 )

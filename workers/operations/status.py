@@ -170,14 +170,12 @@ def gather(settings: Settings) -> StatusFigures:
 
 
 def _redis_figures(settings: Settings) -> RedisFigures:
-    try:
-        with redis_client.connect(settings.redis) as client:
-            redis_client.require(client, settings.redis)
+    with redis_client.connect(settings.redis) as client:
+        redis_client.require(client, settings.redis)
+        try:
             return _figures_of(client)
-    except RedisError as error:
-        raise Unavailable(
-            f"The connection to Redis at {redis_client.shown(settings.redis)} was lost ({error})."
-        ) from None
+        except RedisError as error:
+            raise redis_client.unavailable(settings.redis, error) from None
 
 
 def _figures_of(client: redis.Redis) -> RedisFigures:

@@ -27,7 +27,8 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
 
-from workers.process.rq_compat import CompatWorker
+from ingest.redis_errors import Outage
+from workers.process.patience import PatientWorker
 from workers.runtime import stop_flag
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ STOP_SECONDS = 8.0
 SAME_SIGNAL = 1.0
 #: Seconds that Redis may take for each command of signing off: several of them must fit into `STOP_SECONDS`.
 SIGN_OFF_TIMEOUT = 1.5
+#: Seconds until a worker listens for rq's commands again after that failed: nobody waits for it.
+LISTEN_AGAIN = 2.0
 #: Seconds between two checks whether the time to stop is over: short against `STOP_SECONDS`.
 DEADLINE_CHECK_INTERVAL = 0.2
 
@@ -46,20 +49,39 @@ class BoundScheduler(RQScheduler):
     """RQ's scheduler, a process of its own, which ends with its worker however that ends."""
 
     _parent = 0
+    _leaving = False
+    _outage: Outage
 
     def work(self) -> None:
-        """In the new process: remember whose child it is."""
+        """In the new process: schedule until asked to stop, whatever Redis does meanwhile."""
         self._parent = os.getppid()
-        super().work()  # type: ignore[no-untyped-call]
+        self._outage = Outage(log, "retries of handlers wait for Redis")
+        while True:
+            try:
+                super().work()  # type: ignore[no-untyped-call]
+                return
+            except redis.RedisError as error:
+                self._outage.failed(error)
+            until = time.monotonic() + self._outage.pause
+            while time.monotonic() < until:
+                if self._leaving or os.getppid() != self._parent:
+                    return
+                time.sleep(DEADLINE_CHECK_INTERVAL)
+
+    def request_stop(self, signum: int | None = None, frame: FrameType | None = None) -> None:
+        """SIGINT or SIGTERM, or its worker is gone."""
+        self._leaving = True
+        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
     def heartbeat(self) -> None:
         """Once a second: check whether the worker is still there."""
         if os.getppid() != self._parent:
-            self.request_stop()  # type: ignore[no-untyped-call]
+            self.request_stop()
         super().heartbeat()  # type: ignore[no-untyped-call]
+        self._outage.served()
 
 
-class GracefulWorker(CompatWorker):
+class GracefulWorker(PatientWorker):
     """An RQ worker that stops in time, and asks its work-horse to finish early when it is asked to stop itself."""
 
     #: Seconds between two attempts to reach a Redis that is away; RQ's own 60 would outlast most outages.
@@ -168,6 +190,10 @@ class GracefulWorker(CompatWorker):
         else:
             super().handle_exception(job, *exc_info)
 
+    def end(self) -> None:
+        """However its work ended: leave no thread behind."""
+        self._leaving = True
+
     def teardown(self) -> None:
         """Sign off, if Redis answers soon: RQ would wait for it for a minute."""
         self._leaving = True
@@ -179,15 +205,14 @@ class GracefulWorker(CompatWorker):
     def listening_failed(
         self, error: Exception, stop_listening: Callable[[], object], retry: Callable[[Exception], object]
     ) -> None:
-        """Listening for commands failed; while everything is being closed, that is to be expected."""
+        """Listening for commands failed: try again, whatever it was. While all is being closed, it is expected."""
         if self._leaving or self.asked_to_stop:
             stop_listening()
-        elif isinstance(error, redis.RedisError):
-            retry(error)
-        elif isinstance(error, TypeError | ValueError | OSError):  # its socket was closed while being read
-            retry(redis.ConnectionError(str(error)))
-        else:
-            raise error
+            return
+        # Whoever works says what is wrong with Redis. The others: its socket was closed while being read.
+        if not isinstance(error, redis.RedisError | TypeError | ValueError | OSError):
+            log.error("a command to the worker could not be read", exc_info=error)
+        time.sleep(LISTEN_AGAIN)
 
 
 def _finish_early(_signal: int, _frame: FrameType | None) -> None:

@@ -12,6 +12,7 @@ to do then.
 | `Worker._pubsub_exception_handler` | called with what the thread meets that listens for commands |
 | `Worker.dequeue_job_and_maintain_ttl` | where a worker waits for a job: the one place where raising is safe |
 | `Worker.monitor_work_horse` | called in the parent as soon as the work-horse runs |
+| `Worker.maintain_heartbeats` | called in the parent while a job runs; what it raises would end the worker |
 | `Worker.setup_work_horse_signals` | called in the work-horse before its job |
 | `Worker.horse_pid` | the process id of the work-horse; 0 if there is none |
 | `Worker.register_birth` | lists the worker in Redis, again after Redis was emptied |

@@ -21,17 +21,20 @@ from rq.serializers import JSONSerializer
 from ingest import redis_client
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.processes import Child, follow_parent, own_command
+from ingest.redis_errors import described
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
 from workers.process.graceful import BoundScheduler, GracefulWorker
+from workers.process.patience import redis_outage, say_once
 from workers.process.rq_compat import use_scheduler
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Seconds before a worker that lost Redis starts again: soon, but without filling the log.
+#: Seconds before a worker that ended unasked starts again: soon, but without filling the log. While Redis fails,
+#: the pauses are those of `ingest.redis_errors`.
 RESTART_DELAY = 2.0
 #: Seconds between two looks at a drain that makes room: short against the seconds it takes.
 DRAIN_CHECK_INTERVAL = 0.1
@@ -73,8 +76,9 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
         while not _work_once(settings, queue_name, burst):
-            log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
-            time.sleep(RESTART_DELAY)
+            if not redis_outage.is_on:
+                log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
+            time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
     except StopRequested:  # from our handler, or from RQ's while its loop was not there to catch it
         log.debug("asked to stop while waiting")
 
@@ -82,18 +86,30 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
     """Work until the worker ends; True if it was asked to, or had nothing left to do."""
     with redis_client.connect(settings.redis) as client:
-        worker = _new_worker(settings, client, queue_name)
-        if worker is None:
-            return False
-        worker.catch_signals()
         try:
-            # Retries are enqueued by RQ's scheduler; only handlers have any.
-            worker.work(burst=burst, logging_level=None, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
-        except redis.RedisError as error:
-            log.error("lost Redis: %s", error)
-        finally:
-            _catch_signals()
+            worker = _new_worker(settings, client, queue_name)
+            if worker is None:
+                return False
+            try:
+                _work(worker, burst, with_scheduler=queue_name == HANDLERS_QUEUE and not burst)
+            finally:
+                worker.end()
+                _catch_signals()
+        except StopRequested:
+            raise
+        except Exception:  # a worker must not end for good, whatever it met
+            log.exception("the worker broke off")
+            return False
     return burst or worker.asked_to_stop
+
+
+def _work(worker: GracefulWorker, burst: bool, with_scheduler: bool) -> None:
+    worker.catch_signals()
+    try:
+        # Retries are enqueued by RQ's scheduler; only handlers have any.
+        worker.work(burst=burst, logging_level=None, with_scheduler=with_scheduler)
+    except redis.RedisError as error:
+        redis_outage.failed(error)
 
 
 def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> GracefulWorker | None:
@@ -102,12 +118,10 @@ def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> Gra
         _wake(settings, client, queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
         return GracefulWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
-    except redis.ResponseError as error:
-        log.error("Redis rejects what a worker needs: %s", error)
-        if queue_name == EVENTS_QUEUE:
-            _make_room(client)
     except redis.RedisError as error:
-        log.error("Redis does not answer: %s", error)
+        redis_outage.failed(error)
+        if queue_name == EVENTS_QUEUE and "OOM" in described(error):
+            _make_room(client)
     return None
 
 
@@ -116,7 +130,7 @@ def _make_room(client: redis.Redis) -> None:
         if Consumer(client).batches():
             _drain_without_rq()
     except redis.RedisError as error:
-        log.error("Redis rejects even reading the backlog: %s", error)
+        redis_outage.failed(error)
 
 
 def _drain_without_rq() -> None:
@@ -151,12 +165,4 @@ def _quieten_rq(settings: Settings) -> None:
     level = logging.DEBUG if settings.log_level == "debug" else logging.WARNING
     for name in ("rq.worker", "rq.job", "rq.queue"):
         logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).addFilter(_without_redis_traceback)
-
-
-def _without_redis_traceback(record: logging.LogRecord) -> bool:
-    """An unavailable Redis is not a fault of the program: one line says so, forty would hide what matters."""
-    if record.exc_info and isinstance(record.exc_info[1], redis.RedisError):
-        record.msg, record.args = "%s (%s)", (record.getMessage(), record.exc_info[1])
-        record.exc_info = None
-    return True
+        logging.getLogger(name).addFilter(say_once)

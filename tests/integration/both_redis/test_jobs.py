@@ -1,5 +1,6 @@
 """Jobs: the names of those that are enqueued, now and by the version before; and what is enqueued once a day."""
 
+import logging
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from rq.serializers import JSONSerializer
 import ingest.jobs
 from ingest.endpoint import maintenance
 from ingest.jobs import DAILY_EVERY, DAILY_JOB, DRAIN_JOB, EVENTS_QUEUE, VERIFY_JOB, JobScheduler
+from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
@@ -60,9 +62,9 @@ def test_a_failure_that_is_noted_late_brings_no_second_job(client: redis.Redis) 
 
 
 def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
-    heartbeats = Heartbeats(client, "web:1")
+    heartbeats, outage = Heartbeats(client, "web:1"), Outage(logging.getLogger(), "it waits")
     for _ in range(3):
-        maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), REPORT)
+        maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), REPORT, outage)
     assert sorted(map(str, job_names(client))) == [DAILY_JOB, VERIFY_JOB]
 
 
@@ -93,7 +95,8 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
         raise redis.ResponseError("OOM")
 
     monkeypatch.setattr(Heartbeats, "report", refuse)
-    maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), REPORT)
+    outage = Outage(logging.getLogger(), "it waits")
+    maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), REPORT, outage)
     assert sorted(map(str, job_names(client))) == [DAILY_JOB, VERIFY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text

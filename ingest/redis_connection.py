@@ -1,0 +1,95 @@
+"""Connections that end when the server at their other end turns out to be the wrong one.
+
+After a fail-over the old primary often keeps its connections and serves on as a read-only replica. redis-py keeps
+such a connection, since it works; here it is closed once the answer has been read, and the next command opens one
+by the name in the URL, which is looked up anew. rq's scheduler makes a pool of its own, of the same class.
+"""
+
+from typing import Any
+
+import redis.asyncio.connection as asyncio_connection
+import redis.connection as blocking_connection
+from redis import ResponseError
+from redis.exceptions import InvalidResponse
+
+from ingest.redis_errors import is_wrong_server
+
+
+class _Leaving:
+    """A blocking connection that is left after an answer of the wrong server."""
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read one answer; the pool closes the connection once all answers have been read."""
+        try:
+            return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except ResponseError as error:
+            if is_wrong_server(error):
+                self.mark_for_reconnect()  # type: ignore[attr-defined]
+            raise
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+        ) as error:  # what no server says: an error cannot be taken apart
+            raise InvalidResponse(f"not an answer of Redis ({error})") from None
+
+
+class _LeavingAsync:
+    """The same for asyncio."""
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        """Read one answer; the pool closes the connection once all answers have been read."""
+        try:
+            return await super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except ResponseError as error:
+            if is_wrong_server(error):
+                self.mark_for_reconnect()  # type: ignore[attr-defined]
+            raise
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+        ) as error:  # what no server says: an error cannot be taken apart
+            raise InvalidResponse(f"not an answer of Redis ({error})") from None
+
+
+class Connection(_Leaving, blocking_connection.Connection):
+    """Over TCP."""
+
+
+class SSLConnection(_Leaving, blocking_connection.SSLConnection):
+    """Over TLS."""
+
+
+class UnixDomainSocketConnection(_Leaving, blocking_connection.UnixDomainSocketConnection):
+    """Over a Unix socket."""
+
+
+class AsyncConnection(_LeavingAsync, asyncio_connection.Connection):
+    """Over TCP, for asyncio."""
+
+
+class AsyncSSLConnection(_LeavingAsync, asyncio_connection.SSLConnection):
+    """Over TLS, for asyncio."""
+
+
+class AsyncUnixDomainSocketConnection(_LeavingAsync, asyncio_connection.UnixDomainSocketConnection):
+    """Over a Unix socket, for asyncio."""
+
+
+_OURS: dict[type, type] = {
+    kind.__bases__[1]: kind
+    for kind in (
+        Connection,
+        SSLConnection,
+        UnixDomainSocketConnection,
+        AsyncConnection,
+        AsyncSSLConnection,
+        AsyncUnixDomainSocketConnection,
+    )
+}
+
+
+def leave_wrong_servers(pool: Any) -> None:
+    """Have a pool of redis-py, which has no connection yet, make connections of this kind."""
+    pool.connection_class = _OURS[pool.connection_class]
