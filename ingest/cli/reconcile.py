@@ -68,8 +68,8 @@ def reconcile(
 
     settings = settings_with()
     days = days_of(first, last, partial)
-    how = ReconcileOptions(partial, everything, not no_handlers, wait)
-    _run(lambda watch: run(settings, days, how, watch), as_json)
+    options = ReconcileOptions(partial, everything, not no_handlers, wait)
+    _run(lambda watch: run(settings, days, options, watch), as_json)
 
 
 @click.command("import")
@@ -97,8 +97,8 @@ def import_(
         raise click.BadParameter(f"there are {', '.join(KINDS)}", param_hint="--kind")
     settings = settings_with()
     found = by_hand(files, kind, day, whole=complete)
-    how = ReconcileOptions(False, everything, not no_handlers, wait)
-    _run(lambda watch: reconcile_files(settings, found, complete, how, watch), as_json)
+    options = ReconcileOptions(False, everything, not no_handlers, wait)
+    _run(lambda watch: reconcile_files(settings, found, complete, options, watch), as_json)
 
 
 def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool) -> None:

@@ -21,7 +21,7 @@ from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, scratch
 from workers.reconcile.logfile import LogFile
-from workers.reconcile.recovery import Options, Recovery
+from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import DayReport
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -117,7 +117,7 @@ def _main(database: str, path: Path) -> None:
     report = DayReport(DAY)
     began = time.perf_counter()
     file = LogFile(path.name, KINDS[PREFIX], DAY, lambda: path.open("rb"), path.stat().st_size)
-    Recovery(store, Options(hand_on=True), lambda *_: None).day(report, [file])
+    Recovery(store, RecoveryOptions(hand_on=True), lambda *_: None).day(report, [file])
     seconds = time.perf_counter() - began
     store.close()
     assert report.ok, report.why

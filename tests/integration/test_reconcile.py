@@ -58,15 +58,15 @@ def settings_for(database: str, redis_url: str | None = None, **more: str) -> Se
 
 
 def reconciled(
-    database: str, happened: list[Happened], how: ReconcileOptions | None = None, **more: Any
+    database: str, happened: list[Happened], options: ReconcileOptions | None = None, **more: Any
 ) -> DayReport:
-    found = list(
+    reports = list(
         reconcile_files(
-            settings_for(database), files(happened), True, how or ReconcileOptions(wait=0), no_progress, **more
+            settings_for(database), files(happened), True, options or ReconcileOptions(wait=0), no_progress, **more
         )
     )
-    assert len(found) == 1
-    return found[0]
+    assert len(reports) == 1
+    return reports[0]
 
 
 @contextmanager
@@ -121,9 +121,9 @@ def test_recovered_events_reach_the_handlers_as_they_are_stored(
     store: Store, database: str, redis_url: str
 ) -> None:
     day = a_day(21)
-    how = ReconcileOptions(wait=0)
+    options = ReconcileOptions(wait=0)
     told = settings_for(database, redis_url, INGEST_HANDLERS="mine")
-    (report,) = reconcile_files(told, files(day), True, how, no_progress)
+    (report,) = reconcile_files(told, files(day), True, options, no_progress)
     assert report.total("recovered") == 21
     with store.reading() as connection:
         packed = connection.execute(text("SELECT packed FROM outbox")).scalars().all()
@@ -268,5 +268,5 @@ def test_calls_under_way_are_counted_when_they_do_not_arrive(
     client.hset(Keys().counts, "accepted", 1)
     told = settings_for(database, redis_url)
     (report,) = reconcile_files(told, files(a_day(7)), True, ReconcileOptions(wait=0.3), no_progress)
-    assert report.underway == 1
+    assert report.in_flight == 1
     assert report.complete

@@ -43,10 +43,10 @@ def connect(settings: Settings) -> Copernica:
 
 
 def reconciled(
-    environ: Mapping[str, str], database: str, day: date = DAY, how: ReconcileOptions | None = None
+    environ: Mapping[str, str], database: str, day: date = DAY, options: ReconcileOptions | None = None
 ) -> DayReport:
     settings = Settings.read({"DATABASE_URL": database, **environ})
-    (report,) = reconcile(settings, [day], how or ReconcileOptions(wait=0), no_progress, connect=connect)
+    (report,) = reconcile(settings, [day], options or ReconcileOptions(wait=0), no_progress, connect=connect)
     return report
 
 

@@ -47,9 +47,14 @@ def save(store: Store, report: DayReport, origin: str) -> None:
 
 
 def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[object, ...]:
-    details: dict[str, object] = {"files": kind.files, "notes": kind.notes, "pairs": kind.pairs}
+    details: dict[str, object] = {
+        "files": kind.files,
+        "notes": kind.notes,
+        "pairs": kind.pairs,
+        "suspected": kind.suspected,
+    }
     if kind.kind == WHOLE_DAY:
-        details = {"underway": report.underway, "outages": [outage.as_dict() for outage in report.outages]}
+        details = {"underway": report.in_flight, "outages": [outage.as_dict() for outage in report.outages]}
     return (
         report.day.isoformat(),
         kind.kind,

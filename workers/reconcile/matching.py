@@ -1,10 +1,12 @@
 """Which lines of a log file are in the store already: both sides compared as multisets.
 
-Neither side names an event, so it is known by its natural key: type, message, second, recipient, and address and
-link where both sides have them. Two equal events in one second are both real; hence multisets.
+Neither side names an event, so it is known by its key: type, message, second, recipient. Of one key, both sides
+are counted: where the store has as many events as the log has lines, nothing is missing, whatever else they say.
+Only which of several lines is missing is decided by address and link. Two equal events in one second are both
+real; hence multisets.
 
     lines ─▶ divided by message ─┐
-                                 ├─▶ part by part: `measure` the clocks once, then `match` each part
+                                 ├─▶ part by part: `basis.measure` once, then `match` each part
     rows  ─▶ divided by message ─┘
 
 A day can have millions of events. So both sides are written to disk as small records, in parts that each hold
@@ -12,188 +14,109 @@ all events of their messages, and only one part at a time is in memory.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from functools import partial
 
-from workers.reconcile.partitions import PARTS, Line, Partitions, Row, delivery_id
+from workers.reconcile.basis import Basis, Columns, Key
+from workers.reconcile.pairing import Pairing, agree
+from workers.reconcile.partitions import Line, Row, delivery_id
 
-#: Pairs of a line and a row, each the only one of its message and recipient, from which the clocks are compared.
-ENOUGH_PAIRS = 5000
-#: Fewer pairs than this say nothing about an offset unless they all agree, and then there must be some.
-MIN_PAIRS, MIN_UNANIMOUS = 20, 3
-#: Largest credible offset between the two clocks, in seconds: what time zones can differ by.
-MAX_OFFSET = 15 * 3600
-#: Up to so many keys of one message the best pairing is looked for; beyond, a good one, which takes less time.
-THOROUGH = 200
-
-#: What two events must share to be the same: message, second, recipient, address, link; 0 stands for none.
-Key = tuple[int, int, int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Basis:
-    """What lines and rows are compared by, as measured on those that are certainly the same event.
-
-    `offset` is by how many seconds the rows' clock is ahead of the lines'. `ip` and `url` say whether both sides
-    write these alike; what they write differently cannot be compared.
-    """
-
-    offset: int = 0
-    pairs: int = 0
-    ip: bool = True
-    url: bool = True
-
-    def of_line(self, line: Line) -> Key:
-        """The key of a line, by the rows' clock."""
-        ip, url = line.ip if self.ip else 0, line.url if self.url else 0
-        return line.message, line.second + self.offset, line.recipient, ip, url
-
-    def of_row(self, row: Row) -> Key:
-        """The key of a row."""
-        return row.message, row.second, row.recipient, row.ip if self.ip else 0, row.url if self.url else 0
+#: A line of a log file, and how many lines before it have the same digest.
+Numbered = tuple[Line, int]
+#: A line whose event was recovered earlier, and the event's delivery id.
+Known = tuple[bytes, Line]
 
 
 @dataclass(slots=True)
 class Verdict:
     """The outcome of a comparison: `missing` are (number, occurrence) of lines whose event the store lacks.
 
-    `superseded` are delivery ids of events that were recovered before their own calls arrived after all.
+    `in_store` lines are there; `suspected` are rows that only lines of suspected clicks account for, and
+    `only_in_store` those that nothing does. `superseded` are delivery ids of events that were recovered before
+    their own calls arrived after all.
     """
 
-    found: int = 0
+    in_store: int = 0
+    suspected: int = 0
     only_in_store: int = 0
     missing: list[tuple[int, int]] = field(default_factory=list)
     superseded: list[bytes] = field(default_factory=list)
 
 
-T = TypeVar("T", Line, Row)
-
-
-def measure(lines: Partitions, rows: Partitions) -> Basis:
-    """Compare the clocks, and how both sides write addresses and links.
-
-    Looks at lines and rows that are each the only one of their message and recipient.
-    """
-    pairs: list[tuple[Line, Row]] = []
-    for part in range(PARTS):
-        alone = _alone(map(Line._make, lines.part(part)))
-        timed = (row for row in map(Row._make, rows.part(part)) if row.timed and not row.recovered)
-        pairs += [(alone[who], row) for who, row in _alone(timed).items() if who in alone]
-        if len(pairs) >= ENOUGH_PAIRS:
-            break
-    offset = _offset(Counter(row.second - line.second for line, row in pairs))
-    same = [(line, row) for line, row in pairs if row.second - line.second == offset]
-    return Basis(
-        offset,
-        len(same),
-        _alike([(line.ip, row.ip) for line, row in same]),
-        _alike([(line.url, row.url) for line, row in same]),
-    )
-
-
-def _alone(seen: Iterable[T]) -> dict[tuple[int, int], T]:
-    """Those that are the only ones of their message and recipient."""
-    latest: dict[tuple[int, int], T] = {}
-    repeated = set()
-    for event in seen:
-        who = event.message, event.recipient
-        if who in latest:
-            repeated.add(who)
-        latest[who] = event
-    return {who: event for who, event in latest.items() if who not in repeated and all(who)}
-
-
-def _offset(differences: Counter[int]) -> int:
-    """The difference that most pairs agree on; 0 if none is certain."""
-    if not differences:
-        return 0
-    offset, agreeing = differences.most_common(1)[0]
-    pairs = differences.total()
-    sure = agreeing * 2 > pairs if pairs >= MIN_PAIRS else agreeing == pairs >= MIN_UNANIMOUS
-    return offset if sure and abs(offset) <= MAX_OFFSET else 0
-
-
-def _alike(values: list[tuple[int, int]]) -> bool:
-    """Whether both sides write a value alike, where both have it; too few to tell means yes."""
-    both = [one == other for one, other in values if one and other]
-    return len(both) < MIN_PAIRS or sum(both) * 2 > len(both)
-
-
-def match(lines: Iterable[Line], rows: Iterable[Row], basis: Basis, day: range) -> Verdict:
+def match(
+    lines: Iterable[Line], rows: Iterable[Row], basis: Basis, day: range, suspects: Iterable[Line] = ()
+) -> Verdict:
     """Find out which lines are in the store, and which rows no line accounts for.
 
     `day` are the seconds that the lines are of, by the rows' clock. Calls account for lines first; then events
-    that were recovered earlier do, and those beyond what is needed are superseded.
+    that were recovered earlier do, and those beyond what is needed are superseded. `suspects` are lines of
+    suspected clicks: they are never missing, but explain a row.
     """
-    verdict = Verdict()
-    part = _Part(basis)
-    for line in lines:
-        part.take(line)
-    unmatched: list[Row] = []
+    part = _Part(basis, lines)
+    calls: list[Row] = []
     recovered: dict[bytes, Row] = {}
     for row in rows:
         if row.recovered:
             recovered[row.delivery_id] = row
-        elif row.timed and part.account(basis.of_row(row)):
-            verdict.found += 1
-        else:
-            unmatched.append(row)
-    unaccounted = part.account_loosely(unmatched)
-    verdict.found += len(unmatched) - len(unaccounted)
-    part.account_recovered(recovered, verdict)
-    for row in (*unaccounted, *recovered.values()):
-        # An event that was recovered while other settings gave the line another time.
-        if row.recovered and part.account(basis.of_row(row)):
-            verdict.found += 1
-        elif row.second in day:
-            verdict.only_in_store += 1
-    part.collect_missing(verdict)
+        elif not part.account(row):
+            calls.append(row)
+    part.know(recovered)
+    verdict = Verdict()
+    calls, strangers = part.account_loosely(calls, list(recovered.values()))
+    part.conclude(verdict)
+    others = [row for row in (*calls, *strangers) if row.second in day]
+    if others:
+        suspected = _Part(basis, suspects)
+        unexplained, _ = suspected.account_loosely(others, [])
+        verdict.suspected = len(others) - len(unexplained)
+        verdict.only_in_store = len(unexplained)
     return verdict
 
 
 class _Part:
-    """The lines of one part by their keys, and how many of each are not accounted for yet."""
+    """The lines of one part by their keys, and what of the store accounts for them."""
 
-    def __init__(self, basis: Basis) -> None:
+    def __init__(self, basis: Basis, lines: Iterable[Line]) -> None:
         self._basis = basis
-        self._lines: dict[Key, list[tuple[Line, int]]] = {}
+        self._lines: dict[Key, list[Numbered]] = {}
+        #: How many lines of each key are not accounted for yet.
         self._left: dict[Key, int] = {}
-        self._occurrences: Counter[bytes] = Counter()
-        #: Numbers of the lines whose event was recovered earlier.
-        self._recovered: set[int] = set()
+        #: The rows that account for lines of a key, where there are several.
+        self._rows: defaultdict[Key, list[Row]] = defaultdict(list)
+        #: Lines of a key whose event was recovered earlier, and is needed; and those beyond what is needed.
+        self._known: dict[Key, list[Known]] = {}
+        self._surplus: dict[Key, list[Known]] = {}
+        occurrences: Counter[bytes] = Counter()
+        key_of = basis.key_of_line
+        for line in lines:
+            key = key_of(line)
+            numbered = line, occurrences[line.digest]
+            occurrences[line.digest] += 1
+            if key in self._lines:
+                self._lines[key].append(numbered)
+                self._left[key] += 1
+            else:
+                self._lines[key] = [numbered]
+                self._left[key] = 1
 
-    def take(self, line: Line) -> None:
-        key = self._basis.of_line(line)
-        self._lines.setdefault(key, []).append((line, self._occurrences[line.digest]))
-        self._occurrences[line.digest] += 1
-        self._left[key] = self._left.get(key, 0) + 1
+    def account(self, row: Row) -> bool:
+        """Let a row account for a line of exactly its key.
 
-    def account(self, key: Key) -> bool:
-        """Let an event of the store account for one line of exactly this key."""
+        A row that may be of another line as well has to wait: one without a time or a recipient, and any row
+        where the clocks differ by more than an offset.
+        """
+        if not row.timed or (not row.recipient and self._basis.recipient) or len(self._basis.near) > 1:
+            return False
+        key = self._basis.key_of_row(row)
         if not self._left.get(key):
             return False
         self._left[key] -= 1
+        if len(self._lines[key]) > 1:
+            self._rows[key].append(row)
         return True
 
-    def account_loosely(self, rows: list[Row]) -> list[Row]:
-        """The same for rows that lack a value, or meet a line that lacks one; returns those that fit no line."""
-        by_message: dict[int, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_message[row.message].append(row)
-        open_keys: dict[int, list[Key]] = defaultdict(list)
-        for key, left in self._left.items():
-            if left and key[0] in by_message:
-                open_keys[key[0]].append(key)
-        unplaced: list[Row] = []
-        for message, rows_of_message in by_message.items():
-            pairing = _Pairing(self._basis, open_keys[message], self._left)
-            unplaced += [row for row in rows_of_message if not pairing.place(row)]
-            for key, number in pairing.used():
-                self._left[key] -= number
-        return unplaced
-
-    def account_recovered(self, recovered: dict[bytes, Row], verdict: Verdict) -> None:
+    def know(self, recovered: dict[bytes, Row]) -> None:
         """Find events that earlier runs made from these very lines, and remove them from `recovered`."""
         if not recovered:
             return
@@ -201,55 +124,99 @@ class _Part:
         for key, lines in self._lines.items():
             if key[0] not in messages:
                 continue
-            ids = [(delivery_id(line.second, line.digest, occurrence), line) for line, occurrence in lines]
+            ids = ((delivery_id(line.second, line.digest, occurrence), line) for line, occurrence in lines)
             known = [(id_, line) for id_, line in ids if recovered.pop(id_, None)]
-            self._recovered |= {line.number for _, line in known}
-            needed = min(self._left[key], len(known))
-            self._left[key] -= needed
-            verdict.found += needed
-            verdict.superseded += [id_ for id_, _ in known[needed:]]
+            if known:
+                needed = min(self._left[key], len(known))
+                # Calls that say the same as a line are its own: its event is the first that is not needed.
+                unsaid = {line.number for line, _ in self._unsaid(key)}
+                known.sort(key=lambda one: one[1].number not in unsaid)
+                self._known[key], self._surplus[key] = known[:needed], known[needed:]
+                self._left[key] -= needed
 
-    def collect_missing(self, verdict: Verdict) -> None:
-        """Add the lines that nothing has accounted for."""
-        for key, left in self._left.items():
+    def account_loosely(self, calls: list[Row], recovered: list[Row]) -> tuple[list[Row], list[Row]]:
+        """Find lines for rows that lack a value, or that are of a line which lacks one; returns those without.
+
+        A call for which there is no line but one whose event was recovered earlier supersedes that event.
+        """
+        calls_of, recovered_of = _by_message(calls), _by_message(recovered)
+        keys_of: defaultdict[int, list[Key]] = defaultdict(list)
+        for key in self._left:
+            if key[0] in calls_of or key[0] in recovered_of:
+                keys_of[key[0]].append(key)
+        unplaced: list[Row] = []
+        strangers: list[Row] = []
+        for message in {**calls_of, **recovered_of}:
+            keys = keys_of[message]
+            pairing = self._pairing(keys)
+            rest = pairing.place(calls_of.get(message, ()))
+            if rest and self._known:
+                pairing.widen({key: len(self._known.get(key, ())) for key in keys})
+                rest = pairing.place(rest)
+            unplaced += rest
+            self._take(pairing.placed())
+            pairing = self._pairing(keys)
+            # Events that were recovered while other settings, or another form of the file, gave the line another
+            # name.
+            strangers += pairing.place(recovered_of.get(message, ()))
+            self._take(pairing.placed())
+        return unplaced, strangers
+
+    def _pairing(self, keys: Iterable[Key]) -> Pairing:
+        return Pairing(self._basis, {key: self._left[key] for key in keys}, self._columns_of)
+
+    def _take(self, placed: Iterable[tuple[Key, list[Row]]]) -> None:
+        for key, rows in placed:
+            displaced = max(0, len(rows) - self._left[key])
+            self._left[key] -= len(rows) - displaced
+            self._rows[key] += rows
+            for _ in range(displaced):
+                self._surplus.setdefault(key, []).append(self._known[key].pop())
+
+    def _columns_of(self, key: Key) -> list[Columns]:
+        return [self._basis.columns(line) for line, _ in self._lines[key]]
+
+    def conclude(self, verdict: Verdict) -> None:
+        """Tell what is missing, and what is superseded."""
+        for key, lines in self._lines.items():
+            left = self._left[key]
+            verdict.in_store += len(lines) - left
             if left:
-                candidates = [(line, n) for line, n in self._lines[key] if line.number not in self._recovered]
-                verdict.missing += [(line.number, occurrence) for line, occurrence in candidates[:left]]
+                there = {line.number for _, line in self._known.get(key, ())}
+                unsaid = [numbered for numbered in self._unsaid(key) if numbered[0].number not in there]
+                verdict.missing += [(line.number, occurrence) for line, occurrence in unsaid[:left]]
+        for surplus in self._surplus.values():
+            verdict.superseded += [id_ for id_, _ in surplus]
 
+    def _unsaid(self, key: Key) -> list[Numbered]:
+        """The lines of a key without those for which its rows stand.
 
-class _Pairing:
-    """Rows of one message and the open lines they may be: as many pairs as there can be."""
+        A row stands for a line with the same address and link, else for one that it does not contradict; and if it
+        contradicts them all, nobody knows for which.
+        """
+        lines = self._lines[key]
+        if len(lines) == 1:
+            return lines
+        unsaid = list(lines)
+        others = []
+        for columns in map(self._basis.columns, self._rows.get(key, ())):
+            if not self._remove(unsaid, columns.__eq__):
+                others.append(columns)
+        for columns in others:
+            self._remove(unsaid, partial(agree, columns))
+        return unsaid
 
-    def __init__(self, basis: Basis, keys: list[Key], left: dict[Key, int]) -> None:
-        self._basis = basis
-        self._keys = keys
-        self._left = left
-        self._held: dict[Key, list[Row]] = {}
-
-    def used(self) -> Iterator[tuple[Key, int]]:
-        """How many rows each key was given."""
-        return ((key, len(rows)) for key, rows in self._held.items())
-
-    def place(self, row: Row, tried: set[Key] | None = None) -> bool:
-        """Give a row a line; a row that has one already may have to move to another."""
-        tried = set() if tried is None else tried
-        candidates = [key for key in self._keys if key not in tried and self._fits(row, key)]
-        for key in candidates:
-            held = self._held.setdefault(key, [])
-            if len(held) < self._left[key]:
-                held.append(row)
+    def _remove(self, lines: list[Numbered], fits: Callable[[Columns], bool]) -> bool:
+        """Remove the first line whose address and link fit; returns whether there was one."""
+        for place, (line, _) in enumerate(lines):
+            if fits(self._basis.columns(line)):
+                del lines[place]
                 return True
-        for key in candidates if len(self._keys) <= THOROUGH else ():
-            tried.add(key)
-            held = self._held[key]
-            for place, other in enumerate(held):
-                if self.place(other, tried):
-                    held[place] = row
-                    return True
         return False
 
-    def _fits(self, row: Row, key: Key) -> bool:
-        message, second, *rest = self._basis.of_row(row)
-        if message != key[0] or (row.timed and second != key[1]):
-            return False
-        return all(not one or not other or one == other for one, other in zip(rest, key[2:], strict=True))
+
+def _by_message(rows: Iterable[Row]) -> dict[int, list[Row]]:
+    by_message: dict[int, list[Row]] = {}
+    for row in rows:
+        by_message.setdefault(row.message, []).append(row)
+    return by_message

@@ -10,6 +10,7 @@ from struct import Struct
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple, Self
 
+from ingest.copernica.addresses import canonical_ip, folded
 from ingest.copernica.events import MICROS, Event
 
 #: Parts that each side is divided into: of five million events, one holds some 80,000, 30 MB in memory.
@@ -20,6 +21,9 @@ BUFFER = 64 * 1024
 _LINE = Struct("<QIQQQ8sI")
 _ROW = Struct("<QIQQQ12sBB")
 _MASK = (1 << 64) - 1
+
+#: The field of a click's payload that says, in a log file, which link it was; release 0.2 had it in `url`.
+LINK_ID = "link_id"
 
 
 class Line(NamedTuple):
@@ -49,12 +53,11 @@ class Row(NamedTuple):
 
 def line_of(event: Event, number: int) -> bytes:
     """An event of a log file as a record for `Partitions.add`."""
-    recipient, ip = _folded(event.recipient), _folded(event.ip)
     return _LINE.pack(
-        _hash(event.message_id),
+        _message(event.message_id),
         event.occurred_at // MICROS,
-        _hash(recipient),
-        _hash(ip),
+        _recipient(event.recipient),
+        _ip(event.ip),
         _hash(event.url),
         digest(event),
         number,
@@ -73,10 +76,10 @@ def row_of(
 ) -> bytes:
     """The same for an event of the store; `occurred_at` in µs since 1970."""
     return _ROW.pack(
-        _hash(message_id),
+        _message(message_id),
         occurred_at // MICROS,
-        _hash(_folded(recipient)),
-        _hash(_folded(ip)),
+        _recipient(recipient),
+        _ip(ip),
         _hash(url),
         delivery_id,
         recovered,
@@ -88,16 +91,33 @@ def _hash(value: str | None) -> int:
     return (hash(value) & _MASK) or 1 if value else 0
 
 
-def _folded(value: str | None) -> str:
-    """Addresses are the same in upper and lower case."""
+def _message(id_: str | None) -> int:
+    """Without brackets and case, which one side may lack; nobody has two messages that differ in these only."""
+    return _hash(id_.strip("<> \t\r\n").lower()) if id_ else 0
+
+
+def _recipient(address: str | None) -> int:
+    return _hash(folded(address)) if address else 0
+
+
+def _ip(ip: str | None) -> int:
+    return _hash(canonical_ip(ip)) if ip else 0
+
+
+def _lowered(value: str | None) -> str:
     return value.strip().lower() if value else ""
 
 
 def digest(event: Event) -> bytes:
-    """8 bytes of a hash over the natural key: the same in every process."""
+    """8 bytes of a hash over what a line tells: the same in every process and in every release.
+
+    It makes the delivery id, by which a later run knows the event again: so addresses are not folded here as they
+    are where both sides are compared.
+    """
+    link = event.url or event.payload.get(LINK_ID) or ""
     text = (
-        f"{event.type}\x1f{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{_folded(event.recipient)}"
-        f"\x1f{_folded(event.ip)}\x1f{event.url or ''}"
+        f"{event.type}\x1f{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{_lowered(event.recipient)}"
+        f"\x1f{_lowered(event.ip)}\x1f{link}"
     )
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 

@@ -13,8 +13,9 @@ import time
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice
 
@@ -27,8 +28,8 @@ from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
 from workers.bisection import take_all
 from workers.reconcile import matching, partitions
+from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
 from workers.reconcile.logfile import LogFile, Watch
-from workers.reconcile.matching import Basis
 from workers.reconcile.partitions import PARTS, Line, Partitions, Row
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
@@ -42,13 +43,15 @@ SLACK = 900
 PORTION = 2000
 #: Lines between two reports of progress, and between two calls of `breathe`.
 STEP = 2000
+#: For a type of event, the type of those that Copernica suspects not to be a person's, and lists elsewhere.
+SUSPECTS: Mapping[str, str] = {"click": "bot-click"}
 #: What reading a damaged .gz or .zip raises.
 UNPACKING_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """How to reconcile."""
+class RecoveryOptions:
+    """How to read log files, and what to do with what is recovered from them."""
 
     #: The time zone of the log's times.
     zone: tzinfo = UTC
@@ -64,7 +67,7 @@ class Recovery:
     def __init__(
         self,
         store: Store,
-        options: Options,
+        options: RecoveryOptions,
         watch: Watch,
         stored: Callable[[Sequence[Event]], object] = lambda events: None,
         breathe: Callable[[], object] = lambda: None,
@@ -76,7 +79,8 @@ class Recovery:
         self._stored = stored
         self._breathe = breathe
         self._now = time.time_ns() // 1000
-        self._offset = 0
+        #: What was measured on the latest kind with enough events, for kinds that have too few.
+        self._clocks = Basis()
 
     def day(self, report: DayReport, files: Sequence[LogFile], expected: Collection[str] = ()) -> None:
         """Reconcile all files of a day and add the results to the report.
@@ -95,7 +99,8 @@ class Recovery:
         # The largest first: kinds with too few events to compare the clocks use its offset.
         for kind in sorted(by_type, key=lambda kind: -sum(file.size or 0 for file in by_type[kind])):
             kind_report = KindReport(kind, [file.name for file in by_type[kind]])
-            self._kind(report.day, kind_report, by_type[kind])
+            suspects = [file for file in files if file.kind.type is SUSPECTS.get(kind)]
+            self._kind(report.day, kind_report, by_type[kind], suspects)
             if kind_report.files or kind_report.only_in_store:
                 report.kinds.append(kind_report)
 
@@ -103,18 +108,22 @@ class Recovery:
         """Calls that did not reach the endpoint. They are not events: an unreadable line is only noted."""
         for file in files:
             with file.open() as stream:
-                for found in failed_calls(stream, self._options.zone, file.whole):
-                    if isinstance(found, Damage):
-                        report.notes.append(f"{file.name}, line {found.number}: {found.reason}")
+                for call in failed_calls(stream, self._options.zone, file.whole):
+                    if isinstance(call, Damage):
+                        report.notes.append(f"{file.name}, line {call.number}: {call.reason}")
                     else:
-                        yield found.moment, found.response
+                        yield call.moment, call.response
 
-    def _kind(self, day: date, report: KindReport, files: Sequence[LogFile]) -> None:
+    def _kind(
+        self, day: date, report: KindReport, files: Sequence[LogFile], suspect_files: Sequence[LogFile]
+    ) -> None:
         first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         seconds = range(first, first + DAY)
-        with Partitions.of_lines() as lines:
-            span = self._spill_lines(report, files, lines, seconds)
-            wanted = self._compare(report, lines, span, seconds)
+        with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
+            span = self._gather(report, files, lines, seconds)
+            # They are no lines of this kind: nothing about them is reported here.
+            self._gather(KindReport(report.kind), suspect_files, suspects, seconds)
+            wanted = self._compare(report, lines, suspects, span, seconds)
         if any(wanted):
             self._recover(report, files, wanted, seconds)
 
@@ -122,74 +131,85 @@ class Recovery:
         self, files: Sequence[LogFile], day: range, what: str, pick: Callable[[], bool] | None = None
     ) -> Iterator[Event | tuple[LogFile, Damage]]:
         """Every line of these files, or those that are picked; a line that cannot be used becomes a `Damage`."""
-        believed = range(day.start - matching.MAX_OFFSET, day.stop + matching.MAX_OFFSET)
+        believed = range(day.start - MAX_OFFSET, day.stop + MAX_OFFSET)
         for file in files:
-            for found in self._lines(file, f"{what} {file.name}", pick):
-                if isinstance(found, Damage):
-                    yield file, found
-                elif found.event.occurred_at // MICROS in believed:
-                    yield found.event
+            for entry in self._entries(file, f"{what} {file.name}", pick):
+                if isinstance(entry, Damage):
+                    yield file, entry
+                elif entry.event.occurred_at // MICROS in believed:
+                    yield entry.event
                 else:
-                    yield file, Damage(found.number, "its time is far from the day of the file")
+                    yield file, Damage(entry.number, "its time is far from the day of the file")
 
-    def _lines(self, file: LogFile, label: str, pick: Callable[[], bool] | None) -> Iterator[Entry | Damage]:
+    def _entries(self, file: LogFile, label: str, pick: Callable[[], bool] | None) -> Iterator[Entry | Damage]:
         self._watch(label, 0, file.size)
         number = 0
         with file.open() as stream:
             entries = read(stream, file.kind, self._options.zone, self._now, file.whole, pick)
             try:
-                for place, found in enumerate(entries):
-                    number = found.number
+                for place, entry in enumerate(entries):
+                    number = entry.number
                     if place % STEP == 0:
                         self._watch(label, stream.tell(), file.size)
                         self._breathe()
-                    yield found
+                    yield entry
             except UNPACKING_ERRORS as error:
                 yield Damage(number, f"what follows cannot be unpacked ({error})")
         self._watch(label, file.size or 1, file.size or 1)
 
-    def _spill_lines(self, report: KindReport, files: Sequence[LogFile], lines: Partitions, day: range) -> range:
+    def _gather(self, report: KindReport, files: Sequence[LogFile], lines: Partitions, day: range) -> range:
         """Read the files once; returns the range of seconds that their lines cover."""
         earliest, latest = day.start, day.stop - 1
-        for place, found in enumerate(self._read(files, day, "reading")):
+        for place, line in enumerate(self._read(files, day, "reading")):
             report.in_log += 1
-            if isinstance(found, Event):
-                second = found.occurred_at // MICROS
+            if isinstance(line, Event):
+                second = line.occurred_at // MICROS
                 earliest, latest = min(earliest, second), max(latest, second)
                 report.hours[second % DAY // 3600] += 1
-                lines.add(partitions.line_of(found, place))
+                lines.add(partitions.line_of(line, place))
             else:
-                file, damage = found
+                file, damage = line
                 report.unmatched += 1
                 report.note(f"{file.name}, line {damage.number}: {damage.reason}")
         return range(earliest, latest + 1)
 
-    def _compare(self, report: KindReport, lines: Partitions, span: range, day: range) -> "array[int]":
+    def _compare(
+        self, report: KindReport, lines: Partitions, suspects: Partitions, span: range, day: range
+    ) -> "array[int]":
         """Compare the lines with the store; returns what is missing: for each line, its occurrence plus one, or 0.
 
         Rows are read again, from a wider range, when the clocks turn out to be far apart.
         """
         slack = SLACK
         while True:
-            with Partitions.of_rows() as rows:
-                for row in self._rows(report.kind, span.start - slack, span.stop + slack):
-                    rows.add(row)
-                basis = self._basis(lines, rows)
-                if abs(basis.offset) <= slack:
+            with self._rows(report.kind, span, slack) as rows:
+                basis = self._basis(report.kind, lines, rows, span)
+                if basis.reach <= slack:
                     report.offset, report.pairs = basis.offset, basis.pairs
                     _note_basis(report, basis)
-                    return self._match(report, lines, rows, basis, day)
-            slack = abs(basis.offset) + SLACK
+                    return self._match(report, lines, suspects, rows, basis, day)
+            slack = basis.reach + SLACK
 
-    def _basis(self, lines: Partitions, rows: Partitions) -> Basis:
-        basis = matching.measure(lines, rows)
-        if basis.pairs >= matching.MIN_UNANIMOUS:
-            self._offset = basis.offset
+    def _basis(self, kind: str, lines: Partitions, rows: Partitions, span: range) -> Basis:
+        basis = measure(lines, rows)
+        if not basis.pairs and lines.count and self._clocks.pairs < MIN_UNANIMOUS:
+            # All events shortly after midnight, and the clocks some hours apart?
+            with self._rows(kind, span, MAX_OFFSET) as more:
+                basis = measure(lines, more)
+            basis = basis if basis.reach else Basis()
+        if basis.pairs >= MIN_UNANIMOUS:
+            self._clocks = basis
             return basis
-        return Basis(self._offset, basis.pairs)
+        return replace(basis, offset=self._clocks.offset, near=self._clocks.near)
 
     def _match(
-        self, report: KindReport, lines: Partitions, rows: Partitions, basis: Basis, day: range
+        self,
+        report: KindReport,
+        lines: Partitions,
+        suspects: Partitions,
+        rows: Partitions,
+        basis: Basis,
+        day: range,
     ) -> "array[int]":
         """Match part by part; only what is missing is kept, since a whole day can be missing."""
         wanted = array("I", bytes(array("I").itemsize * report.in_log))
@@ -198,8 +218,9 @@ class Recovery:
             self._watch(f"comparing {report.kind}", part, PARTS)
             self._breathe()
             sides = map(Line._make, lines.part(part)), map(Row._make, rows.part(part))
-            verdict = matching.match(*sides, basis, by_rows)
-            report.in_store += verdict.found
+            verdict = matching.match(*sides, basis, by_rows, map(Line._make, suspects.part(part)))
+            report.in_store += verdict.in_store
+            report.suspected += verdict.suspected
             report.only_in_store += verdict.only_in_store
             report.superseded += len(verdict.superseded)
             for number, occurrence in verdict.missing:
@@ -209,8 +230,16 @@ class Recovery:
         self._watch(f"comparing {report.kind}", PARTS, PARTS)
         return wanted
 
-    def _rows(self, kind: str, since: int, until: int) -> Iterator[bytes]:
-        """Events of the store, as records to spill; `since` and `until` in Unix seconds."""
+    @contextmanager
+    def _rows(self, kind: str, span: range, slack: int) -> Iterator[Partitions]:
+        """The events of the store within a range of Unix seconds and `slack` seconds around it."""
+        with Partitions.of_rows() as rows:
+            for row in self._stored_rows(kind, span.start - slack, span.stop + slack):
+                rows.add(row)
+            yield rows
+
+    def _stored_rows(self, kind: str, since: int, until: int) -> Iterator[bytes]:
+        """Events of the store, as records of `Partitions`; `since` and `until` in Unix seconds."""
         columns = tables.events.c
         query = select(
             columns.delivery_id,
@@ -250,8 +279,8 @@ class Recovery:
         """Read the files once more and store the events of the lines that are `wanted`."""
         picks = iter(wanted)
         occurrences = (occurrence - 1 for occurrence in wanted if occurrence)
-        found = self._read(files, day, "recovering from", lambda: next(picks, 0) > 0)
-        events = (self._named(event, next(occurrences), report) for event in found if isinstance(event, Event))
+        lines = self._read(files, day, "recovering from", lambda: next(picks, 0) > 0)
+        events = (self._named(event, next(occurrences), report) for event in lines if isinstance(event, Event))
         while portion := list(islice(events, PORTION)):
             self._insert(report, portion)
 
@@ -286,6 +315,10 @@ def _note_basis(report: KindReport, basis: Basis) -> None:
             f"The webhooks' clock is {abs(basis.offset)} s {ahead} the log's, measured on {basis.pairs} events: "
             "if that is a difference of time zones, set INGEST_LOGFILE_TZ."
         )
-    for same, what in ((basis.ip, "addresses"), (basis.url, "links")):
+    if len(basis.near) > 1:
+        least, most = basis.offset + min(basis.near), basis.offset + max(basis.near)
+        report.note(f"The webhooks' times are {least} to {most} s later than the log's.")
+    alike = ((basis.recipient, "recipients"), (basis.ip, "addresses"), (basis.url, "links"))
+    for same, what in alike:
         if not same:
             report.note(f"The log writes {what} differently from webhooks: events were compared without them.")

@@ -61,6 +61,7 @@ class KindReport:
     recovered      of these, inserted now
     unmatched      of these, neither: damaged, or rejected by the database; `notes` say which and why
     only_in_store  events that no line accounts for; they stay
+    suspected      the same, but suspected clicks that Copernica lists elsewhere do
     superseded     events that were recovered earlier and whose own call arrived after all: removed
     offset         seconds by which the webhooks' clock is ahead of the log's, measured on `pairs` events
     """
@@ -72,6 +73,7 @@ class KindReport:
     recovered: int = 0
     unmatched: int = 0
     only_in_store: int = 0
+    suspected: int = 0
     superseded: int = 0
     offset: int = 0
     pairs: int = 0
@@ -103,7 +105,7 @@ class DayReport:
     notes: list[str] = field(default_factory=list)
     #: Calls that were in flight when the store was compared: in the backlog, in spools, unverified; None if Redis
     #: was unreachable.
-    underway: int | None = 0
+    in_flight: int | None = 0
     #: Why it failed, wholly or in part.
     error: str | None = None
     #: Whether these were all files of a day that is over.
@@ -143,7 +145,7 @@ class DayReport:
             "day": self.day.isoformat(),
             "complete": self.complete,
             "error": self.error,
-            "underway": self.underway,
+            "underway": self.in_flight,
             "notes": self.notes,
             "kinds": [kind.as_dict() for kind in self.kinds],
             "outages": [outage.as_dict() for outage in self.outages],

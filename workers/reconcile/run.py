@@ -30,7 +30,7 @@ from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
 from workers.reconcile import history, in_flight
 from workers.reconcile.logfile import LogFile, Watch
-from workers.reconcile.recovery import Options, Recovery
+from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import DayReport, days_between
 from workers.reconcile.sources import client, fetch
 from workers.store.store import Store
@@ -83,7 +83,7 @@ def days_of(first: date, last: date | None, partial: bool) -> list[date]:
 def reconcile(
     settings: Settings,
     days: Sequence[date],
-    how: ReconcileOptions,
+    options: ReconcileOptions,
     watch: Watch,
     breathe: Callable[[], object] = lambda: None,
     connect: Callable[[Settings], Copernica] = client,
@@ -100,9 +100,9 @@ def reconcile(
             report = DayReport(day, whole=day < datetime.now(UTC).date())
             with _folder() as folder:
                 try:
-                    fetching = _fetched(connect(settings), day, how.everything, folder, watch, breathe)
+                    fetching = _fetched(connect(settings), day, options.everything, folder, watch, breathe)
                     files = asyncio.run(fetching)
-                    _compare(settings, store, report, files, how, watch, breathe, LOGGED)
+                    _compare(settings, store, report, files, options, watch, breathe, LOGGED)
                 except (InvalidToken, Interrupted):
                     raise
                 except RestError as error:
@@ -112,7 +112,7 @@ def reconcile(
 
 
 def reconcile_files(
-    settings: Settings, files: Sequence[LogFile], whole: bool, how: ReconcileOptions, watch: Watch
+    settings: Settings, files: Sequence[LogFile], whole: bool, options: ReconcileOptions, watch: Watch
 ) -> Iterator[DayReport]:
     """The same with files that are on this machine. `whole` says that they are all there are of their days.
 
@@ -123,7 +123,7 @@ def reconcile_files(
         for day in sorted({file.day for file in files}):
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
             with _folder():
-                _compare(settings, store, report, [file for file in files if file.day == day], how, watch)
+                _compare(settings, store, report, [file for file in files if file.day == day], options, watch)
             history.save(store, report, history.FILES)
             yield report
 
@@ -167,16 +167,16 @@ def _compare(
     store: Store,
     report: DayReport,
     files: Sequence[LogFile],
-    how: ReconcileOptions,
+    options: ReconcileOptions,
     watch: Watch,
     breathe: Callable[[], object] = lambda: None,
     expected: Collection[str] = (),
 ) -> None:
-    waiting = in_flight.wait(settings, store, how.wait, watch)
-    report.underway = waiting.calls if waiting else None
-    has_handlers = how.handlers and settings.has_handlers
-    options = Options(ZoneInfo(settings.logfile_tz), has_handlers, how.everything)
-    Recovery(store, options, watch, partial(_announce, settings, has_handlers), breathe).day(
+    waiting = in_flight.wait(settings, store, options.wait, watch)
+    report.in_flight = waiting.calls if waiting else None
+    has_handlers = options.handlers and settings.has_handlers
+    recovery = RecoveryOptions(ZoneInfo(settings.logfile_tz), has_handlers, options.everything)
+    Recovery(store, recovery, watch, partial(_announce, settings, has_handlers), breathe).day(
         report, files, expected
     )
 

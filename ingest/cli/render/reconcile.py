@@ -141,15 +141,20 @@ def _remarks(report: "DayReport") -> Iterator[str]:
     yield from report.notes[:MAX_OUTAGES]
     for kind in report.kinds:
         yield from (f"{kind.kind}: {note}" for note in kind.notes)
+    if suspected := report.total("suspected"):
+        yield (
+            f"{suspected:,} clicks of the store are in Copernica's list of suspected clicks, which programs make "
+            "rather than people; they stay."
+        )
     if superseded := report.total("superseded"):
         yield (
             f"{superseded:,} events that an earlier run had recovered were removed: their own calls came in after "
             "all. Handlers got both."
         )
-    if report.underway is None:
+    if report.in_flight is None:
         yield "Redis does not answer: calls that wait there may be stored twice, until this is run again."
-    elif report.underway:
+    elif report.in_flight:
         yield (
-            f"{report.underway:,} calls were still on their way to the store; if they are of this day, they will "
+            f"{report.in_flight:,} calls were still on their way to the store; if they are of this day, they will "
             "be there twice until the next run."
         )
