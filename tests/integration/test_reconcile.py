@@ -117,6 +117,16 @@ def test_what_the_log_files_lack_is_reported_and_stays(store: Store, database: s
     assert stored_keys(store).total() == len(day)
 
 
+def test_the_number_of_a_link_is_not_taken_for_another_click(store: Store, database: str) -> None:
+    """The Marketing Suite's log files have the number in `linkinfo`, webhooks the address in `original`."""
+    clicks = [one for one in a_day(100) if one.type == "click"]
+    twice = [*clicks, *clicks]
+    store.add([one.call(number) for number, one in enumerate(twice)])
+    report = reconciled(database, [one._replace(link="4711", ip=f"::ffff:{one.ip}") for one in twice])
+    assert (report.complete, report.total("recovered"), report.total("in_store")) == (True, 0, len(twice))
+    assert stored_keys(store) == Counter(one.key for one in twice)
+
+
 def test_recovered_events_reach_the_handlers_as_they_are_stored(
     store: Store, database: str, redis_url: str
 ) -> None:

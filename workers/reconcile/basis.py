@@ -52,12 +52,8 @@ class Basis:
         """Most seconds that a row can be away from its line."""
         return max(abs(self.offset + difference) for difference in self.near)
 
-    def key_of_line(self, line: Line) -> Key:
-        """The key of a line, by the rows' clock."""
-        return line.message, line.second + self.offset, line.recipient if self.recipient else 0
-
     def key_of_row(self, row: Row) -> Key:
-        """The key of a row."""
+        """The key of a row; that of a line has its second by the rows' clock."""
         return row.message, row.second, row.recipient if self.recipient else 0
 
     def columns(self, event: Line | Row) -> Columns:

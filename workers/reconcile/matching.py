@@ -56,10 +56,11 @@ def match(
     part = _Part(basis, lines)
     calls: list[Row] = []
     recovered: dict[bytes, Row] = {}
+    account = part.account
     for row in rows:
         if row.recovered:
             recovered[row.delivery_id] = row
-        elif not part.account(row):
+        elif not account(row):
             calls.append(row)
     part.know(recovered)
     verdict = Verdict()
@@ -87,18 +88,21 @@ class _Part:
         #: Lines of a key whose event was recovered earlier, and is needed; and those beyond what is needed.
         self._known: dict[Key, list[Known]] = {}
         self._surplus: dict[Key, list[Known]] = {}
-        occurrences: Counter[bytes] = Counter()
-        key_of = basis.key_of_line
+        self._exact = len(basis.near) == 1
+        offset = basis.offset
+        repeated: Counter[bytes] = Counter()
         for line in lines:
-            key = key_of(line)
-            numbered = line, occurrences[line.digest]
-            occurrences[line.digest] += 1
-            if key in self._lines:
-                self._lines[key].append(numbered)
-                self._left[key] += 1
-            else:
-                self._lines[key] = [numbered]
+            key = line.message, line.second + offset, line.recipient if basis.recipient else 0
+            same = self._lines.get(key)
+            if same is None:
+                self._lines[key] = [(line, 0)]
                 self._left[key] = 1
+                continue
+            if len(same) == 1:
+                repeated[same[0][0].digest] += 1
+            same.append((line, repeated[line.digest]))
+            repeated[line.digest] += 1
+            self._left[key] += 1
 
     def account(self, row: Row) -> bool:
         """Let a row account for a line of exactly its key.
@@ -106,12 +110,16 @@ class _Part:
         A row that may be of another line as well has to wait: one without a time or a recipient, and any row
         where the clocks differ by more than an offset.
         """
-        if not row.timed or (not row.recipient and self._basis.recipient) or len(self._basis.near) > 1:
+        message, second, recipient, *_, timed = row
+        if not self._basis.recipient:
+            recipient = 0
+        elif not recipient:
             return False
-        key = self._basis.key_of_row(row)
-        if not self._left.get(key):
+        key = message, second, recipient
+        left = self._left.get(key)
+        if not left or not timed or not self._exact:
             return False
-        self._left[key] -= 1
+        self._left[key] = left - 1
         if len(self._lines[key]) > 1:
             self._rows[key].append(row)
         return True

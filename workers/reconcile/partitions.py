@@ -18,9 +18,8 @@ PARTS = 64
 #: Bytes that are gathered before they are written to a part's file.
 BUFFER = 64 * 1024
 
-_LINE = Struct("<QIQQQ8sI")
-_ROW = Struct("<QIQQQ12sBB")
-_MASK = (1 << 64) - 1
+_LINE = Struct("<qIqqq8sI")
+_ROW = Struct("<qIqqq12sBB")
 
 #: The field of a click's payload that says, in a log file, which link it was; release 0.2 had it in `url`.
 LINK_ID = "link_id"
@@ -87,21 +86,24 @@ def row_of(
     )
 
 
+# Hashes are 0 for what is absent, and only for that. These run for every line and every row.
+
+
 def _hash(value: str | None) -> int:
-    return (hash(value) & _MASK) or 1 if value else 0
+    return hash(value) or 1 if value else 0
 
 
 def _message(id_: str | None) -> int:
     """Without brackets and case, which one side may lack; nobody has two messages that differ in these only."""
-    return _hash(id_.strip("<> \t\r\n").lower()) if id_ else 0
+    return hash(id_.strip("<> \t\r\n").lower()) or 1 if id_ else 0
 
 
 def _recipient(address: str | None) -> int:
-    return _hash(folded(address)) if address else 0
+    return hash(folded(address)) or 1 if address else 0
 
 
 def _ip(ip: str | None) -> int:
-    return _hash(canonical_ip(ip)) if ip else 0
+    return hash(canonical_ip(ip)) or 1 if ip else 0
 
 
 def _lowered(value: str | None) -> str:
