@@ -5,12 +5,15 @@ in the ASCII form that the DNS has for it (`exämple.nl`, `xn--exmple-cua.nl`). 
 around it are no part of it. For IP addresses, what counts is the address, not how it is abbreviated.
 """
 
+import re
 import unicodedata
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 import idna
 
+#: An address after a name, `Zoë <zoë@example.nl>`, and nothing that could be more than one of these.
+_NAMED = re.compile(r"""(?:"[^"\r\n]*"\s*|[^<>@:"\r\n]*)<\s*([^<>\s]*)\s*>""")
 #: Addresses whose folded form is remembered: few have letters beyond ASCII, and those come again.
 REMEMBERED = 4096
 #: Most characters of an address that is remembered; no longer one can be delivered to.
@@ -21,7 +24,7 @@ MAX_DOMAIN = 255
 
 def folded(address: str) -> str:
     """The one way to write an e-mail address that all ways to write it have in common."""
-    if address.isascii() and address[-1:] != ">":  # nearly all
+    if address.isascii() and ">" not in address:  # nearly all
         return address.strip().lower()
     return _remembered(address) if len(address) <= MAX_LENGTH else _folded(address)
 
@@ -33,8 +36,8 @@ def _remembered(address: str) -> str:
 
 def _folded(address: str) -> str:
     bare = address.strip()
-    if bare.endswith(">") and "<" in bare:  # Zoë <zoe@example.nl>
-        bare = bare[bare.rindex("<") + 1 : -1].strip()
+    if len(bare) <= 2 * MAX_LENGTH and (named := _NAMED.fullmatch(bare)):
+        bare = named[1]
     if bare.isascii():
         return bare.lower()
     local, at, domain = bare.rpartition("@")

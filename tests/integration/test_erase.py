@@ -2,6 +2,7 @@
 
 import json
 import random
+import unicodedata
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -326,3 +327,59 @@ def test_what_waits_for_handlers_or_was_given_up_by_them_is_erased_too(store: St
     assert dead(store) == [2]
     assert handoffs.waiting() == {"h": 1, "": 1}
     assert erase(store, JAN, dry_run=False).handed_on == 0
+
+
+#: One address with letters beyond ASCII, as people and programs write it.
+ZOE = "Zoë.Šimůnek+test@exämple.nl"
+ZOES = (
+    ZOE,
+    ZOE.upper(),
+    "zoë.šimůnek+test@XN--exmple-cua.nl",
+    unicodedata.normalize("NFD", ZOE),
+    f"Zoë Šimůnek <{ZOE.lower()}>",
+)
+
+
+@pytest.mark.parametrize("asked", ZOES)
+def test_an_address_with_other_letters_than_ascii_is_found_however_it_is_written(store: Store, asked: str) -> None:
+    events = [form(place, {"type": "open", "recipient": written}) for place, written in enumerate(ZOES)]
+    events += [
+        form(10 + place, {"type": "update", "fields[email]": written}) for place, written in enumerate(ZOES)
+    ]
+    others = [
+        form(20 + place, {"type": "open", "recipient": written})
+        for place, written in enumerate(("zoe.simunek+test@exämple.nl", ZOE.replace("test", "tests"), JAN))
+    ]
+    mentions = [
+        form(30 + place, {"type": "failure", "recipient": JAN, "description": f"550 ß <{written}>: Ünknown"})
+        for place, written in enumerate(ZOES[:-1])
+    ]
+    others.append(form(40, {"type": "failure", "description": f"é{ZOE} is somebody else's"}))
+    waiting = [call(50 + place, urlencode({"email": written})) for place, written in enumerate(ZOES)]
+    waiting.append(call(60, json.dumps({"email": ZOE.upper()})))
+    store.add(events + others + mentions, [Quarantined(each, "why") for each in waiting], waiting)
+    assert {each.delivery_id for each in store.find(Filter(recipient=asked))} == {
+        each.delivery_id for each in events[: len(ZOES)]
+    }
+    assert [Filter(recipient=asked).fits(each) for each in (*events[:5], *others)] == [True] * 5 + [False] * 4
+
+    erased = erase(store, asked, dry_run=False)
+    assert (len(erased.deleted), len(erased.blanked)) == (10, 4)
+    assert (len(erased.quarantined), len(erased.unverified)) == (6, 6)
+    there = {each.delivery_id: each for each in store.find(Filter())}
+    assert there.keys() == {each.delivery_id for each in (*others, *mentions)}
+    assert {there[each.delivery_id].description for each in mentions} == {f"550 ß <{BLANK}>: Ünknown"}
+
+
+def test_an_address_with_a_double_s_is_that_with_a_sharp_one(store: Store) -> None:
+    events = [
+        form(1, {"type": "open", "recipient": "STRASSE@example.nl"}),
+        form(2, {"type": "update", "fields[email]": "Straße@example.nl"}),
+        form(3, {"type": "failure", "description": "<straße@example.nl>, <STRASSE@EXAMPLE.NL>"}),
+    ]
+    store.add(events)
+    erased = erase(store, "strasse@example.nl", dry_run=False)
+    assert (len(erased.deleted), [each.description for each in erased.blanked.values()]) == (
+        2,
+        [f"<{BLANK}>, <{BLANK}>"],
+    )

@@ -109,6 +109,28 @@ def test_the_columns_in_the_database_are_those_that_the_queries_name(store: Stor
         assert [column.name for column in table.primary_key] in [keys, *unique]
 
 
+def test_recipients_that_were_stored_before_are_found_by_the_rule_of_today(
+    empty: str,
+) -> None:
+    written = (
+        "Zoë@exämple.nl",
+        "ZOË@XN--EXMPLE-CUA.NL",
+        "Zoë <zoë@exämple.nl>",
+        " zoë@exämple.nl",
+        "zoe@example.nl",
+    )
+    upgrade(empty)
+    with closing(Store.open(empty)) as store:
+        store.add([event(number, recipient=one) for number, one in enumerate(written)])
+        execute(store, "DROP INDEX events_folded_recipient", "ALTER TABLE events DROP COLUMN folded_recipient")
+        execute(store, "UPDATE alembic_version SET version_num = '0005'")
+    upgrade(empty)
+    with closing(Store.open(empty)) as store:
+        found = [each.recipient for each in store.find(Filter(recipient="zoë@EXÄMPLE.nl"))]
+        assert found == list(written[:4])
+        assert [each.recipient for each in store.find(Filter(recipient="ZOE@example.nl"))] == [written[4]]
+
+
 # --- release 0.1 ---
 
 OLD_TABLES = """

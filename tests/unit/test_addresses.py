@@ -24,6 +24,8 @@ from ingest.copernica.addresses import canonical_ip, folded, unicode_domain
         ("jan@_dmarc.exämple.nl", "jan@_dmarc.xn--exmple-cua.nl"),
         ("Zoë <zoë@example.nl>", "ZOË@example.nl"),
         ('"Jansen, Jan" <jan@example.nl>', "jan@example.nl"),
+        ("Jan <JAN@example.nl> ", "jan@example.nl"),
+        ("<jan@example.nl>", "jan@example.nl"),
     ],
 )
 def test_one_address_written_in_two_ways_is_one(one: str, other: str) -> None:
@@ -38,6 +40,9 @@ def test_one_address_written_in_two_ways_is_one(one: str, other: str) -> None:
         ("jan+a@example.nl", "jan@example.nl"),
         ("j.an@example.nl", "jan@example.nl"),
         ("jan@example.nl", "jan@example.nl.example.org"),
+        ("piet@example.nl, Jan <jan@example.nl>", "jan@example.nl"),
+        ("To: Jan <jan@example.nl>", "jan@example.nl"),
+        ("Eva <eva@example.nl>\r\nJan <jan@example.nl>", "jan@example.nl"),
     ],
 )
 def test_what_only_looks_alike_is_not_the_same(one: str, other: str) -> None:

@@ -7,6 +7,7 @@ mentions the address within a longer text is kept, with the address blanked.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import quote, quote_plus, unquote, unquote_plus
 import redis
 
 from ingest import redis_client
+from ingest.copernica.addresses import folded, unicode_domain
 from ingest.copernica.events import Event
 from ingest.errors import SettingsError
 from ingest.settings import Settings
@@ -27,6 +29,10 @@ from workers.store.store import MENTIONING, Store
 BLANK = "[erased]"
 #: How JSON may escape any character.
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+#: Accents that follow the letter they belong to.
+_ACCENTS = "\u0300-\u036f"
+#: Letters and digits that no escaping changes.
+_PIECES = re.compile(r"[a-z0-9]+")
 
 
 @dataclass(slots=True)
@@ -62,7 +68,7 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
     person = _Person(recipient)
     erased = Erased()
     profiles: set[tuple[int, int]] = set()
-    for event in store.mentioning(person.spellings):
+    for event in store.mentioning(person.address, person.spellings):
         step()
         if person.is_subject_of(event):
             erased.deleted.add(event.delivery_id)
@@ -107,21 +113,30 @@ def waiting(settings: Settings) -> int | None:
 
 
 class _Person:
-    """One address, and how to recognise it."""
+    """One address, and how to recognise it however it is written."""
 
     def __init__(self, address: str) -> None:
-        self._address = address.strip().lower()
+        self.address = folded(address)
+        local, at, domain = self.address.rpartition("@")
+        domains = {domain, unicode_domain(domain)}
+        self._written = sorted({f"{local}{at}{each}" for each in domains})
         # Not as part of a longer address: jan@example.nl is neither bertjan@example.nl nor jan@example.nl.org.
-        self._mention = re.compile(rf"(?<![\w.+-]){re.escape(self._address)}(?![\w-]|\.\w)", re.IGNORECASE)
+        forms = "|".join(re.escape(_comparable(written)[1]) for written in self._written)
+        self._mention = re.compile(rf"(?<![\w.+\-{_ACCENTS}])(?:{forms})(?![\w-]|\.\w)")
 
     @property
     def spellings(self) -> list[str]:
-        """How the address may be written in text, in a URL and in JSON.
+        """Texts of which a database can find one in whatever mentions the address, and in little else.
 
-        In upper case as well, since databases ignore the case of ASCII letters only.
+        That is how the address may be written in text, in a URL and in JSON; in upper case as well, since
+        databases ignore the case of ASCII letters only. One with other letters has too many spellings: then the
+        longest piece without such a letter is looked for.
         """
+        if len(self._written) > 1 or not self.address.isascii():
+            return self._pieces()
         spellings: set[str] = set()
-        for plain in (self._address, self._address.upper()):
+        local, at, domain = self.address.rpartition("@")
+        for plain in (self.address, self.address.upper(), *(local.replace("ss", s) + at + domain for s in "ßẞ")):
             escaped = plain.replace("\\", "\\\\").replace('"', '\\"')
             spellings |= {
                 plain,
@@ -133,16 +148,42 @@ class _Person:
             }
         return sorted(spellings)
 
+    def _pieces(self) -> list[str]:
+        """The longest piece of the local part, or of each form of the domain if that is longer."""
+        local, _, domain = self.address.rpartition("@")
+        in_local, *in_domains = (
+            max(_PIECES.findall(text.replace("ss", " ")), key=len, default="")
+            for text in (local, domain, unicode_domain(domain))
+        )
+        pieces = {in_local} if len(in_local) >= min(map(len, in_domains)) else set(in_domains)
+        return sorted(pieces)  # an empty one is in every text
+
     def is_subject_of(self, event: Event) -> bool:
         """Whether the event is about this person."""
-        if event.recipient is not None and event.recipient.strip().lower() == self._address:
+        if event.recipient is not None and folded(event.recipient) == self.address:
             return True
-        return any(value.strip().lower() == self._address for value in _texts([event.payload, event.tags]))
+        return any(folded(value) == self.address for value in _texts([event.payload, event.tags]))
 
     def occurs_in(self, body: bytes, path: str) -> bool:
         """Whether a raw call mentions the address, as it is or escaped in any way."""
         text = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), f"{path} {body.decode('utf-8', 'replace')}")
-        return any(self._mention.search(reading) for reading in (text, unquote(text), unquote_plus(text)))
+        return any(map(self._is_mentioned_in, (text, unquote(text), unquote_plus(text))))
+
+    def _is_mentioned_in(self, text: str) -> bool:
+        return self._mention.search(_comparable(text)[1]) is not None
+
+    def _without_mentions(self, text: str) -> str:
+        decomposed, comparable = _comparable(text)
+        mentions = [mention.span() for mention in self._mention.finditer(comparable)]
+        if not mentions:
+            return text
+        # Where each character of the comparable text comes from: folding can make two of one.
+        origins = [place for place, letter in enumerate(decomposed) for _ in letter.casefold()]
+        kept, after = [], 0
+        for start, end in mentions:
+            kept.append(decomposed[after : origins[start]])
+            after = origins[end - 1] + 1
+        return unicodedata.normalize("NFC", BLANK.join((*kept, decomposed[after:])))
 
     def blanked(self, event: Event) -> Event:
         """The event without the address; the same event if it does not occur."""
@@ -154,15 +195,23 @@ class _Person:
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, str):
-            blanked = self._mention.sub(BLANK, value)
+            blanked = self._without_mentions(value)
             # In a URL a plus may stand for a space; anywhere else it is part of the address.
             readings = (unquote(blanked), unquote_plus(blanked) if "://" in blanked else blanked)
-            return BLANK if any(self._mention.search(reading) for reading in readings) else blanked
+            return BLANK if any(map(self._is_mentioned_in, readings)) else blanked
         if isinstance(value, list):
             return [self._without(item) for item in value]
         if isinstance(value, dict):
             return {self._without(name): self._without(item) for name, item in value.items()}
         return value
+
+
+def _comparable(text: str) -> tuple[str, str]:
+    """A text with its accented letters taken apart, and that without regard to case."""
+    if text.isascii():
+        return text, text.lower()
+    decomposed = unicodedata.normalize("NFD", text)
+    return decomposed, decomposed.casefold()
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -114,7 +114,7 @@ class Backend(ABC):
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
         """Conditions that find a recipient's or a message's events without reading all others.
 
-        Recipients are compared without regard to case.
+        Recipients are compared as `folded` has them.
         """
 
     @abstractmethod

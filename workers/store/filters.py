@@ -6,8 +6,9 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement
 
+from ingest.copernica.addresses import folded
 from ingest.copernica.events import Event
-from workers.store import search_index, tables
+from workers.store import tables
 from workers.store.backend import Backend
 from workers.store.rows import micros
 
@@ -16,7 +17,7 @@ from workers.store.rows import micros
 class Filter:
     """Which events to look at; None means any. Times are in UTC, `since` is included and `until` is not.
 
-    Recipients are compared without regard to the case of ASCII letters.
+    Recipients are compared as `ingest.copernica.addresses.folded` says: without regard to case, among others.
     """
 
     types: Sequence[str] = ()
@@ -49,4 +50,4 @@ class Filter:
 
 
 def _same_address(address: str | None, other: str) -> bool:
-    return address is not None and search_index.lower(address) == search_index.lower(other)
+    return address is not None and folded(address) == folded(other)

@@ -16,15 +16,18 @@ from sqlalchemy import (
     Connection,
     Engine,
     Table,
+    and_,
     any_,
     create_engine,
     event,
     func,
     literal_column,
+    or_,
     select,
     text,
 )
 
+from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
 from workers.store import tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
@@ -189,10 +192,10 @@ class PostgreSQL(Backend):
         if recipient is not None:
             # Literal numbers, as in the index: with parameters the server would not recognise the expression.
             indexed = func.lower(func.substr(columns.recipient, literal_column("1"), literal_column(str(INDEXED))))
-            conditions += [
-                indexed == func.lower(recipient[:INDEXED]),
-                func.lower(columns.recipient) == func.lower(recipient),
-            ]
+            address = folded(recipient)
+            term = address[:INDEXED]
+            in_lower_case = and_(indexed == func.lower(term), func.lower(columns.recipient) == func.lower(address))
+            conditions.append(or_(in_lower_case, columns.folded_recipient == term))
         if message_id is not None:
             conditions.append(columns.message_id == message_id)
         return conditions

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 import orjson
 
 from ingest.batch import Record
+from ingest.copernica.addresses import folded
 from ingest.copernica.events import EPOCH, MICROS, Event, EventType, decode
 from ingest.copernica.header_fields import unpack_headers
 from workers.records import Quarantined
-from workers.store.backend import Row
+from workers.store.backend import INDEXED, Row
 
 #: Most seconds whose text is remembered: the events of one drain cluster around the same ones.
 REMEMBERED_SECONDS = 4096
@@ -50,7 +51,15 @@ def event_row(e: Event) -> Row:
         e.source,
         e.raw,
         e.raw_type,
+        e.recipient and folded_recipient(e.recipient),
     )
+
+
+def folded_recipient(recipient: str) -> str | None:
+    """The recipient as it is compared; None if every database gets there by itself, as with nearly all."""
+    if recipient.isascii() and recipient[:1] > " " and " " < recipient[-1:] != ">":
+        return None
+    return folded(recipient)[:INDEXED] or None
 
 
 def event_of(row: Sequence[Any]) -> Event:
@@ -69,6 +78,7 @@ def event_of(row: Sequence[Any]) -> Event:
         source,
         raw,
         raw_type,
+        _,
     ) = row
     received = micros(received_at)
     values = decode(raw, raw_type or "", path, received).payload if raw is not None else _load(payload)

@@ -12,7 +12,7 @@ from workers.store.dialects import backend_for
 from workers.store.tables import schema_version
 
 #: The version that this program works with: the newest in `migrations/versions`.
-VERSION = "0005"
+VERSION = "0006"
 
 
 def current(connection: Connection, backend: Backend) -> str | None:

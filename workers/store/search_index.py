@@ -59,14 +59,17 @@ def _last_indexed() -> ScalarSelect[int]:
     return select(func.coalesce(func.max(finder_runs.c.last), 0)).scalar_subquery()
 
 
-def rows_with(term: str) -> ColumnElement[bool]:
-    """A condition: the event has this term, which is a message id or an address in lower case."""
+def rows_with(term: str, folded_recipient: str | None = None) -> ColumnElement[bool]:
+    """A condition: the event has this term, a message id or an address in lower case, or this folded recipient."""
     in_runs = select(finder.c.row).where(finder.c.run.in_(select(finder_runs.c.run)), finder.c.term == term)
     after_runs = select(_EVENTS.row).where(
         _EVENTS.row > _last_indexed(), or_(_EVENTS.message_id == term, _address == term)
     )
+    found = [in_runs, after_runs]
+    if folded_recipient is not None:
+        found.append(select(_EVENTS.row).where(_EVENTS.folded_recipient == folded_recipient))
     # The query's own table is `tables.events`, which does not know the column.
-    return literal_column("events.row").in_(union_all(in_runs, after_runs))
+    return literal_column("events.row").in_(union_all(*found))
 
 
 def make_run(connection: Connection) -> bool:

@@ -21,9 +21,11 @@ from sqlalchemy import (
     event,
     func,
     literal_column,
+    or_,
     select,
 )
 
+from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
 from workers.store import search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
@@ -176,9 +178,11 @@ class SQLite(Backend):
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []
         if recipient is not None:
+            address = folded(recipient)
+            term = address[:INDEXED]
             conditions += [
-                search_index.rows_with(search_index.lower(recipient[:INDEXED])),
-                func.lower(columns.recipient) == search_index.lower(recipient),
+                search_index.rows_with(term, term),
+                or_(func.lower(columns.recipient) == address, columns.folded_recipient == term),
             ]
         if message_id is not None:
             conditions += [] if recipient else [search_index.rows_with(message_id)]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, tuple_
 
 from ingest.batch import Record, chunks, pack
 from ingest.copernica.events import Event
@@ -194,12 +194,13 @@ class Store(Database):
         """The events with these delivery ids, in the order of the ids."""
         return list(self._events(tables.events.c.delivery_id.in_(delivery_ids)))
 
-    def mentioning(self, patterns: Sequence[str]) -> Iterator[Event]:
-        """Events with one of these texts in any column, and all that have a raw body: reads the whole table."""
+    def mentioning(self, recipient: str, patterns: Sequence[str]) -> Iterator[Event]:
+        """Events of a recipient, with one of these texts anywhere, or with a raw body: reads the whole table."""
         columns = tables.events.c
         searched = [cast(columns[name], Text) for name in (*MENTIONING, "tags", "payload")]
         matches = [column.icontains(pattern, autoescape=True) for column in searched for pattern in patterns]
-        yield from self._events(or_(*matches, columns.raw.is_not(None)))
+        matches += [and_(*self._backend.about(recipient, None)), columns.raw.is_not(None)]
+        yield from self._events(or_(*matches))
 
     def of_profiles(self, profiles: Sequence[tuple[int, int]]) -> Iterator[Event]:
         """Events of these profiles, each a pair of database and profile number: reads the whole table."""

@@ -29,6 +29,7 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 #: One row per event. The delivery id begins with its time, so the primary key grows at its end at any size.
 #: `tags` is a JSON list, and `payload` a JSON object of all fields that no other column can give back. `raw` is
 #: the body as it came and `raw_type` its content type, set only where fields cannot represent everything.
+#: `folded_recipient` is the recipient as it is compared, where that is not just in lower case.
 events = Table(
     "events",
     metadata,
@@ -57,6 +58,7 @@ events = Table(
     Column("source", Text, nullable=False),
     Column("raw", LargeBinary),
     Column("raw_type", Text),
+    Column("folded_recipient", Text),
 )
 
 #: Calls that could not be read or stored as events, or that proved to be forged: raw, with the reason.
@@ -173,6 +175,7 @@ numbered_events = Table(
     Column("delivery_id", LargeBinary, nullable=False),
     Column("recipient", Text),
     Column("message_id", Text),
+    Column("folded_recipient", Text),
 )
 
 #: Which of the `numbered_events` each run covers: from `first` through `last`.
