@@ -10,7 +10,7 @@ MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptograph
 UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test test-system fuzz coverage check format bench chaos lock release clean help
+.PHONY: run test test-system fuzz coverage check format bench chaos siege lock release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -44,6 +44,9 @@ fuzz: $(READY)  ## the property tests with examples that nobody has tried yet; S
 chaos: $(READY) fuzz  ## break everything under load and see that nothing is lost; SEED=n SECONDS=60 RUNS=1
 	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest -q -s tests/chaos
+
+siege: $(READY)  ## attack the endpoint without a key, beside genuine calls; SECONDS=60 RATE=500 JSON=1
+	$(BIN)/python -m tests.siege $(if $(JSON),--json)
 
 bench: $(READY)  ## the benchmark table; takes half an hour
 	$(BIN)/python -m tests.benchmarks

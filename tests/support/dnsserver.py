@@ -4,11 +4,13 @@ import selectors
 import socket
 import struct
 import threading
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from types import TracebackType
+from typing import Any
 
 import dns.exception
 import dns.flags
@@ -51,6 +53,8 @@ class DnsServer:
 
     def __init__(self, otherwise: Behaviour = Behaviour.NXDOMAIN) -> None:
         self.otherwise = otherwise
+        #: Seconds that an answer over UDP takes.
+        self.delay = 0.0
         #: Questions by name, in lower case and without the last dot; one that came back over TCP counts there.
         self.asked: Counter[str] = Counter()
         self.asked_over_tcp: Counter[str] = Counter()
@@ -59,6 +63,8 @@ class DnsServer:
         self._zone: dict[str, _Texts | Behaviour] = {}
         self._tcp, self._udp = _two_sockets()
         self._wake, self._woken = socket.socketpair()
+        #: Answers over UDP that are to be sent: when (monotonic seconds), what, and to whom.
+        self._replies: deque[tuple[float, bytes, Any]] = deque()
         self._thread = threading.Thread(target=self._serve, name="dns")
 
     @property
@@ -91,7 +97,7 @@ class DnsServer:
             for sock in (self._tcp, self._udp, self._woken):
                 selector.register(sock, selectors.EVENT_READ)
             while True:
-                ready = {key.fileobj for key, _ in selector.select()}
+                ready = {key.fileobj for key, _ in selector.select(self._send_due())}
                 if self._woken in ready:
                     return
                 if self._udp in ready:
@@ -115,7 +121,14 @@ class DnsServer:
         if self.forge:
             for forged in _forged(query):
                 self._udp.sendto(forged, client)
-        self._udp.sendto(reply, client)
+        self._replies.append((time.monotonic() + self.delay, reply, client))
+
+    def _send_due(self) -> float | None:
+        """Send the answers whose time has come; returns the seconds until the next one, if there is one."""
+        while self._replies and self._replies[0][0] <= time.monotonic():
+            _, reply, client = self._replies.popleft()
+            self._udp.sendto(reply, client)
+        return max(0.0, self._replies[0][0] - time.monotonic()) if self._replies else None
 
     def _over_tcp(self) -> None:
         connection, _ = self._tcp.accept()
