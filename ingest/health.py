@@ -48,9 +48,13 @@ def of_spool(folder: Path | None, max_bytes: int) -> Iterator[str]:
         yield "There is no spool: while Redis is unreachable, calls are answered 503."
         return
     nearest = folder.absolute()
-    while not nearest.exists():
-        nearest = nearest.parent
-    free = shutil.disk_usage(nearest).free
+    try:
+        while not nearest.exists():
+            nearest = nearest.parent
+        free = shutil.disk_usage(nearest).free
+    except OSError as error:
+        yield f"How much room the disk of the spool has cannot be seen ({error.strerror})."
+        return
     if free < max_bytes:
         yield f"The disk of the spool has {free >> 20:,} MiB free, but the spool may use {max_bytes >> 20:,} MiB."
     if risk := EPHEMERAL.get(_filesystem(nearest)):

@@ -93,6 +93,8 @@ class SpoolReplayer:
         if (spool := self._spool) is not None:
             await spool.tidy()
             risks += await asyncio.to_thread(lambda: list(health.of_spool(spool.folder, spool.max_bytes)))
+            if spool.trouble is not None:
+                risks.append(f"{spool.trouble} While Redis is unreachable, calls are answered 503.")
         if self.producer.breaker.is_closed:
             try:
                 condition = await self.producer.stream.condition(APPEND_PATIENCE)
@@ -142,7 +144,10 @@ class SpoolReplayer:
             return
         # Redis accepted other writes in between: they closed the breaker.
         log.error("Redis rejects a batch of %d events, which is set aside for now: %s", portion.events, error)
-        await spool.set_aside(portion)
+        try:
+            await spool.set_aside(portion)
+        except OSError as failure:
+            log.warning("it stays where it is, and holds up what is behind it: %s", failure)
         self._rejections = 0
 
     def _events(self) -> int:

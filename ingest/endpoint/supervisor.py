@@ -18,7 +18,7 @@ from redis import RedisError
 from ingest import processes, redis_client, spool
 from ingest.endpoint.limits import LISTEN_BACKLOG
 from ingest.endpoint.validation_files import ValidationFiles
-from ingest.errors import AddressInUse, SettingsError, Unavailable
+from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
 from ingest.processes import Child, StopSignals, follow_parent, own_command
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
@@ -39,7 +39,7 @@ def serve(settings: Settings) -> None:
     Raises:
         AddressInUse: another program uses the port.
         SettingsError: no account is named, or a file or folder that a setting names cannot be read.
-        Unavailable: Redis rejects us or does not answer, and there is no spool; or the spool cannot be used.
+        Unavailable: Redis rejects us, or does not serve us and there is no spool; or the spool cannot be used.
     """
     _check(settings)
     _prepare_redis(settings)
@@ -67,7 +67,7 @@ def _check(settings: Settings) -> None:
     if validation_files := ValidationFiles.from_folder(settings.validation_files, settings.path):
         validation_files.require()
     if settings.spool_dir is not None:
-        spool.prepare(settings.spool_dir)
+        spool.require(settings.spool_dir)  # a full disk is no mistake: each child says so, and uses it once it can
 
 
 def _log_start(settings: Settings) -> None:
@@ -91,7 +91,7 @@ def _prepare_redis(settings: Settings) -> None:
         try:
             redis_client.require(client, settings.redis)
             Consumer(client).prepare()
-        except Unavailable as error:  # its password may have been changed: still no reason to lose calls
+        except RedisUnavailable as error:
             if settings.spool_dir is None:
                 raise
             log.warning("calls go to the spool in %s: %s", settings.spool_dir, error)

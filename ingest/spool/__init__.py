@@ -6,7 +6,8 @@
 
     segment     the format of one file, and writing it
     reader      reading it back, in portions
-    directory   the folder that processes share: locks, whose segments are whose, how much there is
+    locks       by which processes see that the others are alive
+    directory   the folder that processes share: whether it is of use, whose segments are whose, how much there is
     spool       one process's part in it: `Spool`
 
 Each process writes files of its own and holds a lock on a file that bears its name. The system releases that
@@ -14,8 +15,8 @@ lock however the process ends, and whoever finds it free takes over the segments
 replayed by its successor, or by a sibling that shares the folder.
 """
 
-from ingest.spool.directory import FolderFigures, look, prepare
+from ingest.spool.directory import FolderFigures, look, require
 from ingest.spool.reader import Portion
 from ingest.spool.spool import Spool
 
-__all__ = ["FolderFigures", "Portion", "Spool", "look", "prepare"]
+__all__ = ["FolderFigures", "Portion", "Spool", "look", "require"]

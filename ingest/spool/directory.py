@@ -1,99 +1,85 @@
 """The folder that processes share: whether it can be used, whose segments are whose, and what lies in it."""
 
+import errno
 import fcntl
 import logging
 import os
 import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.errors import Unavailable
+from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import segment
+from ingest.spool.locks import LOCK, is_held, unique_name
 from ingest.spool.reader import BAD, WaitingSegment, events_in
 from ingest.spool.segment import SegmentName
 
 log = logging.getLogger(__name__)
 
-#: How files are called by which a process shows that it is alive.
-LOCK = ".lock"
+
+#: What may be wrong with a disk without any mistake in a setting: it is full, over its quota, read-only, failing,
+#: or the system is short of something.
+PASSING = frozenset(
+    {
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENFILE, errno.EMFILE, errno.ENOMEM, errno.EAGAIN,
+        errno.EFBIG, errno.ESTALE,
+    }
+)  # fmt: skip  # a list to be read across
 
 
 def prepare(folder: Path) -> None:
     """Create the folder and see that files can be created in it, for this user only.
 
     Raises:
-        Unavailable: they cannot; the message says what to do.
+        OSError: they cannot.
     """
-    probe = folder / f"{_unique_name()}.probe"
+    probe = folder / f"{unique_name()}.probe"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with probe.open("xb") as file:
             file.write(segment.TITLE)
             file.flush()
             os.fsync(file.fileno())
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        probe.unlink()
-    except OSError as error:
+    finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
-        raise Unavailable(
-            f"The spool folder {folder} cannot be used ({error.strerror}): name another with INGEST_SPOOL_DIR, "
-            "or do without a spool by INGEST_SPOOL_DIR=off."
-        ) from None
 
 
-def _unique_name() -> str:
-    return f"{os.getpid()}-{os.urandom(4).hex()}"
+def require(folder: Path) -> SpoolFailed | None:
+    """Make sure that the folder is of use; returns why it takes no calls at present, if it does not.
 
+    Nothing needs to be written for calls to be replayed that lie in it, which may be what makes room.
 
-class OwnerLock:
-    """A name for this process in the folder, and the lock by which others see that it is alive."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.owner, self._file = self._acquire()
-
-    def _acquire(self) -> tuple[str, int]:
-        while True:
-            owner = _unique_name()
-            file = os.open(self._folder / (owner + LOCK), os.O_RDWR | os.O_CREAT | os.O_EXCL, segment.MODE)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file).st_nlink:
-                    return owner, file
-            except BlockingIOError:  # a sibling is testing it, and will take it for a dead process's
-                log.debug("a sibling looked at our lock before we had it")
-            os.close(file)
-
-    def release(self) -> None:
-        """Give up the name: this process looks after nothing here any more."""
-        (self._folder / (self.owner + LOCK)).unlink(missing_ok=True)
-        os.close(self._file)
-
-
-def is_held(path: Path, remove: bool = False) -> bool:
-    """Whether the process that made a lock is alive; the lock of a dead one is removed if asked to.
-
-    It is removed while it is held here: a process that has made it and is about to take it sees that, and makes
-    another.
+    Raises:
+        Unavailable: it cannot be used, which somebody has to mend; the message says how.
     """
     try:
-        file = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
+        prepare(folder)
+        return None
+    except OSError as error:
+        trouble = error
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if remove:
-            path.unlink(missing_ok=True)
-    except OSError:
-        return True
-    finally:
-        os.close(file)
-    return False
+        holds_calls = any(SegmentName.parse(path.name) for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        holds_calls = False
+    except OSError as error:
+        raise Unavailable(
+            f"The spool folder {folder} cannot be read ({error.strerror}), and calls that were acknowledged may "
+            "be in it: let this user read and write it. With another INGEST_SPOOL_DIR they would stay there."
+        ) from None
+    if holds_calls or trouble.errno in PASSING:
+        return SpoolFailed(
+            f"The spool folder {folder} takes no calls ({trouble.strerror}); those in it are replayed all the "
+            "same, by an endpoint that uses this folder."
+        )
+    raise Unavailable(
+        f"The spool folder {folder} cannot be used ({trouble.strerror}): name another with INGEST_SPOOL_DIR, "
+        "or do without a spool by INGEST_SPOOL_DIR=off."
+    )
 
 
 class Adoption(NamedTuple):
@@ -107,8 +93,11 @@ class Adoption(NamedTuple):
     bad_files: int
 
 
-def adopt(folder: Path, owner: str) -> Adoption:
+def adopt(folder: Path, owner: str | None, borrowed: Collection[Path], may_borrow: Callable[[], bool]) -> Adoption:
     """Take over, in the name of `owner`, the segments whose processes are dead.
+
+    One that cannot be renamed is borrowed, as it is, unless it is among those that were `borrowed` before; so are
+    all without an `owner`.
 
     Raises:
         OSError: the folder cannot be read.
@@ -120,31 +109,43 @@ def adopt(folder: Path, owner: str) -> Adoption:
         bad_files += path.suffix == BAD
         if path.suffix == LOCK and path.stem != owner:
             alive[path.stem] = is_held(path, remove=True)
-        if (name := SegmentName.parse(path.name)) is None or name.owner == owner:
+        if (name := SegmentName.parse(path.name)) is None or name.owner == owner or path in borrowed:
             continue
         if name.owner not in alive:
             alive[name.owner] = is_held(folder / (name.owner + LOCK), remove=True)
         try:
             if alive[name.owner]:
                 others_bytes += path.stat().st_size
-            else:
-                adopted.append(_take_over(path, name._replace(owner=owner)))
+            elif taken := _take_over(path, name, owner, may_borrow):
+                adopted.append(taken)
         except FileNotFoundError:
             continue  # another process took it over, or its owner has finished it
-        except OSError as error:  # those that were taken over must be looked after
-            log.error("the segment %s cannot be taken over: %s", path, error)
     return Adoption(adopted, others_bytes, bad_files)
 
 
-def _take_over(path: Path, name: SegmentName) -> WaitingSegment:
+def _take_over(
+    path: Path, name: SegmentName, owner: str | None, may_borrow: Callable[[], bool]
+) -> WaitingSegment | None:
+    """Make a segment ours; borrow it if it cannot be renamed, and if nobody else does."""
     size = path.stat().st_size
-    ours = path.rename(path.with_name(str(name)))
-    log.info("took over %s", path.name)
+    ours = name._replace(owner=owner or "")
+    try:
+        if owner is None:
+            raise PermissionError("without a name of our own")
+        renamed = path.rename(path.with_name(str(ours)))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if not may_borrow():
+            return None
+        log.info("replaying %s as it is, since nothing can be written beside it: %s", path.name, error)
+        return WaitingSegment(path, name, size, 0, is_borrowed=True)
+    log.info("took over %s", renamed.name)
     try:
         segment.sync_folder(path.parent)
     except OSError as error:  # after a crash it has its old name again, and is taken over again
-        log.warning("that %s was taken over may not be on disk: %s", path.name, error)
-    return WaitingSegment(ours, name, size, 0)
+        log.warning("that %s was taken over may not be on disk: %s", renamed.name, error)
+    return WaitingSegment(renamed, ours, size, 0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,10 @@ class WaitingSegment:
     events: int
     #: It is not read before this time (monotonic seconds).
     not_before: float = 0.0
+    #: The offset up to which it is in Redis, as this process knows; it may be impossible to note it in the file.
+    replayed_to: int = 0
+    #: Whether it still bears the name of a dead process: another one may take it over at any time.
+    is_borrowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class SegmentReader:
         self.segment = waiting
         self._data = waiting.path.read_bytes()
         sync = waiting.name.sync
-        self._stretches: Iterator[Stretch] = segment.scan(self._data, sync, segment.confirmed(self._data, sync))
+        start = max(segment.confirmed(self._data, sync), waiting.replayed_to)
+        self._stretches: Iterator[Stretch] = segment.scan(self._data, sync, start)
         self._next: Stretch | None = next(self._stretches, None)
 
     @property

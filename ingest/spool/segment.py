@@ -23,6 +23,7 @@ name holds the sync mark, so no damage to its bytes makes a whole segment unread
 suffix, so that this release leaves its files alone.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -186,9 +187,13 @@ class SegmentWriter:
 
         Raises:
             OSError: it is not known what is on disk. Nothing more may be written to this segment, because the
-                system may have dropped what it could not write, and not report it the next time.
+                system may have dropped what it could not write, and not report it the next time. Or the file is
+                no longer at its place: somebody has deleted it, or has taken us for dead.
         """
         _to_disk(self._file)
+        # After the fsync: whoever takes the file over from now on reads all that is in it.
+        if not os.path.samestat(self.path.stat(), os.fstat(self._file)):
+            raise FileNotFoundError(errno.ENOENT, "another file is in its place", str(self.path))
 
     def truncate(self, size: int) -> None:
         """Take back what was written beyond `size`."""

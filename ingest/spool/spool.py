@@ -15,9 +15,10 @@ from typing import Self, TypeVar, TypeVarTuple
 
 from ingest import failpoints
 from ingest.batch import Batch
-from ingest.errors import SpoolFailed, Unavailable
+from ingest.errors import SpoolFailed
 from ingest.spool import segment
-from ingest.spool.directory import OwnerLock, adopt, prepare
+from ingest.spool.directory import adopt, prepare, require
+from ingest.spool.locks import FolderLock, OwnerLock
 from ingest.spool.reader import Portion, SegmentReader, WaitingSegment, events_in
 from ingest.spool.segment import SegmentWriter
 
@@ -41,12 +42,20 @@ class Spool:
         """`max_bytes` is for all segments in the folder, whoever wrote them.
 
         Raises:
-            Unavailable: the folder cannot be used.
+            Unavailable: the folder cannot be used, which somebody has to mend. One whose disk is full is used as
+                soon as there is room, and what lies in it is replayed at once.
         """
-        prepare(folder)
+        #: Why nothing can be kept at present; None if it can, as far as is known.
+        self.trouble = require(folder)
+        if self.trouble is not None:
+            log.warning("%s", self.trouble)
         self.folder = folder
         self.max_bytes = max_bytes
-        self._lock = OwnerLock(folder)
+        #: None while none can be had.
+        self._lock: OwnerLock | None = None
+        self._folder_lock = FolderLock(folder)
+        with suppress(OSError):
+            self._lock = OwnerLock(folder)
         self._writer: SegmentWriter | None = None
         self._waiting: list[WaitingSegment] = []
         self._reader: SegmentReader | None = None
@@ -56,8 +65,6 @@ class Spool:
         self._others_bytes = 0
         #: Files in the folder that hold what could not be read.
         self.bad = 0
-        #: Why the last attempt to keep something failed; None if it did not.
-        self.trouble: SpoolFailed | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._keeping: asyncio.Future[None] | None = None
 
@@ -73,7 +80,9 @@ class Spool:
         """Stop: what waits is there at the next start."""
         await self._in_thread(self._seal)
         self._thread.shutdown(wait=False)
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+        self._folder_lock.release()
 
     async def _in_thread(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
@@ -123,9 +132,8 @@ class Spool:
         self._keeping = asyncio.get_running_loop().run_in_executor(self._thread, self._keep, batches)
         done, _ = await asyncio.wait({self._keeping}, timeout=KEEP_TIMEOUT)
         if not done:
-            self.trouble = SpoolFailed(f"The spool's disk did not answer within {KEEP_TIMEOUT:.0f} s.")
             self._keeping.add_done_callback(lambda late: late.exception())  # no one else will ask for it
-            raise self.trouble
+            raise self._in_trouble(f"The spool's disk did not answer within {KEEP_TIMEOUT:.0f} s.")
         self._keeping.result()
 
     def _keep(self, batches: Sequence[Batch]) -> None:
@@ -135,7 +143,7 @@ class Spool:
         writer, safe = self._writer, self._writer.size if self._writer else 0
         try:
             if writer is None:
-                writer = self._writer = SegmentWriter(self.folder, self._lock.owner)
+                writer = self._writer = SegmentWriter(self.folder, self._owner())
                 safe = writer.size
             if failpoints.armed:
                 failpoints.reach("spool-write")
@@ -145,14 +153,32 @@ class Spool:
             writer.sync()
         except OSError as error:
             self._abandon(safe)
-            self.trouble = SpoolFailed(f"The spool could not be written ({error.strerror}).")
-            raise self.trouble from None
-        self.trouble = None
+            raise self._in_trouble(f"The spool could not be written ({error.strerror}).") from None
+        self._works()
         if failpoints.armed:
             failpoints.reach("spool-synced")
         writer.events += sum(batch.events for batch in batches)
         if writer.size >= SEGMENT_SIZE:
             self._seal()
+
+    def _owner(self) -> str:
+        """The name to write a segment in, by which others see that we are alive; an OSError if there is none."""
+        self._lock = self._lock or OwnerLock(self.folder)
+        self._lock.ensure()
+        return self._lock.owner
+
+    def _in_trouble(self, text: str) -> SpoolFailed:
+        """Note that the disk does not work, and say so once; returns the error."""
+        if self.trouble is None:
+            log.warning("%s", text)
+        self.trouble = SpoolFailed(text)
+        return self.trouble
+
+    def _works(self) -> None:
+        """Note that the disk works."""
+        if self.trouble is not None:
+            log.info("the spool takes calls again")
+        self.trouble = None
 
     def _abandon(self, safe: int) -> None:
         """Write no more to a segment whose disk failed; what was confirmed stays, what was not goes."""
@@ -231,16 +257,19 @@ class Spool:
         self._given = None
         waiting = portion.segment
         waiting.events = max(0, waiting.events - portion.events)
+        waiting.replayed_to = portion.end
         try:
             segment.confirm(waiting.path, waiting.name.sync, portion.end)
+        except FileNotFoundError:  # the process that took it over replays it as well
+            log.debug("%s was taken over meanwhile", waiting.path.name)
         except OSError as error:
-            log.warning("how far %s was replayed could not be noted: %s", waiting.path, error)
+            self._in_trouble(f"How far the spool was replayed could not be noted ({error.strerror}).")
         if self._reader is not None and self._reader.is_finished:
             self._finish(self._reader)
 
     def _set_aside(self, portion: Portion) -> None:
         self._reader = None
-        writer = SegmentWriter(self.folder, self._lock.owner)
+        writer = SegmentWriter(self.folder, self._owner())
         writer.put(portion.batches)
         writer.sync()
         writer.close()
@@ -251,7 +280,8 @@ class Spool:
     def _postpone(self, waiting: WaitingSegment) -> None:
         self._reader = None
         if not waiting.path.exists():
-            log.error("the segment %s has disappeared, with some %d events", waiting.path, waiting.events)
+            level = logging.INFO if waiting.is_borrowed else logging.ERROR
+            log.log(level, "the segment %s has disappeared, with some %d events", waiting.path, waiting.events)
             self._waiting.remove(waiting)
         waiting.not_before = time.monotonic() + POSTPONE
 
@@ -268,7 +298,7 @@ class Spool:
             if failpoints.armed:
                 failpoints.reach("segment-deleted")
         except OSError as error:
-            log.error("the segment %s, replayed wholly, cannot be deleted: %s", waiting.path, error)
+            self._in_trouble(f"{waiting.path}, replayed wholly, cannot be deleted ({error.strerror}).")
             self._postpone(waiting)
             return
         self._waiting.remove(waiting)
@@ -277,11 +307,7 @@ class Spool:
     # --- looking after the folder ---
 
     async def tidy(self) -> None:
-        """Take over what dead processes left, and see how full the folder is; to be called now and then.
-
-        Raises:
-            OSError: the folder cannot be read.
-        """
+        """Take over what dead processes left, and see how full the folder is; to be called now and then."""
         if self.trouble is not None:
             await self._in_thread(self._try_again)
         for waiting in await self._in_thread(self._adopt):
@@ -292,13 +318,23 @@ class Spool:
         """After a failure: while Redis serves, nothing is kept here that would show whether the disk works."""
         try:
             prepare(self.folder)
-        except Unavailable as error:
-            log.debug("%s", error)
+            self._owner()
+        except OSError as error:
+            log.debug("the spool still takes nothing: %s", error)
         else:
-            self.trouble = None
+            self._folder_lock.release()
+            self._works()
 
     def _adopt(self) -> list[WaitingSegment]:
-        adoption = adopt(self.folder, self._lock.owner)
+        with suppress(OSError):  # then what can be renamed is, and the rest is borrowed
+            self._owner()
+        owner = self._lock.owner if self._lock else None
+        borrowed = {waiting.path for waiting in self._waiting if waiting.is_borrowed}
+        try:
+            adoption = adopt(self.folder, owner, borrowed, self._folder_lock.take)
+        except OSError as error:
+            self._in_trouble(f"The spool folder {self.folder} cannot be read ({error.strerror}).")
+            return []
         self._waiting += adoption.segments
         self._others_bytes, self.bad = adoption.others_bytes, adoption.bad_files
         return adoption.segments

@@ -29,10 +29,10 @@ from ingest.simulation.signer import Signer
 from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
 from ingest.stream.keys import Keys
 from tests.chaos.clocks import Clocks
-from tests.chaos.disk import Disk
 from tests.chaos.parts import Handles, Part, Supervisor, alive_below, named, steady_port
 from tests.chaos.plan import WIRES, Plan
 from tests.chaos.proxy import Proxy
+from tests.support.disk import Disk
 from tests.support.postgres import Server
 from tests.support.running import answers, ingest, until
 from workers.store.schema import upgrade

@@ -154,7 +154,8 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     found = [Finding(Level.RISK, "spool", risk) for risk in health.of_spool(folder, settings.spool_max)]
     if folder is not None:
         try:
-            spool.prepare(folder)
+            if trouble := spool.require(folder):
+                found.append(Finding(Level.WRONG, "spool", str(trouble)))
             figures = spool.look(folder)
         except IngestError as error:
             yield Finding(Level.WRONG, "spool", str(error))

@@ -16,10 +16,10 @@ LEFT = 4096
 class Disk:
     """A folder that can be filled."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, size: int = SIZE) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=700", "ingest-chaos", str(folder)]
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "ingest-chaos", str(folder)]
         try:
             done = subprocess.run(command, capture_output=True, check=False)
             self.mounted = done.returncode == 0
@@ -49,6 +49,14 @@ class Disk:
     def free(self) -> None:
         """Make room again."""
         self._ballast.unlink(missing_ok=True)
+
+    def make_read_only(self, read_only: bool = True) -> bool:
+        """As the system does after an error of the disk, or as before; False while a process writes to it."""
+        how = f"remount,{'ro' if read_only else 'rw'}"
+        return (
+            subprocess.run(["mount", "-o", how, str(self.folder)], capture_output=True, check=False).returncode
+            == 0
+        )
 
     def limit(self, pids: Iterable[int]) -> None:
         """Where nothing could be mounted: no file of these processes may grow beyond the largest there is."""
