@@ -10,7 +10,9 @@ when a release changes it, and docs/decisions/private-apis.md says what to do th
 | `aiohttp.web_protocol.RequestHandler` | the protocol of one connection: the only place that sees bytes arrive |
 | `_request_count` | grows by one for each head that was parsed: says that a head is complete |
 | `_messages` | pairs of head and body that wait to be handled: the newest body is the one that is arriving |
-| `_waiter` | a future that is pending while the connection is idle |
+| `_handle_request` | called for each request, over when it is answered: then the next one may be parsed |
+| `_resume_transport_reading`, `_reading_paused`, | so that aiohttp's reasons for not reading and ours do |
+| `_buffer_paused` | not undo each other |
 | `StreamWriter.output_size` | reset after `100 Continue`, as aiohttp's own handler of `Expect` does, or the |
 | | interim answer would count as the beginning of the answer |
 """
@@ -18,7 +20,7 @@ when a release changes it, and docs/decisions/private-apis.md says what to do th
 from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
 
-__all__ = ["RequestHandler", "heads_parsed", "is_idle", "newest_body", "send_continue"]
+__all__ = ["RequestHandler", "heads_parsed", "newest_body", "send_continue", "wants_to_read"]
 
 
 def heads_parsed(connection: RequestHandler) -> int:
@@ -31,9 +33,9 @@ def newest_body(connection: RequestHandler) -> StreamReader | None:
     return connection._messages[-1][1] if connection._messages else None
 
 
-def is_idle(connection: RequestHandler) -> bool:
-    """Whether the connection waits for the first byte of a request."""
-    return connection._waiter is not None and not connection._waiter.done()
+def wants_to_read(connection: RequestHandler) -> bool:
+    """Whether aiohttp has no reason of its own to stop reading."""
+    return not (connection._reading_paused or connection._buffer_paused)
 
 
 async def send_continue(request: web.Request) -> None:

@@ -6,6 +6,7 @@ slow senders for ever; the handlers here do not. The answers are in `ingest.endp
 """
 
 import asyncio
+from typing import cast
 
 from aiohttp import ClientError, web
 from aiohttp.typedefs import Handler
@@ -63,11 +64,14 @@ async def webhook(request: web.Request) -> web.Response:
     to = _judge_head(request, intake)
     if isinstance(to, Answer):
         return _response(request, to)
-    with intake.hold(request.content_length):
+    with intake.receiving():
         body = await _read_body(request, intake.max_body)
         if isinstance(body, Answer):
             return _response(request, body)
-        return _response(request, await intake.keep(to.target, to.as_signed(request.raw_headers), body))
+        answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body)
+        if answer is answers.KEPT:
+            cast(Connection, request.protocol).known = True
+        return _response(request, answer)
 
 
 async def not_found(request: web.Request) -> web.Response:
@@ -129,23 +133,22 @@ def _judge_head(request: web.Request, intake: Intake) -> Addressed | Answer:
 
 async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
     """The whole body, or the answer to a body that is too large or too slow."""
-    content = request.content
-    chunks: list[bytes] = []
-    size = 0
+    content, connection = request.content, cast(Connection, request.protocol)
+    body = bytearray()  # not a list: a body in tiny packets would take many times its size
     try:
         async with asyncio.timeout(limits.BODY_DEADLINE):
             while chunk := await content.readany():
-                size += len(chunk)
-                if size > max_size:
+                if len(body) + len(chunk) > max_size:
                     return answers.TOO_LARGE
-                chunks.append(chunk)
+                body += chunk
     except TimeoutError:
         return answers.TOO_SLOW
     except (ClientError, web.RequestPayloadError, ConnectionError):
         return answers.BAD_REQUEST
-    if isinstance(request.protocol, Connection) and request.protocol.cut_off:
-        return answers.BAD_REQUEST  # less arrived than was announced
-    return b"".join(chunks)
+    if connection.cut_off is not None:
+        return connection.cut_off
+    connection.body_is_read()
+    return bytes(body)
 
 
 def _response(request: web.Request, answer: Answer) -> web.Response:

@@ -37,7 +37,8 @@ from ingest.endpoint.answers import (
     Answer,
 )
 from ingest.endpoint.budget import UNVERIFIED_MAX, UnverifiedBudget
-from ingest.endpoint.limits import KEY_WAIT, MAX_HELD, WARNING_INTERVAL
+from ingest.endpoint.limits import KEY_WAIT, WARNING_INTERVAL
+from ingest.endpoint.memory import CALL_COST, Memory
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
@@ -78,8 +79,8 @@ class Intake:
         self.budget = UnverifiedBudget(unverified_max)
         #: How many calls were rejected, by reason.
         self.rejected: Counter[str] = Counter()
-        #: Bytes of bodies, and number of calls, that are being received or kept right now.
-        self.held = 0
+        #: What is held in memory, and the number of calls that are being received or kept right now.
+        self.memory = Memory()
         self.busy = 0
         self._warned_at: dict[str, float] = {}
         self._randomness: list[bytes] = []
@@ -99,23 +100,15 @@ class Intake:
             return TOO_LARGE
         if self._verifier is not None and not signed:
             return self._reject(CallRejected(Reason.NO_SIGNATURE))
-        return None if self.has_room else BUSY
-
-    @property
-    def has_room(self) -> bool:
-        """Whether another body may be read."""
-        return self.held < MAX_HELD
+        return None if self.memory.has_room else BUSY
 
     @contextmanager
-    def hold(self, content_length: int | None) -> Iterator[None]:
-        """Count a body as held in memory while it is read; one of unknown length counts as `max_body`."""
-        size = self.max_body if content_length is None else content_length
-        self.held += size
+    def receiving(self) -> Iterator[None]:
+        """A call is at work while its body is read."""
         self.busy += 1
         try:
             yield
         finally:
-            self.held -= size
             self.busy -= 1
 
     def submit(self, target: bytes, fields: HeaderFields, body: bytes, answer: Callable[[Answer], None]) -> None:
@@ -123,14 +116,14 @@ class Intake:
         received_at = time.time_ns() // 1000
         if failpoints.armed:
             failpoints.reach("body-read")
-        size = len(body)
+        memory, size = self.memory, len(body) + CALL_COST
 
         def finish(result: Answer) -> None:
-            self.held -= size
+            memory.used -= size
             self.busy -= 1
             answer(result)
 
-        self.held += size
+        memory.used += size
         self.busy += 1
         content_type = fields.values.get(b"content-type", b"")
         headers = pack_headers(fields) if self._keep_headers else b""

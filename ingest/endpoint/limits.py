@@ -11,12 +11,22 @@ DEADLINE_CHECK_INTERVAL = 1.0
 KEEPALIVE = 75.0
 #: Seconds for which the rest of a rejected body is read and discarded, so that the sender sees the answer.
 LINGER = 2.0
+#: Seconds that a sender may leave its answers unfetched.
+WRITE_DEADLINE = 10.0
+#: Bytes of answers that may wait to be fetched before no more is read of that sender.
+ANSWERS_MAX = 16 * 1024
+#: Bytes that a sender may send ahead of our answers before we stop reading its connection.
+AHEAD_MAX = 64 * 1024
 #: Connections per process; further ones are turned away. Copernica needs a few dozen.
 MAX_CONNECTIONS = 4096
 #: Connections that may wait to be accepted, per process; the system may allow fewer (somaxconn).
 LISTEN_BACKLOG = 2048
-#: Bytes of bodies held in memory at once, per process, before calls are answered 503.
+#: Seconds between two searches for connections that can be given up, when there were none.
+CROWDED_INTERVAL = 0.1
+#: Bytes held in memory at once, per process, before calls are answered 503.
 MAX_HELD = 256 * 1024 * 1024
+#: Of these, bytes of requests that have not arrived wholly; beyond it the oldest of them are given up.
+MAX_PARTIAL = MAX_HELD // 2
 #: Seconds that a call waits for its key: for a place in the queue of new names, for a lookup, and for a look
 #: whether DNS answers at all, which take 2 s each at most.
 KEY_WAIT = 7.0

@@ -23,11 +23,13 @@ from aiohttp import web
 from ingest import redis_client
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
+from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT, MAX_CONNECTIONS
 from ingest.endpoint.maintenance import maintain
+from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.jobs import JobScheduler
@@ -68,6 +70,7 @@ def serve_socket(settings: Settings, fd: int, number: int) -> None:
     """
     with socket.socket(fileno=fd) as sock:
         sock.setblocking(False)
+        tune_allocator()
         # All that is loaded by now stays, so the garbage collector need not go through it again.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
@@ -108,17 +111,20 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         validation_files = ValidationFiles.from_folder(settings.validation_files, settings.path)
         app = create_app(intake, replayer, settings.path, validation_files)
         server = await opened.enter_async_context(_aiohttp_server(app))
-        fast_path = FastPath(intake, settings.path, connection_factory(server, limit), limit)
+        connections = Connections(limit, intake.memory)
+        fast_path = FastPath(intake, settings.path, connection_factory(server, connections), connections)
         async with _listening(sock, fast_path):
-            start(fast_path.watch())
+            start(connections.watch())
             start(replayer.run())
             start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
             app[CLOSING].set()
             fast_path.closing = True
-        await _until_answered(intake, fast_path)
-        fast_path.close_idle()
+        await _until_answered(intake, connections)
+        connections.close_idle()
+        await asyncio.sleep(CLOSE_SECONDS)
+        connections.abort()
     log.info("web.%d took %d calls and stops", number, intake.accepted)
 
 
@@ -186,8 +192,8 @@ async def _accept_rest(listening: socket.socket, fast_path: FastPath) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(fast_path, connection)
 
 
-async def _until_answered(intake: Intake, fast_path: FastPath) -> None:
+async def _until_answered(intake: Intake, connections: Connections) -> None:
     """Wait until all calls are answered: a moment for those just arriving, longer for those being kept."""
     began = time.monotonic()
-    while time.monotonic() - began < (ANSWER_SECONDS if intake.busy or fast_path.busy else QUIET_SECONDS):
+    while time.monotonic() - began < (ANSWER_SECONDS if intake.busy or connections.busy else QUIET_SECONDS):
         await asyncio.sleep(ANSWER_CHECK_INTERVAL)

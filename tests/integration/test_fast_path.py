@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest.endpoint import fast_path, limits
-from tests.support.running import exchange, until
+from tests.support.running import exchange
 from tests.support.ways import Ways, both_ways
 
 MAX_BODY = 1000
@@ -90,18 +90,6 @@ def test_the_usual_shape_does_not_reach_aiohttp(ways: Ways) -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"Server: " not in answer  # aiohttp signs its answers
     assert ways.kept() == [(b"/copernica", b"", b"a=b")]
-
-
-def test_a_connection_too_many_is_turned_to_aiohttp_and_still_served(ways: Ways) -> None:
-    held = [socket.create_connection(("127.0.0.1", ways.fast)) for _ in range(3)]
-    try:
-        until(lambda: len(ways.door.connections) == 3, "three open connections")
-        answer = exchange(ways.fast, b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\na=b")
-        assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    finally:
-        for connection in held:
-            connection.close()
-        until(lambda: not ways.door.connections, "the end of the held connections")
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from ingest import redis_client
 from ingest.batch import Record
 from ingest.endpoint.app import create_app
 from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
+from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -31,7 +32,7 @@ class Ways:
     fast: int
     plain: int
     client: redis.Redis
-    door: FastPath
+    connections: Connections
 
     def records(self) -> list[Record]:
         """What was kept since the last look."""
@@ -45,7 +46,7 @@ class Ways:
 
 
 @contextmanager
-def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None) -> Iterator[Ways]:
+def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, limit: int = 100) -> Iterator[Ways]:
     started: list[Ways] = []
     ready = threading.Event()
     loop = uvloop.new_event_loop()
@@ -60,16 +61,19 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None) -
         )
         await runner.setup()
         assert runner.server is not None
-        plain = connection_factory(runner.server)
-        fast = FastPath(take, "/copernica", plain, limit=3)
+        connections = Connections(limit, take.memory)
+        plain = connection_factory(runner.server, connections)
+        fast = FastPath(take, "/copernica", plain, connections)
         sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+        for sock in sockets:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # for answers that are not fetched
         servers = [
             await loop.create_server(fast, sock=sockets[0]),
             await loop.create_server(plain, sock=sockets[1]),
         ]
         fast_port, plain_port = (sock.getsockname()[1] for sock in sockets)
-        started.append(Ways(fast_port, plain_port, redis_client.connect(redis_url), fast))
-        watch = asyncio.create_task(fast.watch())
+        started.append(Ways(fast_port, plain_port, redis_client.connect(redis_url), connections))
+        watch = asyncio.create_task(connections.watch())
         ready.set()
         await stop.wait()
         watch.cancel()
