@@ -24,6 +24,11 @@ class Fault(StrEnum):
     TOO_MANY = "429"
     BROKEN = "500"
     UNAVAILABLE = "503"
+    #: What its load balancer says: a page of HTML, with that status or, where a file or a list is meant, with 200.
+    GATEWAY = "504"
+    HTML = "html"
+    #: 200, and nothing.
+    EMPTY = "empty"
     #: The connection is reset: in the middle of a download, or after a call was carried out and before its answer.
     CUT = "cut"
     #: The connection is closed properly, but something is missing.
@@ -43,7 +48,10 @@ class Kind(StrEnum):
 
 
 #: Faults that a client with retries gets over in less than a minute: what `rate` picks from.
-PASSING = (Fault.EXPIRED, Fault.TOO_MANY, Fault.BROKEN, Fault.UNAVAILABLE, Fault.CUT, Fault.SHORT)
+PASSING = (
+    *(Fault.EXPIRED, Fault.TOO_MANY, Fault.BROKEN, Fault.UNAVAILABLE, Fault.GATEWAY, Fault.HTML, Fault.EMPTY),
+    *(Fault.CUT, Fault.SHORT),
+)
 #: Most requests that one entry of a plan may affect: enough for any test.
 MAX_TIMES = 1_000_000
 

@@ -36,6 +36,12 @@ PAGE, MAX_PAGE = 100, 1000
 Way = Literal["there", "ignored", "refused"]
 
 FAULT = web.RequestKey("fault", Fault)
+#: What the load balancer in front of Copernica says when nothing behind it answers.
+LOAD_BALANCER = (
+    "<html><head><title>Loadbalancer Error</title></head><body><h1>Loadbalancer Error</h1></body></html>"
+)
+#: How changes are answered: as version 4 documents it, or as versions 2 and 3 were seen to.
+Manners = Literal["documented", "seen"]
 
 
 class FakeCopernica:
@@ -49,6 +55,7 @@ class FakeCopernica:
         life: float = ACCESS_LIFE,
         by_kind: Way = "there",
         by_day: Way = "there",
+        manners: Manners = "documented",
     ) -> None:
         """`life` is for how many seconds an access token is valid; the ways are those of listing a day's files."""
         self.folder = folder
@@ -57,9 +64,11 @@ class FakeCopernica:
         self.life = life
         self.by_kind = by_kind
         self.by_day = by_day
+        self.manners = manners
         #: Access tokens, and until when (Unix seconds) they are valid.
         self.access: dict[str, float] = {}
         self.webhooks: dict[int, dict[str, Any]] = {}
+        self._removed: set[int] = set()
         self._ids = count(1)
         #: Requests so far, such as `GET /logfiles`, including exchanges of tokens (`POST /`).
         self.seen: list[str] = []
@@ -102,6 +111,10 @@ class FakeCopernica:
             self.access.clear()
         if kind is not Kind.TOKEN and not self._has_access(request):
             return refusal(401, "Invalid access token")
+        if fault in (Fault.GATEWAY, Fault.HTML) or (fault is Fault.EMPTY and request.method == "GET"):
+            text = "" if fault is Fault.EMPTY else LOAD_BALANCER
+            status = 504 if fault is Fault.GATEWAY else 200
+            return web.Response(text=text, status=status, content_type="text/html")
         if fault.isdigit():
             headers = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.TOO_MANY else {}
             return refusal(int(fault), f"{fault}, as requested", **headers)
@@ -190,6 +203,8 @@ class FakeCopernica:
         if wrong := _wrong(sent, ("handler", "trigger")):
             return refusal(400, wrong)
         number = self.register(sent)
+        if self.manners == "seen":
+            return web.Response(status=200, headers={"X-Created": str(number)})
         return web.Response(
             status=201, headers={"X-location": str(request.url.origin() / "v4/webhook" / str(number))}
         )
@@ -197,17 +212,30 @@ class FakeCopernica:
     async def webhook(self, request: web.Request) -> web.Response:
         """Read, change or delete a webhook."""
         number = int(request.match_info["id"])
+        if number in self._removed and request.method == "DELETE":
+            return refusal(400, f"Webhook with ID {number} has already been removed")
         if number not in self.webhooks:
             return refusal(400, "No webhook with supplied ID")
         if request.method == "GET":
             return web.json_response(self.webhooks[number])
         if request.method == "DELETE":
-            del self.webhooks[number]
-            return web.Response(status=204, headers={"X-deleted": f"webhook/{number}"})
+            return self._delete(number)
+        return await self._change(number, request)
+
+    def _delete(self, number: int) -> web.Response:
+        del self.webhooks[number]
+        self._removed.add(number)
+        status = 200 if self.manners == "seen" else 204
+        return web.Response(status=status, headers={"X-deleted": f"webhook/{number}"})
+
+    async def _change(self, number: int, request: web.Request) -> web.Response:
         sent = await request.json()
         if wrong := _wrong(sent, ()):
             return refusal(400, wrong)
-        self.webhooks[number] = _webhook(self.webhooks[number], sent)
+        # As documented: "if no callers are specified, all possible callers are applied".
+        self.webhooks[number] = _webhook(self.webhooks[number] | {"callers": list(CALLERS)}, sent)
+        if self.manners == "seen":
+            return web.Response(status=303, headers={"Location": str(request.url)})
         return web.Response(status=204)
 
 

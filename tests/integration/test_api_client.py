@@ -2,12 +2,15 @@
 
 import asyncio
 import csv
+import gzip
 import io
 import json
 import logging
 import time
 import tracemalloc
-from collections.abc import Callable
+import zlib
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -19,8 +22,9 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.copernica.api.answers import Form
 from ingest.copernica.api.auth import DEFAULT_LIFETIME, Access, lifetime_of
-from ingest.copernica.api.client import Copernica, Form
+from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure
 from ingest.copernica.api.retry_after import seconds_to_wait
 from ingest.copernica.api.webhooks import Webhook
@@ -233,6 +237,7 @@ async def test_a_name_that_is_not_plain_goes_nowhere(folder: Path, tmp_path: Pat
 async def test_a_large_download_stays_out_of_memory(folder: Path, tmp_path: Path) -> None:
     size = 40_000_000
     with (folder / "cdm-abuse.2026-11-20.log").open("wb") as file:
+        file.write(b"id,time\n")
         file.truncate(size)
     with fake_copernica(fake(folder)) as environ:
         async with client(environ) as copernica:
@@ -316,15 +321,18 @@ async def test_a_wrong_token_is_reported_and_never_shown(folder: Path, caplog: p
     assert "status 500 at 127.0.0.1; trying again in" in caplog.text
 
 
-def scripted(answer: Callable[[web.Request], web.Response], access: str = "abc") -> web.Application:
+def scripted(
+    answer: Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]], access: str = "abc"
+) -> web.Application:
     """An API of which every call is answered alike."""
     app = web.Application()
 
     async def exchange(_request: web.Request) -> web.Response:
         return web.Response(text=access)
 
-    async def everything(request: web.Request) -> web.Response:
-        return answer(request)
+    async def everything(request: web.Request) -> web.StreamResponse:
+        answered = answer(request)
+        return answered if isinstance(answered, web.StreamResponse) else await answered
 
     app.router.add_post("/", exchange)
     app.router.add_route("*", "/{rest:.+}", everything)
@@ -372,8 +380,10 @@ async def test_names_that_are_not_of_that_day_and_kind_are_left_out() -> None:
             r"declines to list the days of log files \(status 400\), saying: No, .",
         ),
         (web.Response, RequestRejected, r"\(status 400\)\.$"),
-        (lambda **_: web.Response(status=302, headers={"Location": "/"}), RequestRejected, "redirect"),
-        (lambda **_: web.Response(text="<html>"), RequestRejected, "check COPERNICA_API_URL"),
+        (lambda **_: web.Response(status=302, headers={"Location": "/x"}), RequestRejected, "one address to the"),
+        (lambda **_: web.Response(status=302), RequestRejected, "redirect"),
+        (lambda **_: web.Response(text="no"), RequestRejected, "check COPERNICA_API_URL"),
+        (lambda **_: web.Response(text="<html>"), Unreachable, "a page of HTML"),
     ],
 )
 async def test_a_refusal_of_copernica_is_shown_short_and_clean(
@@ -461,12 +471,213 @@ async def test_webhooks_are_made_changed_listed_and_deleted(folder: Path) -> Non
             await copernica.update_webhook(made, trigger="delete")
             await copernica.delete_webhook(other)
             assert [hook.trigger for hook in await copernica.webhooks()] == ["delete"]
+            await copernica.delete_webhook(other)  # it has already been removed
             with pytest.raises(RequestRejected, match="No webhook with supplied ID"):
-                await copernica.delete_webhook(other)
+                await copernica.delete_webhook("99")
             with pytest.raises(NotFound):
                 await copernica.delete_webhook("../identity")
             with pytest.raises(RequestRejected, match="Invalid trigger"):
                 await copernica.create_webhook("https://example.nl/c", "dance")
+
+
+async def test_changes_are_understood_as_version_3_answers_them(folder: Path) -> None:
+    state = fake(folder, manners="seen")
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            made = await copernica.create_webhook("https://example.nl/c", "open")
+            assert made == "1"
+            await copernica.update_webhook(made, trigger="click")
+            assert state.webhooks[1]["trigger"] == "click"
+            await copernica.delete_webhook(made)
+            await copernica.delete_webhook(made)
+    assert state.webhooks == {}
+
+
+async def test_a_change_does_not_lift_a_limit(folder: Path) -> None:
+    """What a PUT does not name, Copernica sets to all there is."""
+    state = fake(folder)
+    with fake_copernica(state) as environ:
+        async with client(environ) as copernica:
+            made = await copernica.create_webhook("https://example.nl/c", "open", ["ms"], 12)
+            await copernica.update_webhook(made, trigger="click")
+            assert await copernica.webhooks() == [Webhook(made, "https://example.nl/c", "click", ("ms",), 12)]
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_a_question_follows_redirects_on_the_same_server_only(status: int) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def elsewhere(request: web.Request) -> web.Response:
+        seen.append((request.path_qs, request.headers.get("Authorization")))
+        return web.json_response({"id": "stolen"})
+
+    with serving(scripted(elsewhere)) as other:
+        places = {
+            "/v4/identity": "/v5/identity?a=b",
+            "/v5/identity?a=b": None,
+            "/v4/logfiles": f"{other}/logfiles",
+        }
+
+        def here(request: web.Request) -> web.Response:
+            place = places[request.path_qs]
+            if place is None:
+                return web.json_response({"id": "1234"})
+            return web.Response(status=status, headers={"Location": place})
+
+        with serving(scripted(here)) as url:
+            async with of(url) as copernica:
+                assert (await copernica.identity())["id"] == "1234"
+                with pytest.raises(RequestRejected, match="another server") as raised:
+                    await copernica.dates()
+                one_sentence(raised.value)
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["//evil.example/x", "http://user@127.0.0.1/", "ftp://x/", "", "http://[", "/identity", "javascript:1"],
+)
+async def test_no_redirect_leads_astray(location: str) -> None:
+    answer = web.Response(status=301, headers={"Location": location})
+    with serving(scripted(lambda _: web.Response(status=301, headers=answer.headers))) as url:
+        async with of(url) as copernica:
+            with pytest.raises(RequestRejected) as raised:
+                await copernica.identity()
+    one_sentence(raised.value)
+
+
+async def test_a_change_is_not_made_where_a_redirect_leads() -> None:
+    asked: list[str] = []
+
+    def here(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        return web.Response(status=307, headers={"Location": "/elsewhere"})
+
+    with serving(scripted(here)) as url:
+        async with of(url) as copernica:
+            with pytest.raises(RequestRejected):
+                await copernica.create_webhook("https://example.nl/c", "open")
+    assert asked == ["POST"]
+
+
+# --- answers that are none ---
+
+
+async def test_an_error_with_the_status_of_a_success_is_one() -> None:
+    refusal = {"error": {"message": "Too tired \x1b[31m"}}
+    with serving(scripted(lambda _: web.json_response(refusal))) as url:
+        async with of(url) as copernica:
+            with pytest.raises(RequestRejected, match="saying: Too tired") as raised:
+                await copernica.identity()
+    one_sentence(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("csv", b""),
+        ("csv", b"\xef\xbb\xbf \r\n"),
+        ("csv", b"<html><h1>Loadbalancer Error</h1></html>"),
+        ("csv", b'{"error":{"message":"no"}}'),
+        ("csv", b"something else\n"),
+        ("json", b""),
+        ("json", b'[{"time":"2026-11-20 09:00:00"},'),
+        ("json", b'{"error":{"message":"no"}}'),
+        ("xml", b""),
+        ("xml", b"<!DOCTYPE html><html></html>"),
+        ("xml", b"<records><record><time>2026-11-20 09:00:00</time></record>"),
+    ],
+)
+async def test_a_file_that_is_none_is_not_downloaded(tmp_path: Path, form: Form, content: bytes) -> None:
+    asked: list[str] = []
+
+    def here(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(body=content)
+
+    with serving(scripted(here)) as url:
+        async with of(url) as copernica:
+            with pytest.raises(Unreachable) as raised:
+                await copernica.download(CLICKS, tmp_path / "got", form=form)
+    one_sentence(raised.value)
+    assert len(asked) == HASTY.attempts
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("csv", b"id,time,email\n"),
+        ("csv", b"\xef\xbb\xbfid,time,email\r\n"),
+        ("csv", b"5fd,2026-11-20 09:00:00,a@example.nl"),
+        ("json", b"[]"),
+        ("json", b'{"id":"1","time":"2026-11-20 09:00:00"}\n'),
+        ("xml", b"<records/>"),
+        ("xml", b"<?xml version='1.0'?>\n<records>\n</records>\n"),
+    ],
+)
+async def test_a_day_without_events_is_a_file_all_the_same(tmp_path: Path, form: Form, content: bytes) -> None:
+    with serving(scripted(lambda _: web.Response(body=content))) as url:
+        async with of(url) as copernica:
+            assert await copernica.download(CLICKS, tmp_path / "got", form=form) == len(content)
+
+
+# --- hostile answers ---
+
+
+def packed(encoding: str, size: int) -> Callable[[web.Request], web.Response]:
+    """An answer of so many MiB that takes a thousandth of that on the way."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31 if encoding == "gzip" else 15)
+    body = b"".join([*(packer.compress(b"[" + b" " * 2**20) for _ in range(size)), packer.flush()])
+    return lambda _: web.Response(body=body, headers={"Content-Encoding": encoding})
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_an_answer_that_explodes_takes_no_memory(tmp_path: Path, encoding: str) -> None:
+    with serving(scripted(packed(encoding, 32))) as url:
+        async with of(url) as copernica:
+            tracemalloc.start()
+            for call in (copernica.identity(), copernica.download(CLICKS, tmp_path / "got")):
+                with pytest.raises(RequestRejected, match="too large") as raised:
+                    await call
+                one_sentence(raised.value)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+    assert peak < 16 * 2**20
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_an_endless_answer_is_not_read_whole() -> None:
+    async def endless(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with suppress(ConnectionError):
+            for _ in range(400):
+                await response.write(b"[" * 2**20)
+        return response
+
+    app = scripted(endless)
+    with serving(app) as url:
+        async with of(url) as copernica:
+            with pytest.raises(RequestRejected, match="too large"):
+                await copernica.identity()
+
+
+async def test_an_answer_that_is_packed_unasked_is_read() -> None:
+    body = gzip.compress(b'{"id": "1234"}')
+    answer = {"Content-Encoding": "gzip"}
+    with serving(scripted(lambda _: web.Response(body=body, headers=answer))) as url:
+        async with of(url) as copernica:
+            assert await copernica.identity() == {"id": "1234"}
+
+
+@pytest.mark.parametrize("headers", [{"Content-Encoding": "br"}, {"Content-Encoding": "gzip"}])
+async def test_an_answer_that_cannot_be_unpacked_is_a_failure(headers: dict[str, str]) -> None:
+    with serving(scripted(lambda _: web.Response(body=b"\x1f\x8b{}", headers=headers))) as url:
+        async with of(url) as copernica:
+            with pytest.raises(Unreachable) as raised:
+                await copernica.identity()
+    one_sentence(raised.value)
 
 
 @pytest.mark.parametrize("plan", ["429,503@webhooks", "expired"])

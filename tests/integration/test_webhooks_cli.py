@@ -68,8 +68,10 @@ def test_a_webhook_is_created_listed_changed_and_deleted(fake: FakeCopernica, en
     assert typed("webhooks", "delete", "1", environ=environ, answer="y\n").exit_code == 0
     assert not fake.webhooks
     gone = typed("webhooks", "delete", "1", "--yes", environ=environ)
-    assert gone.exit_code == 1
-    assert "No webhook with supplied ID" in gone.stderr
+    assert gone.exit_code == 0  # it has already been removed
+    never = typed("webhooks", "delete", "99", "--yes", environ=environ)
+    assert never.exit_code == 1
+    assert "No webhook with supplied ID" in never.stderr
 
 
 def test_setup_shows_the_difference_and_applies_it_once(fake: FakeCopernica, environ: dict[str, str]) -> None:

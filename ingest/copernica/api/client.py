@@ -14,12 +14,13 @@ from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import aiohttp
-import orjson
 
-from ingest.copernica.api.retry import RetryPolicy
+from ingest.copernica.api.answers import Form, NotJson, created_id, read_json, require_log_file
+from ingest.copernica.api.connection import pieces, read_start
+from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure
 from ingest.copernica.api.transport import Request, Transport
 from ingest.copernica.api.webhooks import Webhook
 from ingest.errors import NotFound, RequestRejected, Unavailable, Unreachable
@@ -30,15 +31,12 @@ T = TypeVar("T")
 
 #: Entities requested at once; Copernica gives 100 by default and at most 1000.
 PAGE_SIZE = 1000
-#: Bytes that are read before they are written and reported: enough to make few system calls, little memory.
-CHUNK = 256 * 1024
 #: End of a file's name while it is being downloaded, after something random.
 PART_SUFFIX = ".part"
 
 #: Names of log files: `cdm-click.2026-11-20.log`. Nothing else goes into a URL or a path.
 LOG_NAME = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.([0-9]{4}-[0-9]{2}-[0-9]{2})\.log")
 
-Form = Literal["csv", "json", "xml"]
 #: The part of the URL that asks for each form. Without `/header`, CSV has no header row.
 URL_ENDINGS: dict[Form, str] = {"csv": "csv/header", "json": "json", "xml": "xml"}
 
@@ -156,7 +154,9 @@ class Copernica:
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
 
         async def save(response: aiohttp.ClientResponse) -> int:
-            return await _save(response, part, progress or (lambda _received, _expected: None))
+            size = await _save(response, part, progress or (lambda _received, _expected: None))
+            require_log_file(part, form)
+            return size
 
         try:
             async with asyncio.timeout(self._policy.download_timeout):
@@ -206,7 +206,7 @@ class Copernica:
         """
         body = _given(handler=handler, trigger=trigger, callers=callers, database=database, collection=collection)
         request = Request("POST", "/webhooks", f"create a webhook for {trigger}", body=body, repeatable=False)
-        return await self._transport.call(request, _created_id)
+        return await self._transport.call(request, created_id)
 
     async def update_webhook(
         self,
@@ -219,20 +219,30 @@ class Copernica:
     ) -> None:
         """Change what is given of a webhook, and leave the rest."""
         body = _given(handler=handler, trigger=trigger, callers=callers, database=database, collection=collection)
-        request = Request("PUT", _webhook_path(webhook_id), f"change webhook {webhook_id}", body=body)
-        await self._transport.call(request, _whole_body)
+        path = _webhook_path(webhook_id)
+        there = await self._get(path, f"show webhook {webhook_id}")
+        if isinstance(there, dict):
+            # "If no callers are specified, all possible callers are applied": what is not sent may be lost.
+            _, *before = Webhook.from_json(there)
+            body = _given(**dict(zip(Webhook._fields[1:], before, strict=True))) | body
+        request = Request("PUT", path, f"change webhook {webhook_id}", body=body)
+        await self._transport.call(request, _nothing)
 
     async def delete_webhook(self, webhook_id: str) -> None:
-        """Delete a webhook."""
-        request = Request("DELETE", _webhook_path(webhook_id), f"delete webhook {webhook_id}")
-        await self._transport.call(request, _whole_body)
+        """Delete a webhook. One that is deleted already is as it should be."""
+        about = f"delete webhook {webhook_id}"
+        request = Request("DELETE", _webhook_path(webhook_id), about, excuse="already been removed")
+        await self._transport.call(request, _nothing)
 
     async def _get(self, path: str, about: str, params: dict[str, str] | None = None) -> Any:
-        body = await self._transport.call(Request("GET", path, about, params or {}), _whole_body)
         try:
-            return orjson.loads(body)
-        except ValueError:
+            content = await self._transport.call(Request("GET", path, about, params or {}), read_json)
+        except NotJson:
             raise _unexpected_answer(about) from None
+        if isinstance(content, dict) and isinstance(content.get("error"), dict):
+            said = self._transport.explained(str(content["error"].get("message") or ""))
+            raise RequestRejected(f"Copernica declines to {about}{said}.")
+        return content
 
 
 class _NotNames(RequestRejected):
@@ -257,24 +267,24 @@ async def _save(response: aiohttp.ClientResponse, path: Path, progress: Progress
     """Write a body to a file; one that is shorter than announced makes aiohttp raise an error."""
     total = None if "Content-Encoding" in response.headers else response.content_length
     size = 0
+    last = b""
     progress(0, total)
     with path.open("wb") as file:
-        async for chunk in response.content.iter_chunked(CHUNK):
-            file.write(chunk)
-            size += len(chunk)
+        async for piece in pieces(response):
+            file.write(piece)
+            size += len(piece)
+            last = piece[-1:]
             progress(size, total)
         file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
+    if response.content_length is None and "Transfer-Encoding" not in response.headers and last != b"\n":
+        raise TemporaryFailure("no end to the file")  # nothing else could tell that the connection was cut
     return size
 
 
-async def _whole_body(response: aiohttp.ClientResponse) -> bytes:
-    return await response.read()
-
-
-async def _created_id(response: aiohttp.ClientResponse) -> str:
-    """The id at the end of X-location, which is a URL or a path."""
-    return response.headers.get("X-location", "").rstrip("/").rpartition("/")[2]
+async def _nothing(response: aiohttp.ClientResponse) -> None:
+    """Read an answer that says nothing, so that its connection can be used again."""
+    await read_start(response)
 
 
 def _given(**values: Any) -> dict[str, Any]:

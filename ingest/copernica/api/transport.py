@@ -3,8 +3,9 @@
 The account's API token (COPERNICA_TOKEN) is exchanged for an access token, which goes with every call. What comes
 back decides:
 
-    2xx                           the answer
+    2xx, 303 after a change       the answer
     401                           the access token is renewed, once, and the call made again
+    another 3xx, to a question    asked again there, if it is the same server: the access token goes nowhere else
     429, 5xx, cut off, no answer  wait, longer each time or as long as Retry-After says, and make the call again
     403, 404, 400 and the rest    the error that says so
 
@@ -12,16 +13,18 @@ A call that must not be made twice is not repeated where it may have been carrie
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from ingest.copernica.api.auth import Access
-from ingest.copernica.api.connection import CONNECTION_ERRORS, describe, read_start
+from ingest.copernica.api.connection import CONNECTION_ERRORS, AnswerTooLarge, describe, read_start
 from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure, with_retries
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
 from ingest.errors import Forbidden, InvalidToken, NotFound, OutcomeUnknown, RequestRejected
@@ -32,6 +35,10 @@ Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
 #: Statuses that say that nothing was done: after them, even a call that must not be made twice is made again.
 NOT_CARRIED_OUT = frozenset({429, 503})
+#: What Copernica's versions 2 and 3 answer to a change that was made; there is nothing to see at the other place.
+SEE_OTHER = 303
+#: Redirects that are followed for one question.
+MAX_REDIRECTS = 5
 #: Characters of a refusal that are shown: one sentence of Copernica's fits, a page of HTML does not.
 MAX_MESSAGE = 200
 
@@ -50,6 +57,13 @@ class Request:
     repeatable: bool = True
     #: Whether the answer may be large: it then gets all the time it needs while something keeps arriving.
     large: bool = False
+    #: What a refusal (400) says, in lower case, if everything is as it should be all the same.
+    excuse: str = ""
+
+    @property
+    def changes(self) -> bool:
+        """Whether it is more than a question."""
+        return self.method != "GET"
 
 
 class _AccessRefused(Exception):
@@ -73,6 +87,7 @@ class Transport:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._concurrency + 1),  # one more for the exchange of tokens
             trust_env=True,  # many servers reach the outside through a proxy only
+            auto_decompress=False,  # `connection.pieces` does it, within bounds
         )
         self._access = Access(self._session, self._token, self._auth_url, self._policy.for_answers)
         return self
@@ -109,20 +124,16 @@ class Transport:
 
     async def _send(self, request: Request, read: Reader[T], access: str) -> T:
         try:
-            async with self._session.request(
-                request.method,
-                self._api_url + request.path,
-                params=request.params,
-                data=None if request.body is None else orjson.dumps(request.body),
-                headers=_headers(request, access),
-                timeout=self._policy.for_downloads if request.large else self._policy.for_answers,
-                allow_redirects=False,
-            ) as response:
-                if 200 <= response.status < 300:
+            async with self._answer(request, access) as response:
+                if 200 <= response.status < 300 or (request.changes and response.status == SEE_OTHER):
                     return await read(response)
                 if response.status == 401:
                     raise _AccessRefused
-                await self._raise_refusal(response, request)
+                explanation = await self._refusal(response, request)
+                excused = bool(request.excuse) and request.excuse in explanation.lower()
+                if response.status != 400 or not excused:
+                    self._raise_refusal(response.status, request, explanation)
+                return await read(response)
         except CONNECTION_ERRORS as error:
             connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             if connected and not request.repeatable:
@@ -131,13 +142,50 @@ class Transport:
                     "so: check what is there before you try again."
                 ) from None
             raise TemporaryFailure(describe(error)) from None
+        except AnswerTooLarge:
+            raise RequestRejected(
+                f"Copernica's answer when asked to {request.about} is far too large: check COPERNICA_API_URL."
+            ) from None
 
-    async def _raise_refusal(self, response: aiohttp.ClientResponse, request: Request) -> NoReturn:
-        """Raise what an answer means that is neither a success nor about the access token."""
-        status, about = response.status, request.about
+    @asynccontextmanager
+    async def _answer(self, request: Request, access: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to a call, at the end of the redirects that may be followed."""
+        url = URL(self._api_url + request.path)
+        params = request.params
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._session.request(
+                request.method,
+                url,
+                params=params,
+                data=None if request.body is None else orjson.dumps(request.body),
+                headers=_headers(request, access),
+                timeout=self._policy.for_downloads if request.large else self._policy.for_answers,
+                allow_redirects=False,
+            ) as response:
+                there = None if request.changes else _redirect(response)
+                if there is None:
+                    yield response
+                    return
+            if there.origin() != url.origin() or there.user is not None:
+                raise RequestRejected(
+                    f"Copernica sends us to another server ({str(there.origin())[:60]!a}) to {request.about}: "
+                    "check COPERNICA_API_URL."
+                )
+            url, params = there, {}
+        raise RequestRejected(
+            f"Copernica sends us from one address to the next to {request.about}: check COPERNICA_API_URL."
+        )
+
+    async def _refusal(self, response: aiohttp.ClientResponse, request: Request) -> str:
+        """What an answer says that is no success; a temporary one is raised as such."""
+        status = response.status
         if is_temporary(status) and (request.repeatable or status in NOT_CARRIED_OUT):
             raise TemporaryFailure(f"status {status}", seconds_to_wait(response.headers.get("Retry-After")))
-        explanation = await self._explanation(response)
+        return self.explained(message_in(await read_start(response)))
+
+    def _raise_refusal(self, status: int, request: Request, explanation: str) -> NoReturn:
+        """Raise what an answer means that is neither a success nor about the access token."""
+        about = request.about
         if status == 403:
             raise Forbidden(
                 f"Copernica does not let this token {about}{explanation}: give it the right to, or set another "
@@ -159,21 +207,31 @@ class Transport:
             )
         raise RequestRejected(f"Copernica declines to {about} (status {status}){explanation}.")
 
-    async def _explanation(self, response: aiohttp.ClientResponse) -> str:
+    def explained(self, text: str) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""
-        text = message_in(await read_start(response))
         for secret in (self._token, self._access.current):
             text = text.replace(secret, "***") if secret else text
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
         return f", saying: {text[:MAX_MESSAGE]}" if text else ""
 
 
+def _redirect(response: aiohttp.ClientResponse) -> URL | None:
+    """Where an answer sends us; None if nowhere."""
+    location = response.headers.get("Location", "")
+    if not 300 < response.status < 400 or not location:
+        return None
+    try:
+        there = response.url.join(URL(location))
+        return there if there.host else None
+    except ValueError:
+        return None
+
+
 def _headers(request: Request, access: str) -> dict[str, str]:
-    headers = {"Authorization": f"Bearer {access}"}
+    # As it is, so that Content-Length is that of the file, and nothing can grow.
+    headers = {"Authorization": f"Bearer {access}", "Accept-Encoding": "identity"}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
-    if request.large:
-        headers["Accept-Encoding"] = "identity"  # so that Content-Length is that of the file
     return headers
 
 

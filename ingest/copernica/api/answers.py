@@ -1,0 +1,93 @@
+"""What an answer of Copernica's REST API holds, and whether it can be all of it.
+
+Behind its load balancer an answer may be a page of HTML or empty although its status says that all is well. Such
+an answer is treated as one that did not come.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+from ingest.copernica.api.connection import read_whole
+from ingest.copernica.api.retry import TemporaryFailure
+
+Form = Literal["csv", "json", "xml"]
+
+#: Bytes at the beginning of a file in which its form shows, and at its end.
+BEGINNING, END = 4096, 64
+_BOM = b"\xef\xbb\xbf"
+_TIME = re.compile(rb"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
+_ROOT_END = re.compile(rb"</?records\s*/?>\Z")
+_HTML = re.compile(rb"<(!doctype\s+html|html|head|body|h1|center|title)\b", re.IGNORECASE)
+
+
+class NotJson(Exception):
+    """An answer that is neither JSON nor a page of an error."""
+
+
+async def read_json(response: aiohttp.ClientResponse) -> Any:
+    """An answer in JSON.
+
+    Raises:
+        TemporaryFailure: it is empty or a page of HTML.
+        NotJson: it is anything else.
+    """
+    body = (await read_whole(response)).removeprefix(_BOM).strip()
+    if not body:
+        raise TemporaryFailure("an empty answer")
+    if body.startswith(b"<"):
+        raise TemporaryFailure("a page of HTML in place of an answer")
+    try:
+        return orjson.loads(body)
+    except ValueError:
+        raise NotJson from None
+
+
+async def created_id(response: aiohttp.ClientResponse) -> str:
+    """The id of what was created: at the end of `X-location`, a URL or a path, or of `X-Created`; else empty."""
+    for name in ("X-Created", "X-location", "Location"):
+        value = response.headers.get(name, "").partition("?")[0].rstrip("/").rpartition("/")[2].strip()
+        if value.isascii() and value.isalnum():
+            return value
+    return ""
+
+
+def require_log_file(path: Path, form: Form) -> None:
+    """Make sure that a download is a log file, from its beginning to its end: a day without events has one, too.
+
+    A CSV has at least its header row, JSON at least `[]`, and XML its root.
+
+    Raises:
+        TemporaryFailure: it is not.
+    """
+    with path.open("rb") as file:
+        beginning = file.read(BEGINNING).removeprefix(_BOM).lstrip()
+        file.seek(max(0, path.stat().st_size - END))
+        end = file.read().rstrip()
+    if not beginning:
+        raise TemporaryFailure("an empty file")
+    if _HTML.match(beginning):
+        raise TemporaryFailure("a page of HTML in place of the file")
+    if not _LOOKS[form](beginning, end):
+        raise TemporaryFailure(f"something else than a whole file in {form.upper()}")
+
+
+def _is_csv(beginning: bytes, _end: bytes) -> bool:
+    first_line = beginning.partition(b"\n")[0]
+    return beginning[:1] not in b"<{[" and (b"time" in first_line or _TIME.search(first_line) is not None)
+
+
+def _is_json(beginning: bytes, end: bytes) -> bool:
+    closed = (beginning[:1], end[-1:]) in ((b"[", b"]"), (b"{", b"}"))
+    return closed and not beginning.startswith(b'{"error"')
+
+
+def _is_xml(beginning: bytes, end: bytes) -> bool:
+    return beginning.startswith(b"<") and _ROOT_END.search(end) is not None
+
+
+_LOOKS: Mapping[Form, Callable[[bytes, bytes], bool]] = {"csv": _is_csv, "json": _is_json, "xml": _is_xml}
