@@ -5,7 +5,6 @@ reading it would be possible: whoever publishes keys for a living publishes them
 """
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -66,7 +65,7 @@ def parse(text: bytes) -> Key:
         raise CallRejected(Reason.REVOKED_KEY)
     try:
         der = base64.b64decode(tags["p"], validate=True)
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or a character that is not ASCII
         raise CallRejected(Reason.BAD_KEY) from None
     return Key(public_key(der), "y" in _listed(tags, "t", ""))
 
