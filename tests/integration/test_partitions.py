@@ -9,12 +9,14 @@ import pytest
 
 from ingest.errors import RowsRejected, Unavailable
 from tests.support.builders import LONG, event
-from tests.support.months import event_of_month, first_second, partition, partitions
+from tests.support.months import event_of_month, first_second, month, partition, partitions
 from tests.support.postgres import Server
 from tests.support.sql import everything, execute, explained, rows
 from workers.store import monthly_partitions
+from workers.store.bulk_insert import COPY_FROM
 from workers.store.filters import Filter
-from workers.store.postgres import COPY_FROM
+from workers.store.monthly_partitions import MONTHS_AHEAD
+from workers.store.schema import upgrade
 from workers.store.store import Store
 
 
@@ -33,26 +35,42 @@ def store(url: str) -> Iterator[Store]:
         yield store
 
 
-def test_tidying_makes_room_for_this_month_and_the_next(store: Store) -> None:
-    assert partitions(store) == []
-    store.tidy()
-    store.tidy()
-    assert partitions(store) == [partition(0), partition(1)]
+AHEAD = [partition(months) for months in range(MONTHS_AHEAD + 1)]
 
 
-def test_each_month_that_has_events_has_a_partition(store: Store) -> None:
+def test_upgrading_makes_room_for_a_year(store: Store, url: str) -> None:
+    assert partitions(store) == AHEAD
+    execute(store, f"DROP TABLE {partition(1)}, {partition(MONTHS_AHEAD)}")
+    assert store.make_room() == []
+    assert partitions(store) == AHEAD
+    execute(store, f"DROP TABLE {partition(0)}")
+    upgrade(url)
+    assert partitions(store) == AHEAD
+
+
+def test_events_of_a_month_that_has_none_are_kept_until_a_partition_is_made(store: Store) -> None:
     ends = [event_of_month(ahead, 2**64 - 1, -1) for ahead in (-3, -2, 1)]
     begins = [event_of_month(ahead, 0) for ahead in (-3, -2, 1)]
-    store.add(ends + begins)
-    assert partitions(store) == [partition(ahead) for ahead in (-4, -3, -2, 0, 1)]
+    assert store.add(ends + begins) == 6
+    assert partitions(store) == AHEAD
+    assert count(store, "events_other") == 4
+    assert store.make_room() == []
+    assert partitions(store) == [*map(partition, (-4, -3, -2)), *AHEAD]
     assert count(store, "events_other") == 0
     assert [count(store, partition(ahead)) for ahead in (-4, -3, -2, 0, 1)] == [1, 2, 1, 1, 1]
     assert everything(store) == sorted(ends + begins, key=lambda e: e.delivery_id)
+    assert store.add(ends + begins) == 0
+
+
+def test_a_month_can_be_asked_for_before_it_has_events(store: Store) -> None:
+    assert store.make_room([first_second(-7)]) == []
+    assert partitions(store) == [partition(-7), *AHEAD]
 
 
 @pytest.mark.parametrize("number", [1, COPY_FROM])
 def test_an_id_of_an_impossible_time_is_kept_all_the_same(store: Store, number: int) -> None:
-    seconds = (0, 1, 2**31, 2**32 - 1, int(datetime(2009, 12, 31, 23, tzinfo=UTC).timestamp()), first_second(3))
+    beyond = first_second(MONTHS_AHEAD + 1)
+    seconds = (0, 1, 2**31, 2**32 - 1, int(datetime(2009, 12, 31, 23, tzinfo=UTC).timestamp()), beyond)
     odd = [
         event(delivery_id=moment.to_bytes(4, "big") + n.to_bytes(8, "big"))
         for moment in sorted(seconds)
@@ -60,27 +78,28 @@ def test_an_id_of_an_impossible_time_is_kept_all_the_same(store: Store, number: 
     ]
     odd.sort(key=lambda e: e.delivery_id)
     assert store.add([event_of_month(0), *odd]) == len(odd) + 1
-    assert partitions(store) == [partition(0), partition(1)]
+    assert store.make_room(seconds) == []
+    assert partitions(store) == AHEAD
     assert count(store, "events_other") == len(odd)
     assert store.add(odd) == 0
 
 
-@pytest.mark.parametrize("ahead", [-3, 0, 1])
-def test_events_that_came_before_their_partition_move_into_it(store: Store, ahead: int) -> None:
-    far = b"\xff" * 12
-    store.add([event_of_month(-5), event(delivery_id=far)])
-    execute(store, *[f"DROP TABLE {name}" for name in partitions(store)])
-    early = event_of_month(ahead)
-    execute(store, f"UPDATE events_other SET delivery_id = '\\x{early.delivery_id.hex()}'")
-    with closing(Store.open(store.engine.url.render_as_string(False))) as other:
-        assert other.add([early, event_of_month(ahead, 2), event(delivery_id=far)]) == 2
-        assert everything(other) == [early, event_of_month(ahead, 2), event(delivery_id=far)]
-    assert count(store, "events_other") == 1
-    assert count(store, partition(ahead)) == 2
+def test_many_events_are_only_moved_where_that_may_hold_others_up(
+    store: Store, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monthly_partitions, "MOVED_MEANWHILE", 2)
+    store.add([event_of_month(-1, n) for n in range(3)])
+    assert store.make_room() == [
+        f"events_other holds more than 2 events of {month(-1):%Y-%m}, too many to move while others read: "
+        "run `ingest db upgrade` at a quiet hour."
+    ]
+    assert count(store, "events_other") == 3
+    upgrade(url)
+    assert (count(store, "events_other"), count(store, partition(-1))) == (0, 3)
 
 
 def test_an_id_is_there_once_wherever_it_lies(store: Store) -> None:
-    events = [event_of_month(ahead, n) for ahead in (-2, 0, 5) for n in range(COPY_FROM)]
+    events = [event_of_month(ahead, n) for ahead in (-2, 0, MONTHS_AHEAD + 5) for n in range(COPY_FROM)]
     assert store.add(events) == len(events)
     assert store.add(events) == 0
     assert store.add(events[::-7]) == 0
@@ -98,38 +117,63 @@ def test_old_months_are_dropped_and_in_the_last_one_what_is_older(store: Store) 
     ]
     kept = [event_of_month(-1, 1, day), event_of_month(0), event(delivery_id=b"\xff" * 12)]
     store.add(old + kept)
+    store.make_room()
     assert store.expire(first_second(-1) + day) == len(old)
-    assert partitions(store) == [partition(-1), partition(0), partition(1)]
+    assert partitions(store) == [partition(-1), *AHEAD]
     assert everything(store) == kept
     assert store.expire(first_second(0)) == 1
-    assert partitions(store) == [partition(0), partition(1)]
+    assert partitions(store) == AHEAD
     assert everything(store) == kept[1:]
 
 
-def test_an_event_of_a_month_that_others_dropped_is_kept(store: Store, url: str) -> None:
-    store.add([event_of_month(-3)])
-    with closing(Store.open(url)) as other:
-        assert other.expire(first_second(-1)) == 1
-        assert store.add([event_of_month(-3), event_of_month(0)]) == 2
-        assert other.add([event_of_month(-3), event_of_month(-3, 2)]) == 1
-    assert everything(store) == [event_of_month(-3), event_of_month(-3, 2), event_of_month(0)]
-    assert count(store, "events_other") == 0
+# --- tables that are in use ---
 
 
-def test_a_month_that_others_read_is_dropped_another_day(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monthly_partitions, "DROP_PATIENCE", 0.1)
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monthly_partitions, "LOCK_PATIENCE_MS", 20)
+    monkeypatch.setattr(monthly_partitions, "LOCK_PAUSE", 0.01)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_months_are_made_another_time_while_others_read_everything(store: Store) -> None:
+    execute(store, f"DROP TABLE {partition(0)}")
+    with store.engine.connect() as backup:
+        backup.exec_driver_sql("SELECT count(*) FROM events")
+        (problem,) = store.make_room()
+        assert problem == (
+            f"{partition(0)} could not be made, because the table of events is in use all the time, as by a "
+            "backup; until it is made, events of that month go into events_other."
+        )
+        assert store.add([event_of_month(0, n) for n in range(COPY_FROM)]) == COPY_FROM
+    assert store.make_room() == []
+    assert count(store, partition(0)) == COPY_FROM
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_month_that_others_read_is_dropped_another_day(store: Store) -> None:
     store.add([event_of_month(-3), event_of_month(0)])
+    store.make_room()
     with store.engine.connect() as reader:
         reader.exec_driver_sql(f"SELECT * FROM {partition(-3)}")
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unavailable, match="in use all the time"):
             store.expire(first_second(-1))
     assert store.expire(first_second(-1)) == 1
     assert everything(store) == [event_of_month(0)]
 
 
+def test_a_table_that_was_detached_is_left_alone(store: Store) -> None:
+    execute(store, f"ALTER TABLE events DETACH PARTITION {partition(1)}")
+    (problem,) = store.make_room()
+    assert (
+        problem == f"public.{partition(1)} exists and is no partition of public.events: attach, rename or drop it."
+    )
+    assert store.add([event_of_month(1)]) == 1
+
+
 def test_an_operators_own_rule_holds_for_new_months_too(store: Store) -> None:
     execute(store, "ALTER TABLE events ADD CONSTRAINT rule CHECK (recipient <> 'nobody')")
-    store.add([event_of_month(0)])
+    store.make_room([first_second(-2)])
     with pytest.raises(RowsRejected):
         store.add([event_of_month(-2)._replace(recipient="nobody")])
     assert store.add([event_of_month(-2)]) == 1

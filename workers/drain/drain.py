@@ -114,9 +114,12 @@ def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
         redis_client.require(client, settings.redis)
         with Store.open(settings.database) as store:
             try:
-                return Drain(client, store, settings.has_handlers).run(), Consumer(client).pending()
+                drained = Drain(client, store, settings.has_handlers).run(), Consumer(client).pending()
             except redis.RedisError as error:
                 raise Unavailable(f"Lost Redis in the middle ({error}): nothing is lost, run it again.") from None
+            for problem in store.make_room():  # where no worker runs the daily job
+                log.warning("%s", problem)
+            return drained
 
 
 class Drain:

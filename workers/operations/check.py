@@ -18,6 +18,7 @@ from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.settings import Settings
 from ingest.verification import Verifier, key_source
 from workers.handlers.configured import all_handlers
+from workers.store import trial
 from workers.store.store import Store
 
 #: A key id that Copernica's documentation shows; looked up when none is given.
@@ -209,6 +210,11 @@ def _database(settings: Settings) -> Iterator[Finding]:
     try:
         with Store.open(settings.database) as store:
             yield Finding(Level.OK, "database", f"{store.shown} holds {store.stored():,} events")
+            faults = list(trial.faults(store))
+            for fault in dict.fromkeys(faults):
+                yield Finding(Level.WRONG, "database", fault)
+            if not faults:
+                yield Finding(Level.OK, "database", "takes events of every kind, few and many at once")
             for weakness in store.weaknesses():
                 yield Finding(Level.RISK, "database", weakness)
     except IngestError as error:

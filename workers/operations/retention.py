@@ -50,6 +50,8 @@ def clean_up(settings: Settings) -> int:
     """
     with Store.open(settings.database) as store:
         store.tidy()
+        for problem in store.make_room():
+            log.warning("%s", problem)
         if not settings.retention_days:
             return 0
         deleted = store.expire(int(time.time()) - settings.retention_days * DAY)

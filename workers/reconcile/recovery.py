@@ -277,6 +277,7 @@ class Recovery:
 
     def _recover(self, report: KindReport, files: Sequence[LogFile], wanted: "array[int]", day: range) -> None:
         """Read the files once more and store the events of the lines that are `wanted`."""
+        self._store.make_room([day.start])
         picks = iter(wanted)
         occurrences = (occurrence - 1 for occurrence in wanted if occurrence)
         lines = self._read(files, day, "recovering from", lambda: next(picks, 0) > 0)

@@ -24,8 +24,8 @@ PERIODS = {"hour": 13, "day": 10}
 class Transactions(Protocol):
     """Begins a transaction, which is committed at the end of its block: `Database.writing`."""
 
-    def __call__(self, delivery_ids: Sequence[bytes] = ()) -> AbstractContextManager[Connection]:
-        """`delivery_ids` are those of the events that it will add."""
+    def __call__(self) -> AbstractContextManager[Connection]:
+        """One transaction."""
 
 
 class Backend(ABC):
@@ -70,8 +70,12 @@ class Backend(ABC):
     # --- transactions ---
 
     @abstractmethod
-    def begin(self, connection: Connection, delivery_ids: Sequence[bytes] = ()) -> None:
-        """Begin a transaction that will write events with these ids."""
+    def begin(self, connection: Connection) -> None:
+        """Begin a transaction that will write."""
+
+    def is_stuck(self, connection: Connection) -> bool:
+        """Whether the connection is of no use any more, since a statement was interrupted half-way."""
+        return False
 
     @abstractmethod
     def lock_schema(self, connection: Connection) -> None:
@@ -96,6 +100,15 @@ class Backend(ABC):
 
     def tidy(self, transactions: Transactions) -> None:  # noqa: B027  # optional
         """Do maintenance that is not urgent; called when a drain has nothing else to do."""
+
+    def make_room(
+        self, transactions: Transactions, seconds: Sequence[int] = (), however_many: bool = False
+    ) -> list[str]:
+        """Make what events to come need, and those of these `seconds` (Unix time).
+
+        With `however_many` it may take its time, and hold others up. Returns sentences on what could not be done.
+        """
+        return []
 
     @abstractmethod
     def expire(self, transactions: Transactions, before: bytes) -> int:
@@ -125,9 +138,16 @@ class Backend(ABC):
         """How many rows a table has."""
         return connection.execute(select(func.count()).select_from(table)).scalar_one()
 
+    def unfit(self, connection: Connection) -> str | None:
+        """A sentence on why events cannot be stored in this database as they are; None if they can."""
+        return None
+
     @abstractmethod
     def weaknesses(self, connection: Connection) -> list[str]:
-        """Sentences on settings that put committed events at risk; for `ingest check`."""
+        """Phrases on settings that put committed events at risk; for `ingest check`.
+
+        Tries what has to be tried, in a transaction that is rolled back.
+        """
 
 
 def first_line(error: Any) -> str:

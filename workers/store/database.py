@@ -69,18 +69,24 @@ class Database:
             Unavailable: the database cannot be used now.
         """
         with self._backend.explained(), self.engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except BaseException:
+                # A time limit of the job, say: a rollback would fail too, and hide the reason.
+                if self._backend.is_stuck(connection):
+                    connection.invalidate()
+                raise
 
     @contextmanager
-    def writing(self, delivery_ids: Sequence[bytes] = ()) -> Iterator[Connection]:
-        """A transaction, committed at the end of the block; `delivery_ids` are those of the events it will add.
+    def writing(self) -> Iterator[Connection]:
+        """A transaction, committed at the end of the block.
 
         Raises:
             RowsRejected: the database does not take some of the rows; nothing was stored.
             Unavailable: the database cannot be used now; nothing was stored.
         """
         with self.reading() as connection:
-            self._backend.begin(connection, delivery_ids)
+            self._backend.begin(connection)
             yield connection
             connection.commit()
 
@@ -105,7 +111,14 @@ class Database:
         with self.reading() as connection:
             return self._backend.count(connection, table)
 
+    def make_room(self, seconds: Sequence[int] = ()) -> list[str]:
+        """Make what events to come need, and those of these `seconds` (Unix time).
+
+        Returns sentences on what could not be done; events are stored all the same.
+        """
+        return self._backend.make_room(self.writing, seconds)
+
     def weaknesses(self) -> list[str]:
-        """Sentences on settings of the database that put stored events at risk."""
+        """Phrases on settings of the database that put stored events at risk."""
         with self.reading() as connection:
             return self._backend.weaknesses(connection)

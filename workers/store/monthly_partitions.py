@@ -1,31 +1,52 @@
-"""The monthly partitions of PostgreSQL's table of events: created ahead, and dropped when they have expired.
+"""The monthly partitions of PostgreSQL's table of events: made ahead, and dropped when they have expired.
 
 A partition holds the delivery ids whose time, their first four bytes, is in its month: so the primary key can be
-the delivery id alone, and deleting a month takes no time. Events whose time is not credible are in `events_other`.
+the delivery id alone, and deleting a month takes no time. Events of a month without a partition of its own, and
+those whose time is not credible, are in `events_other`. So drains store events without looking after partitions:
+these are made by `ingest db upgrade` and once a day, and by a role that may make them.
+
+To attach or drop one, PostgreSQL locks `events_other`, or all events, for a moment. Whoever waits for such a lock
+makes everybody else wait too, so nobody waits long here: if a backup reads the tables, another time will do.
+Its DDL is text: SQLAlchemy knows no partitions.
 """
 
 import logging
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from functools import partial
+from typing import Any, NamedTuple, Self, TypeVar
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
+from ingest.errors import Unavailable
 from workers.store import tables
 from workers.store.backend import Transactions
 
 log = logging.getLogger(__name__)
 
-#: The first year with a credible delivery id, and how many months ahead one may be: others are made up.
+T = TypeVar("T")
+
+#: The first year with a credible delivery id.
 FIRST_YEAR = 2010
-MONTHS_AHEAD = 2
-#: Held by whoever creates or drops a partition; any number that nothing else uses.
+#: How many months are made ahead: a year, so that a role which may not make any is good for a year.
+MONTHS_AHEAD = 12
+#: Months ahead below which `check` says that it is time to make more.
+FEW_MONTHS = 2
+#: Held by whoever makes or drops a partition; any number that nothing else uses.
 PARTITION_LOCK = 0x1465_7375
-#: Seconds to wait for a table that is in use, before it is left to a later clean-up.
-DROP_PATIENCE = 5
+#: Milliseconds to wait for a lock. All who read or write events wait as long, behind us.
+LOCK_PATIENCE_MS = 200
+#: Times that it is tried, and seconds between them: longer than most queries take, shorter than a job may take.
+LOCK_ATTEMPTS, LOCK_PAUSE = 5, 1.0
+#: Events of one month that are moved out of `events_other` while others want to read: a third of a second's work.
+MOVED_MEANWHILE = 10_000
 
 #: The partition for delivery ids whose month has none of its own.
 OTHER = f"{tables.events.name}_other"
+#: SQLSTATE where a role may not do what it tried, and where a lock could not be had.
+NOT_ALLOWED, IN_USE = "42501", ("55P03", "40P01")
 
 
 class Month(NamedTuple):
@@ -41,10 +62,15 @@ class Month(NamedTuple):
         return cls(now.year, now.month)
 
     @classmethod
+    def of(cls, second: int) -> Self:
+        """The month of a time in Unix seconds."""
+        moment = datetime.fromtimestamp(second, UTC)
+        return cls(moment.year, moment.month)
+
+    @classmethod
     def of_id(cls, delivery_id: bytes) -> Self:
         """The month of the time that a delivery id begins with."""
-        moment = datetime.fromtimestamp(int.from_bytes(delivery_id[:4], "big"), UTC)
-        return cls(moment.year, moment.month)
+        return cls.of(int.from_bytes(delivery_id[:4], "big"))
 
     def later(self, months: int) -> "Month":
         """The month that is `months` later."""
@@ -61,86 +87,251 @@ class Month(NamedTuple):
         """The name of its table."""
         return f"{tables.events.name}_{self.year:04d}_{self.month:02d}"
 
+    def __str__(self) -> str:
+        return f"{self.year:04d}-{self.month:02d}"
+
 
 FIRST_MONTH = Month(FIRST_YEAR, 1)
 
 
-class MonthlyPartitions:
-    """Creates and drops partitions, and remembers which exist. Its DDL is text: SQLAlchemy knows no partitions."""
-
-    def __init__(self) -> None:
-        self._known: frozenset[Month] = frozenset()
-
-    def ensure(self, connection: Connection, delivery_ids: Iterable[bytes] = ()) -> None:
-        """Create what is missing for these ids, this month and the next, each in a transaction of its own."""
-        this = Month.now()
-        wanted = {this, this.later(1)} | {Month.of_id(delivery_id) for delivery_id in delivery_ids}
-        credible = {month for month in wanted if FIRST_MONTH <= month <= this.later(MONTHS_AHEAD)}
-        for month in sorted(credible - self._known):
-            _create(connection, month)
-            self._known |= {month}
-
-    def drop_expired(self, transactions: Transactions, before: bytes) -> int:
-        """Drop the months that end before a delivery id; returns how many events they held."""
-        with transactions() as connection:
-            expired = _older_than(connection, Month.of_id(before))
-        dropped = 0
-        for name in expired:
-            with transactions() as connection:
-                dropped += _drop(connection, name)
-        self._known = frozenset()
-        return dropped
+class NotAllowedError(Exception):
+    """The role may not make or drop tables; the text is the server's."""
 
 
-def _create(connection: Connection, month: Month) -> None:
-    if not _exists(connection, month.partition):
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
-        if not _exists(connection, month.partition):
-            _attach(connection, month)
-            log.info("created the partition %s", month.partition)
-    connection.commit()
+class InUseError(Exception):
+    """Others use the tables all the time."""
 
 
-def _attach(connection: Connection, month: Month) -> None:
-    """Create the table on its own and then attach it, so that others can write meanwhile.
+# --- making room ---
 
-    Only writers to `events_other` have to wait, since rows are moved out of it.
+
+def make_room(transactions: Transactions, seconds: Iterable[int] = (), however_many: bool = False) -> list[str]:
+    """Make the partitions of the coming months, and those of months that have events in `events_other`.
+
+    Also those of the months of these `seconds` (Unix time). With `however_many` events are moved out of
+    `events_other` however many they are, which may hold others up. Returns sentences on what could not be done.
     """
-    events, name = tables.events.name, month.partition
-    first, end = month.first_id, month.later(1).first_id
-    connection.exec_driver_sql(f"LOCK TABLE {OTHER} IN SHARE ROW EXCLUSIVE MODE")
-    connection.exec_driver_sql(f"CREATE TABLE {name} (LIKE {events} INCLUDING DEFAULTS INCLUDING CONSTRAINTS)")
-    moved = f"DELETE FROM {OTHER} WHERE delivery_id >= :first AND delivery_id < :end RETURNING *"
-    connection.execute(
-        text(f"WITH moved AS ({moved}) INSERT INTO {name} SELECT * FROM moved"), {"first": first, "end": end}
+    most = None if however_many else MOVED_MEANWHILE
+    with transactions() as connection:
+        wanted = _missing(connection, seconds)
+    problems: list[str] = []
+    for month in wanted:
+        try:
+            problem = _briefly(transactions, partial(_make, month=month, most=most))
+        except NotAllowedError as error:
+            return [*problems, _may_not(month, error)]
+        except InUseError:
+            return [
+                *problems,
+                f"{month.partition} could not be made, because the table of events is in use all the time, as "
+                f"by a backup; until it is made, events of that month go into {OTHER}.",
+            ]
+        problems += [problem] if problem else []
+    return problems
+
+
+def _may_not(month: Month, error: NotAllowedError) -> str:
+    return (
+        f"The database role may not make {month.partition} ({error}): run `ingest db upgrade` as the owner of the "
+        f"tables. Until then events of that month go into {OTHER}, where they are safe, but slower to delete."
     )
-    span = f"FROM ('\\x{first.hex()}') TO ('\\x{end.hex()}')"
-    connection.exec_driver_sql(f"ALTER TABLE {events} ATTACH PARTITION {name} FOR VALUES {span}")
 
 
-def _older_than(connection: Connection, month: Month) -> list[str]:
-    query = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = CAST(:events AS regclass)"
-    names = connection.execute(text(query), {"events": tables.events.name}).scalars()
-    return sorted(name for name in names if FIRST_MONTH.partition <= name < month.partition)
+def credible(month: Month) -> bool:
+    """Whether an id of this month can be genuine."""
+    return FIRST_MONTH <= month <= Month.now().later(MONTHS_AHEAD)
+
+
+def months_ahead(connection: Connection) -> int:
+    """How many of the months to come have a partition, without a gap; -1 if this month has none."""
+    made = _partitions(connection)
+    this, ahead = Month.now(), -1
+    while this.later(ahead + 1).partition in made:
+        ahead += 1
+    return ahead
+
+
+def left_over(connection: Connection) -> list[Month]:
+    """The months that have events in `events_other` and could have a partition."""
+    months = []
+    at, end = FIRST_MONTH, Month.now().later(MONTHS_AHEAD + 1)
+    events = _qualified(connection, OTHER)
+    query = text(
+        f"SELECT delivery_id FROM {events} WHERE delivery_id >= :first AND delivery_id < :end "
+        "ORDER BY delivery_id LIMIT 1"
+    )
+    while at < end:
+        found = connection.execute(query, {"first": at.first_id, "end": end.first_id}).scalar()
+        if found is None:
+            break
+        months.append(Month.of_id(found))
+        at = months[-1].later(1)
+    return months
+
+
+def _missing(connection: Connection, seconds: Iterable[int]) -> list[Month]:
+    ahead = [Month.now().later(months) for months in range(MONTHS_AHEAD + 1)]
+    wanted = {*map(Month.of, seconds), *left_over(connection)}
+    made = _partitions(connection)
+    # What is needed soonest comes first.
+    order = [*ahead, *sorted(filter(credible, wanted - set(ahead)))]
+    return [month for month in order if month.partition not in made]
+
+
+def _make(connection: Connection, month: Month, most: int | None = None) -> str | None:
+    """Make a partition with all it needs, then attach it; returns a sentence on why it could not be done.
+
+    The constraint spares the server from reading the new table while everybody waits.
+    """
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
+    if month.partition in _partitions(connection):
+        return None
+    events, other, name = (_qualified(connection, table) for table in (tables.events.name, OTHER, month.partition))
+    if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar() is not None:
+        return f"{name} exists and is no partition of {events}: attach, rename or drop it."
+    ends = {"first": month.first_id, "end": month.later(1).first_id}
+    within = "delivery_id >= :first AND delivery_id < :end"
+    count = text(f"SELECT count(*) FROM (SELECT 1 FROM {other} WHERE {within} LIMIT {(most or 0) + 1}) AS found")
+    found = connection.execute(count, ends).scalar_one()
+    if most is not None and found > most:
+        return (
+            f"{OTHER} holds more than {most:,} events of {month}, too many to move while others read: run "
+            "`ingest db upgrade` at a quiet hour."
+        )
+    first, end = (f"'\\x{bound.hex()}'" for bound in ends.values())
+    connection.exec_driver_sql(
+        f"CREATE TABLE {name} (LIKE {events} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES, "
+        f"CONSTRAINT its_month CHECK (delivery_id >= {first} AND delivery_id < {end}))"
+    )
+    if found:
+        connection.exec_driver_sql(f"LOCK TABLE {other} IN ACCESS EXCLUSIVE MODE")
+        moved = f"WITH moved AS (DELETE FROM {other} WHERE {within} RETURNING *)"
+        connection.execute(text(f"{moved} INSERT INTO {name} SELECT * FROM moved"), ends)
+    connection.exec_driver_sql(
+        f"ALTER TABLE {events} ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({end})"
+    )
+    connection.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT its_month")
+    log.info("made the partition %s", month.partition)
+    return None
+
+
+def weaknesses(connection: Connection) -> list[str]:
+    """Phrases on months that have no partition, or will have none; tries to make one, and leaves none behind."""
+    found = []
+    ahead = months_ahead(connection)
+    if ahead < FEW_MONTHS:
+        when = f"end with {Month.now().later(ahead)}" if ahead >= 0 else "are missing for this month"
+        found.append(
+            f"the partitions of events {when}: without one, events go into {OTHER} and are slow to delete; "
+            "`ingest db upgrade` makes those of a year"
+        )
+    months = [str(month) for month in left_over(connection)]
+    if months:
+        found.append(
+            f"{OTHER} holds events of {', '.join(months)}: `ingest db upgrade` moves them to their own partitions"
+        )
+    try:
+        _set_patience(connection)
+        _make(connection, FIRST_MONTH.later(-1))
+    except DBAPIError as error:
+        if _state(error) == NOT_ALLOWED:
+            found.append(
+                "its role may not make partitions: run `ingest db upgrade` as the owner of the tables once in "
+                f"{MONTHS_AHEAD} months"
+            )
+        elif _state(error) not in IN_USE:
+            raise
+    connection.rollback()
+    return found
+
+
+# --- dropping months ---
+
+
+def drop_expired(transactions: Transactions, before: bytes) -> int:
+    """Drop the months that end before a delivery id; returns how many events they held.
+
+    A role that may not drop tables leaves that to whoever deletes rows.
+
+    Raises:
+        Unavailable: others read the tables all the time.
+    """
+    with transactions() as connection:
+        expired = [
+            name
+            for name in sorted(_partitions(connection))
+            if FIRST_MONTH.partition <= name < Month.of_id(before).partition
+        ]
+    dropped = 0
+    for name in expired:
+        try:
+            dropped += _briefly(transactions, partial(_drop, name=name))
+        except NotAllowedError as error:
+            log.info("the role may not drop old partitions (%s): their events are deleted one by one", error)
+            break
+        except InUseError:
+            raise Unavailable(
+                f"The partition {name} has expired, but is in use all the time, as by a backup: it goes later."
+            ) from None
+    return dropped
 
 
 def _drop(connection: Connection, name: str) -> int:
     """Drop a partition, unless another process did; returns how many events it held."""
-    patience = {"patience": f"{DROP_PATIENCE}s"}
-    connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), patience)
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
-    if not _exists(connection, name):
+    if name not in _partitions(connection):
         return 0
-    count = int(connection.execute(text(f"SELECT count(*) FROM {name}")).scalar_one())
-    connection.exec_driver_sql(f"DROP TABLE {name}")
+    qualified = _qualified(connection, name)
+    count = int(connection.execute(text(f"SELECT count(*) FROM {qualified}")).scalar_one())
+    connection.exec_driver_sql(f"DROP TABLE {qualified}")
     log.info("dropped the partition %s with %d events", name, count)
     return count
 
 
-def _exists(connection: Connection, partition: str) -> bool:
-    """Whether there is such a table; asks the catalogue itself, since `to_regclass` may not see it yet."""
+# --- the server's catalogue and its locks ---
+
+
+def _partitions(connection: Connection) -> set[str]:
+    """The names of the partitions."""
     query = (
-        "SELECT 1 FROM pg_class WHERE relname = :name "
-        "AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = CAST(:events AS regclass))"
+        "SELECT relname FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid "
+        "WHERE inhparent = CAST(:events AS regclass)"
     )
-    return connection.execute(text(query), {"name": partition, "events": tables.events.name}).scalar() is not None
+    return set(connection.execute(text(query), {"events": tables.events.name}).scalars())
+
+
+def _qualified(connection: Connection, name: str) -> str:
+    """A table in the schema of `events`, whichever schema comes first on the search path."""
+    query = "SELECT relnamespace::regnamespace::text FROM pg_class WHERE oid = CAST(:events AS regclass)"
+    return f"{connection.execute(text(query), {'events': tables.events.name}).scalar_one()}.{name}"
+
+
+def _briefly(transactions: Transactions, change: Callable[[Connection], T]) -> T:
+    """Make a change in a transaction that waits only briefly for locks, a few times.
+
+    Raises:
+        NotAllowedError, InUseError: it could not be made.
+    """
+    for attempt in range(LOCK_ATTEMPTS):
+        if attempt:
+            time.sleep(LOCK_PAUSE)
+        with transactions() as connection:
+            _set_patience(connection)
+            try:
+                return change(connection)
+            except DBAPIError as error:
+                connection.rollback()
+                if _state(error) == NOT_ALLOWED:
+                    raise NotAllowedError(str(error.orig).splitlines()[0]) from error
+                if _state(error) not in IN_USE:
+                    raise
+    raise InUseError
+
+
+def _set_patience(connection: Connection) -> None:
+    patience = {"patience": f"{LOCK_PATIENCE_MS}ms"}
+    connection.execute(text("SELECT set_config('lock_timeout', :patience, true)"), patience)
+
+
+def _state(error: DBAPIError) -> Any:
+    return getattr(error.orig, "sqlstate", None)

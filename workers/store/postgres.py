@@ -1,17 +1,15 @@
 """The store on PostgreSQL, from release 14: events partitioned by month, and written by COPY.
 
-COPY has no ON CONFLICT, so it fills a temporary table from which new events are inserted. That table lives for one
-transaction: nothing is kept in the session, so a pooler in between may use another one for each transaction.
+Nothing is kept in the session, so a pooler in between may use another one for each transaction: settings that
+matter are made at the beginning of each, whatever the environment (`PGOPTIONS`, a service file), the role or the
+database has set.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from operator import itemgetter
+from collections.abc import Sequence
 from typing import Any, ClassVar, cast
 
 import psycopg
 from sqlalchemy import (
-    URL,
     ColumnElement,
     Connection,
     Engine,
@@ -29,9 +27,9 @@ from sqlalchemy import (
 
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
-from workers.store import tables
+from workers.store import monthly_partitions, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
-from workers.store.monthly_partitions import Month, MonthlyPartitions
+from workers.store.bulk_insert import insert_new
 
 #: The oldest release with everything that we use.
 OLDEST = (14,)
@@ -39,14 +37,19 @@ OLDEST = (14,)
 CONNECT_TIMEOUT = 5
 #: Our name in the server's lists of connections.
 NAME = "copernica-ingest"
-#: Rows from which on a temporary table, which takes a millisecond, is faster than single inserts.
-COPY_FROM = 100
 #: Most rows that are counted exactly, which takes about a second; beyond, the server's estimate is used.
 COUNTED_ROWS = 10_000_000
 #: Held by whoever upgrades the schema; any number that nothing else uses.
 UPGRADE_LOCK = 0x1465_7374
 #: SQLSTATE of a table that does not exist.
 NO_TABLE = "42P01"
+#: Encodings of a database that hold every character: SQL_ASCII holds bytes of any kind.
+ENCODINGS = ("UTF8", "SQL_ASCII")
+#: Set for each session, since the driver relies on it; poolers know these, and hand them on from one to the next.
+SESSION = "SET TIME ZONE 'UTC'; SET DateStyle = 'ISO, YMD'; SET standard_conforming_strings = on"
+#: Set for each transaction: times are written and cut into days in UTC, and limits that are meant for queries of
+#: people must not keep a drain, or the daily clean-up, from ever coming to an end.
+TRANSACTION = "SET LOCAL TIME ZONE 'UTC'; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
 
 #: Classes of SQLSTATE whose cause is the rows: bad data, broken rules, limits of an index, a trigger's error.
 ABOUT_ROWS = ("22", "23", "54", "P0")
@@ -60,10 +63,6 @@ class PostgreSQL(Backend):
         psycopg.Error,  # from COPY, which goes past SQLAlchemy
     )
 
-    def __init__(self, url: URL) -> None:
-        super().__init__(url)
-        self._partitions = MonthlyPartitions()
-
     @property
     def shown(self) -> str:
         """The URL without the password and the name of the driver."""
@@ -71,18 +70,23 @@ class PostgreSQL(Backend):
         return self._url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
 
     def engine(self) -> Engine:
-        """Connections in UTC."""
+        """Connections that are the same whatever the environment and the URL say."""
         engine = create_engine(
             self._url,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT,
                 "application_name": NAME,
                 "prepare_threshold": None,
+                "client_encoding": "utf8",
+                "autocommit": False,
             },
+            isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             hide_parameters=True,  # they are personal data, and errors end up in logs
         )
         event.listen(engine, "connect", _set_up)
+        # Past SQLAlchemy, which would send it as part of a query whose rows are fetched in portions.
+        event.listen(engine, "begin", lambda connection: _driver(connection).execute(TRANSACTION))
         return engine
 
     def explain(self, error: Exception) -> IngestError:
@@ -99,13 +103,16 @@ class PostgreSQL(Backend):
 
     # --- transactions ---
 
-    def begin(self, connection: Connection, delivery_ids: Sequence[bytes] = ()) -> None:
-        """Ensure that there is a partition for each month, then begin."""
-        if delivery_ids:
-            ends = (min(delivery_ids), max(delivery_ids))
-            same_month = Month.of_id(ends[0]) == Month.of_id(ends[1])
-            self._partitions.ensure(connection, ends if same_month else delivery_ids)
-        connection.begin()  # by hand: SQLAlchemy does not see what goes past it to the driver, nor commit it
+    def begin(self, connection: Connection) -> None:
+        """Begin by hand: SQLAlchemy does not see what goes past it to the driver, nor commit it."""
+        connection.begin()
+
+    def is_stuck(self, connection: Connection) -> bool:
+        """Whether the server is still at work on a statement whose end nobody waited for."""
+        if connection.closed or connection.invalidated:
+            return False
+        driver = _driver(connection)
+        return not driver.closed and driver.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
 
     def lock_schema(self, connection: Connection) -> None:
         """By an advisory lock, until the end of the transaction."""
@@ -123,51 +130,21 @@ class PostgreSQL(Backend):
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
         """By COPY if there are many rows."""
-        with self._inserted(connection, table, rows, "") as cursor:
-            return cursor.rowcount
+        return len(insert_new(_driver(connection), table, rows))
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
-        """Those that the server returns are new."""
-        with self._inserted(connection, tables.events, rows, "RETURNING delivery_id") as cursor:
-            new = [row[0] for row in cursor.fetchall()]
-            while cursor.nextset():
-                new += [row[0] for row in cursor.fetchall()]
-            return new
+        """By COPY if there are many."""
+        return [cast(bytes, row[0]) for row in insert_new(_driver(connection), tables.events, rows)]
 
-    @contextmanager
-    def _inserted(
-        self, connection: Connection, table: Table, rows: Sequence[Row], returning: str
-    ) -> Iterator[psycopg.Cursor[Any]]:
-        """Insert, and yield the cursor that has the results.
-
-        Bypasses SQLAlchemy, which has no COPY; the statements are made of nothing but names in `tables`.
-        """
-        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-        # In order, so that two drains with the same events wait for each other rather than deadlock.
-        rows = sorted(rows, key=itemgetter(0))
-        names = ", ".join(f'"{column.name}"' for column in table.columns)
-        into, unless_there = f"INSERT INTO {table.name} ({names})", f"ON CONFLICT DO NOTHING {returning}"
-        with driver.cursor() as cursor:
-            if len(rows) < COPY_FROM:
-                places = ", ".join(["%s"] * len(table.columns))
-                cursor.executemany(f"{into} VALUES ({places}) {unless_there}", rows, returning=bool(returning))
-            else:
-                incoming = f"incoming_{table.name}"
-                cursor.execute(f"CREATE TEMPORARY TABLE {incoming} (LIKE {table.name}) ON COMMIT DROP")
-                with cursor.copy(f"COPY {incoming} ({names}) FROM STDIN") as copy:
-                    for row in rows:
-                        copy.write_row(row)
-                cursor.execute(f"{into} SELECT {names} FROM {incoming} ORDER BY delivery_id {unless_there}")
-            yield cursor
-
-    def tidy(self, transactions: Transactions) -> None:
-        """Create the next month's partition ahead of time."""
-        with transactions([Month.now().first_id]):
-            pass  # every transaction with events begins by creating what is missing
+    def make_room(
+        self, transactions: Transactions, seconds: Sequence[int] = (), however_many: bool = False
+    ) -> list[str]:
+        """Make partitions for the months to come."""
+        return monthly_partitions.make_room(transactions, seconds, however_many)
 
     def expire(self, transactions: Transactions, before: bytes) -> int:
         """Drop whole months; of the month that `before` is in, delete what is older."""
-        total = self._partitions.drop_expired(transactions, before)
+        total = monthly_partitions.drop_expired(transactions, before)
         events = tables.events
         oldest = select(events.c.delivery_id).where(events.c.delivery_id < before).limit(DELETE_ROWS)
         # As an array, so that the oldest are looked up once and then deleted by their keys.
@@ -209,22 +186,36 @@ class PostgreSQL(Backend):
         estimate = int(connection.execute(text(sizes), {"name": table.name}).scalar_one())
         return estimate if estimate > COUNTED_ROWS else super().count(connection, table)
 
+    def unfit(self, connection: Connection) -> str | None:
+        """Whether its encoding has all characters."""
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding in ENCODINGS:
+            return None
+        return (
+            f"The database {self.shown} is in {encoding}, which lacks most characters: make one with "
+            "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+        )
+
     def weaknesses(self, connection: Connection) -> list[str]:
-        """Settings with which a crash of the server's machine loses what it had confirmed."""
+        """What can lose events when the server's machine crashes, or makes them hard to delete."""
         weaknesses = []
         if (connection.dialect.server_version_info or OLDEST) < OLDEST:
             weaknesses.append(f"the server is older than release {OLDEST[0]}")
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
             if connection.execute(text(f"SHOW {name}")).scalar() == "off":
                 weaknesses.append(f"{name} is off: a crash of its machine can lose events that exist nowhere else")
-        return weaknesses
+        return weaknesses + monthly_partitions.weaknesses(connection)
 
     def period(self, by: str) -> ColumnElement[str]:
-        """As text in UTC, the time zone of our sessions."""
+        """As text in UTC, the time zone of our transactions."""
         return literal_column(f"left(to_char(events.occurred_at, 'YYYY-MM-DD HH24'), {PERIODS[by]})")
 
 
+def _driver(connection: Connection) -> "psycopg.Connection[Any]":
+    """The driver's own connection, since SQLAlchemy has no COPY."""
+    return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+
+
 def _set_up(connection: psycopg.Connection[Any], _record: object) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET TIME ZONE 'UTC'")
+    connection.execute(SESSION)
     connection.commit()

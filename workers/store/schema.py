@@ -1,15 +1,20 @@
 """The version of the schema: required by every process, and upgraded by `ingest db upgrade` with Alembic."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from ingest.errors import SchemaMismatch, SchemaMissing
+from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
 from workers.store.backend import Backend
 from workers.store.dialects import backend_for
 from workers.store.tables import schema_version
+
+log = logging.getLogger(__name__)
 
 #: The version that this program works with: the newest in `migrations/versions`.
 VERSION = "0006"
@@ -53,6 +58,8 @@ def require(engine: Engine, backend: Backend) -> None:
 def upgrade(url: str) -> tuple[str | None, str]:
     """Create the tables or bring them up to date; returns the versions of the schema before and after.
 
+    Also makes room for events to come; what cannot be done of that is logged: events are stored all the same.
+
     Raises:
         Unavailable: the database cannot be reached or used.
         SchemaMismatch: it is newer than this program.
@@ -61,9 +68,20 @@ def upgrade(url: str) -> tuple[str | None, str]:
     engine = backend.engine()
     try:
         with backend.explained():
-            return _upgrade(engine, backend)
+            versions = _upgrade(engine, backend)
+        for problem in backend.make_room(partial(_transaction, engine, backend), however_many=True):
+            log.warning("%s", problem)
+        return versions
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _transaction(engine: Engine, backend: Backend) -> Iterator[Connection]:
+    with backend.explained(), engine.connect() as connection:
+        backend.begin(connection)
+        yield connection
+        connection.commit()
 
 
 def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
@@ -78,6 +96,10 @@ def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
         before = _version_within(connection)
         if before is not None and before > VERSION:
             raise SchemaMismatch(f"The database has schema {before}, newer than this program's {VERSION}.")
+        if unfit := backend.unfit(connection):
+            if before is None:
+                raise Unavailable(unfit)
+            log.warning("%s", unfit)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()

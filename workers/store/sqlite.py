@@ -90,7 +90,7 @@ class SQLite(Backend):
 
     # --- transactions ---
 
-    def begin(self, connection: Connection, delivery_ids: Sequence[bytes] = ()) -> None:
+    def begin(self, connection: Connection) -> None:
         """Take the lock at once, not at the first insert: two that begin by reading would block each other."""
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 

@@ -65,7 +65,7 @@ class Store(Database):
             RowsRejected: the database does not take some of the rows; nothing was stored.
             Unavailable: the database cannot be used now; nothing was stored.
         """
-        with self.writing([event.delivery_id for event in events]) as connection:
+        with self.writing() as connection:
             new = 0
             if events and hand_on is not None:
                 new_ids = set(self._backend.insert_events(connection, [event_row(event) for event in events]))
