@@ -24,6 +24,7 @@ from tests.support.sql import everything, stored_numbers
 from tests.support.stream import keep
 from workers.drain.drain import Drain
 from workers.store.bulk_insert import COPY_FROM
+from workers.store.monthly_partitions import MONTHS_AHEAD
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -56,15 +57,18 @@ def _make_at_once(barrier: Barrier, url: str, number: int) -> None:
             barrier.wait(20)
             far_away = b"\xff" * 8 + bytes([number, 0, 0, ahead + 12])
             store.add([event_of_month(ahead, number), event(delivery_id=far_away)])
+            problems = store.make_room([first_second(ahead)])
+            assert all("in use" in problem for problem in problems), problems
         barrier.wait(20)
-        store.tidy()
+        store.make_room()
     sys.exit(0)
 
 
 def test_two_processes_can_make_the_same_partition_at_once(partitioned: str) -> None:
     assert at_once(_make_at_once, (partitioned, 1), (partitioned, 2)) == [0, 0]
     with closing(Store.open(partitioned)) as store:
-        assert partitions(store) == [partition(ahead) for ahead in range(-12, 2)]
+        assert store.make_room() == []
+        assert partitions(store) == [partition(ahead) for ahead in range(-12, MONTHS_AHEAD + 1)]
         assert store.stored() == 2 * 2 * 14
 
 
@@ -78,6 +82,7 @@ def _expire_at_once(barrier: Barrier, url: str) -> None:
 def test_two_processes_can_expire_at_once(partitioned: str) -> None:
     with closing(Store.open(partitioned)) as store:
         store.add([event_of_month(ahead) for ahead in range(-24, 1)])
+        store.make_room()
         assert at_once(_expire_at_once, (partitioned,), (partitioned,)) == [0, 0]
         assert everything(store) == [event_of_month(0)]
 

@@ -7,6 +7,7 @@ one of the rows in between, the COPY is undone, and done again without that row.
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import psycopg
@@ -14,11 +15,11 @@ from sqlalchemy import Table
 
 from workers.store.backend import Row
 
-#: Rows from which on COPY, with its few more round trips, is faster than single inserts.
-COPY_FROM = 100
-#: Times that a COPY is tried, each without the rows that others have stored meanwhile, before single inserts.
+#: Rows from which on COPY, with its few more round trips, is faster than one INSERT; no INSERT has more.
+COPY_FROM = 20
+#: Times that a COPY is tried, each without the rows that others have stored meanwhile, before INSERT.
 COPY_ATTEMPTS = 3
-#: Refusals of a COPY after which single inserts may succeed: a row is there already, or the table has rules for
+#: Refusals of a COPY after which INSERT may succeed: a row is there already, or the table has rules for
 #: rows (row-level security), which COPY does not know.
 REFUSALS = (psycopg.errors.UniqueViolation, psycopg.errors.FeatureNotSupported)
 
@@ -29,27 +30,31 @@ class Statements(NamedTuple):
     find: str
     copy: str
     insert: str
+    #: The values of one row in `insert`, and what follows them.
+    values: str
+    unless_there: str
 
 
 @cache
 def _statements(table: Table) -> Statements:
     key, *_ = table.primary_key.columns.keys()
     columns = ", ".join(f'"{column.name}"' for column in table.columns)
-    places = ", ".join(["%s"] * len(table.columns))
     return Statements(
         # The keys as hexadecimal text, since psycopg takes three times as long to write an array of bytes; and
         # their range, so that no partition is looked into in vain.
         f"SELECT {key} FROM {table.name} JOIN (SELECT decode(unnest(string_to_array(%s, ' ')), 'hex') AS {key}) "
         f"AS given USING ({key}) WHERE {table.name}.{key} BETWEEN %s AND %s",
         f"COPY {table.name} ({columns}) FROM STDIN",
-        f"INSERT INTO {table.name} ({columns}) VALUES ({places}) ON CONFLICT DO NOTHING",
+        f"INSERT INTO {table.name} ({columns}) VALUES ",
+        f"({', '.join(['%s'] * len(table.columns))})",
+        f" ON CONFLICT DO NOTHING RETURNING {key}",
     )
 
 
-def insert_new(driver: "psycopg.Connection[Any]", table: Table, rows: Sequence[Row]) -> list[Row]:
-    """Insert rows whose key is not there yet, within a transaction that has begun; returns those that were new.
+def insert_new(driver: "psycopg.Connection[Any]", table: Table, rows: Sequence[Row]) -> list[Any]:
+    """Insert rows whose key is not there yet, within a transaction that has begun.
 
-    The key of a row is its first column, in bytes, or begins with it.
+    Returns the first column of those that were new; it begins their key.
     """
     # In order, so that two drains with the same events wait for each other rather than deadlock.
     rows = sorted(rows, key=_key)
@@ -62,10 +67,17 @@ def insert_new(driver: "psycopg.Connection[Any]", table: Table, rows: Sequence[R
                         copy.write_row(row)
             except REFUSALS:
                 continue
-            return new
-    with driver.cursor() as cursor:
-        cursor.executemany(_statements(table).insert, rows, returning=True)
-        return [row for row, result in zip(rows, cursor.results(), strict=True) if result.rowcount]
+            return [_key(row) for row in new]
+    return [
+        key for at in range(0, len(rows), COPY_FROM) for key in _insert(driver, table, rows[at : at + COPY_FROM])
+    ]
+
+
+def _insert(driver: "psycopg.Connection[Any]", table: Table, rows: Sequence[Row]) -> list[Any]:
+    """By one statement; psycopg's `executemany` could not be interrupted, since it then waits for the others."""
+    _, _, insert, values, unless_there = _statements(table)
+    statement = insert + ", ".join([values] * len(rows)) + unless_there
+    return [key for (key,) in driver.execute(statement, list(chain.from_iterable(rows)))]
 
 
 def _not_there(driver: "psycopg.Connection[Any]", table: Table, rows: Sequence[Row]) -> list[Row]:

@@ -47,9 +47,9 @@ NO_TABLE = "42P01"
 ENCODINGS = ("UTF8", "SQL_ASCII")
 #: Set for each session, since the driver relies on it; poolers know these, and hand them on from one to the next.
 SESSION = "SET TIME ZONE 'UTC'; SET DateStyle = 'ISO, YMD'; SET standard_conforming_strings = on"
-#: Set for each transaction: times are written and cut into days in UTC, and limits that are meant for queries of
+#: Set for each transaction: times are written and cut into days in UTC, and a limit that is meant for queries of
 #: people must not keep a drain, or the daily clean-up, from ever coming to an end.
-TRANSACTION = "SET LOCAL TIME ZONE 'UTC'; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0"
+TRANSACTION = "SET LOCAL TIME ZONE 'UTC'; SET LOCAL statement_timeout = 0"
 
 #: Classes of SQLSTATE whose cause is the rows: bad data, broken rules, limits of an index, a trigger's error.
 ABOUT_ROWS = ("22", "23", "54", "P0")
@@ -134,7 +134,7 @@ class PostgreSQL(Backend):
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
         """By COPY if there are many."""
-        return [cast(bytes, row[0]) for row in insert_new(_driver(connection), tables.events, rows)]
+        return insert_new(_driver(connection), tables.events, rows)
 
     def make_room(
         self, transactions: Transactions, seconds: Sequence[int] = (), however_many: bool = False
