@@ -12,9 +12,11 @@ from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from ingest import shown
 from ingest.errors import RedisUnavailable, SettingsError, Unavailable
 from ingest.redis_connection import leave_wrong_servers
 from ingest.redis_errors import WRONG_SERVER, described
+from ingest.redis_url import RedisURL
 
 #: Seconds to wait for an answer. Longer than an fsync on a bad day, shorter than a sender's patience.
 ANSWER_TIMEOUT = 5.0
@@ -31,16 +33,13 @@ def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
     Raises:
         SettingsError: the URL is not one of Redis.
     """
-    try:
-        client = redis.Redis.from_url(
-            url,
-            retry=Retry(NoBackoff(), 0),
-            socket_timeout=answer_timeout,
-            socket_connect_timeout=min(answer_timeout, CONNECT_TIMEOUT),
-            health_check_interval=30,
-        )
-    except ValueError as error:
-        raise SettingsError(f"REDIS_URL={shown(url)!r} cannot be used: {error}") from None
+    client = redis.Redis.from_url(
+        _checked(url),
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=answer_timeout,
+        socket_connect_timeout=min(answer_timeout, CONNECT_TIMEOUT),
+        health_check_interval=30,
+    )
     leave_wrong_servers(client.connection_pool)
     return client
 
@@ -51,17 +50,21 @@ def connect_async(url: str) -> "redis.asyncio.Redis":
     Raises:
         SettingsError: the URL is not one of Redis.
     """
-    try:
-        client = redis.asyncio.Redis.from_url(
-            url,
-            retry=AsyncRetry(NoBackoff(), 0),
-            socket_timeout=ANSWER_TIMEOUT,
-            socket_connect_timeout=CONNECT_TIMEOUT,
-        )
-    except ValueError as error:
-        raise SettingsError(f"REDIS_URL={shown(url)!r} cannot be used: {error}") from None
+    client = redis.asyncio.Redis.from_url(
+        _checked(url),
+        retry=AsyncRetry(NoBackoff(), 0),
+        socket_timeout=ANSWER_TIMEOUT,
+        socket_connect_timeout=CONNECT_TIMEOUT,
+    )
     leave_wrong_servers(client.connection_pool)
     return client
+
+
+def _checked(url: str) -> str:
+    try:
+        return RedisURL.read(url).url
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL cannot be used: {error}.") from None
 
 
 def require(client: redis.Redis, url: str) -> None:
@@ -79,7 +82,7 @@ def require(client: redis.Redis, url: str) -> None:
 
 def unavailable(url: str, error: redis.RedisError) -> Unavailable:
     """An error of Redis as one sentence that says what to do: a `RedisUnavailable` if it may pass by itself."""
-    place, why = shown(url), described(error)
+    place, why = shown.url(url), described(error)
     if isinstance(error, redis.AuthenticationError):
         return Unavailable(f"Redis at {place} refuses our credentials ({why}): check REDIS_URL.")
     if isinstance(error, redis.exceptions.NoPermissionError):
@@ -88,10 +91,3 @@ def unavailable(url: str, error: redis.RedisError) -> Unavailable:
         kind = RedisUnavailable if _PASSING.match(why) else Unavailable
         return kind(f"Redis at {place} does not serve us ({why}): check REDIS_URL and the state of that server.")
     return RedisUnavailable(f"Redis at {place} does not answer ({why}): check REDIS_URL and that the server runs.")
-
-
-def shown(url: str) -> str:
-    """The URL as it may be printed: without credentials and parameters."""
-    scheme, separator, rest = url.partition("://")
-    place = rest.partition("?")[0].rpartition("@")[2]
-    return f"{scheme}{separator}{place}" if separator else "(no URL)"

@@ -25,8 +25,10 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ingest import database_url, shown
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
+from ingest.redis_url import RedisURL
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.
 REDIS_URL_FILE = "redis.url"
@@ -35,9 +37,6 @@ SIGNER_FILE = "simulator.json"
 KEYS_FILE = "keys.json"
 #: In the data folder: the spool, unless another folder is named.
 SPOOL_FOLDER = "spool"
-
-#: How PostgreSQL URLs begin: its own way, the older one that Heroku uses, and SQLAlchemy's.
-POSTGRESQL_SCHEMES = frozenset({"postgresql", "postgres", "postgresql+psycopg"})
 
 #: Settings for which an empty value has a meaning of its own.
 MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
@@ -159,13 +158,28 @@ class Settings(BaseSettings):
             SettingsError: a value cannot be used; the message names the variable and what is wrong with it.
         """
         try:
-            return cls(environ)
+            settings = cls(environ)
         except ValidationError as error:
             first = error.errors()[0]
             name, why = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
             secret = {field.alias for field in cls.model_fields.values() if not field.repr}
             value = "" if name in secret else f"={str(first['input'])[:100]!r}"
             raise SettingsError(f"{name}{value} cannot be used: {why}.") from None
+        shown.keep_secret(
+            settings.redis_url,
+            settings.database_url,
+            settings.copernica_token,
+            settings.forward_secret,
+            *settings.forward_url,
+        )
+        return settings
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_redis(cls, url: str | None) -> str | None:
+        if url is not None:
+            RedisURL.read(url)
+        return url
 
     @field_validator("path")
     @classmethod
@@ -177,18 +191,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _known_database(cls, url: str | None) -> str | None:
-        kind, separator, rest = (url or "").partition("://")
-        if url is None:
-            return url
-        if separator and kind in POSTGRESQL_SCHEMES:
-            try:
-                urlsplit(url).port  # noqa: B018  # looked at, because that is what can go wrong
-            except ValueError:
-                raise ValueError("its port is not a number") from None
-            return url
-        if kind == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
-            return url
-        raise ValueError("write postgresql://user:password@host/database or sqlite:///path/to/file.db")
+        return url if url is None else database_url.read(url)
 
     @field_validator("accounts")
     @classmethod
@@ -284,8 +287,7 @@ class Settings(BaseSettings):
     @property
     def shown_database(self) -> str:
         """The URL of the database without its password, for printing."""
-        hidden = re.sub(r"//([^:/@]*):.*@", r"//\1:***@", self.database)
-        return re.sub(r"(password=)[^&]*", r"\1***", hidden)
+        return shown.url(self.database)
 
     @property
     def redis(self) -> str:

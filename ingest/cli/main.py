@@ -3,21 +3,36 @@
 from typing import Any
 
 import click
+from click.exceptions import Exit
 
-from ingest import __version__
-from ingest.cli import diagnostics, events, handlers, reconcile, run, simulation, webhooks
+from ingest import __version__, shown
+from ingest.cli import diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
 from ingest.errors import IngestError
 
 
 class Command(click.Group):
     """Turns our errors into one sentence and an exit code."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program: see to its output first."""
+        streams.set_up()
+        return super().main(*arguments, **options)
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Read the command line, which prints if it asks for help."""
+        with streams.reader_may_leave():
+            return super().make_context(info_name, args, parent, **extra)
+        raise Exit(0)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an `IngestError` ends it with its sentence and its exit code."""
         try:
-            return super().invoke(ctx)
+            with streams.reader_may_leave():
+                return super().invoke(ctx)
         except IngestError as error:
-            click.echo(f"ingest: {error}", err=True)
+            click.echo(f"ingest: {shown.escaped(shown.without_secrets(str(error)))}", err=True)
             ctx.exit(error.exit_code)
 
 

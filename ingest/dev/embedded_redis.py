@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 import redis
 
@@ -32,7 +33,7 @@ class EmbeddedServer:
     @property
     def url(self) -> str:
         """The URL that reaches it."""
-        return f"unix://{self._socket}"
+        return f"unix://{quote(str(self._socket))}"
 
     def prepare(self) -> list[str]:
         """Create its folder, stop what an earlier run left behind; returns the command line that starts it.

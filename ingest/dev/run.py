@@ -10,7 +10,6 @@ import fcntl
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import IO, cast
 
 import redis
-from rich.console import Console
 from rich.markup import escape
 
-from ingest import __version__, redis_client
+from ingest import __version__, redis_client, shown
+from ingest.cli.render.console import Console, printable
+from ingest.cli.streams import reader_may_leave
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, Unavailable
@@ -215,7 +215,7 @@ def _redis(settings: Settings, signals: StopSignals) -> Iterator[tuple[str, str,
     if settings.redis_url:
         with redis_client.connect(settings.redis_url) as client:
             redis_client.require(client, settings.redis_url)
-        yield settings.redis_url, redis_client.shown(settings.redis_url), []
+        yield settings.redis_url, shown.url(settings.redis_url), []
         return
     embedded = EmbeddedServer(settings.data_dir)
     child = Child("redis", embedded.prepare(), output=_relay_quietly, own_session=True)
@@ -269,8 +269,8 @@ _print_lock = threading.Lock()
 
 
 def _say(text: str, name: str = "dev") -> None:
-    with _print_lock:
-        _console.print(f"[{_COLOURS[name]}]{name:<{_WIDTH}} |[/] {escape(text)}")
+    with _print_lock, reader_may_leave():
+        _console.print(f"[{_COLOURS[name]}]{name:<{_WIDTH}} |[/] {escape(printable(text))}")
 
 
 def _relay(name: str, lines: IO[str]) -> None:
@@ -295,7 +295,7 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
         trust = "[yellow]signatures are NOT verified: whoever can reach this endpoint can add events[/]"
     else:
         trust = f"signed by  {signer.account}, for which `ingest simulate` has a key in {settings.data_dir}/"
-    with _print_lock:
+    with _print_lock, reader_may_leave():
         _console.print(
             f"""
   [bold]Copernica webhook ingester {__version__}[/]
@@ -321,8 +321,7 @@ def _handlers(settings: Settings) -> str:
     """The handlers and forward targets, as they may be shown: without passwords."""
     if not settings.has_handlers:
         return "none; name a module of yours in INGEST_HANDLERS"
-    urls = [re.sub(r"#.*", "", re.sub(r"//[^/@]*@", "//", url)) for url in settings.forward_url]
-    return ", ".join([*settings.handlers, *urls])
+    return ", ".join([*settings.handlers, *map(shown.url, settings.forward_url)])
 
 
 def command() -> str:

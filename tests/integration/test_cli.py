@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import sys
 from base64 import b64decode
 from pathlib import Path
+from unittest.mock import patch
 from urllib.parse import urlencode
 
 import pytest
@@ -149,7 +151,7 @@ def test_a_table_shows_no_control_characters(environ: dict[str, str]) -> None:
     add(store, b"type=open&recipient=a%1B%5B2J%0Ab%C2%9B%E2%80%AE&id=" + b"m" * 50)
     store.close()
     (_, line) = typed("events", environ=environ).stdout.splitlines()
-    assert "a\ufffd[2J\ufffdb\ufffd\ufffd " in line
+    assert "a\\x1b[2J\\nb\\x9b\\u202e " in line
     assert "m" * 13 + "…" in line
 
 
@@ -283,3 +285,23 @@ def test_an_unusable_database_url_is_shown_without_its_password(url: str) -> Non
         Settings.read({"DATABASE_URL": url})
     assert "geheim" not in str(refused.value)
     assert "postgresql://user:password@host/database" in str(refused.value)
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["status"], ["drain"]])
+def test_options_of_the_redis_url_cannot_change_what_commands_understand(
+    environ: dict[str, str], arguments: list[str]
+) -> None:
+    options = "?decode_responses=true&encoding=latin-1&protocol=3&socket_timeout=0.000001&timeout=0"
+    done = typed(*arguments, environ=environ | {"REDIS_URL": environ["REDIS_URL"] + options})
+    assert done.exit_code in (0, 1), done.output
+    assert done.stderr == ""
+    assert ("REDIS_URL sets decode_responses, " in done.stdout) is (arguments == ["check"])
+
+
+def test_a_password_that_a_library_quotes_is_not_shown(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "quoting.py").write_text("raise ImportError('cannot reach redis://u:geheim@h, \\x1b[31m')")
+    changes = {"INGEST_HANDLERS": "quoting", "DATABASE_URL": "postgresql://u:geheim@127.0.0.1:1/d"}
+    with patch.object(sys, "path", [str(tmp_path), *sys.path]):
+        done = typed("check", environ=environ | changes)
+    assert "geheim" not in done.output
+    assert "\x1b" not in done.output

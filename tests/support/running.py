@@ -102,7 +102,11 @@ def running(argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | 
 
 
 def run(
-    *arguments: str, environ: Mapping[str, str], cwd: Path | None = None, seconds: float = PATIENCE
+    *arguments: str,
+    environ: Mapping[str, str],
+    cwd: Path | None = None,
+    seconds: float = PATIENCE,
+    encoding: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """One `ingest` command to its end."""
     return subprocess.run(
@@ -111,6 +115,7 @@ def run(
         cwd=cwd,
         capture_output=True,
         text=True,
+        encoding=encoding,
         timeout=seconds,
         check=False,
     )

@@ -1,5 +1,6 @@
 """Commands that are processes of their own: what they need, and how they end."""
 
+import json
 import re
 import shlex
 import signal
@@ -71,21 +72,102 @@ def test_any_number_of_events_is_shown_in_little_memory(
     assert (head.returncode, head.stderr, head.stdout.count(b"\n")) == (0, b"", 3)
 
 
-@pytest.mark.parametrize("form", ["table", "jsonl", "csv"])
-def test_a_reader_that_leaves_is_no_error(sqlite_url: str, form: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("events", 0),
+        ("events --format jsonl", 0),
+        ("events --format csv", 0),
+        ("stats", 0),
+        ("stats --json", 0),
+        ("--help", 0),
+        ("stats --help", 0),
+        ("status", 2),  # what is wrong is said elsewhere, and stays wrong
+        ("check", 1),
+        ("failed list", 0),
+        ("simulate --help", 0),
+    ],
+)
+def test_a_reader_that_leaves_is_no_error(sqlite_url: str, arguments: str, code: int, tmp_path: Path) -> None:
     with closing(Store.open(sqlite_url)) as store:
         store.add([event(n) for n in range(200)])
     with subprocess.Popen(
-        ingest("events", "--format", form),
-        env=clean_environ() | BUFFERED | {"DATABASE_URL": sqlite_url},
+        ingest(*arguments.split()),
+        env=clean_environ() | BUFFERED | {"DATABASE_URL": sqlite_url, "INGEST_DATA_DIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout
         assert process.stderr
         process.stdout.close()
-        assert process.stderr.read() == b""
-        assert process.wait(10) == 0
+        said = process.stderr.read()
+        assert said.count("\n") == (1 if code == 2 else 0), said
+        assert process.wait(10) == code
+
+
+#: How Python encodes its output by itself where the locale is ISO-8859-1, and where there is none at all.
+NARROW = {
+    "latin-1": {"PYTHONIOENCODING": "latin-1"},
+    "none": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+}
+
+
+@pytest.mark.parametrize("locale", NARROW)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "events",
+        "events --format jsonl",
+        "events --format csv",
+        "stats",
+        "status",
+        "check",
+        "--help",
+        "events --help",
+        "import --help",
+        "import {folder}/cdm-click.2026-11-20.log.csv --no-handlers",
+        "import {folder}/cdm-click.2026-11-20.log.csv --no-handlers --json",
+    ],
+)
+def test_no_output_fails_for_want_of_a_character(
+    sqlite_url: str, redis_url: str, tmp_path: Path, arguments: str, locale: str
+) -> None:
+    body = "type=open&id=m1&time=1795165200&recipient=zoë@exämple.nl&tags[]=Šimůnek&tags[]=😀&x=\ud800"
+    with closing(Store.open(sqlite_url)) as store:
+        store.add([decode(body.encode("utf-8", "surrogatepass"), FORM, "/copernica", 0, bytes(12))])
+    (tmp_path / "cdm-click.2026-11-20.log.csv").write_text("id,time,recipient,😀\n", encoding="utf-8")
+    environ = NARROW[locale] | {
+        "DATABASE_URL": sqlite_url,
+        "REDIS_URL": redis_url,
+        "INGEST_VERIFY": "off",
+        "INGEST_DATA_DIR": str(tmp_path / "düta"),
+        "INGEST_HANDLERS": "hándlers",
+    }
+    done = run(*arguments.format(folder=tmp_path).split(), environ=environ, cwd=tmp_path, encoding="latin-1")
+    assert "Traceback" not in done.stdout + done.stderr
+    assert "Encode" not in done.stdout + done.stderr
+    if arguments.endswith("jsonl"):
+        assert json.loads(done.stdout)["tags"] == ["Šimůnek", "😀"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_output_that_is_closed_is_no_error(sqlite_url: str, closed: str) -> None:
+    command = " ".join(map(shlex.quote, ingest("stats"))) + " " + closed
+    done = subprocess.run(["bash", "-c", command], env=clean_environ() | {"DATABASE_URL": sqlite_url}, check=False)
+    assert done.returncode == 0
+
+
+def test_a_traceback_of_ours_shows_no_secret(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import workers.store.store as store\n"
+        "def broken(url): raise RuntimeError('in postgresql://u:geheim@h \\x1b[31m')\n"
+        "store.Store.open = broken\n"
+    )
+    environ = {"DATABASE_URL": "postgresql://u:geheim@h/d", "PYTHONPATH": str(tmp_path)}
+    done = run("stats", environ=environ)
+    assert "RuntimeError: in postgresql://u:***@h \\x1b[31m" in done.stderr
+    assert "geheim" not in done.stderr
 
 
 def test_a_forward_target_that_cannot_be_used_stops_the_worker(

@@ -4,6 +4,7 @@ import logging
 import traceback
 from dataclasses import dataclass
 
+from ingest import shown
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from workers.handlers.claims import Claim, Failure
@@ -111,13 +112,13 @@ class Outcomes:
 def failure_of(record: Record, event: Event | None, error: BaseException, delay: float | None) -> Failure:
     """What is kept of a failed call; `delay` is in seconds, and None makes it a dead letter."""
     kind, occurred_at = (event.type.value, event.occurred_at) if event else ("unknown", record.received_at)
-    trace = "".join(traceback.format_exception(error))[-MAX_TRACEBACK:]
+    trace = shown.without_secrets("".join(traceback.format_exception(error)))[-MAX_TRACEBACK:]
     return Failure(record, kind, occurred_at, _in_a_line(error), trace, delay)
 
 
 def _in_a_line(error: BaseException) -> str:
     try:
-        lines = str(error).splitlines()
+        lines = shown.without_secrets(str(error)).splitlines()
     except Exception:  # users' exceptions may have faults of their own
         lines = []
     name = type(error).__name__

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import redis
 
-from ingest import health, redis_client, spool
+from ingest import health, redis_client, shown, spool
 from ingest.copernica import dkim
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.key_sources import Source
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
+from ingest.redis_url import RedisURL
 from ingest.settings import Settings
 from ingest.verification import Verifier, key_source
 from workers.handlers.configured import all_handlers
@@ -101,7 +102,10 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     try:
         with redis_client.connect(settings.redis) as client:
             redis_client.require(client, settings.redis)
-            yield from _server(client, redis_client.shown(settings.redis))
+            if ignored := RedisURL.read(settings.redis).ignored:
+                names = ", ".join(ignored)
+                yield Finding(Level.RISK, "redis", f"REDIS_URL sets {names}, which is not for it to set: left out")
+            yield from _server(client, shown.url(settings.redis))
             yield _clock(client, settings.max_age)
             yield from _durability(client)
     except IngestError as error:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     text,
 )
 
+from ingest import shown
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
 from workers.store import monthly_partitions, tables
@@ -65,9 +66,8 @@ class PostgreSQL(Backend):
 
     @property
     def shown(self) -> str:
-        """The URL without the password and the name of the driver."""
-        query = {name: value for name, value in self._url.query.items() if "password" not in name}
-        return self._url.set(drivername="postgresql", query=query).render_as_string(hide_password=True)
+        """The URL without what may be secret, and without the name of the driver."""
+        return shown.url(self._url.set(drivername="postgresql", query={}).render_as_string(hide_password=False))
 
     def engine(self) -> Engine:
         """Connections that are the same whatever the environment and the URL say."""

@@ -5,9 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
-import orjson
-from rich.console import Console
 from rich.text import Text
+
+from ingest.cli.render.console import Console, dump
 
 #: One colour per type; those that are not listed share the last.
 COLOURS = {
@@ -35,7 +35,7 @@ def show(counted: Sequence[tuple[str, str, int]], by: str, as_json: bool) -> Non
     for period, kind, number in counted:
         periods[period][kind] = number
     if as_json:
-        sys.stdout.write(orjson.dumps([{"period": p, "counts": c} for p, c in periods.items()]).decode() + "\n")
+        sys.stdout.write(dump([{"period": p, "counts": c} for p, c in periods.items()]) + "\n")
         return
     console = Console(highlight=False)
     if not periods:

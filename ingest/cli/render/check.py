@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from ingest import shown
+from ingest.cli import streams
 from ingest.cli.render import console
 
 if TYPE_CHECKING:
@@ -19,11 +21,13 @@ def findings(findings: "Iterable[Finding]", as_json: bool) -> str:
     out = console.to_stdout()
     rows = []
     for finding in findings:
-        rows.append({"level": str(finding.level), "about": finding.about, "text": finding.text})
+        text = shown.without_secrets(finding.text)
+        rows.append({"level": str(finding.level), "about": finding.about, "text": text})
         if not as_json:
             colour = COLOURS[finding.level]
-            line = f"[{colour}]{finding.level:<5}[/]  {finding.about:<10}  {escape(finding.text)}"
-            out.print(line, soft_wrap=True)
+            line = f"[{colour}]{finding.level:<5}[/]  {finding.about:<10}  {escape(shown.escaped(text))}"
+            with streams.reader_may_leave():  # the exit code depends on all of them
+                out.print(line, soft_wrap=True)
     if as_json:
         console.print_json(rows)
     return max((row["level"] for row in rows), key=list(COLOURS).index, default="ok")

@@ -1,16 +1,29 @@
 """What all commands print with: JSON, cells of a table, text that is safe for a terminal, progress of a search."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
+from typing import Literal
 
 import orjson
-from rich.console import Console
+import rich.console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from ingest import shown
+from ingest.cli import streams
+
+
+class Console(rich.console.Console):
+    """One whose reader may leave: rich would end the whole process, whatever work it still has to do."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the error is handled; `streams.reader_may_leave` knows what to do."""
+        if not self.stderr:
+            raise  # noqa: PLE0704
+        self.quiet = True
 
 
 def to_stdout() -> Console:
@@ -20,15 +33,20 @@ def to_stdout() -> Console:
 
 def print_json(value: object) -> None:
     """Print a value as indented JSON."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    sys.stdout.write(dump(value, indent=2) + "\n")
 
 
-def dump(value: object) -> str:
-    """JSON on one line; lone surrogates, which stand for bytes that are not UTF-8, are escaped."""
+def dump(value: object, indent: Literal[2] | None = None) -> str:
+    """JSON, on one line unless it is indented.
+
+    Control characters and what standard output cannot take are escaped, and so are lone surrogates, which stand
+    for bytes that are not UTF-8.
+    """
     try:
-        return orjson.dumps(value).decode()
+        text = orjson.dumps(value, option=orjson.OPT_INDENT_2 if indent else None).decode()
     except TypeError:
-        return json.dumps(value, separators=(",", ":"))
+        return json.dumps(value, indent=indent, separators=None if indent else (",", ":"))
+    return shown.escaped_json(text, only_ascii=not streams.is_utf8())
 
 
 def moment(micros: int) -> str:
@@ -39,27 +57,16 @@ def moment(micros: int) -> str:
 
 
 def printable(value: str) -> str:
-    """Text without what would move the cursor or ring the bell: no escape sequences from a payload."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in value)
+    """Text that may come from outside, in one line that neither steers a terminal nor shows a secret."""
+    return shown.escaped(shown.without_secrets(value))
 
 
 def cell(value: str, width: int) -> str:
     """Text in its column of a table: printable, cut off or padded to `width` characters."""
     plain = printable(value)
     if len(plain) > width:
-        plain = plain[: width - 1] + "…"
+        plain = plain[: width - 1] + ("…" if streams.is_utf8() else "~")
     return f"{plain:<{width}}"
-
-
-@contextmanager
-def broken_pipe_is_no_error() -> Iterator[None]:
-    """Print in this block; its reader may leave at any time."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would flush once more at its exit and complain; there is no one left to write to.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ingest.cli import streams
 from ingest.cli.render import console
+from ingest.cli.render.console import Console
 from ingest.cli.render.events import as_row
 from ingest.copernica.events import MICROS
 
@@ -23,7 +24,7 @@ SHOWN_BODY = 5000
 
 def print_list(dead_letters: Iterable["DeadLetter"], as_json: bool) -> None:
     """`ingest failed list`: a line for each, as they come from the database."""
-    with console.broken_pipe_is_no_error():
+    with streams.reader_may_leave():
         if not as_json:
             headings = [f"{name:<{width}}" for name, width in COLUMNS.items()]
             sys.stdout.write("  ".join([*headings, "error"]) + "\n")
@@ -43,7 +44,9 @@ def print_one(dead_letter: "DeadLetter") -> None:
     """`ingest failed show`: the failure, the event and the traceback."""
     out = Console(highlight=False, soft_wrap=True, markup=False)
     failed_at = console.moment(dead_letter.failed_at)
-    out.print(f"{dead_letter.delivery_id.hex()}, given up by {dead_letter.handler} at {failed_at}")
+    out.print(
+        f"{dead_letter.delivery_id.hex()}, given up by {console.printable(dead_letter.handler)} at {failed_at}"
+    )
     out.print(f"after {dead_letter.attempts} attempts: {console.printable(dead_letter.error)}\n")
     event = dead_letter.event
     if event is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.table import Table
 
+from ingest.cli import streams
 from ingest.cli.render import console
 from ingest.copernica.events import Event
 
@@ -28,7 +29,7 @@ def events(stored: Iterable[Event], form: str, live: bool = False) -> None:
     out = sys.stdout
     if live:
         stored = _flushing(stored, out)
-    with console.broken_pipe_is_no_error():
+    with streams.reader_may_leave():
         {"table": _table, "jsonl": _jsonl, "csv": _csv}[form](stored, out)
 
 

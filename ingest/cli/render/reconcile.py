@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import orjson
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -22,6 +20,9 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from ingest.cli.render.console import Console, dump
+from ingest.cli.streams import reader_may_leave
 
 if TYPE_CHECKING:
     from workers.reconcile.report import DayReport, KindReport
@@ -76,10 +77,14 @@ def working(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
 
 
 def day(report: "DayReport", as_json: bool) -> None:
-    """One day."""
+    """One day; with nobody left to read it, the next ones are worked at all the same."""
+    with reader_may_leave():
+        _day(report, as_json)
+
+
+def _day(report: "DayReport", as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(orjson.dumps(report.as_dict()).decode() + "\n")
-        sys.stdout.flush()
+        sys.stdout.write(dump(report.as_dict()) + "\n")
         return
     _console.print(_headline(report))
     if report.kinds:

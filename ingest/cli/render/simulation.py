@@ -1,12 +1,9 @@
 """What `ingest simulate` prints: a progress bar while it sends, and the report."""
 
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import orjson
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +14,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ingest.cli.render.console import Console, print_json
 from ingest.simulation.report import Report
 from ingest.simulation.sender import Sender
 
@@ -63,7 +61,7 @@ def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
 def report(result: Report, as_json: bool) -> None:
     """What became of the calls."""
     if as_json:
-        sys.stdout.write(orjson.dumps(result.as_dict(), option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(result.as_dict())
         return
     table = Table.grid(padding=(0, 2))
     table.add_row("sent", f"{result.sent:,}")

@@ -1,12 +1,11 @@
 """What `ingest status` prints."""
 
-import sys
 from typing import TYPE_CHECKING
 
-import orjson
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from ingest.cli.render.console import Console, print_json, printable
 
 if TYPE_CHECKING:
     from workers.operations.status import (
@@ -23,7 +22,7 @@ _console = Console(highlight=False)
 def status(figures: "StatusFigures", as_json: bool) -> None:
     """Print the figures: a table and the warnings for people, or the JSON that `docs/status.md` describes."""
     if as_json:
-        sys.stdout.write(orjson.dumps(figures.as_json(), option=orjson.OPT_INDENT_2).decode() + "\n")
+        print_json(figures.as_json())
         return
     table = Table.grid(padding=(0, 2))
     if figures.redis is not None:
@@ -36,7 +35,7 @@ def status(figures: "StatusFigures", as_json: bool) -> None:
         table.add_row("worker", f"{worker.name[:8]} on {','.join(worker.queues)}: {worker.state}")
     _console.print(table)
     for warning in figures.warnings:
-        _console.print(f"[yellow]! {escape(warning)}[/]")
+        _console.print(f"[yellow]! {escape(printable(warning))}[/]")
 
 
 def _redis_rows(table: Table, figures: "RedisFigures") -> None:

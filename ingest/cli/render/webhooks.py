@@ -4,8 +4,6 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import orjson
-
 from ingest.cli.render import console
 from ingest.copernica.api.webhooks import Difference, Webhook
 
@@ -82,4 +80,4 @@ def _say(line: str) -> None:
 
 
 def _json(value: Any) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
+    console.print_json(value)

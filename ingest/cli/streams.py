@@ -1,0 +1,86 @@
+"""Standard output and standard error as they are: in any encoding, closed, or with a reader that has left."""
+
+import codecs
+import io
+import os
+import select
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+
+from ingest import shown
+
+#: The name of our way to write what an encoding lacks.
+LEGIBLE = "ingest-legible"
+#: Ways that would fail, and for which ours is used; whoever asked for another one gets that.
+FAILING = ("strict", "surrogateescape", "backslashreplace")
+#: What stands for the signs that we draw with; everything else is written as an escape.
+SUBSTITUTES = {
+    "…": "...", "█": "#", "▏": "|", "▁": "1", "▂": "2", "▃": "3", "▄": "4", "▅": "5", "▆": "6", "▇": "7",
+    "━": "-", "╸": "-", "╺": "-",
+}  # fmt: skip  # read across
+
+
+def _legible(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return "".join(SUBSTITUTES.get(c) or ascii(c)[1:-1] for c in lacking), error.end
+
+
+codecs.register_error(LEGIBLE, _legible)
+
+
+def set_up() -> None:
+    """Make sure that nothing printed fails for want of a character, and that no traceback shows a secret."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started us
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115  # until we end
+        elif isinstance(stream, io.TextIOWrapper) and stream.errors in FAILING:
+            stream.reconfigure(errors=LEGIBLE)
+    sys.excepthook = _show_traceback
+    threading.excepthook = lambda failed: _show_traceback(
+        failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback
+    )
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if issubclass(kind, SystemExit | KeyboardInterrupt):
+        return
+    text = "".join(traceback.format_exception(kind, error, trace))
+    sys.stderr.write(shown.escaped_lines(shown.without_secrets(text)))
+
+
+def is_utf8() -> bool:
+    """Whether standard output takes every character."""
+    return (sys.stdout.encoding or "").lower().replace("-", "").startswith("utf")
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Print in this block; that nobody reads it any more is no error.
+
+    What is left of the block is skipped then; what is printed after it goes nowhere.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+    finally:
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Python would flush once more at its exit and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _reader_left() -> bool:
+    """Whether it was standard output that broke, rather than a connection to some server."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
