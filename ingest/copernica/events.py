@@ -44,6 +44,8 @@ class EventType(StrEnum):
     SUBPROFILE_DELETE = "subprofile-delete"
     #: In log files only: an attempt to hand the message to the receiving server.
     ATTEMPT = "attempt"
+    #: In log files only: a click that Copernica took for a program's, where the account leaves such clicks out.
+    BOT_CLICK = "bot-click"
     #: In log files only: the receiving server asked to try again later, and that was done.
     RETRY = "retry"
     #: In log files only: a report on mail that claimed to come from the account's domain. SMTPeter.
@@ -73,7 +75,9 @@ TYPES: Mapping[str, EventType] = {
     "failed": EventType.FAILURE,
 }
 #: Types that occur in log files only.
-LOGGED_ONLY = frozenset({EventType.ATTEMPT, EventType.RETRY, EventType.DMARC, EventType.RESPONSE})
+LOGGED_ONLY = frozenset(
+    {EventType.ATTEMPT, EventType.BOT_CLICK, EventType.RETRY, EventType.DMARC, EventType.RESPONSE}
+)
 #: The counterparts of profile events, for calls that name a subprofile.
 SUBPROFILE_TWINS: Mapping[EventType, EventType] = dict(ABOUT_PROFILES.values())
 #: Events about a profile: their stray `id` is the profile's, not a message's.

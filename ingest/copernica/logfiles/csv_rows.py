@@ -7,7 +7,6 @@ at the next line that may begin a row, counted from the line after the one on wh
 
 import csv
 import re
-from codecs import getincrementaldecoder
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from ingest.copernica.logfiles.rows import (
     Row,
     Unreadable,
 )
+from ingest.copernica.logfiles.spreadsheets import resaved
 
 #: A time as log files write it. A line without one does not begin a row.
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
@@ -41,16 +41,16 @@ _FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*+|))(,|\r*(
 _OPEN_FIELD = re.compile(r'"[^"]*+(?:""[^"]*+)*+\Z')
 
 
-def rows(blocks: Iterable[bytes], columns: tuple[str, ...], whole: bool) -> Iterator[Row | Damage]:
+def rows(texts: Iterable[str], columns: tuple[str, ...], whole: bool) -> Iterator[Row | Damage]:
     """The rows, numbered by the line on which they begin.
 
-    `columns` are those of a file without a header row, none if their order is not documented. A last line without
-    a line end was cut off, unless the caller knows that the file is `whole`.
+    `columns` are those of a file without a header row. A last line without a line end was cut off, unless the
+    caller knows that the file is `whole`.
     """
     splitter = _Splitter()
     reader = _Reader(columns)
     try:
-        for lines in splitter.lines(blocks, whole):
+        for lines in splitter.lines(texts, whole):
             reader.add(lines)
             while reader.has_more():
                 yield from reader.read(splitter.has_nul)
@@ -81,7 +81,7 @@ def parse_record(text: str) -> tuple[list[str], int]:
 
 
 class _Splitter:
-    """Splits blocks into lines."""
+    """Splits a text that arrives in pieces into lines."""
 
     def __init__(self) -> None:
         #: What follows the last line end so far.
@@ -89,16 +89,14 @@ class _Splitter:
         #: Whether any line so far has a NUL, which the standard library's reader accepts and databases do not.
         self.has_nul = False
 
-    def lines(self, blocks: Iterable[bytes], whole: bool) -> Iterator[list[str]]:
+    def lines(self, texts: Iterable[str], whole: bool) -> Iterator[list[str]]:
         """The lines of a file, a block's at a time; what ends without a line end stays in `rest`."""
-        decoder = getincrementaldecoder("utf-8-sig")("replace")
-        for block in blocks:
-            text, end, self.rest = (self.rest + decoder.decode(block)).rpartition("\n")
+        for piece in texts:
+            text, end, self.rest = (self.rest + piece).rpartition("\n")
             if len(self.rest) > MAX_RECORD:
                 raise Unreadable(TOO_LONG)
             self.has_nul = self.has_nul or "\0" in text
             yield list(StringIO(text + end))
-        self.rest += decoder.decode(b"", True)
         if whole and self.rest:
             yield [self.rest]
             self.rest = ""
@@ -144,7 +142,7 @@ class _Reader:
         """Add lines to those that wait for more.
 
         Raises:
-            Unreadable: they are the first of the file, and do not say what its columns are.
+            Unreadable: they are the first of the file, and a spreadsheet program has rewritten it.
         """
         self._first, self._lines, self._at = self.number, self._lines[self._at :] + lines, 0
         if self._state is _State.WAIT:
@@ -239,16 +237,16 @@ class _Layout:
         """From the first lines of a file; `documented` are the columns it has if it has no header row.
 
         Raises:
-            Unreadable: nothing says what its columns are.
+            Unreadable: a spreadsheet program has rewritten it, or it has too many columns.
         """
         sample = list(islice(_leniently(lines), SAMPLE))
+        if why := resaved(lines, sample, documented):
+            raise Unreadable(why)
         first = tuple(cell.strip() for cell in sample[0]) if sample else ()
         if "time" in first and not any(map(TIME.fullmatch, first)):
             if len(first) > MAX_COLUMNS:
                 raise Unreadable(TOO_WIDE)
             return cls(sample[0], first, _row_inside(first))
-        if not documented and "".join(lines).strip("\r\n"):
-            raise Unreadable("the order of its columns is not documented: it must have a header row")
         names = _resized(documented, Counter(map(len, sample)))
         return cls(list(documented), names, _row_inside(names))
 

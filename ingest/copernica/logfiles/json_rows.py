@@ -6,11 +6,19 @@ resumes at the next that can and that has a `time`.
 
 import json
 import re
-from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from typing import Any, cast
 
-from ingest.copernica.logfiles.rows import CUT_OFF, MAX_COLUMNS, MAX_RECORD, TOO_LONG, TOO_WIDE, Damage, Row
+from ingest.copernica.logfiles.rows import (
+    CUT_OFF,
+    MAX_COLUMNS,
+    MAX_RECORD,
+    TOO_LONG,
+    TOO_WIDE,
+    Damage,
+    Row,
+    Unreadable,
+)
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 #: How an object begins, and the most characters of that.
@@ -21,9 +29,18 @@ _UNFIT = re.compile("[\0\ud800-\udfff]")
 _NEAR_THE_END = 12
 
 
-def rows(blocks: Iterator[bytes]) -> Iterator[Row | Damage]:
+def rows(texts: Iterator[str]) -> Iterator[Row | Damage]:
     """The objects, numbered from 1 as far as they can be distinguished. Numbers and constants become text."""
-    text = _Text(blocks)
+    number = 0
+    try:
+        for row in _rows(_Text(texts)):
+            number = row[0]
+            yield row
+    except Unreadable as error:
+        yield Damage(number + 1, str(error))
+
+
+def _rows(text: "_Text") -> Iterator[Row | Damage]:
     number = 0
     listed = text.next() == "["
     if listed:
@@ -82,11 +99,10 @@ _decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_no_c
 class _Text:
     """The text of a file, of which only the part being read is in memory. `at` is the place of what comes next."""
 
-    def __init__(self, blocks: Iterator[bytes]) -> None:
-        self._blocks = blocks
-        self._decoder = getincrementaldecoder("utf-8-sig")("replace")
+    def __init__(self, texts: Iterator[str]) -> None:
+        self._texts = texts
         self._text = ""
-        #: Whether all blocks have been read.
+        #: Whether all of it has been read.
         self._at_end = False
         #: Where the object that was read last began.
         self._began = 0
@@ -145,11 +161,11 @@ class _Text:
                 return True
 
     def _more(self) -> bool:
-        """Read another block; False if there is none."""
+        """Read another piece; False if there is none."""
         if self._at_end:
             return False
-        block = next(self._blocks, b"")
-        self._at_end = not block
-        self._text = self._text[self.at :] + self._decoder.decode(block, final=self._at_end)
+        piece = next(self._texts, "")
+        self._at_end = not piece
+        self._text = self._text[self.at :] + piece
         self.at = 0
         return True

@@ -1,8 +1,7 @@
 """The kinds of log files that Copernica writes, one per kind and day, and the columns of each.
 
 The facts come from Copernica's articles on log files. The order of columns matters only in CSV without a header
-row: for some Publisher kinds it is our best reading of a short table, and for most SMTPeter kinds it is not
-documented.
+row; for some Publisher kinds it is our best reading of a short table.
 """
 
 import re
@@ -20,7 +19,7 @@ class LogKind(NamedTuple):
     prefix: str
     #: None for the list of failed calls, which contains no events.
     type: EventType | None
-    #: The columns of a CSV without a header row; none if their order is not documented.
+    #: The columns of a CSV without a header row.
     columns: tuple[str, ...]
 
     @property
@@ -37,6 +36,11 @@ _TARGET = "profile subprofile template"
 _SUITE = f"senderdomain {_TARGET}"
 _PUBLISHER = "senderdomain groupid profile subprofile template document"
 _ATTEMPT = "id time mailingid profileid subprofileid databaseid collectionid senderdomain templateid tags email"
+_BOT_CLICK = f"id senderdomain time linkinfo ip header email tags {_PLACE} profile subprofile url"
+_SMTP_MAIL = "id time envelope recipient"
+_SMTP_MIME = f"{_SMTP_MAIL} mime tags templateid"
+_SMTP_FAILURE = f"{_SMTP_MAIL} attempt from to type code status description state tags templateid"
+_DMARC = "time organizationName email reportId begin end domain sendingDomain messages failedSpf failedDkim"
 _SMTP_PLACE = "city countryname countrycode regioncode templateid"
 
 #: Prefix, type, and the columns in their order: Marketing Suite (`cdm`), Publisher (`pom`), SMTPeter.
@@ -47,6 +51,7 @@ _TABLE: tuple[tuple[str, EventType | None, str], ...] = (
         EventType.CLICK,
         f"id senderdomain time linkinfo ip header email tags {_PLACE} {_TARGET}",
     ),
+    ("cdm-bot-click", EventType.BOT_CLICK, _BOT_CLICK),
     ("cdm-delivery", EventType.DELIVERY, f"id time attempts email tags {_SUITE}"),
     ("cdm-error", EventType.FAILURE, f"id time type status description code email tags {_SUITE}"),
     ("cdm-abuse", EventType.ABUSE, f"id time mail email tags {_SUITE}"),
@@ -56,6 +61,7 @@ _TABLE: tuple[tuple[str, EventType | None, str], ...] = (
     ("pom-impressions", EventType.OPEN, f"id time ip header email tags {_PLACE} {_PUBLISHER}"),
     ("pom-clicks", EventType.CLICK, f"id time ip header email tags {_PLACE} linkinfo {_PUBLISHER}"),
     ("pom-clicks-old", EventType.CLICK, f"id time ip header email tags {_PLACE} {_PUBLISHER}"),
+    ("pom-bot-click", EventType.BOT_CLICK, _BOT_CLICK),
     ("pom-deliveries", EventType.DELIVERY, f"id time attempts email tags {_PUBLISHER}"),
     ("pom-errors", EventType.FAILURE, f"id time type status description code content email tags {_PUBLISHER}"),
     ("pom-abuses", EventType.ABUSE, f"id time mail email tags {_PUBLISHER}"),
@@ -64,13 +70,13 @@ _TABLE: tuple[tuple[str, EventType | None, str], ...] = (
     ("pom-retries", EventType.RETRY, f"id time attempt email tags {_PUBLISHER}"),
     ("opens", EventType.OPEN, f"id time headers ip protocol tags recipient {_SMTP_PLACE}"),
     ("clicks", EventType.CLICK, f"id time headers ip url destination tags recipient {_SMTP_PLACE}"),
-    ("deliveries", EventType.DELIVERY, ""),
-    ("failures", EventType.FAILURE, ""),
-    ("bounces", EventType.BOUNCE, ""),
-    ("abuses", EventType.ABUSE, ""),
-    ("attempts", EventType.ATTEMPT, ""),
-    ("dmarc", EventType.DMARC, ""),
-    ("responses", EventType.RESPONSE, ""),
+    ("deliveries", EventType.DELIVERY, f"{_SMTP_MAIL} from to attempt tags templateid"),
+    ("failures", EventType.FAILURE, _SMTP_FAILURE),
+    ("bounces", EventType.BOUNCE, _SMTP_MIME),
+    ("abuses", EventType.ABUSE, f"{_SMTP_MAIL} tags templateid"),
+    ("attempts", EventType.ATTEMPT, f"{_SMTP_MAIL} properties tags templateid"),
+    ("dmarc", EventType.DMARC, _DMARC),
+    ("responses", EventType.RESPONSE, _SMTP_MIME),
     (FAILED_CALLS, None, "time response recipient header"),
 )
 #: Every kind of file, by its prefix.
@@ -78,7 +84,10 @@ KINDS: Mapping[str, LogKind] = {
     prefix: LogKind(prefix, kind, tuple(columns.split())) for prefix, kind, columns in _TABLE
 }
 
-_NAME = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})[._ -]+(\d{{4}}-\d\d-\d\d)(?!\d)")
+# The kind may follow other words ("Copy of …"), but is never the end of another kind's name.
+_NAME = re.compile(
+    rf"(?<![\w-])({'|'.join(sorted(KINDS, key=len, reverse=True))})[._ -]+(\d{{4}}-\d\d-\d\d)(?!\d)", re.IGNORECASE
+)
 
 
 def named(name: str) -> tuple[LogKind, date]:
@@ -87,10 +96,10 @@ def named(name: str) -> tuple[LogKind, date]:
     Raises:
         LogFileError: it names none.
     """
-    match = _NAME.match(re.split(r"[/\\]", name)[-1])
+    match = _NAME.search(re.split(r"[/\\]", name)[-1])
     try:
         if match:
-            return KINDS[match[1]], date.fromisoformat(match[2])
+            return KINDS[match[1].lower()], date.fromisoformat(match[2])
     except ValueError:
         pass  # the 31st of February
     raise LogFileError(

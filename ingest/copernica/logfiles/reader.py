@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from ingest.copernica.events import (
@@ -26,9 +25,10 @@ from ingest.copernica.events import (
     EventType,
     event_of,
 )
-from ingest.copernica.logfiles import csv_rows, json_rows, xml_rows
+from ingest.copernica.logfiles import csv_rows, json_rows, spreadsheets, xml_rows
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind
-from ingest.copernica.logfiles.rows import Damage, Row, blocks_of
+from ingest.copernica.logfiles.rows import Damage, Row, Unreadable
+from ingest.copernica.logfiles.text import Encoding, begun, decoded, encoding_of
 
 #: The delivery id of an event that was not given one yet.
 NO_ID = b"\0" * 12
@@ -58,6 +58,7 @@ def read(
     received_at: int = 0,
     whole: bool = False,
     pick: Callable[[], bool] | None = None,
+    encoding: Encoding | None = None,
 ) -> Iterator[Entry | Damage]:
     """The events of a file, in CSV, JSON or XML, in constant memory.
 
@@ -69,7 +70,9 @@ def read(
     `pick` is called once for each row, in order; a row for which it returns False is skipped, which takes a
     quarter of the time. Without it, each row is an entry or damaged, and the same one every time a file is read.
 
-    What cannot be read is `Damage`. Bytes that are not UTF-8 are not: they are kept as U+FFFD.
+    `encoding` is that of the file, if it is known; without it, the file is looked through first.
+
+    What cannot be read is `Damage`.
 
     Raises:
         ValueError: the kind is the list of failed calls, which `outages` reads.
@@ -80,7 +83,7 @@ def read(
     known: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     second_of = _clock(zone)
-    for row in _rows(stream, kind, whole):
+    for row in _rows(stream, kind, whole, encoding):
         if pick is not None and not pick():
             continue
         if isinstance(row, Damage):
@@ -100,10 +103,12 @@ def read(
         yield Entry(number, event_of(fields, "", received_at, NO_ID, LOGFILE))
 
 
-def outages(stream: BinaryIO, zone: tzinfo = UTC, whole: bool = False) -> Iterator[Outage | Damage]:
+def outages(
+    stream: BinaryIO, zone: tzinfo = UTC, whole: bool = False, encoding: Encoding | None = None
+) -> Iterator[Outage | Damage]:
     """The failed calls in a file of the kind `feedback-loop-errors`; otherwise as `read`."""
     second_of = _clock(zone)
-    for row in _rows(stream, KINDS[FAILED_CALLS], whole):
+    for row in _rows(stream, KINDS[FAILED_CALLS], whole, encoding):
         if isinstance(row, Damage):
             yield row
             continue
@@ -118,20 +123,34 @@ def outages(stream: BinaryIO, zone: tzinfo = UTC, whole: bool = False) -> Iterat
 
 
 def _time_fault(text: str | None) -> str:
-    return f"{text[:30]!r} is not a valid time" if text else "no time"
+    if not text:
+        return "no time"
+    resaved = spreadsheets.resaved_time(text)
+    return f"{text[:30]!r} is not a valid time" + (f": {resaved}" if resaved else "")
 
 
-def _rows(stream: BinaryIO, kind: LogKind, whole: bool) -> Iterator[Row | Damage]:
+def _rows(stream: BinaryIO, kind: LogKind, whole: bool, encoding: Encoding | None) -> Iterator[Row | Damage]:
     """The rows of a file in any of the forms, which its first character tells apart."""
-    blocks = blocks_of(stream)
-    first = next(blocks, b"")
-    begin = first.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    blocks = chain((first,) if first else (), blocks)
-    if begin == b"<":
-        return xml_rows.rows(blocks)
-    if begin in (b"[", b"{"):
-        return json_rows.rows(blocks)
-    return csv_rows.rows(blocks, kind.columns, whole)
+    try:
+        encoding = encoding or encoding_of(stream)
+    except Unreadable as error:
+        return iter((Damage(1, str(error)),))
+    start, blocks = begun(stream)
+    text = start.decode("utf-16", "ignore") if encoding is Encoding.UTF_16 else start.decode("latin-1")
+    begin = text.lstrip(_BLANKS)[:1]
+    if begin == "<":
+        declared = encoding not in (Encoding.UTF_8, Encoding.UTF_16) and bool(_DECLARED.match(start))
+        if encoding is Encoding.UTF_8 or declared:
+            return xml_rows.rows(blocks, declared)
+        return xml_rows.rows(map(str.encode, decoded(blocks, encoding)), declared=False)
+    texts = decoded(blocks, encoding)
+    return json_rows.rows(texts) if begin in ("[", "{") else csv_rows.rows(texts, kind.columns, whole)
+
+
+#: Blanks, and the mark of UTF-8 as bytes and as a character.
+_BLANKS = " \t\r\n\ufeff\u00ef\u00bb\u00bf"
+#: An XML declaration that names another encoding than ours.
+_DECLARED = re.compile(rb"\s*<\?xml[^>]{0,99}encoding\s*=\s*[\"'](?!utf-?8[\"'])", re.IGNORECASE)
 
 
 # --- from columns to fields ---
@@ -147,6 +166,8 @@ _FIELDS: Mapping[str, str] = {
     "databaseid": "database",
     "collectionid": "collection",
 }
+#: The same where a kind of file means something else by the name: the reporter of a DMARC report is no recipient.
+_OTHER_FIELDS: Mapping[EventType, Mapping[str, str]] = {EventType.DMARC: {**_FIELDS, "email": "email"}}
 #: Fields that no column fills by its name: the type comes from the kind of file, the others from the header block.
 _NOT_COLUMNS = frozenset({"type", "useragent", "referer", ""})
 _EXTENDED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
@@ -159,9 +180,10 @@ def _targets(kind: EventType, names: tuple[str, ...]) -> tuple[str, ...]:
     """The field that each column fills, no two the same."""
     # A webhook that calls itself an open and has a code is a delivery.
     taken = {*_NOT_COLUMNS, "code"} if kind is EventType.OPEN else {*_NOT_COLUMNS}
+    fields = _OTHER_FIELDS.get(kind, _FIELDS)
     targets = []
     for name in names:
-        field = _FIELDS.get(name, name)
+        field = fields.get(name, name)
         if field in taken:
             field = name
         while field in taken:

@@ -14,7 +14,8 @@ MAX_RECORD = 16 * BLOCK
 #: Most columns of one record; the widest that is documented has 16.
 MAX_COLUMNS = 500
 
-CUT_OFF = "the file ends in the middle: it was cut off"
+CUT_OFF = "the file ends in the middle: it was cut off, so download it again"
+WEB_PAGE = "this is a web page, not a log file: download it again"
 TOO_LONG = f"longer than {MAX_RECORD // BLOCK} MiB"
 TOO_WIDE = f"more than {MAX_COLUMNS} columns"
 

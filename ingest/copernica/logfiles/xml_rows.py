@@ -13,6 +13,7 @@ from ingest.copernica.logfiles.rows import (
     MAX_RECORD,
     TOO_LONG,
     TOO_WIDE,
+    WEB_PAGE,
     Damage,
     Row,
     Unreadable,
@@ -20,25 +21,31 @@ from ingest.copernica.logfiles.rows import (
 
 #: How deep the parser is: in the file, in the list, in a record, in a field.
 FILE, LIST, RECORD, FIELD = range(4)
+#: What may stand around a value: SMTPeter lays them out on lines of their own.
+BLANKS = " \t\r\n"
 #: What expat says when it expects more.
 _UNFINISHED = frozenset({"no element found", "unclosed token", "partial character", "unclosed CDATA section"})
 
 
-def rows(blocks: Iterable[bytes]) -> Iterator[Row | Damage]:
-    """The records, numbered from 1."""
-    records = _Records()
-    for block in blocks:
-        yield from records.read(block)
-        if records.broken:
-            return
+def rows(blocks: Iterable[bytes], declared: bool) -> Iterator[Row | Damage]:
+    """The records, numbered from 1. The file is in UTF-8, unless it is as `declared` in its first line."""
+    records = _Records(None if declared else "utf-8")
+    try:
+        for block in blocks:
+            yield from records.read(block)
+            if records.broken:
+                return
+    except Unreadable as error:  # it is no text
+        yield records.give_up(str(error))
+        return
     yield from records.read(b"", at_end=True)
 
 
 class _Records:
     """Collects records from what the parser reports."""
 
-    def __init__(self) -> None:
-        self._parser = expat.ParserCreate()
+    def __init__(self, encoding: str | None) -> None:
+        self._parser = expat.ParserCreate(encoding)
         self._parser.buffer_text = True
         self._parser.StartDoctypeDeclHandler = self._doctype
         self._parser.StartElementHandler = self._start
@@ -71,20 +78,25 @@ class _Records:
         except expat.ExpatError as error:
             text = expat.ErrorString(error.code) or ""
             reason = CUT_OFF if at_end and text in _UNFINISHED else f"not XML ({text} on line {error.lineno})"
-            self._give_up(reason)
+            self._rows.append(self.give_up(reason))
         except Unreadable as error:
-            self._give_up(str(error))
+            self._rows.append(self.give_up(str(error)))
         return self._rows
 
-    def _give_up(self, reason: str) -> None:
+    def give_up(self, reason: str) -> Damage:
+        """What to report when nothing after this can be read."""
         self.broken = True
         number = self._number + (self._depth <= LIST)
-        self._rows.append(Damage(number, f"{reason}; nothing after it was read"))
+        return Damage(number, f"{reason}; nothing after it was read")
 
-    def _doctype(self, *_: object) -> None:
+    def _doctype(self, name: str, *_: object) -> None:
+        if name.lower() == "html":
+            raise Unreadable(WEB_PAGE)
         raise Unreadable("declares a document type, which log files do not have")
 
     def _start(self, name: str, _: object) -> None:
+        if self._depth == FILE and name.lower() in ("html", "body", "head"):
+            raise Unreadable(WEB_PAGE)
         if self._depth == FILE and name != "records":
             raise Unreadable(f"<{name[:20]}>, where <records> is expected")
         if self._depth == LIST:
@@ -101,7 +113,9 @@ class _Records:
     def _end(self, _: str) -> None:
         self._depth -= 1
         if self._depth == RECORD:
-            self._values.append("".join(self._text))
+            self._values.append(
+                "".join(self._text).strip(BLANKS)
+            )  # SMTPeter lays values out on lines of their own
         elif self._depth == LIST:
             if len(self._names) > MAX_COLUMNS:
                 self._fault = TOO_WIDE
