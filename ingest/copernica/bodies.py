@@ -2,6 +2,10 @@
 
 Both become one mapping of names to values, lists and maps. A plain name that occurs more than once has a list of
 its values, where PHP would keep the last: nothing is lost that a reader could want.
+
+Bodies may be made to be dear, and may be as large as INGEST_MAX_BODY. So the number of fields and their depth are
+limited, and reading a large body takes no more memory than 4 times its size, whatever is in it; only text with
+characters beyond U+FFFF takes more, because Python holds all of such a text at 4 bytes for each character.
 """
 
 import json
@@ -11,11 +15,16 @@ from math import isfinite
 from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from ingest.copernica.columns import fits_column
 from ingest.copernica.php_brackets import nest
 from ingest.errors import Undecodable
 
-#: Most fields of one body. A profile has a few dozen; PHP itself stops at 1,000.
+#: Most fields of one form, and most values in all of a JSON text. A profile has a few dozen; PHP stops at 1,000.
 MAX_FIELDS = 10_000
+#: Bytes of a form beyond which it is decoded piece by piece: at once is faster, but takes several times its size.
+LARGE = 64 * 1024
+#: Bytes of such a piece: a hundred times that is needed to decode it, if it has nothing but percent signs.
+PIECE = 16 * 1024
 #: Most digits of a JSON number that surely fits 64 bits; longer ones are kept as text.
 MAX_DIGITS = 18
 #: Most levels of lists and objects in JSON. What is read here is written again, from deeper in the stack.
@@ -27,7 +36,11 @@ UTF_8 = "utf-8"
 # A form contains no raw control characters; a body that does is something else.
 _CONTROLS = bytes(range(32)) + b"\x7f"
 _ODD_ESCAPE = re.compile(b"%(?![0-9a-fA-F]{2})|%1[eEfF]")
+_ESCAPE = re.compile(b"%[0-9a-fA-F]{2}")
+_STRAY = re.compile(b"%(?![0-9a-fA-F]{2})|=")
 _AS_QUOTED_PRINTABLE = bytes.maketrans(b"+=&%", b" \x1f\x1e=")
+# Strings are skipped, without remembering where in them to come back to.
+_JSON_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[][{},]', re.DOTALL)
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:-]+)""", re.IGNORECASE)
 
 
@@ -85,7 +98,7 @@ def parse_form(body: bytes, charset: str = UTF_8) -> Fields:
     if body.count(b"&") >= MAX_FIELDS:
         raise Undecodable(f"a form of more than {MAX_FIELDS} fields")
     exact = b"%00" not in body  # a NUL is text to Python and to PHP, but not to every database
-    pairs = _pairs_slowly if _ODD_ESCAPE.search(body) else _pairs
+    pairs = _pairs_slowly if len(body) > LARGE or _ODD_ESCAPE.search(body) else _pairs
     try:
         fields, regular = _gather(pairs(body, charset, "strict"))
     except UnicodeDecodeError:
@@ -110,13 +123,42 @@ def _pairs(body: bytes, charset: str, errors: str) -> list[Pair]:
 
 
 def _pairs_slowly(body: bytes, charset: str, errors: str) -> list[Pair]:
-    """The same, for forms with stray percent signs or with escapes of those control characters."""
+    """The same for large forms, and for those with stray percent signs or escapes of those control characters."""
+    pairs: list[Pair] = []
+    begin, end = 0, -1
+    while end < len(body):
+        begin = end + 1
+        end = body.find(b"&", begin)
+        if end < 0:
+            end = len(body)
+        equals = body.find(b"=", begin, end)
+        if equals < 0:
+            pairs.append((_unquoted(body, begin, end).decode(charset, errors), "", ""))
+        else:
+            name = _unquoted(body, begin, equals).decode(charset, errors)
+            pairs.append((name, "=", _unquoted(body, equals + 1, end).decode(charset, errors)))
+    return pairs
 
-    def unquote(part: bytes) -> str:
-        return unquote_to_bytes(part).decode(charset, errors)
 
-    parts = [pair.partition(b"=") for pair in body.replace(b"+", b" ").split(b"&")]
-    return [(unquote(name), "=" * len(equals), unquote(value)) for name, equals, value in parts]
+def _unquoted(body: bytes, begin: int, end: int) -> bytes | bytearray:
+    """A part of a form without its escapes, decoded piece by piece."""
+    if end - begin <= PIECE:
+        return _unquoted_piece(body[begin:end])
+    unquoted = bytearray()
+    while begin < end:
+        stop = min(begin + PIECE, end)
+        if stop < end and (percent := body.rfind(b"%", stop - 2, stop)) > 0:
+            stop = percent  # an escape may begin there, which must not be cut in two
+        unquoted += _unquoted_piece(body[begin:stop])
+        begin = stop
+    return unquoted
+
+
+def _unquoted_piece(piece: bytes) -> bytes:
+    piece = piece.replace(b"+", b" ")
+    if not _ESCAPE.search(piece):
+        return piece
+    return unquote_to_bytes(piece) if _STRAY.search(piece) else a2b_qp(piece.replace(b"%", b"="))
 
 
 def _gather(pairs: list[Pair]) -> tuple[dict[str, Any], bool]:
@@ -150,8 +192,11 @@ def parse_json(body: bytes, charset: str = UTF_8) -> Fields:
     """Read a JSON object.
 
     Raises:
-        Undecodable: it is not JSON (NaN is not), not an object, or nested too deeply.
+        Undecodable: it is not JSON (NaN is not), not an object, nested too deeply, or of more than `MAX_FIELDS`
+            values.
     """
+    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_FIELDS:
+        _limit(body)
     reader = _Json()
     try:
         text = body.removeprefix(b"\xef\xbb\xbf").decode(charset, "surrogateescape")
@@ -167,13 +212,36 @@ def parse_json(body: bytes, charset: str = UTF_8) -> Fields:
     return Fields(values, reader.exact and _is_plain_text(text, values))
 
 
+def _limit(body: bytes) -> None:
+    """Refuse JSON of too many values before any memory is spent on them; commas and brackets in strings are none.
+
+    Raises:
+        Undecodable: it has more than `MAX_FIELDS` values, or is nested too deeply.
+    """
+    values = depth = 0
+    for token in _JSON_TOKEN.finditer(body):
+        sign = body[token.start()]
+        depth += (sign in b"[{") - (sign in b"]}")
+        values += sign in b"[{,"
+        if depth > MAX_DEPTH:
+            raise Undecodable("JSON, but nested too deeply")
+        if values > MAX_FIELDS:
+            raise Undecodable(f"JSON of more than {MAX_FIELDS} values")
+        if depth < 1:
+            return  # what comes now is no JSON
+
+
 def _is_plain_text(text: str, values: dict[str, Any]) -> bool:
     """Whether no string in it has a NUL or half a character, which only an escape or a bad byte can cause."""
-    if text.isascii() and "\\u" not in text:
-        return True
-    # Once the backslashes that are escaped themselves are gone, any that is left begins an escape.
-    written = json.dumps(values, ensure_ascii=False).replace("\\\\", "")
-    return "\\u0000" not in written and not any("\ud800" <= c <= "\udfff" for c in written)
+    return (text.isascii() and "\\u" not in text) or _all_fit(values)
+
+
+def _all_fit(value: Any) -> bool:
+    if isinstance(value, str):
+        return fits_column(value)
+    if isinstance(value, dict):
+        return all(map(_all_fit, value)) and all(map(_all_fit, value.values()))
+    return not isinstance(value, list) or all(map(_all_fit, value))
 
 
 def _deeper(value: Any, limit: int) -> bool:

@@ -14,6 +14,10 @@ REMEMBERED = 512
 #: Most characters and brackets of a set that is remembered: anyone may send others, and memory is limited.
 MAX_CHARACTERS, MAX_BRACKETS = 2000, 128
 
+#: Most brackets that are read as such in all names of a body, each of which costs some 250 bytes; and most
+#: characters of such a name.
+MAX_NESTED, MAX_NAME = 10_000, 1000
+
 #: What is in a name's brackets, from left to right; the last is empty for a list that numbers itself.
 Keys = tuple[str, ...]
 #: What names form together: each name is where its value belongs, in a tuple if it is a whole list by itself.
@@ -25,8 +29,9 @@ def nest(fields: dict[str, Any], bracketed: tuple[str, ...], regular: bool = Tru
 
     Also returns whether everything is as PHP reads it: the brackets, and (`regular`) what the caller has read.
     """
-    together = "".join(bracketed)
-    few = len(together) <= MAX_CHARACTERS and together.count("[") <= MAX_BRACKETS
+    few = sum(map(len, bracketed)) <= MAX_CHARACTERS and "".join(bracketed).count("[") <= MAX_BRACKETS
+    if not few and sum(name.count("[") for name in bracketed) > MAX_NESTED:
+        return fields, False
     for root, shape in (_shapes if few else _shapes.__wrapped__)(bracketed):
         if shape is None or root in fields or not (regular or _each_once(shape, fields)):
             regular = False
@@ -67,6 +72,8 @@ def _shapes(names: tuple[str, ...]) -> list[tuple[str, Shape | None]]:
 
 def _split(name: str) -> tuple[str, Keys]:
     """The root of a name and its keys; brackets that are not PHP's are ordinary letters of the root."""
+    if len(name) > MAX_NAME:
+        return name, ()
     root, bracket, rest = name.partition("[")
     if not bracket or not root or not rest.endswith("]"):
         return name, ()

@@ -1,15 +1,18 @@
 """Bodies as they come in: forms and JSON, whole and broken."""
 
 import json
+import tracemalloc
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import quote_plus, unquote_to_bytes
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ingest.copernica import bodies
 from ingest.copernica.bodies import MAX_DEPTH, MAX_FIELDS, Fields, parse, parse_form, parse_json
 from ingest.errors import Undecodable
 
@@ -305,3 +308,82 @@ def test_any_bytes_are_read_or_refused(body: bytes, content_type: str) -> None:
     for variant in (body, b"{" + body, b"a=" + body, b'{"a": "' + body + b'"}'):
         with suppress(Undecodable):
             assert all(type(name) is str for name in parse(variant, content_type).values)
+
+
+# --- bodies that are made to be dear ---
+
+SIZE = 1_000_000
+
+
+def filled(unit: bytes, head: bytes = b"", tail: bytes = b"") -> bytes:
+    return head + (unit * (SIZE // len(unit) + 1))[:SIZE] + tail
+
+
+def joined(unit: bytes, between: bytes = b"&", count: int = MAX_FIELDS - 1) -> bytes:
+    return between.join(unit % number for number in range(count))
+
+
+DEAR = {
+    "percent signs": filled(b"%", b"a="),
+    "no escapes": filled(b"%zz", b"a="),
+    "odd escapes": filled(b"%zz%", b"a="),
+    "escapes": filled(b"%41", b"a=", b"%"),
+    "bad bytes": filled(b"%ff", b"a="),
+    "ampersands": filled(b"&", b"a="),
+    "equals signs": filled(b"="),
+    "brackets": filled(b"[", b"a", b"=1"),
+    "levels": filled(b"[a]", b"a", b"=1"),
+    "fields": filled(b"a=&"),
+    "long fields": joined(b"k%d=" + b"x" * 90),
+    "long names": joined(b"k[%d" + b"x" * 490 + b"]=", count=SIZE // 500),
+    "deep names": joined(b"k%d" + b"[a]" * 16 + b"=" + b"x" * 50),
+    "repeated names": joined(b"k=%d" + b"x" * 90),
+    "JSON, deep": filled(b'{"a":'),
+    "JSON, lists in lists": filled(b"[", b'{"a":'),
+    "JSON, a long number": filled(b"9", b'{"a":', b"}"),
+    "JSON, a long fraction": filled(b"9", b'{"a":0.', b"}"),
+    "JSON, many numbers": b'{"a":[%b]}' % joined(b"%d", b",", SIZE // 6),
+    "JSON, many texts": b'{"a":[%b]}' % joined(b'"%d"', b",", SIZE // 8),
+    "JSON, many lists": b'{"a":[%b]}' % b",".join([b"[]"] * (SIZE // 3)),
+    "JSON, many names": b"{%b}" % joined(b'"%d":1', b",", SIZE // 10),
+    "JSON, one name": b"{%b}" % b",".join([b'"a":1'] * (SIZE // 6)),
+    "JSON, backslashes": filled(b"\\\\", b'{"a":"', b'"}'),
+}
+
+
+@pytest.mark.parametrize("dear", DEAR)
+def test_a_body_that_is_made_to_be_dear_takes_no_more_than_four_times_its_size(dear: str) -> None:
+    body = DEAR[dear]
+    tracemalloc.start()
+    try:
+        with suppress(Undecodable):
+            parse(body, "application/json" if dear.startswith("JSON") else FORM)
+        assert tracemalloc.get_traced_memory()[1] <= 4 * len(body)
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_inside_json_texts_does_not_count_as_values() -> None:
+    text = ',[{]}\\"' * 2 * MAX_FIELDS
+    assert parse(json.dumps({"mime": text, "a": [1, 2]}).encode(), "application/json").values == {
+        "mime": text,
+        "a": [1, 2],
+    }
+
+
+@pytest.mark.parametrize(("values", "refused"), [(MAX_FIELDS - 5, False), (MAX_FIELDS + 5, True)])
+def test_json_of_too_many_values_is_refused(values: int, refused: bool) -> None:
+    body = json.dumps({"a": [[0] * (values // 2), [""] * (values // 2)]}).encode()
+    expected = pytest.raises(Undecodable, match="more than") if refused else nullcontext()
+    with expected:
+        parse(body, "application/json")
+
+
+@given(encoded, st.sampled_from(["utf-8", "latin1"]))
+@example("a=%%41%4&b=%C3%A9+%1f=&%zz%", "utf-8")
+def test_a_large_form_is_read_like_a_small_one(text: str, charset: str) -> None:
+    body = text.encode("utf-8", "surrogateescape")
+    with suppress(Undecodable):
+        whole = parse_form(body, charset)
+        with patch.object(bodies, "LARGE", 0), patch.object(bodies, "PIECE", 3):
+            assert parse_form(body, charset) == whole

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Sequence
+from mmap import PAGESIZE
+from pathlib import Path
 from typing import NamedTuple
 
 from ingest.batch import UNVERIFIED, Record
@@ -18,12 +20,21 @@ log = logging.getLogger(__name__)
 COMMIT_CALLS = 8192
 #: … and bytes of their bodies, so that large ones do not fill the memory.
 COMMIT_BYTES = 8 * 1024 * 1024
+#: Bytes by which the process has grown since a group was begun, from which on it is committed as well: many small
+#: fields take far more memory than the bodies that they come in …
+COMMIT_GROWTH = 128 * 1024 * 1024
+#: … and bytes of bodies after which that is looked at again, which takes some ten microseconds.
+LOOK_EVERY = 256 * 1024
+
+_STATM = Path("/proc/self/statm")
 
 
 class Group:
     """The calls that go into the next commit, by what becomes of them, and the batches that brought them."""
 
-    __slots__ = ("_bytes", "events", "ids", "quarantined", "records", "unverified")
+    __slots__ = (
+        "_began_with", "_bytes", "_look_at", "_swollen", "events", "ids", "quarantined", "records", "unverified",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: The ids of batches, to be acknowledged after the commit.
@@ -34,11 +45,14 @@ class Group:
         self.quarantined: list[Quarantined] = []
         self.unverified: list[Record] = []
         self._bytes = 0
+        self._look_at = LOOK_EVERY
+        self._began_with = _resident()
+        self._swollen = False
 
     @property
     def full(self) -> bool:
         """Whether it is time for a commit."""
-        return self.calls >= COMMIT_CALLS or self._bytes >= COMMIT_BYTES
+        return self.calls >= COMMIT_CALLS or self._bytes >= COMMIT_BYTES or self._swollen
 
     @property
     def calls(self) -> int:
@@ -48,6 +62,9 @@ class Group:
     def take(self, record: Record) -> None:
         """Decode a call and put it where it belongs."""
         self._bytes += len(record.body)
+        if self._bytes >= self._look_at:
+            self._look_at = self._bytes + LOOK_EVERY
+            self._swollen = _resident() - self._began_with > COMMIT_GROWTH
         if record.flags & UNVERIFIED:
             self.unverified.append(record)
             return
@@ -57,6 +74,14 @@ class Group:
         else:
             self.events.append(event)
             self.records.append(record)
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has; 0 where the system does not tell in the way of Linux."""
+    try:
+        return int(_STATM.read_bytes().split()[1]) * PAGESIZE
+    except OSError:
+        return 0
 
 
 class Stored(NamedTuple):

@@ -14,6 +14,7 @@ import orjson
 
 from ingest.batch import Record
 from ingest.copernica.addresses import folded
+from ingest.copernica.columns import fitting
 from ingest.copernica.events import EPOCH, MICROS, Event, EventType, decode
 from ingest.copernica.header_fields import unpack_headers
 from workers.records import Quarantined
@@ -132,7 +133,7 @@ def unverified_call(row: Any) -> Waiting:
 
 def clean(value: str) -> str:
     """The text, with characters that no text column can hold (NUL, lone surrogates) replaced."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return fitting(value)
 
 
 def stored_time(moment: int) -> str:
@@ -167,7 +168,7 @@ def _clean_json(value: object) -> str:
 
 def _cleaned(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        return fitting(value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
     if isinstance(value, dict):
