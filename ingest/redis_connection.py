@@ -1,15 +1,19 @@
 """Connections that end when the server at their other end turns out to be the wrong one.
 
 After a fail-over the old primary often keeps its connections and serves on as a read-only replica. redis-py keeps
-such a connection, since it works; here it is closed once the answer has been read, and the next command opens one
-by the name in the URL, which is looked up anew. rq's scheduler makes a pool of its own, of the same class.
+such a connection, since it works; here it is closed once the answer has been read, with all that lie idle in its
+pool, and the next command opens one by the name in the URL, which is looked up anew. rq's scheduler makes a pool
+of its own of the same connections.
 """
 
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import redis.asyncio.connection as asyncio_connection
 import redis.connection as blocking_connection
-from redis import ResponseError
+from redis import RedisError, ResponseError
 from redis.exceptions import InvalidResponse
 
 from ingest.redis_errors import is_wrong_server
@@ -18,6 +22,8 @@ from ingest.redis_errors import is_wrong_server
 class _Leaving:
     """A blocking connection that is left after an answer of the wrong server."""
 
+    pool: Callable[[], Any]
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Read one answer; the pool closes the connection once all answers have been read."""
         try:
@@ -25,6 +31,8 @@ class _Leaving:
         except ResponseError as error:
             if is_wrong_server(error):
                 self.mark_for_reconnect()  # type: ignore[attr-defined]
+                if pool := self.pool():
+                    pool.disconnect(inuse_connections=False)
             raise
         except (
             ValueError,
@@ -37,6 +45,8 @@ class _Leaving:
 class _LeavingAsync:
     """The same for asyncio."""
 
+    pool: Callable[[], Any]
+
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Read one answer; the pool closes the connection once all answers have been read."""
         try:
@@ -44,6 +54,9 @@ class _LeavingAsync:
         except ResponseError as error:
             if is_wrong_server(error):
                 self.mark_for_reconnect()  # type: ignore[attr-defined]
+                if pool := self.pool():
+                    with suppress(RedisError, OSError):  # one that cannot be closed is of no use to anybody
+                        await pool.disconnect(inuse_connections=False)
             raise
         except (
             ValueError,
@@ -92,4 +105,6 @@ _OURS: dict[type, type] = {
 
 def leave_wrong_servers(pool: Any) -> None:
     """Have a pool of redis-py, which has no connection yet, make connections of this kind."""
-    pool.connection_class = _OURS[pool.connection_class]
+    ours = _OURS[pool.connection_class]
+    # A class for each pool: rq's scheduler takes over the class of a pool, and its arguments.
+    pool.connection_class = type(ours.__name__, (ours,), {"pool": staticmethod(weakref.ref(pool))})
