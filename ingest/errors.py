@@ -78,7 +78,7 @@ class AddressInUse(IngestError):
 
 
 class Reason(StrEnum):
-    """Why a call is rejected: a closed list, fit for counters and for the caller's eyes."""
+    """Why a call is rejected: a closed list, fit for counters; the caller is not told."""
 
     NO_SIGNATURE = "no-signature"
     BAD_SIGNATURE_HEADER = "bad-signature-header"

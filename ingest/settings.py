@@ -94,7 +94,7 @@ class Settings(BaseSettings):
     path: str = Field("/copernica", alias="INGEST_PATH")
     #: Whether calls must be signed by Copernica; `off` is for closed networks and for experiments.
     verify: Literal["on", "off"] = Field("on", alias="INGEST_VERIFY")
-    #: The accounts whose calls are accepted, as in X-Copernica-ID: `account-1234`, `environment_12` or `1234`.
+    #: The accounts whose calls are accepted, as in X-Copernica-ID: `account-1234` (or `1234`), `environment_12`.
     accounts: CommaList = Field((), alias="INGEST_ACCOUNTS")
     #: The Host names that calls may be addressed to; none means any.
     hosts: CommaList = Field((), alias="INGEST_HOSTS")
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     def _named_accounts(cls, accounts: tuple[str, ...]) -> tuple[str, ...]:
         for name in accounts:
             if not re.fullmatch(r"((account|environment)[-_])?[0-9]+", name, re.IGNORECASE):
-                raise ValueError(f"{name!r} is not a valid account; write account-1234, environment-12 or 1234")
+                raise ValueError(f"{name!r} is not a valid account; write account-1234 or environment-12")
         return accounts
 
     @field_validator("logfile_tz")

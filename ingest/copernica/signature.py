@@ -28,8 +28,6 @@ from ingest.copernica.header_fields import HeaderFields, Headers
 from ingest.errors import CallRejected, Reason
 
 _TARGET = b"(request-target)"
-#: The two kinds of sender in X-Copernica-ID, depending on the edition of Copernica.
-_KINDS = (b"account-", b"environment-")
 #: What a signature must cover. Copernica's own verifier requires the nonce as well, an older one still more.
 REQUIRED = frozenset({_TARGET, b"host", b"date", b"x-copernica-id", b"digest"})
 #: Accepted algorithms, by their names in the Signature header; anything else, above all HMAC, is rejected.
@@ -58,7 +56,7 @@ _DIGEST = re.compile(rb"\s*([A-Za-z0-9-]+)=([A-Za-z0-9+/]+={0,2})\s*")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Whose calls are accepted. `accounts` as in X-Copernica-ID or bare numbers; no `hosts` means any."""
+    """Whose calls are accepted. `accounts` as in X-Copernica-ID; no `hosts` means any."""
 
     accounts: frozenset[bytes]
     hosts: frozenset[bytes] = frozenset()
@@ -67,10 +65,9 @@ class Policy:
 
     @classmethod
     def from_settings(cls, accounts: Iterable[str], hosts: Iterable[str] = (), max_age: int = 300) -> "Policy":
-        """From names as people write them: in upper or lower case, with `-` or `_`."""
-        named = [_account(name.encode()) for name in accounts]
-        known = [kind + name for name in named if name.isdigit() for kind in _KINDS]
-        return cls(frozenset([*named, *known]), frozenset(name.encode().lower() for name in hosts), max_age)
+        """From names as people write them: see `full_name`."""
+        named = frozenset(full_name(account).encode() for account in accounts)
+        return cls(named, frozenset(name.encode().lower() for name in hosts), max_age)
 
 
 class Claim(NamedTuple):
@@ -265,6 +262,15 @@ def _date(value: bytes) -> int:
     if not 0 <= seconds < 2**32:  # what a delivery id can hold: until the year 2106
         raise CallRejected(Reason.BAD_DATE)
     return seconds
+
+
+def full_name(account: str) -> str:
+    """An account as X-Copernica-ID has it; people write it in upper or lower case, with `-` or `_`, or its number.
+
+    A bare number is that of an `account`: an `environment`, Copernica's other kind of customer, counts its own.
+    """
+    name = _account(account.encode()).decode()
+    return f"account-{name}" if name.isdigit() else name
 
 
 def _account(value: bytes) -> bytes:

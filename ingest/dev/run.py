@@ -26,6 +26,7 @@ from rich.markup import escape
 from ingest import __version__, redis_client, shown
 from ingest.cli.render.console import Console, printable
 from ingest.cli.streams import reader_may_leave
+from ingest.copernica.signature import full_name
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, Unavailable
@@ -150,8 +151,7 @@ def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
     if settings.verify == "off":
         return None
     path = settings.data_dir / SIGNER_FILE
-    account = settings.accounts[0] if settings.accounts else "1"
-    account = f"account-{account}" if account.isdigit() else account
+    account = full_name(settings.accounts[0] if settings.accounts else "1")
     signer = Signer.load(path).for_account(account) if path.exists() else Signer.new(account)
     signer.save(path)
     keys = settings.data_dir / KEYS_FILE

@@ -7,7 +7,6 @@ from http import HTTPStatus
 import orjson
 
 from ingest.endpoint.limits import RETRY_AFTER
-from ingest.errors import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +62,14 @@ UNAVAILABLE = rejection(
 )
 BUSY = rejection(503, "busy", "Too much at once; send it again.", **{"Retry-After": str(RETRY_AFTER)})
 
-#: The answers to calls that are not Copernica's.
-NOT_COPERNICAS = {
-    reason: rejection(
-        401,
-        reason,
-        f"The call does not prove that it is Copernica's: {reason.replace('-', ' ')}.",
-        **{"WWW-Authenticate": "Signature"},
-    )
-    for reason in Reason
-}
+#: The answer to calls that are not Copernica's. Why is in the log and in the counts of `ingest status`, and not
+#: told to strangers: reasons would let them guess the account, one number after the other.
+NOT_ACCEPTED = rejection(
+    401,
+    "not-accepted",
+    "The call does not prove that it is Copernica's, and meant for this endpoint.",
+    **{"WWW-Authenticate": "Signature"},
+)
 
 #: After these, the rest of the request may still be on its way, so the connection is closed.
 CLOSING_STATUSES = frozenset({400, 401, 408, 413, 414, 415})

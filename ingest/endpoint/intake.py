@@ -31,7 +31,7 @@ from ingest.endpoint.answers import (
     HELLO,
     KEPT,
     METHOD_NOT_ALLOWED,
-    NOT_COPERNICAS,
+    NOT_ACCEPTED,
     TOO_LARGE,
     UNAVAILABLE,
     Answer,
@@ -225,7 +225,7 @@ class Intake:
         self.rejected[reason.value] += 1
         named = f", it named {rejected.excerpt}" if rejected.excerpt else ""
         self._warn(reason, "rejected a call: %s%s; %d so far.", reason, named, self.rejected[reason.value])
-        return NOT_COPERNICAS[reason]
+        return NOT_ACCEPTED
 
     def _warn(self, about: str, text: str, *values: object) -> None:
         """Log a warning, at most one per `WARNING_INTERVAL` about the same trouble."""

@@ -16,6 +16,7 @@ from functools import partial
 from redis import RedisError
 
 from ingest import processes, redis_client, spool
+from ingest.copernica.signature import full_name
 from ingest.endpoint.limits import LISTEN_BACKLOG
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
@@ -75,7 +76,7 @@ def _log_start(settings: Settings) -> None:
     if settings.verify == "off":
         log.warning(NOT_VERIFIED)
     else:
-        log.info("signed for %s, keys from %s", ", ".join(settings.accounts), settings.keys)
+        log.info("signed for %s, keys from %s", ", ".join(map(full_name, settings.accounts)), settings.keys)
 
 
 def _child(number: int, fd: int) -> Child:

@@ -14,6 +14,7 @@ from ingest.copernica import dkim
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.key_sources import Source
+from ingest.copernica.signature import full_name
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
@@ -71,7 +72,8 @@ def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:
     except IngestError as error:
         yield Finding(Level.WRONG, "signatures", str(error))
         return
-    yield Finding(Level.OK, "accounts", ", ".join(settings.accounts))
+    bare = "; a bare number is an account's" if any(map(str.isdigit, settings.accounts)) else ""
+    yield Finding(Level.OK, "accounts", ", ".join(map(full_name, settings.accounts)) + bare)
     if settings.hosts:
         yield Finding(Level.OK, "hosts", ", ".join(settings.hosts))
     else:
