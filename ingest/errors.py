@@ -17,6 +17,7 @@
     │   ├── InvalidToken        Copernica does not accept COPERNICA_TOKEN
     │   ├── Forbidden           it does, but the token may not do this
     │   ├── NotFound            there is no such log file or webhook
+    │   │   └── LogFilesGone    Copernica has deleted the log files of a day
     │   ├── RequestRejected     Copernica rejects the request, or its answer cannot be read
     │   ├── Unreachable         no answer, or only errors, on every attempt
     │   └── OutcomeUnknown      no answer, and the request may have been carried out
@@ -146,6 +147,10 @@ class Forbidden(RestError):
 
 class NotFound(RestError):
     """Copernica has no such log file or webhook."""
+
+
+class LogFilesGone(NotFound):
+    """Copernica no longer has log files of that day."""
 
 
 class RequestRejected(RestError):

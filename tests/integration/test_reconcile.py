@@ -33,10 +33,9 @@ from tests.support.logs import (
     no_progress,
     stored_keys,
 )
-from workers.reconcile import history
-from workers.reconcile.daily import CATCH_UP, due
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
+from workers.reconcile.schedule import Schedule
 from workers.records import Quarantined, read
 from workers.store.filters import Filter
 from workers.store.schema import upgrade
@@ -158,7 +157,7 @@ def test_a_damaged_line_is_skipped_and_the_day_is_not_complete(tmp_path: Path, d
     assert "not complete" in done.stdout
     store = Store.open(database)
     assert stored_keys(store).total() == len(lines) - 3
-    assert history.complete_through(store) is None
+    assert Schedule.of(store).through is None
     store.close()
 
 
@@ -188,7 +187,7 @@ def test_files_downloaded_by_hand_may_be_packed(tmp_path: Path, packing: str) ->
     shown = typed("import", "--complete", "--wait", "0", *map(str, paths), environ=environ)
     assert f"{DAY}  complete" in shown.stdout
     store = Store.open(database)
-    assert history.complete_through(store) == (DAY, DAY)
+    assert Schedule.of(store).through == (DAY, DAY)
     store.close()
 
 
@@ -251,20 +250,6 @@ def test_days_that_are_not_over_are_refused_unless_asked_for() -> None:
     with pytest.raises(SettingsError, match="earlier day first"):
         days_of(date(2026, 11, 3), date(2026, 11, 1), partial=False)
     assert len(days_of(date(2026, 10, 30), date(2026, 11, 2), partial=False)) == 4
-
-
-def test_days_are_complete_through_the_last_without_a_gap_and_the_rest_is_due(store: Store) -> None:
-    assert history.complete_through(store) is None
-    assert due(store, date(2026, 11, 20)) == [date(2026, 11, 19)]
-    for number in (1, 3, 4, 5, 6):
-        day = date(2026, 11, number)
-        history.save(store, DayReport(day, whole=number != 6), history.API)
-    assert history.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
-    assert history.incomplete(store) == [date(2026, 11, 6)]
-    assert due(store, date(2026, 11, 8)) == [date(2026, 11, 6), date(2026, 11, 7)]
-    assert len(due(store, date(2026, 12, 8))) == CATCH_UP
-    history.save(store, DayReport(date(2026, 11, 5), whole=False), history.FILES)
-    assert history.complete_through(store) == (date(2026, 11, 5), date(2026, 11, 3))
 
 
 def test_calls_under_way_are_counted_when_they_do_not_arrive(

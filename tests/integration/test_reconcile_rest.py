@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -21,10 +21,12 @@ from tests.support.cli import NOWHERE, typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
 from tests.support.stream import job_names, keep
-from workers.reconcile import daily, history
+from workers.reconcile import daily, history, run
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
+from workers.reconcile.schedule import Schedule
 from workers.runtime import stop_flag
+from workers.store import tables
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -98,10 +100,10 @@ def test_what_does_not_pass_is_one_sentence_and_the_day_is_incomplete(plan: str,
         assert report.error.endswith(".")
         assert not report.complete
         assert not stored_keys(store), "files that were not all there are not taken for the day"
-        assert history.incomplete(store) == [DAY]
+        assert Schedule.of(store, DAY + timedelta(days=1)).incomplete == [DAY]
         fake.faults = Faults()
         assert reconciled(environ, database).complete
-        assert history.complete_through(store) == (DAY, DAY)
+        assert Schedule.of(store).through == (DAY, DAY)
         store.close()
 
 
@@ -168,7 +170,7 @@ def test_the_daily_job_reconciles_what_is_due_and_is_put_on_the_queue_once_a_day
             JobScheduler(client).enqueue_reconcile(daily.today().isoformat())
         assert job_names(client) == [RECONCILE_JOB]
         assert daily.reconcile_job() == 70
-        assert history.complete_through(store) == (yesterday, yesterday)
+        assert Schedule.of(store).through == (yesterday, yesterday)
         seen = len(fake.seen)
         assert daily.reconcile_job() == 0
         assert len(fake.seen) == seen, "nothing is due any more"
@@ -186,6 +188,64 @@ def test_a_daily_job_that_failed_is_tried_again_later(
         JobScheduler(client).enqueue_reconcile(today)
         assert daily.reconcile_job() == 0
         assert 0 < client.ttl(f"{Keys().reconcile}:{today}") <= daily.LATER
+
+
+def test_a_day_that_failed_is_tried_again_until_it_is_complete(
+    tmp_path: Path,
+    store: Store,
+    database: str,
+    client: redis.Redis,
+    redis_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fake, yesterday = yesterday_at_copernica(tmp_path)
+    before = yesterday - timedelta(days=2)
+    shift = (before - DAY).days * 86_400
+    written(tmp_path / "logs", [one._replace(second=one.second + shift) for one in a_day(7)], before)
+    history.save(store, DayReport(before, whole=True), history.API)
+    with history.attempt(store, before + timedelta(days=1)) as began:
+        pass  # as if its worker had been killed …
+    with fake_copernica(fake) as environ:
+        for name, value in {**environ, "DATABASE_URL": database, "REDIS_URL": redis_url}.items():
+            monkeypatch.setenv(name, value)
+        today = daily.today().isoformat()
+        JobScheduler(client).enqueue_reconcile(today)
+        assert daily.reconcile_job() == 70
+        schedule = Schedule.of(store)
+        assert (schedule.incomplete, schedule.through) == ([before + timedelta(days=1)], (before, before))
+        assert 3500 < client.ttl(f"{Keys().reconcile}:{today}") <= 3600, "the next job begins when the day is due"
+        # … and an hour later:
+        earlier = datetime.fromisoformat(began) - timedelta(hours=1)
+        moved = tables.reconciliations.update().values(finished_at=earlier.replace(tzinfo=UTC))
+        with store.writing() as connection:
+            connection.execute(moved.where(tables.reconciliations.c.error == history.CUT_SHORT))
+        daily.reconcile_job()
+        schedule = Schedule.of(store)
+        assert (schedule.incomplete, schedule.through) == ([], (yesterday, before))
+
+
+def test_a_day_that_is_over_by_our_clock_only_is_not_complete(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path}/events.db"
+    upgrade(database)
+    today = daily.today()
+    shift = (today - DAY).days * 86_400
+    moved = [one._replace(second=one.second + shift) for one in a_day(70)]
+    with (
+        fake_copernica(FakeCopernica(written(tmp_path / "logs", moved, today), TOKEN)) as environ,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(run, "datetime", Ahead)
+        report = reconciled(environ, database, today)
+    assert (report.total("recovered"), report.complete) == (70, False)
+
+
+class Ahead(datetime):
+    """A clock that is a day ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Ahead":
+        ahead = datetime.now(tz) + timedelta(days=1)
+        return cls.fromtimestamp(ahead.timestamp(), tz)
 
 
 def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked(

@@ -49,7 +49,7 @@ REDIS = RedisFigures(
     (EndpointFigures("web:host:1", ENDPOINT),), (WorkerFigures("w", ("events",), "idle"),),
 )  # fmt: skip  # thirteen figures that mean nothing here
 STORE = StoreFigures(
-    8, 1, 0, {"crm": HandlerFigures(1, 0)}, ReconciledFigures(date(2026, 11, 25), date(2026, 11, 1), ())
+    8, 1, 0, {"crm": HandlerFigures(1, 0)}, ReconciledFigures(date(2026, 11, 25), date(2026, 11, 1), (), ())
 )
 FULL = StatusFigures(REDIS, STORE, SpoolFigures(3, 4096, 1.25, 0, 0), ("careful",), ())
 

@@ -19,7 +19,7 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import EndpointReport, host_of
 from workers.handlers.work_queue import WorkQueue
-from workers.reconcile import history
+from workers.reconcile.schedule import Schedule
 from workers.store.store import Store
 
 
@@ -77,6 +77,7 @@ class ReconciledFigures:
     complete_through: date | None
     since: date | None
     incomplete: tuple[date, ...]
+    gone: tuple[date, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,11 +283,11 @@ def _handler_figures(work_queue: WorkQueue) -> dict[str, HandlerFigures]:
 
 
 def _reconciled_figures(store: Store) -> ReconciledFigures | None:
-    through = history.complete_through(store)
-    incomplete = tuple(history.incomplete(store))
+    schedule = Schedule.of(store)
+    through, incomplete, gone = schedule.through, tuple(schedule.incomplete), tuple(schedule.gone)
     if through is None and not incomplete:
         return None
-    return ReconciledFigures(through and through.day, through and through.since, incomplete)
+    return ReconciledFigures(through and through.day, through and through.since, incomplete, gone)
 
 
 def _store_warnings(figures: StoreFigures) -> Iterable[str]:
@@ -294,7 +295,12 @@ def _store_warnings(figures: StoreFigures) -> Iterable[str]:
         yield f"{failed} events could not be handled: see `ingest failed list`."
     if figures.unverified:
         yield f"{figures.unverified} calls wait to be verified: DNS does not answer for their key."
-    if figures.reconciled and (days := figures.reconciled.incomplete):
-        yield f"{len(days)} days may lack events, the last is {days[-1]}: `ingest reconcile` says why."
+    if figures.reconciled and (gone := figures.reconciled.gone):
+        yield f"{len(gone)} days may lack events for ever, the last is {gone[-1]}: their log files are deleted."
+    if figures.reconciled and (days := [day for day in figures.reconciled.incomplete if day not in gone]):
+        yield (
+            f"{len(days)} days may lack events, the last is {days[-1]}: the daily job tries them again, and "
+            "`ingest reconcile` says why."
+        )
     if figures.quarantined:
         yield f"{figures.quarantined} calls could not be read and are in the table `quarantine`."

@@ -1,44 +1,48 @@
-"""The daily reconciliation: what `ingest reconcile` does, once a day and by itself.
+"""The daily reconciliation: what `ingest reconcile` does, by itself, once a day and until every day is complete.
 
 It shares the queue of the drains, so it gives them their turn: whenever calls wait and no drain works on them, it
 drains for a slice itself. Asked to stop, it stops in the middle; another job starts over then.
 """
 
 import logging
+import math
 import time
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import redis
 
 from ingest import redis_client
+from ingest.copernica.events import DAY
 from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain
-from workers.reconcile import history
-from workers.reconcile.report import DayReport, days_between
+from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
+from workers.reconcile.schedule import Schedule
 from workers.runtime import stop_flag, unless_refused
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
-#: Most days to catch up on after days without a reconciliation: Copernica keeps log files longer than that.
-CATCH_UP = 7
+#: Most days of one job: then it lets another begin, so that no job runs into its time limit.
+MOST_DAYS = 31
 #: Seconds between two looks at the backlog: drains wait no longer than that for their turn.
 TURN_INTERVAL = 1.0
-#: Seconds until the next attempt: after its worker was stopped, and after a server was unavailable.
+#: Seconds until the next job: after its worker was stopped or more is due, and after a server was unavailable.
 SOON, LATER = 60, 3600
 
 
 def reconcile_job() -> int:
-    """The RQ job; returns how many events were recovered. Outcomes:
+    """Reconcile what is due; an RQ job.
 
-    done      every day up to yesterday is complete, or as complete as its log files allow
+    Returns how many events were recovered. Outcomes:
+
+    done      every day that was due is complete, or will be tried again when the schedule says so
     killed    what was recovered is in the store; another job does the rest
     failed    Copernica, Redis or the database did not answer: logged in one line, tried again later
-    """  # noqa: D415
+    """
     settings = Settings.read()
     day = today()
     try:
@@ -58,15 +62,20 @@ def _catch_up(settings: Settings, today: date) -> int:
     with Store.open(settings.database) as store:
         days = due(store, today)
     recovered = 0
-    failed = False
     with redis_client.connect(settings.redis) as client:
         for report in reconcile(settings, days, ReconcileOptions(), _no_progress, Turns(client).take):
             recovered += report.total("recovered")
-            failed = failed or report.error is not None
             _log(report)
-    if failed:  # unlike a server that may be back in an hour, a damaged line stays damaged
-        _retry_in(settings, today, LATER)
+    with Store.open(settings.database) as store:
+        next_due = Schedule.of(store, today).next_due()
+    if next_due is not None:
+        _retry_in(settings, today, max(SOON, math.ceil((next_due - datetime.now(UTC)).total_seconds())))
     return recovered
+
+
+def due(store: Store, today: date) -> list[date]:
+    """The days before today to reconcile now."""
+    return Schedule.of(store, today).due(MOST_DAYS)
 
 
 def _log(report: DayReport) -> None:
@@ -75,16 +84,10 @@ def _log(report: DayReport) -> None:
     log.log(level, "reconciled %s: %d events recovered, %s", report.day, report.total("recovered"), outcome)
 
 
-def due(store: Store, today: date) -> list[date]:
-    """The days before today to reconcile: those after the last complete one, at most `CATCH_UP`."""
-    through = history.complete_through(store)
-    yesterday = today - timedelta(days=1)
-    first = through.day + timedelta(days=1) if through else yesterday
-    return days_between(max(first, today - timedelta(days=CATCH_UP)), yesterday)
-
-
 def _retry_in(settings: Settings, today: date, seconds: int) -> None:
-    """Let the job be enqueued once more before tomorrow."""
+    """Let the job be enqueued once more, before tomorrow if that is sooner."""
+    if seconds >= DAY:
+        return  # by then it is tomorrow
     try:
         with redis_client.connect(settings.redis) as client, unless_refused():
             JobScheduler(client).retry_reconcile(today.isoformat(), seconds)

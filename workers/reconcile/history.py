@@ -1,15 +1,18 @@
 """The results of reconciliations, kept so that `ingest status` can say through which day nothing is missing."""
 
 import time
-from datetime import date, timedelta
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import orjson
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
+from ingest.errors import Interrupted, InvalidToken
 from workers.reconcile.report import DayReport, KindReport
 from workers.store import tables
-from workers.store.rows import clean, stored_time
+from workers.store.rows import clean, load, stored_time
 from workers.store.store import Store
 
 #: Where the files came from: over REST, or from this machine.
@@ -18,15 +21,57 @@ API, FILES = "api", "files"
 WHOLE_DAY = ""
 
 
-class Through(NamedTuple):
-    """Days without a gap that are complete: the last, and the first."""
-
-    day: date
-    since: date
+#: The error of an attempt that has begun; it stays where the attempt's process is killed.
+CUT_SHORT = "The attempt was cut short: its process was killed, or lost the database."
 
 
-def save(store: Store, report: DayReport, origin: str) -> None:
+class Tried(NamedTuple):
+    """What became of a day so far.
+
+    `attempts` are those over REST, the first and last of which ended at `first_at` and `last_at`. The last one
+    `failed`, or found the files `gone`. Once a day is complete it stays so, as what is in the store does.
+    """
+
+    complete: bool = False
+    attempts: int = 0
+    failed: bool = False
+    gone: bool = False
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+
+@contextmanager
+def attempt(store: Store, day: date) -> Iterator[str]:
+    """Note that a day is being reconciled, so that a day which kills its worker counts as tried; for `save`.
+
+    Nothing is noted of an attempt that ends for a reason that has nothing to do with the day.
+    """
+    began = stored_time(time.time_ns() // 1000)
+    with store.writing() as connection:
+        note = _row(DayReport(day, error=CUT_SHORT), KindReport(WHOLE_DAY), began, API)
+        store.insert(connection, tables.reconciliations, [note])
+    try:
+        yield began
+    except (Interrupted, InvalidToken, KeyboardInterrupt):
+        with store.writing() as connection:
+            _forget(connection, day, began)
+        raise
+
+
+def _forget(connection: Connection, day: date, began: str) -> None:
+    columns = tables.reconciliations.c
+    noted = (
+        columns.day == day,
+        columns.kind == WHOLE_DAY,
+        columns.finished_at == datetime.fromisoformat(f"{began}Z"),
+    )
+    connection.execute(tables.reconciliations.delete().where(*noted))
+
+
+def save(store: Store, report: DayReport, origin: str, began: str | None = None) -> None:
     """Keep a day's report, in one transaction, so that half a day cannot be taken for a whole one.
+
+    It replaces the note that `attempt` made when it `began`.
 
     Raises:
         Unavailable: the database cannot be used now.
@@ -43,6 +88,8 @@ def save(store: Store, report: DayReport, origin: str) -> None:
     )
     rows = [_row(report, kind, now, origin) for kind in (whole, *report.kinds)]
     with store.writing() as connection:
+        if began is not None:
+            _forget(connection, report.day, began)
         store.insert(connection, tables.reconciliations, rows)
 
 
@@ -54,7 +101,8 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
         "suspected": kind.suspected,
     }
     if kind.kind == WHOLE_DAY:
-        details = {"underway": report.in_flight, "outages": [outage.as_dict() for outage in report.outages]}
+        outages = [outage.as_dict() for outage in report.outages]
+        details = {"underway": report.in_flight, "outages": outages, "gone": report.gone}
     return (
         report.day.isoformat(),
         kind.kind,
@@ -73,25 +121,26 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
     )
 
 
-def states(store: Store) -> dict[date, bool]:
-    """The days that were reconciled, and whether each was ever complete: what is in the store stays there."""
+def tried(store: Store) -> dict[date, Tried]:
+    """Every day that was ever reconciled, and what became of it."""
     columns = tables.reconciliations.c
-    query = select(columns.day, columns.complete).where(columns.kind == WHOLE_DAY).order_by(columns.complete)
+    query = select(
+        columns.day, columns.finished_at, columns.origin, columns.complete, columns.error, columns.details
+    )
+    days: dict[date, Tried] = {}
     with store.reading() as connection:
-        return {row.day: row.complete for row in connection.execute(query)}
-
-
-def complete_through(store: Store) -> Through | None:
-    """The last complete day, and the first of the complete days before it; None if no day is complete."""
-    complete = {day for day, state in states(store).items() if state}
-    if not complete:
-        return None
-    last = first = max(complete)
-    while first - timedelta(days=1) in complete:
-        first -= timedelta(days=1)
-    return Through(last, first)
-
-
-def incomplete(store: Store) -> list[date]:
-    """The days that were reconciled and are not complete."""
-    return sorted(day for day, state in states(store).items() if not state)
+        rows = connection.execute(query.where(columns.kind == WHOLE_DAY).order_by(columns.finished_at))
+        for day, finished_at, origin, complete, error, details in rows:
+            before = days.get(day, Tried())
+            after = before._replace(complete=before.complete or complete)
+            if origin == API:
+                at = finished_at.replace(tzinfo=UTC)
+                after = after._replace(
+                    attempts=before.attempts + 1,
+                    failed=error is not None,
+                    gone=bool(load(details).get("gone")),
+                    first_at=before.first_at or at,
+                    last_at=at,
+                )
+            days[day] = after
+    return days

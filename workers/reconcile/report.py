@@ -108,6 +108,8 @@ class DayReport:
     in_flight: int | None = 0
     #: Why it failed, wholly or in part.
     error: str | None = None
+    #: Whether Copernica no longer has the files.
+    gone: bool = False
     #: Whether these were all files of a day that is over.
     whole: bool = False
 

@@ -24,7 +24,7 @@ from ingest import redis_client
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
 from ingest.copernica.logfiles.kinds import KINDS
-from ingest.errors import Interrupted, InvalidToken, RestError, SettingsError, Unavailable
+from ingest.errors import Interrupted, InvalidToken, LogFilesGone, RestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
@@ -97,17 +97,20 @@ def reconcile(
     connect(settings)  # report a mistake in its settings before waiting for anything
     with Store.open(settings.database) as store:
         for day in days:
-            report = DayReport(day, whole=day < datetime.now(UTC).date())
-            with _folder() as folder:
-                try:
-                    fetching = _fetched(connect(settings), day, options.everything, folder, watch, breathe)
-                    files = asyncio.run(fetching)
-                    _compare(settings, store, report, files, options, watch, breathe, LOGGED)
-                except (InvalidToken, Interrupted):
-                    raise
-                except RestError as error:
-                    report.error = str(error)
-            history.save(store, report, history.API)
+            report = DayReport(day)
+            with history.attempt(store, day) as began:
+                with _folder() as folder:
+                    try:
+                        fetching = _fetched(connect(settings), day, options.everything, folder, watch, breathe)
+                        files, today = asyncio.run(fetching)
+                        report.whole = day < today
+                        _compare(settings, store, report, files, options, watch, breathe, LOGGED)
+                    except (InvalidToken, Interrupted):
+                        raise
+                    except RestError as error:
+                        report.error = str(error)
+                        report.gone = isinstance(error, LogFilesGone)
+                history.save(store, report, history.API, began)
             yield report
 
 
@@ -148,15 +151,18 @@ async def _fetched(
     folder: Path,
     watch: Watch,
     breathe: Callable[[], object],
-) -> list[LogFile]:
-    """The files of a day; `breathe` is called beside the downloads."""
+) -> tuple[list[LogFile], date]:
+    """The files of a day, and today's date; `breathe` is called beside the downloads.
+
+    This machine's clock may be ahead: a day is over when it is for Copernica, too.
+    """
     async with connected as copernica:
         fetching = asyncio.create_task(fetch(copernica, day, everything, folder, watch))
         try:
             while not fetching.done():
                 await asyncio.wait([fetching], timeout=BREATH)
                 await asyncio.to_thread(breathe)
-            return fetching.result()
+            return fetching.result(), min(datetime.now(UTC).date(), copernica.today or date.max)
         finally:
             fetching.cancel()
             await asyncio.wait([fetching])

@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
-from ingest.errors import LogFileError, NotFound
+from ingest.errors import LogFileError, LogFilesGone, NotFound
 from ingest.settings import Settings
 from workers.reconcile.logfile import LogFile, Watch
 
@@ -42,7 +42,8 @@ async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path,
 
     Raises:
         RestError: Copernica did not provide them all; then none of them counts.
-        NotFound: Copernica no longer has log files of that day, or does not have them yet.
+        LogFilesGone: Copernica no longer has log files of that day.
+        NotFound: it does not have them yet.
     """
     kinds = {kind.prefix: kind for kind in wanted_kinds(everything)}
     names = await copernica.logfiles(day, kinds)
@@ -50,7 +51,8 @@ async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path,
         days = await copernica.dates()
         if not days or not days[0] <= day <= days[-1]:
             reach = f"it has {days[0]} to {days[-1]}" if days else "it has none at all"
-            raise NotFound(f"Copernica has no log files of {day}: {reach}.")
+            kind_of_error = LogFilesGone if days and day < days[0] else NotFound
+            raise kind_of_error(f"Copernica has no log files of {day}: {reach}.")
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(_download(copernica, name, folder / name, watch)) for name in names]

@@ -82,9 +82,9 @@ def event_of(row: Sequence[Any]) -> Event:
         _,
     ) = row
     received = micros(received_at)
-    values = decode(raw, raw_type or "", path, received).payload if raw is not None else _load(payload)
+    values = decode(raw, raw_type or "", path, received).payload if raw is not None else load(payload)
     head = delivery_id, EventType(kind), message_id, micros(occurred_at), received
-    return Event._make((*head, *columns, _load(tags), values, path, source, raw, raw_type))
+    return Event._make((*head, *columns, load(tags), values, path, source, raw, raw_type))
 
 
 def quarantine_row(call: Quarantined) -> Row:
@@ -176,7 +176,7 @@ def _cleaned(value: Any) -> Any:
     return value
 
 
-def _load(value: Any) -> Any:
+def load(value: Any) -> Any:
     """JSON arrives as text from SQLite, and parsed from PostgreSQL."""
     if not isinstance(value, str):
         return value

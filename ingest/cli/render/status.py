@@ -76,7 +76,9 @@ def _amount(events: int, age_seconds: float | None) -> str:
 
 
 def _reconciled(days: "ReconciledFigures") -> str:
+    again = len(set(days.incomplete) - set(days.gone))
+    owed = f"; {again:,} to be tried again" if again else ""
     if days.complete_through is None:
-        return "no day is complete yet"
+        return f"no day is complete yet{owed}"
     since = f" (every day since {days.since})" if days.since != days.complete_through else ""
-    return f"complete through {days.complete_through}{since}"
+    return f"complete through {days.complete_through}{since}{owed}"

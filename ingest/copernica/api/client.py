@@ -74,6 +74,11 @@ class Copernica:
     ) -> None:
         await self._transport.__aexit__(kind, error, trace)
 
+    @property
+    def today(self) -> date | None:
+        """Today's date in UTC by Copernica's clock; None before its first answer, or if that does not tell."""
+        return self._transport.today
+
     async def identity(self) -> dict[str, Any]:
         """What Copernica says about the account that the token belongs to: its id, name and company."""
         account = await self._get("/identity", "name the account")

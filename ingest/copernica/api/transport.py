@@ -16,6 +16,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, date
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
@@ -80,6 +82,7 @@ class Transport:
         self._policy = policy
         self._concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
+        self._date: str | None = None
         self._session: aiohttp.ClientSession
         self._access: Access
 
@@ -96,6 +99,14 @@ class Transport:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+
+    @property
+    def today(self) -> date | None:
+        """The date in UTC by the server's clock, as of its latest answer; None if that does not tell."""
+        try:
+            return parsedate_to_datetime(self._date or "").astimezone(UTC).date()
+        except (ValueError, OverflowError):
+            return None
 
     async def call(self, request: Request, read: Reader[T]) -> T:
         """Make a call until `read` has its whole answer.
@@ -125,6 +136,7 @@ class Transport:
     async def _send(self, request: Request, read: Reader[T], access: str) -> T:
         try:
             async with self._answer(request, access) as response:
+                self._date = response.headers.get("Date")
                 if 200 <= response.status < 300 or (request.changes and response.status == SEE_OTHER):
                     return await read(response)
                 if response.status == 401:

@@ -1,0 +1,99 @@
+"""Which days are to be reconciled when: every day that is not complete, for as long as Copernica keeps its files.
+
+Every day is owed from the first one on that was reconciled in time, and each day that was tried in vain. It is
+tried again after a pause that doubles with each attempt: an hour at first where something failed, a day where
+something is wrong with the files. Where Copernica no longer has the files, a look once a week is enough.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple, Self
+
+from workers.reconcile import history
+from workers.reconcile.history import Tried
+from workers.reconcile.report import days_between
+from workers.store.store import Store
+
+#: Days back that are looked at at all: Copernica keeps log files for some months.
+KEPT = timedelta(days=400)
+#: A day that was reconciled within so long was reconciled in time: from it on, every day is owed.
+IN_TIME = timedelta(days=31)
+#: First and longest pause after an attempt that failed, and after one in which all went well but the files.
+FAILED_PAUSES = timedelta(hours=1), timedelta(days=1)
+INCOMPLETE_PAUSES = timedelta(days=1), timedelta(days=7)
+#: Pause after Copernica said that it no longer has the files.
+GONE_PAUSE = timedelta(days=7)
+
+
+class Through(NamedTuple):
+    """Days without a gap that are complete: the last, and the first."""
+
+    day: date
+    since: date
+
+
+class Schedule:
+    """The days before today, and how each of them stands at a moment."""
+
+    def __init__(self, tried: Mapping[date, Tried], today: date, now: datetime) -> None:
+        self._now = now
+        self._yesterday = today - timedelta(days=1)
+        earliest = today - KEPT
+        # Days that are still to come were noted when the clock was wrong.
+        self._tried = {day: one for day, one in tried.items() if day <= self._yesterday}
+        in_time = [
+            day for day, one in self._tried.items() if one.first_at and one.first_at.date() - day <= IN_TIME
+        ]
+        first = max(min(in_time, default=self._yesterday), earliest)
+        untried = [day for day in days_between(first, self._yesterday) if day not in self._tried]
+        unfinished = [day for day, one in self._tried.items() if not one.complete and day >= earliest]
+        self._owed = sorted((*unfinished, *untried))
+
+    @classmethod
+    def of(cls, store: Store, today: date | None = None, now: datetime | None = None) -> Self:
+        """What the store says of them; `today` is in UTC."""
+        now = now or datetime.now(UTC)
+        return cls(history.tried(store), today or now.date(), now)
+
+    def due(self, most: int) -> list[date]:
+        """The days to reconcile now, the oldest first: those that Copernica deletes next."""
+        return [day for day in self._owed if self._due_at(day) <= self._now][:most]
+
+    def next_due(self) -> datetime | None:
+        """When one of the days that are owed is due next; None if none is owed."""
+        return min(map(self._due_at, self._owed), default=None)
+
+    def _due_at(self, day: date) -> datetime:
+        one = self._tried.get(day)
+        if one is None or one.last_at is None or one.last_at > self._now:  # … or the clock was wrong
+            return self._now
+        first, longest = FAILED_PAUSES if one.failed else INCOMPLETE_PAUSES
+        doublings = min(one.attempts - 1, 20)  # more would not fit
+        return one.last_at + (GONE_PAUSE if one.gone else min(first * 2**doublings, longest))
+
+    @property
+    def incomplete(self) -> list[date]:
+        """Days that may lack events: those that were tried, or passed over."""
+        return [day for day in self._owed if day in self._tried or day < self._yesterday]
+
+    @property
+    def gone(self) -> list[date]:
+        """Those of them whose files Copernica no longer has."""
+        return [day for day in self._owed if (one := self._tried.get(day)) and one.gone]
+
+    @property
+    def through(self) -> Through | None:
+        """The last day before the first that is owed, and the first of the complete days before it.
+
+        Days that can never be complete are no reason to wait: what is told then begins after them.
+        """
+        gone = set(self.gone)
+        awaited = min((day for day in self._owed if day not in gone), default=date.max)
+        complete = {day for day, one in self._tried.items() if one.complete}
+        reached = [day for day in complete if day < awaited]
+        if not reached:
+            return None
+        last = first = max(reached)
+        while first - timedelta(days=1) in complete:
+            first -= timedelta(days=1)
+        return Through(last, first)
