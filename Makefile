@@ -10,7 +10,7 @@ MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptograph
 UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test test-system fuzz coverage check format bench chaos siege lock release clean help
+.PHONY: run test test-system fuzz fuzz-coverage coverage check format bench chaos siege lock release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -41,6 +41,11 @@ format: $(READY)  ## put the code in shape
 fuzz: $(READY)  ## the property tests with examples that nobody has tried yet; SECONDS=300 SEED=n
 	$(BIN)/python -m tests.support.search
 
+fuzz-coverage: $(READY)  ## feed all readers what reaches new code in them; SECONDS=300 each, JOBS=2 KEEP=1
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+	  $(UV) sync --quiet --frozen --inexact $(EXTRAS:%=--extra %) --extra fuzz
+	$(BIN)/python -m tests.fuzz
+
 chaos: $(READY) fuzz  ## break everything under load and see that nothing is lost; SEED=n SECONDS=60 RUNS=1
 	$(BIN)/python -m tests.chaos
 	$(BIN)/pytest -q -s tests/chaos
@@ -58,7 +63,7 @@ release: $(READY)  ## build the packages and try them as a user would; publishes
 	$(BIN)/python deploy/release.py
 
 clean:  ## remove what was made, but never data/
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage* build dist *.egg-info
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage* build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list
