@@ -4,6 +4,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
 
     ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
     ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
+    ingest:{p}:suspects    hash: how often a batch's drain died, see `ingest.stream.suspects`
     ingest:{p}:wake        string, there while a wake-up is on its way to the workers
     ingest:{p}:unverified  string, how many calls in the store wait for their signer's key, and their bytes
     ingest:{p}:known-keys  hash: Copernica's public keys by name, as JSON, see `ingest.stream.known_keys`
@@ -32,6 +33,7 @@ class Keys:
         prefix = f"ingest:{{{partition}}}:"
         self.stream = prefix + "stream"
         self.dead = prefix + "dead"
+        self.suspects = prefix + "suspects"
         self.wake = prefix + "wake"
         self.unverified = prefix + "unverified"
         self.known_keys = prefix + "known-keys"

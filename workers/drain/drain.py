@@ -8,7 +8,8 @@
                └─▶ damaged: dead stream
 
 Only what the database has committed is acknowledged, so a drain killed at any line costs nothing but the work: its
-batches stay pending and the next drain takes them over. Nothing can be stored twice, because the delivery id is
+batches stay pending and the next drain takes them over, one by one, in case it was they that killed it
+(`workers.drain.takeover`). Nothing can be stored twice, because the delivery id is
 the primary key.
 """
 
@@ -32,7 +33,9 @@ from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer, Entry
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import DRAIN, DrainReport, process_name
+from ingest.stream.suspects import Suspects
 from workers.drain.group import Group, GroupStore
+from workers.drain.takeover import TakeOver
 from workers.runtime import SLICE, patiently, stop_flag, unless_refused
 from workers.store.store import Store
 
@@ -136,6 +139,7 @@ class Drain:
         self._scheduler = JobScheduler(client)
         self._store = store
         self._groups = GroupStore(store, has_handlers)
+        self._suspects = Suspects(client)
         self.summary = DrainSummary()
 
     def run(self, deadline: float | None = None, linger_ms: int = 0) -> DrainSummary:
@@ -171,13 +175,22 @@ class Drain:
         woke_sibling = False
         count = CLAIM_FIRST
         reporter = _Reporter(self._heartbeats)
-        while not stop_flag.requested and (deadline is None or time.monotonic() < deadline):
-            entries = self._consumer.reclaim(count) or self._consumer.claim(count, linger_ms)
+
+        def over() -> bool:
+            return stop_flag.requested or (deadline is not None and time.monotonic() >= deadline)
+
+        takeover = TakeOver(self._suspects, self._store, self, over)
+        while not over():
+            taken_over = self._consumer.reclaim(count)
+            entries = taken_over or self._consumer.claim(count, linger_ms)
             if not entries:
                 return
             if failpoints.armed:
                 failpoints.reach("batches-claimed")
-            self._process(entries, deadline)
+            if taken_over:
+                takeover.work(entries)
+            else:
+                self._process(entries, deadline)
             reporter.report(self.summary.events)
             if not woke_sibling and len(entries) == count:
                 woke_sibling = self._wake_sibling(SIBLING_BATCHES)
@@ -198,7 +211,7 @@ class Drain:
             try:
                 records = unpack(entry.packed)
             except BatchError as error:
-                self._bury(entry, error)
+                self.bury(entry, error)
                 continue
             if failpoints.armed:
                 failpoints.reach("batch-unpacked")
@@ -211,7 +224,24 @@ class Drain:
         if group.ids:
             self._finish(group, deadline)
 
-    def _bury(self, entry: Entry, error: BatchError) -> None:
+    # --- what `TakeOver` asks for ---
+
+    def alone(self, entry: Entry) -> None:
+        """Store a whole batch and acknowledge it; raise Unavailable at once if the database is."""
+        self._process([entry], None)
+
+    def commit(self, group: Group) -> None:
+        """Store a group, at once or not at all."""
+        self._store_group(group, None)
+        self._announce(group.events)
+
+    def done(self, entry: Entry, calls: int) -> None:
+        """Acknowledge a batch of so many calls, all of which are stored."""
+        self._consumer.ack([entry.id], calls)
+        self.summary.batches += 1
+
+    def bury(self, entry: Entry, error: BatchError) -> None:
+        """Move a batch to the dead stream."""
         log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
         try:
             self._consumer.bury(entry, str(error))
@@ -219,15 +249,11 @@ class Drain:
         except redis.ResponseError as refusal:
             log.warning("the batch stays where it is, for a later drain: %s", refusal)
 
+    # --- one commit ---
+
     def _finish(self, group: Group, deadline: float | None) -> None:
         """Commit a group, then acknowledge its batches."""
-        if failpoints.armed:
-            failpoints.reach("commit")
-        new, refused = self._groups.add(group, deadline)
-        if failpoints.armed:
-            failpoints.reach("committed")
-        if group.events and self._has_handlers:
-            self._wake_handlers()
+        new = self._store_group(group, deadline)
         if failpoints.armed:
             failpoints.reach("ack")
         self._consumer.ack(group.ids, group.calls, group.calls - new)
@@ -235,10 +261,21 @@ class Drain:
             failpoints.reach("acked")
         self._announce(group.events)
         self.summary.batches += len(group.ids)
+
+    def _store_group(self, group: Group, deadline: float | None) -> int:
+        """Commit a group; returns how many of its calls were new."""
+        if failpoints.armed:
+            failpoints.reach("commit")
+        new, refused = self._groups.add(group, deadline)
+        if failpoints.armed:
+            failpoints.reach("committed")
+        if group.events and self._has_handlers:
+            self._wake_handlers()
         self.summary.stored += new
         self.summary.doubles += group.calls - new
         self.summary.quarantined += len(group.quarantined) + refused
         self.summary.unverified += len(group.unverified)
+        return new
 
     def _announce(self, events: Sequence[Event]) -> None:
         if events:
