@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from redis import RedisError
 
+from ingest.stream.keys import Keys
 from tests.chaos.parts import Handles, Part, alive_below
 from tests.chaos.plan import Fault
 from tests.chaos.site import Site
@@ -174,6 +175,38 @@ def _clock_off(site: Site, what: Fault) -> Iterator[None]:
 
 
 @contextmanager
+def _month_off(site: Site, what: Fault) -> Iterator[None]:
+    """Calls come in that are of another month, and the daily job looks after the months at the same time."""
+    with _clock_off(site, what):
+        _ask_redis(site, "DEL", Keys().daily)
+        yield
+    with suppress(Skipped):
+        _ask_redis(site, "DEL", Keys().daily)
+
+
+@contextmanager
+def _failed_over(site: Site, _what: Fault) -> Iterator[None]:
+    """The replica becomes the primary, and the primary its replica, with all its connections; and back again."""
+    try:
+        site.fail_over(to_replica=True)
+    except (RedisError, AssertionError) as error:
+        raise Skipped(f"the replica is not ready ({type(error).__name__})") from None
+    try:
+        yield
+    finally:
+        site.fail_over(to_replica=False)
+
+
+@contextmanager
+def _notes_forgotten(site: Site, _what: Fault) -> Iterator[None]:
+    """Redis forgets everything but the calls: what else it holds are notes that can be made again."""
+    keys = Keys()
+    notes = (keys.wake, keys.unverified, keys.verify, keys.handoffs, keys.hand_on, keys.daily, keys.reports)
+    _ask_redis(site, "DEL", *notes)
+    yield
+
+
+@contextmanager
 def _breaking(site: Site, what: Fault) -> Iterator[None]:
     """The processes of a kind are started anew, to break at a fail point; and once more, to break no longer."""
     parts = [site.parts["endpoint"]] if what.target == "endpoint" else site.workers()
@@ -202,6 +235,9 @@ DONE: dict[str, Callable[[Site, Fault], AbstractContextManager[None]]] = {
     "disk full": _disk_full,
     "locked": _locked,
     "clock": _clock_off,
+    "month": _month_off,
+    "fail over": _failed_over,
+    "forgotten notes": _notes_forgotten,
     "fail point": _breaking,
 }
 

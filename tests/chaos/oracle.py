@@ -24,13 +24,11 @@ from tests.chaos.faults import Storm
 from tests.chaos.load import Journal, Load
 from tests.chaos.parts import Handles, adopt_orphans, alive_below
 from tests.chaos.plan import Plan
-from tests.chaos.site import Site
+from tests.chaos.site import SERVERS, Site
 from tests.support.running import answers, run, until
 
 #: Seconds in which everything that was acknowledged has to be stored once the last fault is over.
 PATIENCE = 90.0
-#: Parts that are not the program's own: they are needed for the verdict.
-SERVERS = ("postgres", "redis")
 
 
 def try_seed(plan: Plan, hasten: bool = False, keep: bool = False) -> dict[str, Any]:
@@ -87,7 +85,7 @@ class Trial:
         if not verdict.good:
             wrong.insert(0, str(verdict))
             self._explain(verdict, load.journal)
-        site.stop(list(SERVERS))
+        site.stop([name for name in SERVERS if name in site.parts])
         if left := site.left_over():
             wrong.append(f"processes were left: {left}")
         wrong += site.supervisor.trouble

@@ -22,6 +22,8 @@ SMALL = 1024 * 1024
 WIRES = ("endpoint-redis", "worker-redis", "worker-postgres")
 #: How a wire misbehaves, see `tests.chaos.proxy`.
 MISCHIEF = ("delay", "cut", "swallow replies", "swallow requests", "half-close", "refuse", "deaf")
+#: Faults that shift a clock.
+CLOCKS = ("clock", "month")
 #: What a process can be made to do at a fail point, and how often that is drawn.
 ACTIONS = {"kill": 5, "raise": 3, "stop": 1, "sleep:0.5": 2, "sleep:8": 1}
 
@@ -82,7 +84,12 @@ class Plan:
     @property
     def shifted_clocks(self) -> set[str]:
         """Whose clock will be changed."""
-        return {fault.target for fault in self.faults if fault.kind == "clock"}
+        return {fault.target for fault in self.faults if fault.kind in CLOCKS}
+
+    @property
+    def has_replica(self) -> bool:
+        """Whether there is a second server that the first may fail over to."""
+        return any(fault.kind == "fail over" for fault in self.faults)
 
     def as_dict(self) -> dict[str, Any]:
         """For a file."""
@@ -105,6 +112,11 @@ class Kind:
 def _clock(chance: random.Random) -> str:
     """Seconds by which a clock is off: a little, an hour of summer time, or more than any signature may be old."""
     return f"{chance.choice((-1, 1)) * chance.choice((2, 30, 250, 400, 3600))}"
+
+
+def _month(chance: random.Random) -> str:
+    """Seconds by which a clock is ahead in a later month, which has a partition of its own, or has none yet."""
+    return f"{chance.choice((1, 1, 14)) * 31 * 86_400}"
 
 
 def _fail_at(first: str, last: str, least: int, most: int) -> Callable[[random.Random], str]:
@@ -138,6 +150,9 @@ KINDS = (
     Kind("disk full", ("redis", "spool", "database"), 6, (0.5, 6.0)),
     Kind("locked", ("database",), 2, (0.5, 7.0)),
     Kind("clock", ("endpoint", "worker", "redis"), 4, (0.5, 8.0), _clock),
+    Kind("fail over", ("redis",), 4, (1.0, 6.0)),
+    Kind("forgotten notes", ("redis",), 3, (0.1, 0.2)),
+    Kind("month", ("endpoint",), 3, (1.0, 6.0), _month),
     Kind("fail point", ("endpoint",), 3, (3.0, 6.0), _fail_at("body-read", "answered", 20, 1000)),
     Kind("fail point", ("endpoint",), 3, (4.0, 8.0), _fail_at("spool-write", "segment-deleted", 1, 6)),
     Kind("fail point", ("worker",), 5, (3.0, 8.0), _fail_at("batches-claimed", "acked", 1, 20)),
@@ -191,10 +206,15 @@ def _possible(fault: Fault, setup: Setup) -> bool:
     if (fault.kind, fault.target) == ("clock", "worker"):
         # What is put out for handlers while a clock is ahead is due only when the others have caught up with it.
         return not setup.handlers
+    if fault.kind == "month":  # nothing that is signed may be as old as that
+        return not setup.signed
     return fault.target != "spool" or setup.spool
 
 
 def _clash(one: Fault, other: Fault) -> bool:
     """Whether two faults are at the same thing at the same time: the second would only undo the first."""
     same = (one.target, one.kind) == (other.target, other.kind) or one.kind == other.kind == "fail point"
+    same = same or (one.target == other.target and {one.kind, other.kind} == set(CLOCKS))
+    # Which server is the primary, and what it holds, must be certain while that changes.
+    same = same or (one.target == other.target == "redis" and "fail over" in (one.kind, other.kind))
     return same and one.at < other.ends + 0.5 and other.at < one.ends + 0.5

@@ -42,6 +42,12 @@ T = TypeVar("T")
 ACCOUNT = "account-1234"
 #: Seconds in which a part has to leave when it is asked to: ten are promised, a busy machine gets a little more.
 STOP_SECONDS = 12.0
+#: The second server, which follows the first.
+REPLICA = "replica"
+#: Parts that are not the program's own: they are needed for the verdict.
+SERVERS = ("postgres", "redis", REPLICA)
+#: Seconds that a fail-over may take.
+FAIL_OVER_SECONDS = 20.0
 HANDLERS = '''
 """A handler that notes what it got."""
 
@@ -67,6 +73,7 @@ class Site:
         self.folder = folder
         self.signer = Signer.new(ACCOUNT) if plan.setup.signed else None
         self.port = steady_port()
+        self._redis_ports = {"redis": steady_port(), REPLICA: steady_port()}
         self.supervisor = Supervisor()
         self.disks = {name: Disk(folder / name) for name in plan.small_disks}
         self.clocks = Clocks(folder)
@@ -88,11 +95,13 @@ class Site:
         if self.signer is not None:
             keys = {self.signer.key_id: self.signer.dkim_record}
             (self.folder / "keys.json").write_text(json.dumps(keys))
-        self._add("redis", self._redis_argv)
+        self._add("redis", lambda: self._redis_argv("redis"))
         if self.plan.setup.database == "postgresql":
             self._add_postgres()
         self.supervisor.begin()
         until(self.redis_answers, "Redis")
+        if self.plan.has_replica:
+            self._add_replica()
         self._lay_wires()
         upgrade(self.database)
         self._add("endpoint", lambda: ingest("serve"))
@@ -108,23 +117,50 @@ class Site:
         part.start()
         self.supervisor.parts.append(part)
 
-    def _redis_argv(self) -> list[str]:
+    def _redis_argv(self, name: str) -> list[str]:
         return [
             str(embedded_redis.binary()),
             str(embedded_redis.configuration()),
             "--port",
-            "0",
+            str(self._redis_ports[name]),
             "--unixsocket",
-            self._socket,
+            self._socket(name),
             "--dir",
-            str(self.folder / "redis"),
+            str(self.folder / name),
             "--loglevel",
             "notice",
         ]
 
-    @property
-    def _socket(self) -> str:
-        return str(self.folder / "redis.sock")
+    def _socket(self, name: str = "redis") -> str:
+        return str(self.folder / f"{name}.sock")
+
+    def _add_replica(self) -> None:
+        (self.folder / REPLICA).mkdir()
+        of_first = ["--replicaof", "127.0.0.1", str(self._redis_ports["redis"])]
+        self._add(REPLICA, lambda: [*self._redis_argv(REPLICA), *of_first])
+        until(lambda: self._is_replica(REPLICA), "the replica")
+
+    def _is_replica(self, name: str) -> bool:
+        """Whether a server follows the other one, and has all that it has."""
+        with self.redis(name) as client, suppress(redis.RedisError):
+            said = cast(Any, client.info("replication"))
+            return bool(said["role"] == "slave" and said["master_link_status"] == "up")
+        return False
+
+    def fail_over(self, to_replica: bool) -> None:
+        """Let the servers change places without losing anything; new connections then go to the new primary.
+
+        Raises:
+            redis.RedisError, AssertionError: they do not.
+        """
+        old, new = ("redis", REPLICA) if to_replica else (REPLICA, "redis")
+        until(lambda: self._is_replica(new), "a replica that is up to date", FAIL_OVER_SECONDS)
+        with self.redis(old) as client:
+            client.execute_command("FAILOVER", "TO", "127.0.0.1", self._redis_ports[new], "TIMEOUT", 5000)
+        until(lambda: self._is_replica(old), "the fail-over", FAIL_OVER_SECONDS)
+        for name, wire in self.wires.items():
+            if name.endswith("redis"):
+                wire.upstream = self._socket(new)
 
     def _add_postgres(self) -> None:
         folder = self.folder / "pg"
@@ -147,7 +183,7 @@ class Site:
     def _lay_wires(self) -> None:
         chance = random.Random(self.plan.seed)
         for name in WIRES:
-            upstream = self._socket
+            upstream = self._socket()
             if name.endswith("postgres"):
                 if self.postgres is None:
                     continue
@@ -158,8 +194,8 @@ class Site:
     def _environ(self, name: str) -> dict[str, str]:
         kind = name if name in ("redis", "endpoint") else "worker"
         environ = self.clocks.environ(kind) if kind in self.plan.shifted_clocks else {}
-        if name == "redis":
-            return environ
+        if name in ("redis", REPLICA):
+            return {} if name == REPLICA else environ
         setup = self.plan.setup
         environ |= {
             "REDIS_URL": f"redis://127.0.0.1:{self.wires[f'{kind}-redis'].port}",
@@ -181,7 +217,7 @@ class Site:
     def environ_without_wires(self) -> dict[str, str]:
         """For a command that has nothing to fear."""
         environ = self._environ("command")
-        return environ | {"REDIS_URL": f"unix://{self._socket}", "DATABASE_URL": self.database_itself}
+        return environ | {"REDIS_URL": f"unix://{self._socket()}", "DATABASE_URL": self.database_itself}
 
     # --- using it ---
 
@@ -210,10 +246,10 @@ class Site:
         """The same without waiting for it."""
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def redis(self) -> redis.Redis:
+    def redis(self, name: str = "redis") -> redis.Redis:
         """A client that goes past the wires."""
         return redis.Redis(
-            unix_socket_path=self._socket,
+            unix_socket_path=self._socket(name),
             socket_timeout=1.0,
             socket_connect_timeout=1.0,
             retry=Retry(NoBackoff(), 0),
@@ -273,7 +309,7 @@ class Site:
 
     def tracebacks(self) -> dict[str, int]:
         """What the program has left in its logs, by their last lines; those that were asked for do not count."""
-        logs = [part.log for part in self.supervisor.parts if part.name not in ("redis", "postgres")]
+        logs = [part.log for part in self.supervisor.parts if part.name not in SERVERS]
         text = "".join(log.read_text(errors="replace") for log in logs)
         found = re.findall(r"^Traceback \(most recent call last\):\n(?:[ \n].*\n|\n)*(\S.*)$", text, re.MULTILINE)
         return dict(Counter(line[:200] for line in found if "Injected" not in line))
