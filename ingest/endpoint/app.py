@@ -39,6 +39,7 @@ def create_app(
         app.middlewares.append(serve_validation_file)
     app[INTAKE] = intake
     app[REPLAYER] = replayer
+    app[PROBE] = Probe(replayer.producer)
     app[CLOSING] = asyncio.Event()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
@@ -89,7 +90,7 @@ async def readyz(request: web.Request) -> web.Response:
     replayer = request.app[REPLAYER]
     producer = replayer.producer
     spool = producer.spool
-    redis_serves = producer.breaker.is_closed and await _redis_answers(producer)
+    redis_serves = producer.breaker.is_closed and await request.app[PROBE].redis_answers()
     state = {
         "redis": "serves" if redis_serves else "away",
         "breaker": str(producer.breaker.state),
@@ -100,12 +101,28 @@ async def readyz(request: web.Request) -> web.Response:
     return web.json_response({"status": "ready", **state, "risks": replayer.risks})
 
 
-async def _redis_answers(producer: Producer) -> bool:
-    try:
-        await producer.stream.ping(limits.READY_TIMEOUT)
-    except WriteUnconfirmed:
-        return False
-    return True
+class Probe:
+    """Whether Redis answers: asked once at a time, however many want to know, since each needs a connection."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._asking: asyncio.Task[bool] | None = None
+
+    async def redis_answers(self) -> bool:
+        """Ask, or wait for what another one is asking."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> bool:
+        try:
+            await self._producer.stream.ping(limits.READY_TIMEOUT)
+        except WriteUnconfirmed:
+            return False
+        return True
+
+
+PROBE = web.AppKey("probe", Probe)
 
 
 async def expect(request: web.Request) -> web.Response | None:

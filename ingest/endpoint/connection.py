@@ -135,6 +135,8 @@ class Connection(RequestHandler):
                     self._arriving += end
                 self._feed(data[:end])
                 data = data[end:]
+                if self._body.wasteful:
+                    self._cut_off(answers.BAD_REQUEST)
             elif self._has_to_wait():
                 self._ahead, data = data, b""
                 if len(self._ahead) > limits.AHEAD_MAX:
@@ -239,7 +241,7 @@ class Connection(RequestHandler):
 
     def _cut_off(self, answer: Answer) -> None:
         """End a body that will never be complete; its request still has to be answered."""
-        self.cut_off = self.cut_off or answer
+        self.cut_off, self._refused = self.cut_off or answer, True
         if self._stream is not None:
             self._stream.feed_eof()
         self.close()

@@ -11,13 +11,12 @@ import time
 from typing import Protocol, cast
 
 from ingest.endpoint.answers import BUSY, Answer
+from ingest.endpoint.files import TURNED_AWAY
 from ingest.endpoint.limits import CROWDED_INTERVAL, DEADLINE_CHECK_INTERVAL, LINGER, WRITE_DEADLINE
 from ingest.endpoint.memory import Memory, give_back
 
 log = logging.getLogger(__name__)
 
-#: Connections beyond the limit that may be read out while they learn that they are; further ones are just closed.
-TURNED_AWAY = 64
 #: The part of all connections, or of what they hold, that is given up at once, so that it is rarely looked for.
 SHARE = 16
 
@@ -148,7 +147,7 @@ class Connections:
 class TurnedAway(asyncio.Protocol):
     """A connection beyond the limit: answered 503 and closed."""
 
-    #: How many there are in this process; they have their own few file descriptors.
+    #: How many there are in this process. A few may be read out while they learn it; the others are just closed.
     count = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -19,6 +19,9 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.limits import AHEAD_MAX, ANSWERS_MAX, BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, WRITE_DEADLINE
 from ingest.endpoint.plain import HEAD, HEADER, Plain, may_become_plain, unfold_signature
 
+#: Requests of one connection that are taken in one turn of the event loop, if they can be answered at once.
+TURN = 16
+
 Fallback = Callable[[], asyncio.Protocol]
 
 
@@ -62,6 +65,7 @@ class FastPathProtocol(asyncio.Protocol):
         "_paused",
         "_transport",
         "_unfetched_since",
+        "_yields",
         "held",
         "since",
     )
@@ -89,6 +93,8 @@ class FastPathProtocol(asyncio.Protocol):
         self._known = False
         #: Whether reading is paused: too much has arrived ahead of our answers, or they are not fetched.
         self._paused = False
+        #: Whether requests that have arrived wait until other connections have had their turn.
+        self._yields = False
         #: Since when answers have not been fetched (monotonic); 0 when they are.
         self._unfetched_since = 0.0
 
@@ -126,7 +132,7 @@ class FastPathProtocol(asyncio.Protocol):
         """Take the bytes that arrived: nearly always one whole request."""
         if self._ahead:
             data = self._ahead + data
-        if self._busy or len(data) < self._needs or self._unfetched_since:
+        if self._busy or len(data) < self._needs or self._unfetched_since or self._yields:
             self._keep(data)
             return
         self._advance(data)
@@ -134,9 +140,9 @@ class FastPathProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The sender will send no more, but may still be waiting for its answer: then stay open (True)."""
         self._ended = True
-        if not (self._busy or self._unfetched_since):
+        if not (waits := self._busy or self._yields or bool(self._unfetched_since)):
             self._end()
-        return self._busy or bool(self._unfetched_since)
+        return waits
 
     def _end(self) -> None:
         """Close, as nothing more will arrive and nothing is being answered."""
@@ -169,7 +175,7 @@ class FastPathProtocol(asyncio.Protocol):
 
     def _has_enough(self) -> bool:
         """Whether nothing more is to be read before the sender has been answered, or has fetched its answers."""
-        return bool(self._unfetched_since) or (self._busy and len(self._ahead) > AHEAD_MAX)
+        return bool(self._unfetched_since) or self._yields or (self._busy and len(self._ahead) > AHEAD_MAX)
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None:
@@ -180,51 +186,63 @@ class FastPathProtocol(asyncio.Protocol):
         """Take the requests in `data` one after the other, each when the previous one has been answered."""
         self._advancing = True
         try:
-            while data:
-                data = self._take_one(data)
+            at = self._take_one(data, 0)
+            for _ in range(TURN):
+                if at == 0:
+                    return
+                at = self._take_one(data, at)
         finally:
             self._advancing = False
+        if at:  # the others have their turn first
+            self._keep(data[at:])
+            self._yields = True
+            self._pause()
+            asyncio.get_running_loop().call_soon(self._next_turn)
 
-    def _take_one(self, data: bytes) -> bytes:
-        """Take the request at the beginning of `data`; keep what is incomplete, hand over what is not plain.
+    def _next_turn(self) -> None:
+        self._yields = False
+        if not (self._busy or self._unfetched_since):
+            self._go_on()
 
-        Returns the bytes that can be taken next; empty if there are none or if an answer comes first.
+    def _take_one(self, data: bytes, at: int) -> int:
+        """Take the request that begins at `at`; keep what is incomplete, hand over what is not plain.
+
+        Returns where the next one begins that can be taken; 0 if there is none or if an answer comes first.
         """
-        head = HEAD.match(data)
+        head = HEAD.match(data, at)
         if head is None:
-            if may_become_plain(data):
-                self._keep(data)
+            if may_become_plain(data[at:]):
+                self._keep(data[at:])
             else:
-                self._hand_over(data)
-            return b""
+                self._hand_over(data[at:])
+            return 0
         target, lines = head.groups()
         fields = HEADER.findall(lines)
         headers = {name.lower(): value.strip(b" \t") for name, value in fields}
         plain = (b"\r\n " not in lines and b"\r\n\t" not in lines) or unfold_signature(headers)
-        plain = plain and (head.end() <= TARGET_MAX or refusal(head[0]) is None)
+        begin = head.end()
+        plain = plain and (begin - at <= TARGET_MAX or refusal(head[0]) is None)
         size = self._fast_path.plain.body_size(target, headers, len(fields)) if plain else None
         if size is None or not self._fast_path.intake.memory.has_room:
-            self._hand_over(data)
-            return b""
-        end = head.end() + size
+            self._hand_over(data[at:])
+            return 0
+        end = begin + size
         if len(data) < end:
-            self._keep(data)
-            self._needs = end
-            return b""
+            self._keep(data[at:])
+            self._needs = end - at
+            return 0
         self._needs = 0
         if self.held:
             self._hold(b"")
         self._busy = True
         self._closes = headers.get(b"connection", b"").lower() == b"close"
-        body = data[head.end() : end]
-        self._fast_path.intake.submit(target, HeaderFields(headers), body, self._answer)
-        rest = data[end:]
-        if not rest or self._transport is None or self._transport.is_closing():
-            return b""
+        self._fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
+        if end == len(data) or self._transport is None or self._transport.is_closing():
+            return 0
         if self._busy or self._unfetched_since:
-            self._keep(rest)
-            return b""
-        return rest
+            self._keep(data[end:])
+            return 0
+        return end
 
     def _answer(self, answer: Answer) -> None:
         """Write the answer of the intake, and go on with what has arrived meanwhile."""
@@ -246,12 +264,15 @@ class FastPathProtocol(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Take what has arrived meanwhile."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
         if self._ahead:
             self._advance(self._ahead)
         if self._paused and self._transport is not None and not self._has_enough():
-            self._transport.resume_reading()
+            transport.resume_reading()
             self._paused = False
-        if self._ended and not (self._busy or self._unfetched_since):
+        if self._ended and not (self._busy or self._unfetched_since or self._yields):
             self._end()
 
     def _hand_over(self, data: bytes) -> None:

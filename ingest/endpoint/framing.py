@@ -8,6 +8,9 @@ import re
 #: Bytes of the longest line between two chunks.
 LINE_MAX = 1024
 
+#: Chunks that may be tiny, and bytes that the others must have on average: each costs as much as a large one.
+TINY_CHUNKS, CHUNK_MIN = 1000, 64
+
 _FRAMING = re.compile(rb"\r\n(?:content-length|(transfer-encoding))[\t ]*:[\t ]*([^\r\n]*)", re.IGNORECASE)
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*(?:;|$)")
 
@@ -15,7 +18,7 @@ _SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[\t ]*(?:;|$)")
 class Body:
     """The body that follows a head: of a known length, in chunks, or none."""
 
-    __slots__ = ("_chunked", "_last", "_left", "_line", "_malformed")
+    __slots__ = ("_chunked", "_last", "_left", "_line", "_malformed", "_owed", "wasteful")
 
     def __init__(self, head: bytes) -> None:
         fields = _FRAMING.findall(head)
@@ -27,6 +30,9 @@ class Body:
         self._left = int(lengths[0]) if lengths and not self._malformed else 0
         #: What has arrived of such a line.
         self._line = b""
+        #: Bytes by which its chunks have fallen short so far, and whether that is too much.
+        self._owed = 0
+        self.wasteful = False
         #: Whether only the trailer is missing; of a body that is not in chunks, nothing else is.
         self._last = not self._chunked
 
@@ -38,7 +44,7 @@ class Body:
     def take(self, data: bytes) -> int:
         """How many of these bytes belong to it."""
         at = 0
-        while at < len(data) and not self.ended:
+        while at < len(data) and not (self.ended or self.wasteful):
             if self._malformed:
                 return len(data)
             if self._left:
@@ -62,6 +68,8 @@ class Body:
             length = int(size[1], 16)
             self._last = length == 0
             self._left = length + 2 if length else 0  # the chunk and the end of its line
+            self._owed = max(0, self._owed + CHUNK_MIN - length)
+            self.wasteful = self._owed > TINY_CHUNKS * CHUNK_MIN
         else:
             self._malformed = True
         return end + 1

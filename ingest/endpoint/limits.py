@@ -23,8 +23,9 @@ MAX_CONNECTIONS = 4096
 LISTEN_BACKLOG = 2048
 #: Seconds between two searches for connections that can be given up, when there were none.
 CROWDED_INTERVAL = 0.1
-#: Bytes held in memory at once, per process, before calls are answered 503.
-MAX_HELD = 256 * 1024 * 1024
+#: Bytes held in memory at once, per process, before calls are answered 503. A process takes some 90 MB itself, and
+#: some five times INGEST_MAX_BODY while it writes a largest body: 384 MiB are enough for all of it.
+MAX_HELD = 192 * 1024 * 1024
 #: Of these, bytes of requests that have not arrived wholly; beyond it the oldest of them are given up.
 MAX_PARTIAL = MAX_HELD // 2
 #: Seconds that a call waits for its key: for a place in the queue of new names, for a lookup, and for a look

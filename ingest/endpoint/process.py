@@ -8,7 +8,6 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import time
@@ -25,9 +24,10 @@ from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
+from ingest.endpoint.files import connection_limit
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
-from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT, MAX_CONNECTIONS
+from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT
 from ingest.endpoint.maintenance import maintain
 from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -57,8 +57,6 @@ ANSWER_CHECK_INTERVAL = 0.02
 SHUTDOWN_SECONDS = 1.0
 #: New objects after which Python looks for cyclic garbage: about a second of calls, instead of a few of them.
 GC_THRESHOLD = 20_000
-#: Open files that a process keeps for itself: Redis, spool, DNS, logs, and the listening socket.
-OWN_FILES = 128
 
 
 def serve_socket(settings: Settings, fd: int, number: int) -> None:
@@ -66,7 +64,7 @@ def serve_socket(settings: Settings, fd: int, number: int) -> None:
 
     Raises:
         SettingsError: a setting cannot be used.
-        Unavailable: the spool cannot be used.
+        Unavailable: the spool cannot be used, or too few files may be opened.
     """
     with socket.socket(fileno=fd) as sock:
         sock.setblocking(False)
@@ -74,16 +72,7 @@ def serve_socket(settings: Settings, fd: int, number: int) -> None:
         # All that is loaded by now stays, so the garbage collector need not go through it again.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
-        uvloop.run(_serve_socket(settings, sock, number, _connection_limit()))
-
-
-def _connection_limit() -> int:
-    """Allow as many open files as are needed and possible; returns how many connections that leaves."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + OWN_FILES
-    files = wanted if hard == resource.RLIM_INFINITY else min(hard, wanted)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
-    return files - OWN_FILES
+        uvloop.run(_serve_socket(settings, sock, number, connection_limit()))
 
 
 async def _serve_socket(settings: Settings, sock: socket.socket, number: int, limit: int) -> None:

@@ -31,7 +31,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -209,6 +209,42 @@ class SegmentWriter:
         while rest:
             rest = rest[os.write(self._file, rest) :]
         self.size += len(data)
+
+
+class Reserve:
+    """File descriptors that are kept back, so that a segment can be begun when all others are taken."""
+
+    #: For the segment, and for its folder while its name is brought to disk.
+    SIZE = 2
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+        self._fill()
+
+    def begin(self, folder: Path, owner: str) -> SegmentWriter:
+        """Begin a segment, with what was kept back if need be.
+
+        Raises:
+            OSError: the folder does not accept it.
+        """
+        self._fill()
+        try:
+            return SegmentWriter(folder, owner)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        self.release()
+        return SegmentWriter(folder, owner)
+
+    def release(self) -> None:
+        """Keep nothing back any more."""
+        while self._files:
+            os.close(self._files.pop())
+
+    def _fill(self) -> None:
+        with suppress(OSError):
+            while len(self._files) < self.SIZE:
+                self._files.append(os.open(os.devnull, os.O_RDONLY))
 
 
 def _to_disk(file: int) -> None:

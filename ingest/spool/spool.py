@@ -20,7 +20,7 @@ from ingest.spool import segment
 from ingest.spool.directory import adopt, prepare, require
 from ingest.spool.locks import FolderLock, OwnerLock
 from ingest.spool.reader import Portion, SegmentReader, WaitingSegment, events_in
-from ingest.spool.segment import SegmentWriter
+from ingest.spool.segment import Reserve, SegmentWriter
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Spool:
         self._folder_lock = FolderLock(folder)
         with suppress(OSError):
             self._lock = OwnerLock(folder)
+        self._reserve = Reserve()
         self._writer: SegmentWriter | None = None
         self._waiting: list[WaitingSegment] = []
         self._reader: SegmentReader | None = None
@@ -80,6 +81,7 @@ class Spool:
         """Stop: what waits is there at the next start."""
         await self._in_thread(self._seal)
         self._thread.shutdown(wait=False)
+        self._reserve.release()
         if self._lock is not None:
             self._lock.release()
         self._folder_lock.release()
@@ -143,7 +145,7 @@ class Spool:
         writer, safe = self._writer, self._writer.size if self._writer else 0
         try:
             if writer is None:
-                writer = self._writer = SegmentWriter(self.folder, self._owner())
+                writer = self._writer = self._reserve.begin(self.folder, self._owner())
                 safe = writer.size
             if failpoints.armed:
                 failpoints.reach("spool-write")

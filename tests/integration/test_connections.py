@@ -102,6 +102,14 @@ def test_who_finds_no_place_is_told(ways: Ways, opened: ExitStack) -> None:
     assert [answer_of(one) for one in waiting] == [200] * LIMIT
 
 
+def test_however_many_ask_whether_it_is_ready_redis_is_asked_once_at_a_time(ways: Ways, opened: ExitStack) -> None:
+    before = ways.client.info()["connected_clients"]
+    ways.client.client_pause(200, all=True)
+    asking = [connect(opened, ways.plain, b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n") for _ in range(20)]
+    assert [answer_of(one) for one in asking] == [200] * 20
+    assert ways.client.info()["connected_clients"] <= before + 1
+
+
 # --- memory ---
 
 

@@ -7,7 +7,7 @@ import signal
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed, Unavailable
 from ingest.spool import Spool, segment, spool
-from ingest.spool.segment import HEAD, SegmentName, scan
+from ingest.spool.segment import HEAD, Reserve, SegmentName, SegmentWriter, scan
 from tests.support.running import PATIENCE
 from tests.support.spool import MUCH, numbered, opened, replayed
 
@@ -279,3 +279,22 @@ def test_names_say_what_a_segment_is() -> None:
     for other in ("x.spool", "1-2-3.spool", str(name).replace(".spool", ".spool2"), str(name) + ".bad"):
         assert SegmentName.parse(other) is None
     assert len(Counter(names)) == 5
+
+
+def test_a_segment_is_begun_although_every_other_file_is_taken(tmp_path: Path) -> None:
+    reserve, taken = Reserve(), []
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(OSError, match="Too many open files"):
+            SegmentWriter(tmp_path, "1-other")
+        reserve.begin(tmp_path, "1-mine").close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for file in taken:
+            os.close(file)
+        reserve.release()
+    assert len(list(tmp_path.iterdir())) == 1
