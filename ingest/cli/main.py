@@ -1,5 +1,6 @@
 """The `ingest` command. Each command reads the settings, calls one function and prints the result."""
 
+import os
 from typing import Any
 
 import click
@@ -9,13 +10,18 @@ from ingest import __version__, shown
 from ingest.cli import diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
 from ingest.errors import IngestError
 
+#: What is taken from the mode of everything that we and our children create: all rights of others. Calls, events
+#: and keys lie in these files.
+UMASK = 0o077
+
 
 class Command(click.Group):
     """Turns our errors into one sentence and an exit code."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run the program: see to its output first."""
+        """Run the program: see to its output and its files first."""
         streams.set_up()
+        os.umask(UMASK)
         return super().main(*arguments, **options)
 
     def make_context(

@@ -2,7 +2,7 @@
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+def _started(**changes: Any) -> "Settings":
+    """The settings; what lies around and only its owner should read is closed to others."""
+    from ingest.private_files import close_to_others
+
+    settings = settings_with(**changes)
+    close_to_others(settings)
+    return settings
+
+
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.  [default: 8000]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder for all data.  [default: data]")
@@ -22,7 +31,7 @@ def dev(port: int | None, data_dir: Path | None) -> None:
     """Run everything on this machine: endpoint, private Redis, worker."""
     from ingest.dev import run
 
-    run.dev(settings_with(port=port, data_dir=data_dir))
+    run.dev(_started(port=port, data_dir=data_dir))
 
 
 @click.command()
@@ -30,7 +39,7 @@ def dev(port: int | None, data_dir: Path | None) -> None:
 @click.option("--number", type=int, default=1, hidden=True)
 def serve(listening: int | None, number: int) -> None:
     """Run the endpoint: WEB_CONCURRENCY processes on one port."""
-    settings = settings_with()
+    settings = _started()
     if listening is not None:
         from ingest.endpoint import process
 
@@ -61,7 +70,7 @@ def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; start as many as you like, on as many machines as you like."""
     from workers.process import worker
 
-    worker.run(settings_with(), queue, burst)
+    worker.run(_started(), queue, burst)
 
 
 @click.command()
@@ -71,7 +80,7 @@ def drain() -> None:
     from workers.drain.late_verification import verify_once
     from workers.runtime import stop_on_signals
 
-    settings = settings_with()
+    settings = _started()
     with stop_on_signals():
         drained, left = drain_once(settings)
         waiting = verify_once(settings)

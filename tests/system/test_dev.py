@@ -58,6 +58,7 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
     port, folder = free_port(), tmp_path / "data"
     command = ingest("dev", "--port", str(port), "--data-dir", str(folder))
 
+    os.umask(0o022)  # as usual, whatever it is where the tests run
     with running(command, {}, tmp_path / "first.log") as dev:
         started(dev, port)
         parts = descendants(dev.pid)
@@ -73,6 +74,7 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
         assert sent.returncode == 0, sent.stderr
         until(lambda: figures(folder).get("stored") == 10_001, "10,001 events")
         assert figures(folder)["backlog"] == 0
+        assert [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077] == []
 
         began = time.monotonic()
         dev.send(signal.SIGINT)

@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.settings": {
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.redis_url", "ingest.database_url",
     },
+    "ingest.private_files": {"ingest.settings"},
     "ingest.failpoints": {"ingest.errors"},
     "ingest.batch": {"ingest.errors"},
     "ingest.redis_errors": set(),
@@ -48,7 +49,8 @@ ALLOWED: dict[str, set[str]] = {
     "workers": {
         "ingest.settings", "ingest.errors", "ingest.redis_client", "ingest.redis_errors", "ingest.stream",
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
-        "ingest.failpoints", "ingest.health", "ingest.spool", "ingest.shown", "ingest.redis_url", "workers",
+        "ingest.failpoints", "ingest.health", "ingest.spool", "ingest.shown", "ingest.redis_url",
+        "ingest.private_files", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

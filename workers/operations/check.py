@@ -1,10 +1,12 @@
 """`ingest check`: the whole set-up, one finding for each thing that was checked."""
 
 import asyncio
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from typing import Any, cast
 
 import redis
@@ -16,6 +18,7 @@ from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.key_sources import Source
 from ingest.copernica.signature import full_name
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
+from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
 from ingest.verification import Verifier, key_source
@@ -27,6 +30,8 @@ from workers.store.store import Store
 DOCUMENTED_KEY_ID = "one._domainkey.copernica.com"
 #: Seconds that our clock may differ from that of Redis before it is reported.
 CLOCK_TOLERANCE = 5.0
+#: Files that are named as open to others; there may be thousands.
+MAX_FILES = 5
 #: What the promise "200 means it is safe" needs of Redis, and why.
 NEEDED = {
     "appendonly": ("yes", "a restart of Redis loses the backlog"),
@@ -57,6 +62,7 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield from _signatures(settings, key_id)
     yield from _redis(settings)
     yield from _spool(settings)
+    yield from _files(settings)
     yield from _database(settings)
     yield _handlers(settings)
     yield _copernica(settings)
@@ -173,6 +179,13 @@ def _spool(settings: Settings) -> Iterator[Finding]:
             )
         yield Finding(Level.OK, "spool", f"{folder} holds {figures.events:,} events")
     yield from found
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    for path in islice(open_to_others(settings), MAX_FILES):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        wanted = FOLDER_MODE if path.is_dir() else FILE_MODE
+        yield Finding(Level.RISK, "files", f"others may use {path} (mode {mode:o}): chmod {wanted:o} it")
 
 
 def _handlers(settings: Settings) -> Finding:
