@@ -114,8 +114,9 @@ class Siege:
         self._find("bytes kept of other calls, with DNS", place.kept_in_vain(), 0, "bytes")
         without = self._without_dns()
         self._find("genuine calls not answered 200", sum(map(_not_kept, (alone, beside, without))), 0)
+        phases = {"alone": alone, "with DNS": beside, "without DNS": without}
+        self.outcome.figures |= {f"genuine calls, {phase}": _figures(journal) for phase, journal in phases.items()}
         p99_alone, p99 = _p99(alone), _p99(beside)
-        self.outcome.figures |= {"p99_alone_ms": p99_alone, "p99_ms": p99, "p99_without_dns_ms": _p99(without)}
         self._find("delay of genuine calls by the attacks, p99", round(p99 - p99_alone, 1), DELAY_MS, "ms")
         self._find("most memory of an endpoint process", place.peak_memory(processes), MEMORY, "bytes")
         self._find("endpoint processes that died", len(processes - place.endpoint_processes()), 0)
@@ -205,6 +206,17 @@ class Siege:
 
 def _not_kept(journal: Journal) -> int:
     return len(journal.sent) - len(journal.acknowledged)
+
+
+def _figures(journal: Journal) -> dict[str, object]:
+    return {
+        "sent": len(journal.sent),
+        "acknowledged": len(journal.acknowledged),
+        "refused": {str(status): count for status, count in journal.refused.items()},
+        "unanswered": journal.unanswered,
+        "not_sent": journal.held_back,
+        "p99_ms": _p99(journal),
+    }
 
 
 def _p99(journal: Journal) -> float:
