@@ -19,6 +19,7 @@ from ingest.simulation.calls import Simulator
 from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import GROUP, Consumer
 from tests.support.builders import FORM_BYTES, record, refused_body
+from tests.support.has import assert_has
 from tests.support.postgres import Server
 from tests.support.sql import REFUSALS, execute, stored_numbers
 from tests.support.stream import KEYS, keep
@@ -51,7 +52,7 @@ def test_everything_is_stored_and_acknowledged(client: redis.Redis, store: Store
     records = [record(n, body=calls.call().body) for n in range(2000)]
     keep(client, *(records[at : at + 97] for at in range(0, 2000, 97)))
     done = Drain(client, store).run()
-    assert (done.stored, done.doubles, done.quarantined, done.dead, done.batches) == (2000, 0, 0, 0, 21)
+    assert_has(done, stored=2000, doubles=0, quarantined=0, dead=0, batches=21)
     assert stored_numbers(store) == list(range(2000))
     stream = Consumer(client)
     assert (stream.batches(), stream.pending()) == (0, 0)
@@ -133,7 +134,7 @@ def test_what_the_database_refuses_goes_to_quarantine_and_the_rest_is_stored(
     bodies = [refused.get(n, b"type=open&recipient=jan%%40example.nl&id=%d" % n) for n in range(500)]
     keep(client, [record(n, body=body) for n, body in enumerate(bodies)])
     done = Drain(client, store).run()
-    assert (done.stored, done.events_stored, done.quarantined, done.doubles) == (500, 497, 3, 0)
+    assert_has(done, stored=500, events_stored=497, quarantined=3, doubles=0)
     assert stored_numbers(store) == [n for n in range(500) if n not in refused]
     assert [body for body, _ in quarantine(store)] == list(refused.values())
     assert all(reason in said for _, said in quarantine(store))

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import LOGFILE, MICROS, Event, EventType, decode
+from tests.support.has import assert_has
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import Basis, clocks, measure
 from workers.reconcile.partitions import PARTS, Line, Partitions, Row
@@ -119,7 +120,7 @@ def test_after_it_the_store_is_the_truth_and_stays_so(
     assert multiset(store.events) == multiset(log)
 
     again = store.reconcile(log)
-    assert (again.missing, again.superseded, again.only_in_store, again.in_store) == ([], [], 0, len(log))
+    assert_has(again, missing=[], superseded=[], only_in_store=0, in_store=len(log))
 
     late = {number for number in lost if data.draw(st.booleans())}
     store.events += [log[number] for number in late]

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from ingest.cli.render import events as render
 from ingest.simulation.calls import TYPES, payload
+from tests.support.has import assert_has
 from tests.support.running import answers, free_port, ingest, run, running, until
 from tests.support.sql import execute
 from workers.drain.drain import Drain
@@ -196,7 +197,7 @@ def test_every_field_comes_back_as_it_was_sent(
     execute(store, "DELETE FROM events")  # of the example before this one
     send(port, sent)
     done = Drain(client, store).run()
-    assert (done.stored, done.quarantined, done.doubles, done.dead) == (len(sent), 0, 0, 0)
+    assert_has(done, stored=len(sent), quarantined=0, doubles=0, dead=0)
     with redirect_stdout(io.StringIO()) as out:
         render.events(store.find(Filter()), "jsonl")
     rows = came_back(out.getvalue())

@@ -25,6 +25,7 @@ from ingest.copernica.events import (
     decode,
 )
 from ingest.errors import Undecodable
+from tests.support.has import assert_has
 from tests.support.php import leaves, php, written
 
 PAYLOADS = Path(__file__).parents[2] / "ingest" / "simulation" / "payloads"
@@ -463,7 +464,7 @@ def test_an_id_stands_for_a_profile_only_where_nothing_else_does(
 @pytest.mark.parametrize("kind", ["open", "click", "failure", "abuse"])
 def test_events_of_messages_may_name_a_profile_and_a_mailing(kind: str) -> None:
     event = read(f"type={kind}&id=5fd2&profile=12&mailing=34&interests[sport][tennis]=1")
-    assert (event.type, event.message_id, event.profile, event.mailing) == (kind, "5fd2", 12, 34)
+    assert_has(event, type=kind, message_id="5fd2", profile=12, mailing=34)
     assert event.ip is None
     assert event.payload["interests"] == {"sport": {"tennis": "1"}}
 

@@ -18,6 +18,7 @@ from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
 from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
 from ingest.copernica.logfiles.rows import MAX_RECORD, Damage
 from ingest.errors import LogFileError
+from tests.support.has import assert_has
 from workers.records import read as read_call
 from workers.records import record_of
 
@@ -138,7 +139,7 @@ TELLS = {
 
 def assert_says(event: Event, kind: LogKind, row: dict[str, str]) -> None:
     fields = event.fields
-    assert (event.type, event.source, event.raw, event.path) == (kind.type, "logfile", None, "")
+    assert_has(event, type=kind.type, source="logfile", raw=None, path="")
     assert written(event.occurred_at // 1_000_000) == row.pop("time")
     assert event.tags == [tag for tag in row.pop("tags").split(";") if tag]
     status = row.pop("status", "")
@@ -493,7 +494,7 @@ def test_who_read_it_is_in_the_header_block() -> None:
 
 def test_a_failure_tells_what_the_mail_server_said() -> None:
     event = event_of("cdm-error", type="bounce", status="5.1.1", code="550", description="gone")
-    assert (event.type, event.extended, event.code, event.description) == (EventType.FAILURE, "5.1.1", 550, "gone")
+    assert_has(event, type=EventType.FAILURE, extended="5.1.1", code=550, description="gone")
     assert event.payload == {"log_type": "bounce"}
     event = event_of("pom-errors", status="rejected", code="0550")
     assert (event.extended, event.code, event.payload) == (None, 550, {"status": "rejected", "code": "0550"})
@@ -513,7 +514,7 @@ def test_the_address_in_a_dmarc_report_is_the_reporters() -> None:
 def test_columns_of_smtpeter_have_an_order_of_their_own() -> None:
     row = "5fd2,2026-11-20 09:00:00,b@example.nl,p@example.nl,2,a,b,async,550,5.1.1,no such user,bounce,t1;t2,7\n"
     (event,) = events(found(row.encode(), KINDS["failures"]))
-    assert (event.recipient, event.extended, event.code, event.state) == ("p@example.nl", "5.1.1", 550, "bounce")
+    assert_has(event, recipient="p@example.nl", extended="5.1.1", code=550, state="bounce")
     assert (event.tags, event.payload["envelope"], event.payload["log_type"]) == (
         ["t1", "t2"],
         "b@example.nl",
@@ -553,7 +554,7 @@ def test_json_may_bring_numbers_as_numbers() -> None:
 
 def test_an_attempt_names_its_mailing() -> None:
     event = event_of("cdm-attempts", mailingid="9", profileid="7", databaseid="1", email="a@example.nl")
-    assert (event.type, event.mailing, event.profile, event.database) == (EventType.ATTEMPT, 9, 7, 1)
+    assert_has(event, type=EventType.ATTEMPT, mailing=9, profile=7, database=1)
     assert (event.recipient, event.payload) == ("a@example.nl", {})
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
+from tests.support.has import assert_has
 from workers.handlers import registry
 from workers.handlers.registry import BACKOFF, MAX_BATCH, TIMEOUT, Handler, load, on, per_second, wanting
 
@@ -48,7 +49,7 @@ def test_a_handler_that_says_nothing_gets_all_types_and_the_defaults() -> None:
 
     assert registered() == Handler("everything", everything, frozenset(map(str, EventType)))
     found = registered()
-    assert (found.batch, found.retries, found.backoff, found.timeout) == (None, len(BACKOFF), BACKOFF, TIMEOUT)
+    assert_has(found, batch=None, retries=len(BACKOFF), backoff=BACKOFF, timeout=TIMEOUT)
     assert (found.concurrency, found.rate, found.is_async) == (None, None, False)
 
 

@@ -23,6 +23,7 @@ from ingest.simulation.report import Report
 from ingest.simulation.sender import Sender
 from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
+from tests.support.has import assert_has
 from tests.support.http import OK, Answering
 
 
@@ -98,7 +99,7 @@ def test_the_report_tells_acknowledged_refused_and_lost_apart() -> None:
     refused = b"HTTP/1.1 503 Service Unavailable\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
     closing = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     report = send([OK, refused, b"", closing, OK, OK], 6)
-    assert (report.sent, report.acknowledged, report.refused, report.lost) == (6, 4, {503: 1}, 1)
+    assert_has(report, sent=6, acknowledged=4, refused={503: 1}, lost=1)
     assert not report.complete
     assert len(report.latencies) == 4
 
