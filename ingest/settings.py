@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=DAY)
     #: Largest body in bytes. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
+    #: Whether workers may run as root.
+    allow_root: bool = Field(False, alias="INGEST_ALLOW_ROOT")
     #: Python modules that hold handlers: `myapp.events`.
     handlers: CommaList = Field((), alias="INGEST_HANDLERS")
     #: URLs of scripts that every call is forwarded to, with their options after a `#`.

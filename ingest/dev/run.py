@@ -143,6 +143,7 @@ def _environ(settings: Settings, url: str) -> dict[str, str]:
         "HOST": settings.host,
         "PORT": str(settings.port),
         "INGEST_DATA_DIR": str(settings.data_dir),
+        "INGEST_ALLOW_ROOT": "1",  # whoever starts this as root wants to try it
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 import redis
 from fakeredis import FakeRedis
 from rq import Queue, Worker
+from rq.job import Job
 from rq.scheduler import RQScheduler
 from rq.serializers import JSONSerializer
 
@@ -83,6 +84,8 @@ def test_a_worker_stays_with_its_work_horse_whatever_redis_says(
         (Worker.handle_exception, ["self", "job", "exc_info"]),
         (Worker.heartbeat, ["self", "timeout", "pipeline"]),
         (Worker.teardown, ["self"]),
+        (Job.restore, ["self", "raw_data"]),
+        (Job._deserialize_data, ["self"]),
         (RQScheduler.work, ["self"]),
         (RQScheduler.heartbeat, ["self"]),
         (RQScheduler.request_stop, ["self", "signum", "frame"]),
@@ -104,6 +107,8 @@ def test_rq_calls_what_is_overridden_by_these_parameters(
         (Worker.execute_job, "monitor_work_horse"),
         (Worker.monitor_work_horse, "maintain_heartbeats"),
         (Worker.main_work_horse, "setup_work_horse_signals"),
+        (Job._execute, "func"),
+        (Job.refresh, "restore"),
     ],
 )
 def test_rq_still_uses_what_is_overridden(caller: Callable[..., object], name: str) -> None:

@@ -28,6 +28,7 @@ from rq.job import Job
 from rq.scheduler import RQScheduler
 
 from ingest.redis_errors import Outage
+from workers.process.own_jobs import JobRefused
 from workers.process.patience import PatientWorker
 from workers.runtime import stop_flag
 
@@ -183,7 +184,9 @@ class GracefulWorker(PatientWorker):
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """A job failed; the job is not at fault if an emptied Redis no longer knows it."""
         error = exc_info[1]
-        if isinstance(error, NoSuchJobError | InvalidJobOperation):
+        if isinstance(error, JobRefused):
+            log.error("refused the job %s: %s", job.id, error)
+        elif isinstance(error, NoSuchJobError | InvalidJobOperation):
             log.warning("Redis no longer knows the job %s, which is done", job.id)
         elif isinstance(error, redis.RedisError):  # RQ would put forty lines of traceback into its message
             log.warning("Redis went away during the job %s, whose work is done again (%s)", job.id, error)

@@ -17,6 +17,7 @@ to do then.
 | `Worker.horse_pid` | the process id of the work-horse; 0 if there is none |
 | `Worker.register_birth` | lists the worker in Redis, again after Redis was emptied |
 | `Worker.redis_workers_keys` | the set of all workers in Redis |
+| `Job._deserialize_data` | in `workers.process.own_jobs`: where a job's data are read |
 """
 
 from collections.abc import Callable

@@ -2,7 +2,8 @@
 
 What it does differently from `rq worker`: it enqueues a job for itself if it finds a backlog at its start; it
 stops in time (`workers.process.graceful` says how); it starts again when it has lost Redis; and when Redis is
-so full that RQ cannot enqueue a job, it makes room by draining without one.
+so full that RQ cannot enqueue a job, it makes room by draining without one; and it runs no jobs but our own
+(`workers.process.own_jobs`), and none as root unless told to.
 """
 
 import logging
@@ -19,6 +20,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
 from ingest import redis_client
+from ingest.errors import SettingsError
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.processes import Child, follow_parent, own_command
 from ingest.redis_errors import described
@@ -27,6 +29,7 @@ from ingest.stream.consumer import Consumer
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
 from workers.process.graceful import BoundScheduler, GracefulWorker
+from workers.process.own_jobs import OwnJob
 from workers.process.patience import redis_outage, say_once
 from workers.process.rq_compat import use_scheduler
 from workers.store.store import Store
@@ -58,8 +61,13 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 
     Raises:
         Unavailable: Redis or the database cannot be used at the start.
-        SettingsError: the handlers cannot be imported.
+        SettingsError: the handlers cannot be imported, or the user is root.
     """
+    if os.geteuid() == 0 and not settings.allow_root:
+        raise SettingsError(
+            "Workers do not run as root, because handlers would as well: start this one as another user, or set "
+            "INGEST_ALLOW_ROOT=1."
+        )
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
     # A database or handlers that cannot be used: fail at startup, not in every job.
@@ -116,8 +124,10 @@ def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> Gra
     """A worker, with a job enqueued for it if there is work; None if Redis is unavailable or too full for that."""
     try:
         _wake(settings, client, queue_name)
-        queue = Queue(queue_name, connection=client, serializer=JSONSerializer)
-        return GracefulWorker([queue], connection=client, serializer=JSONSerializer, worker_ttl=WORKER_TTL)
+        queue = Queue(queue_name, connection=client, serializer=JSONSerializer, job_class=OwnJob)
+        return GracefulWorker(
+            [queue], connection=client, serializer=JSONSerializer, job_class=OwnJob, worker_ttl=WORKER_TTL
+        )
     except redis.RedisError as error:
         redis_outage.failed(error)
         if queue_name == EVENTS_QUEUE and "OOM" in described(error):
