@@ -78,6 +78,8 @@ TYPES: Mapping[str, EventType] = {
 LOGGED_ONLY = frozenset(
     {EventType.ATTEMPT, EventType.BOT_CLICK, EventType.RETRY, EventType.DMARC, EventType.RESPONSE}
 )
+#: Types that are suspected not to be a person's doing, and what they would be: a webhook may bring them as that.
+SUSPECTED: Mapping[EventType, EventType] = {EventType.BOT_CLICK: EventType.CLICK}
 #: The counterparts of profile events, for calls that name a subprofile.
 SUBPROFILE_TWINS: Mapping[EventType, EventType] = dict(ABOUT_PROFILES.values())
 #: Events about a profile: their stray `id` is the profile's, not a message's.

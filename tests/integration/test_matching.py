@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import LOGFILE, MICROS, Event, EventType, decode
+from ingest.copernica.logfiles.reader import LINK_ID
 from tests.support.has import assert_has
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import Basis, clocks, measure
@@ -316,7 +317,7 @@ def test_one_message_to_many_in_one_second_takes_no_time() -> None:
 def test_what_other_releases_recovered_is_known_again() -> None:
     """Release 0.2 had the number of a link in `url`; the id it made is the same as that of today."""
     line = event(0, "m", 0, "jan@example.nl", "192.0.2.1", "4711")
-    today = line._replace(url=None, payload={partitions.LINK_ID: "4711"})
+    today = line._replace(url=None, payload={LINK_ID: "4711"})
     assert partitions.digest(line) == partitions.digest(today)
     store = Model()
     store.reconcile([line])

@@ -126,6 +126,19 @@ def test_the_number_of_a_link_is_not_taken_for_another_click(store: Store, datab
     assert stored_keys(store) == Counter(one.key for one in twice)
 
 
+def test_a_suspected_click_explains_what_only_the_store_has(store: Store, database: str) -> None:
+    clicks = [one for one in a_day(100) if one.prefix == "cdm-click"]
+    store.add([one.call(number) for number, one in enumerate(clicks)])
+    suspected = [one._replace(prefix="cdm-bot-click") for one in clicks[:5]]
+    report = reconciled(database, [*clicks[6:], *suspected])
+    assert (report.complete, report.total("recovered")) == (True, 0)
+    assert (report.total("suspected"), report.total("only_in_store")) == (5, 1)
+    every = reconciled(database, [*clicks[6:], *suspected], ReconcileOptions(wait=0, everything=True))
+    assert (every.total("recovered"), every.total("suspected")) == (5, 5), (
+        "with --all, they are events of their own"
+    )
+
+
 def test_recovered_events_reach_the_handlers_as_they_are_stored(
     store: Store, database: str, redis_url: str
 ) -> None:

@@ -126,7 +126,6 @@ blocks = st.sampled_from([1, 2, 7, 64, 1 << 20])
 #: The name of the field for a column, where they differ.
 TELLS = {
     "email": "recipient",
-    "linkinfo": "original",
     "url": "original",
     "type": "log_type",
     "mailingid": "mailing",
@@ -144,6 +143,12 @@ def assert_says(event: Event, kind: LogKind, row: dict[str, str]) -> None:
     assert event.tags == [tag for tag in row.pop("tags").split(";") if tag]
     status = row.pop("status", "")
     assert status in {fields.get("extended", ""), fields.get("status", "")}
+    link = row.pop("linkinfo", "")
+    if link and not row.get("url"):  # a number, unless it can be nothing but an address
+        assert link == fields["original" if any(sign in link for sign in "./") else "link_id"]
+        row.pop("url", None)
+    else:
+        assert fields.get("link_id", "") == link
     for name, text in row.items():
         assert fields.get(TELLS.get(name, name), "") == text
 
@@ -580,6 +585,25 @@ def test_times_are_read_in_their_zone(text: str, zone: tzinfo, utc: str | None) 
     got = found(as_json(("time",), [[text]]), zone=zone)
     assert [written(event.occurred_at // 1_000_000) for event in events(got)] == ([utc] if utc else [])
     assert bool(damages(got)) == (utc is None)
+
+
+@pytest.mark.parametrize(
+    ("link", "url", "link_id"),
+    [
+        ("https://example.nl/a", "https://example.nl/a", None),
+        ("mailto:jan@example.nl", "mailto:jan@example.nl", None),
+        ("www.example.nl", "www.example.nl", None),
+        ("/unsubscribe", "/unsubscribe", None),
+        ("4711", None, "4711"),
+        ("5fd2c1aa90bb", None, "5fd2c1aa90bb"),
+        ("", None, None),
+    ],
+)
+def test_a_click_tells_a_links_number_or_address(link: str, url: str | None, link_id: str | None) -> None:
+    for prefix in ("cdm-click", "pom-clicks", "cdm-bot-click"):
+        content = json.dumps([{"id": "5fd2", "time": "2026-11-20 09:00:00", "linkinfo": link}]).encode()
+        (event,) = events(found(content, KINDS[prefix]))
+        assert (event.url, event.payload.get("link_id")) == (url, link_id)
 
 
 # --- to handlers and back ---

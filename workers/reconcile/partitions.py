@@ -12,6 +12,7 @@ from typing import IO, Any, NamedTuple, Self
 
 from ingest.copernica.addresses import canonical_ip, folded
 from ingest.copernica.events import MICROS, Event
+from ingest.copernica.logfiles.reader import LINK_ID
 
 #: Parts that each side is divided into: of five million events, one holds some 80,000, 30 MB in memory.
 PARTS = 64
@@ -20,9 +21,6 @@ BUFFER = 64 * 1024
 
 _LINE = Struct("<qIqqq8sI")
 _ROW = Struct("<qIqqq12sBB")
-
-#: The field of a click's payload that says, in a log file, which link it was; release 0.2 had it in `url`.
-LINK_ID = "link_id"
 
 
 class Line(NamedTuple):
@@ -116,7 +114,7 @@ def digest(event: Event) -> bytes:
     It makes the delivery id, by which a later run knows the event again: so addresses are not folded here as they
     are where both sides are compared.
     """
-    link = event.url or event.payload.get(LINK_ID) or ""
+    link = event.url or event.payload.get(LINK_ID) or ""  # release 0.2 had either in `url`
     text = (
         f"{event.type}\x1f{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{_lowered(event.recipient)}"
         f"\x1f{_lowered(event.ip)}\x1f{link}"

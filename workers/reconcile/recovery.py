@@ -13,7 +13,7 @@ import time
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
@@ -21,7 +21,7 @@ from itertools import islice
 
 from sqlalchemy import select
 
-from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, Event
+from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, SUSPECTED, Event
 from ingest.copernica.logfiles.reader import Entry, read
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
@@ -43,8 +43,6 @@ SLACK = 900
 PORTION = 2000
 #: Lines between two reports of progress, and between two calls of `breathe`.
 STEP = 2000
-#: For a type of event, the type of those that Copernica suspects not to be a person's, and lists elsewhere.
-SUSPECTS: Mapping[str, str] = {"click": "bot-click"}
 #: What reading a damaged .gz or .zip raises.
 UNPACKING_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 
@@ -99,7 +97,7 @@ class Recovery:
         # The largest first: kinds with too few events to compare the clocks use its offset.
         for kind in sorted(by_type, key=lambda kind: -sum(file.size or 0 for file in by_type[kind])):
             kind_report = KindReport(kind, [file.name for file in by_type[kind]])
-            suspects = [file for file in files if file.kind.type is SUSPECTS.get(kind)]
+            suspects = [file for file in files if file.kind.type and SUSPECTED.get(file.kind.type) == kind]
             self._kind(report.day, kind_report, by_type[kind], suspects)
             if kind_report.files or kind_report.only_in_store:
                 report.kinds.append(kind_report)

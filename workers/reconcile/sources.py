@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from ingest.copernica.api.client import Copernica
+from ingest.copernica.events import SUSPECTED
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
 from ingest.errors import LogFileError, LogFilesGone, NotFound
 from ingest.settings import Settings
@@ -31,8 +32,10 @@ def client(settings: Settings) -> Copernica:
 
 
 def wanted_kinds(everything: bool) -> list[LogKind]:
-    """The kinds to fetch: those that webhooks bring, too, and failed calls; or `everything`."""
-    return [kind for kind in KINDS.values() if everything or kind.twin or kind.type is None]
+    """The kinds to fetch: what webhooks bring, too, what explains some of it, and failed calls; or everything."""
+    return [
+        kind for kind in KINDS.values() if everything or kind.twin or kind.type is None or kind.type in SUSPECTED
+    ]
 
 
 async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path, watch: Watch) -> list[LogFile]:

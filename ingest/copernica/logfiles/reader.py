@@ -155,10 +155,12 @@ _DECLARED = re.compile(rb"\s*<\?xml[^>]{0,99}encoding\s*=\s*[\"'](?!utf-?8[\"'])
 
 # --- from columns to fields ---
 
+#: The field for which link was followed: Copernica's articles on log files have its number, others its address.
+LINK_ID = "link_id"
 #: Columns that a webhook has under another name.
 _FIELDS: Mapping[str, str] = {
     "email": "recipient",
-    "linkinfo": "original",
+    "linkinfo": LINK_ID,
     "url": "original",
     "mailingid": "mailing",
     "profileid": "profile",
@@ -173,6 +175,8 @@ _NOT_COLUMNS = frozenset({"type", "useragent", "referer", ""})
 _EXTENDED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?")
 _FOLD = re.compile(r"\r?\n[ \t]+")
+#: What can be the address of a link: it has a scheme, or at least a dot or a slash. A number has none.
+_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[^./]*[./]")
 
 
 @lru_cache(maxsize=256)  # a file has one set of columns; JSON and XML may have some more
@@ -194,7 +198,10 @@ def _targets(kind: EventType, names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _translate(fields: dict[str, Any]) -> None:
-    """Put what some columns hold in the way of webhooks: tags, the header block, the extended status."""
+    """Put what some columns hold in the way of webhooks: links, tags, the header block, the extended status."""
+    link = fields.get(LINK_ID)
+    if link and "original" not in fields and _LINK.match(link):
+        fields["original"] = fields.pop(LINK_ID)
     if "tags" in fields:
         fields["tags"] = [tag for tag in fields["tags"].split(";") if tag]
         if not fields["tags"]:
