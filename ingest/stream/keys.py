@@ -19,6 +19,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.handlers.throttle`
     ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.handlers.throttle`
     ingest:{p}:probe       string, written to find out whether Redis takes writes again
+    ingest:{p}:trial:…     what `ingest check` writes and deletes at once
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 """
 
@@ -42,6 +43,7 @@ class Keys:
         self.reports = prefix + "reports"
         self.daily = prefix + "daily"
         self.probe = prefix + "probe"
+        self.trial = prefix + "trial"
         self.reconcile = prefix + "reconcile"
         self.stored = prefix + "stored"
         self.handoffs = prefix + "handoffs"

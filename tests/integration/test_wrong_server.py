@@ -1,6 +1,10 @@
 """A connection to a server that says it is the wrong one is left: the next command goes where its name leads."""
 
+import socket
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -14,6 +18,7 @@ from ingest.redis_client import connect, connect_async, require
 from ingest.redis_errors import is_wrong_server
 from ingest.stream.consumer import Consumer
 from ingest.stream.producer import Stream
+from tests.support.cli import findings
 from tests.support.redis_proxy import RedisProxy, redis_proxy
 
 OLD_PRIMARY = b"-READONLY You can't write against a read only replica.\r\n"
@@ -145,3 +150,54 @@ def test_a_start_says_what_is_wrong_and_whether_it_may_pass(
         require(client, proxy.url)
     assert type(refusal.value) is kind
     assert said in str(refusal.value)
+
+
+async def test_the_name_is_looked_up_again(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch, client: redis.Redis
+) -> None:
+    look_up = socket.getaddrinfo
+    with (
+        redis_proxy(redis_url.removeprefix("unix://")) as old,
+        redis_proxy(redis_url.removeprefix("unix://")) as new,
+    ):
+        leads_to = [old.port]
+
+        def looked_up(host: str, port: int, *more: Any, **options: Any) -> Any:
+            return look_up("127.0.0.1" if host == "redis.test" else host, leads_to[-1], *more, **options)
+
+        monkeypatch.setattr(socket, "getaddrinfo", looked_up)
+        async with connect_async("redis://redis.test:6379/0") as endpoint:
+            with connect("redis://redis.test:6379/0") as worker:
+                await endpoint.set("a", 1)
+                worker.set("a", 1)
+                old.mood = lambda _: OLD_PRIMARY
+                leads_to.append(new.port)
+                for _ in range(2):
+                    with suppress(redis.ResponseError):
+                        await endpoint.set("a", 2)
+                    with suppress(redis.ResponseError):
+                        worker.set("b", 2)
+    assert (client.get("a"), client.get("b")) == (b"2", b"2")
+
+
+@pytest.mark.parametrize(
+    ("refused", "answer"),
+    [
+        (b"EVAL", OLD_PRIMARY),
+        (b"XREADGROUP", b"-NOPERM User default has no permissions to run the 'xreadgroup' command\r\n"),
+        (b"BLMOVE", b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
+        (b"SUBSCRIBE", b"-NOPERM No permissions to access a channel\r\n"),
+    ],
+)
+def test_check_does_what_the_program_does(
+    proxy: RedisProxy, client: redis.Redis, tmp_path: Path, refused: bytes, answer: bytes
+) -> None:
+    environ = {"REDIS_URL": proxy.url, "INGEST_VERIFY": "off", "INGEST_DATA_DIR": str(tmp_path)}
+    assert findings(environ)[1]["commands"] == ("ok", "Redis takes what calls and jobs need")
+    proxy.mood = lambda command: answer if command == refused else None
+    code, found = findings(environ)
+    assert code == 1
+    level, text = found["commands"]
+    assert level == "wrong"
+    assert answer.decode().strip().removeprefix("-") in text
+    assert client.keys("*trial*") == []

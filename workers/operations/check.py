@@ -19,8 +19,10 @@ from ingest.copernica.key_sources import Source
 from ingest.copernica.signature import full_name
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
+from ingest.redis_errors import described
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
+from ingest.stream.trial import try_commands
 from ingest.verification import Verifier, key_source
 from workers.handlers.configured import all_handlers
 from workers.store import trial
@@ -114,12 +116,13 @@ def _redis(settings: Settings) -> Iterator[Finding]:
                 names = ", ".join(ignored)
                 yield Finding(Level.RISK, "redis", f"REDIS_URL sets {names}, which is not for it to set: left out")
             yield from _server(client, shown.url(settings.redis))
+            yield _commands(client)
             yield _clock(client, settings.max_age)
             yield from _durability(client)
     except IngestError as error:
         yield Finding(Level.WRONG, "redis", str(error))
     except redis.RedisError as error:
-        yield Finding(Level.WRONG, "redis", f"the connection was lost during the check: {error}")
+        yield Finding(Level.WRONG, "redis", str(redis_client.unavailable(settings.redis, error)))
 
 
 def _server(client: redis.Redis, shown: str) -> Iterator[Finding]:
@@ -131,6 +134,15 @@ def _server(client: redis.Redis, shown: str) -> Iterator[Finding]:
         yield Finding(Level.OK, "redis", f"{shown} answers (version {version})")
     for risk in health.of_memory(info):
         yield Finding(Level.RISK, "memory", risk)
+
+
+def _commands(client: redis.Redis) -> Finding:
+    try:
+        try_commands(client)
+    except redis.ResponseError as error:
+        text = f"Redis answers, but refuses what calls and jobs need ({described(error)})"
+        return Finding(Level.WRONG, "commands", text)
+    return Finding(Level.OK, "commands", "Redis takes what calls and jobs need")
 
 
 def _clock(client: redis.Redis, max_age: int) -> Finding:
