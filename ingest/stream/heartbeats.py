@@ -1,6 +1,5 @@
 """What live processes say of themselves, for `ingest status`: each repeats its report as long as it lives."""
 
-import time
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -41,7 +40,12 @@ class Heartbeats:
 
     def report(self, report: EndpointReport | DrainReport) -> None:
         """Say how this process is doing; replaces what it said before."""
-        self._client.hset(self._keys.reports, self._name, orjson.dumps({"at": time.time(), **report.as_json()}))
+        self._client.hset(self._keys.reports, self._name, orjson.dumps({"at": self._now(), **report.as_json()}))
+
+    def _now(self) -> float:
+        """Unix time by the server's clock: a process whose own is wrong lives all the same."""
+        seconds, micros = cast(Any, self._client.time())
+        return float(seconds + micros / 1e6)
 
     def retract(self) -> None:
         """Remove what `report` left: this process ends."""
@@ -51,7 +55,8 @@ class Heartbeats:
         """The reports of all live processes; deletes those of processes that have been silent."""
         answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.reports))
         reports = {name.decode(): cast(dict[str, Any], orjson.loads(text)) for name, text in answer.items()}
-        silent = [name for name, report in reports.items() if time.time() - report["at"] > REPORT_TTL]
+        now = self._now()
+        silent = [name for name, report in reports.items() if now - report["at"] > REPORT_TTL]
         if silent:
             self._client.hdel(self._keys.reports, *silent)
         live = Reports()

@@ -23,7 +23,7 @@ from ingest.stream.keys import Keys
 from tests.support.http import Answer, Script, Seen, listening
 from tests.support.running import free_port, until
 from tests.support.stream import let_pass
-from workers.handlers import configured, forward, jobs, throttle, work_queue
+from workers.handlers import configured, forward, jobs, throttle
 from workers.handlers.throttle import TargetBreaker
 from workers.handlers.work_queue import WorkQueue
 from workers.store.schema import upgrade
@@ -45,7 +45,7 @@ def script() -> Iterator[Script]:
 @pytest.fixture(autouse=True)
 def frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a test takes, no time passes between a failure and a look at when it is tried again."""
-    monkeypatch.setattr(work_queue, "_now", lambda later=0.0: NOW * 10**6 + int(later * 1e6))
+    monkeypatch.setattr(WorkQueue, "_now", staticmethod(lambda later=0.0: NOW * 10**6 + int(later * 1e6)))
     monkeypatch.setattr(retry_after, "time", SimpleNamespace(time=lambda: NOW))
 
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+import redis
 from hypothesis import Phase, settings, strategies
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -28,8 +29,9 @@ from ingest.errors import RowsRejected
 from tests.support.builders import decoded, failure, handler, numbers, record, refused_body
 from tests.support.running import PATIENCE
 from tests.support.sql import REFUSALS, add, dead, execute, give, outbox
-from workers.handlers import work_queue
 from workers.handlers.claims import Claim, Part
+from workers.handlers.clock import redis_time
+from workers.handlers.forgetting import forget
 from workers.handlers.work_queue import CRASHES, JITTER, LEASE, WorkQueue
 from workers.store import store as store_module
 from workers.store import tables
@@ -57,7 +59,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(work_queue, "_now", clock)
+    monkeypatch.setattr(WorkQueue, "_now", staticmethod(clock))
     return clock
 
 
@@ -278,6 +280,44 @@ def test_slots_are_free_after_a_release_or_when_a_lease_has_expired(
     again = queue.claim(one, 1, 9)
     assert again is not None
     assert again.slots == 3
+
+
+def test_a_lease_does_not_depend_on_the_clock_of_a_worker(
+    store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give(store, "h", [record(1)])
+    with monkeypatch.context() as an_hour_ahead:
+        real = time.time_ns
+        an_hour_ahead.setattr(time, "time_ns", lambda: real() + 3600 * 10**9)
+        assert WorkQueue(store, partial(redis_time, client)).claim(handler(), 500, 1) is not None
+    soonest = WorkQueue(store, partial(redis_time, client)).next_due({"h"})
+    assert soonest is not None
+    assert 0 < soonest <= LEASE
+
+
+def test_what_was_erased_is_not_put_back_by_the_worker_that_had_claimed_it(store: Store, queue: WorkQueue) -> None:
+    give(store, "h", [record(1), record(2)])
+    claim = queue.claim(handler(), 500, 1)
+    assert claim is not None
+    assert forget(store, lambda call: call == record(1)) == 1
+    claim.failures = [failure(record(1), None)]
+    queue.renew(claim)
+    queue.settle(handler(), claim, [record(1), record(2)], release=True)
+    again = queue.claim(handler(), 500, 1)
+    assert again is not None
+    assert again.records == [record(2)]
+    assert (dead(store), queue.waiting()) == ([], {"h": 1})
+
+
+def test_calls_are_forgotten_wherever_they_wait(store: Store, queue: WorkQueue) -> None:
+    add(store, *map(record, range(6)))
+    queue.dispatch({"gone": handler("gone")})
+    add(store, *map(record, range(10, 16)))
+    assert forget(store, lambda call: call.delivery_id < record(3).delivery_id, dry_run=True) == 3
+    assert queue.waiting() == {"gone": 6, "": 6}
+    assert forget(store, lambda call: call.delivery_id < record(12).delivery_id) == 8
+    assert queue.waiting() == {"": 4}
+    assert outbox(store) == {"open": [12, 13, 14, 15]}
 
 
 # --- failures ---

@@ -41,7 +41,7 @@ def explained(store: Store, how: str, wanted: Filter) -> list[str]:
     listeners.listen(store.engine, "before_cursor_execute", note)
     list(store.find(wanted))
     listeners.remove(store.engine, "before_cursor_execute", note)
-    statement, parameters = asked[-1]
+    statement, parameters = asked[0]  # the one that searches; others fetch what was found
     with store.engine.connect() as connection:
         return [str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]
 

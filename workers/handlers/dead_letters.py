@@ -149,6 +149,7 @@ def drop(store: Store, dead_letters: Sequence[DeadLetter]) -> int:
         dropped = 0
         if failures:
             same_failures = tuple_(columns.handler, columns.delivery_id).in_(failures)
+            store.lock(connection, tables.dead_letters, same_failures)
             dropped += connection.execute(tables.dead_letters.delete().where(same_failures)).rowcount
         if quarantined:
             same_calls = tables.quarantine.c.delivery_id.in_(quarantined)

@@ -8,6 +8,7 @@ handler has to wait for its rate or its target, so that the others get their tur
 import logging
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TypeVar
 
 import redis
@@ -16,6 +17,7 @@ from ingest import redis_client
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
+from workers.handlers.clock import redis_time
 from workers.handlers.configured import known_handlers
 from workers.handlers.registry import Handler
 from workers.handlers.runner import HandlerRun
@@ -39,7 +41,7 @@ def hand_on_job() -> int:
     settings = Settings.read()
 
     def work(client: redis.Redis, store: Store) -> int:
-        scheduler, queue, handlers = JobScheduler(client), WorkQueue(store), known_handlers(settings)
+        scheduler, queue, handlers = JobScheduler(client), _queue(client, store), known_handlers(settings)
         scheduler.clear_hand_on()
         if not handlers:  # dispatching now would throw away what waits for the handlers of other workers
             log.error("events wait for handlers, and this worker has none: set INGEST_HANDLERS as for the others")
@@ -63,12 +65,16 @@ def handle_job(name: str) -> dict[str, int]:
         if name not in handlers:
             log.error("no handler is called %r any more: what it has to do waits in the table `handoffs`", name)
             return {}
-        queue = WorkQueue(store)
+        queue = _queue(client, store)
         summary = HandlerRun(handlers[name], queue, client, time.monotonic() + SLICE).run()
         _wake_all(JobScheduler(client), queue, handlers, waiting=name if summary.waits else None)
         return {"done": summary.done, "unwanted": summary.unwanted, "failed": summary.failed}
 
     return _unless_unavailable(settings, work, {})
+
+
+def _queue(client: redis.Redis, store: Store) -> WorkQueue:
+    return WorkQueue(store, partial(redis_time, client))
 
 
 def _unless_unavailable(settings: Settings, work: Callable[[redis.Redis, Store], T], otherwise: T) -> T:

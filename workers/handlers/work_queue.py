@@ -14,8 +14,8 @@ Rows hold the calls themselves, packed as in the stream: some 80 bytes per event
 """
 
 import random
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, case, func, literal, select, union_all
@@ -23,6 +23,7 @@ from sqlalchemy import Connection, bindparam, case, func, literal, select, union
 from ingest.batch import Record, chunks, pack, unpack
 from ingest.copernica.events import MICROS
 from workers.handlers.claims import Claim, Failure
+from workers.handlers.clock import SharedClock, machine_time
 from workers.handlers.registry import Handler, wanting
 from workers.store.rows import clean, stored_time
 from workers.store.store import Store
@@ -30,6 +31,8 @@ from workers.store.tables import dead_letters, handoffs, outbox
 
 #: Seconds after which a claim that is not renewed can be claimed by another worker.
 LEASE = 15.0
+#: Seconds by which two workers' readings of the shared clock may differ: as long as an answer may take.
+SKEW = 1.0
 #: Rows of the outbox that are dispatched in one transaction.
 DISPATCH_ROWS = 64
 #: Rows that a claim looks at: many, since events that trickle in make rows of one call each.
@@ -45,8 +48,22 @@ _FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slo
 class WorkQueue:
     """The tables `outbox`, `handoffs` and `dead_letters`."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, ask: Callable[[], int] = machine_time) -> None:
+        """`ask` says the time in µs since 1970, for a database that has no clock of its own."""
         self._store = store
+        self._ask = ask
+
+    @cached_property
+    def _clock(self) -> SharedClock:
+        return SharedClock(self._store.time() or self._ask())
+
+    def _now(self, later: float = 0.0) -> int:
+        """The time in `later` seconds, in µs since 1970, by the clock that all workers share."""
+        return self._clock.now() + int(later * MICROS)
+
+    def _at_once(self) -> int:
+        """When calls are due that are to be made at once."""
+        return self._now(-SKEW)
 
     # --- handing calls to handlers ---
 
@@ -60,8 +77,9 @@ class WorkQueue:
                 rows = connection.execute(query).mappings().all()
                 if not rows:
                     return dispatched
+                fresh = {**_FRESH, "due_at": self._at_once()}
                 copies = [
-                    {**_FRESH, "handler": name, "count": row["count"], "packed": row["packed"], "due_at": _now()}
+                    {**fresh, "handler": name, "count": row["count"], "packed": row["packed"]}
                     for row in rows
                     for name in wanting(handlers, row["type"])
                 ]
@@ -72,13 +90,14 @@ class WorkQueue:
 
     def give(self, connection: Connection, handler: str, records: Sequence[Record]) -> None:
         """Hand calls to one handler, within a transaction."""
-        self._insert(connection, handler, records, attempt=0, due=_now())
+        self._insert(connection, handler, records, attempt=0, due=self._at_once())
 
     def retry(self, handler: str, records: Sequence[Record]) -> int:
         """Hand dead letters to their handler again; returns how many of them still existed."""
         columns = dead_letters.c
         with self._store.writing() as connection:
             same_calls = columns.delivery_id.in_([record.delivery_id for record in records])
+            self._store.lock(connection, dead_letters, columns.handler == handler, same_calls)
             delete = dead_letters.delete().where(columns.handler == handler, same_calls)
             deleted = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
             self.give(connection, handler, [record for record in records if record.delivery_id in deleted])
@@ -86,7 +105,7 @@ class WorkQueue:
 
     def due(self) -> list[str]:
         """Names of the handlers for which calls can be claimed now."""
-        now, columns = _now(), handoffs.c
+        now, columns = self._now(), handoffs.c
         query = select(columns.handler).distinct().where(columns.due_at <= now, columns.leased_until <= now)
         with self._store.reading() as connection:
             return list(connection.execute(query.order_by(columns.handler)).scalars())
@@ -98,7 +117,7 @@ class WorkQueue:
         query = select(columns.handler, func.min(free_at)).group_by(columns.handler)
         with self._store.reading() as connection:
             moments = [moment for name, moment in connection.execute(query) if name in handlers]
-        return max(0.0, (min(moments) - _now()) / MICROS) if moments else None
+        return max(0.0, (min(moments) - self._now()) / MICROS) if moments else None
 
     def waiting(self) -> dict[str, int]:
         """How many calls wait, by handler; those in the outbox are under an empty name."""
@@ -125,7 +144,7 @@ class WorkQueue:
         """
         with self._store.writing() as connection:
             self._store.take_turns(connection, f"ingest handler {handler.name}")
-            now = _now()
+            now = self._now()
             if handler.concurrency is not None:
                 slots = min(slots, self._free_slots(connection, handler, now))
                 if slots <= 0:
@@ -159,6 +178,7 @@ class WorkQueue:
             .where(columns.handler == handler.name, columns.due_at <= now, columns.leased_until <= now)
             .order_by(columns.due_at, columns.id)
             .limit(CLAIM_ROWS)
+            .with_for_update(skip_locked=True)  # of those that an erasure is looking at
         )
         rows = connection.execute(query).all()
         chosen: list[Any] = []
@@ -182,7 +202,7 @@ class WorkQueue:
             ),
             # The first row holds the slots of the whole claim.
             [
-                {"row_id": id_, "until": _now(LEASE), "taken": 0 if number else slots}
+                {"row_id": id_, "until": self._now(LEASE), "taken": 0 if number else slots}
                 for number, id_ in enumerate(ids)
             ],
         )
@@ -199,7 +219,7 @@ class WorkQueue:
                 return None
             middle = len(claim.records) // 2
             for half in (claim.records[:middle], claim.records[middle:]):
-                self._insert(connection, handler.name, half, claim.attempt, _now(), crashes=CRASHES - 1)
+                self._insert(connection, handler.name, half, claim.attempt, self._at_once(), crashes=CRASHES - 1)
         return None
 
     def renew(self, claim: Claim) -> None:
@@ -208,7 +228,8 @@ class WorkQueue:
             return
         with self._store.writing() as connection:
             claimed = handoffs.c.id.in_(ids)
-            connection.execute(handoffs.update().where(claimed).values(leased_until=_now(LEASE)))
+            self._store.lock(connection, handoffs, claimed)
+            connection.execute(handoffs.update().where(claimed).values(leased_until=self._now(LEASE)))
 
     def settle(
         self,
@@ -226,11 +247,19 @@ class WorkQueue:
         ids: list[int] = []
         with self._store.writing() as connection:
             if self._delete(connection, claim.ids) == len(claim.ids):
-                until, slots = (0, 0) if release else (_now(LEASE), claim.slots)
+                until, slots = (0, 0) if release else (self._now(LEASE), claim.slots)
+                due = self._at_once()
                 for records, alone in [(left, False), *((part, True) for part in apart)]:
                     taken = 0 if ids else slots
                     ids += self._insert(
-                        connection, handler.name, records, claim.attempt, _now(), until, taken, apart=alone
+                        connection,
+                        handler.name,
+                        records,
+                        claim.attempt,
+                        due,
+                        until,
+                        taken,
+                        apart=alone,
                     )
                 self._fail(connection, handler, claim)
             else:  # this process was suspended until others claimed some of the calls: leave all to them
@@ -243,28 +272,9 @@ class WorkQueue:
         if dead:
             self._bury(connection, handler.name, dead, claim.attempt + 1)
         for delay, records in _by_delay(claim.failures).items():
-            self._insert(connection, handler.name, records, claim.attempt + 1, _now(_jittered(delay)))
+            self._insert(connection, handler.name, records, claim.attempt + 1, self._now(_jittered(delay)))
         for records, delay in claim.parts:
-            self._insert(connection, handler.name, records, claim.attempt, _now(_jittered(delay)), apart=True)
-
-    def forget(self, unwanted: Callable[[Record], bool], dry_run: bool) -> int:
-        """Delete calls that wait for handlers or were given up by them; returns how many."""
-        forgotten = 0
-        with self._store.writing() as connection:
-            for table in (outbox, handoffs, dead_letters):
-                key = list(table.primary_key.columns)
-                for *values, packed in connection.execute(select(*key, table.c.packed).order_by(*key)).all():
-                    records = unpack(packed)
-                    kept = [record for record in records if not unwanted(record)]
-                    forgotten += len(records) - len(kept)
-                    if len(kept) < len(records) and not dry_run:
-                        this_row = [column == value for column, value in zip(key, values, strict=True)]
-                        if kept:  # then the table has a `count`: a dead letter is always a single call
-                            rest = {"packed": pack(kept), "count": len(kept)}
-                            connection.execute(table.update().where(*this_row).values(rest))
-                        else:
-                            connection.execute(table.delete().where(*this_row))
-        return forgotten
+            self._insert(connection, handler.name, records, claim.attempt, self._now(_jittered(delay)), apart=True)
 
     def _insert(
         self,
@@ -295,13 +305,16 @@ class WorkQueue:
         return ids
 
     def _delete(self, connection: Connection, ids: Sequence[int]) -> int:
-        return connection.execute(handoffs.delete().where(handoffs.c.id.in_(ids))).rowcount
+        claimed = handoffs.c.id.in_(ids)
+        self._store.lock(connection, handoffs, claimed)
+        return connection.execute(handoffs.delete().where(claimed)).rowcount
 
     def _bury(self, connection: Connection, handler: str, failures: Sequence[Failure], attempts: int) -> None:
         same_calls = dead_letters.c.delivery_id.in_([failure.record.delivery_id for failure in failures])
         # The latest failure replaces earlier ones: a call can be replayed, and fail again.
+        self._store.lock(connection, dead_letters, dead_letters.c.handler == handler, same_calls)
         connection.execute(dead_letters.delete().where(dead_letters.c.handler == handler, same_calls))
-        now = stored_time(_now())
+        now = stored_time(self._now())
         rows = [
             (
                 handler,
@@ -317,11 +330,6 @@ class WorkQueue:
             for failed in failures
         ]
         self._store.insert(connection, dead_letters, rows)
-
-
-def _now(later: float = 0.0) -> int:
-    """The time in `later` seconds, in µs since 1970."""
-    return time.time_ns() // 1000 + int(later * MICROS)
 
 
 def _jittered(delay: float) -> float:

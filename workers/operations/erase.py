@@ -21,7 +21,7 @@ from ingest.copernica.events import Event
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
-from workers.handlers.work_queue import WorkQueue
+from workers.handlers.forgetting import forget
 from workers.store import tables
 from workers.store.store import MENTIONING, Store
 
@@ -88,7 +88,8 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
         for row in store.rows(tables.unverified)
         if person.occurs_in(row.body, row.path.decode("utf-8", "replace"))
     ]
-    erased.handed_on = WorkQueue(store).forget(
+    erased.handed_on = forget(
+        store,
         lambda record: (
             record.delivery_id in erased.deleted
             or record.delivery_id in erased.blanked

@@ -2,14 +2,17 @@
 
 import logging
 import time
+from contextlib import suppress
 
 import redis
 
 from ingest import redis_client
-from ingest.copernica.events import DAY
-from ingest.errors import IngestError
+from ingest.copernica.events import DAY, MICROS
+from ingest.errors import IngestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
+from workers.handlers.clock import redis_time
+from workers.handlers.forgetting import forget
 from workers.runtime import unless_refused
 from workers.store.store import Store
 
@@ -54,6 +57,27 @@ def clean_up(settings: Settings) -> int:
             log.warning("%s", problem)
         if not settings.retention_days:
             return 0
-        deleted = store.expire(int(time.time()) - settings.retention_days * DAY)
+        deleted = _expire(store, _earliest_now(settings, store) - settings.retention_days * DAY)
     log.info("deleted %d events and calls older than %d days", deleted, settings.retention_days)
     return deleted
+
+
+def _expire(store: Store, before: int) -> int:
+    """Delete what came in before a time (Unix seconds), also where it waits for handlers; returns how many."""
+    oldest_kept = before.to_bytes(4, "big")
+    deleted = store.expire(before) + forget(store, lambda record: record.delivery_id < oldest_kept)
+    try:
+        store.empty_log()
+    except Unavailable as error:
+        log.warning("%s", error)
+    return deleted
+
+
+def _earliest_now(settings: Settings, store: Store) -> int:
+    """Unix time by the slowest of the clocks that there are: one that is ahead must not delete too much."""
+    clocks = [time.time_ns() // 1000]
+    if (of_database := store.time()) is not None:
+        clocks.append(of_database)
+    with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
+        clocks.append(redis_time(client))
+    return min(clocks) // MICROS

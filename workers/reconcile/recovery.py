@@ -240,9 +240,9 @@ class Recovery:
         """Events of the store, as records of `Partitions`; `since` and `until` in Unix seconds."""
         columns = tables.events.c
         query = select(
+            columns.occurred_at,
             columns.delivery_id,
             columns.message_id,
-            columns.occurred_at,
             columns.recipient,
             columns.ip,
             columns.url,
@@ -253,25 +253,24 @@ class Recovery:
             columns.occurred_at >= EPOCH + timedelta(seconds=since),
             columns.occurred_at < EPOCH + timedelta(seconds=until),
         )
-        with self._store.reading() as connection:
-            rows = connection.execution_options(yield_per=STEP).execute(query)
-            label, number = f"looking for {kind} in the store", 0
-            for number, row in enumerate(rows, 1):
-                if number % STEP == 0:
-                    self._watch(label, number, None)
-                    self._breathe()
-                delivery_id, message_id, occurred_at, recipient, ip, url, source, timed = row
-                yield partitions.row_of(
-                    bytes(delivery_id),
-                    message_id,
-                    micros(occurred_at),
-                    recipient,
-                    ip,
-                    url,
-                    source == LOGFILE,
-                    bool(timed),
-                )
-            self._watch(label, number, number)
+        rows = self._store.streamed(query, [columns.occurred_at, columns.delivery_id])
+        label, number = f"looking for {kind} in the store", 0
+        for number, row in enumerate(rows, 1):
+            if number % STEP == 0:
+                self._watch(label, number, None)
+                self._breathe()
+            occurred_at, delivery_id, message_id, recipient, ip, url, source, timed = tuple(row)
+            yield partitions.row_of(
+                bytes(delivery_id),
+                message_id,
+                micros(occurred_at),
+                recipient,
+                ip,
+                url,
+                source == LOGFILE,
+                bool(timed),
+            )
+        self._watch(label, number, number)
 
     def _recover(self, report: KindReport, files: Sequence[LogFile], wanted: "array[int]", day: range) -> None:
         """Read the files once more and store the events of the lines that are `wanted`."""

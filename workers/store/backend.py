@@ -34,6 +34,9 @@ class Backend(ABC):
     #: What the database, its driver and SQLAlchemy raise when they reject something or fail.
     errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, UnicodeError, OverflowError)
 
+    #: Whether a read that takes long keeps a log growing, and so is done in portions.
+    reads_in_portions: ClassVar[bool] = False
+
     def __init__(self, url: URL) -> None:
         self._url = url
 
@@ -88,6 +91,10 @@ class Backend(ABC):
     def take_turns(self, connection: Connection, name: str) -> None:  # noqa: B027  # not needed where writers take turns anyway
         """Wait until no other transaction that took turns under this name is open."""
 
+    def time(self, connection: Connection) -> int | None:
+        """The time in µs since 1970 by the database's clock; None if it has none of its own."""
+        return None
+
     # --- writing ---
 
     @abstractmethod
@@ -117,6 +124,12 @@ class Backend(ABC):
     @abstractmethod
     def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
         """Delete events so that nothing of them is left in its files, as far as that is in our power."""
+
+    def overwrite(self, connection: Connection) -> None:  # noqa: B027  # optional
+        """Have what this connection deletes from now on overwritten, where that is in our power."""
+
+    def empty_log(self, engine: Engine) -> None:  # noqa: B027  # optional
+        """Leave nothing that was deleted in a log."""
 
     def scrub(self, engine: Engine) -> None:  # noqa: B027  # optional
         """Finish what `erase` began, after its commit."""

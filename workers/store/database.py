@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Table, select
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, select, tuple_
 from sqlalchemy import Row as ResultRow
 
 from ingest.errors import SchemaMissing, Unavailable
@@ -15,6 +16,8 @@ from workers.store.dialects import backend_for
 
 #: Rows of a query that are in memory at a time, and most keys in one statement.
 FETCH_SIZE = 1000
+#: Rows of a few columns that are read in one transaction.
+PORTION = 20_000
 
 
 class Database:
@@ -94,17 +97,85 @@ class Database:
         """Wait, within a transaction, until no other that took turns under this name is open."""
         self._backend.take_turns(connection, name)
 
+    def lock(self, connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> None:
+        """Lock rows in the order of their keys, within a transaction that is about to change them.
+
+        So two transactions that change some of the same rows wait for each other rather than deadlock.
+        """
+        key = list(table.primary_key.columns)
+        connection.execute(select(*key).where(*conditions).order_by(*key).with_for_update()).all()
+
+    def time(self) -> int | None:
+        """The time in µs since 1970 by the database's clock; None if it has none of its own."""
+        with self.reading() as connection:
+            return self._backend.time(connection)
+
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
         """Add rows whose key is not there yet, within a transaction; returns how many were not."""
         return self._backend.insert(connection, table, rows)
 
+    def keys(self, table: Table, portion: int) -> Iterator[Sequence[ResultRow[Any]]]:
+        """The keys of all rows in their order, in portions, each read in a transaction of its own."""
+        key = list(table.primary_key.columns)
+        query = select(*key).order_by(*key).limit(portion)
+        last: Sequence[Any] = ()
+        while True:
+            with self.reading() as connection:
+                found = connection.execute(query.where(_after(key, last)) if last else query).all()
+            if not found:
+                return
+            yield found
+            last = found[-1]
+
     def rows(
         self, table: Table, conditions: Sequence[ColumnElement[bool]] = (), order: Sequence[Column[Any]] = ()
     ) -> Iterator[ResultRow[Any]]:
-        """Rows of any table, `FETCH_SIZE` in memory at a time."""
-        query = select(table).where(*conditions).order_by(*order)
+        """Rows of any table, `FETCH_SIZE` in memory at a time, beside the keys of all.
+
+        Each portion is read in a transaction of its own, and none is open while the caller works on a row: who
+        reads slowly, such as a pager, would keep SQLite's log from being emptied, and PostgreSQL's old months
+        from being dropped.
+        """
+        key = list(table.primary_key.columns)
         with self.reading() as connection:
-            yield from connection.execution_options(yield_per=FETCH_SIZE).execute(query)
+            keys = [
+                tuple(row) for row in connection.execute(select(*key).where(*conditions).order_by(*order or key))
+            ]
+        for at in range(0, len(keys), FETCH_SIZE):
+            yield from self.with_keys(table, keys[at : at + FETCH_SIZE])
+
+    def with_keys(self, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[ResultRow[Any]]:
+        """The rows with these keys, in this order; those that are gone are left out."""
+        key = list(table.primary_key.columns)
+        same = key[0].in_([first for first, *_ in keys]) if len(key) == 1 else tuple_(*key).in_(keys)
+        key_of = itemgetter(*(table.columns.keys().index(column.name) for column in key))
+        with self.reading() as connection:
+            rows = connection.execute(select(table).where(same)).all()
+        found = {tuple(key_of(row)) if len(key) > 1 else (key_of(row),): row for row in rows}
+        return [found[one] for one in keys if one in found]
+
+    def streamed(self, query: Select[Any], order: Sequence[ColumnElement[Any]]) -> Iterator[ResultRow[Any]]:
+        """The rows of a query that begins with the columns of `order`, which tell its rows apart.
+
+        Where a long read keeps a log from being emptied, each portion is read in a transaction of its own.
+        """
+        if not self._backend.reads_in_portions:
+            with self.reading() as connection:
+                yield from connection.execution_options(yield_per=FETCH_SIZE).execute(query)
+            return
+        query = query.order_by(*order).limit(PORTION)
+        last: Sequence[Any] = ()
+        while True:
+            with self.reading() as connection:
+                found = connection.execute(query.where(_after(order, last)) if last else query).all()
+            yield from found
+            if len(found) < PORTION:
+                return
+            last = found[-1][: len(order)]
+
+    def overwrite(self, connection: Connection) -> None:
+        """Have what this connection deletes from now on overwritten, where that is in our power."""
+        self._backend.overwrite(connection)
 
     def count_rows(self, table: Table) -> int:
         """How many rows a table has."""
@@ -122,3 +193,8 @@ class Database:
         """Phrases on settings of the database that put stored events at risk."""
         with self.reading() as connection:
             return self._backend.weaknesses(connection)
+
+
+def _after(order: Sequence[ColumnElement[Any]], last: Sequence[Any]) -> ColumnElement[bool]:
+    """A condition: a row comes after the one whose columns have these values."""
+    return order[0] > last[0] if len(order) == 1 else tuple_(*order) > tuple(last)

@@ -126,6 +126,11 @@ class PostgreSQL(Backend):
         """By an advisory lock, until the end of the transaction."""
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
 
+    def time(self, connection: Connection) -> int | None:
+        """The server's time."""
+        query = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")
+        return int(connection.execute(query).scalar_one())
+
     # --- writing ---
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:

@@ -39,6 +39,10 @@ WAL_RETRY = 0.01
 #: Pages of write-ahead log (4 KiB each) after which SQLite moves them into the file: 32 MiB, so that a drain at
 #: full speed does it about once a second rather than at every commit.
 CHECKPOINT_PAGES = 8192
+#: Bytes that the write-ahead log keeps on disk once it has been moved into the file.
+LOG_KEPT = 64 * 1024 * 1024
+#: Bytes of it that `check` warns of: beyond what a large transaction makes of it.
+LOG_BOUND = 2 * LOG_KEPT
 #: Errors whose cause is the rows rather than the file.
 ABOUT_ROWS = (
     sqlite3.DataError,
@@ -52,6 +56,8 @@ ABOUT_ROWS = (
 
 class SQLite(Backend):
     """A database in a file."""
+
+    reads_in_portions = True
 
     @property
     def shown(self) -> str:
@@ -146,6 +152,7 @@ class SQLite(Backend):
         total = 0
         while True:
             with transactions() as connection:
+                self.overwrite(connection)
                 deleted = [Indexed._make(row) for row in connection.execute(delete)]
                 search_index.remove(connection, deleted)
                 if not deleted:
@@ -161,15 +168,24 @@ class SQLite(Backend):
             deleted = connection.execute(delete, {"erased": delivery_id})
             search_index.remove(connection, [Indexed._make(row) for row in deleted])
 
-    def scrub(self, engine: Engine) -> None:
-        """Rewrite the file: deleted bytes stay in it otherwise, and in the write-ahead log."""
+    def overwrite(self, connection: Connection) -> None:
+        """By zeros: many builds of SQLite leave what is deleted in the file."""
+        connection.exec_driver_sql("PRAGMA secure_delete=ON")
+
+    def empty_log(self, engine: Engine) -> None:
+        """Move all of it into the file, and cut it off."""
         with engine.connect() as connection:
-            connection.exec_driver_sql("VACUUM")
             if connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]:
                 raise Unavailable(
                     f"Everything is deleted, but another process is reading {self.shown}, so old bytes remain in "
                     "its write-ahead log: run it again."
                 )
+
+    def scrub(self, engine: Engine) -> None:
+        """Rewrite the file: what was deleted earlier may be in it, and in the write-ahead log."""
+        with engine.connect() as connection:
+            connection.exec_driver_sql("VACUUM")
+        self.empty_log(engine)
 
     # --- reading ---
 
@@ -194,8 +210,21 @@ class SQLite(Backend):
         return literal_column(f"substr(events.occurred_at, 1, {PERIODS[by]})")
 
     def weaknesses(self, connection: Connection) -> list[str]:
-        """None: every setting that matters is made by `_set_up`."""
-        return []
+        """Every setting that matters is made by `_set_up`; but others can keep the log from being emptied."""
+        size = self._log_size
+        if size <= LOG_BOUND:
+            return []
+        return [
+            f"the write-ahead log {self.shown}-wal has {size >> 20:,} MiB, because another process has been "
+            "reading for long: end that process, or the log fills the disk"
+        ]
+
+    @property
+    def _log_size(self) -> int:
+        try:
+            return Path(f"{self.path}-wal").stat().st_size
+        except OSError:  # there is none, once the last process has closed the file
+            return 0
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
@@ -203,6 +232,7 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit={LOG_KEPT}")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -4,8 +4,10 @@ There is one commit per group of batches, and nothing is acknowledged before it.
 stored already is skipped, so storing a batch twice does no harm.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, tuple_
@@ -15,10 +17,12 @@ from ingest.copernica.events import Event
 from ingest.errors import RowsRejected
 from workers.records import Quarantined
 from workers.store import tables
-from workers.store.database import FETCH_SIZE, Database
+from workers.store.database import FETCH_SIZE, PORTION, Database
 from workers.store.filters import Filter
 from workers.store.rows import Waiting, event_of, event_row, quarantine_row, unverified_call, unverified_row
 
+#: Delivery ids that are gathered before their events are read: some 16 MB of memory.
+GATHERED = 250_000
 #: Text columns in which an address may be mentioned.
 MENTIONING = (
     "recipient",
@@ -101,6 +105,7 @@ class Store(Database):
         oldest_kept = before.to_bytes(4, "big")
         deleted = self._backend.expire(self.writing, oldest_kept)
         with self.writing() as connection:
+            self.overwrite(connection)
             for table in (tables.quarantine, tables.unverified, tables.dead_letters):
                 expired = table.delete().where(table.c.delivery_id < oldest_kept)
                 deleted += connection.execute(expired).rowcount
@@ -124,6 +129,15 @@ class Store(Database):
                 connection.execute(tables.quarantine.delete().where(calls))
             for keys in _portions(unverified):
                 _delete_unverified(connection, keys)
+
+    def empty_log(self) -> None:
+        """After `expire`: leave nothing that was deleted in a log.
+
+        Raises:
+            Unavailable: others read it, or the database is unavailable.
+        """
+        with self._backend.explained():
+            self._backend.empty_log(self.engine)
 
     def scrub(self) -> None:
         """After `erase`: leave no deleted byte in the files, as far as that is in our power; may take minutes.
@@ -164,9 +178,32 @@ class Store(Database):
     def counts(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
         """Numbers of events by `hour` or `day` and by type: sorted tuples of period, type and number."""
         period, kind = self._backend.period(by), tables.events.c.type
-        query = select(period, kind, func.count()).where(*wanted.conditions(self._backend))
-        with self.reading() as connection:
-            return [tuple(row) for row in connection.execute(query.group_by(period, kind).order_by(period, kind))]
+        query = select(period, kind, func.count()).group_by(period, kind)
+        found: Counter[tuple[str, str]] = Counter()
+        for part in self._in_days(wanted):
+            with self.reading() as connection:
+                for name, event_type, number in connection.execute(query.where(*part.conditions(self._backend))):
+                    found[name, event_type] += number
+        return [(*names, number) for names, number in sorted(found.items())]
+
+    def _in_days(self, wanted: Filter) -> Iterator[Filter]:
+        """Filters that together select the same, each of at most a day, where long reads are in the way."""
+        if not self._backend.reads_in_portions or wanted.recipient or wanted.message_id:
+            yield wanted
+            return
+        columns = tables.events.c
+        since = wanted.since
+        while True:
+            bounds = [columns.occurred_at >= since] if since else []
+            bounds += [columns.occurred_at < wanted.until] if wanted.until else []
+            with self.reading() as connection:
+                found = connection.execute(select(func.min(columns.occurred_at)).where(*bounds)).scalar()
+            if found is None:
+                return
+            begin = found.replace(tzinfo=UTC)
+            end = min(begin + timedelta(days=1), wanted.until or datetime.max.replace(tzinfo=UTC))
+            yield replace(wanted, since=begin, until=end)
+            since = end
 
     # --- reading ---
 
@@ -175,7 +212,25 @@ class Store(Database):
         yield from self._events(*wanted.conditions(self._backend))
 
     def _events(self, *conditions: ColumnElement[bool]) -> Iterator[Event]:
-        yield from map(event_of, self.rows(tables.events, conditions, [tables.events.c.delivery_id]))
+        """Events in order; no transaction is open while the caller works on one, as in `rows`."""
+        key = tables.events.c.delivery_id
+        query = select(key).where(*conditions).order_by(key).limit(GATHERED)
+        after = b""
+        while True:
+            with self.reading() as connection:
+                found = connection.execute(query.where(key > after) if after else query).scalars().all()
+            for portion in _portions(found):
+                yield from self.with_ids(portion)
+            if len(found) < GATHERED:
+                return
+            after = found[-1]
+
+    def _events_of_all(self, *conditions: ColumnElement[bool]) -> Iterator[Event]:
+        """The same with conditions for which every row is read: of some thousand rows in each transaction."""
+        key = tables.events.c.delivery_id
+        for ids in self.keys(tables.events, PORTION):
+            within = key.between(ids[0].delivery_id, ids[-1].delivery_id)
+            yield from self._events(within, *conditions)
 
     def pages(self, wanted: Filter, after: bytes, size: int) -> Iterator[list[Event]]:
         """Events after a delivery id, in order, `size` at a time; each page is a query of its own."""
@@ -192,7 +247,10 @@ class Store(Database):
 
     def with_ids(self, delivery_ids: Sequence[bytes]) -> list[Event]:
         """The events with these delivery ids, in the order of the ids."""
-        return list(self._events(tables.events.c.delivery_id.in_(delivery_ids)))
+        key = tables.events.c.delivery_id
+        with self.reading() as connection:
+            found = connection.execute(select(tables.events).where(key.in_(delivery_ids)).order_by(key)).all()
+        return [event_of(row) for row in found]
 
     def mentioning(self, recipient: str, patterns: Sequence[str]) -> Iterator[Event]:
         """Events of a recipient, with one of these texts anywhere, or with a raw body: reads the whole table."""
@@ -200,12 +258,12 @@ class Store(Database):
         searched = [cast(columns[name], Text) for name in (*MENTIONING, "tags", "payload")]
         matches = [column.icontains(pattern, autoescape=True) for column in searched for pattern in patterns]
         matches += [and_(*self._backend.about(recipient, None)), columns.raw.is_not(None)]
-        yield from self._events(or_(*matches))
+        yield from self._events_of_all(or_(*matches))
 
     def of_profiles(self, profiles: Sequence[tuple[int, int]]) -> Iterator[Event]:
         """Events of these profiles, each a pair of database and profile number: reads the whole table."""
         columns = tables.events.c
-        yield from self._events(tuple_(columns.database, columns.profile).in_(profiles))
+        yield from self._events_of_all(tuple_(columns.database, columns.profile).in_(profiles))
 
     def unverified_signers(self) -> list[Signer]:
         """Whose keys are waited for, in no order."""
