@@ -22,6 +22,7 @@ All integers are big endian. Nothing in here knows what the bytes mean.
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import zstandard
@@ -51,7 +52,8 @@ _HEAD = struct.Struct(">BIII")
 _RECORD = struct.Struct(">12sQBHHII")
 _CHECKED_FROM = 5  # the checksum covers all but the version and itself
 
-_compressor = zstandard.ZstdCompressor(level=LEVEL, write_content_size=True)
+_new_compressor = partial(zstandard.ZstdCompressor, level=LEVEL, write_content_size=True)
+_compressor = _new_compressor()
 _decompressor = zstandard.ZstdDecompressor()
 
 
@@ -113,7 +115,9 @@ def pack(records: Sequence[Record]) -> bytes:
     plain = b"".join(parts)
     if len(plain) > MAX_UNPACKED or len(records) > MAX_RECORDS:
         raise BatchError(f"{len(records)} records of {len(plain)} bytes are more than one batch may hold.")
-    frame = _compressor.compress(plain)
+    # A large record may be packed in a thread, and a compressor is for one at a time.
+    compressor = _compressor if len(plain) <= MAX_SIZE else _new_compressor()
+    frame = compressor.compress(plain)
     checked = _HEAD.pack(VERSION, 0, len(records), len(plain))[_CHECKED_FROM:] + frame
     return struct.pack(">BI", VERSION, zlib.crc32(checked)) + checked
 

@@ -65,7 +65,6 @@ class FastPathProtocol(asyncio.Protocol):
         "_paused",
         "_transport",
         "_unfetched_since",
-        "_yields",
         "held",
         "since",
     )
@@ -83,7 +82,7 @@ class FastPathProtocol(asyncio.Protocol):
         self.since = time.monotonic()
         #: Whether `_advance` runs: an answer that is given meanwhile must not call it again.
         self._advancing = False
-        #: Whether a request is with the intake.
+        #: Whether a request is with the intake, or those that have arrived wait until others have had their turn.
         self._busy = False
         #: Whether that request asked for its connection to be closed.
         self._closes = False
@@ -93,8 +92,6 @@ class FastPathProtocol(asyncio.Protocol):
         self._known = False
         #: Whether reading is paused: too much has arrived ahead of our answers, or they are not fetched.
         self._paused = False
-        #: Whether requests that have arrived wait until other connections have had their turn.
-        self._yields = False
         #: Since when answers have not been fetched (monotonic); 0 when they are.
         self._unfetched_since = 0.0
 
@@ -132,7 +129,7 @@ class FastPathProtocol(asyncio.Protocol):
         """Take the bytes that arrived: nearly always one whole request."""
         if self._ahead:
             data = self._ahead + data
-        if self._busy or len(data) < self._needs or self._unfetched_since or self._yields:
+        if self._busy or len(data) < self._needs or self._unfetched_since:
             self._keep(data)
             return
         self._advance(data)
@@ -140,7 +137,7 @@ class FastPathProtocol(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The sender will send no more, but may still be waiting for its answer: then stay open (True)."""
         self._ended = True
-        if not (waits := self._busy or self._yields or bool(self._unfetched_since)):
+        if not (waits := self._busy or bool(self._unfetched_since)):
             self._end()
         return waits
 
@@ -175,7 +172,7 @@ class FastPathProtocol(asyncio.Protocol):
 
     def _has_enough(self) -> bool:
         """Whether nothing more is to be read before the sender has been answered, or has fetched its answers."""
-        return bool(self._unfetched_since) or self._yields or (self._busy and len(self._ahead) > AHEAD_MAX)
+        return bool(self._unfetched_since) or (self._busy and len(self._ahead) > AHEAD_MAX)
 
     def _pause(self) -> None:
         if not self._paused and self._transport is not None:
@@ -186,22 +183,26 @@ class FastPathProtocol(asyncio.Protocol):
         """Take the requests in `data` one after the other, each when the previous one has been answered."""
         self._advancing = True
         try:
-            at = self._take_one(data, 0)
-            for _ in range(TURN):
-                if at == 0:
-                    return
-                at = self._take_one(data, at)
+            if at := self._take_one(data, 0):
+                self._take_more(data, at)
         finally:
             self._advancing = False
-        if at:  # the others have their turn first
-            self._keep(data[at:])
-            self._yields = True
-            self._pause()
-            asyncio.get_running_loop().call_soon(self._next_turn)
+
+    def _take_more(self, data: bytes, at: int) -> None:
+        """Take the requests behind the first; when there are many, the other connections have their turn first."""
+        for _ in range(TURN):
+            at = self._take_one(data, at)
+            if not at:
+                return
+        self._busy = True
+        self._keep(data[at:])
+        asyncio.get_running_loop().call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        self._yields = False
-        if not (self._busy or self._unfetched_since):
+        self._busy = False
+        if self._closes:
+            self._close()
+        elif not self._unfetched_since:
             self._go_on()
 
     def _take_one(self, data: bytes, at: int) -> int:
@@ -272,7 +273,7 @@ class FastPathProtocol(asyncio.Protocol):
         if self._paused and self._transport is not None and not self._has_enough():
             transport.resume_reading()
             self._paused = False
-        if self._ended and not (self._busy or self._unfetched_since or self._yields):
+        if self._ended and not (self._busy or self._unfetched_since):
             self._end()
 
     def _hand_over(self, data: bytes) -> None:

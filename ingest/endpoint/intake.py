@@ -37,7 +37,7 @@ from ingest.endpoint.answers import (
     Answer,
 )
 from ingest.endpoint.budget import UNVERIFIED_MAX, UnverifiedBudget
-from ingest.endpoint.limits import KEY_WAIT, WARNING_INTERVAL
+from ingest.endpoint.limits import KEY_WAIT, MAX_CONNECTIONS, MAX_HELD, WARNING_INTERVAL
 from ingest.endpoint.memory import CALL_COST, Memory
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
@@ -45,6 +45,12 @@ from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
 
+#: Calls and their bytes that may wait for keys to be looked up: strangers can name keys that take long, and must
+#: not get all the places and all the memory by that.
+WAITING_MAX = MAX_CONNECTIONS // 2
+WAITING_SIZE_MAX = MAX_HELD // 4
+#: Bytes of a body from which on it is hashed in a thread: a millisecond's work.
+LARGE_BODY = 256 * 1024
 #: Delivery ids for which random bytes are fetched at once: 4 KiB, one system call for 512 ids.
 RANDOM_IDS = 512
 
@@ -84,7 +90,9 @@ class Intake:
         self.busy = 0
         self._warned_at: dict[str, float] = {}
         self._randomness: list[bytes] = []
+        #: Calls that wait for their key to be looked up, and the bytes of these.
         self._waiting: set[asyncio.Task[None]] = set()
+        self._waiting_size = 0
         #: Calls that passed every check but that of their signature.
         self._examined: list[tuple[Claim, Record, HeaderFields, Callable[[Answer], None]]] = []
 
@@ -111,8 +119,18 @@ class Intake:
         finally:
             self.busy -= 1
 
-    def submit(self, target: bytes, fields: HeaderFields, body: bytes, answer: Callable[[Answer], None]) -> None:
-        """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503."""
+    def submit(
+        self,
+        target: bytes,
+        fields: HeaderFields,
+        body: bytes,
+        answer: Callable[[Answer], None],
+        claim: Claim | None = None,
+    ) -> None:
+        """Check and keep one call; `answer` is called with 200 once it is safe, with 401 or with 503.
+
+        With a `claim`, everything has been checked that needs no key.
+        """
         received_at = time.time_ns() // 1000
         if failpoints.armed:
             failpoints.reach("body-read")
@@ -132,7 +150,7 @@ class Intake:
             self._keep(record, finish)
             return
         try:
-            claim = self._verifier.examine(target, fields, body, received_at)
+            claim = claim or self._verifier.examine(target, fields, body, received_at)
         except CallRejected as rejected:
             finish(self._reject(rejected))
             return
@@ -151,7 +169,10 @@ class Intake:
             try:
                 if verifier.verified(claim):
                     self._keep(record, finish)
+                elif len(self._waiting) >= WAITING_MAX or self._waiting_size + record.size > WAITING_SIZE_MAX:
+                    self._turn_away(KeyUnavailable("Too many calls wait for keys."), finish)
                 else:
+                    self._waiting_size += record.size
                     waiting = asyncio.create_task(self._keep_later(verifier, claim, record, fields, finish))
                     self._waiting.add(waiting)
                     waiting.add_done_callback(self._waiting.discard)
@@ -167,6 +188,7 @@ class Intake:
         finish: Callable[[Answer], None],
     ) -> None:
         """Keep a call whose key must be looked up, as unverified if DNS fails and the key is plausible."""
+        size = record.size
         try:
             async with asyncio.timeout(KEY_WAIT):
                 await verifier.verify(claim)
@@ -183,6 +205,8 @@ class Intake:
         except TimeoutError:
             self._turn_away(KeyUnavailable("DNS takes too long."), finish)
             return
+        finally:
+            self._waiting_size -= size
         self._keep(record, finish)
 
     def _turn_away(self, unavailable: KeyUnavailable, finish: Callable[[Answer], None]) -> None:
@@ -217,8 +241,28 @@ class Intake:
             if not answered.done():  # otherwise the request was cancelled meanwhile
                 answered.set_result(result)
 
-        self.submit(target, HeaderFields.from_pairs(headers), body, answer)
+        fields = HeaderFields.from_pairs(headers)
+        claim = None
+        if self._verifier is not None and len(body) >= LARGE_BODY:
+            try:
+                claim = await self._examine_apart(self._verifier, target, fields, body)
+            except CallRejected as rejected:
+                return self._reject(rejected)
+        self.submit(target, fields, body, answer, claim)
         return await answered
+
+    async def _examine_apart(self, verifier: Verifier, target: bytes, fields: HeaderFields, body: bytes) -> Claim:
+        """Check a call in a thread: while a large body is hashed, others need not wait.
+
+        Raises:
+            CallRejected: the call is not Copernica's.
+        """
+        self.memory.used += len(body)
+        try:
+            now = time.time_ns() // 1000
+            return await asyncio.to_thread(verifier.examine, target, fields, body, now)
+        finally:
+            self.memory.used -= len(body)
 
     def _reject(self, rejected: CallRejected) -> Answer:
         reason = rejected.reason

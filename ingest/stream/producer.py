@@ -27,6 +27,8 @@ APPEND_TIMEOUT = 0.5
 APPEND_PATIENCE = 5.0
 #: Batches that share one fsync of the spool, at most.
 SPOOL_BATCHES = 16
+#: Bytes after which no further batch joins them: they are held several times while they are written.
+SPOOL_SIZE = 8 * 1024 * 1024
 
 # Appends batches, counts their events, and says whether a worker is to be woken. A script, because its one answer
 # costs redis-py a third less than the five of a transaction; and EVAL, because a server that has forgotten scripts
@@ -175,7 +177,7 @@ class Producer:
     async def _write_all(self) -> None:
         try:
             while self._waiting:
-                batches, callbacks = self._gather()
+                batches, callbacks = await self._gather()
                 refusal = None
                 try:
                     if batches:
@@ -190,19 +192,22 @@ class Producer:
         finally:
             self._writer = None
 
-    def _gather(self) -> tuple[list[Batch], list[Done]]:
+    async def _gather(self) -> tuple[list[Batch], list[Done]]:
         """What waits, packed: one batch for Redis, or as many as share one fsync of the spool."""
         batches: list[Batch] = []
         callbacks: list[Done] = []
-        while self._waiting and len(batches) < (1 if self.uses_redis else SPOOL_BATCHES):
+        size = 0
+        while self._waiting and len(batches) < (1 if self.uses_redis else SPOOL_BATCHES) and size < SPOOL_SIZE:
             records, owners = self._gather_one()
             try:
-                batches.append(Batch(batch.pack(records), len(records)))
+                packed = await _pack(records)
+                batches.append(Batch(packed, len(records)))
+                size += len(packed)
                 callbacks += owners
             except Exception:  # one of them is at fault, whatever it is: the others must not suffer for it
                 for record, done in zip(records, owners, strict=True):
-                    if packed := _pack_alone(record, done):
-                        batches.append(packed)
+                    if alone := _pack_alone(record, done):
+                        batches.append(alone)
                         callbacks.append(done)
         return batches, callbacks
 
@@ -275,6 +280,13 @@ class Producer:
             # The batch is safe; the sweep wakes the workers once the wake key has expired.
             unknown = None if isinstance(error, redis.RedisError) else error
             log.warning("could not wake the workers: %s", error, exc_info=unknown)
+
+
+async def _pack(records: Sequence[Record]) -> bytes:
+    """Records packed; a large one in a thread, since others must not wait for it."""
+    if records[0].size > batch.MAX_SIZE:
+        return await asyncio.to_thread(batch.pack, records)
+    return batch.pack(records)
 
 
 def _pack_alone(record: Record, done: Done) -> Batch | None:

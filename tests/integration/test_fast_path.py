@@ -3,15 +3,27 @@
 Both ways are open in one process, at two ports, onto one real Redis; every request goes through both.
 """
 
+import asyncio
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.copernica.key_sources import FileSource
+from ingest.copernica.public_keys import KeyRing
+from ingest.copernica.signature import Policy
 from ingest.endpoint import fast_path, limits
+from ingest.endpoint.connections import Connections
+from ingest.endpoint.fast_path import FastPath
+from ingest.endpoint.intake import Intake
+from ingest.redis_client import connect_async
+from ingest.stream.producer import Producer
+from ingest.verification import Verifier
+from tests.support.http import request
 from tests.support.running import exchange
 from tests.support.ways import Ways, both_ways
 
@@ -128,3 +140,36 @@ def test_an_idle_connection_is_closed_in_the_end(ways: Ways, monkeypatch: pytest
 
 def test_limits_leave_room_for_a_load_balancer_to_close_first() -> None:
     assert limits.KEEPALIVE > 60
+
+
+class Answers(asyncio.Transport):
+    """Counts what is written to a sender."""
+
+    count = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.count += bytes(data).startswith(b"HTTP/1.1 401 ")
+
+    def is_closing(self) -> bool:
+        return False
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        pass
+
+
+async def test_many_calls_in_one_packet_leave_other_connections_their_turn(tmp_path: Path) -> None:
+    async with connect_async("redis://127.0.0.1:1") as client:
+        (tmp_path / "keys").write_text("{}")
+        verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
+        take = Intake(Producer(client, lambda: None), MAX_BODY, verifier)
+        fast = FastPath(take, "/copernica", asyncio.Protocol, Connections(9, take.memory))
+        connection, answers = fast(), Answers()
+        connection.connection_made(answers)
+        assert isinstance(connection, asyncio.Protocol)
+        connection.data_received(request(b"a=b") * 100)
+        assert answers.count == fast_path.TURN + 1
+        async with asyncio.timeout(10):
+            while answers.count < 100:
+                await asyncio.sleep(0)
+        connection.connection_lost(None)
+        assert take.memory.used == 0

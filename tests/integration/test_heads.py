@@ -3,13 +3,17 @@
 import json
 import re
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest import batch
 from ingest.copernica.header_fields import unpack_headers
+from ingest.endpoint import intake
 from ingest.endpoint.heads import HEAD_MAX, HEADERS_MAX, TARGET_MAX
 from ingest.settings import Settings
 from ingest.verification import Verifier
@@ -206,3 +210,35 @@ def test_requests_behind_one_another_are_all_answered_though_the_sender_has_ende
         for last, code in ((good, 200), (too_long, 414)):
             answer = exchange(port, good + chunks + b"\r\n0\r\n\r\n" + good + large + last)
             assert [int(code) for code in re.findall(rb"HTTP/1.[01] (\d+)", answer)] == [200, 200, 200, 200, code]
+
+
+# --- work that takes long ---
+
+
+def test_large_bodies_are_hashed_and_packed_in_a_thread(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart: list[bool] = []
+
+    def noting(function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*args: Any) -> Any:
+            apart.append(threading.current_thread().name.startswith("uvloop"))
+            return function(*args)
+
+        return noted
+
+    monkeypatch.setattr(intake, "LARGE_BODY", len(FILLED))
+    monkeypatch.setattr(batch, "MAX_SIZE", len(FILLED))
+    monkeypatch.setattr(batch, "pack", noting(batch.pack))
+    monkeypatch.setattr(Verifier, "examine", noting(Verifier.examine))
+    assert sent(ways, wire(SIGNER.call(FILLED), TARGET)) == (200, 200)
+    assert apart == [True] * 4
+    forged = SIGNER.call(FILLED).changed("Digest", "SHA-256=" + "A" * 43 + "=")
+    assert sent(ways, wire(forged, TARGET)) == (401, 401)
+    assert sent(ways, wire(SIGNER.call(), TARGET)) == (200, 200)
+    assert apart[4:] == [True, True, False, False, False, False]
+
+
+def test_a_body_in_a_few_tiny_chunks_is_taken_and_one_in_thousands_is_not(ways: Ways) -> None:
+    head = wire(Signer(covered=REQUIRED).call(b"x" * 900).without("Content-Length"), TARGET)[:-900]
+    chunked = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+    assert sent(ways, chunked + b"1\r\nx\r\n" * 900 + b"0\r\n\r\n") == (200, 200)
+    assert sent(ways, chunked + b"1;a=b\r\nx\r\n" * 20_000 + b"0\r\n\r\n") == (400, 400)

@@ -79,6 +79,7 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, l
         watch.cancel()
         for server in servers:
             server.close()
+        connections.abort()
         await runner.cleanup()
         await client.aclose()
 
