@@ -15,6 +15,9 @@ LINGER = 2.0
 WRITE_DEADLINE = 10.0
 #: Bytes of answers that may wait to be fetched before no more is read of that sender.
 ANSWERS_MAX = 16 * 1024
+#: Bytes of answers that the system may hold for a sender, before we do; left to itself it holds megabytes, which
+#: are ten thousands of requests answered for nobody.
+SEND_BUFFER = 32 * 1024
 #: Bytes that a sender may send ahead of our answers before we stop reading its connection.
 AHEAD_MAX = 64 * 1024
 #: Connections per process; further ones are turned away. Copernica needs a few dozen.

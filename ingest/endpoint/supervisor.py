@@ -18,7 +18,7 @@ from redis import RedisError
 from ingest import processes, redis_client, spool
 from ingest.copernica.signature import full_name
 from ingest.endpoint import files
-from ingest.endpoint.limits import LISTEN_BACKLOG
+from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
 from ingest.processes import Child, StopSignals, follow_parent, own_command
@@ -126,6 +126,7 @@ def listening(host: str, port: int, count: int) -> Iterator[list[socket.socket]]
             for sock in sockets:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)  # connections inherit it
                 sock.bind(address)
                 sock.listen(LISTEN_BACKLOG)
         except OSError as error:
