@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +74,7 @@ def reconcile(
 
 
 @click.command("import")
-@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--kind", help="Kind of the files, if their names do not say it: cdm-click, pom-errors, …")
 @click.option("--day", type=Day(), help="Day of the files, if their names do not say it.")
 @click.option("--complete", is_flag=True, help="The files given are all that exist for their days, and whole.")
@@ -88,24 +89,30 @@ def import_(
     wait: float,
     as_json: bool,
 ) -> None:
-    """Reconcile log files that were downloaded by hand: plain, .gz or .zip."""
+    """Reconcile log files that were downloaded by hand: plain or packed, or folders of them.
+
+    What is no log file is passed over and named; the exit code is 1 if anything but litter was.
+    """
+    from ingest.cli.render import reconcile as render
     from ingest.copernica.logfiles.kinds import KINDS
+    from workers.reconcile.by_hand import by_hand
     from workers.reconcile.run import ReconcileOptions, reconcile_files
-    from workers.reconcile.sources import by_hand
 
     if kind is not None and kind not in KINDS:
         raise click.BadParameter(f"there are {', '.join(KINDS)}", param_hint="--kind")
     settings = settings_with()
-    found = by_hand(files, kind, day, whole=complete)
     options = ReconcileOptions(False, everything, not no_handlers, wait)
-    _run(lambda watch: reconcile_files(settings, found, complete, options, watch), as_json)
+    with by_hand(files, kind, day, whole=complete) as given:
+        render.left_out(given.left_out)
+        whole = complete and given.all_taken
+        work = partial(reconcile_files, settings, given.files, whole, options)
+        _run(work, as_json, ok=given.all_taken and bool(given.files))
 
 
-def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool) -> None:
+def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool, ok: bool = True) -> None:
     """Show each day's report as it comes; the exit code says whether all of it is in the store now."""
     from ingest.cli.render import reconcile
 
-    ok = True
     with reconcile.working(as_json) as watch:
         for report in work(watch):
             reconcile.day(report, as_json)

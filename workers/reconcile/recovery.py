@@ -8,10 +8,7 @@ call comes in later (from a spool, say) is there twice until the next run, which
 recovered event. A run that is killed at any line leaves nothing wrong: the next one inserts the rest.
 """
 
-import gzip
 import time
-import zipfile
-import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,7 +26,7 @@ from ingest.errors import RowsRejected
 from workers.bisection import take_all
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
-from workers.reconcile.logfile import LogFile, Watch
+from workers.reconcile.logfile import LogFile, Unpackable, Watch
 from workers.reconcile.partitions import PARTS, Line, Partitions, Row
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
@@ -43,8 +40,6 @@ SLACK = 900
 PORTION = 2000
 #: Lines between two reports of progress, and between two calls of `breathe`.
 STEP = 2000
-#: What reading a damaged .gz or .zip raises.
-UNPACKING_ERRORS = (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +100,15 @@ class Recovery:
     def _failed_calls(self, report: DayReport, files: Sequence[LogFile]) -> Iterator[tuple[int, str]]:
         """Calls that did not reach the endpoint. They are not events: an unreadable line is only noted."""
         for file in files:
-            with file.open() as stream:
-                for call in failed_calls(stream, self._options.zone, file.whole):
-                    if isinstance(call, Damage):
-                        report.notes.append(f"{file.name}, line {call.number}: {call.reason}")
-                    else:
-                        yield call.moment, call.response
+            try:
+                with file.open() as stream:
+                    for call in failed_calls(stream, self._options.zone, file.whole, file.encoding):
+                        if isinstance(call, Damage):
+                            report.notes.append(f"{file.name}, line {call.number}: {call.reason}")
+                        else:
+                            yield call.moment, call.response
+            except Unpackable as error:
+                report.notes.append(f"{file.name}: what follows cannot be unpacked ({error})")
 
     def _kind(
         self, day: date, report: KindReport, files: Sequence[LogFile], suspect_files: Sequence[LogFile]
@@ -143,7 +141,9 @@ class Recovery:
         self._watch(label, 0, file.size)
         number = 0
         with file.open() as stream:
-            entries = read(stream, file.kind, self._options.zone, self._now, file.whole, pick)
+            entries = read(
+                stream, file.kind, self._options.zone, self._now, file.whole, file.pick(pick), file.encoding
+            )
             try:
                 for place, entry in enumerate(entries):
                     number = entry.number
@@ -151,7 +151,7 @@ class Recovery:
                         self._watch(label, stream.tell(), file.size)
                         self._breathe()
                     yield entry
-            except UNPACKING_ERRORS as error:
+            except Unpackable as error:
                 yield Damage(number, f"what follows cannot be unpacked ({error})")
         self._watch(label, file.size or 1, file.size or 1)
 

@@ -120,8 +120,12 @@ def reconcile_files(
     """The same with files that are on this machine. `whole` says that they are all there are of their days.
 
     Raises:
+        SettingsError: these are too many days.
         Unavailable: the database cannot be used now, or this machine's disk is full.
     """
+    days = len({file.day for file in files})
+    if days > MAX_DAYS:
+        raise SettingsError(f"These are files of {days} days: give those of at most {MAX_DAYS} at a time.")
     with Store.open(settings.database) as store:
         for day in sorted({file.day for file in files}):
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
@@ -178,6 +182,7 @@ def _compare(
     breathe: Callable[[], object] = lambda: None,
     expected: Collection[str] = (),
 ) -> None:
+    report.notes += [note for file in files for note in file.notes]
     waiting = in_flight.wait(settings, store, options.wait, watch)
     report.in_flight = waiting.calls if waiting else None
     has_handlers = options.handlers and settings.has_handlers

@@ -1,25 +1,20 @@
-"""Where log files come from: over REST into a folder, or from this machine as they were downloaded by hand."""
+"""Log files over REST: downloaded into a folder. Those that people give are in `workers.reconcile.by_hand`."""
 
 import asyncio
-import gzip
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import SUSPECTED
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
-from ingest.errors import LogFileError, LogFilesGone, NotFound
+from ingest.copernica.logfiles.rows import Unreadable
+from ingest.copernica.logfiles.text import encoding_of
+from ingest.errors import LogFilesGone, NotFound
 from ingest.settings import Settings
+from workers.reconcile.by_hand import with_encoding
 from workers.reconcile.logfile import LogFile, Watch
-
-#: Largest size of what is in a .zip, as a multiple of its packed size: logs shrink to a tenth, bombs to nothing.
-MAX_RATIO = 2000
-#: Suffixes of packed files.
-PACKED = (".gz", ".zip")
 
 
 def client(settings: Settings) -> Copernica:
@@ -62,7 +57,7 @@ async def fetch(copernica: Copernica, day: date, everything: bool, folder: Path,
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
     return [
-        LogFile(name, kinds[named(name)[0].prefix], day, partial(_open, folder / name), task.result(), whole=True)
+        await asyncio.to_thread(_looked_at, name, kinds[named(name)[0].prefix], day, folder / name, task.result())
         for name, task in zip(names, tasks, strict=True)
     ]
 
@@ -75,57 +70,11 @@ def _open(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def by_hand(paths: Sequence[Path], prefix: str | None, day: date | None, whole: bool = False) -> list[LogFile]:
-    """Files that were downloaded by hand: plain, .gz, or .zip with one or more in it.
-
-    Their kind and day are in their names, or given; `whole` says that none was cut off.
-
-    Raises:
-        LogFileError: a file cannot be read, or its kind or day is unknown.
-    """
-    files: list[LogFile] = []
-    for path in paths:
-        packed = path.suffix.lower() in PACKED  # and has a checksum of its own
-        files += [file._replace(whole=whole or packed) for file in _by_hand(path, prefix, day)]
-    return files
-
-
-def _by_hand(path: Path, prefix: str | None, day: date | None) -> Iterator[LogFile]:
+def _looked_at(name: str, kind: LogKind, day: date, path: Path, size: int) -> LogFile:
+    """A file with the encoding in which it is written; if it is no text, reading it will say so."""
+    file = LogFile(name, kind, day, partial(_open, path), size, whole=True)
     try:
-        size = path.stat().st_size
-        if path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                members = [member for member in archive.infolist() if not member.is_dir()]
-            for member in members:
-                inside, unpacked = member.filename, member.file_size
-                if unpacked > MAX_RATIO * max(member.compress_size, 1):
-                    raise LogFileError(f"{path}: {inside} unpacks to more than any log file would.")
-                yield _file(f"{path.name}:{inside}", inside, prefix, day, partial(_unzip, path, inside), unpacked)
-        elif path.suffix.lower() == ".gz":
-            yield _file(path.name, path.name, prefix, day, partial(_gunzip, path), None)
-        else:
-            yield _file(path.name, path.name, prefix, day, partial(_open, path), size)
-    except OSError as error:
-        raise LogFileError(f"{path} cannot be read: {error.strerror or error}.") from None
-    except zipfile.BadZipFile:
-        raise LogFileError(f"{path} is not a zip archive, or it is damaged: download it again.") from None
-
-
-def _file(
-    shown: str, name: str, prefix: str | None, day: date | None, opener: Callable[[], BinaryIO], size: int | None
-) -> LogFile:
-    if prefix is not None and day is not None:
-        return LogFile(shown, KINDS[prefix], day, opener, size)
-    try:
-        kind, when = named(Path(name).name)
-    except LogFileError as error:
-        raise LogFileError(f"{str(error).rstrip('.')}; or say what it is with --kind and --day.") from None
-    return LogFile(shown, KINDS[prefix] if prefix else kind, day or when, opener, size)
-
-
-def _gunzip(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path, "rb"))
-
-
-def _unzip(path: Path, member: str) -> BinaryIO:
-    return cast(BinaryIO, zipfile.ZipFile(path).open(member))
+        with path.open("rb") as stream:
+            return with_encoding(file, encoding_of(stream))
+    except Unreadable:
+        return file

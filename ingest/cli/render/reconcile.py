@@ -1,7 +1,7 @@
 """What `ingest reconcile` and `ingest import` print: progress, and the report of each day."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,11 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from ingest.cli.render.console import Console, dump
+from ingest.cli.render.console import Console, dump, printable
 from ingest.cli.streams import reader_may_leave
 
 if TYPE_CHECKING:
+    from workers.reconcile.archives import LeftOut
     from workers.reconcile.report import DayReport, KindReport
 
 #: Figures of the table: attribute and heading.
@@ -39,6 +40,8 @@ FIGURES = {
 IN_BYTES = ("downloading", "reading", "recovering")
 #: Outages that are listed; the rest is counted.
 MAX_OUTAGES = 12
+#: The same for files that are left out, and for litter.
+MAX_LEFT_OUT, MAX_LITTER = 20, 5
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _console = Console(highlight=False)
@@ -74,6 +77,19 @@ def working(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
 
     with progress:
         yield watch
+
+
+def left_out(found: "Sequence[LeftOut]") -> None:
+    """What was given and is not imported, on standard error: what matters, line by line, and litter in one."""
+    others = [left for left in found if not left.litter]
+    for left in others[:MAX_LEFT_OUT]:
+        sys.stderr.write(f"left out: {printable(f'{left.shown} {left.reason}')}\n")
+    if len(others) > MAX_LEFT_OUT:
+        sys.stderr.write(f"left out: … and {len(others) - MAX_LEFT_OUT:,} more\n")
+    litter = [printable(left.shown) for left in found if left.litter]
+    if litter:
+        more = f" and {len(litter) - MAX_LITTER:,} more" if len(litter) > MAX_LITTER else ""
+        sys.stderr.write(f"no log files: {', '.join(litter[:MAX_LITTER])}{more}\n")
 
 
 def day(report: "DayReport", as_json: bool) -> None:

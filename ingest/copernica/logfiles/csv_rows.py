@@ -58,7 +58,7 @@ def rows(texts: Iterable[str], columns: tuple[str, ...], whole: bool) -> Iterato
         while reader.has_more():
             yield from reader.read(splitter.has_nul, at_end=True)
         if splitter.rest and not reader.is_lost:
-            yield Damage(reader.number, CUT_OFF)
+            yield Damage(reader.number, (reader.number == 1 and resaved([splitter.rest], (), columns)) or CUT_OFF)
     except Unreadable as error:
         yield Damage(reader.number, str(error))
 

@@ -40,6 +40,8 @@ def resaved(lines: Sequence[str], rows: Sequence[Sequence[str]], documented: Seq
     first = lines[0].strip() if lines else ""
     if first.lower().startswith("sep="):
         return _told("it begins with sep=")
+    if "\r" in first and "time" in first.partition("\r")[0].split(","):
+        return _told("its lines end as on an old Macintosh")
     for sign, name in _SEPARATORS.items():
         if any(_separated(line.strip(), sign) for line in islice(lines, 2)):
             return _told(f"its columns are separated by {name}")

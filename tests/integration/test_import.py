@@ -1,0 +1,159 @@
+"""`ingest import` as typed: what is taken, what is passed over, and what the exit code says."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from ingest.errors import LogFileError
+from tests.support.cli import typed
+from tests.support.logs import DAY, a_day, contents, stored_keys
+from tests.support.source import ROOT
+from workers.reconcile import archives
+from workers.reconcile.by_hand import Given, by_hand
+from workers.store.schema import upgrade
+from workers.store.store import Store
+
+FILES = ROOT / "tests" / "files"
+NAME = "cdm-click.2026-11-20.log"
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    database = f"sqlite:///{tmp_path_factory.mktemp('import')}/events.db"
+    upgrade(database)
+    return {"DATABASE_URL": database}
+
+
+@pytest.fixture(autouse=True)
+def emptied(environ: dict[str, str]) -> Iterator[None]:
+    yield
+    with Store.open(environ["DATABASE_URL"]) as store, store.writing() as connection:
+        for table in ("events", "reconciliations"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+
+
+def imported(environ: dict[str, str], *given: Path | str) -> tuple[Result, int]:
+    """The command's result, and how many events the store holds."""
+    done = typed("import", "--wait", "0", *map(str, given), environ=environ)
+    with Store.open(environ["DATABASE_URL"]) as store:
+        return done, stored_keys(store).total()
+
+
+def test_a_file_given_twice_in_any_way_makes_each_event_once(tmp_path: Path, environ: dict[str, str]) -> None:
+    first = FILES / "twice" / NAME
+    (tmp_path / "link").symlink_to(first)
+    done, events = imported(
+        environ, first, first, FILES / "twice" / "." / NAME, FILES / "twice", FILES / "twice-packed"
+    )
+    assert (done.exit_code, events) == (0, 3)
+    assert done.stdout.count("it was taken once") == 6
+    # Nor does another form of it, given later or together.
+    for folder in ("json-list", "twice-in-forms", "morning-and-evening"):
+        done, events = imported(environ, FILES / folder)
+        assert (done.exit_code, events) == (0, 3), done.stdout
+
+
+def test_parts_of_one_day_are_added_up(environ: dict[str, str]) -> None:
+    done, events = imported(environ, "--complete", FILES / "parts")
+    assert (done.exit_code, events) == (0, 4)
+    assert "2026-11-20  complete" in done.stdout
+    assert imported(environ, FILES / "parts")[1] == 4
+
+
+def test_what_is_no_log_file_is_named_and_the_rest_is_imported(environ: dict[str, str]) -> None:
+    done, events = imported(environ, "--complete", FILES / "mixed-kinds")
+    assert (done.exit_code, events) == (1, 4)
+    said = done.stderr.splitlines()
+    assert [line.split()[:3] for line in said] == [
+        ["left", "out:", f"mixed-kinds/cdm-newsletter.{DAY}.log"],
+        ["left", "out:", "mixed-kinds/notes.txt"],
+        ["no", "log", "files:"],
+    ]
+    assert "not complete" in done.stdout
+
+
+def test_litter_is_named_and_changes_nothing(environ: dict[str, str]) -> None:
+    done, events = imported(environ, "--complete", FILES / "zip-of-a-mac")
+    assert (done.exit_code, events) == (0, 3)
+    assert "2026-11-20  complete" in done.stdout
+    assert ".DS_Store" in done.stderr
+
+
+def test_where_nothing_is_left_each_is_told_and_the_exit_code_says_so(environ: dict[str, str]) -> None:
+    done, events = imported(
+        environ, FILES / "zip-encrypted", FILES / "zip-aes", FILES / "zip-deflate64", "nothing"
+    )
+    assert (done.exit_code, events, done.stdout) == (1, 0, "")
+    assert done.stderr.count("\n") == 4
+    assert "Traceback" not in done.stderr
+
+
+def test_what_would_never_end_or_cannot_be_read_is_not_opened(tmp_path: Path, environ: dict[str, str]) -> None:
+    shutil.copy(FILES / "csv-with-header" / NAME, tmp_path)
+    os.mkfifo(tmp_path / "cdm-click.2026-11-21.log")
+    (tmp_path / "cdm-click.2026-11-22.log").symlink_to("/dev/zero")
+    (tmp_path / "cdm-click.2026-11-23.log").symlink_to(tmp_path / "gone")
+    (tmp_path / "cdm-click.2026-11-24.log").symlink_to(tmp_path / "cdm-click.2026-11-24.log")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    done, events = imported(environ, tmp_path)
+    assert (done.exit_code, events) == (1, 3)
+    assert [line.partition(".log ")[2] for line in done.stderr.splitlines()] == [
+        "is no file, but a pipe or a device: save it to a file first",
+        "is no file, but a pipe or a device: save it to a file first",
+        "does not exist",
+        "cannot be read: Too many levels of symbolic links",
+    ]
+
+
+def test_what_the_options_say_is_not_believed_against_the_name(environ: dict[str, str]) -> None:
+    told = ("--kind", "cdm-delivery", "--day", str(DAY))
+    done, events = imported(environ, *told, FILES / "twice" / NAME)
+    assert (done.exit_code, events) == (1, 0)
+    assert "not what --kind and --day say" in done.stderr
+
+
+def given(*paths: Path) -> Given:
+    with by_hand(paths, None, None) as found:
+        return found
+
+
+def test_bombs_and_archives_that_lie_are_left_out_in_one_sentence(tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(NAME, bytes(archives.FREE_SIZE + 1))
+    lying = tmp_path / "lying.zip"
+    lying.write_bytes(bomb.read_bytes().replace((archives.FREE_SIZE + 1).to_bytes(4, "little"), b"\x40\0\0\0"))
+    for path, reason in ((bomb, "unpacks to more than"), (lying, "damaged")):
+        with pytest.raises(LogFileError, match=reason) as refused:
+            given(path)
+        assert str(refused.value).count(".zip") == 1
+
+
+def test_too_many_files_are_refused_before_any_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_FILES", 50)
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(51):
+            archive.writestr(f"{number}/{NAME}", "time\n")
+    with pytest.raises(LogFileError, match="more than 50 files"):
+        given(tmp_path / "many.zip")
+
+
+def test_one_sentence_says_that_there_are_too_many_days(tmp_path: Path, environ: dict[str, str]) -> None:
+    for number in range(401):
+        year, day = divmod(number, 28)
+        (tmp_path / f"cdm-click.{2000 + year}-11-{day + 1:02}.log").write_text("id,time,email\n")
+    done, _ = imported(environ, tmp_path)
+    assert (done.exit_code, done.stderr.count("\n"), done.stdout) == (2, 1, "")
+
+
+def test_a_whole_day_in_a_folder_is_imported(tmp_path: Path, environ: dict[str, str]) -> None:
+    day = a_day(60)
+    for name, content in contents(day).items():
+        (tmp_path / name).write_bytes(content)
+    done, events = imported(environ, "--complete", tmp_path)
+    assert (done.exit_code, events, done.stderr) == (0, len(day), "")
