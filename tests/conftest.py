@@ -1,5 +1,6 @@
 """What several test files share: a real server, on a Unix socket that only the tests know."""
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,10 @@ from tests.support.leftovers import nothing_is_left
 from tests.support.postgres import EmptyDatabase, Server, postgres
 from workers.store.schema import upgrade
 from workers.store.store import Store
+
+# Tests may run as root, in a container for instance; the workers that they start would refuse to.
+os.environ["INGEST_ALLOW_ROOT"] = "1"
+
 
 #: Seconds that an empty server may take to come up, on a machine that is busy.
 START_TIMEOUT = 20.0
