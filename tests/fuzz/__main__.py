@@ -62,7 +62,7 @@ def fuzz(target: str, seconds: int, keep: bool) -> Result:
             (folder / str(number)).write_bytes(one)
         done = _run(target, str(folder), f"-max_total_time={seconds}", f"-max_len={LENGTH}", f"-timeout={SLOW}")
         if done.returncode:
-            print(f"FOUND in {target}:\n{done.stderr[-3000:]}", flush=True)
+            print(f"FOUND in {target} (exit code {done.returncode}):\n{done.stderr[-3000:]}", flush=True)
         if keep and not done.returncode:
             _run(target, "-merge=1", str(merged), str(folder))
             corpus.write(target, (path.read_bytes() for path in merged.iterdir()))

@@ -75,7 +75,8 @@ def emptied(store: Store) -> Iterator[None]:
     yield
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.timeout(240)  # seconds; much of it is for machines that are busy
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(happened=st.lists(things, max_size=20), data=st.data())
 def test_the_store_ends_as_what_happened_whatever_was_lost_or_late(
     store: Store, database: str, happened: list[Happened], data: st.DataObject

@@ -498,8 +498,11 @@ class Workers(RuleBasedStateMachine):
         assert self.done + Counter(dead(self.store)) == Counter(range(self.events))
 
 
+@pytest.mark.timeout(240)  # seconds; much of it is for machines that are busy
 def test_in_whatever_order_each_event_ends_done_or_dead_once(store: Store, clock: Clock) -> None:
     # Nothing is shrunk: with a database behind each step, that takes minutes.
-    few = settings(max_examples=max(1, settings().max_examples // 4), phases=[Phase.generate])
+    few = settings(
+        max_examples=max(1, settings().max_examples // 4), stateful_step_count=30, phases=[Phase.generate]
+    )
     workers = partial(Workers, store, clock)
     run_state_machine_as_test(workers, settings=few)  # type: ignore[arg-type]  # takes any callable that makes one
