@@ -17,7 +17,7 @@ from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
 from ingest.stream.keys import Keys
 from tests.support.builders import aged_call
-from tests.support.cli import NOWHERE, typed
+from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
 from tests.support.stream import job_names, keep
@@ -272,7 +272,7 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
 
 def test_check_says_whether_the_token_is_taken(tmp_path: Path) -> None:
     def said(environ: Mapping[str, str]) -> tuple[str, str]:
-        here = {"INGEST_DATA_DIR": str(tmp_path), "REDIS_URL": NOWHERE}
+        here = {"INGEST_DATA_DIR": str(tmp_path), "REDIS_URL": "redis://127.0.0.1:1/0"}
         found = json.loads(typed("check", "--json", environ={**here, **environ}).stdout)
         return next((one["level"], one["text"]) for one in found if one["about"] == "log files")
 
