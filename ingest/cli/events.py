@@ -69,8 +69,8 @@ def erase(recipient: str, dry_run: bool, as_json: bool) -> None:
     """Erase a person for good: events, profile changes, and calls that could not be read."""
     from ingest.cli.render import console
     from ingest.cli.render import events as render
+    from workers.operations.erase import elsewhere
     from workers.operations.erase import erase as run
-    from workers.operations.erase import waiting
     from workers.store.store import Store
 
     if "@" not in recipient.strip("@ "):
@@ -78,7 +78,7 @@ def erase(recipient: str, dry_run: bool, as_json: bool) -> None:
     settings = settings_with()
     with Store.open(settings.database) as store, console.searching("searching the store", as_json) as step:
         erased = run(store, recipient, dry_run, step)
-    render.erased(erased, dry_run, waiting(settings), as_json)
+    render.erased(erased, dry_run, elsewhere(settings), as_json)
 
 
 @click.group()

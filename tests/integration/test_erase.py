@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 import unicodedata
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -14,18 +15,20 @@ from sqlalchemy import event as listeners
 from sqlalchemy import inspect
 
 from ingest.batch import Record
-from ingest.copernica.events import Event, decode
+from ingest.copernica.events import Event, EventType, decode
 from ingest.errors import Unavailable
 from tests.support.builders import FORM, NINE, SECOND, delivery_id, event, failure, handler, record
 from tests.support.sql import add, counts, dead, everything, rows, settle
 from workers.handlers.work_queue import WorkQueue
-from workers.operations.erase import BLANK, erase
+from workers.operations.erase import erase
+from workers.person import BLANK
 from workers.records import Quarantined
 from workers.store import search_index, sqlite
 from workers.store.database import FETCH_SIZE
 from workers.store.filters import Filter
 from workers.store.schema import upgrade
 from workers.store.store import Store
+from workers.store.tombstones import KEPT
 
 JAN = "jan@example.nl"
 #: Addresses that hold it, and are somebody else's.
@@ -383,3 +386,59 @@ def test_an_address_with_a_double_s_is_that_with_a_sharp_one(store: Store) -> No
         2,
         [f"<{BLANK}>, <{BLANK}>"],
     )
+
+
+# --- what arrives after the erasure, and is older ---
+
+
+def test_nothing_of_a_person_that_is_older_than_the_erasure_is_stored_any_more(store: Store) -> None:
+    first = [form(n, fields) for n, fields in enumerate(about(JAN)[:2])]
+    store.add(first)
+    erase(store, JAN, dry_run=False)
+    late = [form(100 + n, fields, extra) for n, fields in enumerate(about(JAN)) for extra in ("", "&a=1&a=2")]
+    waiting = [
+        call(200, urlencode({"email": JAN})),
+        call(201, f'{{"email": "{JAN.upper()}"'),
+        call(202, quote(JAN)),
+    ]
+    # The subscription of database 3 is known only from an event that came too late.
+    late = [event for event in late if event.database != 3 or event.recipient]
+    assert store.add(late, [Quarantined(each, "why") for each in waiting], waiting) == 0
+    assert counts(store) == (0, 0, 0)
+    assert nowhere(store, JAN)
+
+
+def test_what_mentions_an_erased_person_is_stored_and_handed_on_without_the_address(store: Store) -> None:
+    erase(store, JAN, dry_run=False)
+    calls = [record(n, body=urlencode(fields).encode()) for n, fields in enumerate(mentions(JAN))]
+    assert add(store, *calls) == len(calls)
+    assert nowhere(store, JAN)
+    assert len(everything(store)) == len(calls)
+    queue, one = WorkQueue(store), handler("h", *EventType)
+    queue.dispatch({"h": one})
+    while claim := queue.claim(one, 512, 1):
+        assert not any(JAN.encode() in each.body.lower() for each in claim.records)
+        queue.settle(one, claim, [], release=True)
+
+
+def test_others_and_what_is_newer_than_the_erasure_are_stored_as_they_are(store: Store) -> None:
+    erase(store, JAN, dry_run=False)
+    others = [form(n, fields) for n, fields in enumerate(strangers())]
+    later = time.time_ns() // 1000 + 60 * SECOND
+    anew = [event(number, recipient=JAN, delivery_id=delivery_id(number, later)) for number in range(3)]
+    waiting = [Quarantined(call(300 + n, urlencode({"email": other})), "why") for n, other in enumerate(OTHERS)]
+    assert store.add([*others, *anew], waiting) == len(others) + len(anew) + len(waiting)
+    assert everything(store) == [*others, *anew]
+
+
+def test_tombstones_name_nobody_and_are_kept_as_long_as_log_files(store: Store) -> None:
+    erase(store, JAN, dry_run=True)
+    assert rows(store, "SELECT * FROM tombstones") == []
+    erase(store, JAN, dry_run=False)
+    erase(store, JAN.upper(), dry_run=False)
+    ((digest, key, erased_at),) = rows(store, "SELECT digest, key, erased_at FROM tombstones")
+    assert (len(digest), len(key)) == (16, 16)
+    store.expire(erased_at)
+    assert len(rows(store, "SELECT * FROM tombstones")) == 1
+    store.expire(erased_at + KEPT + 1)
+    assert rows(store, "SELECT * FROM tombstones") == []

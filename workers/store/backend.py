@@ -95,6 +95,9 @@ class Backend(ABC):
         """The time in µs since 1970 by the database's clock; None if it has none of its own."""
         return None
 
+    def share_turns(self, connection: Connection, name: str) -> None:  # noqa: B027  # as with `take_turns`
+        """Wait until no transaction that took turns under this name is open; others may share with this one."""
+
     # --- writing ---
 
     @abstractmethod

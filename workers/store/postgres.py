@@ -126,6 +126,10 @@ class PostgreSQL(Backend):
         """By an advisory lock, until the end of the transaction."""
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(name))))
 
+    def share_turns(self, connection: Connection, name: str) -> None:
+        """By the same lock, shared."""
+        connection.execute(select(func.pg_advisory_xact_lock_shared(func.hashtext(name))))
+
     def time(self, connection: Connection) -> int | None:
         """The server's time."""
         query = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)")

@@ -4,6 +4,7 @@ There is one commit per group of batches, and nothing is acknowledged before it.
 stored already is skipped, so storing a batch twice does no harm.
 """
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -13,28 +14,20 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, tuple_
 
 from ingest.batch import Record, chunks, pack
-from ingest.copernica.events import Event
+from ingest.copernica.events import MICROS, Event
 from ingest.errors import RowsRejected
+from workers.person import MENTIONING
 from workers.records import Quarantined
 from workers.store import tables
 from workers.store.database import FETCH_SIZE, PORTION, Database
 from workers.store.filters import Filter
 from workers.store.rows import Waiting, event_of, event_row, quarantine_row, unverified_call, unverified_row
+from workers.store.tombstones import KEPT, Tombstones, bury
 
 #: Delivery ids that are gathered before their events are read: some 16 MB of memory.
 GATHERED = 250_000
-#: Text columns in which an address may be mentioned.
-MENTIONING = (
-    "recipient",
-    "message_id",
-    "url",
-    "user_agent",
-    "referer",
-    "extended",
-    "state",
-    "description",
-    "path",
-)
+#: The name under which those who store and those who erase take turns.
+TOMBSTONES = "ingest tombstones"
 
 K = TypeVar("K")
 
@@ -70,6 +63,8 @@ class Store(Database):
             Unavailable: the database cannot be used now; nothing was stored.
         """
         with self.writing() as connection:
+            if erased := self.tombstones(connection):
+                events, quarantined, unverified, hand_on = erased.sift(events, quarantined, unverified, hand_on)
             new = 0
             if events and hand_on is not None:
                 new_ids = set(self._backend.insert_events(connection, [event_row(event) for event in events]))
@@ -84,6 +79,21 @@ class Store(Database):
             if settled:
                 _delete_unverified(connection, settled)
         return new
+
+    def tombstones(self, connection: Connection) -> Tombstones | None:
+        """Of whom nothing older may be stored any more, within a transaction that stores; None if of nobody."""
+        self._backend.share_turns(connection, TOMBSTONES)
+        return Tombstones.read(connection)
+
+    def entomb(self, addresses: Sequence[str], profiles: Sequence[tuple[int, int]] = ()) -> None:
+        """Have nothing stored any more, of these addresses and profiles, that is older than now.
+
+        Whoever stores something at this moment has finished when this returns.
+        """
+        now = (self.time() or time.time_ns() // 1000) // MICROS
+        with self.writing() as connection:
+            self.take_turns(connection, TOMBSTONES)
+            bury(connection, addresses, profiles, now)
 
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
         """Store a quarantined call as an event after all; returns 1, or 0 if the database still rejects it."""
@@ -109,6 +119,7 @@ class Store(Database):
             for table in (tables.quarantine, tables.unverified, tables.dead_letters):
                 expired = table.delete().where(table.c.delivery_id < oldest_kept)
                 deleted += connection.execute(expired).rowcount
+            connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < before - KEPT))
         return deleted
 
     def erase(

@@ -144,6 +144,15 @@ replays = Table(
     Column("done", Integer, nullable=False),
 )
 
+#: Who was erased, as keyed hashes, and when (Unix seconds): see `workers.store.tombstones`.
+tombstones = Table(
+    "tombstones",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("key", LargeBinary, nullable=False),
+    Column("erased_at", BigInteger, nullable=False),
+)
+
 #: Results of comparing log files with the store: a row per run, day and kind of event, and one per run and day
 #: without a kind, which says whether the day is complete. `details` is a JSON object of everything else.
 reconciliations = Table(

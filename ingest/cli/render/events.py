@@ -4,6 +4,7 @@ import csv
 import sys
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.table import Table
@@ -13,7 +14,7 @@ from ingest.cli.render import console
 from ingest.copernica.events import Event
 
 if TYPE_CHECKING:
-    from workers.operations.erase import Erased
+    from workers.operations.erase import Elsewhere, Erased
 
 #: Columns of `ingest events` as a table, with the width of each in characters; jsonl and csv have the rest.
 TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
@@ -79,10 +80,10 @@ def _harmless(value: str | int | None) -> str | int:
     return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
 
 
-def erased(result: "Erased", dry_run: bool, waiting: int | None, as_json: bool) -> None:
-    """`ingest erase`: how much was erased, and whether batches in Redis (None: unknown) may bring more."""
+def erased(result: "Erased", dry_run: bool, elsewhere: "Elsewhere", as_json: bool) -> None:
+    """`ingest erase`: how much was erased, and how much lies where it is not searched for (None: unknown)."""
     if as_json:
-        console.print_json({**result.as_dict(), "dry_run": dry_run, "batches_waiting": waiting})
+        console.print_json({**result.as_dict(), "dry_run": dry_run, **asdict(elsewhere)})
         return
     counts = result.as_dict()
     table = Table.grid(padding=(0, 2))
@@ -94,10 +95,21 @@ def erased(result: "Erased", dry_run: bool, waiting: int | None, as_json: bool) 
     table.add_row("handlers", f"{counts['handlers_deleted']:,} waiting or failed calls {would}deleted")
     out = console.to_stdout()
     out.print(table)
-    if waiting is None:
-        out.print("[yellow]! Redis does not answer: what waits there may still bring events of this person.[/]")
-    elif waiting:
+    waiting, spooled = elsewhere.batches_waiting, elsewhere.spooled_calls
+    if waiting is None or spooled is None:
+        out.print("[yellow]! Redis or the spool cannot be asked how much waits there.[/]")
+    if waiting or spooled:
         out.print(
-            f"[yellow]! {waiting:,} batches in Redis may still bring events of this person: "
-            "run this again when they are drained.[/]"
+            f"{waiting or 0:,} batches in Redis and {spooled or 0:,} calls in the spool wait: "
+            "what they hold of this person is left out when they are stored."
+        )
+    if elsewhere.dead_batches:
+        out.print(
+            f"[yellow]! {elsewhere.dead_batches:,} batches in the dead stream cannot be read, and may hold "
+            "something of this person.[/]"
+        )
+    if elsewhere.bad_files:
+        out.print(
+            f"[yellow]! {elsewhere.bad_files:,} *.bad files of the spool cannot be read, and may hold something "
+            "of this person: delete them if they are of no use.[/]"
         )
