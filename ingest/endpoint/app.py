@@ -65,14 +65,13 @@ async def webhook(request: web.Request) -> web.Response:
     to = _judge_head(request, intake)
     if isinstance(to, Answer):
         return _response(request, to)
-    with intake.receiving():
-        body = await _read_body(request, intake.max_body)
-        if isinstance(body, Answer):
-            return _response(request, body)
-        answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body)
-        if answer is answers.KEPT:
-            cast(Connection, request.protocol).known = True
-        return _response(request, answer)
+    body = await _read_body(request, intake.max_body)
+    if isinstance(body, Answer):
+        return _response(request, body)
+    answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body)
+    if answer is answers.KEPT:
+        cast(Connection, request.protocol).known = True
+    return _response(request, answer)
 
 
 async def not_found(request: web.Request) -> web.Response:

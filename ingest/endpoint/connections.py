@@ -115,15 +115,20 @@ class Connections:
         """Close connections that are too slow or have been idle too long; runs until cancelled."""
         while True:
             await asyncio.sleep(DEADLINE_CHECK_INTERVAL)
-            now = time.monotonic()
-            for one in list(self.served):
-                one.close_if_late(now)
-            for transport, deadline in list(self._leaving.items()):
-                if now > deadline:
-                    self.see_off(transport)
-                    transport.abort()
-            if self.memory.is_to_be_trimmed():
-                await asyncio.to_thread(give_back)
+            try:
+                self._close_late(time.monotonic())
+                if self.memory.is_to_be_trimmed():
+                    await asyncio.to_thread(give_back)
+            except Exception:  # the next look must come, whatever is wrong with one connection
+                log.exception("connections could not be looked after")
+
+    def _close_late(self, now: float) -> None:
+        for one in list(self.served):
+            one.close_if_late(now)
+        for transport, deadline in list(self._leaving.items()):
+            if now > deadline:
+                self.see_off(transport)
+                transport.abort()
 
     def close_idle(self) -> None:
         """Close the connections that neither receive a request nor wait for an answer."""

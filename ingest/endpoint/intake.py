@@ -18,8 +18,7 @@ import logging
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
@@ -85,7 +84,7 @@ class Intake:
         self.budget = UnverifiedBudget(unverified_max)
         #: How many calls were rejected, by reason.
         self.rejected: Counter[str] = Counter()
-        #: What is held in memory, and the number of calls that are being received or kept right now.
+        #: What is held in memory, and the number of calls that are being checked or kept right now.
         self.memory = Memory()
         self.busy = 0
         self._warned_at: dict[str, float] = {}
@@ -109,15 +108,6 @@ class Intake:
         if self._verifier is not None and not signed:
             return self._reject(CallRejected(Reason.NO_SIGNATURE))
         return None if self.memory.has_room else BUSY
-
-    @contextmanager
-    def receiving(self) -> Iterator[None]:
-        """A call is at work while its body is read."""
-        self.busy += 1
-        try:
-            yield
-        finally:
-            self.busy -= 1
 
     def submit(
         self,
@@ -258,11 +248,13 @@ class Intake:
             CallRejected: the call is not Copernica's.
         """
         self.memory.used += len(body)
+        self.busy += 1
         try:
             now = time.time_ns() // 1000
             return await asyncio.to_thread(verifier.examine, target, fields, body, now)
         finally:
             self.memory.used -= len(body)
+            self.busy -= 1
 
     def _reject(self, rejected: CallRejected) -> Answer:
         reason = rejected.reason

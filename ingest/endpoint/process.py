@@ -49,7 +49,9 @@ log = logging.getLogger(__name__)
 CLOSE_SECONDS = 0.01
 #: Seconds that a stopping process waits for requests that may still be arriving on open connections …
 QUIET_SECONDS = 0.3
-#: … and seconds in all that it waits for those that it is receiving or keeping; then Redis has had its time too.
+#: … for requests that it is receiving, since a sender may never come to the end of one …
+RECEIVE_SECONDS = 3.0
+#: … and, in all, for calls that it is keeping; then Redis has had its time too.
 ANSWER_SECONDS = 6.0
 #: Seconds between two checks for whether all calls are answered.
 ANSWER_CHECK_INTERVAL = 0.02
@@ -182,7 +184,10 @@ async def _accept_rest(listening: socket.socket, fast_path: FastPath) -> None:
 
 
 async def _until_answered(intake: Intake, connections: Connections) -> None:
-    """Wait until all calls are answered: a moment for those just arriving, longer for those being kept."""
+    """Wait until all calls are answered: longest for those being kept, shortest for those just arriving."""
     began = time.monotonic()
-    while time.monotonic() - began < (ANSWER_SECONDS if intake.busy or connections.busy else QUIET_SECONDS):
+    while True:
+        patience = ANSWER_SECONDS if intake.busy else RECEIVE_SECONDS if connections.busy else QUIET_SECONDS
+        if time.monotonic() - began >= patience:
+            return
         await asyncio.sleep(ANSWER_CHECK_INTERVAL)

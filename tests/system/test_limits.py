@@ -127,7 +127,7 @@ def test_requests_that_arrive_half_and_large_bodies_stay_within_the_memory(
     until(lambda: endpoint.resident() < 150 * MIB, "the memory to be given back")
 
 
-def test_senders_that_fetch_no_answers_do_not_hold_up_a_stop(endpoint: Endpoint, opened: ExitStack) -> None:
+def test_senders_that_fetch_nothing_or_send_halves_hold_up_no_stop(endpoint: Endpoint, opened: ExitStack) -> None:
     unsigned, sent = request(b"a=b") * 100, [0]
 
     def send(connection: socket.socket) -> None:
@@ -150,6 +150,8 @@ def test_senders_that_fetch_no_answers_do_not_hold_up_a_stop(endpoint: Endpoint,
         threads[-1].start()
     assert endpoint.call() == 200
     until(stuck, "senders that are stuck")
+    for half in (request(b"a=b")[:-1], request(b"x" * 100_000)[:-1], b"GET / HTTP/1.1\r\nHost"):
+        connect(opened, endpoint.port).sendall(half)
     endpoint.process.send(signal.SIGTERM)
     assert endpoint.process.wait() == 0
     for thread in threads:
