@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from ingest import shown
 from ingest.cli.options import settings_with
 from ingest.copernica.api.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
 from ingest.copernica.events import EventType
@@ -31,7 +32,7 @@ class Url(click.ParamType[str]):
         except ValueError:
             good = False
         if not good or not url.isprintable() or " " in url or parts.fragment:
-            self.fail(f"{url!r} cannot be called: write https://example.nl/copernica", param, ctx)
+            self.fail(f"{shown.url(url)} cannot be called: write https://example.nl/copernica", param, ctx)
         return url
 
 
@@ -104,7 +105,8 @@ def _warn(url: str) -> None:
     """Say what is odd about a URL before Copernica calls it."""
     if url.lower().startswith("http:"):
         click.echo(
-            f"! {url} is not HTTPS, and Copernica's checklist asks for it: anyone on the way can read the calls.",
+            f"! {shown.url(url)} is not HTTPS, and Copernica's checklist asks for it: anyone on the way can read "
+            "the calls.",
             err=True,
         )
     path, ours = urlsplit(url).path.rstrip("/"), settings_with().path

@@ -17,6 +17,7 @@ from typing import cast
 
 import httptools
 
+from ingest import shown
 from ingest.errors import Unavailable
 from ingest.simulation.calls import Call
 from ingest.simulation.logwriter import LogFolder
@@ -120,7 +121,9 @@ class Sender:
             except OSError as error:
                 gone = not self._connections and time.monotonic() - self._seen_at > GONE_AFTER
                 if gone and not self._keep_going:
-                    self.fail(Unavailable(f"Nothing answers at {target.url} ({error.strerror or error})."))
+                    self.fail(
+                        Unavailable(f"Nothing answers at {shown.url(target.url)} ({error.strerror or error}).")
+                    )
                 await asyncio.sleep(RECONNECT_DELAY)
 
     async def _pace(self, began: float) -> None:

@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from base64 import b64decode
+from contextlib import closing
 from pathlib import Path
 from unittest.mock import patch
 from urllib.parse import urlencode
@@ -117,7 +118,7 @@ def test_events_as_csv_run_no_formula(stored: dict[str, str]) -> None:
 
 
 def test_no_cell_of_a_csv_begins_as_a_formula_does(database: str, store: Store, redis_url: str) -> None:
-    signs = ("=", "+", "-", "@", "\t", "\r")
+    signs = ("=", "+", "-", "@", "\uff1d")
     harmless = ("'=", "1-2", "a=1")
     texts = [*(f'{sign}1+cmd|x,"y' for sign in signs), *harmless]
     names = ("id", "recipient", "ip", "original", "useragent", "referer", "extended", "state", "description")
@@ -128,6 +129,30 @@ def test_no_cell_of_a_csv_begins_as_a_formula_does(database: str, store: Store, 
     columns = [*(TEXT_COLUMNS[name] for name in names), "tags"]
     assert all({row[column].removesuffix(";b") for column in columns} == {row["recipient"]} for row in rows)
     assert not any(value.startswith(signs) for row in rows for value in row.values())
+
+
+def test_no_cell_of_a_csv_is_a_formula_by_whatever_it_is_divided(environ: dict[str, str]) -> None:
+    forms = (
+        "Mozilla;{0}cmd|x", 'Mozilla; "{0}cmd|x', "Mozilla;\t{0}cmd", "a\n{0}cmd", "a\r{0}cmd", "a;b;{0}c;{0}d",
+        '"\n{0}c', "\t{0}c", '"{0}c', " {0}c",
+    )  # fmt: skip  # read across
+    signs = "=+-@\uff1d"
+    evils = [form.format(sign) for form in forms for sign in signs]
+    with closing(Store.open(environ["DATABASE_URL"])) as store:
+        names = ("type", "useragent", "recipient", "id", "ip", "tags[]", "tags[]", "x")
+        add(store, *(urlencode([(name, evil) for name in (*names, evil)]).encode() for evil in evils))
+    said = typed("events", "--format", "csv", environ=environ).stdout
+    lines = said.splitlines()
+    assert len(lines) == 1 + len(evils)
+    for line in lines:
+        cells = [
+            *line.split(";"),
+            *line.split("\t"),
+            *next(csv.reader([line])),
+            *next(csv.reader([line], delimiter=";")),
+        ]
+        assert not [cell for cell in cells if cell.lstrip(' "').startswith(tuple(signs))]
+    assert [json.loads(row["payload"])["x"] for row in as_csv(environ=environ)] == evils
 
 
 @pytest.mark.parametrize(("form", "header"), [("csv", ",".join(Event._fields)), ("table", "occurred_at")])

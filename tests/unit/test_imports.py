@@ -41,7 +41,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
         "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint",
     },
-    "ingest.simulation": {"ingest.errors", "ingest.copernica", "ingest.simulation"},
+    "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
     "ingest.dev": {"ingest", "workers"},
     # Commands work on the store, so they know both sides.
     "ingest.cli": {"ingest", "workers"},

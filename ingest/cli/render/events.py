@@ -1,6 +1,7 @@
 """What `ingest events` and `ingest erase` print: tables, JSON lines, CSV."""
 
 import csv
+import re
 import sys
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.table import Table
 
+from ingest import shown
 from ingest.cli import streams
 from ingest.cli.render import console
 from ingest.copernica.events import Event
@@ -18,8 +20,14 @@ if TYPE_CHECKING:
 
 #: Columns of `ingest events` as a table, with the width of each in characters; jsonl and csv have the rest.
 TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
-#: How a cell begins that spreadsheets would run as a formula.
-FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
+#: How a cell begins that spreadsheets would run as a formula; the wide forms count in some of them, too.
+FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
+
+# Where a cell begins: at the start, and behind `;`, by which many a European spreadsheet divides its lines. Line
+# ends and tabs, which would divide it too, do not get this far.
+_FORMULA = re.compile(rf"(^|;)(?=[\s\"]*[{re.escape(FORMULA_SIGNS)}])")
+# The same in JSON, where only a string can hold a semicolon and any sign may be written by its number.
+_FORMULA_IN_JSON = re.compile(rf"(?<=;)(\s*)([{re.escape(FORMULA_SIGNS)}])")
 
 
 def events(stored: Iterable[Event], form: str, live: bool = False) -> None:
@@ -68,16 +76,21 @@ def _csv(stored: Iterable[Event], out: TextIO) -> None:
     writer = csv.DictWriter(out, Event._fields, lineterminator="\n")
     writer.writeheader()
     for event in stored:
-        row = as_row(event) | {"tags": ";".join(event.tags), "payload": console.dump(event.payload)}
-        writer.writerow({name: _harmless(value) for name, value in row.items()})
+        row = as_row(event) | {"tags": ";".join(event.tags)}
+        cells = {name: _harmless(value) for name, value in row.items() if name != "payload"}
+        writer.writerow(cells | {"payload": _harmless_json(console.dump(event.payload))})
 
 
 def _harmless(value: str | int | None) -> str | int:
     """A value that no spreadsheet runs as a formula, and every file can hold."""
     if value is None or isinstance(value, int):
         return "" if value is None else value
-    text = value.encode("utf-8", "backslashreplace").decode()  # lone surrogates, which UTF-8 cannot encode
-    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
+    return _FORMULA.sub(r"\1'", shown.escaped(value))
+
+
+def _harmless_json(text: str) -> str:
+    """The same for JSON, which means what it meant."""
+    return _FORMULA_IN_JSON.sub(lambda found: f"{found[1]}\\u{ord(found[2]):04x}", text)
 
 
 def erased(result: "Erased", dry_run: bool, elsewhere: "Elsewhere", as_json: bool) -> None:

@@ -70,7 +70,7 @@ def working(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
 
     def watch(what: str, done: int, total: int | None) -> None:
         if what not in tasks:
-            tasks[what] = progress.add_task(what, total=total)
+            tasks[what] = progress.add_task(escape(printable(what)), total=total)
         progress.update(tasks[what], completed=done, total=total)
         if total is not None and done >= total:
             progress.update(tasks.pop(what), visible=False)
@@ -111,20 +111,23 @@ def _day(report: "DayReport", as_json: bool) -> None:
         said = ", ".join(f"{number:,} of {response}" for response, number in outage.responses.items())
         _console.print(
             f"[yellow]! {figures['since']} to {figures['until']}: {outage.calls:,} calls did not reach "
-            f"the endpoint ({escape(said)})[/]",
+            f"the endpoint ({escape(printable(said))})[/]",
             soft_wrap=True,
         )
     if len(report.outages) > MAX_OUTAGES:
         _console.print(f"[yellow]! … and {len(report.outages) - MAX_OUTAGES} more outages[/]")
     for text in _remarks(report):
-        _console.print(f"[yellow]! {escape(text)}[/]", soft_wrap=True)
+        _console.print(f"[yellow]! {escape(printable(text))}[/]", soft_wrap=True)
     _console.print()
 
 
 def _headline(report: "DayReport") -> Text:
     if report.complete:
         return Text(f"{report.day}  complete", style="bold green")
-    return Text(f"{report.day}  not complete: {report.why}", style="bold yellow" if report.ok else "bold red")
+    return Text(
+        f"{report.day}  not complete: {printable(report.why or '')}",
+        style="bold yellow" if report.ok else "bold red",
+    )
 
 
 def _table(kinds: "list[KindReport]") -> Table:

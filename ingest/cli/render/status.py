@@ -32,7 +32,9 @@ def status(figures: "StatusFigures", as_json: bool) -> None:
     if figures.store is not None:
         _store_rows(table, figures.store)
     for worker in figures.redis.workers if figures.redis else ():
-        table.add_row("worker", f"{worker.name[:8]} on {','.join(worker.queues)}: {worker.state}")
+        table.add_row(
+            "worker", escape(printable(f"{worker.name[:8]} on {','.join(worker.queues)}: {worker.state}"))
+        )
     _console.print(table)
     for warning in figures.warnings:
         _console.print(f"[yellow]! {escape(printable(warning))}[/]")
@@ -66,9 +68,8 @@ def _store_rows(table: Table, figures: "StoreFigures") -> None:
         table.add_row("unverified", f"{figures.unverified:,} calls wait for a key")
     table.add_row("quarantine", f"{figures.quarantined:,} calls")
     for name, handler in figures.handlers.items():
-        table.add_row(
-            "handler", f"{name or '(not handed on yet)'}: {handler.waiting:,} waiting, {handler.failed:,} failed"
-        )
+        shown = escape(printable(name)) or "(not handed on yet)"
+        table.add_row("handler", f"{shown}: {handler.waiting:,} waiting, {handler.failed:,} failed")
 
 
 def _amount(events: int, age_seconds: float | None) -> str:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ingest import shown
 from ingest.cli.render import console
 from ingest.copernica.api.webhooks import Difference, Webhook
 
@@ -22,7 +23,7 @@ def listed(hooks: Sequence[Webhook], as_json: bool) -> None:
     _say("  ".join([*(f"{name:<{width}}" for name, width in COLUMNS.items()), "url"]))
     for hook in sorted(hooks, key=lambda hook: (hook.handler, hook.trigger)):
         cells = (console.cell(getattr(hook, name), width) for name, width in COLUMNS.items())
-        _say("  ".join([*cells, console.printable(hook.handler)]))
+        _say("  ".join([*cells, shown.url(hook.handler)]))
 
 
 def made(hook: Webhook, as_json: bool) -> None:
@@ -35,13 +36,13 @@ def made(hook: Webhook, as_json: bool) -> None:
 
 def told(hook: Webhook) -> str:
     """A webhook in a few words."""
-    parts = (hook.id, f"{hook.trigger} to {hook.handler}", f"({hook.limits})" if hook.limits else "")
+    parts = (hook.id, f"{hook.trigger} to {shown.url(hook.handler)}", f"({hook.limits})" if hook.limits else "")
     return console.printable(" ".join(part for part in parts if part))
 
 
 def compared(url: str, found: Difference, prune: bool) -> None:
     """`ingest webhooks setup`: what is there and what will be done, a line each."""
-    _lines("+ add", [f"{trigger} to {url}" for trigger in found.missing])
+    _lines("+ add", [f"{trigger} to {shown.url(url)}" for trigger in found.missing])
     _lines("= there", map(told, found.there))
     _lines("- delete" if prune else "? extra", map(told, found.superfluous))
     _lines("  other", map(told, found.elsewhere))
