@@ -5,7 +5,6 @@ from itertools import cycle
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ingest import shown
 from ingest.errors import SettingsError
 from ingest.simulation.calls import Call
 from ingest.simulation.forgeries import FORGERIES, forge
@@ -31,7 +30,7 @@ class Target:
         """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise SettingsError(f"Nothing can be sent to {shown.url(url)}: write http://host:port/copernica.")
+            raise SettingsError(f"Nothing can be sent to {url!r}: write http://host:port/copernica.")
         self.url = url
         self.host = parts.hostname
         self.port = parts.port or (443 if parts.scheme == "https" else 80)

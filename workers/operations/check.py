@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import redis
 
-from ingest import health, redis_client, shown, spool
+from ingest import health, plain_text, redis_client, shown, spool
 from ingest.copernica import dkim
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
@@ -68,6 +68,8 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield from _database(settings)
     yield _handlers(settings)
     yield _copernica(settings)
+    for sentence in plain_text.readable(settings):
+        yield Finding(Level.RISK, "encryption", sentence)
 
 
 def _signatures(settings: Settings, key_id: str | None) -> Iterator[Finding]:

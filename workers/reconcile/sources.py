@@ -1,11 +1,13 @@
 """Log files over REST: downloaded into a folder. Those that people give are in `workers.reconcile.by_hand`."""
 
 import asyncio
+import logging
 from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from ingest import plain_text
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import SUSPECTED
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
@@ -16,6 +18,8 @@ from ingest.settings import Settings
 from workers.reconcile.by_hand import with_encoding
 from workers.reconcile.logfile import LogFile, Watch
 
+log = logging.getLogger(__name__)
+
 
 def client(settings: Settings) -> Copernica:
     """The REST client of these settings.
@@ -23,6 +27,8 @@ def client(settings: Settings) -> Copernica:
     Raises:
         SettingsError: COPERNICA_TOKEN is not set.
     """
+    for sentence in plain_text.of_api(settings):
+        log.warning("%s", sentence)
     return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url)
 
 

@@ -1,0 +1,51 @@
+"""Settings with which others can read along are named, and no others."""
+
+import pytest
+
+from ingest.plain_text import readable
+from ingest.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("environ", "begins"),
+    [
+        (
+            {"REDIS_URL": "redis://:geheim@redis.example.nl:6379/0"},
+            "redis://redis.example.nl:6379/0 is not encrypted",
+        ),
+        ({"REDIS_URL": "redis://10.0.0.7"}, "redis://10.0.0.7 is not encrypted"),
+        ({"DATABASE_URL": "postgresql://u:geheim@db.example.nl/d"}, "postgresql://db.example.nl/d may be used"),
+        ({"DATABASE_URL": "postgresql://db.example.nl/d?sslmode=prefer"}, "postgresql://db.example.nl/d may be"),
+        ({"DATABASE_URL": "postgresql:///d?host=db.example.nl"}, "postgresql:///d may be used without"),
+        ({"COPERNICA_API_URL": "http://api.copernica.com/v4"}, "COPERNICA_API_URL is plain http"),
+        ({"COPERNICA_AUTH_URL": "HTTP://authenticate.copernica.com"}, "COPERNICA_AUTH_URL is plain http"),
+        (
+            {"INGEST_FORWARD_URL": "http://u:geheim@e.nl/a.php?token=geheim"},
+            "calls are forwarded to http://e.nl/a.php",
+        ),
+    ],
+)
+def test_what_others_can_read_is_named(environ: dict[str, str], begins: str) -> None:
+    (sentence,) = readable(Settings.read(environ))
+    assert sentence.startswith(begins)
+    assert "geheim" not in sentence
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"REDIS_URL": "rediss://redis.example.nl"},
+        {"REDIS_URL": "redis://localhost"},
+        {"REDIS_URL": "redis://[::1]:6379"},
+        {"REDIS_URL": "redis://127.0.0.7"},
+        {"REDIS_URL": "unix:///run/redis.sock"},
+        {"DATABASE_URL": "postgresql://db.example.nl/d?sslmode=verify-full"},
+        {"DATABASE_URL": "postgresql:///d?host=/run/postgresql"},
+        {"DATABASE_URL": "postgresql://localhost/d"},
+        {"COPERNICA_API_URL": "http://127.0.0.1:8001/v4", "COPERNICA_AUTH_URL": "http://localhost:8001"},
+        {"INGEST_FORWARD_URL": "http://127.0.0.1/a.php,https://example.nl/b.php"},
+    ],
+)
+def test_what_is_encrypted_or_stays_on_this_machine_is_not(environ: dict[str, str]) -> None:
+    assert list(readable(Settings.read(environ))) == []
