@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli.options import settings_with, which_events
+from ingest.cli.options import WORDS, settings_with, which_events
 
 if TYPE_CHECKING:
     from workers.store.filters import Filter
@@ -62,7 +62,7 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
 
 
 @click.command()
-@click.option("--recipient", required=True, help="The person's address; case does not matter.")
+@click.option("--recipient", required=True, type=WORDS, help="The person's address; case does not matter.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
 def erase(recipient: str, dry_run: bool, as_json: bool) -> None:

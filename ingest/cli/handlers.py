@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli.options import MOMENT, settings_with, which_events
+from ingest.cli.options import MOMENT, WORDS, settings_with, which_events
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
 
@@ -22,8 +22,8 @@ def failed() -> None:
 def which_letters(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that choose dead letters."""
     options = (
-        click.option("--handler", help="Only of this handler; `store` for quarantined calls."),
-        click.option("--error", help="Only those whose error contains this."),
+        click.option("--handler", type=WORDS, help="Only of this handler; `store` for quarantined calls."),
+        click.option("--error", type=WORDS, help="Only those whose error contains this."),
         click.option("--type", "type_", type=click.Choice(list(EventType)), help="Only events of this type."),
         click.option(
             "--since", type=MOMENT, help="Failed at or after: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."
@@ -130,7 +130,7 @@ def _wake() -> None:
 
 
 @click.command()
-@click.option("--handler", required=True, help="The handler to hand them to.")
+@click.option("--handler", required=True, type=WORDS, help="The handler to hand them to.")
 @which_events
 @click.option("--force-types", is_flag=True, help="Also events of types that the handler does not take.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit]")

@@ -28,8 +28,12 @@ class Command(click.Group):
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
         """Read the command line, which prints if it asks for help."""
-        with streams.reader_may_leave():
-            return super().make_context(info_name, args, parent, **extra)
+        try:
+            with streams.reader_may_leave():
+                return super().make_context(info_name, args, parent, **extra)
+        except IngestError as error:
+            _say(error)
+            raise Exit(error.exit_code) from None
         raise Exit(0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -38,8 +42,12 @@ class Command(click.Group):
             with streams.reader_may_leave():
                 return super().invoke(ctx)
         except IngestError as error:
-            click.echo(f"ingest: {shown.escaped(shown.without_secrets(str(error)))}", err=True)
+            _say(error)
             ctx.exit(error.exit_code)
+
+
+def _say(error: IngestError) -> None:
+    click.echo(f"ingest: {shown.escaped(shown.without_secrets(str(error)))}", err=True)
 
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})

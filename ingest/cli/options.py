@@ -71,14 +71,35 @@ class Types(click.ParamType[tuple[EventType, ...]]):
         return tuple(EventType(name) for name in names)
 
 
+class Words(click.ParamType[str]):
+    """Text to be compared with what is stored, which is Unicode whatever the locale.
+
+    Where the locale has no name for the bytes that were typed, Python stands surrogates in for them, which would
+    be found nowhere: nothing would be shown, and nobody erased.
+    """
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """To the text that was typed: nearly always UTF-8."""
+        typed = str(value).encode("utf-8", "surrogateescape")
+        try:
+            return typed.decode("utf-8")
+        except UnicodeDecodeError:
+            return typed.decode("cp1252", "replace")
+
+
+WORDS = Words()
+
+
 def which_events(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options that choose events."""
     options = (
         click.option(
             "--type", "types", type=Types(), default=(), help="Only these, comma-separated: open,click,…"
         ),
-        click.option("--recipient", help="Only this address; case does not matter."),
-        click.option("--message", help="Only this message id."),
+        click.option("--recipient", type=WORDS, help="Only this address; case does not matter."),
+        click.option("--message", type=WORDS, help="Only this message id."),
         click.option("--since", type=MOMENT, help="From: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."),
         click.option("--until", type=MOMENT, help="Before this time; written like --since."),
     )

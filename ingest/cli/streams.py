@@ -1,6 +1,7 @@
 """Standard output and standard error as they are: in any encoding, closed, or with a reader that has left."""
 
 import codecs
+import errno
 import io
 import os
 import select
@@ -12,11 +13,14 @@ from contextlib import contextmanager
 from types import TracebackType
 
 from ingest import shown
+from ingest.errors import Unavailable
 
 #: The name of our way to write what an encoding lacks.
 LEGIBLE = "ingest-legible"
 #: Ways that would fail, and for which ours is used; whoever asked for another one gets that.
 FAILING = ("strict", "surrogateescape", "backslashreplace")
+#: What an output says whose disk is full or fails.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 #: What stands for the signs that we draw with; everything else is written as an escape.
 SUBSTITUTES = {
     "…": "...", "█": "#", "▏": "|", "▁": "1", "▂": "2", "▃": "3", "▄": "4", "▅": "5", "▆": "6", "▇": "7",
@@ -65,18 +69,33 @@ def reader_may_leave() -> Iterator[None]:
     """Print in this block; that nobody reads it any more is no error.
 
     What is left of the block is skipped then; what is printed after it goes nowhere.
+
+    Raises:
+        Unavailable: the output cannot be written, because its disk is full or fails.
     """
     try:
         yield
     except BrokenPipeError:
         if not _reader_left():
             raise
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        _discard_output()
+        raise Unavailable(f"The output cannot be written: {error.strerror}.") from None
     finally:
         try:
             sys.stdout.flush()
         except BrokenPipeError:
-            # Python would flush once more at its exit and complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _discard_output()
+        except OSError as error:
+            _discard_output()
+            raise Unavailable(f"The output cannot be written: {error.strerror}.") from None
+
+
+def _discard_output() -> None:
+    """Let what is printed from now on go nowhere: Python would write once more at its exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _reader_left() -> bool:

@@ -1,6 +1,7 @@
 """Commands that are processes of their own: what they need, and how they end."""
 
 import json
+import os
 import re
 import shlex
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -149,6 +151,27 @@ def test_no_output_fails_for_want_of_a_character(
     assert "Encode" not in done.stdout + done.stderr
     if arguments.endswith("jsonl"):
         assert json.loads(done.stdout)["tags"] == ["Šimůnek", "😀"]
+
+
+def test_what_is_typed_is_found_whatever_the_locale(sqlite_url: str) -> None:
+    body = urlencode({"type": "open", "recipient": "zoë@example.nl"}).encode()
+    with closing(Store.open(sqlite_url)) as store:
+        store.add([decode(body, FORM, "/copernica", 0, bytes(12))])
+    for recipient in ("zoë@example.nl", os.fsdecode("zoë@example.nl".encode("latin-1"))):
+        done = run("events", "--recipient", recipient, environ=NARROW["none"] | {"DATABASE_URL": sqlite_url})
+        assert done.stdout.count("\n") == 2, done
+        assert done.returncode == 0
+
+
+@pytest.mark.parametrize("arguments", ["stats", "--help", "check"])
+def test_a_full_disk_behind_the_output_is_one_sentence(sqlite_url: str, arguments: str) -> None:
+    command = " ".join(map(shlex.quote, ingest(*arguments.split()))) + " >/dev/full"
+    environ = clean_environ() | {"DATABASE_URL": sqlite_url}
+    done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (
+        1,
+        "ingest: The output cannot be written: No space left on device.\n",
+    )
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

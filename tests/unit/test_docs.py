@@ -64,3 +64,13 @@ def test_the_architecture_names_every_key() -> None:
     ends = {name.rpartition(":")[2] for name in vars(Keys()).values()} - {""}
     assert len(ends) > 5
     assert not [end for end in ends if not re.search(f":{end}[`:]", text)]
+
+
+def test_every_row_of_the_threat_model_names_a_test_that_is_there() -> None:
+    text = (ROOT / "docs" / "security.md").read_text()
+    named = re.findall(r"`((?:unit|integration|system)/\w+\.py)::(\w+)`", text)
+    assert len(named) > 30
+    there = [f"def {name}(" in (ROOT / "tests" / file).read_text() for file, name in named]
+    assert [one for one, found in zip(named, there, strict=True) if not found] == []
+    rows = re.findall(r"^\| (?!they try to|what \||-)(.*)\|$", text, re.MULTILINE)
+    assert [row for row in rows if "::" not in row and not row.startswith("--")] == []
