@@ -189,9 +189,8 @@ class Archives:
             yield LeftOut(shown, str(error))
 
     def _item(self, item: _Item) -> Iterator[Content | LeftOut]:
+        self._require_few(1)
         self._count += 1
-        if self._count > MAX_FILES:
-            raise LogFileError(f"These are more than {MAX_FILES:,} files: give fewer at a time.")
         with item.open() as stream:
             start = stream.read(START)
         if start.startswith(_ZIP):
@@ -206,6 +205,10 @@ class Archives:
             yield LeftOut(item.shown, "is empty, as no log file is: download it again")
         else:
             yield Content(item.shown, item.names, item.open, item.size, item.room is not None)
+
+    def _require_few(self, more: int) -> None:
+        if self._count + more > MAX_FILES:
+            raise LogFileError(f"These are more than {MAX_FILES:,} files: give fewer at a time.")
 
     def _packed(self, item: _Item, unpack: Callable[[BinaryIO], IO[bytes]]) -> Iterator[Content | LeftOut]:
         room = max(FREE_SIZE, MAX_RATIO * (item.size or 0)) if item.room is None else item.room
@@ -232,6 +235,7 @@ class Archives:
             yield LeftOut(item.shown, "is not a zip archive, or it is damaged: download it again")
             return
         members = archive.infolist()
+        self._require_few(len(members))
         if any(member.filename == "[Content_Types].xml" for member in members):
             yield LeftOut(item.shown, f"is {_WORKBOOK}")
             return

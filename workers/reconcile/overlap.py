@@ -100,5 +100,6 @@ def _repeated(keys: Sequence["array[int]"]) -> list[bytearray]:
                 if key % parts == part and key:
                     here[key] += 1
                     marks[place] = here[key] <= most[key]
-            most |= here
+            for key, number in here.items():  # `most |= here` looks through all of `most` each time
+                most[key] = max(most[key], number)
     return flags

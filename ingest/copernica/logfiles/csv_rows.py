@@ -170,7 +170,9 @@ class _Reader:
         names, header, row_inside = layout.names, layout.header, layout.row_inside.search
         width = len(names)
         long = self._state is _State.READ_LONG
-        reader = _LongRecord(lines[begin:]) if long else csv.reader(lines[begin:], strict=True)
+        # Not a slice: where most records are damaged, copying what is left for each would take for ever.
+        rest = map(lines.__getitem__, range(begin, len(lines)))
+        reader = _LongRecord(rest) if long else csv.reader(rest, strict=True)
         self._state = _State.READ
         at = begin
         try:
@@ -189,7 +191,8 @@ class _Reader:
                     yield first + at, names, values
                 at = end
         except csv.Error as error:
-            self._state = _after(error, at_end or sum(map(len, lines[at:])) > MAX_RECORD)
+            unfinished = str(error) == UNFINISHED
+            self._state = _after(error, unfinished and (at_end or sum(map(len, lines[at:])) > MAX_RECORD))
             if self._state is _State.RESYNCHRONISE:
                 yield Damage(first + at, _reason(error))
                 at += 1
@@ -211,7 +214,7 @@ def _reason(error: csv.Error) -> str:
 class _LongRecord:
     """Reads one record, as `csv.reader` reads many."""
 
-    def __init__(self, lines: list[str]) -> None:
+    def __init__(self, lines: Iterable[str]) -> None:
         self._text = "".join(lines)
         #: Lines that were read.
         self.line_num = 0

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from ingest.copernica.logfiles.rows import (
+    BLOCK,
     CUT_OFF,
     MAX_COLUMNS,
     MAX_RECORD,
@@ -24,7 +25,19 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 #: How an object begins, and the most characters of that.
 _OBJECT = re.compile(r'\{[ \t\r\n]{0,98}"')
 _LONGEST_OPENING = 100
+_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _UNFIT = re.compile("[\0\ud800-\udfff]")
+#: Characters that may be looked at in vain for objects that can be read, and how many more for each character of
+#: the file: hostile files would have every piece of them looked at from each of its beginnings.
+MAX_WASTE, WASTE_PER_CHARACTER = 2 * MAX_RECORD, 2
+#: What an attempt costs beside that, and one that nests too deeply, as if they were characters.
+ATTEMPT, DEEP_ATTEMPT = 1_000, 20_000
+#: Characters of one object outside its texts: only a text can be long; a list of millions would fill the memory.
+MAX_STRUCTURE = 256 * 1024
+#: Characters that have been read and are kept while objects are looked for: the decoder counts their lines at
+#: each fault.
+KEPT = 64 * 1024
+TOO_DAMAGED = "too much of it is damaged: nothing after it was read"
 #: Characters before the end of what was read in which the end can be the cause of a fault: a pair of `\uXXXX`.
 _NEAR_THE_END = 12
 
@@ -104,6 +117,8 @@ class _Text:
         self._text = ""
         #: Whether all of it has been read.
         self._at_end = False
+        #: Characters that may still be looked at in vain.
+        self._patience = MAX_WASTE
         #: Where the object that was read last began.
         self._began = 0
         self.at = 0
@@ -120,6 +135,7 @@ class _Text:
 
         Raises:
             ValueError: there is none, or it cannot be read; its text says why.
+            Unreadable: too many cannot be read.
         """
         if not self._text.startswith("{", self.at):
             raise ValueError("not an object")
@@ -127,13 +143,16 @@ class _Text:
             try:
                 value, end = _decoder.raw_decode(self._text, self.at)
             except RecursionError:
+                self._waste(DEEP_ATTEMPT)
                 raise ValueError("nested too deeply") from None
             except json.JSONDecodeError as error:
                 left = len(self._text) - error.pos
                 unfinished = left < _NEAR_THE_END or error.msg.startswith("Unterminated")
+                self._waste((len(self._text) if unfinished else error.pos) - self.at + ATTEMPT)
                 if unfinished and len(self._text) - self.at > MAX_RECORD:
                     raise ValueError(TOO_LONG) from None
                 if unfinished and self._more():
+                    self._require_narrow()
                     continue
                 cut_off = unfinished and (not left or error.msg.startswith("Unterminated"))
                 raise ValueError(CUT_OFF if cut_off else f"not JSON: {error.msg}") from None
@@ -151,6 +170,8 @@ class _Text:
                     return False
                 continue
             self.at = opening.start()
+            if self.at > KEPT:
+                self._text, self.at = self._text[self.at :], 0
             try:
                 value = self.object()
             except ValueError:
@@ -160,12 +181,23 @@ class _Text:
             if "time" in value:
                 return True
 
+    def _require_narrow(self) -> None:
+        """Make sure that what is unfinished is so for its texts, not for its columns."""
+        if len(self._text) - self.at > BLOCK and len(_TEXT.sub("", self._text[self.at :])) > MAX_STRUCTURE:
+            raise ValueError(TOO_WIDE)
+
+    def _waste(self, characters: int) -> None:
+        self._patience -= characters
+        if self._patience < 0:
+            raise Unreadable(TOO_DAMAGED)
+
     def _more(self) -> bool:
         """Read another piece; False if there is none."""
         if self._at_end:
             return False
         piece = next(self._texts, "")
         self._at_end = not piece
+        self._patience += WASTE_PER_CHARACTER * len(piece)
         self._text = self._text[self.at :] + piece
         self.at = 0
         return True

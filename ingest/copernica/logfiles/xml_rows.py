@@ -21,6 +21,8 @@ from ingest.copernica.logfiles.rows import (
 
 #: How deep the parser is: in the file, in the list, in a record, in a field.
 FILE, LIST, RECORD, FIELD = range(4)
+#: How deep elements may be in one another; the parser keeps them all.
+MAX_DEPTH = 50
 #: What may stand around a value: SMTPeter lays them out on lines of their own.
 BLANKS = " \t\r\n"
 #: What expat says when it expects more.
@@ -104,21 +106,23 @@ class _Records:
             self._names, self._values, self._size = [], [], 0
             self._fault = "" if name == "record" else f"<{name[:20]}>, where <record> is expected"
         elif self._depth == RECORD:
-            self._names.append(name)
+            if len(self._names) < MAX_COLUMNS:
+                self._names.append(name)
+            else:
+                self._fault = TOO_WIDE
             self._text = []
         elif self._depth == FIELD:
             self._fault = f"<{name[:20]}> within a field"
+        elif self._depth > MAX_DEPTH:
+            raise Unreadable("nested too deeply")
         self._depth += 1
 
     def _end(self, _: str) -> None:
         self._depth -= 1
         if self._depth == RECORD:
-            self._values.append(
-                "".join(self._text).strip(BLANKS)
-            )  # SMTPeter lays values out on lines of their own
+            if len(self._values) < MAX_COLUMNS:
+                self._values.append("".join(self._text).strip(BLANKS))
         elif self._depth == LIST:
-            if len(self._names) > MAX_COLUMNS:
-                self._fault = TOO_WIDE
             row = self._number, tuple(self._names), self._values
             self._rows.append(Damage(self._number, self._fault) if self._fault else row)
 
