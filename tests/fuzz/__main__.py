@@ -55,17 +55,14 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 def fuzz(target: str, seconds: int, keep: bool) -> Result:
     """Fuzz one target for so long."""
     with tempfile.TemporaryDirectory() as place:
-        folder, merged = Path(place) / "corpus", Path(place) / "merged"
-        folder.mkdir()
-        merged.mkdir()
+        folder = Path(place)
         for number, one in enumerate(corpus.read(target)):
             (folder / str(number)).write_bytes(one)
         done = _run(target, str(folder), f"-max_total_time={seconds}", f"-max_len={LENGTH}", f"-timeout={SLOW}")
         if done.returncode:
             print(f"FOUND in {target} (exit code {done.returncode}):\n{done.stderr[-3000:]}", flush=True)
         if keep and not done.returncode:
-            _run(target, "-merge=1", str(merged), str(folder))
-            corpus.write(target, (path.read_bytes() for path in merged.iterdir()))
+            corpus.write(target, (path.read_bytes() for path in folder.iterdir()))
         executions = re.findall(r"stat::number_of_executed_units: (\d+)|#(\d+)\t", done.stderr)
         edges = re.findall(r"cov: (\d+)", done.stderr)
         return Result(

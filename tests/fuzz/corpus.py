@@ -9,7 +9,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).with_name("corpus")
 #: Inputs that are kept of a target, and the bytes of each, at most: it is part of the sources.
-INPUTS_MAX, SIZE_MAX = 150, 1200
+INPUTS_MAX, SIZE_MAX = 300, 1200
 
 
 def read(target: str) -> list[bytes]:
