@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from rq.exceptions import DeserializationError, NoSuchJobError
-from rq.job import Job
+from rq.exceptions import NoSuchJobError
 
 from ingest.jobs import DAILY_JOB, DRAIN_JOB, HAND_ON_JOB, HANDLE_JOB, RECONCILE_JOB, VERIFY_JOB
 from workers import jobs
+from workers.process.rq_compat import CompatJob
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class JobRefused(Exception):
     """A job is not one of ours."""
 
 
-class OwnJob(Job):
+class OwnJob(CompatJob):
     """A job that calls one of `FUNCTIONS` or nothing."""
 
     #: Why it may not be run, if that is known from its fields alone.
@@ -91,9 +91,3 @@ class OwnJob(Job):
         if not isinstance(name, str) or name not in FUNCTIONS:
             return f"it names {name!r:.{_SHOWN}}" if name else "its data are not JSON of four values"
         return None if self.instance is None else "it brings an object whose method is called"
-
-    def _deserialize_data(self) -> None:
-        try:
-            super()._deserialize_data()  # type: ignore[no-untyped-call]
-        except DeserializationError:
-            self._func_name, self._instance, self._args, self._kwargs = "", None, (), {}

@@ -17,7 +17,7 @@ to do then.
 | `Worker.horse_pid` | the process id of the work-horse; 0 if there is none |
 | `Worker.register_birth` | lists the worker in Redis, again after Redis was emptied |
 | `Worker.redis_workers_keys` | the set of all workers in Redis |
-| `Job._deserialize_data` | in `workers.process.own_jobs`: where a job's data are read |
+| `Job._deserialize_data` | called when a job's data are first needed, also to name it in a log |
 """
 
 from collections.abc import Callable
@@ -25,9 +25,11 @@ from typing import Any
 
 import rq.worker.base
 from rq import Worker
+from rq.exceptions import DeserializationError
+from rq.job import Job
 from rq.scheduler import RQScheduler
 
-__all__ = ["CompatWorker", "use_scheduler"]
+__all__ = ["CompatJob", "CompatWorker", "use_scheduler"]
 
 
 def use_scheduler(scheduler: type[RQScheduler]) -> None:
@@ -57,3 +59,13 @@ class CompatWorker(Worker):
             super(CompatWorker, self)._pubsub_exception_handler(error, pubsub, pubsub_thread)
 
         self.listening_failed(exc, pubsub_thread.stop, retry)
+
+
+class CompatJob(Job):
+    """An RQ job that has no name if its data cannot be read, where rq would raise whenever it shows the name."""
+
+    def _deserialize_data(self) -> None:
+        try:
+            super()._deserialize_data()  # type: ignore[no-untyped-call]
+        except DeserializationError:
+            self._func_name, self._instance, self._args, self._kwargs = "", None, (), {}
