@@ -15,8 +15,8 @@ lock however the process ends, and whoever finds it free takes over the segments
 replayed by its successor, or by a sibling that shares the folder.
 """
 
-from ingest.spool.directory import FolderFigures, look, require
+from ingest.spool.directory import FolderFigures, delete_bad, look, require
 from ingest.spool.reader import Portion
 from ingest.spool.spool import Spool
 
-__all__ = ["FolderFigures", "Portion", "Spool", "look", "require"]
+__all__ = ["FolderFigures", "Portion", "Spool", "delete_bad", "look", "require"]

@@ -181,3 +181,14 @@ def look(folder: Path) -> FolderFigures:
         bad_files=sum(path.suffix == BAD for path in paths),
         owners=sum(path.suffix == LOCK and is_held(path) for path in paths),
     )
+
+
+def delete_bad(folder: Path, before: float) -> int:
+    """Delete files of what could not be read that were written before a Unix time; returns how many."""
+    deleted = 0
+    for path in folder.glob(f"*{BAD}"):
+        with suppress(OSError):  # gone in the meantime, or another user's: then it is not counted
+            if path.stat().st_mtime < before:
+                path.unlink()
+                deleted += 1
+    return deleted

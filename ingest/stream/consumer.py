@@ -134,6 +134,10 @@ class Consumer:
             transaction.xdel(self._keys.stream, entry.id)
             transaction.execute()
 
+    def expire_dead(self, before: int) -> int:
+        """Delete batches that came to the dead stream before a Unix time; returns how many."""
+        return self._client.xtrim(self._keys.dead, minid=f"{before * 1000}", approximate=False)
+
     def leave(self) -> None:
         """Leave the group, remove consumers that hold nothing and have long been silent, and settle the counts."""
         try:

@@ -1,14 +1,17 @@
 """What is done once a day: retention, and who sees that it is done."""
 
 import logging
+import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
 from ingest.batch import Record
-from ingest.copernica.events import decode
+from ingest.copernica.events import DAY, decode
 from ingest.jobs import DAILY_EVERY, DAILY_RETRY, JobScheduler
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
@@ -99,6 +102,32 @@ def test_the_job_cleans_up(
     JobScheduler(client).enqueue_daily()
     assert daily_job() == 12
     assert client.ttl(KEYS.daily) > DAILY_RETRY
+
+
+@pytest.mark.usefixtures("in_environment")
+def test_what_cannot_be_read_goes_with_the_rest(
+    database: str, store: Store, client: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    monkeypatch.setenv("INGEST_SPOOL_DIR", str(tmp_path))
+    now = time.time()
+    for age, name in ((31, "old"), (29, "new")):
+        client.xadd(KEYS.dead, {"b": name}, id=f"{int((now - age * DAY) * 1000)}-0")
+        (tmp_path / f"{name}.bad").write_bytes(b"")
+        os.utime(tmp_path / f"{name}.bad", (now, now - age * DAY))
+    daily_job()
+    entries: Any = client.xrange(KEYS.dead)
+    assert [fields[b"b"] for _, fields in entries] == [b"new"]
+    assert sorted(path.name for path in tmp_path.glob("*.bad")) == ["new.bad"]
+
+
+def test_a_clock_that_is_ahead_deletes_nothing(
+    settings: Settings, store: Store, calls: list[Record], client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: real() + 1000 * DAY * 10**9)
+    assert clean_up(settings) == 3 * 4
+    assert left(store) == [[29.99, 29, 1, 0]] * 3
 
 
 @pytest.mark.usefixtures("in_environment")

@@ -6,11 +6,12 @@ from contextlib import suppress
 
 import redis
 
-from ingest import redis_client
+from ingest import redis_client, spool
 from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
+from ingest.stream.consumer import Consumer
 from workers.handlers.clock import redis_time
 from workers.handlers.forgetting import forget
 from workers.runtime import unless_refused
@@ -57,7 +58,9 @@ def clean_up(settings: Settings) -> int:
             log.warning("%s", problem)
         if not settings.retention_days:
             return 0
-        deleted = _expire(store, _earliest_now(settings, store) - settings.retention_days * DAY)
+        before = _earliest_now(settings, store) - settings.retention_days * DAY
+        deleted = _expire(store, before)
+    _expire_unreadable(settings, before)
     log.info("deleted %d events and calls older than %d days", deleted, settings.retention_days)
     return deleted
 
@@ -71,6 +74,17 @@ def _expire(store: Store, before: int) -> int:
     except Unavailable as error:
         log.warning("%s", error)
     return deleted
+
+
+def _expire_unreadable(settings: Settings, before: int) -> None:
+    """Delete what could not be read in Redis, and in the spool of this machine, and is too old."""
+    batches = files = 0
+    with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
+        batches = Consumer(client).expire_dead(before)
+    if settings.spool_dir is not None:
+        files = spool.delete_bad(settings.spool_dir, before)
+    if batches or files:
+        log.info("deleted %d batches of the dead stream and %d *.bad files as well", batches, files)
 
 
 def _earliest_now(settings: Settings, store: Store) -> int:
