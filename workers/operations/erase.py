@@ -21,6 +21,7 @@ from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import SpoolReport, host_of
 from workers.handlers.forgetting import forget
 from workers.person import Person
+from workers.reconcile import downloads
 from workers.store import tables
 from workers.store.store import Store
 
@@ -94,6 +95,7 @@ def erase(store: Store, recipient: str, dry_run: bool, step: Callable[[], object
     if not dry_run:
         store.erase(sorted(erased.deleted), list(erased.blanked.values()), erased.quarantined, erased.unverified)
         store.scrub()
+        downloads.remove_leftovers()
     return erased
 
 

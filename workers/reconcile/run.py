@@ -9,9 +9,8 @@ reconcile` does.
 """
 
 import asyncio
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -24,11 +23,11 @@ from ingest import redis_client
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
 from ingest.copernica.logfiles.kinds import KINDS
-from ingest.errors import Interrupted, InvalidToken, LogFilesGone, RestError, SettingsError, Unavailable
+from ingest.errors import Interrupted, InvalidToken, LogFilesGone, RestError, SettingsError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
-from workers.reconcile import history, in_flight
+from workers.reconcile import downloads, history, in_flight
 from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import DayReport, days_between
@@ -99,7 +98,7 @@ def reconcile(
         for day in days:
             report = DayReport(day)
             with history.attempt(store, day) as began:
-                with _folder() as folder:
+                with downloads.folder() as folder:
                     try:
                         fetching = _fetched(connect(settings), day, options.everything, folder, watch, breathe)
                         files, today = asyncio.run(fetching)
@@ -129,23 +128,10 @@ def reconcile_files(
     with Store.open(settings.database) as store:
         for day in sorted({file.day for file in files}):
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
-            with _folder():
+            with downloads.folder():
                 _compare(settings, store, report, [file for file in files if file.day == day], options, watch)
             history.save(store, report, history.FILES)
             yield report
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder for as long as the block runs; a full disk in the block is reported as such."""
-    try:
-        with tempfile.TemporaryDirectory(prefix="ingest-") as name:
-            yield Path(name)
-    except OSError as error:
-        raise Unavailable(
-            f"{tempfile.gettempdir()} cannot be used ({error.strerror}): log files of a day need room there, "
-            "some 300 MB per million events; TMPDIR names another place."
-        ) from None
 
 
 async def _fetched(
