@@ -113,6 +113,7 @@ class Trial:
         handles.send(signal.SIGCONT)
         handles.close()
         until(self._redis_has_room, "a Redis that takes writes", 30)
+        self._site.end_hanging_postgres()
 
     def _redis_has_room(self) -> bool:
         with self._site.redis() as client, suppress(RedisError):

@@ -180,6 +180,16 @@ class Site:
             return False
         return True
 
+    def end_hanging_postgres(self) -> None:
+        """Asked to end while it recovers from a crash, it may do neither: then whoever runs it kills it."""
+        if self.postgres is None:
+            return
+        try:
+            until(self._postgres_answers, "PostgreSQL")
+        except AssertionError:
+            self.parts["postgres"].send(signal.SIGQUIT)
+            until(self._postgres_answers, "PostgreSQL")
+
     def _lay_wires(self) -> None:
         chance = random.Random(self.plan.seed)
         for name in WIRES:

@@ -1,6 +1,7 @@
 """Runs of the oracle as a page of the documentation: `python -m tests.chaos.table chaos.jsonl > docs/chaos.md`.
 
-The file is what CHAOS_OUT named; of a seed that was run several times the last run counts.
+The file is what CHAOS_OUT named; of a seed that was run several times the last run counts. A second argument is a
+remark on how they were run.
 """
 
 import json
@@ -49,16 +50,18 @@ COLUMNS = (
 )
 
 
-def page(runs: Sequence[Run]) -> Iterator[str]:
+def page(runs: Sequence[Run], remark: str = "") -> Iterator[str]:
     """Its lines."""
     on, with_ = machine(), versions()
     yield HEAD
-    yield f"Command: `make chaos RUNS={len(runs)} SECONDS={runs[0]['seconds']:g}`, one run at a time."
+    yield f"Command: `make chaos SEED=n SECONDS={runs[0]['seconds']:g}`, one of {len(runs)} runs after the other."
     yield (
         f"Machine: {on['cores']} cores of {on['cpu']}, {on['memory_gib']} GiB, {on['os']}, an fsync takes "
         f"{on['fsync_ms']} ms; Python {with_['python']}, Valkey {with_['valkey-server']}, "
         f"SQLite {with_['sqlite']}, PostgreSQL {with_['postgresql']}."
     )
+    if remark:
+        yield remark
     yield ""
     kept = sum(run["kept"] for run in runs)
     sent, acknowledged, lost, doubled = (
@@ -110,11 +113,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
         yield f"| {' | '.join(row)} |"
 
 
-def main(path: Path) -> None:
+def main(path: Path, remark: str = "") -> None:
     """Print the page."""
     runs = {run["seed"]: run for run in map(json.loads, path.read_text().splitlines())}
-    print("\n".join(page([runs[seed] for seed in sorted(runs)])))
+    print("\n".join(page([runs[seed] for seed in sorted(runs)], remark)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])
