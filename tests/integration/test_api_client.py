@@ -22,6 +22,7 @@ from aiohttp import web
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingest.copernica.api import client as client_module
 from ingest.copernica.api.answers import Form
 from ingest.copernica.api.auth import DEFAULT_LIFETIME, Access, lifetime_of
 from ingest.copernica.api.client import Copernica
@@ -661,6 +662,31 @@ async def test_an_endless_answer_is_not_read_whole() -> None:
         async with of(url) as copernica:
             with pytest.raises(RequestRejected, match="too large"):
                 await copernica.identity()
+
+
+async def test_a_list_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "MAX_WEBHOOKS", 50)
+
+    def page(request: web.Request) -> web.Response:
+        start = int(request.query["start"])
+        return web.json_response({"data": [{"ID": str(start + number)} for number in range(20)]})
+
+    with serving(scripted(page)) as url:
+        async with of(url) as copernica:
+            with pytest.raises(RequestRejected, match="unexpected answer"):
+                await copernica.webhooks()
+
+
+async def test_a_download_leaves_room_on_the_disk(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "LOOK_EVERY", 10)
+    monkeypatch.setattr(client_module, "MIN_FREE", 1 << 62)
+    with fake_copernica(fake(folder)) as environ:
+        async with client(environ) as copernica:
+            with pytest.raises(Unavailable, match="make room first"):
+                await copernica.download(CLICKS, tmp_path / "file")
+    assert not (tmp_path / "file").exists()
 
 
 async def test_an_answer_that_is_packed_unasked_is_read() -> None:

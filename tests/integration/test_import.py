@@ -110,6 +110,17 @@ def test_what_would_never_end_or_cannot_be_read_is_not_opened(tmp_path: Path, en
     ]
 
 
+def test_a_name_that_is_no_text_is_shown_and_kept_all_the_same(tmp_path: Path, environ: dict[str, str]) -> None:
+    content = (FILES / "csv-with-header" / NAME).read_bytes()
+    (tmp_path / os.fsdecode(b"cdm-click.2026-11-20.chlo\xe9[bold].log")).write_bytes(content)
+    (tmp_path / os.fsdecode(b"notes-\xff\x1b[31m.txt")).write_bytes(b"x")
+    done, events = imported(environ, tmp_path)
+    assert (done.exit_code, events) == (1, 3)
+    assert "\x1b" not in done.stderr
+    done, events = imported(environ, "--json", tmp_path)
+    assert r"chlo\\xe9[bold].log" in done.stdout
+
+
 def test_what_the_options_say_is_not_believed_against_the_name(environ: dict[str, str]) -> None:
     told = ("--kind", "cdm-delivery", "--day", str(DAY))
     done, events = imported(environ, *told, FILES / "twice" / NAME)

@@ -77,6 +77,11 @@ class LeftOut(NamedTuple):
     litter: bool = False
 
 
+def _as_text(name: str) -> str:
+    """A name that can be stored and shown, even if its bytes are not UTF-8."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 class _Item(NamedTuple):
     """Something that may still have to be taken apart. `room` is how many bytes it may unpack to."""
 
@@ -163,13 +168,13 @@ class Archives:
             LogFileError: there are too many.
         """
         if not path.is_dir():
-            yield from self._file(path, path.name)
+            yield from self._file(path, _as_text(path.name))
             return
         for folder, folders, names in os.walk(path):
             folders.sort()
             for name in sorted(names):
                 inner = Path(folder, name)
-                yield from self._file(inner, str(inner.relative_to(path.parent)))
+                yield from self._file(inner, _as_text(str(inner.relative_to(path.parent))))
 
     def _file(self, path: Path, shown: str) -> Iterator[Content | LeftOut]:
         if unwanted := self._wanted(shown):
@@ -258,7 +263,7 @@ class Archives:
         try:
             archive = self._stack.enter_context(tarfile.TarFile(fileobj=self._seekable(item)))
             for member in archive:
-                shown = f"{item.shown}:{member.name}"
+                shown = f"{item.shown}:{_as_text(member.name)}"
                 if member.isdir():
                     continue
                 left = self._wanted(shown)

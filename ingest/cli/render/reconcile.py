@@ -62,7 +62,7 @@ class _Amount(ProgressColumn):
 @contextmanager
 def working(quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
     """A progress bar for each step in progress; the block calls the yielded function with how far each is."""
-    columns = TextColumn("{task.description}"), BarColumn(), _Amount(), TimeElapsedColumn()
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), _Amount(), TimeElapsedColumn()
     console = Console(stderr=True)
     quiet = quiet or not console.is_terminal
     progress = Progress(*columns, console=console, disable=quiet, transient=True)

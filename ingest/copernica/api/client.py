@@ -5,10 +5,12 @@ The facts come from Copernica's articles on REST v4 (`/logfiles`, `/logfile`, `/
 """
 
 import asyncio
+import errno
 import logging
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from datetime import date
@@ -31,6 +33,12 @@ T = TypeVar("T")
 
 #: Entities requested at once; Copernica gives 100 by default and at most 1000.
 PAGE_SIZE = 1000
+#: Webhooks that an account can have: a list without end is not of Copernica's making.
+MAX_WEBHOOKS = 100_000
+#: Bytes that a download leaves free on its disk, where the store or the spool may be, too; and how many bytes are
+#: written between two looks.
+MIN_FREE = 256 * 1024 * 1024
+LOOK_EVERY = 64 * 1024 * 1024
 #: End of a file's name while it is being downloaded, after something random.
 PART_SUFFIX = ".part"
 
@@ -192,6 +200,8 @@ class Copernica:
                     webhook = Webhook.from_json(entry)
                     webhooks[webhook.id] = webhook
             total = page.get("total") if isinstance(page, dict) else None
+            if len(webhooks) > MAX_WEBHOOKS:
+                raise _unexpected_answer("list webhooks")
             # A page that brings nothing new ends it as well: there may be fewer of them than announced.
             if len(webhooks) == before or (isinstance(total, int) and len(webhooks) >= total):
                 return list(webhooks.values())
@@ -271,7 +281,7 @@ async def _gather(calls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 async def _save(response: aiohttp.ClientResponse, path: Path, progress: ProgressCall) -> int:
     """Write a body to a file; one that is shorter than announced makes aiohttp raise an error."""
     total = None if "Content-Encoding" in response.headers else response.content_length
-    size = 0
+    size = looked = 0
     last = b""
     progress(0, total)
     with path.open("wb") as file:
@@ -279,6 +289,10 @@ async def _save(response: aiohttp.ClientResponse, path: Path, progress: Progress
             file.write(piece)
             size += len(piece)
             last = piece[-1:]
+            if size - looked >= LOOK_EVERY:
+                looked = size
+                if shutil.disk_usage(path.parent).free < MIN_FREE:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             progress(size, total)
         file.flush()
         await asyncio.to_thread(os.fsync, file.fileno())
