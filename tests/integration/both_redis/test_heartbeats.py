@@ -14,9 +14,9 @@ DRAINING = DrainReport(120.0)
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, in seconds; to be set by the test."""
+    """The server's time, in seconds; to be set by the test."""
     now = [1_795_165_200.0]
-    monkeypatch.setattr("ingest.stream.heartbeats.time.time", lambda: now[0])
+    monkeypatch.setattr(Heartbeats, "_now", lambda _: now[0])
     return now
 
 
