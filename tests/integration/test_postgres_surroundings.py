@@ -13,11 +13,12 @@ from sqlalchemy import text
 
 from ingest.copernica.events import Event
 from ingest.errors import Unavailable
-from tests.support.builders import NINE, SECOND, event
+from tests.support.builders import NINE, SECOND, event, handler, record
 from tests.support.months import event_of_month, first_second, partition
 from tests.support.postgres import Server
-from tests.support.sql import everything, execute, is_a_sentence
+from tests.support.sql import add, everything, execute, is_a_sentence
 from workers.handlers.work_queue import WorkQueue
+from workers.operations.erase import erase
 from workers.store import bulk_insert, tables, trial
 from workers.store.backend import Row
 from workers.store.bulk_insert import COPY_FROM
@@ -77,6 +78,13 @@ def test_a_role_that_may_only_read_and_write_rows_is_enough(humble: str) -> None
         assert store.add(many) == 0
         assert store.expire(first_second(-1)) == 1
         assert everything(store) == many
+        assert add(store, record(1)) == 1
+        queue, one = WorkQueue(store), handler()
+        queue.dispatch({"h": one})
+        claim = queue.claim(one, 500, 1)
+        assert claim is not None
+        queue.settle(one, claim, [], release=True)
+        assert len(erase(store, "jan@example.nl", dry_run=False).deleted) == COPY_FROM
 
 
 def test_a_role_that_may_not_make_partitions_stores_events_of_a_new_month(humble: str, url: str) -> None:
