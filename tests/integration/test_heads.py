@@ -161,8 +161,8 @@ def test_the_longest_target_is_taken_and_a_longer_one_is_not(ways: Ways, body: b
     assert sent(ways, wire(SIGNER.call(body, longer), longer)) == (414, 414)
 
 
-@pytest.mark.parametrize("length", [TARGET_MAX + 1, 66_000, 200_000])
-@pytest.mark.parametrize("method", [b"POST", b"GET", b"PUT", b"BREW"])
+@pytest.mark.parametrize("length", [TARGET_MAX + 1, 66_000])
+@pytest.mark.parametrize("method", [b"POST", b"GET", b"BREW"])
 @pytest.mark.parametrize("path", [b"/copernica/", b"/elsewhere/", b"http://x/"])
 def test_a_target_that_is_too_long_is_answered_414_before_anything_else(
     ways: Ways, method: bytes, path: bytes, length: int
