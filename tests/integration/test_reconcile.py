@@ -33,6 +33,7 @@ from tests.support.logs import (
     no_progress,
     stored_keys,
 )
+from workers.operations.erase import erase
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
 from workers.reconcile.schedule import Schedule
@@ -125,6 +126,16 @@ def test_the_number_of_a_link_is_not_taken_for_another_click(store: Store, datab
     report = reconciled(database, [one._replace(link="4711", ip=f"::ffff:{one.ip}") for one in twice])
     assert (report.complete, report.total("recovered"), report.total("in_store")) == (True, 0, len(twice))
     assert stored_keys(store) == Counter(one.key for one in twice)
+
+
+def test_who_was_erased_does_not_come_back(store: Store, database: str) -> None:
+    day = a_day(100)
+    erase(store, day[0].recipient, dry_run=False)
+    for _ in range(2):
+        report = reconciled(database, day)
+        theirs = [one for one in day if one.recipient == day[0].recipient]
+        assert (report.complete, report.total("erased")) == (True, len(theirs))
+    assert stored_keys(store) == Counter(one.key for one in day if one not in theirs)
 
 
 def test_a_suspected_click_explains_what_only_the_store_has(store: Store, database: str) -> None:

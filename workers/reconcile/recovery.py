@@ -292,7 +292,9 @@ class Recovery:
 
         def take(some: Sequence[Event]) -> None:
             calls = {e.delivery_id: record_of(e) for e in some} if self._options.hand_on else None
-            self._store.add(some, hand_on=calls)
+            new = self._store.add(some, hand_on=calls)
+            report.recovered += new
+            report.erased += len(some) - new
             taken.extend(some)
 
         def give_up(event: Event, refusal: RowsRejected) -> None:
@@ -300,7 +302,6 @@ class Recovery:
             report.note(f"{event.type} of message {event.message_id}: {refusal}")
 
         take_all(events, take, give_up)
-        report.recovered += len(taken)
         for event in taken:
             report.recovered_hours[event.occurred_at // MICROS % DAY // 3600] += 1
         self._stored(taken)

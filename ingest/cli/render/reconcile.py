@@ -165,6 +165,8 @@ def _remarks(report: "DayReport") -> Iterator[str]:
     yield from report.notes[:MAX_OUTAGES]
     for kind in report.kinds:
         yield from (f"{kind.kind}: {note}" for note in kind.notes)
+    if erased := report.total("erased"):
+        yield f"{erased:,} events of people who were erased were left out."
     if suspected := report.total("suspected"):
         yield (
             f"{suspected:,} clicks of the store are in Copernica's list of suspected clicks, which programs make "
