@@ -16,7 +16,7 @@ MAX_CHARACTERS, MAX_BRACKETS = 2000, 128
 
 #: Most brackets that are read as such in all names of a body, each of which costs some 250 bytes; and most
 #: characters of such a name.
-MAX_NESTED, MAX_NAME = 10_000, 1000
+MAX_NESTED, MAX_NAME = 10_000, 65_536
 
 #: What is in a name's brackets, from left to right; the last is empty for a list that numbers itself.
 Keys = tuple[str, ...]

@@ -336,6 +336,7 @@ DEAR = {
     "fields": filled(b"a=&"),
     "long fields": joined(b"k%d=" + b"x" * 90),
     "long names": joined(b"k[%d" + b"x" * 490 + b"]=", count=SIZE // 500),
+    "longer names": joined(b"k[%d" + b"x" * 49_990 + b"]=", count=SIZE // 50_000),
     "deep names": joined(b"k%d" + b"[a]" * 16 + b"=" + b"x" * 50),
     "repeated names": joined(b"k=%d" + b"x" * 90),
     "JSON, deep": filled(b'{"a":'),
