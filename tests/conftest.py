@@ -12,6 +12,7 @@ import pytest
 import redis
 from hypothesis import settings
 
+from ingest import shown
 from ingest.dev import embedded_redis
 from ingest.redis_client import connect
 from tests.support import running
@@ -38,6 +39,13 @@ def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     tmp_path_factory.getbasetemp()  # where the folders of tests are is decided before TMPDIR changes
     with nothing_is_left():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one test sets as a secret is a word that others may use."""
+    monkeypatch.setattr(shown, "_secrets", set())
+    monkeypatch.setattr(shown, "_pattern", None)
 
 
 @pytest.hookimpl(wrapper=True)
