@@ -28,11 +28,15 @@ class _Spent(NamedTuple):
 
 
 class UnverifiedBudget:
-    """The budget of one process; it knows of the others by what is in the database already."""
+    """The budget of one process.
 
-    def __init__(self, limit: int) -> None:
-        """`limit` is in bytes, of all processes together."""
+    It knows what the others keep once that is in the database; of what is not there yet, each has its share.
+    """
+
+    def __init__(self, limit: int = UNVERIFIED_MAX, processes: int = 1) -> None:
+        """`limit` is in bytes, of so many processes together."""
         self._limit = limit
+        self._processes = processes
         #: What waits in the database, as a worker counted it last.
         self._stored = 0
         #: What this process kept and what may not be in the database yet, oldest first.
@@ -42,20 +46,21 @@ class UnverifiedBudget:
     def take(self, size: int) -> bool:
         """Whether a call of that size may be kept; it then counts as kept."""
         now = time.time()
-        if not self._minute.since <= now < self._minute.since + MINUTE:
+        if not self._underway or not self._minute.since <= now < self._minute.since + MINUTE:
             self._minute = _Spent(now, 0, 0)
             self._underway.append(self._minute)
         since, calls, total = self._minute
         cost = max(size, CALL_BYTES)
-        if calls >= CALLS_PER_MINUTE or total + cost > BYTES_PER_MINUTE or self.held + cost > self._limit:
+        share = (self._limit - self._stored) / self._processes
+        if calls >= CALLS_PER_MINUTE or total + cost > BYTES_PER_MINUTE or self._kept + cost > share:
             return False
         self._minute = self._underway[-1] = _Spent(since, calls + 1, total + cost)
         return True
 
     @property
-    def held(self) -> int:
-        """Bytes that are kept, as far as this process knows."""
-        return self._stored + sum(spent.bytes for spent in self._underway)
+    def _kept(self) -> int:
+        """Bytes that this process kept and that may not be in the database yet."""
+        return sum(spent.bytes for spent in self._underway)
 
     def settle(self, calls: int, size: int, stored_until: float) -> None:
         """What the database holds by now: all that was kept before `stored_until` (Unix seconds)."""

@@ -35,7 +35,7 @@ from ingest.endpoint.answers import (
     UNAVAILABLE,
     Answer,
 )
-from ingest.endpoint.budget import UNVERIFIED_MAX, UnverifiedBudget
+from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.limits import KEY_WAIT, MAX_CONNECTIONS, MAX_HELD, WARNING_INTERVAL
 from ingest.endpoint.memory import CALL_COST, Memory
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
@@ -67,11 +67,11 @@ class Intake:
         max_body: int,
         verifier: Verifier | None = None,
         keep_headers: bool = False,
-        unverified_max: int = UNVERIFIED_MAX,
+        budget: UnverifiedBudget | None = None,
     ) -> None:
         """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding.
 
-        `unverified_max` is how many bytes of calls may wait for their key, in this process and the database.
+        `budget` is how much may be kept of calls that wait for their key.
         """
         self._keep_headers = keep_headers
         self._producer = producer
@@ -81,7 +81,7 @@ class Intake:
         self.failed = 0
         #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
-        self.budget = UnverifiedBudget(unverified_max)
+        self.budget = budget or UnverifiedBudget()
         #: How many calls were rejected, by reason.
         self.rejected: Counter[str] = Counter()
         #: What is held in memory, and the number of calls that are being checked or kept right now.

@@ -21,6 +21,7 @@ from aiohttp import web
 
 from ingest import redis_client
 from ingest.endpoint.app import CLOSING, create_app
+from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
@@ -92,7 +93,8 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         producer = Producer(client, scheduler.wake_drain, spool=spool)
         opened.push_async_callback(producer.close)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
-        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), settings.unverified_max)
+        budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
+        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget)
         sharing = (
             KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, Consumer(blocking))
             if verifier is not None
