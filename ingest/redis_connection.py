@@ -18,6 +18,9 @@ from redis.exceptions import InvalidResponse
 
 from ingest.redis_errors import is_wrong_server
 
+#: What redis-py and hiredis raise for what no server says, such as an error that cannot be taken apart.
+UNREADABLE = (ValueError, TypeError, LookupError)
+
 
 class _Leaving:
     """A blocking connection that is left after an answer of the wrong server."""
@@ -34,11 +37,7 @@ class _Leaving:
                 if pool := self.pool():
                     pool.disconnect(inuse_connections=False)
             raise
-        except (
-            ValueError,
-            TypeError,
-            LookupError,
-        ) as error:  # what no server says: an error cannot be taken apart
+        except UNREADABLE as error:
             raise InvalidResponse(f"not an answer of Redis ({error})") from None
 
 
@@ -58,11 +57,7 @@ class _LeavingAsync:
                     with suppress(RedisError, OSError):  # one that cannot be closed is of no use to anybody
                         await pool.disconnect(inuse_connections=False)
             raise
-        except (
-            ValueError,
-            TypeError,
-            LookupError,
-        ) as error:  # what no server says: an error cannot be taken apart
+        except UNREADABLE as error:
             raise InvalidResponse(f"not an answer of Redis ({error})") from None
 
 

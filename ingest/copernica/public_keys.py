@@ -273,10 +273,6 @@ class KeyRing:
         return self._answers
 
 
-class _QueueFull(Exception):
-    """A name found no place among those that are looked up, or none in time."""
-
-
 class _Queue:
     """Where names that never had a key wait to be looked up: a few at once, and only so many per second."""
 

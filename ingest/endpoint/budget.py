@@ -58,6 +58,11 @@ class UnverifiedBudget:
         return True
 
     @property
+    def has_underway(self) -> bool:
+        """Whether calls were kept that may not be in the database yet."""
+        return bool(self._underway)
+
+    @property
     def _kept(self) -> int:
         """Bytes that this process kept and that may not be in the database yet."""
         return sum(spent.bytes for spent in self._underway)

@@ -54,10 +54,15 @@ class KeySharing:
         except RedisError as error:
             log.debug("keys are not shared now: %s", error)
             return
+        except Exception:  # whatever lies in Redis, maintenance must go on
+            log.exception("keys cannot be shared")
+            return
         self._verifier.learn(shared.keys)
         ages = [shared.oldest_age or 0.0, (spool and spool.oldest_age) or 0.0, SETTLING]
         self._budget.settle(shared.calls, shared.size, time.time() - max(ages))
 
     def _exchange(self, ours: dict[str, DatedKey]) -> _Shared:
         keys = self._known_keys.exchange(ours, time.time() - STALE)
-        return _Shared(keys, *self._scheduler.noted_unverified(), self._consumer.oldest_age())
+        # Redis sends the whole batch along with its age, so it is asked for only when somebody wants to know.
+        oldest_age = self._consumer.oldest_age() if self._budget.has_underway else None
+        return _Shared(keys, *self._scheduler.noted_unverified(), oldest_age)
