@@ -22,7 +22,7 @@ DATA_FILES = (KEYS_FILE, REDIS_URL_FILE, SIGNER_FILE, "call.curl", "dev.lock", "
 #: Folders in it.
 DATA_FOLDERS = ("redis", "spool")
 #: Ends of the names of what is in the spool.
-SPOOL_ENDS = (".spool", ".bad", ".lock", ".probe", ".reserve")
+SPOOL_ENDS = (".spool", ".bad", ".lock", ".probe")
 #: What SQLite puts beside a database.
 SQLITE_ENDS = ("", "-wal", "-shm", "-journal")
 

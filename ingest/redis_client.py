@@ -15,7 +15,7 @@ from redis.retry import Retry
 from ingest import shown
 from ingest.errors import RedisUnavailable, SettingsError, Unavailable
 from ingest.redis_connection import leave_wrong_servers
-from ingest.redis_errors import WRONG_SERVER, described
+from ingest.redis_errors import described, is_wrong_server
 from ingest.redis_url import RedisURL
 
 #: Seconds to wait for an answer. Longer than an fsync on a bad day, shorter than a sender's patience.
@@ -24,7 +24,7 @@ ANSWER_TIMEOUT = 5.0
 CONNECT_TIMEOUT = 3.0
 
 # How a server begins that refuses everybody for a while: nothing about REDIS_URL is wrong then.
-_PASSING = re.compile(rf"(?:{'|'.join(WRONG_SERVER)}|TRYAGAIN|BUSY|MISCONF|OOM|EXECABORT)\b")
+_PASSING = re.compile(r"(?:TRYAGAIN|BUSY|MISCONF|OOM|EXECABORT)\b")
 
 
 def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
@@ -88,6 +88,6 @@ def unavailable(url: str, error: redis.RedisError) -> Unavailable:
     if isinstance(error, redis.exceptions.NoPermissionError):
         return Unavailable(f"Redis at {place} does not allow us what we need ({why}): check its user's rights.")
     if isinstance(error, redis.ResponseError):
-        kind = RedisUnavailable if _PASSING.match(why) else Unavailable
+        kind = RedisUnavailable if is_wrong_server(error) or _PASSING.match(why) else Unavailable
         return kind(f"Redis at {place} does not serve us ({why}): check REDIS_URL and the state of that server.")
     return RedisUnavailable(f"Redis at {place} does not answer ({why}): check REDIS_URL and that the server runs.")

@@ -32,10 +32,8 @@ class _Leaving:
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
         except ResponseError as error:
-            if is_wrong_server(error):
-                self.mark_for_reconnect()  # type: ignore[attr-defined]
-                if pool := self.pool():
-                    pool.disconnect(inuse_connections=False)
+            if pool := _pool_to_leave(self, error):
+                pool.disconnect(inuse_connections=False)
             raise
         except UNREADABLE as error:
             raise InvalidResponse(f"not an answer of Redis ({error})") from None
@@ -51,14 +49,20 @@ class _LeavingAsync:
         try:
             return await super().read_response(*args, **kwargs)  # type: ignore[misc]
         except ResponseError as error:
-            if is_wrong_server(error):
-                self.mark_for_reconnect()  # type: ignore[attr-defined]
-                if pool := self.pool():
-                    with suppress(RedisError, OSError):  # one that cannot be closed is of no use to anybody
-                        await pool.disconnect(inuse_connections=False)
+            if pool := _pool_to_leave(self, error):
+                with suppress(RedisError, OSError):  # one that cannot be closed is of no use to anybody
+                    await pool.disconnect(inuse_connections=False)
             raise
         except UNREADABLE as error:
             raise InvalidResponse(f"not an answer of Redis ({error})") from None
+
+
+def _pool_to_leave(connection: Any, error: ResponseError) -> Any:
+    """Mark a connection to the wrong server, and give its pool, of which the idle ones lead there as well."""
+    if not is_wrong_server(error):
+        return None
+    connection.mark_for_reconnect()
+    return connection.pool()
 
 
 class Connection(_Leaving, blocking_connection.Connection):

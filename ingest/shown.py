@@ -113,6 +113,8 @@ def _secrets_of(value: str) -> Iterator[str]:
     user, _, password = userinfo.partition(":")
     # What is shown of the URL anyway, such as a user and a database that have the password's name, is no secret.
     public = f"{scheme} {unquote(user)} {after}"
+    if scheme in ("http", "https") and not password:  # a token alone, in the place of the user
+        password, public = user, f"{scheme} {after}"
     for secret in _spellings(password):
         if secret not in public:
             yield secret

@@ -94,6 +94,11 @@ class Verifier:
         now = time.time()
         return {key.name: (_der(key.key), now - key.age) for key in self._keys.known()}
 
+    def withdrawn_keys(self) -> dict[str, float]:
+        """The names whose key DNS has withdrawn, and when that was seen (Unix seconds)."""
+        now = time.time()
+        return {name: now - age for name, age in self._keys.withdrawn().items()}
+
     def learn(self, keys: Mapping[str, DatedKey]) -> None:
         """Take over keys that other processes know: they count while DNS gives no answer."""
         now = time.time()

@@ -39,12 +39,12 @@ def dev(port: int | None, data_dir: Path | None) -> None:
 @click.option("--number", type=int, default=1, hidden=True)
 def serve(listening: int | None, number: int) -> None:
     """Run the endpoint: WEB_CONCURRENCY processes on one port."""
-    settings = _started()
-    if listening is not None:
+    if listening is not None:  # a process of the endpoint that has been started
         from ingest.endpoint import process
 
-        process.serve_socket(settings, listening, number)
+        process.serve_socket(settings_with(), listening, number)
         return
+    settings = _started()
     from ingest.endpoint import supervisor
 
     _require_schema(settings)

@@ -79,7 +79,7 @@ def reader_may_leave() -> Iterator[None]:
         if not _reader_left():
             raise
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno not in FULL or error.filename is not None:  # that of another file than the output
             raise
         _discard_output()
         raise Unavailable(f"The output cannot be written: {error.strerror}.") from None

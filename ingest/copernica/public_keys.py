@@ -108,6 +108,8 @@ class KeyRing:
         self._source = source
         self._good: OrderedDict[str, _Good] = OrderedDict()
         self._failed: OrderedDict[str, _Failure] = OrderedDict()
+        #: Names whose key DNS has withdrawn, and when (monotonic): what others knew before that is not learned.
+        self._withdrawn: OrderedDict[str, float] = OrderedDict()
         self._lookups: dict[str, asyncio.Task[RSAPublicKey]] = {}
         self._queue = _Queue()
         #: Whether DNS answers at all, as it was found out last, and until when that counts.
@@ -137,10 +139,12 @@ class KeyRing:
                 async with asyncio.timeout(STALE_WAIT):
                     return await lookup
             return await lookup
-        except (KeyUnavailable, TimeoutError):
+        except (KeyUnavailable, TimeoutError) as error:
             good = self._good.get(name)
             if good is not None and good.usable:
                 return good.key
+            if isinstance(error, TimeoutError):
+                raise KeyUnavailable("DNS takes too long.", plausible=True) from None
             raise
 
     def previous(self, name: str) -> RSAPublicKey | None:
@@ -178,10 +182,17 @@ class KeyRing:
         now = time.monotonic()
         return [KnownKey(name, good.key, now - good.confirmed) for name, good in self._good.items() if good.usable]
 
+    def withdrawn(self) -> dict[str, float]:
+        """The names whose key DNS has withdrawn, and how many seconds ago."""
+        now = time.monotonic()
+        return {name: now - since for name, since in self._withdrawn.items()}
+
     def learn(self, keys: Iterable[KnownKey]) -> None:
         """Take over what others know: to be confirmed before it is used, unless DNS gives no answer."""
         for name, key, age in keys:
             confirmed = time.monotonic() - max(age, 0.0)
+            if confirmed <= self._withdrawn.get(name, -math.inf):
+                continue
             known = self._good.get(name)
             if known is None:
                 self._remember(name, _Good(key, fresh_until=-math.inf, confirmed=confirmed))
@@ -227,7 +238,8 @@ class KeyRing:
             self._extend(name)
             raise KeyUnavailable(str(error), plausible) from None
         except CallRejected as error:
-            self._good.pop(name, None)
+            if self._good.pop(name, None):
+                self._withdraw(name)
             self._remember_failure(name, _Failure(time.monotonic() + ABSENT_TTL, error.reason))
             raise
         return self._confirm(name, key, records.ttl)
@@ -242,8 +254,14 @@ class KeyRing:
             elif before.fresh_until > -math.inf:  # one that we only learned from others was never ours
                 good.previous, good.previous_until = before.key, now + PREVIOUS
         self._failed.pop(name, None)
+        self._withdrawn.pop(name, None)
         self._remember(name, good)
         return good.key
+
+    def _withdraw(self, name: str) -> None:
+        self._withdrawn[name] = time.monotonic()
+        while len(self._withdrawn) > KEYS_MAX:
+            self._withdrawn.popitem(last=False)
 
     def _remember(self, name: str, good: _Good) -> None:
         self._good[name] = good

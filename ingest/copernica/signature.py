@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256, SHA512
 
+from ingest.copernica.accounts import full_name, spelled
 from ingest.copernica.header_fields import HeaderFields, Headers
 from ingest.errors import CallRejected, Reason
 
@@ -133,7 +134,7 @@ def examine(
         raise CallRejected(Reason.TOO_NEW)
     if policy.hosts and not policy.hosts & {host.lower(), _without_port(host.lower())}:
         raise CallRejected(Reason.WRONG_HOST, host)
-    account = _account(account)
+    account = spelled(account)
     if account not in policy.accounts:
         raise CallRejected(Reason.WRONG_ACCOUNT, account)
     _check_digest(digest, body)
@@ -262,19 +263,6 @@ def _date(value: bytes) -> int:
     if not 0 <= seconds < 2**32:  # what a delivery id can hold: until the year 2106
         raise CallRejected(Reason.BAD_DATE)
     return seconds
-
-
-def full_name(account: str) -> str:
-    """An account as X-Copernica-ID has it; people write it in upper or lower case, with `-` or `_`, or its number.
-
-    A bare number is that of an `account`: an `environment`, Copernica's other kind of customer, counts its own.
-    """
-    name = _account(account.encode()).decode()
-    return f"account-{name}" if name.isdigit() else name
-
-
-def _account(value: bytes) -> bytes:
-    return value.strip().lower().replace(b"_", b"-")
 
 
 def _without_port(host: bytes) -> bytes:

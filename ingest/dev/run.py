@@ -26,7 +26,7 @@ from rich.markup import escape
 from ingest import __version__, redis_client, shown
 from ingest.cli.render.console import Console, printable
 from ingest.cli.streams import reader_may_leave
-from ingest.copernica.signature import full_name
+from ingest.copernica.accounts import full_name
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, Unavailable

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler
 from ingest.endpoint import answers, limits
 from ingest.endpoint.aiohttp_compat import send_continue
 from ingest.endpoint.answers import Answer
-from ingest.endpoint.connection import HANDLER_ARGS, Connection
+from ingest.endpoint.connection import Connection
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.targets import Addressed, addressed
@@ -33,7 +33,7 @@ def create_app(
     intake: Intake, replayer: SpoolReplayer, path: str, validation_files: ValidationFiles | None = None
 ) -> web.Application:
     """The application: webhooks at `path` and everything below, health checks, and validation files."""
-    app = web.Application(client_max_size=intake.max_body, handler_args=HANDLER_ARGS)
+    app = web.Application(client_max_size=intake.max_body)
     if validation_files is not None:
         app[VALIDATION_FILES] = validation_files
         app.middlewares.append(serve_validation_file)

@@ -8,8 +8,6 @@ import time
 from collections import deque
 from typing import NamedTuple
 
-#: Bytes of such calls that may be kept in all, unless INGEST_UNVERIFIED_MAX says otherwise.
-UNVERIFIED_MAX = 256 * 1024 * 1024
 #: Calls and bytes that one process may keep per minute: many times what a large mailing brings, and a fraction of
 #: the whole budget, so that a flood does not use that up before anybody can look.
 CALLS_PER_MINUTE = 30_000
@@ -33,7 +31,7 @@ class UnverifiedBudget:
     It knows what the others keep once that is in the database; of what is not there yet, each has its share.
     """
 
-    def __init__(self, limit: int = UNVERIFIED_MAX, processes: int = 1) -> None:
+    def __init__(self, limit: int, processes: int = 1) -> None:
         """`limit` is in bytes, of so many processes together."""
         self._limit = limit
         self._processes = processes

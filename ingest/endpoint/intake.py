@@ -71,7 +71,7 @@ class Intake:
     ) -> None:
         """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding.
 
-        `budget` is how much may be kept of calls that wait for their key.
+        `budget` is how much may be kept of calls that wait for their key; without one, nothing.
         """
         self._keep_headers = keep_headers
         self._producer = producer
@@ -81,7 +81,7 @@ class Intake:
         self.failed = 0
         #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
-        self.budget = budget or UnverifiedBudget()
+        self.budget = budget or UnverifiedBudget(limit=0)
         #: How many calls were rejected, by reason.
         self.rejected: Counter[str] = Counter()
         #: What is held in memory, and the number of calls that are being checked or kept right now.
@@ -129,7 +129,10 @@ class Intake:
         def finish(result: Answer) -> None:
             memory.used -= size
             self.busy -= 1
-            answer(result)
+            try:
+                answer(result)
+            except Exception:  # the fault of one connection: the others of this turn must be answered
+                log.exception("a call could not be answered")
 
         memory.used += size
         self.busy += 1
@@ -143,6 +146,9 @@ class Intake:
             claim = claim or self._verifier.examine(target, fields, body, received_at)
         except CallRejected as rejected:
             finish(self._reject(rejected))
+            return
+        except Exception:
+            self._fail(finish)
             return
         record = Record(claim.delivery_id, received_at, target, content_type, body, headers)
         if not self._examined:
@@ -168,6 +174,8 @@ class Intake:
                     waiting.add_done_callback(self._waiting.discard)
             except CallRejected as rejected:
                 finish(self._reject(rejected))
+            except Exception:
+                self._fail(finish)
 
     async def _keep_later(
         self,
@@ -195,9 +203,18 @@ class Intake:
         except TimeoutError:
             self._turn_away(KeyUnavailable("DNS takes too long."), finish)
             return
+        except Exception:
+            self._fail(finish)
+            return
         finally:
             self._waiting_size -= size
         self._keep(record, finish)
+
+    def _fail(self, finish: Callable[[Answer], None]) -> None:
+        """Answer 503 to a call on which we fail, in an `except`: nobody else would answer it, or give it up."""
+        self.failed += 1
+        log.exception("a call could not be judged")
+        finish(UNAVAILABLE)
 
     def _turn_away(self, unavailable: KeyUnavailable, finish: Callable[[Answer], None]) -> None:
         """Answer 503 to a call of a key that we cannot look up and have no reason, or no room, to keep it for."""

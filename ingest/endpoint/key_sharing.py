@@ -50,7 +50,8 @@ class KeySharing:
     async def refresh(self, spool: Spool | None) -> None:
         """Tell the others what we know, and learn what they do; does nothing while Redis is unavailable."""
         try:
-            shared = await asyncio.to_thread(self._exchange, self._verifier.known_keys())
+            known, withdrawn = self._verifier.known_keys(), self._verifier.withdrawn_keys()
+            shared = await asyncio.to_thread(self._exchange, known, withdrawn)
         except RedisError as error:
             log.debug("keys are not shared now: %s", error)
             return
@@ -61,8 +62,8 @@ class KeySharing:
         ages = [shared.oldest_age or 0.0, (spool and spool.oldest_age) or 0.0, SETTLING]
         self._budget.settle(shared.calls, shared.size, time.time() - max(ages))
 
-    def _exchange(self, ours: dict[str, DatedKey]) -> _Shared:
-        keys = self._known_keys.exchange(ours, time.time() - STALE)
+    def _exchange(self, ours: dict[str, DatedKey], withdrawn: dict[str, float]) -> _Shared:
+        keys = self._known_keys.exchange(ours, time.time() - STALE, withdrawn)
         # Redis sends the whole batch along with its age, so it is asked for only when somebody wants to know.
         oldest_age = self._consumer.oldest_age() if self._budget.has_underway else None
         return _Shared(keys, *self._scheduler.noted_unverified(), oldest_age)

@@ -22,7 +22,7 @@ from aiohttp import web
 from ingest import redis_client
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
-from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
+from ingest.endpoint.connection import connection_factory
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.files import connection_limit
@@ -152,7 +152,7 @@ async def _background_tasks() -> AsyncIterator[Callable[[Coroutine[object, objec
 @asynccontextmanager
 async def _aiohttp_server(app: web.Application) -> AsyncIterator[web.Server]:
     """What makes the connections that aiohttp serves."""
-    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS, **HANDLER_ARGS)
+    runner = web.AppRunner(app, shutdown_timeout=SHUTDOWN_SECONDS)
     try:
         await runner.setup()
         yield cast(web.Server, runner.server)  # None only before `setup`

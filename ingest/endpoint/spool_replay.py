@@ -67,8 +67,11 @@ class SpoolReplayer:
         if breaker.is_due:
             await self._try_redis()
         if time.monotonic() - self._checked_at >= CONDITION_INTERVAL:
-            await self._check_condition()
             self._checked_at = time.monotonic()
+            try:
+                await self._check_condition()
+            except Exception:  # what may cost calls must not keep those that wait
+                log.exception("the condition of Redis and the spool could not be checked")
         if self._spool is not None and self.producer.uses_redis:
             began = time.monotonic()
             if await self._replay(self._spool):
@@ -112,8 +115,8 @@ class SpoolReplayer:
             log.warning(
                 "calls go to the spool: the backlog uses %d bytes of Redis, which uses %d of the %s it may use",
                 condition.stream,
-                info["used_memory"],
-                info["maxmemory"] or "unlimited",
+                info.get("used_memory", 0),
+                info.get("maxmemory") or "unlimited",
             )
 
     async def _replay(self, spool: Spool) -> bool:
@@ -160,7 +163,7 @@ def is_over(condition: Condition, buffer_max: int | None, was_over: bool) -> boo
     `was_over` is the previous answer: then the limits are lower by `RELIEF`.
     """
     info, share = condition.info, RELIEF if was_over else 1.0
-    memory_limit = info["maxmemory"]
+    memory_limit = info.get("maxmemory", 0)
     limit = memory_limit * BACKLOG_SHARE if buffer_max is None else buffer_max
     if limit and condition.stream > share * limit:
         return True

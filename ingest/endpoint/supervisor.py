@@ -16,7 +16,7 @@ from functools import partial
 from redis import RedisError
 
 from ingest import processes, redis_client, spool
-from ingest.copernica.signature import full_name
+from ingest.copernica.accounts import full_name
 from ingest.endpoint import files
 from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles

@@ -1,5 +1,6 @@
 """How processes that share a spool's folder see whose files are whose: locks, which end with their process."""
 
+import errno
 import fcntl
 import logging
 import os
@@ -34,14 +35,20 @@ class OwnerLock:
     def _acquire(self) -> tuple[str, int]:
         while True:
             owner = unique_name()
-            file = os.open(self._folder / (owner + LOCK), os.O_RDWR | os.O_CREAT | os.O_EXCL, segment.MODE)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.fstat(file).st_nlink:
-                    return owner, file
-            except BlockingIOError:  # a sibling is testing it, and will take it for a dead process's
-                log.debug("a sibling looked at our lock before we had it")
-            os.close(file)
+            if (file := self._locked(owner)) is not None:
+                return owner, file
+
+    def _locked(self, owner: str) -> int | None:
+        """The lock of that name, made and held; None if a sibling looked at it in between, and deleted it."""
+        file = os.open(self._folder / (owner + LOCK), os.O_RDWR | os.O_CREAT | os.O_EXCL, segment.MODE)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file).st_nlink:
+                return file
+        except BlockingIOError:  # a sibling is testing it, and will take it for a dead process's
+            log.debug("a sibling looked at our lock before we had it")
+        os.close(file)
+        return None
 
     def ensure(self) -> None:
         """See to it that others still see it: somebody may have deleted it, or have put another folder there.
@@ -53,10 +60,11 @@ class OwnerLock:
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(), os.fstat(self._file)):
                 return
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, segment.MODE)
+        path.unlink(missing_ok=True)  # one that we made and could not hold
+        if (file := self._locked(self.owner)) is None:
+            raise BlockingIOError(errno.EAGAIN, "another process looks at the lock")
         os.close(self._file)
         self._file = file
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """Give up the name: this process looks after nothing here any more."""

@@ -178,6 +178,24 @@ class SegmentWriter:
             self.path.unlink(missing_ok=True)
             raise
 
+    @classmethod
+    def written(cls, folder: Path, owner: str, batches: Sequence[Batch]) -> "SegmentWriter":
+        """A segment of these batches alone, on disk and closed; nothing is left of one that cannot be written.
+
+        Raises:
+            OSError: the folder does not accept it.
+        """
+        writer = cls(folder, owner)
+        try:
+            writer.put(batches)
+            writer.sync()
+        except OSError:
+            writer.path.unlink(missing_ok=True)
+            raise
+        finally:
+            writer.close()
+        return writer
+
     def put(self, batches: Sequence[Batch]) -> None:
         """Write batches behind the others; they are safe once `sync` has returned."""
         self._write(b"".join(record(self.name.sync, batch) for batch in batches))

@@ -271,10 +271,7 @@ class Spool:
 
     def _set_aside(self, portion: Portion) -> None:
         self._reader = None
-        writer = SegmentWriter(self.folder, self._owner())
-        writer.put(portion.batches)
-        writer.sync()
-        writer.close()
+        writer = SegmentWriter.written(self.folder, self._owner(), portion.batches)
         not_before = time.monotonic() + POSTPONE
         self._waiting.append(WaitingSegment(writer.path, writer.name, writer.size, portion.events, not_before))
         self._confirm(portion)

@@ -27,14 +27,18 @@ class KnownKeys:
         self._client = client
         self._name = Keys(partition).known_keys
 
-    def exchange(self, ours: Mapping[str, DatedKey], oldest: float) -> dict[str, DatedKey]:
+    def exchange(
+        self, ours: Mapping[str, DatedKey], oldest: float, withdrawn: Mapping[str, float] | None = None
+    ) -> dict[str, DatedKey]:
         """Add what we know and the others do not, remove what was confirmed before `oldest` (Unix seconds).
 
+        `withdrawn` are names whose key is gone, and since when: what was confirmed before that is removed, too.
         Returns what the others know; what cannot be read is left out.
         """
+        gone = withdrawn or {}
         known = cast(dict[bytes, bytes], self._client.hgetall(self._name))
         readable = {name.decode("latin-1"): key for name, text in known.items() if (key := _read(text))}
-        theirs = {name: key for name, key in readable.items() if key[1] >= oldest}
+        theirs = {name: key for name, key in readable.items() if key[1] >= max(oldest, gone.get(name, oldest))}
         newer: dict[EncodableT, EncodableT] = {
             name: _written(key)
             for name, key in ours.items()
@@ -49,12 +53,12 @@ class KnownKeys:
 
 def _written(key: DatedKey) -> str:
     der, confirmed_at = key
-    return json.dumps({"der": base64.b64encode(der).decode(), "at": round(confirmed_at)})
+    return json.dumps({"der": base64.b64encode(der).decode(), "at": int(confirmed_at)})
 
 
 def _read(text: bytes) -> DatedKey | None:
     try:
         fields = json.loads(text)
         return base64.b64decode(fields["der"], validate=True), float(fields["at"])
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return None

@@ -45,9 +45,11 @@ def try_commands(client: redis.Redis, partition: int = 0) -> None:
             transaction.sadd(members, "trial")
             transaction.lpush(waiting, "trial")
             transaction.zadd(due, {"trial": 1})
-            transaction.expire(stream, TRIAL_TTL)
+            for key in (stream, counts, members, waiting, due):
+                transaction.expire(key, TRIAL_TTL)
             transaction.execute()
         client.blmove(waiting, taken, 1, "RIGHT", "LEFT")
+        client.expire(taken, TRIAL_TTL)
         with client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
             channel.subscribe(keys.stored)
             channel.get_message(timeout=1.0)

@@ -189,5 +189,11 @@ def test_keys_are_shared_for_as_long_as_they_may_be_used(client: redis.Redis) ->
     now = time.time()
     assert shared.exchange({"one": (b"1", now), "old": (b"2", now - STALE - 9)}, oldest=0.0) == {}
     client.hset("ingest:{0}:known-keys", mapping={"torn": b"{", "odd": b'{"der": 1, "at": 2}', b"\xff": b"[]"})
-    assert shared.exchange({}, oldest=now - STALE) == {"one": (b"1", round(now))}
+    client.hset(
+        "ingest:{0}:known-keys", mapping={"huge": '{"der": "", "at": 1' + "0" * 400 + "}", "deep": "[" * 9**5}
+    )
+    assert shared.exchange({}, oldest=now - STALE) == {"one": (b"1", int(now))}
     assert client.hkeys("ingest:{0}:known-keys") == [b"one"]
+    assert shared.exchange({}, now - STALE, withdrawn={"one": now - 60}).keys() == {"one"}  # confirmed since
+    assert shared.exchange({}, now - STALE, withdrawn={"one": now + 60}) == {}
+    assert not client.exists("ingest:{0}:known-keys")

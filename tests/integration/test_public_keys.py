@@ -719,6 +719,24 @@ async def test_a_key_that_another_process_knew_is_confirmed_before_it_is_used(
     assert await refused(ring, "gone.copernica.com") == Reason.UNKNOWN_KEY
 
 
+async def test_a_key_that_dns_has_withdrawn_is_not_learned_again(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock
+) -> None:
+    await ring.get(KEY_ID)
+    known = ring.known()
+    server.let(KEY_ID, Behaviour.NXDOMAIN)
+    clock.now += public_keys.TTL_MAX
+    assert await refused(ring) == Reason.UNKNOWN_KEY
+    clock.now += key_sources.ABSENT_TTL + 1
+    assert ring.withdrawn() == {KEY_ID: key_sources.ABSENT_TTL + 1}
+    ring.learn([known[0]._replace(age=public_keys.TTL_MAX + key_sources.ABSENT_TTL + 1)])
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    assert await unavailable(ring)
+    ring.learn([known[0]._replace(age=0.0)])  # DNS has confirmed it to somebody since
+    clock.now += public_keys.FAILED_TTL
+    assert same(await ring.get(KEY_ID), KEY)
+
+
 async def test_what_another_process_knew_too_long_ago_is_not_used(
     impatient: None, ring: KeyRing, server: DnsServer
 ) -> None:

@@ -14,7 +14,7 @@ from aiohttp import web
 from ingest import redis_client
 from ingest.batch import Record
 from ingest.endpoint.app import create_app
-from ingest.endpoint.connection import HANDLER_ARGS, connection_factory
+from ingest.endpoint.connection import connection_factory
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
@@ -56,9 +56,8 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, l
         client = redis_client.connect_async(redis_url)
         appender = Producer(client, lambda: None)
         take = Intake(appender, max_body, verifier, keep_headers=verifier is not None)
-        runner = web.AppRunner(
-            create_app(take, SpoolReplayer(appender), "/copernica"), shutdown_timeout=1.0, **HANDLER_ARGS
-        )
+        app = create_app(take, SpoolReplayer(appender), "/copernica")
+        runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None
         connections = Connections(limit, take.memory)

@@ -33,7 +33,7 @@ def test_processes_share_what_is_not_in_the_database_yet(now: list[float]) -> No
 def test_each_minute_has_its_own_limit(now: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "CALLS_PER_MINUTE", 7)
     monkeypatch.setattr(budget, "BYTES_PER_MINUTE", 70 * CALL_BYTES)
-    some = UnverifiedBudget()
+    some = UnverifiedBudget(10**9)
     assert taken(some, 50) == 7
     now[0] += MINUTE
     assert taken(some, 50, size=20 * CALL_BYTES) == 3

@@ -1,14 +1,15 @@
 """Files made to be dear: read, or given up, with memory in proportion to a record and without endless work."""
 
 import io
+import json
 import tracemalloc
 
 import pytest
 
-from ingest.copernica.logfiles import json_rows
+from ingest.copernica.logfiles import csv_rows, json_rows
 from ingest.copernica.logfiles.kinds import KINDS
 from ingest.copernica.logfiles.reader import read
-from ingest.copernica.logfiles.rows import CUT_OFF, Damage
+from ingest.copernica.logfiles.rows import CUT_OFF, TOO_DAMAGED, Damage
 
 CLICKS = KINDS["cdm-click"]
 TIME = "2026-11-20 09:00:00"
@@ -25,7 +26,7 @@ def reasons(content: bytes) -> list[str]:
 def test_json_that_begins_again_and_again_is_given_up(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(json_rows, "MAX_WASTE", SIZE)
     content = b"[" + piece.encode() * (SIZE // len(piece))
-    assert reasons(content)[-1] in (json_rows.TOO_DAMAGED, CUT_OFF)
+    assert reasons(content)[-1] in (TOO_DAMAGED, CUT_OFF)
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,21 @@ def test_json_that_begins_again_and_again_is_given_up(piece: str, monkeypatch: p
 def test_csv_with_a_fault_in_every_line_is_read_through(line: str) -> None:
     lines = SIZE // len(line)
     assert len(reasons((HEADER + line * lines).encode())) >= lines // 2
+
+
+def test_csv_whose_quotes_never_match_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of its lines leaves a quote open, read afresh as well as within a quote: to the end, each time."""
+    monkeypatch.setattr(csv_rows, "MAX_WASTE", SIZE)
+    line = f'{TIME},x","\n'
+    assert reasons((HEADER + line * (SIZE // len(line))).encode())[-1] == TOO_DAMAGED
+
+
+def test_a_large_record_is_no_waste() -> None:
+    mail = "x" * (10 * 1024 * 1024)
+    row = dict.fromkeys(CLICKS.columns, "") | {"time": TIME, "tags": mail}
+    assert reasons(json.dumps([row, row]).encode()) == []
+    line = ",".join(f'"{value}\n"' if value == mail else value for value in row.values()) + "\n"
+    assert reasons((HEADER + 2 * line).encode()) == []
 
 
 def test_one_damaged_object_in_many_is_no_reason_to_give_up() -> None:

@@ -123,6 +123,7 @@ def test_no_line_of_a_traceback_can_pass_for_a_message() -> None:
         {"DATABASE_URL": "postgresql://u@h/d?password=g%20heim%2Fx"},
         {"INGEST_FORWARD_URL": "https://h/x?token=g%20heim%2Fx"},
         {"INGEST_FORWARD_URL": "https://u:g%20heim%2Fx@h/x"},
+        {"INGEST_FORWARD_URL": "https://g%20heim%2Fx@h/x"},
     ],
 )
 def test_a_secret_that_a_library_quotes_is_hidden_in_the_log(

@@ -13,10 +13,10 @@ import redis
 
 from ingest import health, plain_text, redis_client, shown, spool
 from ingest.copernica import dkim
+from ingest.copernica.accounts import full_name
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.key_sources import Source
-from ingest.copernica.signature import full_name
 from ingest.errors import CallRejected, IngestError, KeyUnavailable
 from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.redis_errors import described

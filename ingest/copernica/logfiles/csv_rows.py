@@ -22,6 +22,7 @@ from ingest.copernica.logfiles.rows import (
     TOO_LONG,
     TOO_WIDE,
     Damage,
+    Patience,
     Row,
     Unreadable,
 )
@@ -31,6 +32,8 @@ from ingest.copernica.logfiles.spreadsheets import resaved
 TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
 #: Rows that are looked at to see whether a file without a header row has all of the documented columns.
 SAMPLE = 100
+#: Characters that may be looked at in vain, and how many more for each character of the file: a second or two.
+MAX_WASTE, WASTE_PER_CHARACTER = 32 * MAX_RECORD, 8
 #: What the standard library's reader says when a record goes on beyond the lines it was given …
 UNFINISHED = "unexpected end of data"
 #: … and when a field exceeds `csv.field_size_limit`, a setting of the whole process that is not ours to change.
@@ -123,6 +126,7 @@ class _Reader:
         #: None until the first lines have been seen.
         self._layout: _Layout | None = None
         self._state = _State.READ
+        self._patience = Patience(MAX_WASTE)
         #: The lines, where the next record begins in them, and the number of the first one in the file.
         self._lines: list[str] = []
         self._at = 0
@@ -145,6 +149,7 @@ class _Reader:
             Unreadable: they are the first of the file, and a spreadsheet program has rewritten it.
         """
         self._first, self._lines, self._at = self.number, self._lines[self._at :] + lines, 0
+        self._patience.add(WASTE_PER_CHARACTER * sum(map(len, lines)))
         if self._state is _State.WAIT:
             self._state = _State.READ
         if self._layout is None and self._lines:
@@ -191,9 +196,11 @@ class _Reader:
                     yield first + at, names, values
                 at = end
         except csv.Error as error:
-            unfinished = str(error) == UNFINISHED
-            self._state = _after(error, unfinished and (at_end or sum(map(len, lines[at:])) > MAX_RECORD))
+            # Only what no line end follows any more is looked at as far as there is: other faults end it sooner.
+            read = sum(map(len, lines[at:])) if str(error) == UNFINISHED else 0
+            self._state = _after(error, at_end or read > MAX_RECORD)
             if self._state is _State.RESYNCHRONISE:
+                self._patience.waste(read)
                 yield Damage(first + at, _reason(error))
                 at += 1
         self._at = at

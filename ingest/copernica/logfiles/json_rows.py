@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, cast
 
+from ingest.copernica.columns import fitting
 from ingest.copernica.logfiles.rows import (
     BLOCK,
     CUT_OFF,
@@ -17,6 +18,7 @@ from ingest.copernica.logfiles.rows import (
     TOO_LONG,
     TOO_WIDE,
     Damage,
+    Patience,
     Row,
     Unreadable,
 )
@@ -26,9 +28,7 @@ _BLANKS = re.compile(r"[ \t\r\n]*")
 _OBJECT = re.compile(r'\{[ \t\r\n]{0,98}"')
 _LONGEST_OPENING = 100
 _TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_UNFIT = re.compile("[\0\ud800-\udfff]")
-#: Characters that may be looked at in vain for objects that can be read, and how many more for each character of
-#: the file: hostile files would have every piece of them looked at from each of its beginnings.
+#: Characters that may be looked at in vain, and how many more for each character of the file.
 MAX_WASTE, WASTE_PER_CHARACTER = 2 * MAX_RECORD, 2
 #: What an attempt costs beside that, and one that nests too deeply, as if they were characters.
 ATTEMPT, DEEP_ATTEMPT = 1_000, 20_000
@@ -37,7 +37,6 @@ MAX_STRUCTURE = 256 * 1024
 #: Characters that have been read and are kept while objects are looked for: the decoder counts their lines at
 #: each fault.
 KEPT = 64 * 1024
-TOO_DAMAGED = "too much of it is damaged: nothing after it was read"
 #: Characters before the end of what was read in which the end can be the cause of a fault: a pair of `\uXXXX`.
 _NEAR_THE_END = 12
 
@@ -99,7 +98,7 @@ def _fit(value: Any) -> str:
     if isinstance(value, list) and all(isinstance(inner, str) for inner in value):
         value = ";".join(value)
     text = value if isinstance(value, str) else json.dumps(value)
-    return text if text.isascii() and "\0" not in text else _UNFIT.sub("\ufffd", text)
+    return fitting(text)
 
 
 def _no_constant(name: str) -> None:
@@ -117,8 +116,7 @@ class _Text:
         self._text = ""
         #: Whether all of it has been read.
         self._at_end = False
-        #: Characters that may still be looked at in vain.
-        self._patience = MAX_WASTE
+        self._patience = Patience(MAX_WASTE)
         #: Where the object that was read last began.
         self._began = 0
         self.at = 0
@@ -143,17 +141,18 @@ class _Text:
             try:
                 value, end = _decoder.raw_decode(self._text, self.at)
             except RecursionError:
-                self._waste(DEEP_ATTEMPT)
+                self._patience.waste(DEEP_ATTEMPT)
                 raise ValueError("nested too deeply") from None
             except json.JSONDecodeError as error:
                 left = len(self._text) - error.pos
                 unfinished = left < _NEAR_THE_END or error.msg.startswith("Unterminated")
-                self._waste((len(self._text) if unfinished else error.pos) - self.at + ATTEMPT)
-                if unfinished and len(self._text) - self.at > MAX_RECORD:
-                    raise ValueError(TOO_LONG) from None
-                if unfinished and self._more():
+                too_long = unfinished and len(self._text) - self.at > MAX_RECORD
+                if unfinished and not too_long and self._more():
                     self._require_narrow()
                     continue
+                self._patience.waste((len(self._text) if unfinished else error.pos) - self.at + ATTEMPT)
+                if too_long:
+                    raise ValueError(TOO_LONG) from None
                 cut_off = unfinished and (not left or error.msg.startswith("Unterminated"))
                 raise ValueError(CUT_OFF if cut_off else f"not JSON: {error.msg}") from None
             self._began, self.at = self.at, end
@@ -186,18 +185,13 @@ class _Text:
         if len(self._text) - self.at > BLOCK and len(_TEXT.sub("", self._text[self.at :])) > MAX_STRUCTURE:
             raise ValueError(TOO_WIDE)
 
-    def _waste(self, characters: int) -> None:
-        self._patience -= characters
-        if self._patience < 0:
-            raise Unreadable(TOO_DAMAGED)
-
     def _more(self) -> bool:
         """Read another piece; False if there is none."""
         if self._at_end:
             return False
         piece = next(self._texts, "")
         self._at_end = not piece
-        self._patience += WASTE_PER_CHARACTER * len(piece)
+        self._patience.add(WASTE_PER_CHARACTER * len(piece))
         self._text = self._text[self.at :] + piece
         self.at = 0
         return True

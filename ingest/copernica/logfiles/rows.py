@@ -18,6 +18,7 @@ CUT_OFF = "the file ends in the middle: it was cut off, so download it again"
 WEB_PAGE = "this is a web page, not a log file: download it again"
 TOO_LONG = f"longer than {MAX_RECORD // BLOCK} MiB"
 TOO_WIDE = f"more than {MAX_COLUMNS} columns"
+TOO_DAMAGED = "too much of it is damaged: nothing after it was read"
 
 
 class Damage(NamedTuple):
@@ -29,6 +30,30 @@ class Damage(NamedTuple):
 
 class Unreadable(Exception):
     """The rest of the file cannot be read either; `str(error)` is the reason."""
+
+
+class Patience:
+    """How many characters may still be looked at in vain.
+
+    A hostile file would have every piece of it looked at from each of its beginnings.
+    """
+
+    def __init__(self, characters: int) -> None:
+        self._left = characters
+
+    def add(self, characters: int) -> None:
+        """Allow some more: a long file may have more that is damaged."""
+        self._left += characters
+
+    def waste(self, characters: int) -> None:
+        """So many were looked at in vain.
+
+        Raises:
+            Unreadable: that was too much.
+        """
+        self._left -= characters
+        if self._left < 0:
+            raise Unreadable(TOO_DAMAGED)
 
 
 #: Where it begins, the names of its columns, and their values.
