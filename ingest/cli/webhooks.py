@@ -89,13 +89,13 @@ def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
     Not with one that was open while a person was asked: its connection may have been closed meanwhile, and a
     webhook whose connection is closed while it is being created may or may not exist.
     """
-    from ingest import plain_text
+    from ingest import unencrypted
     from ingest.copernica.api.client import Copernica
 
     settings = settings_with()
 
     async def run() -> T:
-        for sentence in plain_text.of_api(settings):
+        for sentence in unencrypted.of_api(settings):
             click.echo(f"! {sentence}", err=True)
         api_url, auth_url = settings.copernica_api_url, settings.copernica_auth_url
         async with Copernica(settings.token, api_url, auth_url) as copernica:

@@ -11,7 +11,7 @@ import time
 from typing import Protocol, cast
 
 from ingest.endpoint.answers import BUSY, Answer
-from ingest.endpoint.files import TURNED_AWAY
+from ingest.endpoint.descriptors import TURNED_AWAY
 from ingest.endpoint.limits import CROWDED_INTERVAL, DEADLINE_CHECK_INTERVAL, LINGER, WRITE_DEADLINE
 from ingest.endpoint.memory import Memory, give_back
 

@@ -13,6 +13,7 @@ from typing import cast
 
 from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import BAD_REQUEST, BUSY, KEPT, TOO_SLOW, Answer
+from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, TurnedAway
 from ingest.endpoint.heads import TARGET_MAX, refusal
 from ingest.endpoint.intake import Intake
@@ -22,13 +23,13 @@ from ingest.endpoint.plain import HEAD, HEADER, Plain, may_become_plain, unfold_
 #: Requests of one connection that are taken in one turn of the event loop, if they can be answered at once.
 TURN = 16
 
-Fallback = Callable[[], asyncio.Protocol]
-
 
 class FastPath:
     """What the connections of one process share."""
 
-    def __init__(self, intake: Intake, path: str, fallback: Fallback, connections: Connections) -> None:
+    def __init__(
+        self, intake: Intake, path: str, fallback: Callable[[], Connection], connections: Connections
+    ) -> None:
         """`fallback` makes the protocol for what is not plain."""
         self.intake = intake
         self.plain = Plain(path, intake.max_body)
@@ -224,10 +225,10 @@ class FastPathProtocol(asyncio.Protocol):
         begin = head.end()
         plain = plain and (begin - at <= TARGET_MAX or refusal(head[0]) is None)
         size = self._fast_path.plain.body_size(target, headers, len(fields)) if plain else None
-        if size is None or not self._fast_path.intake.memory.has_room:
+        end, has_room = begin + (size or 0), self._fast_path.intake.memory.has_room
+        if size is None or (len(data) < end and not has_room):
             self._hand_over(data[at:])
             return 0
-        end = begin + size
         if len(data) < end:
             self._keep(data[at:])
             self._needs = end - at
@@ -237,7 +238,10 @@ class FastPathProtocol(asyncio.Protocol):
             self._hold(b"")
         self._busy = True
         self._closes = headers.get(b"connection", b"").lower() == b"close"
-        self._fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
+        if has_room:
+            self._fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
+        else:
+            self._answer(BUSY)
         if end == len(data) or self._transport is None or self._transport.is_closing():
             return 0
         if self._busy or self._unfetched_since:
@@ -285,6 +289,7 @@ class FastPathProtocol(asyncio.Protocol):
         self._hold(b"")
         fast_path.connections.served.discard(self)
         successor = fast_path.fallback()
+        successor.known = self._known
         transport.set_protocol(successor)
         successor.connection_made(transport)
         successor.data_received(data)

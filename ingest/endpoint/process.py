@@ -24,8 +24,8 @@ from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.connection import connection_factory
 from ingest.endpoint.connections import Connections
+from ingest.endpoint.descriptors import connection_limit
 from ingest.endpoint.fast_path import FastPath
-from ingest.endpoint.files import connection_limit
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT

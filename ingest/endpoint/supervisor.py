@@ -17,7 +17,7 @@ from redis import RedisError
 
 from ingest import processes, redis_client, spool
 from ingest.copernica.accounts import full_name
-from ingest.endpoint import files
+from ingest.endpoint import descriptors
 from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
@@ -62,7 +62,7 @@ def serve(settings: Settings) -> None:
 
 def _check(settings: Settings) -> None:
     """Fail on a mistake in the settings here, once, rather than in every child."""
-    files.tell_limit(files.connection_limit())
+    descriptors.tell_limit(descriptors.connection_limit())
     if settings.verify == "on":
         from ingest.verification import Verifier  # noqa: PLC0415  # DNS and RSA are loaded only where they are needed
 

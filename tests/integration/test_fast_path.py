@@ -17,6 +17,7 @@ from ingest.copernica.key_sources import FileSource
 from ingest.copernica.public_keys import KeyRing
 from ingest.copernica.signature import Policy
 from ingest.endpoint import fast_path, limits
+from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
@@ -157,12 +158,16 @@ class Answers(asyncio.Transport):
         pass
 
 
+def _no_fallback() -> Connection:
+    raise AssertionError("nothing here is for aiohttp")
+
+
 async def test_many_calls_in_one_packet_leave_other_connections_their_turn(tmp_path: Path) -> None:
     async with connect_async("redis://127.0.0.1:1") as client:
         (tmp_path / "keys").write_text("{}")
         verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
         take = Intake(Producer(client, lambda: None), MAX_BODY, verifier)
-        fast = FastPath(take, "/copernica", asyncio.Protocol, Connections(9, take.memory))
+        fast = FastPath(take, "/copernica", _no_fallback, Connections(9, take.memory))
         connection, answers = fast(), Answers()
         connection.connection_made(answers)
         assert isinstance(connection, asyncio.Protocol)

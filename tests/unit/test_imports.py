@@ -19,7 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.settings": {
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.redis_url", "ingest.database_url",
     },
-    "ingest.plain_text": {"ingest.settings", "ingest.shown"},
+    "ingest.unencrypted": {"ingest.settings", "ingest.shown"},
     "ingest.private_files": {"ingest.settings"},
     "ingest.failpoints": {"ingest.errors"},
     "ingest.batch": {"ingest.errors"},
@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.settings", "ingest.errors", "ingest.redis_client", "ingest.redis_errors", "ingest.stream",
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.spool", "ingest.shown", "ingest.redis_url",
-        "ingest.plain_text", "ingest.private_files", "workers",
+        "ingest.unencrypted", "ingest.private_files", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import redis
 
-from ingest import health, plain_text, redis_client, shown, spool
+from ingest import health, redis_client, shown, spool, unencrypted
 from ingest.copernica import dkim
 from ingest.copernica.accounts import full_name
 from ingest.copernica.api.client import Copernica
@@ -68,7 +68,7 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield from _database(settings)
     yield _handlers(settings)
     yield _copernica(settings)
-    for sentence in plain_text.readable(settings):
+    for sentence in unencrypted.readable(settings):
         yield Finding(Level.RISK, "encryption", sentence)
 
 

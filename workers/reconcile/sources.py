@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from ingest import plain_text
+from ingest import unencrypted
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import SUSPECTED
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
@@ -27,7 +27,7 @@ def client(settings: Settings) -> Copernica:
     Raises:
         SettingsError: COPERNICA_TOKEN is not set.
     """
-    for sentence in plain_text.of_api(settings):
+    for sentence in unencrypted.of_api(settings):
         log.warning("%s", sentence)
     return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url)
 

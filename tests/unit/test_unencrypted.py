@@ -2,8 +2,8 @@
 
 import pytest
 
-from ingest.plain_text import readable
 from ingest.settings import Settings
+from ingest.unencrypted import readable
 
 
 @pytest.mark.parametrize(
