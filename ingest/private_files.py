@@ -27,17 +27,21 @@ SPOOL_ENDS = (".spool", ".bad", ".lock", ".probe")
 SQLITE_ENDS = ("", "-wal", "-shm", "-journal")
 
 
-def open_to_others(settings: Settings) -> Iterator[Path]:
-    """Files of these settings that others may read or write, and folders in which nothing but such files lies."""
+def open_to_others(settings: Settings) -> Iterator[tuple[Path, int]]:
+    """Files of these settings that others may read or write, and folders in which nothing but such files lies.
+
+    Each with its mode.
+    """
     for path in dict.fromkeys(_ours(settings)):
         with suppress(OSError):  # gone meanwhile, or in a folder that is closed to us
-            if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & OTHERS:
-                yield path
+            mode = stat.S_IMODE(path.lstat().st_mode)
+            if mode & OTHERS and not path.is_symlink():
+                yield path, mode
 
 
 def close_to_others(settings: Settings) -> None:
     """Take all rights of others from these files, as far as they are ours to change."""
-    for path in open_to_others(settings):
+    for path, _ in open_to_others(settings):
         with suppress(OSError):
             path.chmod(FOLDER_MODE if path.is_dir() else FILE_MODE)
 

@@ -12,12 +12,7 @@ from typing import Any, cast
 from aiohttp import StreamReader, web
 
 from ingest.endpoint import answers, heads, limits
-from ingest.endpoint.aiohttp_compat import (
-    RequestHandler,
-    heads_parsed,
-    newest_body,
-    wants_to_read,
-)
+from ingest.endpoint.aiohttp_compat import RequestHandler, heads_parsed, newest_body, wants_to_read
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, say_goodbye
 from ingest.endpoint.framing import Body
@@ -43,8 +38,9 @@ class Connection(RequestHandler):
     """
 
     __slots__ = (
-        "_ahead", "_arriving", "_body", "_connections", "_ended", "_head_timer", "_is_http", "_reading_stopped",
-        "_refused", "_serving", "_stream", "_unfetched_since", "_wire", "cut_off", "held", "known", "since",
+        "_ahead", "_arriving", "_body", "_connections", "_ended", "_head_timer", "_is_http", "_judged",
+        "_reading_stopped", "_refused", "_serving", "_stream", "_unfetched_since", "_wire", "cut_off", "held",
+        "known", "since",
     )  # fmt: skip  # a list to be read across
 
     def __init__(
@@ -55,6 +51,8 @@ class Connection(RequestHandler):
         self._wire: asyncio.Transport | None = None
         #: Bytes of a head that is incomplete, or that arrived before the previous request was answered.
         self._ahead = b""
+        #: How many of them are known to be the beginning of a head.
+        self._judged = 0
         #: Bytes that have arrived of the body of a request which is being served.
         self._arriving = 0
         #: What of these counts in the memory of all connections.
@@ -150,21 +148,23 @@ class Connection(RequestHandler):
         if self._head_timer is None:
             loop = asyncio.get_running_loop()
             self._head_timer = loop.call_later(limits.HEAD_DEADLINE, self._refuse, answers.TOO_SLOW)
-        head, end, rest = data.partition(b"\r\n\r\n")
-        if refusal := heads.refusal(head + end):
+        judged, self._judged = self._judged, 0
+        end = data.find(heads.HEAD_END, max(0, judged - 3))
+        head = data if end < 0 else data[: end + len(heads.HEAD_END)]
+        if refusal := heads.refusal(head):
             self._refuse(refusal)
             return b""
-        if not end and heads.may_become_head(data):
-            self._ahead = data
+        if end < 0 and heads.may_become_head(data, judged):
+            self._ahead, self._judged = data, len(data)
             return b""
         self._stop_timer()
-        if not end:
+        if end < 0:
             self._is_http = False
             self._feed(data)
             return b""
-        self._body = Body(head)
-        self._feed(heads.with_unfolded_signature(head + end))
-        return rest
+        self._body = Body(head[:end])
+        self._feed(heads.with_unfolded_signature(head))
+        return data[len(head) :]
 
     def _feed(self, data: bytes) -> None:
         """Let aiohttp parse what has arrived."""

@@ -15,13 +15,10 @@ from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import BAD_REQUEST, BUSY, KEPT, TOO_SLOW, Answer
 from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, TurnedAway
-from ingest.endpoint.heads import TARGET_MAX, refusal
+from ingest.endpoint.heads import HEAD_END, TARGET_MAX, refusal
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.limits import AHEAD_MAX, ANSWERS_MAX, BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, WRITE_DEADLINE
 from ingest.endpoint.plain import HEAD, HEADER, Plain, may_become_plain, unfold_signature
-
-#: Requests of one connection that are taken in one turn of the event loop, if they can be answered at once.
-TURN = 16
 
 
 class FastPath:
@@ -62,6 +59,7 @@ class FastPathProtocol(asyncio.Protocol):
         "_ended",
         "_fast_path",
         "_known",
+        "_more",
         "_needs",
         "_paused",
         "_transport",
@@ -91,6 +89,8 @@ class FastPathProtocol(asyncio.Protocol):
         self._ended = False
         #: Whether a call of this connection has been kept.
         self._known = False
+        #: Whether something has arrived behind the request that is being answered.
+        self._more = False
         #: Whether reading is paused: too much has arrived ahead of our answers, or they are not fetched.
         self._paused = False
         #: Since when answers have not been fetched (monotonic); 0 when they are.
@@ -184,34 +184,19 @@ class FastPathProtocol(asyncio.Protocol):
         """Take the requests in `data` one after the other, each when the previous one has been answered."""
         self._advancing = True
         try:
-            if at := self._take_one(data, 0):
-                self._take_more(data, at)
+            at = self._take_one(data, 0)
+            while at:
+                at = self._take_one(data, at)
         finally:
             self._advancing = False
-
-    def _take_more(self, data: bytes, at: int) -> None:
-        """Take the requests behind the first; when there are many, the other connections have their turn first."""
-        for _ in range(TURN):
-            at = self._take_one(data, at)
-            if not at:
-                return
-        self._busy = True
-        self._keep(data[at:])
-        asyncio.get_running_loop().call_soon(self._next_turn)
-
-    def _next_turn(self) -> None:
-        self._busy = False
-        if self._closes:
-            self._close()
-        elif not self._unfetched_since:
-            self._go_on()
 
     def _take_one(self, data: bytes, at: int) -> int:
         """Take the request that begins at `at`; keep what is incomplete, hand over what is not plain.
 
         Returns where the next one begins that can be taken; 0 if there is none or if an answer comes first.
         """
-        head = HEAD.match(data, at)
+        # Not for a head that is incomplete: one that arrives byte by byte would be read as often.
+        head = HEAD.match(data, at) if data.find(HEAD_END, at) >= 0 else None
         if head is None:
             if may_become_plain(data[at:]):
                 self._keep(data[at:])
@@ -237,6 +222,7 @@ class FastPathProtocol(asyncio.Protocol):
         if self.held:
             self._hold(b"")
         self._busy = True
+        self._more = end < len(data)
         self._closes = headers.get(b"connection", b"").lower() == b"close"
         if has_room:
             self._fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
@@ -255,7 +241,10 @@ class FastPathProtocol(asyncio.Protocol):
         self.since = time.monotonic()
         if self._transport is None:
             return
-        if self._closes or self._fast_path.closing:
+        # Nobody who is taken seriously sends more before an answer that is none of success; who does not look at
+        # the answers could have us make thousands of them, and keep the others waiting.
+        unwanted = answer is not KEPT and (self._more or bool(self._ahead))
+        if self._closes or self._fast_path.closing or unwanted:
             self._transport.write(answer.raw(close=True))
             self._close()
             return

@@ -14,8 +14,13 @@ HEAD_MAX = 16 * 1024
 #: Headers that a request may have.
 HEADERS_MAX = 128
 
+#: What ends a head.
+HEAD_END = b"\r\n\r\n"
+
 _FOLD = re.compile(rb"\r\n[\t ]+")
 _FOLDED_SIGNATURE = re.compile(rb"(?<=\r\n)signature:[^\r\n]*(?:\r\n[\t ][^\r\n]*)+", re.IGNORECASE)
+_TARGET = re.compile(rb"[\r\n]*+[^ \r\n]*+ ([^ \r\n]*+)")
+_GOES_ON = re.compile(rb"[^\r\n]*+(?:\r\n[^\r\n]*+)*+\r?")
 _BEGINNING = re.compile(rb"(?:\r\n)*[A-Za-z]+(?: [^\r\n]*(?:\r\n[^\r\n]*)*\r?)?")
 
 
@@ -23,14 +28,19 @@ def refusal(data: bytes) -> Answer | None:
     """The answer to a head, whole or not, that is longer than is taken; None if it is not."""
     if len(data) <= TARGET_MAX:
         return None
-    words = data.lstrip(b"\r\n").partition(b"\r\n")[0].split(b" ", 2)
-    if len(words) > 1 and len(words[1]) > TARGET_MAX:
+    target = _TARGET.match(data)
+    if target is not None and len(target[1]) > TARGET_MAX:
         return TARGET_TOO_LONG
     return BAD_REQUEST if len(data) > HEAD_MAX else None
 
 
-def may_become_head(data: bytes) -> bool:
-    """Whether `data`, which lacks the end of a head, may be the beginning of one."""
+def may_become_head(data: bytes, judged: int = 0) -> bool:
+    """Whether `data`, which lacks the end of a head, may be the beginning of one.
+
+    Its first `judged` bytes were said to be one before, so that a head that arrives byte by byte costs no more.
+    """
+    if judged and data.find(b"\r\n", 2, judged) >= 0:  # the request line is whole
+        return _GOES_ON.fullmatch(data, judged - data.endswith(b"\r", judged - 1, judged)) is not None
     return _BEGINNING.fullmatch(data) is not None
 
 

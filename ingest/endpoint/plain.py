@@ -2,14 +2,15 @@
 
 import re
 
-from ingest.endpoint.heads import HEADERS_MAX, refusal, unfold
+from ingest.endpoint.heads import HEAD_END, HEADERS_MAX, refusal, unfold
 
 #: Bytes of the largest body that is read here; aiohttp reads larger ones, whose memory is counted from the first
 #: byte on.
 BODY_MAX = 64 * 1024
 
 # What does not match is left to aiohttp, including blanks before a colon, characters that are not ASCII, and line
-# ends other than CRLF. No expression can match the same bytes in two ways, so none backtracks.
+# ends other than CRLF. No expression can match the same bytes in two ways; one that does not match has to be given
+# up byte by byte all the same, so only what has an end is tried.
 _FIRST = rb"POST (/[!-\"$-~]*) HTTP/1\.1\r\n"
 _LINE = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e]*(?:\r\n[\t ][\t\x20-\x7e]*)*\r\n"
 _FIRST_LINE = re.compile(_FIRST)
@@ -68,7 +69,7 @@ def unfold_signature(headers: dict[bytes, bytes]) -> bool:
 
 def may_become_plain(data: bytes) -> bool:
     """Whether `data`, which is not a complete plain head, may be the beginning of one."""
-    if b"\r\n\r\n" in data or refusal(data):
+    if HEAD_END in data or refusal(data):
         return False
     if b"\n" in data:
         return _FIRST_LINE.match(data) is not None

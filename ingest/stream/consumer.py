@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, cast
 import redis
 from redis.typing import EncodableT
 
+from ingest.stream.clock import redis_time
 from ingest.stream.keys import WAKE_TTL, Keys
 
 log = logging.getLogger(__name__)
@@ -189,9 +190,8 @@ class Consumer:
         first = cast(Any, self._client.xrange(self._keys.stream, count=1))
         if not first:
             return None
-        seconds, micros = cast(Any, self._client.time())
         came_in = int(first[0][0].partition(b"-")[0]) / 1000
-        return float(max(0.0, seconds + micros / 1e6 - came_in))
+        return max(0.0, redis_time(self._client) / 1e6 - came_in)
 
     def counts(self) -> dict[str, int]:
         """Events `accepted` and `drained` since the counts began, and the `doubles` among them."""

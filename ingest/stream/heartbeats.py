@@ -6,6 +6,7 @@ from typing import Any, cast
 import orjson
 import redis
 
+from ingest.stream.clock import redis_time
 from ingest.stream.keys import Keys
 from ingest.stream.reports import DRAIN, ENDPOINT, DrainReport, EndpointReport
 
@@ -44,8 +45,7 @@ class Heartbeats:
 
     def _now(self) -> float:
         """Unix time by the server's clock: a process whose own is wrong lives all the same."""
-        seconds, micros = cast(Any, self._client.time())
-        return float(seconds + micros / 1e6)
+        return redis_time(self._client) / 1e6
 
     def retract(self) -> None:
         """Remove what `report` left: this process ends."""

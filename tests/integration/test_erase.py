@@ -438,7 +438,7 @@ def test_tombstones_name_nobody_and_are_kept_as_long_as_log_files(store: Store) 
     erase(store, JAN.upper(), dry_run=False)
     ((digest, key, erased_at),) = rows(store, "SELECT digest, key, erased_at FROM tombstones")
     assert (len(digest), len(key)) == (16, 16)
-    store.expire(erased_at)
+    store.expire_tombstones(erased_at + KEPT)
     assert len(rows(store, "SELECT * FROM tombstones")) == 1
-    store.expire(erased_at + KEPT + 1)
+    store.expire_tombstones(erased_at + KEPT + 1)
     assert rows(store, "SELECT * FROM tombstones") == []

@@ -147,12 +147,16 @@ class Answers(asyncio.Transport):
     """Counts what is written to a sender."""
 
     count = 0
+    closed = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.count += bytes(data).startswith(b"HTTP/1.1 401 ")
 
+    def close(self) -> None:
+        self.closed = True
+
     def is_closing(self) -> bool:
-        return False
+        return self.closed
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         pass
@@ -162,7 +166,8 @@ def _no_fallback() -> Connection:
     raise AssertionError("nothing here is for aiohttp")
 
 
-async def test_many_calls_in_one_packet_leave_other_connections_their_turn(tmp_path: Path) -> None:
+async def test_who_sends_more_behind_a_call_that_is_rejected_is_answered_no_more(tmp_path: Path) -> None:
+    """Hundreds of strangers who do not look at their answers kept genuine calls waiting for seconds."""
     async with connect_async("redis://127.0.0.1:1") as client:
         (tmp_path / "keys").write_text("{}")
         verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
@@ -172,9 +177,7 @@ async def test_many_calls_in_one_packet_leave_other_connections_their_turn(tmp_p
         connection.connection_made(answers)
         assert isinstance(connection, asyncio.Protocol)
         connection.data_received(request(b"a=b") * 100)
-        assert answers.count == fast_path.TURN + 1
-        async with asyncio.timeout(10):
-            while answers.count < 100:
-                await asyncio.sleep(0)
+        assert answers.count == 1
+        assert answers.closed
         connection.connection_lost(None)
         assert take.memory.used == 0

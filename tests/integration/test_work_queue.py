@@ -26,11 +26,11 @@ from sqlalchemy import text
 
 from ingest.batch import MAX_RECORDS, Record
 from ingest.errors import RowsRejected
+from ingest.stream.clock import redis_time
 from tests.support.builders import decoded, failure, handler, numbers, record, refused_body
 from tests.support.running import PATIENCE
 from tests.support.sql import REFUSALS, add, dead, execute, give, outbox
 from workers.handlers.claims import Claim, Part
-from workers.handlers.clock import redis_time
 from workers.handlers.forgetting import forget
 from workers.handlers.work_queue import CRASHES, JITTER, LEASE, WorkQueue
 from workers.store import store as store_module
@@ -302,7 +302,8 @@ def test_what_was_erased_is_not_put_back_by_the_worker_that_had_claimed_it(store
     assert forget(store, lambda call: call == record(1)) == 1
     claim.failures = [failure(record(1), None)]
     queue.renew(claim)
-    queue.settle(handler(), claim, [record(1), record(2)], release=True)
+    for release in (False, True):  # as a worker does, now and then and at the end
+        queue.settle(handler(), claim, [record(1), record(2)], release)
     again = queue.claim(handler(), 500, 1)
     assert again is not None
     assert again.records == [record(2)]

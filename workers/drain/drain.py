@@ -13,12 +13,10 @@ batches stay pending and the next drain takes them over, one by one, in case it 
 the primary key.
 """
 
-import gc
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import redis
@@ -36,7 +34,7 @@ from ingest.stream.reports import DRAIN, DrainReport, process_name
 from ingest.stream.suspects import Suspects
 from workers.drain.group import Group, GroupStore
 from workers.drain.takeover import TakeOver
-from workers.runtime import SLICE, patiently, stop_flag, unless_refused
+from workers.runtime import SLICE, patiently, rare_garbage_collection, stop_flag, unless_refused
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -52,9 +50,6 @@ CLAIM_MAX = 256
 CLAIM_FIRST = 4
 #: Batches still unclaimed from which another worker is worth waking: about a second's work of one.
 SIBLING_BATCHES = 512
-#: Objects after which Python looks for reference cycles. Events make none, and thousands of them are alive at
-#: once: at Python's own threshold of some hundreds, looking takes a tenth of the time.
-GC_EVERY = 500_000
 #: Seconds between two reports for `status`: as often as anyone looks.
 REPORT_EVERY = 1.0
 
@@ -154,7 +149,7 @@ class Drain:
         # Before the first claim: a batch written after it then wakes the next drain, one written before is seen.
         self._scheduler.clear_wake()
         try:
-            with _rare_garbage_collection():
+            with rare_garbage_collection():
                 self._work(deadline, linger_ms)
                 self._store.tidy()
         finally:
@@ -240,14 +235,16 @@ class Drain:
         self._consumer.ack([entry.id], calls)
         self.summary.batches += 1
 
-    def bury(self, entry: Entry, error: BatchError) -> None:
-        """Move a batch to the dead stream."""
+    def bury(self, entry: Entry, error: BatchError) -> bool:
+        """Move a batch to the dead stream; False if Redis does not take it there now."""
         log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
         try:
             self._consumer.bury(entry, str(error))
-            self.summary.dead += 1
         except redis.ResponseError as refusal:
             log.warning("the batch stays where it is, for a later drain: %s", refusal)
+            return False
+        self.summary.dead += 1
+        return True
 
     # --- one commit ---
 
@@ -311,14 +308,3 @@ def _next_count(count: int, entries: Sequence[Entry]) -> int:
     """How many batches to claim next time, so that they make up `CLAIM_BYTES`."""
     size = sum(len(entry.packed) for entry in entries) // len(entries)
     return max(1, min(CLAIM_BYTES // max(size, 1), count * 4, CLAIM_MAX))
-
-
-@contextmanager
-def _rare_garbage_collection() -> Iterator[None]:
-    """Have Python look for reference cycles rarely while thousands of events are alive."""
-    thresholds = gc.get_threshold()
-    gc.set_threshold(GC_EVERY)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import Protocol
 
 import redis
+from rq.timeouts import BaseTimeoutException
 from sqlalchemy import select
 
 from ingest.batch import Record, unpack
@@ -50,7 +51,7 @@ class Steps(Protocol):
     def done(self, entry: Entry, calls: int) -> None:
         """Acknowledge a batch of so many calls, all of which are stored."""
 
-    def bury(self, entry: Entry, error: BatchError) -> None:
+    def bury(self, entry: Entry, error: BatchError) -> bool:
         """Move a batch to the dead stream."""
 
 
@@ -95,15 +96,14 @@ class TakeOver:
         """Store the calls of a batch one by one; returns whether that came to its end."""
         last = self._suspects.place(entry.id)
         if last is not None and last.doing is Doing.UNPACKING:
-            self._steps.bury(entry, BatchError(f"Its drain died {times} times, at last while it was unpacked."))
-            return True
+            died = f"Its drain died {times} times, at last while it was unpacked."
+            return self._steps.bury(entry, BatchError(died))
         log.warning("batch %s is stored call by call: its drain died %d times", entry.id.decode(), times)
         self._suspects.note(entry.id, Place(0, Doing.UNPACKING))
         try:
             records = unpack(entry.packed)
         except BatchError as error:
-            self._steps.bury(entry, error)
-            return True
+            return self._steps.bury(entry, error)
         for call in range(last.call if last else 0, len(records)):
             doing = last.doing if last is not None and call == last.call else Doing.NOTHING
             if self._over():
@@ -150,4 +150,6 @@ class TakeOver:
 
 def _is_fault(error: BaseException) -> bool:
     """Whether an error is one of this program or of too little memory, rather than of what is around it."""
+    if isinstance(error, BaseTimeoutException):  # the time limit of RQ's job: a call may hang, as it may kill
+        return True
     return isinstance(error, Exception) and type(error).__module__ == "builtins" and not isinstance(error, OSError)

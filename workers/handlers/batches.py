@@ -52,7 +52,7 @@ class BatchRun(ClaimRun):
     def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> None:
         events = [call.event for call in batch]
         if self._handler.is_async:
-            if error := runner.run(self._called(events)):
+            if (error := runner.run(self._called(events))) is not None:  # even one that is false
                 raise error
         else:
             with time_limit(self._handler.timeout):

@@ -165,6 +165,9 @@ class ClaimRun:
             undone = [call.record for call in (*self._under_way.values(), *self._left)]
             apart = [[call.record for call in part] for part in reversed(self._apart)]
         self._queue.settle(self._handler, self._claim, undone, release, apart)
+        if self._claim.lost and self._left is not None:
+            self._left.clear()
+            self._apart.clear()
 
 
 class _LeaseRenewal:

@@ -29,7 +29,7 @@ class Claim:
     """Calls that one worker has claimed; all have been tried equally often.
 
     `apart` says that they are part of a batch that failed. What became of them is noted: `failures` count as an
-    attempt, `parts` do not.
+    attempt, `parts` do not. `lost` says that they are somebody else's by now, or were erased.
     """
 
     ids: list[int]
@@ -37,5 +37,6 @@ class Claim:
     attempt: int
     slots: int
     apart: bool = False
+    lost: bool = False
     failures: list[Failure] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)

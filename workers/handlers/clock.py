@@ -4,11 +4,6 @@ It is that of the database server, or, for a SQLite file, that of Redis.
 """
 
 import time
-from typing import Any, cast
-
-import redis
-
-from ingest.copernica.events import MICROS
 
 
 class SharedClock:
@@ -21,12 +16,6 @@ class SharedClock:
     def now(self) -> int:
         """The time in µs since 1970."""
         return self._ahead + time.monotonic_ns() // 1000
-
-
-def redis_time(client: redis.Redis) -> int:
-    """The time in µs since 1970 by the clock of Redis."""
-    seconds, micros = cast(Any, client.time())
-    return int(seconds) * MICROS + int(micros)
 
 
 def machine_time() -> int:

@@ -17,7 +17,7 @@ from ingest import redis_client
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from workers.handlers.clock import redis_time
+from ingest.stream.clock import redis_time
 from workers.handlers.configured import known_handlers
 from workers.handlers.registry import Handler
 from workers.handlers.runner import HandlerRun

@@ -242,8 +242,10 @@ class WorkQueue:
         """Record what became of a claim: calls that are `left` stay claimed, unless the claim is released.
 
         So do those `apart`, whose parts are not claimed together from now on. Failures of the claim become retries
-        or dead letters; all other calls are done.
+        or dead letters; all other calls are done. A claim that is lost is left alone: its calls are not ours.
         """
+        if claim.lost:
+            return
         ids: list[int] = []
         with self._store.writing() as connection:
             if self._delete(connection, claim.ids) == len(claim.ids):
@@ -262,9 +264,9 @@ class WorkQueue:
                         apart=alone,
                     )
                 self._fail(connection, handler, claim)
-            else:  # this process was suspended until others claimed some of the calls: leave all to them
+            else:  # suspended until others claimed some of the calls, or some were erased: leave all to them
                 connection.rollback()
-                left = []
+                left, claim.lost = [], True
         claim.ids, claim.records, claim.failures, claim.parts = ids, list(left), [], []
 
     def _fail(self, connection: Connection, handler: Handler, claim: Claim) -> None:

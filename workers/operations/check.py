@@ -1,7 +1,6 @@
 """`ingest check`: the whole set-up, one finding for each thing that was checked."""
 
 import asyncio
-import stat
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.redis_errors import described
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
+from ingest.stream.clock import redis_time
 from ingest.stream.trial import try_commands
 from ingest.verification import Verifier, key_source
 from workers.handlers.configured import all_handlers
@@ -149,8 +149,8 @@ def _commands(client: redis.Redis) -> Finding:
 
 def _clock(client: redis.Redis, max_age: int) -> Finding:
     before = time.time()
-    seconds, micros = cast(Any, client.time())
-    offset = seconds + micros / 1e6 - (before + time.time()) / 2
+    server = redis_time(client) / 1e6
+    offset = server - (before + time.time()) / 2
     difference = f"ours and that of Redis differ by {abs(offset):.1f} s"
     if abs(offset) > max_age:
         return Finding(Level.WRONG, "clock", f"{difference}: genuine calls are refused as too old or too new")
@@ -196,8 +196,7 @@ def _spool(settings: Settings) -> Iterator[Finding]:
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
-    for path in islice(open_to_others(settings), MAX_FILES):
-        mode = stat.S_IMODE(path.stat().st_mode)
+    for path, mode in islice(open_to_others(settings), MAX_FILES):
         wanted = FOLDER_MODE if path.is_dir() else FILE_MODE
         yield Finding(Level.RISK, "files", f"others may use {path} (mode {mode:o}): chmod {wanted:o} it")
 

@@ -11,8 +11,8 @@ from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
+from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
-from workers.handlers.clock import redis_time
 from workers.handlers.forgetting import forget
 from workers.runtime import unless_refused
 from workers.store.store import Store
@@ -56,9 +56,11 @@ def clean_up(settings: Settings) -> int:
         store.tidy()
         for problem in store.make_room():
             log.warning("%s", problem)
+        now = _earliest_now(settings, store)
+        store.expire_tombstones(now)
         if not settings.retention_days:
             return 0
-        before = _earliest_now(settings, store) - settings.retention_days * DAY
+        before = now - settings.retention_days * DAY
         deleted = _expire(store, before)
     _expire_unreadable(settings, before)
     log.info("deleted %d events and calls older than %d days", deleted, settings.retention_days)

@@ -23,18 +23,23 @@ class Pairing:
         self._rows: dict[Key, list[Row]] = {}
         self._by_second: defaultdict[int, list[Key]] = defaultdict(list)
         self._keys: list[Key] = []
+        #: Keys that were full when somebody looked for a place.
+        self._full: set[Key] = set()
         self.widen(room)
 
     def widen(self, room: Mapping[Key, int]) -> None:
         """Make more room."""
         for key, more in room.items():
-            if more and key not in self._room:
+            if not more:
+                continue
+            if key not in self._room:
                 self._room[key] = 0
                 self._rows[key] = []
+            if key in self._full or not self._room[key]:  # among no candidates, or not any more
+                self._full.discard(key)
                 self._by_second[key[1]].append(key)
                 self._keys.append(key)
-            if more:
-                self._room[key] += more
+            self._room[key] += more
 
     def place(self, rows: Iterable[Row]) -> list[Row]:
         """Give each row a place, for which others may have to move; returns those for which there is none."""
@@ -67,7 +72,7 @@ class Pairing:
         """Where there is room at once: no other row moves, and no place is better than another."""
         for keys in self._candidates(row):
             while keys and not self._has_room(keys[-1]):
-                keys.pop()
+                self._full.add(keys.pop())
             for key in reversed(keys):
                 if self._fits(row, key) and self._has_room(key):
                     self._rows[key].append(row)

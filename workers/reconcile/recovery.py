@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice
+from typing import Any
 
 from sqlalchemy import select
 
@@ -30,6 +31,7 @@ from workers.reconcile.logfile import LogFile, Unpackable, Watch
 from workers.reconcile.partitions import PARTS, Line, Partitions, Row
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
+from workers.runtime import rare_garbage_collection
 from workers.store import tables
 from workers.store.rows import micros
 from workers.store.store import Store
@@ -75,6 +77,7 @@ class Recovery:
         #: What was measured on the latest kind with enough events, for kinds that have too few.
         self._clocks = Basis()
 
+    @rare_garbage_collection()
     def day(self, report: DayReport, files: Sequence[LogFile], expected: Collection[str] = ()) -> None:
         """Reconcile all files of a day and add the results to the report.
 
@@ -250,16 +253,16 @@ class Recovery:
             columns.occurred_at != columns.received_at,
         ).where(
             columns.type == kind,
-            columns.occurred_at >= EPOCH + timedelta(seconds=since),
             columns.occurred_at < EPOCH + timedelta(seconds=until),
         )
-        rows = self._store.streamed(query, [columns.occurred_at, columns.delivery_id])
+        first = columns.occurred_at >= EPOCH + timedelta(seconds=since)
+        rows: Iterator[Any] = self._store.streamed(query, first, [columns.occurred_at, columns.delivery_id])
         label, number = f"looking for {kind} in the store", 0
         for number, row in enumerate(rows, 1):
             if number % STEP == 0:
                 self._watch(label, number, None)
                 self._breathe()
-            occurred_at, delivery_id, message_id, recipient, ip, url, source, timed = tuple(row)
+            occurred_at, delivery_id, message_id, recipient, ip, url, source, timed = row
             yield partitions.row_of(
                 bytes(delivery_id),
                 message_id,

@@ -154,24 +154,26 @@ class Database:
         found = {tuple(key_of(row)) if len(key) > 1 else (key_of(row),): row for row in rows}
         return [found[one] for one in keys if one in found]
 
-    def streamed(self, query: Select[Any], order: Sequence[ColumnElement[Any]]) -> Iterator[ResultRow[Any]]:
-        """The rows of a query that begins with the columns of `order`, which tell its rows apart.
+    def streamed(
+        self, query: Select[Any], first: ColumnElement[bool], order: Sequence[ColumnElement[Any]]
+    ) -> Iterator[ResultRow[Any]]:
+        """The rows of a query from `first` on; it begins with the columns of `order`, which tell its rows apart.
 
         Where a long read keeps a log from being emptied, each portion is read in a transaction of its own.
         """
         if not self._backend.reads_in_portions:
             with self.reading() as connection:
-                yield from connection.execution_options(yield_per=FETCH_SIZE).execute(query)
+                yield from connection.execution_options(yield_per=FETCH_SIZE).execute(query.where(first))
             return
-        query = query.order_by(*order).limit(PORTION)
-        last: Sequence[Any] = ()
+        query, begin = query.order_by(*order).limit(PORTION), first
         while True:
             with self.reading() as connection:
-                found = connection.execute(query.where(_after(order, last)) if last else query).all()
+                found = connection.execute(query.where(begin)).all()
             yield from found
             if len(found) < PORTION:
                 return
-            last = found[-1][: len(order)]
+            # In place of `first`: with both, SQLite would pass over all that was read already, each time.
+            begin = _after(order, found[-1][: len(order)])
 
     def overwrite(self, connection: Connection) -> None:
         """Have what this connection deletes from now on overwritten, where that is in our power."""

@@ -45,8 +45,9 @@ MOVED_MEANWHILE = 10_000
 
 #: The partition for delivery ids whose month has none of its own.
 OTHER = f"{tables.events.name}_other"
-#: SQLSTATE where a role may not do what it tried, and where a lock could not be had.
-NOT_ALLOWED, IN_USE = "42501", ("55P03", "40P01")
+#: SQLSTATE where a role may not do what it tried, and where another attempt may succeed: a lock could not be had,
+#: or an event of the month came in while its partition was being made.
+NOT_ALLOWED, IN_USE = "42501", ("55P03", "40P01", "23514")
 
 
 class Month(NamedTuple):

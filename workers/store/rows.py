@@ -52,7 +52,7 @@ def event_row(e: Event) -> Row:
         e.source,
         e.raw,
         e.raw_type,
-        e.recipient and folded_recipient(e.recipient),
+        folded_recipient(e.recipient) if e.recipient else None,
     )
 
 

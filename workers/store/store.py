@@ -63,7 +63,8 @@ class Store(Database):
             Unavailable: the database cannot be used now; nothing was stored.
         """
         with self.writing() as connection:
-            if erased := self.tombstones(connection):
+            oldest = _oldest([*events, *unverified, *(call.record for call in quarantined)])
+            if erased := self._tombstones(connection, oldest):
                 events, quarantined, unverified, hand_on = erased.sift(events, quarantined, unverified, hand_on)
             new = 0
             if events and hand_on is not None:
@@ -80,10 +81,13 @@ class Store(Database):
                 _delete_unverified(connection, settled)
         return new
 
-    def tombstones(self, connection: Connection) -> Tombstones | None:
-        """Of whom nothing older may be stored any more, within a transaction that stores; None if of nobody."""
+    def _tombstones(self, connection: Connection, oldest: int) -> Tombstones | None:
+        """Of whom nothing older may be stored any more, within a transaction that stores what is not `oldest`.
+
+        None if of nobody, or if all that is stored is younger than the last of them.
+        """
         self._backend.share_turns(connection, TOMBSTONES)
-        return Tombstones.read(connection)
+        return Tombstones.read(connection, oldest)
 
     def entomb(self, addresses: Sequence[str], profiles: Sequence[tuple[int, int]] = ()) -> None:
         """Have nothing stored any more, of these addresses and profiles, that is older than now.
@@ -96,15 +100,18 @@ class Store(Database):
             bury(connection, addresses, profiles, now)
 
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
-        """Store a quarantined call as an event after all; returns 1, or 0 if the database still rejects it."""
+        """Store a quarantined call as an event after all, unless that is about somebody who was erased.
+
+        Returns how many events were stored: none if the database still rejects it, or has it already.
+        """
         try:
-            self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
+            stored = self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
         except RowsRejected:
             return 0
         with self.writing() as connection:
             this_call = tables.quarantine.c.delivery_id == record.delivery_id
             connection.execute(tables.quarantine.delete().where(this_call))
-        return 1
+        return stored
 
     def tidy(self) -> None:
         """Do maintenance that keeps the database fast and is not urgent."""
@@ -119,8 +126,12 @@ class Store(Database):
             for table in (tables.quarantine, tables.unverified, tables.dead_letters):
                 expired = table.delete().where(table.c.delivery_id < oldest_kept)
                 deleted += connection.execute(expired).rowcount
-            connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < before - KEPT))
         return deleted
+
+    def expire_tombstones(self, now: int) -> None:
+        """Delete the tombstones of which nothing that old can come any more; `now` in Unix seconds."""
+        with self.writing() as connection:
+            connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < now - KEPT))
 
     def erase(
         self,
@@ -290,6 +301,11 @@ class Store(Database):
         query = select(tables.unverified).where(columns.key_id == key_id, tuple_(*own) > after)
         with self.reading() as connection:
             return [unverified_call(row) for row in connection.execute(query.order_by(*own).limit(limit))]
+
+
+def _oldest(calls: Sequence[Event | Record]) -> int:
+    """When the first of these came in, in Unix seconds, by its delivery id."""
+    return int.from_bytes(min((call.delivery_id[:4] for call in calls), default=b"\xff" * 4), "big")
 
 
 def _fill_outbox(connection: Connection, events: Sequence[Event], calls: Mapping[bytes, Record]) -> None:

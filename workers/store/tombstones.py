@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from ingest.batch import Record
 from ingest.copernica.addresses import folded
@@ -57,11 +57,12 @@ class Tombstones:
     latest: int
 
     @classmethod
-    def read(cls, connection: Connection) -> Self | None:
-        """Those that there are; None if there are none."""
-        rows = connection.execute(select(tombstones)).all()
-        if not rows:
+    def read(cls, connection: Connection, oldest: int) -> Self | None:
+        """All, if one of them is not older than `oldest` (Unix seconds); else None, as they would say nothing."""
+        latest = connection.execute(select(func.max(tombstones.c.erased_at))).scalar()
+        if latest is None or latest < oldest:
             return None
+        rows = connection.execute(select(tombstones)).all()
         erased_at = {bytes(row.digest): row.erased_at for row in rows}
         return cls(bytes(rows[0].key), erased_at, max(erased_at.values()))
 
