@@ -4,6 +4,7 @@ They may have seen genuine calls on their way, so they know what those look like
 """
 
 import asyncio
+import itertools
 import os
 import random
 import secrets
@@ -142,13 +143,17 @@ async def invented_keys(front: Front) -> None:
 
 
 async def unread(front: Front) -> None:
-    """Unsigned calls, one behind the other, by clients that never read an answer."""
+    """Unsigned calls, one behind the other, by clients that never read an answer.
+
+    Some have room for thousands of answers, so that writing those never has to wait.
+    """
+    sizes = itertools.cycle((4096, 4 * 1024 * 1024))
     pipelined = b"POST /copernica HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\ntype=open" * 1000
 
     async def one() -> None:
         loop = asyncio.get_running_loop()
         with socket.socket() as sock:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, next(sizes))
             sock.setblocking(False)
             await loop.sock_connect(sock, ("127.0.0.1", front.port))
             try:
@@ -159,6 +164,25 @@ async def unread(front: Front) -> None:
                 front.outcomes["held"] += 1
 
     await front.together(min(200, front.connections // 5), one, 0.5)
+
+
+async def trickled_heads(front: Front) -> None:
+    """Heads of 15 KB whose last bytes come one by one, each of which has to be looked at."""
+    head = b"POST /copernica HTTP/1.1\r\nHost: x\r\n" + b"".join(b"a%d: b\r\n" % n for n in range(100))
+    head += b"X: " + b"x" * 14_000
+
+    async def one() -> None:
+        _, writer = await asyncio.open_connection("127.0.0.1", front.port)
+        try:
+            writer.write(head)
+            while not front.over:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.002)
+        finally:
+            writer.close()
+
+    await front.together(min(100, front.connections // 5), one, 0.5)
 
 
 async def digests(front: Front) -> None:
@@ -220,7 +244,7 @@ async def variants(front: Front) -> None:
 
 #: While DNS is well, and while it answers nothing.
 WITH_DNS = (
-    long_lines, invented_keys, unread, digests, idle, half_heads, half_bodies, replayed, variants,
+    long_lines, invented_keys, unread, trickled_heads, digests, idle, half_heads, half_bodies, replayed, variants,
 )  # fmt: skip  # a list to be read across, not a column of single words
 WITHOUT_DNS = (long_lines, invented_keys, unread, idle)
 ATTACKS = {attack.__name__: attack for attack in {*WITH_DNS, *WITHOUT_DNS}}
