@@ -6,7 +6,6 @@ Whatever is not a plain call (`ingest.endpoint.fast_path`) ends up here.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -16,19 +15,9 @@ from ingest.endpoint.aiohttp_compat import RequestHandler, heads_parsed, newest_
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, say_goodbye
 from ingest.endpoint.framing import Body
+from ingest.endpoint.turns import MUCH
 
 log = logging.getLogger(__name__)
-
-#: How aiohttp treats every connection.
-HANDLER_ARGS: dict[str, Any] = {
-    "keepalive_timeout": limits.KEEPALIVE,
-    "lingering_time": limits.LINGER,
-    "max_line_size": heads.TARGET_MAX,
-    "max_field_size": heads.HEAD_MAX,
-    "max_headers": heads.HEADERS_MAX,
-    "auto_decompress": False,
-    "access_log": None,
-}
 
 
 class Connection(RequestHandler):
@@ -39,8 +28,8 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_ahead", "_arriving", "_body", "_connections", "_ended", "_head_timer", "_is_http", "_judged",
-        "_reading_stopped", "_refused", "_serving", "_stream", "_unfetched_since", "_wire", "cut_off", "held",
-        "known", "since",
+        "_reading_stopped", "_refused", "_serving", "_stream", "_unfetched_since", "_waits_for_turn", "_wire",
+        "cut_off", "held", "known", "since",
     )  # fmt: skip  # a list to be read across
 
     def __init__(
@@ -70,6 +59,8 @@ class Connection(RequestHandler):
         self._refused = False
         #: Whether so much has arrived ahead of our answers that no more is read.
         self._reading_stopped = False
+        #: Whether so much has arrived in one go that others are read first.
+        self._waits_for_turn = False
         #: Whether the sender has sent its last byte.
         self._ended = False
         #: Whether a call of this connection has been kept.
@@ -121,6 +112,8 @@ class Connection(RequestHandler):
             self._feed(data)
         elif not self._refused:
             self._take(data)
+        if len(data) >= MUCH:
+            self._wait_for_turn()
 
     def _take(self, data: bytes) -> None:
         if not self._ahead and (self._body is None or self._body.ended):
@@ -219,9 +212,21 @@ class Connection(RequestHandler):
             if wants_to_read(self):
                 self._resume_transport_reading()
 
+    def _wait_for_turn(self) -> None:
+        """Read no more until others have been read."""
+        if not self._waits_for_turn and self._wire is not None and not self._wire.is_closing():
+            self._waits_for_turn = True
+            self._wire.pause_reading()
+            self._connections.turns.wait(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._waits_for_turn = False
+        if self._wire is not None and not self._wire.is_closing() and wants_to_read(self):
+            self._resume_transport_reading()
+
     def _resume_transport_reading(self) -> None:
         """Keep aiohttp from reading on while we have reason not to."""
-        if not self._reading_stopped:
+        if not (self._reading_stopped or self._waits_for_turn):
             super()._resume_transport_reading()
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio keeps the connection open if this is True
@@ -342,9 +347,3 @@ class Connection(RequestHandler):
         response = web.Response(status=answer.status, body=answer.body, content_type=answer.content_type)
         response.force_close()
         return response
-
-
-def connection_factory(server: web.Server, connections: Connections) -> Callable[[], Connection]:
-    """What makes the protocols of aiohttp's connections."""
-    loop = asyncio.get_running_loop()
-    return lambda: Connection(loop, connections, server, **HANDLER_ARGS)

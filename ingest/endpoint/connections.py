@@ -14,6 +14,7 @@ from ingest.endpoint.answers import BUSY, Answer
 from ingest.endpoint.descriptors import TURNED_AWAY
 from ingest.endpoint.limits import CROWDED_INTERVAL, DEADLINE_CHECK_INTERVAL, LINGER, WRITE_DEADLINE
 from ingest.endpoint.memory import Memory, give_back
+from ingest.endpoint.turns import MUCH, Turns
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class Connections:
     def __init__(self, limit: int, memory: Memory) -> None:
         self.limit = limit
         self.memory = memory
+        self.turns = Turns()
         self.served: set[Served] = set()
         #: Connections that are closed as soon as their last answer is fetched, and when that has to be.
         self._leaving: dict[asyncio.Transport, float] = {}
@@ -155,6 +157,9 @@ class TurnedAway(asyncio.Protocol):
     #: How many there are in this process. A few may be read out while they learn it; the others are just closed.
     count = 0
 
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer 503, and close a moment later."""
         self._transport = cast(asyncio.Transport, transport)
@@ -162,6 +167,16 @@ class TurnedAway(asyncio.Protocol):
         say_goodbye(self._transport, BUSY)
         patience = LINGER if TurnedAway.count <= TURNED_AWAY else 0.0
         self._timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, so that the answer arrives, but only when it is its turn."""
+        if len(data) >= MUCH and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self._turns.wait(self._read_on)
+
+    def _read_on(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""

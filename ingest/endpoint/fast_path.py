@@ -38,7 +38,7 @@ class FastPath:
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
-        return FastPathProtocol(self) if self.connections.has_place() else TurnedAway()
+        return FastPathProtocol(self) if self.connections.has_place() else TurnedAway(self.connections.turns)
 
     def kept(self) -> bytes:
         """The bytes of `KEPT`, the answer to nearly all calls; made once a second: they contain the date."""

@@ -22,9 +22,9 @@ from aiohttp import web
 from ingest import redis_client
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
-from ingest.endpoint.connection import connection_factory
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.descriptors import connection_limit
+from ingest.endpoint.fallback import connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing

@@ -20,7 +20,7 @@ from ingest.copernica.bodies import MAX_FIELDS, parse
 from ingest.copernica.events import decode
 from ingest.copernica.header_fields import HeaderFields, pack_headers, unpack_headers
 from ingest.copernica.signature import IDENTITY_SIZE, Policy, examine, identity
-from ingest.endpoint.connection import HANDLER_ARGS
+from ingest.endpoint.fallback import HANDLER_ARGS
 from ingest.endpoint.framing import Body
 from ingest.endpoint.heads import TARGET_MAX, refusal
 from ingest.endpoint.plain import HEAD, HEADER, Plain, may_become_plain, unfold_signature

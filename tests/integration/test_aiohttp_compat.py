@@ -5,8 +5,9 @@ import asyncio
 from aiohttp import web
 
 from ingest.endpoint import aiohttp_compat as compat
-from ingest.endpoint.connection import HANDLER_ARGS, Connection
+from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import Connections
+from ingest.endpoint.fallback import HANDLER_ARGS
 from ingest.endpoint.memory import Memory
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\n"

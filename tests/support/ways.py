@@ -14,8 +14,8 @@ from aiohttp import web
 from ingest import redis_client
 from ingest.batch import Record
 from ingest.endpoint.app import create_app
-from ingest.endpoint.connection import connection_factory
 from ingest.endpoint.connections import Connections
+from ingest.endpoint.fallback import connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
