@@ -52,6 +52,11 @@ def url(url: str) -> str:
     return f"{scheme}://{place}{escaped(re.split(r'[?#]', behind)[0])}"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """How many there are of something: `1 call`, `1,234 calls`; `many` where the plural is more than an s."""
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"
+
+
 def escaped(text: str) -> str:
     """Text in one line that does nothing to a terminal, a log or what stands beside it.
 

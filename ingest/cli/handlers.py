@@ -9,6 +9,7 @@ import click
 from ingest.cli.options import MOMENT, WORDS, settings_with, which_events
 from ingest.copernica.events import EventType
 from ingest.errors import SettingsError
+from ingest.shown import counted
 
 if TYPE_CHECKING:
     from workers.handlers.dead_letters import Wanted
@@ -168,7 +169,7 @@ def replay(handler: str, force_types: bool, rate: float | None, restart: bool, *
             raise click.exceptions.Exit(130) from None
         finally:
             _wake()
-    click.echo(f"{done:,} events handed to {handler}{f', after {before:,} before' if before else ''}.")
+    click.echo(f"{counted(done, 'event')} handed to {handler}{f', after {before:,} before' if before else ''}.")
 
 
 COMMANDS = (failed, replay)

@@ -8,6 +8,7 @@ import click
 
 from ingest.cli.options import settings_with
 from ingest.errors import SchemaMismatch, Unavailable
+from ingest.shown import counted
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
@@ -85,13 +86,16 @@ def drain() -> None:
         drained, left = drain_once(settings)
         waiting = verify_once(settings)
     click.echo(
-        f"{drained.events_stored} events stored, {drained.doubles} were there already, "
-        f"{drained.quarantined} unreadable, {drained.dead} damaged batches, in {drained.seconds:.1f} s."
+        f"{counted(drained.events_stored, 'event')} stored, "
+        f"{counted(drained.doubles, 'was', 'were')} there already, "
+        f"{drained.quarantined:,} unreadable, {counted(drained.dead, 'damaged batch', 'damaged batches')}, "
+        f"in {drained.seconds:.1f} s."
     )
     if left:
-        click.echo(f"{left} batches are claimed by other drains.")
+        click.echo(f"{counted(left, 'batch is', 'batches are')} claimed by other drains.")
     if waiting:
-        click.echo(f"{waiting} calls could not be verified yet, because their key is unavailable.")
+        calls = counted(waiting, "call")
+        click.echo(f"{calls} could not be verified yet, because the key is unavailable.")
 
 
 COMMANDS = (dev, serve, worker, drain)

@@ -10,6 +10,7 @@ from typing import Self
 
 from redis import RedisError, ResponseError
 
+from ingest import shown
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
@@ -92,7 +93,8 @@ class _Taken:
     def summary_since(self, before: "_Taken") -> str:
         """A line for the log."""
         calls, batches = self.calls - before.calls, self.batches - before.batches
-        return f"{calls} calls taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
+        taken = shown.counted(calls, "call")
+        return f"{taken} taken in {self.at - before.at:.0f} s, {calls / max(batches, 1):.1f} to a batch"
 
 
 def report_and_sweep(

@@ -19,7 +19,7 @@ from typing import cast
 import uvloop
 from aiohttp import web
 
-from ingest import redis_client
+from ingest import redis_client, shown
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.connections import Connections
@@ -118,7 +118,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         connections.close_idle()
         await asyncio.sleep(CLOSE_SECONDS)
         connections.abort()
-    log.info("web.%d took %d calls and stops", number, intake.accepted)
+    log.info("web.%d took %s and stops", number, shown.counted(intake.accepted, "call"))
 
 
 def _stop_event() -> asyncio.Event:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 
-from ingest import failpoints, health
+from ingest import failpoints, health, shown
 from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_INTERVAL
 from ingest.errors import WriteUnconfirmed
 from ingest.spool import Portion, Spool
@@ -88,7 +88,8 @@ class SpoolReplayer:
             producer.breaker.trip(error)
             return
         seconds = producer.breaker.close()
-        log.info("Redis serves again after %.1f s; %d events wait in the spool", seconds, self._events())
+        waiting = shown.counted(self._events(), "event waits", "events wait")
+        log.info("Redis serves again after %.1f s; %s in the spool", seconds, waiting)
 
     async def _check_condition(self) -> None:
         """Find out what may cost calls, and whether they should go to the spool."""
@@ -146,7 +147,8 @@ class SpoolReplayer:
         if self._rejections <= ATTEMPTS:
             return
         # Redis accepted other writes in between: they closed the breaker.
-        log.error("Redis rejects a batch of %d events, which is set aside for now: %s", portion.events, error)
+        batch = shown.counted(portion.events, "event")
+        log.error("Redis rejects a batch of %s, which is set aside for now: %s", batch, error)
         try:
             await spool.set_aside(portion)
         except OSError as failure:

@@ -186,7 +186,7 @@ def test_the_list_is_a_table_or_a_line_of_json_each(letters: Store, database: st
 def test_one_letter_is_shown_whole(letters: Store, database: str, redis_url: str) -> None:
     shown = typed(database, redis_url, "show", record(1).delivery_id.hex(), "--handler", "a").stdout
     assert "given up by a at" in shown
-    assert "after 1 attempts: ValueError: no" in shown
+    assert "after 1 attempt: ValueError: no" in shown
     assert '"message_id":"m1"' in shown.replace(" ", "")
     assert "Traceback: 100%" in shown
     assert "hello" in typed(database, redis_url, "show", UNREADABLE.delivery_id.hex()).stdout

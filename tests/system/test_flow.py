@@ -149,7 +149,7 @@ def test_the_store_waits_for_workers_and_ingest_drain_needs_none(site: Site, end
     assert site.backlog() > 0
     drained = run("drain", environ=site.environ)
     assert drained.returncode == 0, drained.stderr
-    assert "2000 events stored" in drained.stdout
+    assert "2,000 events stored" in drained.stdout
     assert site.numbers() == Counter(range(1, 2_001))
 
 

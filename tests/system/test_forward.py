@@ -58,7 +58,7 @@ def test_a_call_goes_on_as_it_came_with_what_copernica_signed(
         lines = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
         request = f"POST /copernica HTTP/1.1\r\n{lines}\r\n".encode() + BODY
         assert exchange(port, request).startswith(b"HTTP/1.1 200")
-    assert "1 events stored" in run("drain", environ=environ).stdout
+    assert "1 event stored" in run("drain", environ=environ).stdout
     assert jobs.hand_on_job() == 1
     (name,) = configured.known_handlers(Settings.read())
     assert jobs.handle_job(name)["done"] == 1

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.endpoint": {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
-        "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint",
+        "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown",
     },
     "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
     "ingest.dev": {"ingest", "workers"},

@@ -143,3 +143,12 @@ def test_a_password_that_is_also_a_name_in_the_url_hides_nothing(monkeypatch: py
     monkeypatch.setattr(shown, "_pattern", None)
     Settings.read({"DATABASE_URL": "postgresql://postgres:postgres@localhost/postgres"})
     assert shown.without_secrets("the user postgres") == "the user postgres"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 batches"), (1, "1 batch"), (2, "2 batches"), (1234, "1,234 batches")]
+)
+def test_one_of_a_kind_is_no_plural(number: int, text: str) -> None:
+    assert shown.counted(number, "batch", "batches") == text
+    assert shown.counted(number, "call").removesuffix("s") == f"{number:,} call"
+    assert shown.counted(number, "call").endswith("s") == (number != 1)

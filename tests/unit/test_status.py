@@ -1,7 +1,7 @@
 """What `ingest status` says is what its page in the documentation says."""
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ import orjson
 import pytest
 from pydantic import TypeAdapter
 
+from ingest.cli.render import status as render
+from ingest.settings import Settings
 from ingest.stream.reports import EndpointReport, SpoolReport
 from workers.operations.status import (
     EndpointFigures,
@@ -20,6 +22,7 @@ from workers.operations.status import (
     StatusFigures,
     StoreFigures,
     WorkerFigures,
+    warnings_of,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "status.md").read_text()
@@ -130,3 +133,35 @@ def test_what_cannot_be_reached_is_null_and_nothing_is_missing() -> None:
 
 def test_a_report_reads_back_as_it_was_made() -> None:
     assert EndpointReport.from_json({"at": 1.0, **ENDPOINT.as_json()}) == ENDPOINT
+
+
+def test_one_of_everything_is_told_in_the_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    day = date(2026, 11, 25)
+    store = StoreFigures(1, 1, 1, {"crm": HandlerFigures(1, 1)}, ReconciledFigures(None, None, (day,), ()))
+    gone = replace(store, reconciled=ReconciledFigures(None, None, (day,), (day,)))
+    redis = replace(REDIS, batches=1, pending_batches=1, dead_batches=1)
+    spool = SpoolFigures(1, 4096, 1.25, 1, 1)
+    said = [
+        *warnings_of(Settings.read({}), redis, store, spool),
+        *warnings_of(Settings.read({}), redis, gone, spool),
+    ]
+    render.status(StatusFigures(redis, store, spool, tuple(said), ()), as_json=False)
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"\b1 [*.a-z]+\b", shown)) > 12
+    assert not re.findall(r"\b1 \w+(?<!s)s\b(?! than)", shown.replace("1 process", ""))
+
+
+@pytest.mark.parametrize(
+    ("environ", "promised"),
+    [
+        ({}, False),
+        ({"COPERNICA_TOKEN": "x", "INGEST_RECONCILE_AT": "off"}, False),
+        ({"COPERNICA_TOKEN": "x"}, True),
+    ],
+)
+def test_nobody_is_told_that_a_day_is_tried_again_if_nothing_does_that(
+    environ: dict[str, str], promised: bool
+) -> None:
+    store = replace(STORE, reconciled=ReconciledFigures(None, None, (date(2026, 11, 25),), ()))
+    (warning,) = (said for said in warnings_of(Settings.read(environ), None, store, None) if "lack" in said)
+    assert ("the daily job tries" in warning) == promised

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 
 import redis
 
-from ingest import failpoints, redis_client
+from ingest import failpoints, redis_client, shown
 from ingest.batch import unpack
 from ingest.copernica.events import Event
 from ingest.errors import BatchError, IngestError, Unavailable
@@ -84,7 +84,7 @@ class DrainSummary:
             (self.dead, "dead batches"),
         )
         notes = "".join(f", {number} {what}" for number, what in counts if number)
-        return f"stored {self.events_stored} events in {self.seconds:.1f} s{notes}"
+        return f"stored {shown.counted(self.events_stored, 'event')} in {self.seconds:.1f} s{notes}"
 
 
 def drain_job() -> dict[str, float]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import redis
 
-from ingest import redis_client
+from ingest import redis_client, shown
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from ingest.copernica.header_fields import unpack_headers
@@ -84,7 +84,8 @@ def verify_once(settings: Settings) -> int:
             verifier = _verifier(settings, client)
             settled = asyncio.run(_verify_all(store, verifier, Announcements(client), settings.has_handlers))
             waiting = store.unverified()
-            log.info("verified %d calls that had come in without a key; %d still wait", settled, waiting)
+            verified = shown.counted(settled, "call")
+            log.info("verified %s that had come in without a key; %d waiting", verified, waiting)
         with unless_refused():
             scheduler.note_unverified(waiting, store.unverified_bytes() if waiting else 0)
             if settled and waiting:

@@ -101,12 +101,13 @@ class Outcomes:
     def log(self) -> None:
         """Log what the run did, in one line."""
         name, summary = self._handler.name, self.summary
+        done = shown.counted(summary.done, "event")
         if summary.failed or summary.split:
-            split = f", {summary.split} batches were split" if summary.split else ""
-            text = "%s: %d events done, %d failed%s, the first with %s"
-            log.warning(text, name, summary.done, summary.failed, split, summary.first_error)
+            split = f", {shown.counted(summary.split, 'batch was', 'batches were')} split" if summary.split else ""
+            text = "%s: %s done, %d failed%s, the first with %s"
+            log.warning(text, name, done, summary.failed, split, summary.first_error)
         elif summary.done:
-            log.info("%s: %d events done", name, summary.done)
+            log.info("%s: %s done", name, done)
 
 
 def failure_of(record: Record, event: Event | None, error: BaseException, delay: float | None) -> Failure:

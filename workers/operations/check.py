@@ -21,6 +21,7 @@ from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.redis_errors import described
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
+from ingest.shown import counted
 from ingest.stream.clock import redis_time
 from ingest.stream.trial import try_commands
 from ingest.verification import Verifier, key_source
@@ -188,10 +189,9 @@ def _spool(settings: Settings) -> Iterator[Finding]:
             yield Finding(Level.WRONG, "spool", str(error))
             return
         if figures.bad_files:
-            found.append(
-                Finding(Level.RISK, "spool", f"{figures.bad_files} damaged stretches are in {folder} as *.bad")
-            )
-        yield Finding(Level.OK, "spool", f"{folder} holds {figures.events:,} events")
+            damaged = counted(figures.bad_files, "damaged stretch is", "damaged stretches are")
+            found.append(Finding(Level.RISK, "spool", f"{damaged} in {folder} as *.bad"))
+        yield Finding(Level.OK, "spool", f"{folder} holds {counted(figures.events, 'event')}")
     yield from found
 
 
@@ -241,7 +241,7 @@ async def _identity(settings: Settings) -> dict[str, Any]:
 def _database(settings: Settings) -> Iterator[Finding]:
     try:
         with Store.open(settings.database) as store:
-            yield Finding(Level.OK, "database", f"{store.shown} holds {store.stored():,} events")
+            yield Finding(Level.OK, "database", f"{store.shown} holds {counted(store.stored(), 'event')}")
             for fault in dict.fromkeys(trial.faults(store)):
                 yield Finding(Level.WRONG, "database", fault)
             for weakness in store.weaknesses():
@@ -250,6 +250,6 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.WRONG, "database", str(error))
         return
     if settings.retention_days:
-        yield Finding(Level.OK, "retention", f"events are deleted after {settings.retention_days} days")
+        yield Finding(Level.OK, "retention", f"events are deleted after {counted(settings.retention_days, 'day')}")
     else:
         yield Finding(Level.RISK, "retention", "INGEST_RETENTION_DAYS is not set: personal data is kept forever")

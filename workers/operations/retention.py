@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import redis
 
-from ingest import redis_client, spool
+from ingest import redis_client, shown, spool
 from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
@@ -63,7 +63,8 @@ def clean_up(settings: Settings) -> int:
         before = now - settings.retention_days * DAY
         deleted = _expire(store, before)
     _expire_unreadable(settings, before)
-    log.info("deleted %d events and calls older than %d days", deleted, settings.retention_days)
+    age = shown.counted(settings.retention_days, "day")
+    log.info("deleted %s older than %s", shown.counted(deleted, "event or call", "events and calls"), age)
     return deleted
 
 
@@ -86,7 +87,11 @@ def _expire_unreadable(settings: Settings, before: int) -> None:
     if settings.spool_dir is not None:
         files = spool.delete_bad(settings.spool_dir, before)
     if batches or files:
-        log.info("deleted %d batches of the dead stream and %d *.bad files as well", batches, files)
+        log.info(
+            "deleted %s of the dead stream and %s as well",
+            shown.counted(batches, "batch", "batches"),
+            shown.counted(files, "*.bad file"),
+        )
 
 
 def _earliest_now(settings: Settings, store: Store) -> int:

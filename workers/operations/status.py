@@ -15,6 +15,7 @@ from ingest import redis_client, spool
 from ingest.errors import SchemaMissing, Unavailable
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
 from ingest.settings import Settings
+from ingest.shown import counted
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import EndpointReport, host_of
@@ -159,12 +160,19 @@ def gather(settings: Settings) -> StatusFigures:
         in_spool = _spool_figures(settings, in_redis.endpoints if in_redis else ())
     except Unavailable as error:
         troubles.append(str(error))
-    warnings = (
-        *_spool_warnings(in_spool),
-        *(_redis_warnings(in_redis, in_store, in_spool) if in_redis else ()),
-        *(_store_warnings(in_store) if in_store else ()),
-    )
+    warnings = tuple(warnings_of(settings, in_redis, in_store, in_spool))
     return StatusFigures(in_redis, in_store, in_spool, warnings, tuple(troubles))
+
+
+def warnings_of(
+    settings: Settings, in_redis: RedisFigures | None, in_store: StoreFigures | None, in_spool: SpoolFigures | None
+) -> Iterable[str]:
+    """What an operator should know, a sentence each."""
+    yield from _spool_warnings(in_spool)
+    if in_redis is not None:
+        yield from _redis_warnings(in_redis, in_store, in_spool)
+    if in_store is not None:
+        yield from _store_warnings(in_store, settings)
 
 
 # --- Redis ---
@@ -216,7 +224,8 @@ def _redis_warnings(
     if store and store.handlers and not handled:
         yield f"No worker is running on the queue `{HANDLERS_QUEUE}`: your handlers are not called."
     if figures.dead_batches:
-        yield f"{figures.dead_batches} batches were damaged and are in the dead stream."
+        batches = counted(figures.dead_batches, "batch was damaged and is", "batches were damaged and are")
+        yield f"{batches} in the dead stream."
 
 
 # --- the spool ---
@@ -249,11 +258,17 @@ def _spool_warnings(figures: SpoolFigures | None) -> Iterable[str]:
     if figures is None:
         return
     if figures.endpoints_open:
-        yield f"{figures.endpoints_open} endpoint processes get no answer from Redis, and write to the spool."
+        yield counted(
+            figures.endpoints_open,
+            "endpoint process gets no answer from Redis, and writes to the spool.",
+            "endpoint processes get no answer from Redis, and write to the spool.",
+        )
     if figures.events:
-        yield f"{figures.events:,} events are in the spool, and reach Redis when it takes them."
+        events = counted(figures.events, "event is", "events are")
+        yield f"{events} in the spool, to be sent on when Redis takes calls again."
     if figures.bad_records:
-        yield f"{figures.bad_records} stretches of the spool were damaged: see its *.bad files."
+        damaged = counted(figures.bad_records, "stretch of the spool was", "stretches of the spool were")
+        yield f"{damaged} damaged: see its *.bad files."
 
 
 # --- the database ---
@@ -290,17 +305,29 @@ def _reconciled_figures(store: Store) -> ReconciledFigures | None:
     return ReconciledFigures(through and through.day, through and through.since, incomplete, gone)
 
 
-def _store_warnings(figures: StoreFigures) -> Iterable[str]:
+def _tried_again(settings: Settings) -> str:
+    """Whether incomplete days mend by themselves."""
+    if settings.copernica_token is None:
+        return "without COPERNICA_TOKEN, which is not set here, nothing tries again"
+    if settings.reconcile_at == "off":
+        return "with INGEST_RECONCILE_AT=off nothing tries again"
+    return "the daily job tries again"
+
+
+def _store_warnings(figures: StoreFigures, settings: Settings) -> Iterable[str]:
     if failed := sum(handler.failed for handler in figures.handlers.values()):
-        yield f"{failed} events could not be handled: see `ingest failed list`."
+        yield f"{counted(failed, 'event')} could not be handled: see `ingest failed list`."
     if figures.unverified:
-        yield f"{figures.unverified} calls wait to be verified: DNS does not answer for their key."
+        calls = counted(figures.unverified, "call waits", "calls wait")
+        yield f"{calls} to be verified: DNS does not answer for the key."
     if figures.reconciled and (gone := figures.reconciled.gone):
-        yield f"{len(gone)} days may lack events for ever, the last is {gone[-1]}: their log files are deleted."
+        missed = f"{counted(len(gone), 'day')} may lack events for ever, the last is {gone[-1]}"
+        yield f"{missed}: Copernica has deleted the log files."
     if figures.reconciled and (days := [day for day in figures.reconciled.incomplete if day not in gone]):
         yield (
-            f"{len(days)} days may lack events, the last is {days[-1]}: the daily job tries them again, and "
+            f"{counted(len(days), 'day')} may lack events, the last is {days[-1]}: {_tried_again(settings)}. "
             "`ingest reconcile` says why."
         )
     if figures.quarantined:
-        yield f"{figures.quarantined} calls could not be read and are in the table `quarantine`."
+        calls = counted(figures.quarantined, "call could not be read and is", "calls could not be read and are")
+        yield f"{calls} in the table `quarantine`."

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 
 import redis
 
-from ingest import redis_client
+from ingest import redis_client, shown
 from ingest.copernica.events import DAY
 from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
@@ -81,7 +81,8 @@ def due(store: Store, today: date) -> list[date]:
 def _log(report: DayReport) -> None:
     level = logging.INFO if report.complete else logging.WARNING
     outcome = "complete" if report.complete else f"not complete: {report.why}"
-    log.log(level, "reconciled %s: %d events recovered, %s", report.day, report.total("recovered"), outcome)
+    recovered = shown.counted(report.total("recovered"), "event")
+    log.log(level, "reconciled %s: %s recovered, %s", report.day, recovered, outcome)
 
 
 def _retry_in(settings: Settings, today: date, seconds: int) -> None:

@@ -51,7 +51,8 @@ def _marked(file: LogFile, flags: bytearray, first: LogFile) -> LogFile:
     if not number:
         return file
     said = "all" if number == len(flags) else f"{number:,} of {len(flags):,}"
-    note = f"{file.name}: {said} lines stand in {first.name} or another file as well, and count once."
+    verb = "stands" if number == 1 else "stand"
+    note = f"{file.name}: {said} lines {verb} in {first.name} or another file as well, and count once."
     return file._replace(repeated=bytes(flags), notes=(*file.notes, note))
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from ingest.copernica.events import MICROS
+from ingest.shown import counted
 
 #: Failed calls that are at most so many seconds apart belong to one outage.
 OUTAGE_GAP = 300
@@ -136,7 +137,7 @@ class DayReport:
         if self.error:
             return self.error
         if self.unmatched:
-            return f"{self.unmatched} lines were neither found nor recovered"
+            return f"{counted(self.unmatched, 'line was', 'lines were')} neither found nor recovered"
         return "" if self.whole else "these were not all files of a day that is over"
 
     def total(self, name: str) -> int:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from ingest import shown
 from ingest.errors import Unavailable
 from workers.store import tables
 from workers.store.backend import Transactions
@@ -285,7 +286,7 @@ def _drop(connection: Connection, name: str) -> int:
     qualified = _qualified(connection, name)
     count = int(connection.execute(text(f"SELECT count(*) FROM {qualified}")).scalar_one())
     connection.exec_driver_sql(f"DROP TABLE {qualified}")
-    log.info("dropped the partition %s with %d events", name, count)
+    log.info("dropped the partition %s with %s", name, shown.counted(count, "event"))
     return count
 
 

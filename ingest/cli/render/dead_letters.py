@@ -12,6 +12,7 @@ from ingest.cli.render import console
 from ingest.cli.render.console import Console
 from ingest.cli.render.events import as_row
 from ingest.copernica.events import MICROS
+from ingest.shown import counted
 
 if TYPE_CHECKING:
     from workers.handlers.dead_letters import DeadLetter
@@ -47,7 +48,7 @@ def print_one(dead_letter: "DeadLetter") -> None:
     out.print(
         f"{dead_letter.delivery_id.hex()}, given up by {console.printable(dead_letter.handler)} at {failed_at}"
     )
-    out.print(f"after {dead_letter.attempts} attempts: {console.printable(dead_letter.error)}\n")
+    out.print(f"after {counted(dead_letter.attempts, 'attempt')}: {console.printable(dead_letter.error)}\n")
     event = dead_letter.event
     if event is None:
         body = dead_letter.record.body.decode("utf-8", "replace")[:SHOWN_BODY]

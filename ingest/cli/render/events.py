@@ -14,6 +14,7 @@ from ingest import shown
 from ingest.cli import streams
 from ingest.cli.render import console
 from ingest.copernica.events import Event
+from ingest.shown import counted
 
 if TYPE_CHECKING:
     from workers.operations.erase import Elsewhere, Erased
@@ -105,24 +106,26 @@ def erased(result: "Erased", dry_run: bool, elsewhere: "Elsewhere", as_json: boo
     table.add_row("", f"{counts['events_blanked']:,} {would}kept without the address, which they only mention")
     table.add_row("quarantine", f"{counts['quarantine_deleted']:,} {would}deleted")
     table.add_row("unverified", f"{counts['unverified_deleted']:,} {would}deleted")
-    table.add_row("handlers", f"{counts['handlers_deleted']:,} waiting or failed calls {would}deleted")
+    table.add_row("handlers", f"{counted(counts['handlers_deleted'], 'waiting or failed call')} {would}deleted")
     out = console.to_stdout()
     out.print(table)
     waiting, spooled = elsewhere.batches_waiting, elsewhere.spooled_calls
     if waiting is None or spooled is None:
         out.print("[yellow]! Redis or the spool cannot be asked how much waits there.[/]")
     if waiting or spooled:
+        batches, calls = counted(waiting or 0, "batch", "batches"), counted(spooled or 0, "call")
         out.print(
-            f"{waiting or 0:,} batches in Redis and {spooled or 0:,} calls in the spool wait: "
-            "what they hold of this person is left out when they are stored."
+            f"{batches} in Redis and {calls} in the spool wait: what they hold of this person is left out when "
+            "they are stored."
         )
     if elsewhere.dead_batches:
         out.print(
-            f"[yellow]! {elsewhere.dead_batches:,} batches in the dead stream cannot be read, and may hold "
+            f"[yellow]! {counted(elsewhere.dead_batches, 'batch', 'batches')} in the dead stream cannot be read, "
+            "and may hold "
             "something of this person.[/]"
         )
     if elsewhere.bad_files:
         out.print(
-            f"[yellow]! {elsewhere.bad_files:,} *.bad files of the spool cannot be read, and may hold something "
-            "of this person: delete them if they are of no use.[/]"
+            f"[yellow]! {counted(elsewhere.bad_files, '*.bad file')} of the spool cannot be read, and may hold "
+            "something of this person: delete what is of no use.[/]"
         )

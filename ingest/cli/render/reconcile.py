@@ -23,6 +23,7 @@ from rich.text import Text
 
 from ingest.cli.render.console import Console, dump, printable
 from ingest.cli.streams import reader_may_leave
+from ingest.shown import counted
 
 if TYPE_CHECKING:
     from workers.reconcile.archives import LeftOut
@@ -110,12 +111,12 @@ def _day(report: "DayReport", as_json: bool) -> None:
         figures = outage.as_dict()
         said = ", ".join(f"{number:,} of {response}" for response, number in outage.responses.items())
         _console.print(
-            f"[yellow]! {figures['since']} to {figures['until']}: {outage.calls:,} calls did not reach "
+            f"[yellow]! {figures['since']} to {figures['until']}: {counted(outage.calls, 'call')} did not reach "
             f"the endpoint ({escape(printable(said))})[/]",
             soft_wrap=True,
         )
     if len(report.outages) > MAX_OUTAGES:
-        _console.print(f"[yellow]! … and {len(report.outages) - MAX_OUTAGES} more outages[/]")
+        _console.print(f"[yellow]! … and {counted(len(report.outages) - MAX_OUTAGES, 'more outage')}[/]")
     for text in _remarks(report):
         _console.print(f"[yellow]! {escape(printable(text))}[/]", soft_wrap=True)
     _console.print()
@@ -166,21 +167,29 @@ def _remarks(report: "DayReport") -> Iterator[str]:
     for kind in report.kinds:
         yield from (f"{kind.kind}: {note}" for note in kind.notes)
     if erased := report.total("erased"):
-        yield f"{erased:,} events of people who were erased were left out."
+        yield counted(
+            erased,
+            "event of somebody who was erased was left out.",
+            "events of people who were erased were left out.",
+        )
     if suspected := report.total("suspected"):
+        clicks = counted(suspected, "click of the store is", "clicks of the store are")
         yield (
-            f"{suspected:,} clicks of the store are in Copernica's list of suspected clicks, which programs make "
-            "rather than people; they stay."
+            f"{clicks} in Copernica's list of suspected clicks, which programs make rather than people; what is "
+            "there stays."
         )
     if superseded := report.total("superseded"):
-        yield (
-            f"{superseded:,} events that an earlier run had recovered were removed: their own calls came in after "
-            "all. Handlers got both."
+        events = counted(
+            superseded,
+            "event that an earlier run had recovered was removed: its own call",
+            "events that an earlier run had recovered were removed: their own calls",
         )
+        yield f"{events} came in after all. Handlers got both."
     if report.in_flight is None:
         yield "Redis does not answer: calls that wait there may be stored twice, until this is run again."
     elif report.in_flight:
+        calls = counted(report.in_flight, "call was", "calls were")
         yield (
-            f"{report.in_flight:,} calls were still on their way to the store; if they are of this day, they will "
-            "be there twice until the next run."
+            f"{calls} still on the way to the store; what of that is of this day will be there twice until the "
+            "next run."
         )

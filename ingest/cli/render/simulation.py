@@ -15,6 +15,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ingest.cli.render.console import Console, print_json
+from ingest.shown import counted
 from ingest.simulation.report import Report
 from ingest.simulation.sender import Sender
 
@@ -72,7 +73,7 @@ def report(result: Report, as_json: bool) -> None:
     for status, number in sorted(result.refused.items()):
         table.add_row("refused", f"[red]{number:,} with status {status}[/]")
     if result.lost:
-        table.add_row("lost connections", f"[red]{result.lost:,} calls without an answer[/]")
+        table.add_row("lost connections", f"[red]{counted(result.lost, 'call')} without an answer[/]")
     p50, p99, longest = (round(seconds * 1000, 2) for seconds in result.latency)
     table.add_row("latency", f"p50 {p50} ms   p99 {p99} ms   max {longest} ms")
     Console(highlight=False).print(table)

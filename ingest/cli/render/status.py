@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ingest.cli.render.console import Console, print_json, printable
+from ingest.shown import counted
 
 if TYPE_CHECKING:
     from workers.operations.status import (
@@ -43,15 +44,15 @@ def status(figures: "StatusFigures", as_json: bool) -> None:
 def _redis_rows(table: Table, figures: "RedisFigures") -> None:
     waiting = _amount(figures.backlog, figures.oldest_age_seconds)
     if figures.pending_batches:
-        waiting += f" ({figures.pending_batches:,} of {figures.batches:,} batches in progress)"
+        waiting += f" ({figures.pending_batches:,} of {counted(figures.batches, 'batch', 'batches')} in progress)"
     table.add_row("backlog", waiting)
     table.add_row("rates", f"{figures.accepted_per_second:,.0f}/s in, {figures.drained_per_second:,.0f}/s out")
     if figures.refused:
         refused = ", ".join(f"{number:,} {reason}" for reason, number in sorted(figures.refused.items()))
         table.add_row("refused", f"{refused} (since the endpoint started)")
     if figures.dead_batches:
-        table.add_row("dead", f"{figures.dead_batches:,} batches")
-    table.add_row("endpoint", f"{len(figures.endpoints)} processes")
+        table.add_row("dead", counted(figures.dead_batches, "batch", "batches"))
+    table.add_row("endpoint", counted(len(figures.endpoints), "process", "processes"))
 
 
 def _spool_rows(table: Table, figures: "SpoolFigures") -> None:
@@ -61,19 +62,19 @@ def _spool_rows(table: Table, figures: "SpoolFigures") -> None:
 
 
 def _store_rows(table: Table, figures: "StoreFigures") -> None:
-    table.add_row("stored", f"{figures.stored:,} events")
+    table.add_row("stored", counted(figures.stored, "event"))
     if figures.reconciled is not None:
         table.add_row("log files", _reconciled(figures.reconciled))
     if figures.unverified:
-        table.add_row("unverified", f"{figures.unverified:,} calls wait for a key")
-    table.add_row("quarantine", f"{figures.quarantined:,} calls")
+        table.add_row("unverified", counted(figures.unverified, "call waits for a key", "calls wait for a key"))
+    table.add_row("quarantine", counted(figures.quarantined, "call"))
     for name, handler in figures.handlers.items():
         shown = escape(printable(name)) or "(not handed on yet)"
         table.add_row("handler", f"{shown}: {handler.waiting:,} waiting, {handler.failed:,} failed")
 
 
 def _amount(events: int, age_seconds: float | None) -> str:
-    return f"{events:,} events" + (f", the oldest {age_seconds:.1f} s old" if age_seconds is not None else "")
+    return counted(events, "event") + (f", the oldest {age_seconds:.1f} s old" if age_seconds is not None else "")
 
 
 def _reconciled(days: "ReconciledFigures") -> str:
