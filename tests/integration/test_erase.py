@@ -299,6 +299,25 @@ def test_no_byte_of_the_address_is_left_in_the_files(careless: Store) -> None:
     assert in_files(careless, JAN) == 0
 
 
+def test_what_the_retention_deletes_is_written_over(careless: Store) -> None:
+    """But for scraps where pages were split while rows came in: only erasing a person rewrites the file."""
+    kept = event(9999, recipient="eva@example.nl", profile=None)
+    for batch in range(3):
+        numbers = range(batch * 100 + 1, batch * 100 + 101)
+        events = [
+            event(delivery_id=delivery_id(n, 0), message_id=f"{n}", raw=f"to={JAN}".encode()) for n in numbers
+        ]
+        waiting = [call(n, f"recipient={quote(JAN)}")._replace(delivery_id=delivery_id(n, 0)) for n in numbers]
+        careless.add(events, [Quarantined(each, "why") for each in waiting], waiting)
+    careless.add([kept])
+    before = in_files(careless, JAN)
+    assert before > 900
+    assert careless.expire(NINE // SECOND) == 900
+    careless.empty_log()
+    assert everything(careless) == [kept]
+    assert in_files(careless, JAN) < before / 100
+
+
 def test_files_that_others_read_are_cleaned_when_it_is_done_again(careless: Store) -> None:
     careless.add([event(1)])
     with careless.engine.connect() as reader:

@@ -21,6 +21,7 @@ from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
+from ingest.endpoint.plain import HEAD
 from ingest.redis_client import connect_async
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
@@ -164,6 +165,37 @@ class Answers(asyncio.Transport):
 
 def _no_fallback() -> Connection:
     raise AssertionError("nothing here is for aiohttp")
+
+
+class Counted:
+    """A pattern that counts how often it is tried."""
+
+    def __init__(self, pattern: re.Pattern[bytes]) -> None:
+        self.pattern = pattern
+        self.tries = 0
+
+    def match(self, data: bytes, at: int = 0) -> re.Match[bytes] | None:
+        self.tries += 1
+        return self.pattern.match(data, at)
+
+
+async def test_a_head_that_arrives_byte_by_byte_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast_path, "HEAD", counted := Counted(HEAD))
+    async with connect_async("redis://127.0.0.1:1") as client:
+        (tmp_path / "keys").write_text("{}")
+        verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
+        take = Intake(Producer(client, lambda: None), MAX_BODY, verifier)
+        fast = FastPath(take, "/copernica", _no_fallback, Connections(9, take.memory))
+        connection, answers = fast(), Answers()
+        connection.connection_made(answers)
+        assert isinstance(connection, asyncio.Protocol)
+        for byte in request(b"a=b"):
+            connection.data_received(bytes([byte]))
+        assert answers.count == 1
+        assert counted.tries < 5  # the head, and what came of the body
+        connection.connection_lost(None)
 
 
 async def test_who_sends_more_behind_a_call_that_is_rejected_is_answered_no_more(tmp_path: Path) -> None:
