@@ -120,7 +120,8 @@ class Settings(BaseSettings):
     spool: str | None = Field(None, alias="INGEST_SPOOL_DIR")
     #: Bytes that the spool may hold, of all processes that share its folder.
     spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
-    #: Bytes of calls that may be kept while their signer's key cannot be looked up, of all processes together.
+    #: Bytes of calls that may be kept while their signer's key cannot be looked up: what waits in the database,
+    #: and what this `ingest serve`, all its processes together, has kept that is not there yet.
     unverified_max: ByteSize = Field(ByteSize(256 * 1024**2), alias="INGEST_UNVERIFIED_MAX", gt=0)
     #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
     buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)

@@ -55,7 +55,9 @@ TARGET_TOO_LONG = rejection(
     414, "target-too-long", "The target of the request is longer than this endpoint takes."
 )
 ENCODED = rejection(415, "content-encoding", "Bodies are taken as they are, without a Content-Encoding.")
-BAD_REQUEST = rejection(400, "bad-request", "This is not a well-formed HTTP request.")
+BAD_REQUEST = rejection(
+    400, "bad-request", "This is not a well-formed HTTP request, or its head is longer than this endpoint takes."
+)
 FAULT = rejection(500, "fault", "Something went wrong here; send it again.")
 UNAVAILABLE = rejection(
     503, "unavailable", "The call could not be kept safe; send it again.", **{"Retry-After": str(RETRY_AFTER)}
