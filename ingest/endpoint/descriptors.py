@@ -16,9 +16,11 @@ log = logging.getLogger(__name__)
 TURNED_AWAY = 64
 #: Descriptors for lookups in DNS: `LOOKUPS` in `ingest.copernica.public_keys`, over UDP and then over TCP.
 DNS = 32
+#: Descriptors for the socket that listens (`ingest.endpoint.listening`), unless files are few.
+LISTENERS = 16
 #: Descriptors for everything but connections: DNS, Redis, the spool with its reserve, threads that read files or
 #: resolve names, sockets that listen, logs and the event loop, and some to spare.
-OWN_FILES = DNS + 16 + 8 + 32 + 16 + TURNED_AWAY
+OWN_FILES = DNS + 16 + 8 + 32 + LISTENERS + 16 + TURNED_AWAY
 #: Files that a process must be able to open.
 LEAST_FILES = 64
 
@@ -39,6 +41,11 @@ def connection_limit() -> int:
         )
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
     return files - min(OWN_FILES, files // 2)
+
+
+def listeners() -> int:
+    """How many descriptors there may be for the socket that listens."""
+    return max(1, min(LISTENERS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // (4 * LISTENERS)))
 
 
 def tell_limit(limit: int) -> None:

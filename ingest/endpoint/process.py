@@ -12,7 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import cast
 
@@ -28,7 +28,8 @@ from ingest.endpoint.fallback import connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
-from ingest.endpoint.limits import LISTEN_BACKLOG, MAINTENANCE_TIMEOUT
+from ingest.endpoint.limits import MAINTENANCE_TIMEOUT
+from ingest.endpoint.listening import CLOSE_SECONDS, listening
 from ingest.endpoint.maintenance import maintain
 from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -46,8 +47,6 @@ from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
 
-#: Seconds that the event loop gets to close its side of the listening socket.
-CLOSE_SECONDS = 0.01
 #: Seconds that a stopping process waits for requests that may still be arriving on open connections …
 QUIET_SECONDS = 0.3
 #: … for requests that it is receiving, since a sender may never come to the end of one …
@@ -106,7 +105,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         server = await opened.enter_async_context(_aiohttp_server(app))
         connections = Connections(limit, intake.memory)
         fast_path = FastPath(intake, settings.path, connection_factory(server, connections), connections)
-        async with _listening(sock, fast_path):
+        async with listening(sock, fast_path):
             start(connections.watch())
             start(replayer.run())
             start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing))
@@ -158,31 +157,6 @@ async def _aiohttp_server(app: web.Application) -> AsyncIterator[web.Server]:
         yield cast(web.Server, runner.server)  # None only before `setup`
     finally:
         await runner.cleanup()
-
-
-@asynccontextmanager
-async def _listening(sock: socket.socket, fast_path: FastPath) -> AsyncIterator[None]:
-    """Accept connections for as long as the block runs, and at its end those that wait to be accepted."""
-    loop = asyncio.get_running_loop()
-    with sock.dup() as waiting:
-        server = await loop.create_server(fast_path, sock=sock, backlog=LISTEN_BACKLOG)
-        try:
-            yield
-        finally:
-            server.close()
-            await asyncio.sleep(CLOSE_SECONDS)
-            await _accept_rest(waiting, fast_path)
-
-
-async def _accept_rest(listening: socket.socket, fast_path: FastPath) -> None:
-    """Accept the connections that wait for it: closing the socket would cut them off together with their calls."""
-    rest = []
-    with listening, suppress(BlockingIOError):
-        while True:
-            rest.append(listening.accept()[0])
-    for connection in rest:
-        connection.setblocking(False)
-        await asyncio.get_running_loop().connect_accepted_socket(fast_path, connection)
 
 
 async def _until_answered(intake: Intake, connections: Connections) -> None:
