@@ -98,6 +98,7 @@ def import_(
     from workers.reconcile.by_hand import by_hand
     from workers.reconcile.run import ReconcileOptions, reconcile_files
 
+    kind = kind and kind.strip().lower()
     if kind is not None and kind not in KINDS:
         raise click.BadParameter(f"there are {', '.join(KINDS)}", param_hint="--kind")
     settings = settings_with()

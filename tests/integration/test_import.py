@@ -128,6 +128,19 @@ def test_what_the_options_say_is_not_believed_against_the_name(environ: dict[str
     assert "not what --kind and --day say" in done.stderr
 
 
+def test_the_kind_may_be_in_capitals_and_what_lacks_is_said(tmp_path: Path, environ: dict[str, str]) -> None:
+    (tmp_path / "download.txt").write_bytes((FILES / "twice" / NAME).read_bytes())
+    for told, lacks in ((("--kind", "CDM-Click"), "add --day"), (("--day", str(DAY)), "add --kind")):
+        done, events = imported(environ, *told, tmp_path)
+        assert (done.exit_code, events, done.stderr.count("\n")) == (1, 0, 1)
+        assert lacks in done.stderr
+    done, events = imported(environ, "--kind", " CDM-Click", "--day", str(DAY), tmp_path)
+    assert (done.exit_code, events) == (0, 3)
+    done, events = imported(environ, "--kind", "cdm-impression", "--day", str(DAY), tmp_path)
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert "has the columns of cdm-click, not of cdm-impression" in done.stderr
+
+
 def given(*paths: Path) -> Given:
     with by_hand(paths, None, None) as found:
         return found

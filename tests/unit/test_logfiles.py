@@ -10,11 +10,11 @@ from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import Event, EventType
-from ingest.copernica.logfiles.kinds import KINDS, LogKind, named
+from ingest.copernica.logfiles.kinds import KINDS, LogKind, misnamed, named
 from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
 from ingest.copernica.logfiles.rows import MAX_RECORD, Damage
 from ingest.errors import LogFileError
@@ -360,7 +360,13 @@ def test_a_declared_encoding_counts_where_the_bytes_allow_it() -> None:
         HEADER + line().replace("2026-11-20 09:00:00", "2026-11-20 09:14"),
         HEADER + line().replace("2026-11-20 09:00:00", "20.11.26"),
         line().replace("2026-11-20 09:00:00", "00:14.0"),
+        HEADER + line().replace("2026-11-20 09:00:00", "20-nov.-2026 9:14"),
+        HEADER + line().replace("2026-11-20 09:00:00", "vrijdag 20 november 2026"),
+        HEADER + line().replace("2026-11-20 09:00:00", "Nov 20, 2026 9:14 AM"),
         HEADER + line().replace("5fd0", "5,12E+15"),
+        HEADER + line().replace('"7"', '"7E+05"'),
+        HEADER + line().replace('"12"', "'12"),
+        HEADER.title() + line().replace("5fd0", "'5fd0"),
         "".join(f'"{text.rstrip().replace(chr(34), "")}"\n' for text in (HEADER, line())),
     ],
 )
@@ -377,6 +383,35 @@ def test_one_line_with_a_date_of_excel_is_told_too() -> None:
     )
     assert number == 32
     assert "'20-11-2026 9:14' is not a valid time: this looks like a CSV resaved by Excel" in why
+
+
+@pytest.mark.parametrize("sign", ["'5fd0", '"\'5fd0"', "5.12E+15", '"5,12E+15"'])
+@pytest.mark.parametrize("block", [1, 64, 1 << 20])
+def test_one_id_of_excel_is_told_wherever_it_stands_and_no_name_of_a_town_is(sign: str, block: int) -> None:
+    many = [line(number, city="'s-Gravenhage", header="Referer: /?a=1E+5") for number in range(30)]
+    got = found("".join([HEADER, *many, line().replace('"5fd0"', sign), *many]).encode(), block=block)
+    assert [one.number for one in damages(got)] == [32]
+    assert len(events(got)) == 60
+
+
+def test_an_object_with_the_columns_of_another_kind_is_damage() -> None:
+    click = dict.fromkeys(KINDS["cdm-click"].columns, "") | {"time": "2026-11-20 09:00:00"}
+    ours = dict.fromkeys(OPENS.columns, "") | {"time": "2026-11-20 09:00:00", "TIME": "x", "new": "y"}
+    (entry, damage) = found(json.dumps([ours, click]).encode())
+    assert isinstance(entry, Entry)
+    assert damage == Damage(
+        2, "it has the columns of cdm-click, not of cdm-impression: rename it, or say what it is with --kind"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_columns_of_its_own_or_nearly_so_never_make_a_file_one_of_another_kind(kind: LogKind) -> None:
+    assert not misnamed(kind.columns, kind)
+    assert not misnamed((*kind.columns, "new"), kind)
+    for other in KINDS.values():
+        alike = any(set(other.columns) <= set(own.columns) for own in KINDS.values() if own.type is kind.type)
+        if other.type is not kind.type and not alike:
+            assert other.prefix in misnamed(other.columns, kind)
 
 
 def test_a_byte_order_mark_and_a_second_header_row_are_no_rows() -> None:
@@ -409,12 +444,10 @@ def test_columns_of_another_edition_are_believed_if_all_rows_have_them() -> None
     ] * 2
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", HEADER.encode(), b"[]", b" [ ]\n", b"<records/>", b"<records></records>"]
-)
+@pytest.mark.parametrize("content", ["", "\n", "{header}\n", "[]", " [ ]\n", "<records/>", "<records></records>"])
 @pytest.mark.parametrize("kind", [OPENS, KINDS["bounces"]])
-def test_a_day_without_events_is_no_damage(content: bytes, kind: LogKind) -> None:
-    assert found(content, kind) == []
+def test_a_day_without_events_is_no_damage(content: str, kind: LogKind) -> None:
+    assert found(content.format(header=",".join(kind.columns)).encode(), kind) == []
 
 
 @pytest.mark.parametrize(
@@ -482,7 +515,7 @@ def test_xml_is_read_up_to_what_is_wrong(content: str, told: list[str], block: i
 
 
 def event_of(kind: str, /, **columns: str) -> Event:
-    row = {"id": "5fd2", "time": "2026-11-20 09:00:00"} | columns
+    row = dict.fromkeys(KINDS[kind].columns, "") | {"id": "5fd2", "time": "2026-11-20 09:00:00"} | columns
     (event,) = events(found(as_json(tuple(row), [list(row.values())]), KINDS[kind]))
     return event
 
@@ -619,6 +652,8 @@ odd_texts = st.one_of(texts, st.text(max_size=6), st.sampled_from(["\0", "\ud800
 @given(st.sampled_from(EVENTS), st.dictionaries(odd_names, odd_texts), st.integers(0, 2**50))
 @example(KINDS["opens"], {"a[": "\\u0000é"}, 1)
 def test_handlers_get_the_event_that_was_read(kind: LogKind, row: dict[str, str], received_at: int) -> None:
+    row = dict.fromkeys(kind.columns, "") | row
+    assume(not misnamed(row, kind))
     content = json.dumps([row | {"time": "2026-11-20 09:00:00"}]).encode()
     (event,) = events(found(content, kind, received_at=received_at))
     event = event._replace(delivery_id=b"123456789012")

@@ -50,9 +50,14 @@ _OTHERS = {
     b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it first",
     b"\x1f\x9d": "packed by compress: unpack it first",
     b"%PDF": "a PDF, not a log file",
+    b"{\\rtf": "a text document (RTF), not a log file: download the log file as CSV, JSON or XML",
+    b"[InternetShortcut]": "a link to a page, not what is there: download the log file itself",
+    b"SQLite format 3": "a database, not a log file",
     b"\xd0\xcf\x11\xe0": "an Excel workbook, not a log file: download the log file as CSV, JSON or XML",
 }
-_WORKBOOK = _OTHERS[b"\xd0\xcf\x11\xe0"]
+_WORKBOOK = "a workbook of Excel or another program, not a log file: download the log file as CSV, JSON or XML"
+#: Members of a .zip that make it a document of Microsoft's, an OpenDocument and one of Apple's.
+_WORKBOOK_MEMBERS = frozenset({"[Content_Types].xml", "META-INF/manifest.xml", "Index/Document.iwa"})
 _ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
@@ -241,7 +246,7 @@ class Archives:
             return
         members = archive.infolist()
         self._require_few(len(members))
-        if any(member.filename == "[Content_Types].xml" for member in members):
+        if not _WORKBOOK_MEMBERS.isdisjoint(member.filename for member in members):
             yield LeftOut(item.shown, f"is {_WORKBOOK}")
             return
         room = max(FREE_SIZE, MAX_RATIO * (item.size or 0)) if item.room is None else item.room

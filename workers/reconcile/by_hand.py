@@ -13,6 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind, named
+from ingest.copernica.logfiles.reader import unusable
 from ingest.copernica.logfiles.rows import Unreadable
 from ingest.copernica.logfiles.text import Encoding, encoding_of
 from ingest.errors import LogFileError
@@ -85,7 +86,7 @@ def _log_file(content: Content, prefix: str | None, day: date | None, whole: boo
         kind, when = by_name
         return LeftOut(shown, f"is {kind.prefix} of {when} by its name, which is not what --kind and --day say")
     if not by_name and not (prefix and day):
-        return LeftOut(shown, _nameless(content.names[0]))
+        return LeftOut(shown, _nameless(content.names[0], prefix, day))
     kind = KINDS[prefix] if prefix else by_name[0]  # type: ignore[index]
     file = LogFile(shown, kind, day or by_name[1], content.open, content.size, whole or content.packed)  # type: ignore[index]
     return _looked_at(file)
@@ -101,7 +102,11 @@ def _by_name(names: Sequence[str]) -> tuple[LogKind, date] | None:
     return None
 
 
-def _nameless(name: str) -> str:
+def _nameless(name: str, prefix: str | None, day: date | None) -> str:
+    if prefix:
+        return f"is said to be {prefix}, but neither its name nor --day says of which day: add --day"
+    if day:
+        return f"is said to be of {day}, but neither its name nor --kind says what is in it: add --kind"
     base = re.split(r"[/\\]", name)[-1]
     if (match := _OF_SOME_KIND.match(base.lower())) and match[1] not in KINDS:
         return f"is of a kind that we do not know ({match[1]}): if it is one of ours, say so with --kind and --day"
@@ -116,13 +121,14 @@ def _looked_at(file: LogFile) -> LogFile | LeftOut:
     try:
         with file.open() as stream:
             encoding = encoding_of(stream)
+            why = unusable(stream, file.kind, file.whole, encoding)
     except Unpackable:
         return file._replace(encoding=Encoding.MIXED)  # what can be unpacked is read
     except Unreadable as error:
         return LeftOut(file.name, f"is {error}")
     except OSError as error:
         return LeftOut(file.name, f"cannot be read: {error.strerror or error}")
-    return with_encoding(file, encoding)
+    return LeftOut(file.name, f"cannot be used: {why}") if why else with_encoding(file, encoding)
 
 
 def with_encoding(file: LogFile, encoding: Encoding) -> LogFile:

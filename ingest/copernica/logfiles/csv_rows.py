@@ -7,31 +7,24 @@ at the next line that may begin a row, counted from the line after the one on wh
 
 import csv
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from io import StringIO
-from itertools import islice
-from typing import Self
 
+from ingest.copernica.logfiles.kinds import LogKind
+from ingest.copernica.logfiles.layout import NOTHING, TIME, Layout, is_blank
 from ingest.copernica.logfiles.rows import (
     CUT_OFF,
-    MAX_COLUMNS,
     MAX_RECORD,
     TOO_LONG,
-    TOO_WIDE,
     Damage,
     Patience,
     Row,
     Unreadable,
+    Unusable,
 )
-from ingest.copernica.logfiles.spreadsheets import resaved
+from ingest.copernica.logfiles.spreadsheets import may_have_resaved_ids, resaved
 
-#: A time as log files write it. A line without one does not begin a row.
-TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d")
-#: Rows that are looked at to see whether a file without a header row has all of the documented columns.
-SAMPLE = 100
 #: Characters that may be looked at in vain, and how many more for each character of the file: a second or two.
 MAX_WASTE, WASTE_PER_CHARACTER = 32 * MAX_RECORD, 8
 #: What the standard library's reader says when a record goes on beyond the lines it was given …
@@ -44,26 +37,26 @@ _FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*+|))(,|\r*(
 _OPEN_FIELD = re.compile(r'"[^"]*+(?:""[^"]*+)*+\Z')
 
 
-def rows(texts: Iterable[str], columns: tuple[str, ...], whole: bool) -> Iterator[Row | Damage]:
+def rows(texts: Iterable[str], kind: LogKind, whole: bool) -> Iterator[Row | Damage]:
     """The rows, numbered by the line on which they begin.
 
-    `columns` are those of a file without a header row. A last line without a line end was cut off, unless the
-    caller knows that the file is `whole`.
+    A last line without a line end was cut off, unless the caller knows that the file is `whole`.
     """
     splitter = _Splitter()
-    reader = _Reader(columns)
+    reader = _Reader(kind)
     try:
         for lines in splitter.lines(texts, whole):
             reader.add(lines)
             while reader.has_more():
-                yield from reader.read(splitter.has_nul)
+                yield from reader.read(splitter.is_odd)
         reader.add([])
         while reader.has_more():
-            yield from reader.read(splitter.has_nul, at_end=True)
+            yield from reader.read(splitter.is_odd, at_end=True)
         if splitter.rest and not reader.is_lost:
-            yield Damage(reader.number, (reader.number == 1 and resaved([splitter.rest], (), columns)) or CUT_OFF)
+            why = resaved([splitter.rest], (), kind.columns) if reader.number == 1 else ""
+            yield Damage(reader.number, why or CUT_OFF, bool(why))
     except Unreadable as error:
-        yield Damage(reader.number, str(error))
+        yield Damage(reader.number, str(error), isinstance(error, Unusable))
 
 
 def parse_record(text: str) -> tuple[list[str], int]:
@@ -89,8 +82,9 @@ class _Splitter:
     def __init__(self) -> None:
         #: What follows the last line end so far.
         self.rest = ""
-        #: Whether any line so far has a NUL, which the standard library's reader accepts and databases do not.
-        self.has_nul = False
+        #: Whether any line so far has what makes its fields worth a look: a NUL, which the standard library's
+        #: reader accepts and databases do not, or what spreadsheets make of ids.
+        self.is_odd = False
 
     def lines(self, texts: Iterable[str], whole: bool) -> Iterator[list[str]]:
         """The lines of a file, a block's at a time; what ends without a line end stays in `rest`."""
@@ -98,7 +92,7 @@ class _Splitter:
             text, end, self.rest = (self.rest + piece).rpartition("\n")
             if len(self.rest) > MAX_RECORD:
                 raise Unreadable(TOO_LONG)
-            self.has_nul = self.has_nul or "\0" in text
+            self.is_odd = self.is_odd or "\0" in text or may_have_resaved_ids(text)
             yield list(StringIO(text + end))
         if whole and self.rest:
             yield [self.rest]
@@ -121,10 +115,10 @@ class _State(Enum):
 class _Reader:
     """Reads rows out of lines that arrive in portions."""
 
-    def __init__(self, documented: tuple[str, ...]) -> None:
-        self._documented = documented
+    def __init__(self, kind: LogKind) -> None:
+        self._kind = kind
         #: None until the first lines have been seen.
-        self._layout: _Layout | None = None
+        self._layout: Layout | None = None
         self._state = _State.READ
         self._patience = Patience(MAX_WASTE)
         #: The lines, where the next record begins in them, and the number of the first one in the file.
@@ -146,14 +140,14 @@ class _Reader:
         """Add lines to those that wait for more.
 
         Raises:
-            Unreadable: they are the first of the file, and a spreadsheet program has rewritten it.
+            Unusable: they are the first of the file, and show that it cannot be read.
         """
         self._first, self._lines, self._at = self.number, self._lines[self._at :] + lines, 0
         self._patience.add(WASTE_PER_CHARACTER * sum(map(len, lines)))
         if self._state is _State.WAIT:
             self._state = _State.READ
         if self._layout is None and self._lines:
-            self._layout = _Layout.detect(self._lines, self._documented)
+            self._layout = Layout.detect(self._lines, self._kind)
 
     def has_more(self) -> bool:
         """Whether there is anything to read; finds the next row first, if need be."""
@@ -164,10 +158,10 @@ class _Reader:
                 self._state = _State.READ
         return self._at < len(self._lines) and self._state is not _State.WAIT
 
-    def read(self, has_nul: bool, at_end: bool = False) -> Iterator[Row | Damage]:
+    def read(self, is_odd: bool, at_end: bool = False) -> Iterator[Row | Damage]:
         """The rows up to the end of the lines, or to a record that needs something else to be done.
 
-        `has_nul` is whether there may be a NUL in the lines, and `at_end` that no more will come.
+        `is_odd` is whether every record has to be looked at, and `at_end` that no more will come.
         """
         layout, lines, begin, first = self._layout, self._lines, self._at, self._first
         if layout is None:
@@ -185,14 +179,14 @@ class _Reader:
                 end = begin + reader.line_num
                 # Nearly every record is one line, or several without a row inside, of the right number of columns.
                 text = "" if end == at + 1 else "".join(lines[at:end])
-                suspect = len(values) != width or has_nul or (text and row_inside(text))
+                suspect = len(values) != width or is_odd or (text and row_inside(text))
                 if suspect and (fault := layout.fault(values, text or lines[at])):
                     yield Damage(first + at, fault)
                     if end > at + 1:
                         self._state = _State.RESYNCHRONISE
                         at += 1
                         break
-                elif values and values != header:
+                elif values and values != header and (values[0][:1] not in NOTHING or not is_blank(values)):
                     yield first + at, names, values
                 at = end
         except csv.Error as error:
@@ -230,71 +224,3 @@ class _LongRecord:
         values, length = parse_record(self._text)
         self.line_num = self._text.count("\n", 0, length) + (self._text[length - 1] != "\n")
         yield values
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What a row of one file looks like."""
-
-    #: The header row, or what it would be.
-    header: Sequence[str]
-    names: tuple[str, ...]
-    #: A row within a record: a further line that has a time where a row has it.
-    row_inside: re.Pattern[str]
-
-    @classmethod
-    def detect(cls, lines: list[str], documented: tuple[str, ...]) -> Self:
-        """From the first lines of a file; `documented` are the columns it has if it has no header row.
-
-        Raises:
-            Unreadable: a spreadsheet program has rewritten it, or it has too many columns.
-        """
-        sample = list(islice(_leniently(lines), SAMPLE))
-        if why := resaved(lines, sample, documented):
-            raise Unreadable(why)
-        first = tuple(cell.strip() for cell in sample[0]) if sample else ()
-        if "time" in first and not any(map(TIME.fullmatch, first)):
-            if len(first) > MAX_COLUMNS:
-                raise Unreadable(TOO_WIDE)
-            return cls(sample[0], first, _row_inside(first))
-        names = _resized(documented, Counter(map(len, sample)))
-        return cls(list(documented), names, _row_inside(names))
-
-    def fault(self, values: Sequence[str], text: str) -> str:
-        """What is wrong with a record, of which `text` is the whole; empty if nothing is, or if it is blank."""
-        if not values:
-            return ""
-        if len(values) != len(self.names):
-            return f"{len(values)} columns, where {len(self.names)} are expected"
-        if "\0" in text:
-            return "NUL bytes"
-        # One that closes at a quote of another row can, by chance, give the right number of columns.
-        return "a quote that is never closed" if self.row_inside.search(text) else ""
-
-
-def _row_inside(names: tuple[str, ...]) -> re.Pattern[str]:
-    before = names.index("time") if "time" in names else 0
-    return re.compile(rf"\n(?:[^,\"\n]*,){{{before}}}{TIME.pattern}[,\r\n]")
-
-
-def _resized(documented: tuple[str, ...], widths: Counter[int]) -> tuple[str, ...]:
-    """The documented columns, or as many of them or more as this file has.
-
-    A file of another edition is believed only if two rows agree and none has the documented columns: a row that
-    lacks one of them could lack any. Whom an event is about must be among them.
-    """
-    if not widths or len(documented) in widths:
-        return documented
-    width, rows_of_it = widths.most_common(1)[0]
-    needed = max(documented.index(name) for name in ("time", "email", "recipient") if name in documented)
-    if rows_of_it < 2 or not needed < width <= MAX_COLUMNS:
-        return documented
-    return documented[:width] + tuple(f"column{place}" for place in range(len(documented) + 1, width + 1))
-
-
-def _leniently(lines: list[str]) -> Iterator[list[str]]:
-    """The records up to the first that cannot be read at all."""
-    try:
-        yield from filter(None, csv.reader(lines))
-    except csv.Error:
-        return

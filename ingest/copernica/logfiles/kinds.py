@@ -5,7 +5,7 @@ row; for some Publisher kinds it is our best reading of a short table.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import NamedTuple
 
@@ -83,6 +83,35 @@ _TABLE: tuple[tuple[str, EventType | None, str], ...] = (
 KINDS: Mapping[str, LogKind] = {
     prefix: LogKind(prefix, kind, tuple(columns.split())) for prefix, kind, columns in _TABLE
 }
+
+_SPELLED = {name.casefold(): name for kind in KINDS.values() for name in kind.columns}
+
+
+def spelled(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of columns as Copernica spells them, whatever their case; others as they are."""
+    return tuple(_SPELLED.get(name.strip().casefold(), name.strip()) for name in names)
+
+
+def misnamed(names: Iterable[str], kind: LogKind) -> str:
+    """Why a file with these columns is not of this kind, if they are surely those of another; else empty.
+
+    Columns may be lacking, and there may be new ones. Kinds of one type are read alike, so they count as one.
+    """
+    given = frozenset(names)
+    own = [other.columns for other in KINDS.values() if other.type is kind.type]
+    others = [other for other in KINDS.values() if other.type is not kind.type]
+    known = max(len(given.intersection(columns)) for columns in own)
+    most = max(len(given.intersection(other.columns)) for other in others)
+    nearest = [other for other in others if len(given.intersection(other.columns)) == most]
+    if most == known:  # then it is another's only if it has all of its columns, and not all of any of ours
+        lacking = not any(given.issuperset(columns) for columns in own)
+        nearest = [other for other in nearest if lacking and given.issuperset(other.columns)]
+    if most < known or not nearest:
+        return ""
+    fewest = min(len(other.columns) for other in nearest)
+    likely = " or ".join(other.prefix for other in nearest if len(other.columns) == fewest)
+    return f"it has the columns of {likely}, not of {kind.prefix}: rename it, or say what it is with --kind"
+
 
 # The kind may follow other words ("Copy of …"), but is never the end of another kind's name.
 _NAME = re.compile(

@@ -26,7 +26,7 @@ from ingest.copernica.events import (
     event_of,
 )
 from ingest.copernica.logfiles import csv_rows, json_rows, spreadsheets, xml_rows
-from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind
+from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind, misnamed, spelled
 from ingest.copernica.logfiles.rows import Damage, Row, Unreadable
 from ingest.copernica.logfiles.text import Encoding, begun, decoded, encoding_of
 
@@ -81,7 +81,7 @@ def read(
         raise ValueError(f"{kind.prefix} files contain no events")
     wire_name = WIRE_NAMES[kind.type]
     known: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
+    columns = _Columns((), "")
     second_of = _clock(zone)
     for row in _rows(stream, kind, whole, encoding):
         if pick is not None and not pick():
@@ -91,8 +91,13 @@ def read(
             continue
         number, names, values = row
         if names is not known:  # in CSV they stay the same
-            known, targets = names, _targets(kind.type, names)
-        fields: dict[str, Any] = {name: value for name, value in zip(targets, values, strict=True) if value}
+            known, columns = names, _columns(kind, names)
+        if columns.fault:
+            yield Damage(number, columns.fault)
+            continue
+        fields: dict[str, Any] = {
+            name: value for name, value in zip(columns.targets, values, strict=True) if value
+        }
         second = second_of(fields.get("time", ""))
         if second is None:
             yield Damage(number, _time_fault(fields.get("time")))
@@ -113,13 +118,21 @@ def outages(
             yield row
             continue
         number, names, values = row
-        columns = dict(zip(names, values, strict=True))
+        columns = dict(zip(spelled(names), values, strict=True))
         second = second_of(columns.get("time", ""))
         if second is None:
             yield Damage(number, _time_fault(columns.get("time")))
         else:
             about = (columns.get(name, "") for name in ("response", "recipient", "header"))
             yield Outage(number, int(second) * MICROS, *about)
+
+
+def unusable(stream: BinaryIO, kind: LogKind, whole: bool = False, encoding: Encoding | None = None) -> str:
+    """Why nothing of a file can be read as this kind, as its beginning shows; empty if something may be."""
+    first = next(_rows(stream, kind, whole, encoding), None)
+    if isinstance(first, Damage):
+        return first.reason if first.whole else ""
+    return misnamed(spelled(first[1]), kind) if first else ""
 
 
 def _time_fault(text: str | None) -> str:
@@ -134,17 +147,19 @@ def _rows(stream: BinaryIO, kind: LogKind, whole: bool, encoding: Encoding | Non
     try:
         encoding = encoding or encoding_of(stream)
     except Unreadable as error:
-        return iter((Damage(1, str(error)),))
+        return iter((Damage(1, str(error), whole=True),))
     start, blocks = begun(stream)
     text = start.decode("utf-16", "ignore") if encoding is Encoding.UTF_16 else start.decode("latin-1")
     begin = text.lstrip(_BLANKS)[:1]
     if begin == "<":
+        if why := xml_rows.of_another_program(text):
+            return iter((Damage(1, why, whole=True),))
         declared = encoding not in (Encoding.UTF_8, Encoding.UTF_16) and bool(_DECLARED.match(start))
         if encoding is Encoding.UTF_8 or declared:
             return xml_rows.rows(blocks, declared)
         return xml_rows.rows(map(str.encode, decoded(blocks, encoding)), declared=False)
     texts = decoded(blocks, encoding)
-    return json_rows.rows(texts) if begin in ("[", "{") else csv_rows.rows(texts, kind.columns, whole)
+    return json_rows.rows(texts) if begin in ("[", "{") else csv_rows.rows(texts, kind, whole)
 
 
 #: Blanks, and the mark of UTF-8 as bytes and as a character.
@@ -179,12 +194,19 @@ _FOLD = re.compile(r"\r?\n[ \t]+")
 _LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[^./]*[./]")
 
 
+class _Columns(NamedTuple):
+    """What the columns of a file mean: the field that each fills, no two the same, or why they mean nothing."""
+
+    targets: tuple[str, ...]
+    fault: str
+
+
 @lru_cache(maxsize=256)  # a file has one set of columns; JSON and XML may have some more
-def _targets(kind: EventType, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The field that each column fills, no two the same."""
+def _columns(kind: LogKind, names: tuple[str, ...]) -> _Columns:
+    names = spelled(names)
     # A webhook that calls itself an open and has a code is a delivery.
-    taken = {*_NOT_COLUMNS, "code"} if kind is EventType.OPEN else {*_NOT_COLUMNS}
-    fields = _OTHER_FIELDS.get(kind, _FIELDS)
+    taken = {*_NOT_COLUMNS, "code"} if kind.type is EventType.OPEN else {*_NOT_COLUMNS}
+    fields = _OTHER_FIELDS.get(kind.type, _FIELDS) if kind.type else _FIELDS
     targets = []
     for name in names:
         field = fields.get(name, name)
@@ -194,7 +216,7 @@ def _targets(kind: EventType, names: tuple[str, ...]) -> tuple[str, ...]:
             field = f"log_{field}"
         taken.add(field)
         targets.append(field)
-    return tuple(targets)
+    return _Columns(tuple(targets), misnamed(names, kind))
 
 
 def _translate(fields: dict[str, Any]) -> None:

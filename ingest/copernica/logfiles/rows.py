@@ -22,14 +22,22 @@ TOO_DAMAGED = "too much of it is damaged: nothing after it was read"
 
 
 class Damage(NamedTuple):
-    """What could not be read: where it is (numbered as in `Entry`), and why, in a few words."""
+    """What could not be read: where it is (numbered as in `Entry`), and why, in a few words.
+
+    `whole` says that it is the file as a whole: nothing of it can be read.
+    """
 
     number: int
     reason: str
+    whole: bool = False
 
 
 class Unreadable(Exception):
     """The rest of the file cannot be read either; `str(error)` is the reason."""
+
+
+class Unusable(Unreadable):
+    """Nothing of the file can be read."""
 
 
 class Patience:

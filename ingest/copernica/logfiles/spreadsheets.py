@@ -1,12 +1,15 @@
 """What is left of a log file in CSV once a spreadsheet program has saved it: recognised, told, and not read.
 
 Excel opens a CSV by double click and writes it back with the separator and the dates of the country, without
-seconds, and with long numbers rounded. Such a file cannot be made whole again, so the words say what to do.
+seconds, and with long numbers rounded or made text by an apostrophe. Such a file cannot be made whole again, so
+the words say what to do.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
+
+from ingest.copernica.logfiles.kinds import spelled
 
 #: How the advice ends, whatever it was that gave the program away.
 ADVICE = "download it again, and give it to us before you open it in Excel"
@@ -15,21 +18,54 @@ ADVICE = "download it again, and give it to us before you open it in Excel"
 SAMPLE = 20
 _NAMES = {"time", "id", "email", "recipient"}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-#: A time as spreadsheets show it: 21-11-2026 09:14, 11/21/2026 9:14 AM, 21.11.2026, 2026-11-21 09:14.
+_CLOCK = r"(?:,?[ T]+\d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: ?[AaPp]\.?[Mm]\.?)?)?"
+_MONTH = r"[^\W\d_]{3,10}\.?"
+#: A time as spreadsheets show it: 21-11-2026 09:14, 11/21/2026 9:14 AM, 21.11.2026, 2026-11-21 09:14, 21-nov-26,
+#: zaterdag 21 november 2026, Nov 21, 2026.
 _SHOWN = re.compile(
-    r"\d{1,2}(?P<sign>[-/.])\d{1,2}(?P=sign)(?:\d{4}|\d\d)"
-    r"(?:[ T]+\d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: ?[AaPp]\.?[Mm]\.?)?)?"
+    rf"\d{{1,2}}(?P<sign>[-/.])\d{{1,2}}(?P=sign)(?:\d{{4}}|\d\d){_CLOCK}"
+    rf"|(?:[^\W\d_]{{2,10}}\.?,? )?\d{{1,2}}\.?[-/. ]{_MONTH}[-/. ](?:\d{{4}}|\d\d){_CLOCK}"
+    rf"|(?:[^\W\d_]{{2,10}}\.?,? )?{_MONTH} \d{{1,2}},? \d{{4}}{_CLOCK}"
     r"|\d{4}(?P<dash>[-/])\d\d?(?P=dash)\d\d?(?:[ T]\d{1,2}:\d\d(?: ?[AaPp][Mm])?)?"
     r"|\d{2}:\d{2}[.,]\d"
     r"|4\d{4}(?:[.,]\d+)?"  # days since 1900
 )
+#: The columns of numbers and of ids, which spreadsheets take for numbers.
+_IDS = frozenset(("id", "linkinfo", "document", "groupid")) | {
+    f"{what}{end}"
+    for what in ("profile", "subprofile", "template", "mailing", "database", "collection")
+    for end in ("", "id")
+}
 #: A long number as spreadsheets show it: 1,23E+15.
-_ROUNDED = re.compile(r"\d[.,]?\d*E\+\d+")
+_ROUNDED = re.compile(r"\d(?:[.,]\d*)?[Ee]\+\d+")
+#: What keeps spreadsheets from taking it for one; it stays in the file.
+_KEPT_AS_TEXT = "'"
+#: Either of them at the beginning of a field; a town can be 's-Gravenhage.
+_ID_RESAVED = re.compile(r"(?:^|[,\n])\"?(?:\d(?:[.,]\d*)?[Ee]\+\d|'[0-9A-Fa-f]{2})")
 
 
 def resaved_time(text: str) -> str:
     """Why a text is no time, if it is one that a spreadsheet program has rewritten; else empty."""
     return f"this looks like a CSV resaved by Excel: {ADVICE}" if _SHOWN.fullmatch(text.strip()) else ""
+
+
+def resaved_as(form: str) -> str:
+    """Why a file in a form of its own cannot be read."""
+    return _told(f"as {form}")
+
+
+def may_have_resaved_ids(text: str) -> bool:
+    """Whether any line of a text may have an id that a spreadsheet program has rewritten."""
+    cheap = "E+" in text or "e+" in text or ",'" in text or "\n'" in text or ",\"'" in text or text[:2].count("'")
+    return bool(cheap and _ID_RESAVED.search(text))
+
+
+def resaved_id(names: Sequence[str], values: Sequence[str]) -> str:
+    """Why a row cannot be used, if it has an id that a spreadsheet program has rewritten; else empty."""
+    for name, value in zip(names, values, strict=False):
+        if name in _IDS and (_ROUNDED.fullmatch(value.strip()) or value.startswith(_KEPT_AS_TEXT)):
+            return _told(f"it has {value.strip()[:30]!r} for {'an id' if name == 'id' else name}")
+    return ""
 
 
 def resaved(lines: Sequence[str], rows: Sequence[Sequence[str]], documented: Sequence[str]) -> str:
@@ -40,10 +76,10 @@ def resaved(lines: Sequence[str], rows: Sequence[Sequence[str]], documented: Seq
     first = lines[0].strip() if lines else ""
     if first.lower().startswith("sep="):
         return _told("it begins with sep=")
-    if "\r" in first and "time" in first.partition("\r")[0].split(","):
+    if "\r" in first and "time" in spelled(first.partition("\r")[0].split(",")):
         return _told("its lines end as on an old Macintosh")
     for sign, name in _SEPARATORS.items():
-        if any(_separated(line.strip(), sign) for line in islice(lines, 2)):
+        if any(_separated(line.strip(), sign) for line in islice(lines, SAMPLE)):
             return _told(f"its columns are separated by {name}")
     if any(len(row) == 1 and _is_row(row[0]) for row in islice(rows, SAMPLE)):
         return _told("each line is in quotes as a whole")
@@ -52,7 +88,7 @@ def resaved(lines: Sequence[str], rows: Sequence[Sequence[str]], documented: Seq
 
 def _separated(line: str, sign: str) -> bool:
     """Whether a line has columns only if they are separated by this sign: names, or a row with a time."""
-    cells = [cell.strip().strip('"') for cell in line.split(sign)]
+    cells = spelled(cell.strip().strip('"') for cell in line.split(sign))
     if line.count(sign) < 2 or line.count(",") > line.count(sign):
         return False
     if "time" in cells and len(_NAMES.intersection(cells)) > 1:
@@ -61,7 +97,7 @@ def _separated(line: str, sign: str) -> bool:
 
 
 def _is_row(text: str) -> bool:
-    cells = text.split(",")
+    cells = spelled(text.split(","))
     return len(cells) > 3 and ("time" in cells or any(map(_is_time, cells[:4])))
 
 
@@ -70,16 +106,15 @@ def _is_time(text: str) -> bool:
 
 
 def _cells(rows: Sequence[Sequence[str]], documented: Sequence[str]) -> Iterator[str]:
-    names = list(documented)
+    names = tuple(documented)
     for row in islice(rows, SAMPLE):
-        if "time" in row:
-            names = [name.strip() for name in row]
+        if "time" in (given := spelled(row)):
+            names = given
             continue
-        cells = dict(zip(names, row, strict=False))
-        if _SHOWN.fullmatch(cells.get("time", "").strip()):
-            yield _told(f"it has {cells['time'].strip()!r} for a time")
-        if _ROUNDED.fullmatch(cells.get("id", "").strip()):
-            yield _told(f"it has {cells['id'].strip()!r} for an id")
+        time = dict(zip(names, row, strict=False)).get("time", "").strip()
+        if _SHOWN.fullmatch(time):
+            yield _told(f"it has {time!r} for a time")
+        yield resaved_id(names, row)
 
 
 def _told(what: str) -> str:

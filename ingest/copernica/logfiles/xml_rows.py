@@ -4,6 +4,7 @@ Only a document type can declare entities, and a file that has one is not read, 
 fetched. After a fault in its syntax, the rest of an XML file cannot be read.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from xml.parsers import expat
 
@@ -17,7 +18,9 @@ from ingest.copernica.logfiles.rows import (
     Damage,
     Row,
     Unreadable,
+    Unusable,
 )
+from ingest.copernica.logfiles.spreadsheets import resaved_as
 
 #: How deep the parser is: in the file, in the list, in a record, in a field.
 FILE, LIST, RECORD, FIELD = range(4)
@@ -25,6 +28,14 @@ FILE, LIST, RECORD, FIELD = range(4)
 MAX_DEPTH = 50
 #: What may stand around a value: SMTPeter lays them out on lines of their own.
 BLANKS = " \t\r\n"
+#: How a web page begins; few of them are XML.
+_PAGE = re.compile(
+    r"\s*<(?:!doctype\s+html|(?:html|head|body|meta|title|style|script|table|div|p)\b)", re.IGNORECASE
+)
+#: What spreadsheet programs have at the beginning of what they save as a web page, or as XML.
+_OF_A_SPREADSHEET = re.compile(
+    r"urn:schemas-microsoft-com:office|progid=\"Excel|opendocument:xmlns:office|<(?:ss:)?Workbook\b"
+)
 #: What expat says when it expects more.
 _UNFINISHED = frozenset({"no element found", "unclosed token", "partial character", "unclosed CDATA section"})
 
@@ -41,6 +52,14 @@ def rows(blocks: Iterable[bytes], declared: bool) -> Iterator[Row | Damage]:
         yield records.give_up(str(error))
         return
     yield from records.read(b"", at_end=True)
+
+
+def of_another_program(beginning: str) -> str:
+    """Why what begins like this is no log file but what another program has written; empty if it may be one."""
+    beginning = beginning.lstrip("\ufeff\u00ef\u00bb\u00bf")
+    if _OF_A_SPREADSHEET.search(beginning):
+        return resaved_as("a web page, or XML of its own")
+    return WEB_PAGE if _PAGE.match(beginning) else ""
 
 
 class _Records:
@@ -82,25 +101,25 @@ class _Records:
             reason = CUT_OFF if at_end and text in _UNFINISHED else f"not XML ({text} on line {error.lineno})"
             self._rows.append(self.give_up(reason))
         except Unreadable as error:
-            self._rows.append(self.give_up(str(error)))
+            self._rows.append(self.give_up(str(error), isinstance(error, Unusable)))
         return self._rows
 
-    def give_up(self, reason: str) -> Damage:
-        """What to report when nothing after this can be read."""
+    def give_up(self, reason: str, whole: bool = False) -> Damage:
+        """What to report when nothing after this can be read, or nothing of the `whole`."""
         self.broken = True
         number = self._number + (self._depth <= LIST)
-        return Damage(number, f"{reason}; nothing after it was read")
+        return Damage(number, reason if whole else f"{reason}; nothing after it was read", whole)
 
     def _doctype(self, name: str, *_: object) -> None:
         if name.lower() == "html":
-            raise Unreadable(WEB_PAGE)
-        raise Unreadable("declares a document type, which log files do not have")
+            raise Unusable(WEB_PAGE)
+        raise Unusable("declares a document type, which log files do not have")
 
     def _start(self, name: str, _: object) -> None:
         if self._depth == FILE and name.lower() in ("html", "body", "head"):
-            raise Unreadable(WEB_PAGE)
+            raise Unusable(WEB_PAGE)
         if self._depth == FILE and name != "records":
-            raise Unreadable(f"<{name[:20]}>, where <records> is expected")
+            raise Unusable(f"<{name[:20]}>, where <records> is expected")
         if self._depth == LIST:
             self._number += 1
             self._names, self._values, self._size = [], [], 0
