@@ -1,5 +1,6 @@
 """Downloaded log files: nothing of them is left, even if the process that fetched them was killed."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -55,6 +56,25 @@ def test_only_what_is_certainly_left_over_is_removed(temporary: Path) -> None:
     os.utime(long_ago, (0, 0))
     assert downloads.remove_leftovers() == 1
     assert sorted(temporary.iterdir()) == sorted((being_made, link, others))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "has no room left (No space left on device): log files",
+        ),
+        (OSError(errno.EIO, "Input/output error", "/mnt/x.log"), "/mnt/x.log cannot be used: Input/output error."),
+        (OSError(errno.EIO, "Input/output error"), "A file cannot be used: Input/output error."),
+    ],
+)
+def test_what_fails_while_it_is_used_is_said_as_it_is(temporary: Path, error: OSError, said: str) -> None:
+    with pytest.raises(Unavailable) as raised, downloads.folder():
+        raise error
+    assert said in str(raised.value)
+    assert ("TMPDIR" in str(raised.value)) == (error.errno == errno.ENOSPC)
+    assert not list(temporary.iterdir())
 
 
 def test_a_folder_that_cannot_be_made_is_one_sentence(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ more than log files do is not unpacked. What is no file, or cannot be opened, is
 
 import bz2
 import gzip
+import io
 import lzma
 import os
 import stat
@@ -17,10 +18,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, BinaryIO, NamedTuple, Self, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, Self, cast
 
 from ingest.errors import LogFileError
 from workers.reconcile.logfile import Unpackable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer as Buffer
 
 #: How far archives may be in one another: a .gz in a .zip in a .zip.
 MAX_DEPTH = 3
@@ -309,8 +313,19 @@ def _unreadable(member: zipfile.ZipInfo, shown: str) -> LeftOut | None:
     return None
 
 
+class _Named(io.FileIO):
+    """A file whose errors name it, also those of a disk that fails in the middle."""
+
+    def readinto(self, buffer: "Buffer", /) -> int | None:
+        """As of any stream."""
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, self.name) from None
+
+
 def _plainly(path: Path) -> BinaryIO:
-    return path.open("rb")
+    return io.BufferedReader(_Named(path))
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> BinaryIO:

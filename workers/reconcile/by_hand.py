@@ -50,7 +50,7 @@ def by_hand(paths: Sequence[Path], prefix: str | None, day: date | None, whole: 
     Their kind and day are in their names, or given; `whole` says that none was cut off.
 
     Raises:
-        LogFileError: there are too many, or only one and it is no log file.
+        LogFileError: there are too many, only one and it is no log file, or one can no longer be read.
     """
     files: list[LogFile] = []
     left_out: list[LeftOut] = []
@@ -64,7 +64,13 @@ def by_hand(paths: Sequence[Path], prefix: str | None, day: date | None, whole: 
                     files.append(found)
         if not files and len(left_out) == 1:
             raise LogFileError(f"{left_out[0].shown} {left_out[0].reason.rstrip('.')}.")
-        yield Given(tuple(_each_once(files)), tuple(left_out))
+        try:
+            once = tuple(_each_once(files))
+        except OSError as error:
+            raise LogFileError(
+                f"{error.filename or 'A file'} cannot be read: {error.strerror or error}."
+            ) from None
+        yield Given(once, tuple(left_out))
 
 
 def _unwanted(shown: str) -> LeftOut | None:

@@ -4,6 +4,7 @@ Log files are full of personal data, so nothing may be left of them: whoever com
 holds a lock on any more.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -21,6 +22,8 @@ PREFIX = "ingest-logfiles-"
 LOCK = "lock"
 #: Seconds after which a folder without that file is no longer one that is just being made.
 BEING_MADE = 3600
+#: Errors of a disk that is full, or full for us: within the block, only this folder and its disk are written to.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @contextmanager
@@ -28,20 +31,41 @@ def folder() -> Iterator[Path]:
     """A folder for as long as the block runs, which nobody else can read.
 
     Raises:
-        Unavailable: it cannot be made, or its disk became full within the block.
+        Unavailable: it cannot be made, its disk became full within the block, or another file failed there.
     """
+    with ExitStack() as stack:
+        try:
+            made = _made(stack)
+        except OSError as error:
+            raise _no_room("cannot be used", error) from None
+        try:
+            yield made
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                raise _no_room("has no room left", error) from None
+            named = isinstance(error.filename, str | bytes | os.PathLike)
+            what = os.fsdecode(error.filename) if named else "A file"
+            raise Unavailable(f"{what} cannot be used: {error.strerror or error}.") from error
+
+
+def _made(stack: ExitStack) -> Path:
+    remove_leftovers()
+    name = stack.enter_context(tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True))
+    new = Path(name) / f"{LOCK}.new"
+    fcntl.flock(stack.enter_context(new.open("w")), fcntl.LOCK_EX)
+    new.rename(new.with_name(LOCK))  # nobody sees it without our lock on it
+    return Path(name)
+
+
+def _no_room(what: str, error: OSError) -> Unavailable:
     try:
-        remove_leftovers()
-        with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name, ExitStack() as stack:
-            new = Path(name) / f"{LOCK}.new"
-            fcntl.flock(stack.enter_context(new.open("w")), fcntl.LOCK_EX)
-            new.rename(new.with_name(LOCK))  # nobody sees it without our lock on it
-            yield Path(name)
-    except OSError as error:
-        raise Unavailable(
-            f"{tempfile.gettempdir()} cannot be used ({error.strerror}): log files of a day need room there, "
-            "some 300 MB per million events; TMPDIR names another place."
-        ) from None
+        where = tempfile.gettempdir()
+    except FileNotFoundError:  # there is none that can be written to
+        where = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # only named
+    return Unavailable(
+        f"{where} {what} ({error.strerror}): log files of a day need room there, some 300 MB per "
+        "million events; TMPDIR names another place."
+    )
 
 
 def remove_leftovers() -> int:
