@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from ingest.errors import LogFileError
+from ingest.errors import LogFileError, Unavailable
+from ingest.settings import Settings
 from tests.support.cli import typed
-from tests.support.logs import DAY, a_day, contents, stored_keys
+from tests.support.logs import DAY, a_day, contents, no_progress, stored_keys
 from tests.support.source import ROOT
 from workers.reconcile import archives
 from workers.reconcile.by_hand import Given, by_hand
+from workers.reconcile.run import ReconcileOptions, reconcile_files
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -141,6 +143,14 @@ def test_the_kind_may_be_in_capitals_and_what_lacks_is_said(tmp_path: Path, envi
     assert "has the columns of cdm-click, not of cdm-impression" in done.stderr
 
 
+def test_a_file_that_is_gone_when_it_is_read_is_named(tmp_path: Path, environ: dict[str, str]) -> None:
+    shutil.copy(FILES / "twice" / NAME, tmp_path)
+    with by_hand([tmp_path / NAME], None, None) as found:
+        (tmp_path / NAME).unlink()
+        with pytest.raises(Unavailable, match=rf"{NAME} cannot be used: No such file or directory\.$"):
+            list(reconcile_files(Settings.read(environ), found.files, True, ReconcileOptions(wait=0), no_progress))
+
+
 def given(*paths: Path) -> Given:
     with by_hand(paths, None, None) as found:
         return found
@@ -181,3 +191,6 @@ def test_a_whole_day_in_a_folder_is_imported(tmp_path: Path, environ: dict[str, 
         (tmp_path / name).write_bytes(content)
     done, events = imported(environ, "--complete", tmp_path)
     assert (done.exit_code, events, done.stderr) == (0, len(day), "")
+    (headings,) = [line for line in done.stdout.splitlines() if line.startswith("kind")]
+    assert headings.endswith("unmatched"), "they fit in one line of 80 columns"
+    assert len(headings) <= 80

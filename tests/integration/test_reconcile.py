@@ -34,6 +34,7 @@ from tests.support.logs import (
     stored_keys,
 )
 from workers.operations.erase import erase
+from workers.reconcile.logfile import LogFile
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, days_of, reconcile_files
 from workers.reconcile.schedule import Schedule
@@ -239,6 +240,33 @@ def test_a_packed_file_that_is_cut_off_is_no_whole_day(tmp_path: Path) -> None:
     assert (done.exit_code, done.stderr) == (1, "")
     assert "unpacked" in done.stdout
     assert "not complete" in done.stdout
+
+
+def named_as_of(day: date, happened: list[Happened]) -> list[LogFile]:
+    return [each._replace(name=each.name.replace(str(DAY), str(day)), day=day) for each in files(happened)]
+
+
+def test_lines_of_another_day_never_make_a_day_complete(store: Store, database: str) -> None:
+    evening = [one for one in a_day(100) if one.prefix == "cdm-delivery" and one.second > 60_000]
+    told = settings_for(database)
+    options = ReconcileOptions(wait=0)
+    tomorrow = DAY + timedelta(days=1)
+    (report,) = reconcile_files(told, named_as_of(tomorrow, evening), True, options, no_progress)
+    assert (report.complete, report.ok, report.total("outside")) == (False, True, len(evening))
+    assert report.why == f"{len(evening)} lines are of another day"
+    assert f"{len(evening)} lines are not of {tomorrow}, though" in report.kinds[0].notes[0]
+    assert Schedule.of(store).through is None
+    # What was written down shortly after midnight may be in the next day's file.
+    at_midnight = [one._replace(second=86_399) for one in evening]
+    (report,) = reconcile_files(told, named_as_of(tomorrow, at_midnight), True, options, no_progress)
+    assert (report.complete, report.total("outside")) == (True, 0)
+
+
+def test_lines_of_the_files_day_in_the_logs_own_time_zone_are_of_that_day(store: Store, database: str) -> None:
+    ends = [one._replace(second=second) for one in a_day(7) for second in (0, 86_399)]
+    told = settings_for(database, INGEST_LOGFILE_TZ="Asia/Tokyo")
+    (report,) = reconcile_files(told, files(ends), True, ReconcileOptions(wait=0), no_progress)
+    assert (report.complete, report.total("outside")) == (True, 0)
 
 
 def test_times_without_a_call_are_shown(tmp_path: Path, database: str) -> None:

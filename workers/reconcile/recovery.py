@@ -36,7 +36,8 @@ from workers.store import tables
 from workers.store.rows import micros
 from workers.store.store import Store
 
-#: Seconds around a day in which to look for calls without a time of their own: they count as received.
+#: Seconds around a day in which to look for calls without a time of their own: they count as received. Also how
+#: far from its file's day a line may be: what is written down at midnight can be in the next day's file.
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.
 PORTION = 2000
@@ -123,6 +124,9 @@ class Recovery:
             # They are no lines of this kind: nothing about them is reported here.
             self._gather(KindReport(report.kind), suspect_files, suspects, seconds)
             wanted = self._compare(report, lines, suspects, span, seconds)
+            report.outside = _outside(lines, span, seconds, self._options.zone, report.offset)
+        if report.outside:
+            report.note(f"{report.outside:,} lines are not of {day}, though their files' names say so.")
         if any(wanted):
             self._recover(report, files, wanted, seconds)
 
@@ -308,6 +312,22 @@ class Recovery:
         for event in taken:
             report.recovered_hours[event.occurred_at // MICROS % DAY // 3600] += 1
         self._stored(taken)
+
+
+def _outside(lines: Partitions, span: range, day: range, zone: tzinfo, offset: int) -> int:
+    """How many lines are of another day than their file: by their own clock, as it is read, and by the webhooks'.
+
+    It is a UTC day; where the log's times are of a `zone`, one of that zone does as well.
+    """
+    midnight = datetime.fromtimestamp(day.start, UTC).replace(tzinfo=zone).timestamp()
+    first, last = min(day.start, int(midnight)) - SLACK, max(day.start, int(midnight)) + DAY + SLACK
+    if first <= span.start and span.stop <= last:
+        return 0
+    return sum(
+        not first <= second < last and not first <= second + offset < last
+        for part in range(PARTS)
+        for _, second, *_ in lines.part(part)
+    )
 
 
 def _note_basis(report: KindReport, basis: Basis) -> None:

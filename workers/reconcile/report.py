@@ -64,6 +64,7 @@ class KindReport:
     unmatched      of these, neither: damaged, or rejected by the database; `notes` say which and why
     only_in_store  events that no line accounts for; they stay
     suspected      the same, but suspected clicks that Copernica lists elsewhere do
+    outside        lines that are of another day than their file's name says; among the others, too
     superseded     events that were recovered earlier and whose own call arrived after all: removed
     offset         seconds by which the webhooks' clock is ahead of the log's, measured on `pairs` events
     """
@@ -77,6 +78,7 @@ class KindReport:
     unmatched: int = 0
     only_in_store: int = 0
     suspected: int = 0
+    outside: int = 0
     superseded: int = 0
     offset: int = 0
     pairs: int = 0
@@ -138,6 +140,8 @@ class DayReport:
             return self.error
         if self.unmatched:
             return f"{counted(self.unmatched, 'line was', 'lines were')} neither found nor recovered"
+        if not self.whole and (outside := self.total("outside")):
+            return f"{counted(outside, 'line is', 'lines are')} of another day"
         return "" if self.whole else "these were not all files of a day that is over"
 
     def total(self, name: str) -> int:

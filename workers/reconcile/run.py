@@ -130,6 +130,8 @@ def reconcile_files(
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
             with downloads.folder():
                 _compare(settings, store, report, [file for file in files if file.day == day], options, watch)
+            if report.total("outside"):
+                report.whole = False  # only the names, which anyone can give, say that these are files of the day
             history.save(store, report, history.FILES)
             yield report
 

@@ -132,7 +132,7 @@ def _headline(report: "DayReport") -> Text:
 
 
 def _table(kinds: "list[KindReport]") -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2))
+    table = Table(box=None, pad_edge=False, padding=(0, 1))  # with the longest kind, it fits in 80 columns
     table.add_column("kind")
     for heading in FIGURES.values():
         table.add_column(heading, justify="right")
