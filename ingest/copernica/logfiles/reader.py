@@ -9,7 +9,7 @@ The facts come from Copernica's articles on log files.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
 from typing import Any, BinaryIO, NamedTuple
@@ -70,17 +70,15 @@ def read(
     `pick` is called once for each row, in order; a row for which it returns False is skipped, which takes a
     quarter of the time. Without it, each row is an entry or damaged, and the same one every time a file is read.
 
-    `encoding` is that of the file, if it is known; without it, the file is looked through first.
-
-    What cannot be read is `Damage`.
+    `encoding` is that of the file, if it is known; without it, the file is looked through first. What cannot be
+    read is `Damage`.
 
     Raises:
         ValueError: the kind is the list of failed calls, which `outages` reads.
     """
     if kind.type is None:
         raise ValueError(f"{kind.prefix} files contain no events")
-    wire_name = WIRE_NAMES[kind.type]
-    known: tuple[str, ...] = ()
+    known: tuple[str, ...] | None = None
     columns = _Columns((), "")
     second_of = _clock(zone)
     for row in _rows(stream, kind, whole, encoding):
@@ -92,19 +90,12 @@ def read(
         number, names, values = row
         if names is not known:  # in CSV they stay the same
             known, columns = names, _columns(kind, names)
-        if columns.fault:
-            yield Damage(number, columns.fault)
-            continue
-        fields: dict[str, Any] = {
-            name: value for name, value in zip(columns.targets, values, strict=True) if value
-        }
+        fields = columns.filled(values)
         second = second_of(fields.get("time", ""))
-        if second is None:
-            yield Damage(number, _time_fault(fields.get("time")))
+        if columns.fault or second is None:
+            yield Damage(number, columns.fault or _time_fault(fields.get("time")))
             continue
-        fields["type"] = wire_name
-        fields["time"] = second
-        _translate(fields)
+        _translate(fields, WIRE_NAMES[kind.type], second)
         yield Entry(number, event_of(fields, "", received_at, NO_ID, LOGFILE))
 
 
@@ -200,6 +191,10 @@ class _Columns(NamedTuple):
     targets: tuple[str, ...]
     fault: str
 
+    def filled(self, values: Sequence[str]) -> dict[str, Any]:
+        """The fields that a row fills."""
+        return {name: value for name, value in zip(self.targets, values, strict=True) if value}
+
 
 @lru_cache(maxsize=256)  # a file has one set of columns; JSON and XML may have some more
 def _columns(kind: LogKind, names: tuple[str, ...]) -> _Columns:
@@ -219,8 +214,10 @@ def _columns(kind: LogKind, names: tuple[str, ...]) -> _Columns:
     return _Columns(tuple(targets), misnamed(names, kind))
 
 
-def _translate(fields: dict[str, Any]) -> None:
+def _translate(fields: dict[str, Any], wire_name: str, second: str) -> None:
     """Put what some columns hold in the way of webhooks: links, tags, the header block, the extended status."""
+    fields["type"] = wire_name
+    fields["time"] = second
     link = fields.get(LINK_ID)
     if link and "original" not in fields and _LINK.match(link):
         fields["original"] = fields.pop(LINK_ID)
