@@ -24,6 +24,7 @@ from ingest.copernica.logfiles.reader import Entry, read
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
+from ingest.shown import counted
 from workers.bisection import take_all
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
@@ -126,7 +127,8 @@ class Recovery:
             wanted = self._compare(report, lines, suspects, span, seconds)
             report.outside = _outside(lines, span, seconds, self._options.zone, report.offset)
         if report.outside:
-            report.note(f"{report.outside:,} lines are not of {day}, though their files' names say so.")
+            outside = counted(report.outside, "line is", "lines are")
+            report.note(f"{outside} not of {day}, though the name of the file says so.")
         if any(wanted):
             self._recover(report, files, wanted, seconds)
 
