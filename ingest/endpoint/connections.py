@@ -21,8 +21,11 @@ log = logging.getLogger(__name__)
 #: The part of all connections, or of what they hold, that is given up at once, so that it is rarely looked for.
 SHARE = 16
 
-#: Who is given up, in this order: an idle stranger, a request that is incomplete, somebody idle and known.
-STRANGER, INCOMPLETE, KNOWN = range(3)
+#: Who is given up, in this order: an idle stranger, a request that is incomplete, a stranger who has only just come,
+#: somebody idle and known.
+STRANGER, INCOMPLETE, FRESH, KNOWN = range(4)
+#: Seconds for which a stranger counts as fresh: their call may have arrived here, and only not been read.
+FRESH_FOR = 1.0
 
 
 class Served(Protocol):
@@ -86,7 +89,7 @@ class Connections:
         for transport in leaving:
             self.see_off(transport)
             transport.abort()
-        ranked = [(rank, one.since, id(one), one) for one in self.served if (rank := one.rank()) is not None]
+        ranked = [(rank, one.since, id(one), one) for one in self.served if (rank := _rank(one, now)) is not None]
         given_up = sorted(ranked)[: wanted - len(leaving)]
         for *_, one in given_up:
             one.give_up()
@@ -149,6 +152,11 @@ class Connections:
     def busy(self) -> bool:
         """Whether any connection is receiving a request or waiting for its answer."""
         return any(one.at_work for one in self.served)
+
+
+def _rank(one: Served, now: float) -> int | None:
+    rank = one.rank()
+    return FRESH if rank == STRANGER and now - one.since < FRESH_FOR else rank
 
 
 class TurnedAway(asyncio.Protocol):

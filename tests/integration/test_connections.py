@@ -92,6 +92,19 @@ def test_requests_that_do_not_come_to_their_end_cannot_keep_others_out(
     assert stuck[0].recv(1) == b""
 
 
+def test_who_has_only_just_come_stays_while_unfinished_requests_can_make_way(
+    ways: Ways, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.endpoint.connections.FRESH_FOR", 60.0)
+    fresh = connect(opened, ways.fast)
+    stuck = [connect(opened, ways.fast, HALF) for _ in range(LIMIT - 1)]
+    until(lambda: sum(one.held > 0 for one in ways.connections.served) == LIMIT - 1, "their beginnings")
+    assert status(exchange(ways.fast, CALL)) == 200
+    assert answer_of(stuck[0]) == 503
+    fresh.sendall(CALL)
+    assert answer_of(fresh) == 200
+
+
 def test_who_finds_no_place_is_told(ways: Ways, opened: ExitStack) -> None:
     ways.client.client_pause(400, all=False)  # writes wait
     waiting = [connect(opened, ways.fast, CALL) for _ in range(LIMIT)]
