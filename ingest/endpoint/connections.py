@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 #: The part of all connections, or of what they hold, that is given up at once, so that it is rarely looked for.
 SHARE = 16
 
-#: Who is given up, in this order: an idle stranger, a request that is incomplete, a stranger who has only just come,
+#: Who is given up, in this order: an idle stranger, a request that is incomplete, a stranger who has just come,
 #: somebody idle and known.
 STRANGER, INCOMPLETE, FRESH, KNOWN = range(4)
 #: Seconds for which a stranger counts as fresh: their call may have arrived here, and only not been read.
