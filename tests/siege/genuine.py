@@ -17,7 +17,10 @@ from ingest.simulation.calls import Simulator
 from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
 from tests.chaos.load import Journal, proof
+from tests.siege.start import Start
 
+#: What this is called at the start.
+NAME = "genuine"
 #: Seconds to wait for an answer before the call counts as lost.
 ANSWER_TIMEOUT = 20.0
 #: Connections at first, and at most: as many as it takes, if the endpoint answers late.
@@ -28,9 +31,14 @@ CALLS_PER_CONNECTION = 20
 TICK = 0.004
 
 
-def send(port: int, signer: Path, seed: int, rate: int, seconds: float) -> Journal:
-    """Send so many calls per second for so long; returns what became of them. `signer` is a file."""
-    return asyncio.run(Genuine(port, Signer.load(signer), seed, rate).run(seconds))
+def send(port: int, signer: Path, seed: int, rate: int, seconds: float, start: Start) -> Journal:
+    """Send so many calls per second for so long, from the common start on; returns what became of them.
+
+    `signer` is a file.
+    """
+    genuine = Genuine(port, Signer.load(signer), seed, rate)
+    start.wait(NAME)
+    return asyncio.run(genuine.run(seconds))
 
 
 class Genuine:

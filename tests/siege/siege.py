@@ -14,11 +14,11 @@ from ingest.simulation.report import percentile
 from ingest.simulation.signer import Headers, Signer, new_key
 from tests.chaos.check import calls
 from tests.chaos.load import Journal, proof
-from tests.siege import attacks
+from tests.siege import attacks, genuine
 from tests.siege.attacks import ACCOUNT, FORM, TARGET
-from tests.siege.genuine import send
 from tests.siege.observed import observe
 from tests.siege.site import UNVERIFIED_MAX, Site, site
+from tests.siege.start import Start
 from tests.support.running import until
 
 #: Milliseconds by which the siege may delay genuine calls: what a sender does not notice.
@@ -107,7 +107,10 @@ class Siege:
         """All phases; each adds what it has found."""
         place = self._site
         place.know(self._signer)
-        alone = self._send(self._plan.seconds_alone).result()
+        start = self._start("alone")
+        sending = self._send(self._plan.seconds_alone, start)
+        start.give([genuine.NAME])
+        alone = sending.result()
         processes = place.endpoint_processes()
         beside = self._with_dns()
         self._drain()
@@ -125,8 +128,7 @@ class Siege:
 
     def _with_dns(self) -> Journal:
         plan, redis = self._plan, self._site.redis
-        with self._under_attack(attacks.WITH_DNS, plan.seconds, "with DNS", self._seen()):
-            sending = self._send(plan.seconds)
+        with self._under_attack(attacks.WITH_DNS, plan.seconds, "with DNS") as sending:
             time.sleep(plan.seconds * REDIS_GONE_AT)
             redis.kill()
             time.sleep(plan.seconds * REDIS_GONE_FOR)
@@ -137,9 +139,8 @@ class Siege:
         """The key of most genuine calls is known; that of a few is not, and an observer comes before these."""
         place, seconds = self._site, self._plan.seconds_without_dns
         place.lose_dns(self._signer)
-        with self._under_attack(attacks.WITHOUT_DNS, seconds, "without DNS", self._seen()):
+        with self._under_attack(attacks.WITHOUT_DNS, seconds, "without DNS") as sending:
             observing = self._pool.submit(observe, place.port, place.folder / "late.json", 99, seconds)
-            sending = self._send(seconds)
             late = observing.result()
             without = sending.result()
         self._journals.append(late)
@@ -165,10 +166,15 @@ class Siege:
 
     # --- what the phases have in common ---
 
-    def _send(self, seconds: float) -> "Future[Journal]":
+    def _start(self, phase: str) -> Start:
+        folder = self._site.folder / phase
+        folder.mkdir()
+        return Start(folder)
+
+    def _send(self, seconds: float, start: Start) -> "Future[Journal]":
         """Send genuine calls for so long; their journal is judged in the end."""
         seed, signer = len(self._journals) + 1, self._site.folder / "signer.json"
-        sending = self._pool.submit(send, self._site.port, signer, seed, self._plan.rate, seconds)
+        sending = self._pool.submit(genuine.send, self._site.port, signer, seed, self._plan.rate, seconds, start)
         sending.add_done_callback(lambda done: self._journals.append(done.result()))
         return sending
 
@@ -181,19 +187,18 @@ class Siege:
 
     @contextmanager
     def _under_attack(
-        self,
-        kinds: Sequence[Callable[[attacks.Front], object]],
-        seconds: float,
-        phase: str,
-        seen: tuple[Headers, bytes],
-    ) -> Iterator[None]:
-        port, connections = self._site.port, self._plan.connections
+        self, kinds: Sequence[Callable[[attacks.Front], object]], seconds: float, phase: str
+    ) -> Iterator["Future[Journal]"]:
+        """Begin all attacks and genuine calls at once; yields these."""
+        plan, seen, start = self._plan, self._seen(), self._start(phase)
         under_way = {
-            kind.__name__: self._pool.submit(attacks.attack, kind.__name__, port, seconds, seen, connections)
-            for kind in kinds
-            if kind.__name__ in (self._plan.attacks or attacks.ATTACKS)
+            name: self._pool.submit(attacks.attack, name, self._site.port, seconds, seen, plan.connections, start)
+            for name in [kind.__name__ for kind in kinds]
+            if name in (plan.attacks or attacks.ATTACKS)
         }
-        yield
+        sending = self._send(seconds, start)
+        start.give([genuine.NAME, *under_way])
+        yield sending
         for name, attack in under_way.items():
             self.outcome.answers[f"{name}, {phase}"] = attack.result()
 
