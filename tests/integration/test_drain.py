@@ -12,7 +12,6 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
 from ingest.batch import UNVERIFIED, Record, pack
-from ingest.copernica.events import Event
 from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE, JobScheduler
 from ingest.settings import Settings
 from ingest.simulation.calls import Simulator
@@ -28,6 +27,7 @@ from workers.drain.drain import Drain, drain_once
 from workers.drain.late_verification import verify_job, verify_once
 from workers.runtime import stop_flag
 from workers.store import tables
+from workers.store.backend import Row
 from workers.store.filters import Filter
 from workers.store.store import Store
 
@@ -115,13 +115,13 @@ CREATE TRIGGER picky BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION picky
 def added(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many events each transaction of the store was given."""
     sizes: list[int] = []
-    add = Store.add
+    add = Store.add_rows
 
-    def counted(store: Store, events: Sequence[Event], *more: Any, **named: Any) -> int:
-        sizes.append(len(events))
-        return add(store, events, *more, **named)
+    def counted(store: Store, rows: Sequence[Row], *more: Any, **named: Any) -> int:
+        sizes.append(len(rows))
+        return add(store, rows, *more, **named)
 
-    monkeypatch.setattr(Store, "add", counted)
+    monkeypatch.setattr(Store, "add_rows", counted)
     return sizes
 
 

@@ -22,6 +22,7 @@ from workers.drain.takeover import STORING_DEATHS
 from workers.records import read
 from workers.runtime import stop_flag
 from workers.store import rows, tables
+from workers.store.backend import Row
 from workers.store.store import Store
 
 #: What is in calls that kill.
@@ -120,14 +121,14 @@ def test_the_others_do_not_wait_for_the_culprit_to_be_found(
 def test_what_kills_while_it_is_stored_is_set_aside_a_little_later(
     client: redis.Redis, store: Store, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    add = Store.add
+    add = Store.add_rows
 
-    def add_or_die(self: Store, events: Sequence[Any], *others: Any, **more: Any) -> int:
-        if any("poison" in event.payload for event in events):
+    def add_or_die(self: Store, found: Sequence[Row], *others: Any, **more: Any) -> int:
+        if any("poison" in str(row) for row in found):
             die()
-        return add(self, events, *others, **more)
+        return add(self, found, *others, **more)
 
-    monkeypatch.setattr(Store, "add", add_or_die)
+    monkeypatch.setattr(Store, "add_rows", add_or_die)
     keep(client, [record(0), poison(1), record(2)])
     assert deaths(run) == STORING_DEATHS
     assert (stored_numbers(store), [number for number, _ in quarantined(store)]) == ([0, 2], [1])
@@ -159,8 +160,7 @@ def test_a_fault_of_the_program_counts_like_a_death(
         return real(event)
 
     real = rows.event_row
-    for module in ("workers.drain.takeover", "workers.store.store"):
-        monkeypatch.setattr(f"{module}.event_row", row_or_fault)
+    monkeypatch.setattr(group, "event_row", row_or_fault)
     keep(client, [record(0), poison(1), record(2)])
     for _ in range(3):
         with pytest.raises(MemoryError):
@@ -177,7 +177,7 @@ def test_outages_and_being_asked_to_stop_do_not_count(
     (entry,) = Consumer(client, "died").claim(1)
     for _ in range(before):
         Suspects(client).begin(entry.id)
-    add, asked = Store.add, 0
+    add, asked = Store.add_rows, 0
 
     def add_or_fail(self: Store, *calls: Any, **more: Any) -> int:
         nonlocal asked
@@ -186,7 +186,7 @@ def test_outages_and_being_asked_to_stop_do_not_count(
             raise Unavailable("away")
         return add(self, *calls, **more)
 
-    monkeypatch.setattr(Store, "add", add_or_fail)
+    monkeypatch.setattr(Store, "add_rows", add_or_fail)
     for _ in range(8):
         with pytest.raises(Unavailable):
             Drain(client, store).run()
@@ -207,13 +207,13 @@ def test_a_split_that_is_to_end_goes_on_at_the_same_call(
     keep(client, [record(n) for n in range(5)])
     (entry,) = Consumer(client, "died").claim(1)
     Suspects(client).begin(entry.id)
-    add = Store.add
+    add = Store.add_rows
 
     def add_and_stop(self: Store, *calls: Any, **more: Any) -> int:
         stop_flag.request()
         return add(self, *calls, **more)
 
-    monkeypatch.setattr(Store, "add", add_and_stop)
+    monkeypatch.setattr(Store, "add_rows", add_and_stop)
     for stored in range(1, 6):
         try:
             Drain(client, store).run()

@@ -22,7 +22,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from ingest.batch import MAX_RECORDS, Record
 from ingest.errors import RowsRejected
@@ -33,7 +33,6 @@ from tests.support.sql import REFUSALS, add, dead, execute, give, outbox
 from workers.handlers.claims import Claim, Part
 from workers.handlers.forgetting import forget
 from workers.handlers.work_queue import CRASHES, JITTER, LEASE, WorkQueue
-from workers.store import store as store_module
 from workers.store import tables
 from workers.store.store import Store
 
@@ -92,17 +91,16 @@ def test_what_the_database_rejects_does_not_enter_the_outbox(store: Store) -> No
 
 
 def test_an_addition_that_is_killed_before_its_commit_leaves_nothing(database: str, store: Store) -> None:
-    fill_outbox = store_module._fill_outbox
-
-    def fill_and_die(*arguments: Any) -> None:
-        fill_outbox(*arguments)
-        os.kill(os.getpid(), signal.SIGKILL)
+    def die(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith("INSERT INTO outbox"):
+            os.kill(os.getpid(), signal.SIGKILL)
 
     pid = os.fork()
     if pid == 0:
         try:
-            store_module._fill_outbox = fill_and_die  # type: ignore[assignment]
-            add(Store.open(database), record(1))
+            dying = Store.open(database)
+            event.listen(dying.engine, "after_cursor_execute", die)
+            add(dying, record(1))
         finally:
             os._exit(1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL

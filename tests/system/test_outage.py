@@ -83,7 +83,7 @@ def once(lose: Callable[[], object], number: int) -> Callable[[], bool]:
 def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], object]) -> None:
     """Have the server go at a moment of the third transaction."""
     due = once(lose, 3)
-    add, insert = Store.add, PostgreSQL.insert
+    add, insert = Store.add_rows, PostgreSQL.insert
 
     def add_around(*arguments: Any, **more: Any) -> int:
         if moment == "before it begins":
@@ -99,7 +99,7 @@ def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], obj
             due()
         return new
 
-    monkeypatch.setattr(Store, "add", add_around)
+    monkeypatch.setattr(Store, "add_rows", add_around)
     monkeypatch.setattr(PostgreSQL, "insert", insert_and_lose)
 
 

@@ -112,7 +112,9 @@ def _drain_and_die(redis_url: str, database: str, owner: type, line: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("owner", "line", "committed"), [(Store, "add", 0), (Consumer, "ack", 30)], ids=["commit", "acknowledgement"]
+    ("owner", "line", "committed"),
+    [(Store, "add_rows", 0), (Consumer, "ack", 30)],
+    ids=["commit", "acknowledgement"],
 )
 def test_a_drain_that_is_killed_costs_nothing_but_the_work(
     client: redis.Redis,

@@ -23,7 +23,6 @@ import redis
 
 from ingest import failpoints, redis_client, shown
 from ingest.batch import unpack
-from ingest.copernica.events import Event
 from ingest.errors import BatchError, IngestError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -35,6 +34,8 @@ from ingest.stream.suspects import Suspects
 from workers.drain.group import Group, GroupStore
 from workers.drain.takeover import TakeOver
 from workers.runtime import SLICE, patiently, rare_garbage_collection, stop_flag, unless_refused
+from workers.store.backend import Row
+from workers.store.rows import KEY
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -228,7 +229,7 @@ class Drain:
     def commit(self, group: Group) -> None:
         """Store a group, at once or not at all."""
         self._store_group(group, None)
-        self._announce(group.events)
+        self._announce(group.rows)
 
     def done(self, entry: Entry, calls: int) -> None:
         """Acknowledge a batch of so many calls, all of which are stored."""
@@ -256,7 +257,7 @@ class Drain:
         self._consumer.ack(group.ids, group.calls, group.calls - new)
         if failpoints.armed:
             failpoints.reach("acked")
-        self._announce(group.events)
+        self._announce(group.rows)
         self.summary.batches += len(group.ids)
 
     def _store_group(self, group: Group, deadline: float | None) -> int:
@@ -266,7 +267,7 @@ class Drain:
         new, refused = self._groups.add(group, deadline)
         if failpoints.armed:
             failpoints.reach("committed")
-        if group.events and self._has_handlers:
+        if group.rows and self._has_handlers:
             self._wake_handlers()
         self.summary.stored += new
         self.summary.doubles += group.calls - new
@@ -274,10 +275,10 @@ class Drain:
         self.summary.unverified += len(group.unverified)
         return new
 
-    def _announce(self, events: Sequence[Event]) -> None:
-        if events:
+    def _announce(self, rows: Sequence[Row]) -> None:
+        if rows:
             with unless_refused():
-                self._announcements.publish([event.delivery_id for event in events])
+                self._announcements.publish([row[KEY] for row in rows])
 
     def _wake_handlers(self) -> None:
         """Before the acknowledgement, so that another drain does it if this one is killed."""

@@ -12,6 +12,8 @@ from ingest.errors import RowsRejected
 from workers.bisection import take_all
 from workers.records import Quarantined, read
 from workers.runtime import patiently
+from workers.store.backend import Row
+from workers.store.rows import event_row
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -33,14 +35,15 @@ class Group:
     """The calls that go into the next commit, by what becomes of them, and the batches that brought them."""
 
     __slots__ = (
-        "_began_with", "_bytes", "_look_at", "_swollen", "events", "ids", "quarantined", "records", "unverified",
+        "_began_with", "_bytes", "_look_at", "_swollen", "ids", "quarantined", "records", "rows", "unverified",
     )  # fmt: skip
 
     def __init__(self) -> None:
         #: The ids of batches, to be acknowledged after the commit.
         self.ids: list[bytes] = []
-        self.events: list[Event] = []
-        #: The calls that brought `events`, in the same order.
+        #: The events, as rows of their table.
+        self.rows: list[Row] = []
+        #: The calls that brought them, in the same order.
         self.records: list[Record] = []
         self.quarantined: list[Quarantined] = []
         self.unverified: list[Record] = []
@@ -57,7 +60,7 @@ class Group:
     @property
     def calls(self) -> int:
         """How many calls there are in it."""
-        return len(self.events) + len(self.quarantined) + len(self.unverified)
+        return len(self.rows) + len(self.quarantined) + len(self.unverified)
 
     def take(self, record: Record) -> None:
         """Decode a call and put it where it belongs."""
@@ -72,7 +75,7 @@ class Group:
         if isinstance(event, Quarantined):
             self.quarantined.append(event)
         else:
-            self.events.append(event)
+            self.rows.append(event_row(event))
             self.records.append(record)
 
 
@@ -105,7 +108,7 @@ class GroupStore:
             Unavailable: the database was unavailable until `deadline` (monotonic seconds; None: at once).
         """
         try:
-            new = self._add(deadline, group.events, group.records, group.quarantined, group.unverified)
+            new = self._add(deadline, group.rows, group.records, group.quarantined, group.unverified)
             return Stored(new, refused=0)
         except RowsRejected:
             return self._add_most(group, deadline)
@@ -115,28 +118,35 @@ class GroupStore:
         new = self._add(deadline, (), (), group.quarantined, group.unverified)
         refused = 0
 
-        def take(pairs: Sequence[tuple[Event, Record]]) -> None:
+        def take(pairs: Sequence[tuple[Row, Record]]) -> None:
             nonlocal new
-            new += self._add(deadline, [event for event, _ in pairs], [record for _, record in pairs])
+            new += self._add(deadline, [row for row, _ in pairs], [record for _, record in pairs])
 
-        def give_up(pair: tuple[Event, Record], refusal: RowsRejected) -> None:
+        def give_up(pair: tuple[Row, Record], refusal: RowsRejected) -> None:
             nonlocal new, refused
-            event, record = pair
-            log.warning("event %s goes to quarantine: %s", event.delivery_id.hex(), refusal)
+            _, record = pair
+            log.warning("event %s goes to quarantine: %s", record.delivery_id.hex(), refusal)
             refused += 1
             new += self._add(deadline, (), (), [Quarantined(record, str(refusal))])
 
-        take_all(list(zip(group.events, group.records, strict=True)), take, give_up)
+        take_all(list(zip(group.rows, group.records, strict=True)), take, give_up)
         return Stored(new, refused)
 
     def _add(
         self,
         deadline: float | None,
-        events: Sequence[Event],
+        rows: Sequence[Row],
         records: Sequence[Record],
         quarantined: Sequence[Quarantined] = (),
         unverified: Sequence[Record] = (),
     ) -> int:
         """One commit; returns how many calls were new."""
         calls = {record.delivery_id: record for record in records} if self._has_handlers else None
-        return patiently(lambda: self._store.add(events, quarantined, unverified, hand_on=calls), deadline)
+
+        def events() -> list[Event]:
+            return [event for record in records if isinstance(event := read(record), Event)]
+
+        def add() -> int:
+            return self._store.add_rows(rows, events, quarantined, unverified, hand_on=calls)
+
+        return patiently(add, deadline)

@@ -28,7 +28,6 @@ from ingest.stream.suspects import Doing, Place, Suspects
 from workers.drain.group import Group
 from workers.records import Quarantined
 from workers.store import tables
-from workers.store.rows import event_row
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -123,8 +122,6 @@ class TakeOver:
         else:
             self._suspects.note(entry.id, Place(last.call, Doing.READING))
             group.take(record)
-            for event in group.events:
-                event_row(event)  # which takes memory, too
         with suppress(
             redis.RedisError
         ):  # if it is away now, the call should not look as if it had killed this drain

@@ -11,7 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.errors import IngestError
 
 #: Values of one row, in the order of the table's columns.
-Row = tuple[object, ...]
+Row = tuple[Any, ...]
 
 #: Most rows that are deleted in one transaction: more would hold up the drains.
 DELETE_ROWS = 10_000

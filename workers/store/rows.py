@@ -5,14 +5,15 @@ drain makes millions of them, and passes them to the driver as they are.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 import orjson
 
-from ingest.batch import Record
+from ingest.batch import Record, chunks, pack
 from ingest.copernica.addresses import folded
 from ingest.copernica.columns import fitting
 from ingest.copernica.events import EPOCH, MICROS, Event, EventType, decode
@@ -22,6 +23,8 @@ from workers.store.backend import INDEXED, Row
 
 #: Most seconds whose text is remembered: the events of one drain cluster around the same ones.
 REMEMBERED_SECONDS = 4096
+#: Where in a row of `events` its delivery id is, and its type.
+KEY, KIND = 0, 1
 
 
 def event_row(e: Event) -> Row:
@@ -56,6 +59,12 @@ def event_row(e: Event) -> Row:
     )
 
 
+def oldest_second(rows: Sequence[Row], calls: Sequence[Record]) -> int:
+    """When the first of these events and calls came in, in Unix seconds, by its delivery id."""
+    ids = chain((row[KEY] for row in rows), (call.delivery_id for call in calls))
+    return int.from_bytes(min(ids, default=b"\xff" * 4)[:4], "big")
+
+
 def folded_recipient(recipient: str) -> str | None:
     """The recipient as it is compared; None if every database gets there by itself, as with nearly all."""
     if recipient.isascii() and recipient[:1] > " " and " " < recipient[-1:] != ">":
@@ -85,6 +94,21 @@ def event_of(row: Sequence[Any]) -> Event:
     values = decode(raw, raw_type or "", path, received).payload if raw is not None else load(payload)
     head = delivery_id, EventType(kind), message_id, micros(occurred_at), received
     return Event._make((*head, *columns, load(tags), values, path, source, raw, raw_type))
+
+
+def outbox_rows(events: Sequence[Row], calls: Mapping[bytes, Record]) -> list[dict[str, Any]]:
+    """Rows of `outbox` for rows of `events`, each event once, by type, since handlers subscribe by type.
+
+    `calls` are those that brought the events, by their delivery ids.
+    """
+    by_type: dict[str, dict[bytes, Record]] = {}
+    for row in events:
+        by_type.setdefault(row[KIND], {})[row[KEY]] = calls[row[KEY]]
+    return [
+        {"type": kind, "count": len(chunk), "packed": pack(chunk)}
+        for kind, records in by_type.items()
+        for chunk in chunks(list(records.values()))
+    ]
 
 
 def quarantine_row(call: Quarantined) -> Row:

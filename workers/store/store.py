@@ -6,22 +6,33 @@ stored already is skipped, so storing a batch twice does no harm.
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, tuple_
 
-from ingest.batch import Record, chunks, pack
+from ingest.batch import Record
 from ingest.copernica.events import MICROS, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
 from workers.records import Quarantined
 from workers.store import tables
+from workers.store.backend import Row
 from workers.store.database import FETCH_SIZE, PORTION, Database
 from workers.store.filters import Filter
-from workers.store.rows import Waiting, event_of, event_row, quarantine_row, unverified_call, unverified_row
+from workers.store.rows import (
+    KEY,
+    Waiting,
+    event_of,
+    event_row,
+    oldest_second,
+    outbox_rows,
+    quarantine_row,
+    unverified_call,
+    unverified_row,
+)
 from workers.store.tombstones import KEPT, Tombstones, bury
 
 #: Delivery ids that are gathered before their events are read: some 16 MB of memory.
@@ -62,17 +73,36 @@ class Store(Database):
             RowsRejected: the database does not take some of the rows; nothing was stored.
             Unavailable: the database cannot be used now; nothing was stored.
         """
+        return self.add_rows(
+            [event_row(event) for event in events], lambda: events, quarantined, unverified, settled, hand_on
+        )
+
+    def add_rows(
+        self,
+        rows: Sequence[Row],
+        events: Callable[[], Sequence[Event]],
+        quarantined: Sequence[Quarantined] = (),
+        unverified: Sequence[Record] = (),
+        settled: Sequence[tuple[bytes, bytes]] = (),
+        hand_on: Mapping[bytes, Record] | None = None,
+    ) -> int:
+        """The same for events that are rows of their table already.
+
+        `events` gives them as events, in the same order; it is asked only while somebody was erased just now.
+        """
         with self.writing() as connection:
-            oldest = _oldest([*events, *unverified, *(call.record for call in quarantined)])
+            oldest = oldest_second(rows, (*unverified, *(call.record for call in quarantined)))
             if erased := self._tombstones(connection, oldest):
-                events, quarantined, unverified, hand_on = erased.sift(events, quarantined, unverified, hand_on)
+                kept, quarantined, unverified, hand_on = erased.sift(events(), quarantined, unverified, hand_on)
+                rows = [event_row(event) for event in kept]
             new = 0
-            if events and hand_on is not None:
-                new_ids = set(self._backend.insert_events(connection, [event_row(event) for event in events]))
+            if rows and hand_on is not None:
+                new_ids = set(self._backend.insert_events(connection, rows))
                 new += len(new_ids)
-                _fill_outbox(connection, [event for event in events if event.delivery_id in new_ids], hand_on)
-            elif events:
-                new += self.insert(connection, tables.events, [event_row(event) for event in events])
+                if waiting := outbox_rows([row for row in rows if row[KEY] in new_ids], hand_on):
+                    connection.execute(tables.outbox.insert(), waiting)
+            elif rows:
+                new += self.insert(connection, tables.events, rows)
             if quarantined:
                 new += self.insert(connection, tables.quarantine, [quarantine_row(call) for call in quarantined])
             if unverified:
@@ -301,25 +331,6 @@ class Store(Database):
         query = select(tables.unverified).where(columns.key_id == key_id, tuple_(*own) > after)
         with self.reading() as connection:
             return [unverified_call(row) for row in connection.execute(query.order_by(*own).limit(limit))]
-
-
-def _oldest(calls: Sequence[Event | Record]) -> int:
-    """When the first of these came in, in Unix seconds, by its delivery id."""
-    return int.from_bytes(min((call.delivery_id[:4] for call in calls), default=b"\xff" * 4), "big")
-
-
-def _fill_outbox(connection: Connection, events: Sequence[Event], calls: Mapping[bytes, Record]) -> None:
-    """Put new events into the outbox, each once, grouped by type, since handlers subscribe by type."""
-    by_type: dict[str, dict[bytes, Record]] = {}
-    for event in events:
-        by_type.setdefault(event.type.value, {})[event.delivery_id] = calls[event.delivery_id]
-    rows = [
-        {"type": kind, "count": len(chunk), "packed": pack(chunk)}
-        for kind, records in by_type.items()
-        for chunk in chunks(list(records.values()))
-    ]
-    if rows:
-        connection.execute(tables.outbox.insert(), rows)
 
 
 def _delete_unverified(connection: Connection, keys: Sequence[tuple[bytes, bytes]]) -> None:
