@@ -13,9 +13,9 @@ from tests.support.months import event_of_month, first_second, month, partition,
 from tests.support.postgres import Server
 from tests.support.sql import everything, execute, explained, rows
 from workers.store import monthly_partitions
-from workers.store.bulk_insert import COPY_FROM
 from workers.store.filters import Filter
 from workers.store.monthly_partitions import MONTHS_AHEAD
+from workers.store.postgres_insert import COPY_FROM
 from workers.store.schema import upgrade
 from workers.store.store import Store
 

@@ -19,9 +19,9 @@ from tests.support.postgres import Server
 from tests.support.sql import add, everything, execute, is_a_sentence
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.erase import erase
-from workers.store import bulk_insert, tables, trial
+from workers.store import postgres_insert, tables, trial
 from workers.store.backend import Row
-from workers.store.bulk_insert import COPY_FROM
+from workers.store.postgres_insert import COPY_FROM
 from workers.store.rows import event_row
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -252,18 +252,53 @@ def _database(server: Server, encoding: str) -> str:
 def test_what_another_stores_meanwhile_is_there_once(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     events = [event(n) for n in range(COPY_FROM)]
     with closing(Store.open(url)) as one, closing(Store.open(url)) as other:
-        look_up = bulk_insert._not_there
+        look_up = postgres_insert._not_there
         added: list[int] = []
 
         def look_up_and_be_late(*arguments: Any) -> list[Row]:
             found = look_up(*arguments)
-            if not added:
-                added.append(other.add(events[::2]))
+            if len(added) == 1:
+                added.append(other.add(events[1::2]))
             return found
 
-        monkeypatch.setattr(bulk_insert, "_not_there", look_up_and_be_late)
-        assert one.add(events) == COPY_FROM // 2
+        monkeypatch.setattr(postgres_insert, "_not_there", look_up_and_be_late)
+        added.append(other.add(events[::4]))
+        assert one.add(events) == COPY_FROM // 4
         assert everything(one) == events
+
+
+def test_keys_are_looked_up_only_after_one_was_there(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[int] = []
+    look_up = postgres_insert._not_there
+
+    def counted(driver: Any, table: Any, rows: list[Row]) -> list[Row]:
+        looked_up.append(len(rows))
+        return look_up(driver, table, rows)
+
+    monkeypatch.setattr(postgres_insert, "_not_there", counted)
+    monkeypatch.setattr(postgres_insert, "LOOK_UPS", 2)
+    many = [[event(n) for n in range(at, at + COPY_FROM)] for at in range(0, 5 * COPY_FROM, COPY_FROM)]
+    with closing(Store.open(url)) as store:
+        assert (store.add(many[0]), looked_up) == (COPY_FROM, [])
+        assert (store.add([*many[0], *many[1]]), looked_up) == (COPY_FROM, [2 * COPY_FROM])
+        assert (store.add(many[2]), looked_up) == (COPY_FROM, [2 * COPY_FROM, COPY_FROM])
+        assert store.add(many[3]) + store.add(many[4]) == 2 * COPY_FROM
+        assert len(looked_up) == 2
+        assert everything(store) == [event(n) for n in range(5 * COPY_FROM)]
+
+
+def test_rows_of_a_table_with_rules_for_rows_go_in_all_the_same(humble: str, postgres_server: Server) -> None:
+    run(
+        postgres_server,
+        "surroundings",
+        "ALTER TABLE events ENABLE ROW LEVEL SECURITY",
+        "CREATE POLICY everyone ON events USING (true)",
+    )
+    events = [event(n) for n in range(2 * COPY_FROM)]
+    with closing(Store.open(humble)) as store:
+        assert store.add(events[:COPY_FROM]) == COPY_FROM
+        assert store.add(events) == COPY_FROM
+        assert everything(store) == events
 
 
 def test_a_row_that_another_is_about_to_store_is_waited_for(url: str) -> None:

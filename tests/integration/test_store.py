@@ -24,9 +24,9 @@ from tests.support.postgres import Server
 from tests.support.sql import counts, everything, execute, is_a_sentence, rows, waiting, waiting_records
 from workers.records import Quarantined
 from workers.store import postgres, sqlite, tables
-from workers.store.bulk_insert import COPY_FROM
 from workers.store.database import FETCH_SIZE
 from workers.store.filters import Filter
+from workers.store.postgres_insert import COPY_FROM
 from workers.store.rows import Waiting, micros
 from workers.store.schema import upgrade
 from workers.store.store import Store

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 
 import psycopg
 from sqlalchemy import (
+    URL,
     ColumnElement,
     Connection,
     Engine,
@@ -30,7 +31,7 @@ from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
 from workers.store import monthly_partitions, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
-from workers.store.bulk_insert import insert_new
+from workers.store.postgres_insert import Inserter
 
 #: The oldest release with everything that we use.
 OLDEST = (14,)
@@ -63,6 +64,10 @@ class PostgreSQL(Backend):
         *Backend.errors,
         psycopg.Error,  # from COPY, which goes past SQLAlchemy
     )
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(url)
+        self._inserter = Inserter()
 
     @property
     def shown(self) -> str:
@@ -139,11 +144,11 @@ class PostgreSQL(Backend):
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
         """By COPY if there are many rows."""
-        return len(insert_new(_driver(connection), table, rows))
+        return len(self._inserter.insert_new(_driver(connection), table, rows))
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
         """By COPY if there are many."""
-        return insert_new(_driver(connection), tables.events, rows)
+        return self._inserter.insert_new(_driver(connection), tables.events, rows)
 
     def make_room(
         self, transactions: Transactions, seconds: Sequence[int] = (), however_many: bool = False

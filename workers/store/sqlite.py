@@ -6,9 +6,6 @@
 import sqlite3
 import time
 from collections.abc import Sequence
-from functools import cache
-from itertools import compress, repeat
-from operator import is_not
 from pathlib import Path
 
 from sqlalchemy import (
@@ -29,7 +26,9 @@ from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
 from workers.store import search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
+from workers.store.rows import KEY
 from workers.store.search_index import INDEXED_COLUMNS, Indexed
+from workers.store.sqlite_insert import insert_new
 from workers.store.tables import numbered_events
 
 #: Seconds to wait for another process that writes to the same file.
@@ -111,25 +110,14 @@ class SQLite(Backend):
     # --- writing ---
 
     def insert(self, connection: Connection, table: Table, rows: Sequence[Row]) -> int:
-        """Insert by statements as text, with tuples: a hot path, and SQLAlchemy's handling of each value would
-        take longer than the insert.
-
-        Nor are NULLs bound: Python's sqlite3 looks for an adapter for each, which takes it longer than all the
-        values that are there. So rows with the same columns filled have a statement to themselves.
-        """  # noqa: D205
-        alike: dict[bytes, list[Row]] = {}
-        for row in rows:
-            filled = bytes(map(is_not, row, repeat(None)))
-            alike.setdefault(filled, []).append(tuple(compress(row, filled)))
-        return sum(
-            connection.exec_driver_sql(_insert_statement(table, filled), group).rowcount
-            for filled, group in alike.items()
-        )
+        """Insert by statements as text, many rows at a time: see `workers.store.sqlite_insert`."""
+        return insert_new(connection, table, rows)
 
     def insert_events(self, connection: Connection, rows: Sequence[Row]) -> list[bytes]:
-        """Those with a `row` assigned just now are new: no one else writes in the meantime."""
+        """If not all are new, it is those with a `row` assigned just now: no one else writes in the meantime."""
         newest = connection.execute(select(search_index.newest_row())).scalar_one()
-        self.insert(connection, tables.events, rows)
+        if insert_new(connection, tables.events, rows) == len(rows):
+            return [row[KEY] for row in rows]
         new = select(numbered_events.c.delivery_id).where(numbered_events.c.row > newest)
         return list(connection.execute(new).scalars())
 
@@ -247,10 +235,3 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(WAL_RETRY)
         else:
             return
-
-
-@cache
-def _insert_statement(table: Table, filled: bytes) -> str:
-    names = list(compress((column.name for column in table.columns), filled))
-    places = ", ".join("?" * len(names))
-    return f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({places}) ON CONFLICT DO NOTHING"
