@@ -219,6 +219,7 @@ def postgres(settings: dict[str, str] = HASTY, at: str | None = None) -> Iterato
         try:
             yield server
         finally:
-            server.stop()
+            # A proper end writes all that is in memory to a disk from which it is deleted at once.
+            server.stop(signal.SIGQUIT)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
