@@ -33,6 +33,11 @@ settings.register_profile("same", deadline=None, max_examples=40, derandomize=Tr
 settings.load_profile("same")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto`: one process more than there are cores, since some of them always wait for a server."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fails the session if a test leaves a process, a port or a file; in each process that runs tests."""
