@@ -108,7 +108,7 @@ def _fill(database: str, calls: list[Call], events: int) -> None:
         count = min(COMMIT_CALLS, events - start)
         records = [_record(call, start + number) for number, call in enumerate(islice(endless, count))]
         found = [event for event in map(read, records) if isinstance(event, Event)]
-        new = store.add(found, hand_on={record.delivery_id: record for record in records})
+        new = store.add(found, hand_on={record.delivery_id: record for record in records}).new
         assert new == count, f"{new} of {count} events are stored"
     store.close()
 

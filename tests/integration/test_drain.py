@@ -29,6 +29,7 @@ from workers.runtime import stop_flag
 from workers.store import tables
 from workers.store.backend import Row
 from workers.store.filters import Filter
+from workers.store.rows import Added
 from workers.store.store import Store
 
 
@@ -117,7 +118,7 @@ def added(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     add = Store.add_rows
 
-    def counted(store: Store, rows: Sequence[Row], *more: Any, **named: Any) -> int:
+    def counted(store: Store, rows: Sequence[Row], *more: Any, **named: Any) -> Added:
         sizes.append(len(rows))
         return add(store, rows, *more, **named)
 

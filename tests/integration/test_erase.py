@@ -422,7 +422,12 @@ def test_nothing_of_a_person_that_is_older_than_the_erasure_is_stored_any_more(s
     ]
     # The subscription of database 3 is known only from an event that came too late.
     late = [event for event in late if event.database != 3 or event.recipient]
-    assert store.add(late, [Quarantined(each, "why") for each in waiting], waiting) == 0
+    known = event(300, recipient=OTHERS[0])
+    assert store.add([known]) == (1, 0)
+    # What was erased is told from what was there already.
+    added = store.add([*late, known], [Quarantined(each, "why") for each in waiting], waiting)
+    assert added == (0, len(late) + 2 * len(waiting))
+    store.erase([known.delivery_id], [], [], [])
     assert counts(store) == (0, 0, 0)
     assert nowhere(store, JAN)
 
@@ -446,7 +451,7 @@ def test_others_and_what_is_newer_than_the_erasure_are_stored_as_they_are(store:
     later = time.time_ns() // 1000 + 60 * SECOND
     anew = [event(number, recipient=JAN, delivery_id=delivery_id(number, later)) for number in range(3)]
     waiting = [Quarantined(call(300 + n, urlencode({"email": other})), "why") for n, other in enumerate(OTHERS)]
-    assert store.add([*others, *anew], waiting) == len(others) + len(anew) + len(waiting)
+    assert store.add([*others, *anew], waiting).new == len(others) + len(anew) + len(waiting)
     assert everything(store) == [*others, *anew]
 
 

@@ -51,7 +51,7 @@ def test_upgrading_makes_room_for_a_year(store: Store, url: str) -> None:
 def test_events_of_a_month_that_has_none_are_kept_until_a_partition_is_made(store: Store) -> None:
     ends = [event_of_month(ahead, 2**64 - 1, -1) for ahead in (-3, -2, 1)]
     begins = [event_of_month(ahead, 0) for ahead in (-3, -2, 1)]
-    assert store.add(ends + begins) == 6
+    assert store.add(ends + begins).new == 6
     assert partitions(store) == AHEAD
     assert count(store, "events_other") == 4
     assert store.make_room() == []
@@ -59,7 +59,7 @@ def test_events_of_a_month_that_has_none_are_kept_until_a_partition_is_made(stor
     assert count(store, "events_other") == 0
     assert [count(store, partition(ahead)) for ahead in (-4, -3, -2, 0, 1)] == [1, 2, 1, 1, 1]
     assert everything(store) == sorted(ends + begins, key=lambda e: e.delivery_id)
-    assert store.add(ends + begins) == 0
+    assert store.add(ends + begins).new == 0
 
 
 def test_a_month_can_be_asked_for_before_it_has_events(store: Store) -> None:
@@ -77,11 +77,11 @@ def test_an_id_of_an_impossible_time_is_kept_all_the_same(store: Store, number: 
         for n in range(number)
     ]
     odd.sort(key=lambda e: e.delivery_id)
-    assert store.add([event_of_month(0), *odd]) == len(odd) + 1
+    assert store.add([event_of_month(0), *odd]).new == len(odd) + 1
     assert store.make_room(seconds) == []
     assert partitions(store) == AHEAD
     assert count(store, "events_other") == len(odd)
-    assert store.add(odd) == 0
+    assert store.add(odd).new == 0
 
 
 def test_many_events_are_only_moved_where_that_may_hold_others_up(
@@ -100,9 +100,9 @@ def test_many_events_are_only_moved_where_that_may_hold_others_up(
 
 def test_an_id_is_there_once_wherever_it_lies(store: Store) -> None:
     events = [event_of_month(ahead, n) for ahead in (-2, 0, MONTHS_AHEAD + 5) for n in range(COPY_FROM)]
-    assert store.add(events) == len(events)
-    assert store.add(events) == 0
-    assert store.add(events[::-7]) == 0
+    assert store.add(events).new == len(events)
+    assert store.add(events).new == 0
+    assert store.add(events[::-7]).new == 0
 
 
 def test_old_months_are_dropped_and_in_the_last_one_what_is_older(store: Store) -> None:
@@ -145,7 +145,7 @@ def test_months_are_made_another_time_while_others_read_everything(store: Store)
             f"{partition(0)} could not be made, because the table of events is in use all the time, as by a "
             "backup; until it is made, events of that month go into events_other."
         )
-        assert store.add([event_of_month(0, n) for n in range(COPY_FROM)]) == COPY_FROM
+        assert store.add([event_of_month(0, n) for n in range(COPY_FROM)]).new == COPY_FROM
     assert store.make_room() == []
     assert count(store, partition(0)) == COPY_FROM
 
@@ -168,7 +168,7 @@ def test_a_table_that_was_detached_is_left_alone(store: Store) -> None:
     assert (
         problem == f"public.{partition(1)} exists and is no partition of public.events: attach, rename or drop it."
     )
-    assert store.add([event_of_month(1)]) == 1
+    assert store.add([event_of_month(1)]).new == 1
 
 
 def test_an_operators_own_rule_holds_for_new_months_too(store: Store) -> None:
@@ -176,7 +176,7 @@ def test_an_operators_own_rule_holds_for_new_months_too(store: Store) -> None:
     store.make_room([first_second(-2)])
     with pytest.raises(RowsRejected):
         store.add([event_of_month(-2)._replace(recipient="nobody")])
-    assert store.add([event_of_month(-2)]) == 1
+    assert store.add([event_of_month(-2)]).new == 1
 
 
 def test_a_search_does_not_read_all_events(store: Store) -> None:

@@ -74,8 +74,8 @@ def test_a_role_that_may_only_read_and_write_rows_is_enough(humble: str) -> None
     with closing(Store.open(humble)) as store:
         assert list(trial.faults(store)) == []
         many = [event_of_month(0, n) for n in range(COPY_FROM)]
-        assert store.add([event_of_month(-2), *many]) == COPY_FROM + 1
-        assert store.add(many) == 0
+        assert store.add([event_of_month(-2), *many]).new == COPY_FROM + 1
+        assert store.add(many).new == 0
         assert store.expire(first_second(-1)) == 1
         assert everything(store) == many
         assert add(store, record(1)) == 1
@@ -96,7 +96,7 @@ def test_a_role_that_may_not_make_partitions_stores_events_of_a_new_month(humble
         assert "run `ingest db upgrade` as the owner of the tables" in problem
         assert is_a_sentence(ValueError(problem))
         many = [event_of_month(0, n) for n in range(COPY_FROM)]
-        assert store.add(many) == COPY_FROM
+        assert store.add(many).new == COPY_FROM
         weaknesses = "\n".join(store.weaknesses())
         assert "the partitions of events are missing for this month" in weaknesses
         assert "its role may not make partitions" in weaknesses
@@ -172,7 +172,7 @@ def _give_back(store: Store) -> None:
         assert connection.execute(text("SHOW statement_timeout")).scalar() == "0"
     for events in (odd_events(1), odd_events(COPY_FROM + 1)):
         execute(store, "DELETE FROM events")
-        assert store.add(events) == len(events)
+        assert store.add(events).new == len(events)
         assert everything(store) == events
     assert list(trial.faults(store)) == []
     assert store.make_room([first_second(-2)]) == []
@@ -216,7 +216,7 @@ def test_tables_in_a_schema_that_is_not_the_first_get_their_partitions_there(
     with closing(Store.open(url)) as store:
         assert store.make_room() == []
         assert store.make_room() == []
-        assert store.add([event_of_month(0)]) == 1
+        assert store.add([event_of_month(0)]).new == 1
         assert len(everything(store)) == 1
 
 
@@ -258,12 +258,12 @@ def test_what_another_stores_meanwhile_is_there_once(url: str, monkeypatch: pyte
         def look_up_and_be_late(*arguments: Any) -> list[Row]:
             found = look_up(*arguments)
             if len(added) == 1:
-                added.append(other.add(events[1::2]))
+                added.append(other.add(events[1::2]).new)
             return found
 
         monkeypatch.setattr(postgres_insert, "_not_there", look_up_and_be_late)
-        added.append(other.add(events[::4]))
-        assert one.add(events) == COPY_FROM // 4
+        added.append(other.add(events[::4]).new)
+        assert one.add(events).new == COPY_FROM // 4
         assert everything(one) == events
 
 
@@ -279,10 +279,10 @@ def test_keys_are_looked_up_only_after_one_was_there(url: str, monkeypatch: pyte
     monkeypatch.setattr(postgres_insert, "LOOK_UPS", 2)
     many = [[event(n) for n in range(at, at + COPY_FROM)] for at in range(0, 5 * COPY_FROM, COPY_FROM)]
     with closing(Store.open(url)) as store:
-        assert (store.add(many[0]), looked_up) == (COPY_FROM, [])
-        assert (store.add([*many[0], *many[1]]), looked_up) == (COPY_FROM, [2 * COPY_FROM])
-        assert (store.add(many[2]), looked_up) == (COPY_FROM, [2 * COPY_FROM, COPY_FROM])
-        assert store.add(many[3]) + store.add(many[4]) == 2 * COPY_FROM
+        assert (store.add(many[0]).new, looked_up) == (COPY_FROM, [])
+        assert (store.add([*many[0], *many[1]]).new, looked_up) == (COPY_FROM, [2 * COPY_FROM])
+        assert (store.add(many[2]).new, looked_up) == (COPY_FROM, [2 * COPY_FROM, COPY_FROM])
+        assert store.add(many[3]).new + store.add(many[4]).new == 2 * COPY_FROM
         assert len(looked_up) == 2
         assert everything(store) == [event(n) for n in range(5 * COPY_FROM)]
 
@@ -296,8 +296,8 @@ def test_rows_of_a_table_with_rules_for_rows_go_in_all_the_same(humble: str, pos
     )
     events = [event(n) for n in range(2 * COPY_FROM)]
     with closing(Store.open(humble)) as store:
-        assert store.add(events[:COPY_FROM]) == COPY_FROM
-        assert store.add(events) == COPY_FROM
+        assert store.add(events[:COPY_FROM]).new == COPY_FROM
+        assert store.add(events).new == COPY_FROM
         assert everything(store) == events
 
 
@@ -307,7 +307,7 @@ def test_a_row_that_another_is_about_to_store_is_waited_for(url: str) -> None:
     with closing(Store.open(url)) as one, closing(Store.open(url)) as other:
         with other.writing() as connection:
             other.insert(connection, tables.events, [event_row(events[7])])
-            adding = threading.Thread(target=lambda: new.append(one.add(events)))
+            adding = threading.Thread(target=lambda: new.append(one.add(events).new))
             adding.start()
             waiting = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'transactionid'")
             while not connection.execute(waiting).scalar():
@@ -333,7 +333,7 @@ def test_a_write_that_is_interrupted_ends_at_once_and_leaves_a_store_that_works(
             with pytest.raises(TimeIsUp):
                 store.add([event(n) for n in range(number)])
             other.rollback()
-            assert store.add([event(n) for n in range(number)]) == number
+            assert store.add([event(n) for n in range(number)]).new == number
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -50,7 +50,7 @@ def quarantined(number: int, body: bytes = b"?") -> Quarantined:
 @pytest.mark.parametrize("number", [1, COPY_FROM - 1, COPY_FROM, 2 * FETCH_SIZE + 1])
 def test_what_was_added_is_there_for_others_too(database: str, store: Store, number: int) -> None:
     events = [event(n, recipient=f"{n}@example.nl", mailing=n or None) for n in range(number)]
-    assert store.add(events) == number
+    assert store.add(events).new == number
     with closing(Store.open(database)) as other:
         assert everything(other) == events
 
@@ -153,7 +153,7 @@ def test_whatever_can_be_read_comes_back_as_it_was_read(store: Store, bodies: li
             events.append(decode(body, FORM, "/copernica", NINE, delivery_id(next(_numbers))))
         except Undecodable:
             continue
-    assert store.add(events) == len(events)
+    assert store.add(events).new == len(events)
     assert store.with_ids([e.delivery_id for e in events]) == events
 
 
@@ -164,23 +164,23 @@ def test_whatever_can_be_read_comes_back_as_it_was_read(store: Store, bodies: li
 def test_what_was_added_ten_times_is_there_once(store: Store, number: int) -> None:
     events = [event(n, recipient=None if n % 2 else "jan@example.nl") for n in range(number)]
     unread, waiting = [quarantined(n) for n in range(number)], [call(n) for n in range(number)]
-    assert store.add(events, unread, waiting) == 3 * number
+    assert store.add(events, unread, waiting).new == 3 * number
     shuffled = random.Random(1)
     for _ in range(9):
         for batch in (unread, waiting):
             shuffled.shuffle(batch)
-        assert store.add(shuffled.sample(events, number), unread, waiting) == 0
+        assert store.add(shuffled.sample(events, number), unread, waiting).new == 0
     assert counts(store) == (number, number, number)
     assert everything(store) == events
 
 
 @pytest.mark.parametrize("number", [2, COPY_FROM])
 def test_what_is_new_is_counted_apart_from_what_is_there(store: Store, number: int) -> None:
-    assert store.add([event(1)]) == 1
+    assert store.add([event(1)]).new == 1
     again = [event(1, recipient="other@example.nl"), *[event(n) for n in range(2, number + 1)], event(2), event(2)]
-    assert store.add(again, [quarantined(1), quarantined(1)]) == number
+    assert store.add(again, [quarantined(1), quarantined(1)]).new == number
     assert {e.recipient for e in store.find(Filter())} == {"jan@example.nl"}
-    assert store.add([]) == 0
+    assert store.add([]).new == 0
     assert counts(store) == (number, 1, 0)
 
 
@@ -230,7 +230,7 @@ def test_a_repeated_signature_with_another_body_takes_no_calls_place(store: Stor
     store.add([], [], [genuine, false, genuine])
     assert sorted(waiting_records(store)) == sorted([genuine, false])
     keys = {each.record: each.key for each in waiting(store)}
-    assert store.add([event(1)], settled=[keys[genuine], (call(2).delivery_id, b"no such call")]) == 1
+    assert store.add([event(1)], settled=[keys[genuine], (call(2).delivery_id, b"no such call")]).new == 1
     assert waiting_records(store) == [false]
     store.add([], [Quarantined(false, "not Copernica's")], settled=[keys[false]])
     assert counts(store) == (1, 1, 0)
@@ -399,7 +399,7 @@ def test_exactly_what_is_older_expires(store: Store, monkeypatch: pytest.MonkeyP
     assert [record.delivery_id for record in waiting_records(store)] == ids[6:]
     assert sorted(row.delivery_id for row in store.rows(tables.quarantine)) == ids[6:]
     assert store.expire(limit) == 0
-    assert store.add(events[:7]) == 7
+    assert store.add(events[:7]).new == 7
 
 
 # --- what goes wrong ---
@@ -414,7 +414,7 @@ def test_an_event_that_the_database_cannot_hold_is_refused(
         store.add([*[event(n) for n in range(number)], event(number, **changes)], [quarantined(1)])
     assert is_a_sentence(caught.value)
     assert counts(store) == (0, 0, 0)
-    assert store.add([event(1)]) == 1
+    assert store.add([event(1)]).new == 1
 
 
 RULES = {
@@ -444,7 +444,7 @@ def test_while_a_table_is_gone_nothing_is_refused_and_nothing_stored(store: Stor
     assert is_a_sentence(caught.value)
     assert store.stored() == 0
     execute(store, "ALTER TABLE elsewhere RENAME TO quarantine")
-    assert store.add([event(n) for n in range(number)], [quarantined(1)]) == number + 1
+    assert store.add([event(n) for n in range(number)], [quarantined(1)]).new == number + 1
 
 
 LOCKS = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "LOCK TABLE events IN EXCLUSIVE MODE"}
@@ -461,7 +461,7 @@ def test_while_others_hold_the_table_it_is_unavailable(database: str, monkeypatc
         assert is_a_sentence(caught.value)
         assert store.stored() == 1
         other.rollback()
-        assert store.add([event(2)]) == 1
+        assert store.add([event(2)]).new == 1
 
 
 def test_a_store_goes_on_after_the_server_ended_its_connections(postgres_server: Server) -> None:
@@ -469,7 +469,7 @@ def test_a_store_goes_on_after_the_server_ended_its_connections(postgres_server:
     with closing(Store.open(url)) as store, closing(Store.open(url)) as other:
         store.add([event(1)])
         rows(other, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
-        assert store.add([event(2)]) == 1
+        assert store.add([event(2)]).new == 1
 
 
 @pytest.mark.parametrize("use", [lambda url: Store.open(url).close(), upgrade])

@@ -23,6 +23,7 @@ from workers.records import read
 from workers.runtime import stop_flag
 from workers.store import rows, tables
 from workers.store.backend import Row
+from workers.store.rows import Added
 from workers.store.store import Store
 
 #: What is in calls that kill.
@@ -123,7 +124,7 @@ def test_what_kills_while_it_is_stored_is_set_aside_a_little_later(
 ) -> None:
     add = Store.add_rows
 
-    def add_or_die(self: Store, found: Sequence[Row], *others: Any, **more: Any) -> int:
+    def add_or_die(self: Store, found: Sequence[Row], *others: Any, **more: Any) -> Added:
         if any("poison" in str(row) for row in found):
             die()
         return add(self, found, *others, **more)
@@ -179,7 +180,7 @@ def test_outages_and_being_asked_to_stop_do_not_count(
         Suspects(client).begin(entry.id)
     add, asked = Store.add_rows, 0
 
-    def add_or_fail(self: Store, *calls: Any, **more: Any) -> int:
+    def add_or_fail(self: Store, *calls: Any, **more: Any) -> Added:
         nonlocal asked
         asked += 1
         if asked <= 8:
@@ -209,7 +210,7 @@ def test_a_split_that_is_to_end_goes_on_at_the_same_call(
     Suspects(client).begin(entry.id)
     add = Store.add_rows
 
-    def add_and_stop(self: Store, *calls: Any, **more: Any) -> int:
+    def add_and_stop(self: Store, *calls: Any, **more: Any) -> Added:
         stop_flag.request()
         return add(self, *calls, **more)
 

@@ -71,7 +71,7 @@ def is_a_sentence(error: BaseException) -> bool:
 
 
 def add(store: Store, *records: Record) -> int:
-    return store.add(list(map(decoded, records)), hand_on={call.delivery_id: call for call in records})
+    return store.add(list(map(decoded, records)), hand_on={call.delivery_id: call for call in records}).new
 
 
 def outbox(store: Store) -> dict[str, list[int]]:

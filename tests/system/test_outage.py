@@ -30,6 +30,7 @@ from workers.drain import drain
 from workers.drain.drain import Drain, DrainSummary
 from workers.store.filters import Filter
 from workers.store.postgres import PostgreSQL
+from workers.store.rows import Added
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -85,13 +86,13 @@ def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], obj
     due = once(lose, 3)
     add, insert = Store.add_rows, PostgreSQL.insert
 
-    def add_around(*arguments: Any, **more: Any) -> int:
+    def add_around(*arguments: Any, **more: Any) -> Added:
         if moment == "before it begins":
             due()
-        new = add(*arguments, **more)
+        added = add(*arguments, **more)
         if moment == "after its commit" and due():
             raise Unavailable("The answer was lost.")
-        return new
+        return added
 
     def insert_and_lose(*arguments: Any) -> int:
         new = insert(*arguments)

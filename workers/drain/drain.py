@@ -61,6 +61,8 @@ class DrainSummary:
 
     stored: int = 0
     doubles: int = 0
+    #: Not stored, because they are about people who were erased since.
+    erased: int = 0
     quarantined: int = 0
     unverified: int = 0
     dead: int = 0
@@ -70,7 +72,7 @@ class DrainSummary:
     @property
     def events(self) -> int:
         """Everything that was taken out of the stream."""
-        return self.stored + self.doubles
+        return self.stored + self.doubles + self.erased
 
     @property
     def events_stored(self) -> int:
@@ -80,6 +82,7 @@ class DrainSummary:
     def __str__(self) -> str:
         counts = (
             (self.doubles, "there already"),
+            (self.erased, "about people who were erased"),
             (self.quarantined, "unreadable and in quarantine"),
             (self.unverified, "to be verified later"),
             (self.dead, "dead batches"),
@@ -251,29 +254,31 @@ class Drain:
 
     def _finish(self, group: Group, deadline: float | None) -> None:
         """Commit a group, then acknowledge its batches."""
-        new = self._store_group(group, deadline)
+        doubles = self._store_group(group, deadline)
         if failpoints.armed:
             failpoints.reach("ack")
-        self._consumer.ack(group.ids, group.calls, group.calls - new)
+        self._consumer.ack(group.ids, group.calls, doubles)
         if failpoints.armed:
             failpoints.reach("acked")
         self._announce(group.rows)
         self.summary.batches += len(group.ids)
 
     def _store_group(self, group: Group, deadline: float | None) -> int:
-        """Commit a group; returns how many of its calls were new."""
+        """Commit a group; returns how many of its calls were there already."""
         if failpoints.armed:
             failpoints.reach("commit")
-        new, refused = self._groups.add(group, deadline)
+        new, erased, refused = self._groups.add(group, deadline)
+        doubles = group.calls - new - erased
         if failpoints.armed:
             failpoints.reach("committed")
         if group.rows and self._has_handlers:
             self._wake_handlers()
         self.summary.stored += new
-        self.summary.doubles += group.calls - new
+        self.summary.doubles += doubles
+        self.summary.erased += erased
         self.summary.quarantined += len(group.quarantined) + refused
         self.summary.unverified += len(group.unverified)
-        return new
+        return doubles
 
     def _announce(self, rows: Sequence[Row]) -> None:
         if rows:

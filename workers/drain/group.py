@@ -13,7 +13,7 @@ from workers.bisection import take_all
 from workers.records import Quarantined, read
 from workers.runtime import patiently
 from workers.store.backend import Row
-from workers.store.rows import event_row
+from workers.store.rows import Added, event_row
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -88,9 +88,10 @@ def _resident() -> int:
 
 
 class Stored(NamedTuple):
-    """What became of a group: how many calls were new, and how many of its events the database refused."""
+    """What became of a group: how many of its calls are new, or erased people's, and how many were refused."""
 
     new: int
+    erased: int
     refused: int
 
 
@@ -108,29 +109,29 @@ class GroupStore:
             Unavailable: the database was unavailable until `deadline` (monotonic seconds; None: at once).
         """
         try:
-            new = self._add(deadline, group.rows, group.records, group.quarantined, group.unverified)
-            return Stored(new, refused=0)
+            added = self._add(deadline, group.rows, group.records, group.quarantined, group.unverified)
+            return Stored(*added, refused=0)
         except RowsRejected:
             return self._add_most(group, deadline)
 
     def _add_most(self, group: Group, deadline: float | None) -> Stored:
         """Store a group in parts, until the events that the database refuses are alone."""
-        new = self._add(deadline, (), (), group.quarantined, group.unverified)
+        added = self._add(deadline, (), (), group.quarantined, group.unverified)
         refused = 0
 
         def take(pairs: Sequence[tuple[Row, Record]]) -> None:
-            nonlocal new
-            new += self._add(deadline, [row for row, _ in pairs], [record for _, record in pairs])
+            nonlocal added
+            added += self._add(deadline, [row for row, _ in pairs], [record for _, record in pairs])
 
         def give_up(pair: tuple[Row, Record], refusal: RowsRejected) -> None:
-            nonlocal new, refused
+            nonlocal added, refused
             _, record = pair
             log.warning("event %s goes to quarantine: %s", record.delivery_id.hex(), refusal)
             refused += 1
-            new += self._add(deadline, (), (), [Quarantined(record, str(refusal))])
+            added += self._add(deadline, (), (), [Quarantined(record, str(refusal))])
 
         take_all(list(zip(group.rows, group.records, strict=True)), take, give_up)
-        return Stored(new, refused)
+        return Stored(*added, refused)
 
     def _add(
         self,
@@ -139,14 +140,14 @@ class GroupStore:
         records: Sequence[Record],
         quarantined: Sequence[Quarantined] = (),
         unverified: Sequence[Record] = (),
-    ) -> int:
-        """One commit; returns how many calls were new."""
+    ) -> Added:
+        """One commit."""
         calls = {record.delivery_id: record for record in records} if self._has_handlers else None
 
         def events() -> list[Event]:
             return [event for record in records if isinstance(event := read(record), Event)]
 
-        def add() -> int:
+        def add() -> Added:
             return self._store.add_rows(rows, events, quarantined, unverified, hand_on=calls)
 
         return patiently(add, deadline)

@@ -301,9 +301,9 @@ class Recovery:
 
         def take(some: Sequence[Event]) -> None:
             calls = {e.delivery_id: record_of(e) for e in some} if self._options.hand_on else None
-            new = self._store.add(some, hand_on=calls)
-            report.recovered += new
-            report.erased += len(some) - new
+            added = self._store.add(some, hand_on=calls)
+            report.recovered += added.new
+            report.erased += added.erased
             taken.extend(some)
 
         def give_up(event: Event, refusal: RowsRejected) -> None:

@@ -27,6 +27,19 @@ REMEMBERED_SECONDS = 4096
 KEY, KIND = 0, 1
 
 
+class Added(NamedTuple):
+    """Of events and calls that were to be stored, how many are new, and how many are about erased people.
+
+    The rest was there already.
+    """
+
+    new: int
+    erased: int
+
+    def __add__(self, other: "Added") -> "Added":  # type: ignore[override]  # a sum, not one tuple after the other
+        return Added(self.new + other.new, self.erased + other.erased)
+
+
 def event_row(e: Event) -> Row:
     """A row of `events`."""
     return (

@@ -24,6 +24,7 @@ from workers.store.database import FETCH_SIZE, PORTION, Database
 from workers.store.filters import Filter
 from workers.store.rows import (
     KEY,
+    Added,
     Waiting,
     event_of,
     event_row,
@@ -63,8 +64,8 @@ class Store(Database):
         unverified: Sequence[Record] = (),
         settled: Sequence[tuple[bytes, bytes]] = (),
         hand_on: Mapping[bytes, Record] | None = None,
-    ) -> int:
-        """Store events, calls for quarantine and unverified calls in one transaction; returns how many were new.
+    ) -> Added:
+        """Store events, calls for quarantine and unverified calls in one transaction.
 
         `settled` are the keys of unverified calls that no longer wait. `hand_on` maps delivery ids to the calls
         that brought the events: if it is given, new events are put into the outbox for the handlers.
@@ -85,16 +86,18 @@ class Store(Database):
         unverified: Sequence[Record] = (),
         settled: Sequence[tuple[bytes, bytes]] = (),
         hand_on: Mapping[bytes, Record] | None = None,
-    ) -> int:
+    ) -> Added:
         """The same for events that are rows of their table already.
 
         `events` gives them as events, in the same order; it is asked only while somebody was erased just now.
         """
         with self.writing() as connection:
             oldest = oldest_second(rows, (*unverified, *(call.record for call in quarantined)))
+            given = len(rows) + len(quarantined) + len(unverified)
             if erased := self._tombstones(connection, oldest):
                 kept, quarantined, unverified, hand_on = erased.sift(events(), quarantined, unverified, hand_on)
                 rows = [event_row(event) for event in kept]
+            left_out = given - len(rows) - len(quarantined) - len(unverified)
             new = 0
             if rows and hand_on is not None:
                 new_ids = set(self._backend.insert_events(connection, rows))
@@ -109,7 +112,7 @@ class Store(Database):
                 new += self.insert(connection, tables.unverified, [unverified_row(call) for call in unverified])
             if settled:
                 _delete_unverified(connection, settled)
-        return new
+        return Added(new, left_out)
 
     def _tombstones(self, connection: Connection, oldest: int) -> Tombstones | None:
         """Of whom nothing older may be stored any more, within a transaction that stores what is not `oldest`.
@@ -135,7 +138,7 @@ class Store(Database):
         Returns how many events were stored: none if the database still rejects it, or has it already.
         """
         try:
-            stored = self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
+            stored = self.add([event], hand_on={event.delivery_id: record} if hand_on else None).new
         except RowsRejected:
             return 0
         with self.writing() as connection:
