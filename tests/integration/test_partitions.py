@@ -62,6 +62,17 @@ def test_events_of_a_month_that_has_none_are_kept_until_a_partition_is_made(stor
     assert store.add(ends + begins).new == 0
 
 
+def test_the_first_rows_of_a_month_are_not_summed_up_one_by_one(store: Store) -> None:
+    store.add([event_of_month(0)])
+    open_ranges = rows(
+        store,
+        "SELECT brin_summarize_new_values(indexrelid::regclass) FROM pg_index "
+        "JOIN pg_class c ON c.oid = indexrelid "
+        f"JOIN pg_am ON pg_am.oid = c.relam WHERE amname = 'brin' AND indrelid = '{partition(0)}'::regclass",
+    )
+    assert set(open_ranges) == {(1,)}
+
+
 def test_a_month_can_be_asked_for_before_it_has_events(store: Store) -> None:
     assert store.make_room([first_second(-7)]) == []
     assert partitions(store) == [partition(-7), *AHEAD]

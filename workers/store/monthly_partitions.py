@@ -44,6 +44,13 @@ LOCK_ATTEMPTS, LOCK_PAUSE = 5, 1.0
 #: Events of one month that are moved out of `events_other` while others want to read: a third of a second's work.
 MOVED_MEANWHILE = 10_000
 
+#: Has the block-range indexes of a new table forget its first range, which they sum up while it is empty: each row
+#: that comes into it would be added to the sum, at ten times the cost of the row. A full one is summed up at once.
+FORGET_RANGES = """
+    SELECT brin_desummarize_range(indexrelid::regclass, 0) FROM pg_index
+    JOIN pg_class ON pg_class.oid = indexrelid JOIN pg_am ON pg_am.oid = relam
+    WHERE amname = 'brin' AND indrelid = CAST(:name AS regclass)"""
+
 #: The partition for delivery ids whose month has none of its own.
 OTHER = f"{tables.events.name}_other"
 #: SQLSTATE where a role may not do what it tried, and where another attempt may succeed: a lock could not be had,
@@ -213,6 +220,8 @@ def _make(connection: Connection, month: Month, most: int | None = None) -> str 
         f"ALTER TABLE {events} ATTACH PARTITION {name} FOR VALUES FROM ({first}) TO ({end})"
     )
     connection.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT its_month")
+    if not found:
+        connection.execute(text(FORGET_RANGES), {"name": name})
     log.info("made the partition %s", month.partition)
     return None
 
