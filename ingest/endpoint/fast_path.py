@@ -15,10 +15,10 @@ from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import BAD_REQUEST, BUSY, KEPT, TOO_SLOW, Answer
 from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, TurnedAway
-from ingest.endpoint.heads import HEAD_END, TARGET_MAX, refusal
+from ingest.endpoint.heads import HEAD_END
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.limits import AHEAD_MAX, ANSWERS_MAX, BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, WRITE_DEADLINE
-from ingest.endpoint.plain import HEAD, HEADER, Plain, may_become_plain, unfold_signature
+from ingest.endpoint.plain import Plain, may_become_plain
 
 
 class FastPath:
@@ -59,6 +59,7 @@ class FastPathProtocol(asyncio.Protocol):
         "_ended",
         "_fast_path",
         "_known",
+        "_lesson",
         "_more",
         "_needs",
         "_paused",
@@ -89,6 +90,8 @@ class FastPathProtocol(asyncio.Protocol):
         self._ended = False
         #: Whether a call of this connection has been kept.
         self._known = False
+        #: The head of the request that is being answered, if its shape is not known yet.
+        self._lesson = b""
         #: Whether something has arrived behind the request that is being answered.
         self._more = False
         #: Whether reading is paused: too much has arrived ahead of our answers, or they are not fetched.
@@ -195,25 +198,19 @@ class FastPathProtocol(asyncio.Protocol):
 
         Returns where the next one begins that can be taken; 0 if there is none or if an answer comes first.
         """
+        fast_path = self._fast_path
         # Not for a head that is incomplete: one that arrives byte by byte would be read as often.
-        head = HEAD.match(data, at) if data.find(HEAD_END, at) >= 0 else None
-        if head is None:
-            if may_become_plain(data[at:]):
-                self._keep(data[at:])
-            else:
-                self._hand_over(data[at:])
+        is_whole = data.find(HEAD_END, at) >= 0
+        if not is_whole and may_become_plain(data[at:]):
+            self._keep(data[at:])
             return 0
-        target, lines = head.groups()
-        fields = HEADER.findall(lines)
-        headers = {name.lower(): value.strip(b" \t") for name, value in fields}
-        plain = (b"\r\n " not in lines and b"\r\n\t" not in lines) or unfold_signature(headers)
-        begin = head.end()
-        plain = plain and (begin - at <= TARGET_MAX or refusal(head[0]) is None)
-        size = self._fast_path.plain.body_size(target, headers, len(fields)) if plain else None
-        end, has_room = begin + (size or 0), self._fast_path.intake.memory.has_room
-        if size is None or (len(data) < end and not has_room):
+        read = fast_path.plain.read(data, at) if is_whole else None
+        has_room = fast_path.intake.memory.has_room
+        if read is None or (len(data) < read[2] + read[3] and not has_room):
             self._hand_over(data[at:])
             return 0
+        target, headers, begin, size, is_new = read
+        end = begin + size
         if len(data) < end:
             self._keep(data[at:])
             self._needs = end - at
@@ -221,11 +218,13 @@ class FastPathProtocol(asyncio.Protocol):
         self._needs = 0
         if self.held:
             self._hold(b"")
+        if is_new:
+            self._lesson = data[at:begin]
         self._busy = True
         self._more = end < len(data)
         self._closes = headers.get(b"connection", b"").lower() == b"close"
         if has_room:
-            self._fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
+            fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
         else:
             self._answer(BUSY)
         if end == len(data) or self._transport is None or self._transport.is_closing():
@@ -239,6 +238,10 @@ class FastPathProtocol(asyncio.Protocol):
         """Write the answer of the intake, and go on with what has arrived meanwhile."""
         self._busy = False
         self.since = time.monotonic()
+        if self._lesson:
+            if answer is KEPT:
+                self._fast_path.plain.learn(self._lesson)
+            self._lesson = b""
         if self._transport is None:
             return
         # Nobody who is taken seriously sends more before an answer that is none of success; who does not look at

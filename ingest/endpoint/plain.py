@@ -1,8 +1,10 @@
 """Which requests are plain: the fast path takes these, and aiohttp the others."""
 
 import re
+from collections.abc import Collection
 
-from ingest.endpoint.heads import HEAD_END, HEADERS_MAX, refusal, unfold
+from ingest.endpoint.heads import HEAD_END, HEADERS_MAX, TARGET_MAX, refusal, unfold
+from ingest.endpoint.shapes import Shapes
 
 #: Bytes of the largest body that is read here; aiohttp reads larger ones, whose memory is counted from the first
 #: byte on.
@@ -19,40 +21,81 @@ HEADER = re.compile(rb"([^:]+):([^\r]*(?:\r\n[\t ][^\r]*)*)\r\n")
 #: Headers that ask for more than the fast path does.
 _SPECIAL = frozenset(
     {
-        *(b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"te", b"connection"),
+        *(b"transfer-encoding", b"content-encoding", b"expect", b"upgrade", b"trailer", b"te"),
         b"sec-websocket-key1",  # which aiohttp rejects
     }
 )
 
 
+#: What is read of a plain request: its target, its headers by names in lower case, where its body begins, how many
+#: bytes that has, and whether the head can teach another shape. A bare tuple: one with names takes as long to make
+#: as a head to be read.
+Read = tuple[bytes, dict[bytes, bytes], int, int, bool]
+
+
 class Plain:
     """What a plain request looks like, at one path and below."""
 
-    __slots__ = ("_below", "_max_body", "_path")
+    __slots__ = ("_below", "_max_body", "_path", "_shapes")
 
     def __init__(self, path: str, max_body: int) -> None:
         self._path = path.encode()
         self._below = self._path + b"/"
         self._max_body = min(BODY_MAX, max_body)
+        self._shapes = Shapes()
 
-    def body_size(self, target: bytes, headers: dict[bytes, bytes], count: int) -> int | None:
-        """The length of the body in bytes, or None if the request is not plain.
+    def read(self, data: bytes, at: int = 0) -> Read | None:
+        """Read the head that begins at `at`, which is complete; None if it is not that of a plain request.
 
-        `count` is the number of header lines: fewer `headers` than that mean that a name occurred twice.
+        A head of a shape that has been learned is read at a quarter of the cost; the outcome is the same.
         """
+        found = self._shapes.read(data, at)
+        if is_new := found is None:
+            found = self._read(data, at)
+        if found is None:
+            return None
+        target, headers, begin = found
+        if begin - at > TARGET_MAX and refusal(data[at:begin]) is not None:
+            return None
+        size = self._body_size(target, headers)
+        return None if size is None else (target, headers, begin, size, is_new and self._shapes.may_grow())
+
+    def learn(self, head: bytes) -> None:
+        """Read heads of this shape faster from now on. Only a head whose call was kept may teach one."""
+        if self._shapes.may_grow():
+            self._shapes.learn(head)
+
+    def _read(self, data: bytes, at: int) -> tuple[bytes, dict[bytes, bytes], int] | None:
+        """Read a head of any shape."""
+        head = HEAD.match(data, at)
+        if head is None:
+            return None
+        target, lines = head.groups()
+        fields = HEADER.findall(lines)
+        headers = {name.lower(): value.strip(b" \t") for name, value in fields}
+        if len(headers) != len(fields) or not _takes(headers):
+            return None
+        if (b"\r\n " in lines or b"\r\n\t" in lines) and not unfold_signature(headers):
+            return None
+        return target, headers, head.end()
+
+    def _body_size(self, target: bytes, headers: dict[bytes, bytes]) -> int | None:
+        """The length of the body in bytes, or None if the request is not plain by what its headers say."""
         if target != self._path and (not target.startswith(self._below) or b"%" in target or b"/." in target):
             return None
-        if len(headers) != count or count > HEADERS_MAX or b"host" not in headers:
+        connection = headers.get(b"connection")
+        if connection is not None and connection.lower() not in (b"close", b"keep-alive"):
             return None
-        if not _SPECIAL.isdisjoint(headers):
-            special = _SPECIAL.intersection(headers)
-            if special != {b"connection"} or headers[b"connection"].lower() not in (b"close", b"keep-alive"):
-                return None
         length = headers.get(b"content-length", b"")
         if not length.isdigit() or len(length) > len(str(BODY_MAX)):
             return None
         size = int(length)
         return size if size <= self._max_body else None
+
+
+def _takes(names: Collection[bytes]) -> bool:
+    """Whether a request with these headers, each of them once, may be plain."""
+    return len(names) <= HEADERS_MAX and b"host" in names and _SPECIAL.isdisjoint(names)
 
 
 def unfold_signature(headers: dict[bytes, bytes]) -> bool:

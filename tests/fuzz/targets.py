@@ -22,37 +22,35 @@ from ingest.copernica.header_fields import HeaderFields, pack_headers, unpack_he
 from ingest.copernica.signature import IDENTITY_SIZE, Policy, examine, identity
 from ingest.endpoint.fallback import HANDLER_ARGS
 from ingest.endpoint.framing import Body
-from ingest.endpoint.heads import TARGET_MAX, refusal
-from ingest.endpoint.plain import HEAD, HEADER, Plain, may_become_plain, unfold_signature
+from ingest.endpoint.plain import Plain, may_become_plain
 from ingest.errors import BatchError, CallRejected, Undecodable
 from ingest.spool import segment
 from tests.support.signing import BODY, TARGET, digest
 from workers.store.rows import event_row
 
 MAX_BODY = 10 * 1024 * 1024
-PLAIN = Plain("/copernica", MAX_BODY)
 
 
 def head(data: bytes) -> None:
     """The head of a request: what is plain is read as aiohttp reads it, and a beginning of it was waited for."""
-    found = HEAD.match(data)
-    if found is None:
+    read = Plain("/copernica", MAX_BODY).read(data)
+    if read is None:
         may_become_plain(data)
         return
-    target, lines = found.groups()
-    fields = HEADER.findall(lines)
-    headers = {name.lower(): value.strip(b" \t") for name, value in fields}
-    unfolded = (b"\r\n " not in lines and b"\r\n\t" not in lines) or unfold_signature(headers)
-    fits = found.end() <= TARGET_MAX or refusal(found[0]) is None
-    size = PLAIN.body_size(target, headers, len(fields)) if unfolded and fits else None
-    if size is None:
-        return
-    beginning = data[: found.end() * data[-1] // 256]
-    assert may_become_plain(beginning), "a beginning of it would have been handed over"
-    assert Body(found[0]).take(bytes(size)) == size
-    if b"\r\n " in lines or b"\r\n\t" in lines:
+    target, headers, begin, size, _ = read
+    found, taught = data[:begin], Plain("/copernica", MAX_BODY)
+    taught.learn(found)
+    at = begin * data[-1] // 256
+    for other in (found, found[:at] + data[-2:] + found[at:], found[:at] + data[-3:-1] + found[at + 2 :]):
+        by_shape, by_line = taught.read(other), Plain("/copernica", MAX_BODY).read(other)
+        assert (by_shape and by_shape[:4]) == (by_line and by_line[:4]), (
+            "another outcome once the shape was learned"
+        )
+    assert may_become_plain(data[:at]), "a beginning of it would have been handed over"
+    assert Body(found).take(bytes(size)) == size
+    if b"\r\n " in found or b"\r\n\t" in found:
         return  # aiohttp rejects folded headers; the endpoint unfolds the signature for it
-    (message, _), *_ = _aiohttp().feed_data(found[0] + bytes(size))[0]
+    (message, _), *_ = _aiohttp().feed_data(found + bytes(size))[0]
     assert (message.method, message.path.encode()) == ("POST", target)
     assert {name.lower(): value for name, value in message.raw_headers} == headers
 
