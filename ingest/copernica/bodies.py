@@ -76,6 +76,11 @@ def parse(body: bytes, content_type: str) -> Fields:
         return parse_form(body, charset)
 
 
+def is_utf8(content_type: str) -> bool:
+    """Whether a body with this content type is read as UTF-8."""
+    return _charset(content_type) == UTF_8
+
+
 def _charset(content_type: str) -> str:
     if ";" not in content_type:
         return UTF_8

@@ -302,11 +302,17 @@ def _is_delivery(fields: dict[str, Any]) -> bool:
     return "code" in fields and "ip" not in fields and "useragent" not in fields
 
 
+def credible_second(time: Any) -> int | None:
+    """The Unix second that a `time` is, if it is one."""
+    second = whole(time, MAX_TIME_DIGITS)
+    return second if second is not None and FIRST_SECOND < second < LAST_SECOND else None
+
+
 def _take_time(fields: dict[str, Any], received_at: int) -> int:
     """When it happened, in µs. `time` is in Unix seconds; `timestamp` has no zone, so it is only a substitute."""
     time = fields.get("time")
-    second = whole(time, MAX_TIME_DIGITS)
-    if second is not None and FIRST_SECOND < second < LAST_SECOND:
+    second = credible_second(time)
+    if second is not None:
         if str(second) == time:  # otherwise the column would not give it back exactly
             del fields["time"]
         return second * MICROS

@@ -14,7 +14,7 @@ import zstandard
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
 
-from ingest.batch import Batch, pack, unpack
+from ingest.batch import Batch, Record, pack, unpack
 from ingest.copernica import dkim
 from ingest.copernica.bodies import MAX_FIELDS, parse
 from ingest.copernica.events import decode
@@ -26,9 +26,11 @@ from ingest.endpoint.plain import Plain, may_become_plain
 from ingest.errors import BatchError, CallRejected, Undecodable
 from ingest.spool import segment
 from tests.support.signing import BODY, TARGET, digest
+from workers.store.row_plans import RowPlans
 from workers.store.rows import event_row
 
 MAX_BODY = 10 * 1024 * 1024
+PLANS = RowPlans()
 
 
 def head(data: bytes) -> None:
@@ -66,7 +68,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def form(data: bytes) -> None:
-    """A body: a form or JSON, as its first byte says; what is read can be stored."""
+    """A body: a form or JSON, as its first byte says; what is read can be stored, and by plan it is the same."""
     kinds = ("application/x-www-form-urlencoded", "application/json", "", "x; charset=windows-1252")
     kind, body = kinds[data[0] % 4] if data else "", data[1:]
     try:
@@ -75,8 +77,9 @@ def form(data: bytes) -> None:
         return
     assert len(fields.values) <= MAX_FIELDS
     assert parse(body, kind) == fields
-    event = decode(body, kind, "/copernica", 1, bytes(12))
-    event_row(event)
+    row = event_row(decode(body, kind, "/copernica", 1, bytes(12)))
+    call = Record(bytes(12), 1, b"/copernica", kind.encode(), body)
+    assert {PLANS.planned(call), PLANS.planned(call), PLANS.planned(call)} <= {row, None}
 
 
 def batch(data: bytes) -> None:

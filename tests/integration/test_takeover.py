@@ -16,12 +16,12 @@ from ingest.stream.suspects import Suspects
 from tests.support.builders import record
 from tests.support.sql import stored_numbers
 from tests.support.stream import KEYS, keep
-from workers.drain import drain, group, takeover
+from workers.drain import drain, takeover
 from workers.drain.drain import Drain
 from workers.drain.takeover import STORING_DEATHS
 from workers.records import read
 from workers.runtime import stop_flag
-from workers.store import rows, tables
+from workers.store import row_plans, rows, tables
 from workers.store.backend import Row
 from workers.store.rows import Added
 from workers.store.store import Store
@@ -82,7 +82,7 @@ def reads_to_death(monkeypatch: pytest.MonkeyPatch) -> None:
             die()
         return read(call)
 
-    monkeypatch.setattr(group, "read", read_or_die)
+    monkeypatch.setattr(row_plans, "read", read_or_die)
 
 
 @pytest.mark.parametrize(("culprits", "most"), [((30,), 3), ((0,), 3), ((30, 31), 4), ((5, 30), 6)])
@@ -161,7 +161,7 @@ def test_a_fault_of_the_program_counts_like_a_death(
         return real(event)
 
     real = rows.event_row
-    monkeypatch.setattr(group, "event_row", row_or_fault)
+    monkeypatch.setattr(row_plans, "event_row", row_or_fault)
     keep(client, [record(0), poison(1), record(2)])
     for _ in range(3):
         with pytest.raises(MemoryError):

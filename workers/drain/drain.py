@@ -35,6 +35,7 @@ from workers.drain.group import Group, GroupStore
 from workers.drain.takeover import TakeOver
 from workers.runtime import SLICE, patiently, rare_garbage_collection, stop_flag, unless_refused
 from workers.store.backend import Row
+from workers.store.row_plans import RowPlans
 from workers.store.rows import KEY
 from workers.store.store import Store
 
@@ -139,6 +140,7 @@ class Drain:
         self._store = store
         self._groups = GroupStore(store, has_handlers)
         self._suspects = Suspects(client)
+        self._plans = RowPlans()
         self.summary = DrainSummary()
 
     def run(self, deadline: float | None = None, linger_ms: int = 0) -> DrainSummary:
@@ -205,7 +207,7 @@ class Drain:
         return True
 
     def _process(self, entries: Sequence[Entry], deadline: float | None) -> None:
-        group = Group()
+        group = Group(self._plans)
         for entry in entries:
             try:
                 records = unpack(entry.packed)
@@ -219,7 +221,7 @@ class Drain:
             group.ids.append(entry.id)
             if group.full:
                 self._finish(group, deadline)
-                group = Group()
+                group = Group(self._plans)
         if group.ids:
             self._finish(group, deadline)
 

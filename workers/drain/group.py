@@ -13,7 +13,8 @@ from workers.bisection import take_all
 from workers.records import Quarantined, read
 from workers.runtime import patiently
 from workers.store.backend import Row
-from workers.store.rows import Added, event_row
+from workers.store.row_plans import RowPlans
+from workers.store.rows import Added
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,13 @@ class Group:
     """The calls that go into the next commit, by what becomes of them, and the batches that brought them."""
 
     __slots__ = (
-        "_began_with", "_bytes", "_look_at", "_swollen", "ids", "quarantined", "records", "rows", "unverified",
+        "_began_with", "_bytes", "_look_at", "_plans", "_swollen",
+        "ids", "quarantined", "records", "rows", "unverified",
     )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, plans: RowPlans) -> None:
+        """Calls are read by `plans`."""
+        self._plans = plans
         #: The ids of batches, to be acknowledged after the commit.
         self.ids: list[bytes] = []
         #: The events, as rows of their table.
@@ -71,11 +75,11 @@ class Group:
         if record.flags & UNVERIFIED:
             self.unverified.append(record)
             return
-        event = read(record)
-        if isinstance(event, Quarantined):
-            self.quarantined.append(event)
+        row = self._plans.read(record)
+        if isinstance(row, Quarantined):
+            self.quarantined.append(row)
         else:
-            self.rows.append(event_row(event))
+            self.rows.append(row)
             self.records.append(record)
 
 

@@ -28,6 +28,7 @@ from ingest.stream.suspects import Doing, Place, Suspects
 from workers.drain.group import Group
 from workers.records import Quarantined
 from workers.store import tables
+from workers.store.row_plans import RowPlans
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class TakeOver:
         return True
 
     def _one_call(self, entry: Entry, record: Record, last: Place, times: int) -> None:
-        group = Group()
+        group = Group(RowPlans())  # which has none for a call that it reads first
         killed = last.doing is Doing.READING or (last.doing is Doing.STORING and times >= STORING_DEATHS)
         if killed and not self._holds(record):
             reason = REASON.format(times=times, doing=last.doing)

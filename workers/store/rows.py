@@ -62,8 +62,8 @@ def event_row(e: Event) -> Row:
         e.extended,
         e.state,
         e.description,
-        _dump(e.tags) if e.tags else "[]",
-        _dump(e.payload),
+        json_text(e.tags) if e.tags else "[]",
+        json_text(e.payload),
         e.path,
         e.source,
         e.raw,
@@ -190,7 +190,7 @@ def micros(moment: datetime) -> int:
     return (zoned - EPOCH) // timedelta(microseconds=1)
 
 
-def _dump(value: object) -> str:
+def json_text(value: object) -> str:
     """JSON that every database takes. Whatever this changes is in `raw`, from which the event is read back."""
     try:
         dumped = orjson.dumps(value).decode()
