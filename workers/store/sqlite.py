@@ -216,6 +216,7 @@ class SQLite(Backend):
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+    connection.create_function(search_index.HASH, 1, search_index.term_hash, deterministic=True)
     connection.isolation_level = None  # so that only `SQLite.begin` begins a transaction
     _use_wal(connection)
     connection.execute("PRAGMA synchronous=FULL")

@@ -196,7 +196,16 @@ finder_runs = Table(
     Column("last", Integer, nullable=False),
 )
 
-#: The sorted entries of all runs; a term is a message id, or an address in lower case.
+#: The sorted entries of all runs; what is hashed is a message id, or an address in lower case.
+finder_hashes = Table(
+    "finder_hashes",
+    sqlite_metadata,
+    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("hash", Integer, primary_key=True),
+    Column("row", Integer, primary_key=True),
+)
+
+#: The same of the runs that releases before 0.3 made: with the terms themselves.
 finder = Table(
     "finder",
     sqlite_metadata,
