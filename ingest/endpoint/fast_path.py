@@ -34,18 +34,18 @@ class FastPath:
         self.connections = connections
         #: Set when the process is about to stop: every further answer closes its connection.
         self.closing = False
-        self._kept = (0, b"")
+        self._kept = (0, b"", b"")
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
         return FastPathProtocol(self) if self.connections.has_place() else TurnedAway(self.connections.turns)
 
-    def kept(self) -> bytes:
+    def kept(self, close: bool) -> bytes:
         """The bytes of `KEPT`, the answer to nearly all calls; made once a second: they contain the date."""
         second = int(time.time())
         if self._kept[0] != second:
-            self._kept = second, KEPT.raw(close=False)
-        return self._kept[1]
+            self._kept = second, KEPT.raw(close=False), KEPT.raw(close=True)
+        return self._kept[2] if close else self._kept[1]
 
 
 class FastPathProtocol(asyncio.Protocol):
@@ -246,16 +246,14 @@ class FastPathProtocol(asyncio.Protocol):
             return
         # Nobody who is taken seriously sends more before an answer that is none of success; who does not look at
         # the answers could have us make thousands of them, and keep the others waiting.
-        unwanted = answer is not KEPT and (self._more or bool(self._ahead))
-        if self._closes or self._fast_path.closing or unwanted:
-            self._transport.write(answer.raw(close=True))
+        is_kept = answer is KEPT
+        unwanted = not is_kept and (self._more or bool(self._ahead))
+        closes = self._closes or self._fast_path.closing or unwanted
+        self._transport.write(self._fast_path.kept(closes) if is_kept else answer.raw(closes))
+        if closes:
             self._close()
             return
-        if answer is KEPT:
-            self._known = True
-            self._transport.write(self._fast_path.kept())
-        else:
-            self._transport.write(answer.raw(close=False))
+        self._known |= is_kept
         if not (self._advancing or self._unfetched_since):
             self._go_on()  # otherwise `_advance` or `resume_writing` does
 

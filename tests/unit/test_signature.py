@@ -550,3 +550,36 @@ def test_nothing_in_one_header_of_a_good_call_raises_anything_else(name: bytes, 
 @given(dates)
 def test_no_date_raises_anything_else(date: bytes) -> None:
     assert isinstance(refused(CALL.changed("Date", date)), Reason)
+
+
+def outcome(call: Call) -> object:
+    try:
+        return examine(*call, NOW, POLICY)
+    except CallRejected as rejected:
+        return rejected.reason
+
+
+genuine_parts = st.sampled_from(
+    [CALL.value("Signature"), b'x=",signature="', b',signature="', b',signature="QUJD"', b',signature=""', b'"']
+)
+
+
+@given(st.lists(genuine_parts | parameters, max_size=3).map(b"".join))
+@example(CALL.value("Signature"))
+@example(CALL.value("Signature") + b',signature="QUJD"')
+def test_a_signature_header_that_ends_as_usual_is_read_like_any_other(value: bytes) -> None:
+    assert outcome(CALL.changed("Signature", value)) == outcome(CALL.changed("Signature", value + b" ,"))
+
+
+@given(
+    st.sampled_from([b"SHA-256=", b"sha-256=", b"sha-512=", b"sha-256"]),
+    st.just(digest("sha-256", BODY)[8:].encode()) | st.binary(max_size=3),
+    st.binary(max_size=2),
+)
+@example(b"SHA-256=", digest("sha-256", BODY)[8:].encode(), b"")
+def test_a_digest_that_stands_alone_is_judged_like_one_beside_others(
+    name: bytes, made: bytes, more: bytes
+) -> None:
+    value = (name + made + more).strip()
+    alone, beside = (outcome(CALL.changed("Digest", one)) for one in (value, value + b",md5=QUJD"))
+    assert isinstance(alone, Reason) == isinstance(beside, Reason)
