@@ -86,11 +86,11 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         spool = None
         if settings.spool_dir is not None:
             spool = await opened.enter_async_context(Spool(settings.spool_dir, settings.spool_max))
-        start = await opened.enter_async_context(_background_tasks())
         heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
         scheduler = JobScheduler(blocking)
         producer = Producer(client, scheduler.wake_drain, spool=spool)
         opened.push_async_callback(producer.close)
+        start = await opened.enter_async_context(_background_tasks())
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
         intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget)

@@ -14,7 +14,8 @@ from ingest import failpoints, health, shown
 from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_INTERVAL
 from ingest.errors import WriteUnconfirmed
 from ingest.spool import Portion, Spool
-from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Condition, Producer
+from ingest.stream.appends import Condition
+from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Producer
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,8 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 
 import redis
 import redis.asyncio
@@ -13,10 +12,10 @@ import redis.asyncio
 from ingest import batch, failpoints
 from ingest.batch import Batch, Record
 from ingest.errors import SpoolFailed, WriteUnconfirmed
-from ingest.redis_errors import is_wrong_server
 from ingest.spool import Spool
+from ingest.stream.appends import Stream
 from ingest.stream.breaker import Breaker
-from ingest.stream.keys import WAKE_TTL, Keys
+from ingest.stream.writes import Done, Write, failed, tell
 
 log = logging.getLogger(__name__)
 
@@ -25,116 +24,24 @@ log = logging.getLogger(__name__)
 APPEND_TIMEOUT = 0.5
 #: The same where there is no spool that could take it instead.
 APPEND_PATIENCE = 5.0
+#: Writes to Redis that may be on their way at once. Each carries at least as much as those before it together,
+#: so the fourth begins when eight times as much has arrived as the first carries.
+MOST_WRITES = 4
 #: Batches that share one fsync of the spool, at most.
 SPOOL_BATCHES = 16
 #: Bytes after which no further batch joins them: they are held several times while they are written.
 SPOOL_SIZE = 8 * 1024 * 1024
 
-# Appends batches, counts their events, and says whether a worker is to be woken. A script, because its one answer
-# costs redis-py a third less than the five of a transaction; and EVAL, because a server that has forgotten scripts
-# after a restart needs no second attempt then.
-_APPEND = """
-for i = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i]) end
-redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
-return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2]) and 1 or 0
-"""
-
-
-class Condition(NamedTuple):
-    """How Redis is: bytes of memory that the stream takes, and its answer to INFO."""
-
-    stream: int
-    info: Mapping[str, Any]
-
-
-class Stream:
-    """The endpoint's way to Redis: each write is tried once, and is certain or not within a time that is set."""
-
-    def __init__(self, client: "redis.asyncio.Redis", partition: int = 0) -> None:
-        self._client = client
-        self._keys = Keys(partition)
-
-    async def append(self, batches: Sequence[Batch], seconds: float) -> bool:
-        """Put batches into the stream, all or none; returns whether a worker is to be woken.
-
-        Raises:
-            WriteUnconfirmed: Redis refused, is unreachable, or did not answer within `seconds`. It may have
-                them all the same.
-        """
-        async with _within(seconds):
-            try:
-                return await self._append(batches)
-            except redis.ResponseError as error:
-                if not is_wrong_server(error):
-                    raise
-            # It refused, so it has nothing of this; its connection is closed, and the next leads to the right one.
-            return await self._append(batches)
-
-    async def _append(self, batches: Sequence[Batch]) -> bool:
-        keys = self._keys
-        packed = [batch.packed for batch in batches]
-        events = sum(batch.events for batch in batches)
-        return bool(
-            await self._client.eval(_APPEND, 3, keys.stream, keys.counts, keys.wake, events, WAKE_TTL, *packed)
-        )
-
-    async def probe(self, seconds: float) -> None:
-        """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
-
-        Raises:
-            WriteUnconfirmed: it does not, or not within `seconds`.
-        """
-        async with _within(seconds):
-            await self._client.set(self._keys.probe, 1, ex=WAKE_TTL)
-
-    async def ping(self, seconds: float) -> None:
-        """See whether Redis answers.
-
-        Raises:
-            WriteUnconfirmed: it does not, or not within `seconds`.
-        """
-        async with _within(seconds):
-            await self._client.ping()
-
-    async def condition(self, seconds: float) -> Condition:
-        """How much memory the stream takes, and how Redis is.
-
-        Raises:
-            WriteUnconfirmed: it did not answer within `seconds`.
-        """
-        async with _within(seconds):
-            return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
-
-
-@asynccontextmanager
-async def _within(seconds: float) -> AsyncIterator[None]:
-    """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `WriteUnconfirmed`.
-
-    A command that is broken off leaves an answer behind that belongs to no one: redis-py closes its connection.
-    """
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise WriteUnconfirmed(f"Redis did not answer within {seconds:g} s.") from None
-    except Exception as error:
-        # RuntimeError is how uvloop says that the other side has closed the connection a moment ago.
-        if not isinstance(error, redis.RedisError | OSError | RuntimeError):
-            log.exception("the request to Redis failed")
-        raise WriteUnconfirmed(f"Redis did not confirm the write ({type(error).__name__}: {error}).") from None
-
-
-#: What a record's owner is called with: nothing when it is safe, else the reason why not.
-Done = Callable[[WriteUnconfirmed | None], None]
-
 
 class Producer:
-    """Group commit: while one write is on its way, arriving records gather for the next.
+    """Group commit: while writes are on their way, arriving records gather for the next.
 
-    No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Every caller is told the
-    outcome of its own batch. With a spool, a batch that Redis does not confirm in time goes there, and those after
-    it do not wait for Redis until it is known to serve again: the breaker says which way. What Redis may have got
-    after all it gets once more, and the delivery id keeps it single.
+    No timer: an idle endpoint writes at once, a busy one writes big batches by itself. Further writes begin while
+    Redis works on the first ones, each once as much has gathered as is on its way: so few of them suffice, and
+    calls need not wait for one fsync to end before the next has something to do. Every caller is told the outcome
+    of its own batch. With a spool, a batch that Redis does not confirm in time goes there, and those after it do
+    not wait for Redis until it is known to serve again: the breaker says which way. What Redis may have got after
+    all it gets once more, and the delivery id keeps it single.
     """
 
     def __init__(
@@ -151,101 +58,206 @@ class Producer:
         self.is_over = False
         self._wake = wake
         self._waiting: deque[tuple[Record, Done]] = deque()
-        self._writer: asyncio.Task[None] | None = None
-        self._wakers: set[asyncio.Task[None]] = set()
+        #: Whether what waits will be looked at in this turn of the event loop.
+        self._looks = False
+        #: Writes to Redis that are on their way, their records, and the bytes of these.
+        self._writes = self._records = self._bytes = 0
+        #: What Redis did not confirm and the spool is to keep.
+        self._unconfirmed: deque[Write] = deque()
+        self._spooling = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        #: Done at the end of the next write, for whoever waits for that.
+        self._next_end: asyncio.Future[None] | None = None
         self.batches = 0
         self.events = 0
 
     def submit(self, record: Record, done: Done) -> None:
         """Keep one record; `done` is called with None once it is confirmed to be safe, or with why it is not."""
         self._waiting.append((record, done))
-        if self._writer is None:
-            self._writer = asyncio.create_task(self._write_all())
+        if not self._looks:
+            self._look()
+
+    async def settle(self) -> None:
+        """Wait until nothing is on its way any more."""
+        while self._tasks or self._waiting or self._writes:
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+            else:
+                if self._next_end is None or self._next_end.done():
+                    self._next_end = asyncio.get_running_loop().create_future()
+                await self._next_end
 
     async def close(self) -> None:
-        """Wait until nothing is on its way any more."""
-        while self._writer is not None:
-            await self._writer
-        if self._wakers:
-            await asyncio.wait(self._wakers)
+        """Wait until nothing is on its way any more, and end the connection."""
+        await self.settle()
+        await self.stream.close()
 
     @property
     def uses_redis(self) -> bool:
         """Whether the next batch goes to Redis."""
         return self.breaker.is_closed and not self.is_over
 
-    async def _write_all(self) -> None:
-        try:
-            while self._waiting:
-                batches, callbacks = await self._gather()
-                refusal = None
-                try:
-                    if batches:
-                        await self._keep(batches)
-                except WriteUnconfirmed as error:
-                    refusal = error
-                except Exception as error:  # whatever it was: the callers must be told
-                    log.exception("a batch could not be written")
-                    refusal = WriteUnconfirmed(f"A batch could not be written ({type(error).__name__}).")
-                for done in callbacks:
-                    _tell(done, refusal)
-        finally:
-            self._writer = None
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _gather(self) -> tuple[list[Batch], list[Done]]:
-        """What waits, packed: one batch for Redis, or as many as share one fsync of the spool."""
-        batches: list[Batch] = []
-        callbacks: list[Done] = []
-        size = 0
-        while self._waiting and len(batches) < (1 if self.uses_redis else SPOOL_BATCHES) and size < SPOOL_SIZE:
-            records, owners = self._gather_one()
-            try:
-                packed = await _pack(records)
-                batches.append(Batch(packed, len(records)))
-                size += len(packed)
-                callbacks += owners
-            except Exception:  # one of them is at fault, whatever it is: the others must not suffer for it
-                for record, done in zip(records, owners, strict=True):
-                    if alone := _pack_alone(record, done):
-                        batches.append(alone)
-                        callbacks.append(done)
-        return batches, callbacks
+    def _look(self) -> None:
+        """Write what waits; not at once, for what else arrives in this turn of the event loop shares the write."""
+        self._looks = True
+        asyncio.get_running_loop().call_soon(self._write)
 
-    def _gather_one(self) -> tuple[list[Record], list[Done]]:
+    def _write(self) -> None:
+        """Begin as many writes as may be on their way."""
+        self._looks = False
+        while self._waiting and self.uses_redis and self._may_write():
+            write = self._gather()
+            self._writes += 1
+            self._records += write.count
+            self._bytes += write.size
+            if not (self.stream.is_open and write.size <= batch.MAX_SIZE and self._send(write)):
+                self._start(self._append(write))
+        if self._waiting and not self.uses_redis:
+            self._go_around()
+
+    def _go_around(self) -> None:
+        if not self._spooling:
+            self._spooling = True
+            self._start(self._write_to_spool())
+
+    def _may_write(self) -> bool:
+        """Whether one more write to Redis may begin."""
+        return not self._writes or (
+            self._writes < MOST_WRITES
+            and len(self._waiting) >= self._records
+            and self._bytes + self._waiting[0][0].size <= batch.MAX_SIZE
+            and self.stream.is_open
+        )
+
+    def _gather(self) -> Write:
+        """Records that make one batch."""
         records: list[Record] = []
-        callbacks: list[Done] = []
-        size = 0
-        while self._waiting and len(records) < batch.MAX_RECORDS:
-            size += self._waiting[0][0].size
-            if records and size > batch.MAX_SIZE:
+        owners: list[Done] = []
+        size, waiting = 0, self._waiting
+        while waiting and len(records) < batch.MAX_RECORDS:
+            more = waiting[0][0].size
+            if records and size + more > batch.MAX_SIZE:
                 break
-            record, done = self._waiting.popleft()
+            size += more
+            record, done = waiting.popleft()
             records.append(record)
-            callbacks.append(done)
-        return records, callbacks
+            owners.append(done)
+        return Write(records, owners, size)
 
-    async def _keep(self, batches: Sequence[Batch]) -> None:
-        """Write batches to Redis or to the spool.
+    # --- to Redis: the short way, by callbacks over the open connection …
+
+    def _send(self, write: Write) -> bool:
+        """Send a write on its way; False if it must go the long one."""
+        try:
+            write.pack()
+        except Exception:
+            return False  # there it is found out whose fault that is
+        try:
+            write.reach()
+            self.stream.send(write.batches[0], self._patience(), partial(self._answered, write))
+        except Exception as error:  # whatever it was: the callers must be told
+            self._over(write, failed(error), is_ours=True)
+        return True
+
+    def _answered(self, write: Write, said: bool | WriteUnconfirmed | None) -> None:
+        if said is None:
+            self._start(self._append(write))
+        elif isinstance(said, WriteUnconfirmed):
+            self._over(write, said)
+        else:
+            try:
+                self._appended(write.batches, said)
+            except Exception as error:  # whatever it was: the callers must be told
+                self._over(write, failed(error), is_ours=True)
+            else:
+                self._over(write, None)
+
+    # --- … and the long way, for the first one, large ones, and after a refusal ---
+
+    async def _append(self, write: Write) -> None:
+        try:
+            if not write.batches:
+                await write.pack_somehow()
+                write.reach()
+            if write.batches:
+                await self.append(write.batches, self._patience())
+        except WriteUnconfirmed as error:
+            self._over(write, error)
+        except Exception as error:  # whatever it was: the callers must be told
+            self._over(write, failed(error), is_ours=True)
+        else:
+            self._over(write, None)
+
+    def _patience(self) -> float:
+        """Seconds that Redis has to confirm a write."""
+        return APPEND_TIMEOUT if self.spool is not None and self.spool.takes else APPEND_PATIENCE
+
+    def _over(self, write: Write, refusal: WriteUnconfirmed | None, is_ours: bool = False) -> None:
+        """A write has come to its end; whether it is our own fault that it was refused."""
+        self._writes -= 1
+        self._records -= write.count
+        self._bytes -= write.size
+        if refusal is not None and self.spool is not None and not is_ours:
+            self.trip(refusal)
+            self._unconfirmed.append(write)
+            self._go_around()
+        else:
+            tell(write.owners, refusal)
+        if self._waiting and not self._looks:
+            self._look()
+        if self._next_end is not None and not self._next_end.done():
+            self._next_end.set_result(None)
+
+    # --- to the spool ---
+
+    async def _write_to_spool(self) -> None:
+        """Keep what Redis did not confirm, and what waits while calls go around it; one write at a time."""
+        while self._unconfirmed or (self._waiting and not self.uses_redis):
+            writes = await self._gather_for_spool()
+            refusal: WriteUnconfirmed | None = None
+            try:
+                writes[-1].reach()
+                await self._spool([one for write in writes for one in write.batches])
+            except WriteUnconfirmed as error:
+                refusal = error
+            except Exception as error:  # whatever it was: the callers must be told
+                refusal = failed(error)
+            for write in writes:
+                tell(write.owners, refusal)
+        self._spooling = False
+        self._write()
+
+    async def _gather_for_spool(self) -> list[Write]:
+        """As many as share one fsync, those first that Redis did not confirm."""
+        writes: list[Write] = []
+        size = 0
+        while len(writes) < SPOOL_BATCHES and size < SPOOL_SIZE:
+            if self._unconfirmed:
+                writes.append(self._unconfirmed.popleft())
+            elif self._waiting and not self.uses_redis:
+                writes.append(self._gather())
+                await writes[-1].pack_somehow()
+            else:
+                break
+            size += sum(len(one.packed) for one in writes[-1].batches)
+        return writes
+
+    async def _spool(self, batches: Sequence[Batch]) -> None:
+        """Put batches into the spool.
 
         Raises:
-            WriteUnconfirmed: neither is certain.
+            WriteUnconfirmed: they are not certain to be there.
         """
-        if failpoints.armed:
-            failpoints.reach("batch-gathered")
-        spool = self.spool
-        if self.uses_redis:
-            bounded = spool is not None and spool.takes
-            try:
-                await self.append(batches, APPEND_TIMEOUT if bounded else APPEND_PATIENCE)
-                return
-            except WriteUnconfirmed as error:
-                if spool is None:
-                    raise
-                self.trip(error)
-        if spool is None:
+        if self.spool is None:
             raise WriteUnconfirmed("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
         try:
-            await spool.keep(batches)
+            if batches:
+                await self.spool.keep(batches)
         except SpoolFailed as error:
             raise WriteUnconfirmed(f"{self.breaker.why} {error}".strip()) from None
 
@@ -255,17 +267,16 @@ class Producer:
         Raises:
             WriteUnconfirmed: it is not certain that they are there.
         """
-        if failpoints.armed:
-            failpoints.reach("redis-write")
-        woken = await self.stream.append(batches, seconds)
+        self._appended(batches, await self.stream.append(batches, seconds))
+
+    def _appended(self, batches: Sequence[Batch], woken: bool) -> None:
+        """Batches are in the stream."""
         if failpoints.armed:
             failpoints.reach("redis-written")
         self.batches += len(batches)
         self.events += sum(one.events for one in batches)
         if woken:
-            waker = asyncio.create_task(asyncio.to_thread(self._enqueue))
-            self._wakers.add(waker)
-            waker.add_done_callback(self._wakers.discard)
+            self._start(asyncio.to_thread(self._enqueue))
 
     def trip(self, error: WriteUnconfirmed) -> None:
         """Redis failed: have calls go around it until it serves again."""
@@ -280,27 +291,3 @@ class Producer:
             # The batch is safe; the sweep wakes the workers once the wake key has expired.
             unknown = None if isinstance(error, redis.RedisError) else error
             log.warning("could not wake the workers: %s", error, exc_info=unknown)
-
-
-async def _pack(records: Sequence[Record]) -> bytes:
-    """Records packed; a large one in a thread, since others must not wait for it."""
-    if records[0].size > batch.MAX_SIZE:
-        return await asyncio.to_thread(batch.pack, records)
-    return batch.pack(records)
-
-
-def _pack_alone(record: Record, done: Done) -> Batch | None:
-    """One record as a batch of its own; None if it cannot be packed, which its owner is told."""
-    try:
-        return Batch(batch.pack([record]), 1)
-    except Exception as error:  # its owner must be told
-        log.exception("a call could not be packed")
-        _tell(done, WriteUnconfirmed(f"A call could not be packed ({type(error).__name__})."))
-        return None
-
-
-def _tell(done: Done, refusal: WriteUnconfirmed | None) -> None:
-    try:
-        done(refusal)
-    except Exception:  # one owner's fault must not keep the others waiting
-        log.exception("an answer could not be given")

@@ -127,7 +127,8 @@ async def _fill(url: str, calls: list[Call], events: int) -> None:
                 call.body,
                 answered,
             )
-        await appender.close()
+        await appender.settle()
+    await appender.close()
     await client.aclose()
     assert not refused, refused[0]
 

@@ -20,10 +20,11 @@ from ingest.errors import WriteUnconfirmed
 from ingest.redis_client import connect, connect_async
 from ingest.spool import Spool, spool
 from ingest.stream import breaker
+from ingest.stream.appends import Condition
 from ingest.stream.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
-from ingest.stream.producer import Condition, Producer
+from ingest.stream.producer import Producer
 from tests.support.stream import records
 from tests.support.valkey import Valkey, valkey
 
@@ -85,9 +86,9 @@ class Site:
             pytest.fail(f"waited {PATIENCE:g} s for {what}")
 
     async def close(self) -> None:
-        await self.appender.close()
         self.replay.cancel()
         await asyncio.gather(self.replay, return_exceptions=True)
+        await self.appender.close()
         await self.spool.close()
         await self.client.aclose()
 

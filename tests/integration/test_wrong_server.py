@@ -16,8 +16,8 @@ from ingest.batch import Batch
 from ingest.errors import RedisUnavailable, Unavailable
 from ingest.redis_client import connect, connect_async, require
 from ingest.redis_errors import is_wrong_server
+from ingest.stream.appends import Stream
 from ingest.stream.consumer import Consumer
-from ingest.stream.producer import Stream
 from tests.support.cli import findings
 from tests.support.redis_proxy import RedisProxy, redis_proxy
 
@@ -87,6 +87,7 @@ async def test_a_batch_is_written_to_the_right_server_at_once(
         await stream.append([Batch(b"1", 1)], 5)
         proxy.fail_over(answer)
         await stream.append([Batch(b"2", 1)], 5)
+        await stream.close()
     assert Consumer(client).batches() == 2
 
 

@@ -80,6 +80,7 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, l
             server.close()
         connections.abort()
         await runner.cleanup()
+        await appender.close()
         await client.aclose()
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))

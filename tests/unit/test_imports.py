@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.batch": {"ingest.errors"},
     "ingest.redis_errors": set(),
     "ingest.redis_connection": {"ingest.redis_errors"},
+    "ingest.redis_pipeline": {"ingest.redis_errors", "ingest.redis_connection"},
     "ingest.redis_client": {
         "ingest.errors", "ingest.redis_errors", "ingest.redis_connection", "ingest.shown", "ingest.redis_url",
     },
@@ -33,8 +34,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
     "ingest.stream": {
-        "ingest.errors", "ingest.redis_errors", "ingest.failpoints", "ingest.batch", "ingest.spool",
-        "ingest.stream",
+        "ingest.errors", "ingest.redis_errors", "ingest.redis_pipeline", "ingest.failpoints", "ingest.batch",
+        "ingest.spool", "ingest.stream",
     },
     "ingest.jobs": {"ingest.copernica", "ingest.stream"},
     "ingest.endpoint": {

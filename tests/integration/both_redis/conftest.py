@@ -1,13 +1,10 @@
 """The tests of this folder run twice: with a real server, and with fakeredis, which unit tests use."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import fakeredis
 import pytest
 import redis
-import redis.asyncio
-
-from ingest.redis_client import connect_async
 
 
 @pytest.fixture(params=["fakeredis", "valkey"])
@@ -34,10 +31,3 @@ def client(server: fakeredis.FakeServer | str) -> Iterator[redis.Redis]:
     else:
         with fakeredis.FakeRedis(server=server) as client:
             yield client
-
-
-@pytest.fixture
-async def async_client(server: fakeredis.FakeServer | str) -> AsyncIterator[redis.asyncio.Redis]:
-    client = connect_async(server) if isinstance(server, str) else fakeredis.FakeAsyncRedis(server=server)
-    yield client
-    await client.aclose()

@@ -1,34 +1,22 @@
 """The pile, on a real server: what was acknowledged is in it, and leaves it only when it was worked through."""
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 import redis
-import redis.asyncio
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from ingest import batch
-from ingest.batch import Record, pack, unpack
-from ingest.errors import WriteUnconfirmed
+from ingest.batch import Record, pack
 from ingest.jobs import EVENTS_QUEUE, JobScheduler
 from ingest.stream.consumer import GROUP, Consumer, Entry
-from ingest.stream.keys import WAKE_TTL, Keys
-from ingest.stream.producer import Producer
+from ingest.stream.keys import Keys
 
 KEYS = Keys()
 
 
 def record(number: int, size: int = 20) -> Record:
     return Record(number.to_bytes(12, "big"), number, b"/copernica", b"text/plain", b"%d" % number + b"x" * size)
-
-
-def in_stream(client: redis.Redis) -> list[list[Record]]:
-    """The records of each entry."""
-    return [unpack(fields[b"b"]) for _, fields in cast(Any, client.xrange(KEYS.stream))]
 
 
 def fill(client: redis.Redis, batches: int) -> list[bytes]:
@@ -42,125 +30,6 @@ def jobs(client: redis.Redis) -> int:
 
 def consumers(client: redis.Redis) -> set[str]:
     return {consumer["name"].decode() for consumer in cast(Any, client.xinfo_consumers(KEYS.stream, GROUP))}
-
-
-class Endpoint:
-    """An appender, and what its callers were told."""
-
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self.woken = 0
-        self.appender = Producer(client, self.wake)
-        self.told: list[tuple[Record, WriteUnconfirmed | None]] = []
-        self._lock = threading.Lock()
-
-    def wake(self) -> None:
-        with self._lock:
-            self.woken += 1
-
-    def submit(self, *records: Record) -> None:
-        for one in records:
-            self.appender.submit(one, lambda outcome, one=one: self.told.append((one, outcome)))  # type: ignore[misc]
-
-
-@pytest.fixture
-async def endpoint(async_client: redis.asyncio.Redis) -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint(async_client)
-    yield endpoint
-    await endpoint.appender.close()
-
-
-async def test_records_that_arrive_during_a_write_share_the_next_one(
-    endpoint: Endpoint, client: redis.Redis
-) -> None:
-    records = [record(n) for n in range(100)]
-    endpoint.submit(records[0])
-    await asyncio.sleep(0)  # the first write is on its way
-    endpoint.submit(*records[1:])
-    assert endpoint.told == []
-    await endpoint.appender.close()
-    assert in_stream(client) == [records[:1], records[1:]]
-    assert endpoint.told == [(one, None) for one in records]
-    assert (endpoint.appender.batches, endpoint.appender.events) == (2, 100)
-    assert Consumer(client).counts() == {"accepted": 100}
-
-
-async def test_a_batch_has_a_limit_of_records(endpoint: Endpoint, client: redis.Redis) -> None:
-    records = [record(n) for n in range(2 * batch.MAX_RECORDS + 76)]
-    endpoint.submit(*records)
-    await endpoint.appender.close()
-    assert [len(entry) for entry in in_stream(client)] == [512, 512, 76]
-    assert [one for entry in in_stream(client) for one in entry] == records
-
-
-async def test_a_batch_has_a_limit_of_bytes(endpoint: Endpoint, client: redis.Redis) -> None:
-    endpoint.submit(*(record(n, 100 * 1024) for n in range(21)))
-    await endpoint.appender.close()
-    assert [len(entry) for entry in in_stream(client)] == [10, 10, 1]
-
-
-async def test_a_record_above_the_limit_is_a_batch_of_its_own(endpoint: Endpoint, client: redis.Redis) -> None:
-    records = [record(1), record(2, 2 * batch.MAX_SIZE), record(3), record(4)]
-    endpoint.submit(*records)
-    await endpoint.appender.close()
-    assert in_stream(client) == [records[:1], records[1:2], records[2:]]
-
-
-# fakeredis never runs out of memory.
-@pytest.mark.usefixtures("only_real")
-async def test_what_redis_refuses_is_not_acknowledged(
-    endpoint: Endpoint, client: redis.Redis, fill_memory: Callable[[], None]
-) -> None:
-    fill_memory()
-    records = [record(n) for n in range(600)]
-    endpoint.submit(*records)
-    await endpoint.appender.close()
-    assert [one for one, _ in endpoint.told] == records
-    assert all(isinstance(outcome, WriteUnconfirmed) for _, outcome in endpoint.told)
-    assert (in_stream(client), Consumer(client).counts(), endpoint.woken) == ([], {}, 0)
-
-
-async def test_what_cannot_be_packed_is_refused_and_the_next_is_kept(
-    endpoint: Endpoint, client: redis.Redis
-) -> None:
-    endpoint.submit(record(1)._replace(target=b"/" * 70_000))
-    await endpoint.appender.close()
-    endpoint.submit(record(2))
-    await endpoint.appender.close()
-    assert [type(outcome) for _, outcome in endpoint.told] == [WriteUnconfirmed, type(None)]
-    assert in_stream(client) == [[record(2)]]
-
-
-async def test_a_caller_that_fails_keeps_no_other_from_its_answer(endpoint: Endpoint) -> None:
-    def fail(_: WriteUnconfirmed | None) -> None:
-        raise ValueError("the caller is gone")
-
-    endpoint.appender.submit(record(1), fail)
-    endpoint.submit(record(2))
-    await endpoint.appender.close()
-    assert endpoint.told == [(record(2), None)]
-
-
-async def test_many_batches_wake_the_workers_once(endpoint: Endpoint, client: redis.Redis) -> None:
-    for n in range(20):
-        endpoint.submit(record(n))
-        await endpoint.appender.close()
-    assert (endpoint.woken, len(in_stream(client))) == (1, 20)
-    assert 0 < client.ttl(KEYS.wake) <= WAKE_TTL
-    JobScheduler(client).clear_wake()
-    endpoint.submit(record(20))
-    await endpoint.appender.close()
-    assert endpoint.woken == 2
-
-
-async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(async_client: redis.asyncio.Redis) -> None:
-    def fail() -> None:
-        raise redis.ConnectionError("gone")
-
-    endpoint = Endpoint(async_client)
-    endpoint.appender = Producer(async_client, fail)
-    endpoint.submit(record(1))
-    await endpoint.appender.close()
-    assert endpoint.told == [(record(1), None)]
 
 
 def test_what_is_claimed_is_pending_and_what_is_acknowledged_is_gone(client: redis.Redis) -> None:

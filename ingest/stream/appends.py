@@ -1,0 +1,149 @@
+"""The endpoint's way to Redis: what it writes there, and how it sees whether it can."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import redis
+import redis.asyncio
+
+from ingest import failpoints
+from ingest.batch import Batch
+from ingest.errors import WriteUnconfirmed
+from ingest.redis_errors import is_wrong_server
+from ingest.redis_pipeline import RedisPipeline
+from ingest.stream.keys import WAKE_TTL, Keys
+
+log = logging.getLogger(__name__)
+
+# Appends batches, counts their events, and says whether a worker is to be woken. A script, because it is done
+# wholly or not at all, with one answer; and EVAL, because a server that has forgotten scripts after a restart
+# needs no second attempt then.
+_APPEND = b"""
+for i = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i]) end
+redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
+return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2]) and 1 or 0
+"""
+
+
+class Condition(NamedTuple):
+    """How Redis is: bytes of memory that the stream takes, and its answer to INFO."""
+
+    stream: int
+    info: Mapping[str, Any]
+
+
+class Stream:
+    """The endpoint's way to Redis: each write is tried once, and is certain or not within a time that is set."""
+
+    def __init__(self, client: "redis.asyncio.Redis", partition: int = 0) -> None:
+        self._client = client
+        self._pipeline = RedisPipeline(client)
+        self._keys = keys = Keys(partition)
+        self._append_to = (b"EVAL", _APPEND, b"3", keys.stream.encode(), keys.counts.encode(), keys.wake.encode())
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a batch can be written without connecting first."""
+        return self._pipeline.is_open
+
+    async def close(self) -> None:
+        """End the connection over which batches are written; the next one makes another."""
+        await self._pipeline.close()
+
+    async def append(self, batches: Sequence[Batch], seconds: float) -> bool:
+        """Put batches into the stream, all or none; returns whether a worker is to be woken.
+
+        Raises:
+            WriteUnconfirmed: Redis refused, is unreachable, or did not answer within `seconds`. It may have
+                them all the same.
+        """
+        async with _within(seconds):
+            try:
+                return await self._append(batches)
+            except redis.ResponseError as error:
+                if not is_wrong_server(error):
+                    raise
+            # It refused, so it has nothing of this; its connection is closed, and the next leads to the right one.
+            return await self._append(batches)
+
+    async def _append(self, batches: Sequence[Batch]) -> bool:
+        return bool(await self._pipeline.execute(self._command(batches)))
+
+    def _command(self, batches: Sequence[Batch]) -> Sequence[bytes]:
+        if failpoints.armed:
+            failpoints.reach("redis-write")
+        events = sum(batch.events for batch in batches)
+        return *self._append_to, b"%d" % events, b"%d" % WAKE_TTL, *(batch.packed for batch in batches)
+
+    def send(self, batch: Batch, seconds: float, done: Callable[[bool | WriteUnconfirmed | None], None]) -> None:
+        """Put one batch into the stream over the connection that `is_open`, without a task of its own.
+
+        A task and its timer would cost more than all the rest. `done` is called with what `append` returns or
+        raises, and with None if the batch was refused by the wrong server, so that the right one is to be asked.
+        """
+
+        def answered(said: object) -> None:
+            if not isinstance(said, Exception):
+                done(bool(said))
+            elif isinstance(said, redis.ResponseError) and is_wrong_server(said):
+                done(None)
+            else:
+                done(_no_answer(seconds) if isinstance(said, redis.TimeoutError) else _unconfirmed(said))
+
+        self._pipeline.send(self._command([batch]), seconds, answered)
+
+    async def probe(self, seconds: float) -> None:
+        """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
+
+        Raises:
+            WriteUnconfirmed: it does not, or not within `seconds`.
+        """
+        async with _within(seconds):
+            await self._client.set(self._keys.probe, 1, ex=WAKE_TTL)
+
+    async def ping(self, seconds: float) -> None:
+        """See whether Redis answers.
+
+        Raises:
+            WriteUnconfirmed: it does not, or not within `seconds`.
+        """
+        async with _within(seconds):
+            await self._client.ping()
+
+    async def condition(self, seconds: float) -> Condition:
+        """How much memory the stream takes, and how Redis is.
+
+        Raises:
+            WriteUnconfirmed: it did not answer within `seconds`.
+        """
+        async with _within(seconds):
+            return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
+
+
+@asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """Whatever goes wrong with Redis in this block, and whatever takes too long, is a `WriteUnconfirmed`.
+
+    A command that is broken off leaves an answer behind that belongs to no one: its connection is closed.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise _no_answer(seconds) from None
+    except Exception as error:
+        # RuntimeError is how uvloop says that the other side has closed the connection a moment ago.
+        if not isinstance(error, redis.RedisError | OSError | RuntimeError):
+            log.exception("the request to Redis failed")
+        raise _unconfirmed(error) from None
+
+
+def _no_answer(seconds: float) -> WriteUnconfirmed:
+    return WriteUnconfirmed(f"Redis did not answer within {seconds:g} s.")
+
+
+def _unconfirmed(error: Exception) -> WriteUnconfirmed:
+    return WriteUnconfirmed(f"Redis did not confirm the write ({type(error).__name__}: {error}).")
