@@ -38,7 +38,7 @@ class Write:
         Raises:
             BatchError: one of them cannot be packed.
         """
-        self.batches = [Batch(batch.pack(self.records), self.count)]
+        self.batches = [Batch(batch.pack(self.records, with_dictionary=True), self.count)]
 
     async def pack_somehow(self) -> None:
         """The same, a large record in a thread; those that cannot be packed are refused alone."""
@@ -58,7 +58,7 @@ class Write:
 def _pack_alone(record: Record, done: Done) -> Batch | None:
     """One record as a batch of its own; None if it cannot be packed, which its owner is told."""
     try:
-        return Batch(batch.pack([record]), 1)
+        return Batch(batch.pack([record], with_dictionary=True), 1)
     except Exception as error:  # its owner must be told
         log.exception("a call could not be packed")
         tell([done], WriteUnconfirmed(f"A call could not be packed ({type(error).__name__})."))

@@ -9,11 +9,13 @@ import struct
 import zlib
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import zstandard
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_parser import HttpRequestParser
 
+import ingest.batch
 from ingest.batch import Batch, Record, pack, unpack
 from ingest.copernica import dkim
 from ingest.copernica.bodies import MAX_FIELDS, parse
@@ -31,6 +33,11 @@ from workers.store.rows import event_row
 
 MAX_BODY = 10 * 1024 * 1024
 PLANS = RowPlans()
+WITH_DICTIONARY = zstandard.ZstdCompressor(
+    dict_data=zstandard.ZstdCompressionDict(
+        Path(ingest.batch.__file__).with_name("dictionaries").joinpath("1.zstd").read_bytes()
+    )
+)
 
 
 def head(data: bytes) -> None:
@@ -86,14 +93,15 @@ def batch(data: bytes) -> None:
     """A batch as it is, or with the right checksum around it, or around what decompresses to it."""
     packed, count = data[1:], data[0] if data else 0
     if count & 1:
-        plain = packed if count & 2 else zstandard.compress(packed, 1)
-        checked = struct.pack(">II", count >> 2, len(packed)) + plain
-        packed = struct.pack(">BI", 1, zlib.crc32(checked)) + checked
+        compress = WITH_DICTIONARY.compress if count & 128 else zstandard.compress
+        frame = packed if count & 2 else compress(packed)
+        checked = struct.pack(">II", (count & 127) >> 2, len(packed)) + frame
+        packed = struct.pack(">BI", 2 if count & 128 else 1, zlib.crc32(checked)) + checked
     try:
         records = unpack(packed)
     except BatchError:
         return
-    assert unpack(pack(records)) == records
+    assert unpack(pack(records)) == unpack(pack(records, with_dictionary=True)) == records
 
 
 def spool_segment(data: bytes) -> None:

@@ -24,7 +24,7 @@ def keep(client: redis.Redis, *batches: Sequence[Record]) -> None:
     """Put batches into the stream, as an endpoint does."""
     with client.pipeline() as transaction:
         for records in batches:
-            transaction.xadd(KEYS.stream, {"b": pack(records)})
+            transaction.xadd(KEYS.stream, {"b": pack(records, with_dictionary=True)})
             transaction.hincrby(KEYS.counts, "accepted", len(records))
         transaction.execute()
 

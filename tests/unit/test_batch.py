@@ -3,10 +3,13 @@
 import struct
 import tracemalloc
 import zlib
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote_plus
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ingest import batch
@@ -14,8 +17,10 @@ from ingest.batch import Record, pack, unpack
 from ingest.endpoint.heads import HEAD_MAX, TARGET_MAX
 from ingest.errors import BatchError
 from ingest.settings import Settings
+from ingest.simulation import calls
 
 MIB = 1024 * 1024
+DICTIONARIES = Path(batch.__file__).with_name("dictionaries")
 
 records = st.builds(
     Record,
@@ -39,10 +44,28 @@ SMALL = [
 ]
 
 
-def sealed(count: int, size: int, frame: bytes) -> bytes:
+#: Without and with the dictionary.
+WAYS = pytest.mark.parametrize("with_dictionary", [False, True])
+
+#: What earlier releases packed of the first two of SMALL, and of the first with dictionary 1: to be read for ever.
+PACKED_BEFORE = {
+    "version 1": (
+        SMALL[:2],
+        "01e84ad2ae000000020000006428b52ffd20643d0200e4036aff2c2c7477656c76652121000660b1a59abd4000000a000a00"
+        "0e2f636f7065726e696361746578742f706c61696e69643d3126747970653d6f70656e00020004f8898131",
+    ),
+    "dictionary 1": (
+        SMALL[:1],
+        "02c92b433c000000010000004328b52ffd210143c5010074026aff2c2c7477656c76652121000660b1a59abd4000000a000a"
+        "000e746578742f69643d6f70656e04fcb70260da80e85cf5ca0b910e02",
+    ),
+}
+
+
+def sealed(count: int, size: int, frame: bytes, version: int = batch.VERSION) -> bytes:
     """A batch with a right checksum, whatever is in it."""
     checked = struct.pack(">II", count, size) + frame
-    return struct.pack(">BI", batch.VERSION, zlib.crc32(checked)) + checked
+    return struct.pack(">BI", version, zlib.crc32(checked)) + checked
 
 
 def frame_of_zeros(size: int, announced: bool = True) -> bytes:
@@ -62,16 +85,63 @@ def assert_refused_within(limit: int, packed: bytes) -> None:
         tracemalloc.stop()
 
 
-@given(batches)
-def test_every_batch_comes_out_as_it_went_in(sent: list[Record]) -> None:
-    assert unpack(pack(sent)) == sent
+@given(batches, st.booleans())
+def test_every_batch_comes_out_as_it_went_in(sent: list[Record], with_dictionary: bool) -> None:
+    assert unpack(pack(sent, with_dictionary)) == sent
 
 
-def test_a_full_batch_and_a_largest_body_come_out_as_they_went_in() -> None:
+@WAYS
+def test_a_full_batch_and_a_largest_body_come_out_as_they_went_in(with_dictionary: bool) -> None:
     full = [Record(n.to_bytes(12, "big"), n, b"/", b"", b"id=%d" % n) for n in range(batch.MAX_RECORDS)]
     large = [SMALL[0]._replace(body=b"\xfe\x01" * (5 * MIB), target=b"/" * 65_535)]
-    assert unpack(pack(full)) == full
-    assert unpack(pack(large)) == large
+    assert unpack(pack(full, with_dictionary)) == full
+    assert unpack(pack(large, with_dictionary)) == large
+
+
+@pytest.mark.parametrize("which", PACKED_BEFORE)
+def test_what_earlier_releases_packed_is_read(which: str) -> None:
+    sent, packed = PACKED_BEFORE[which]
+    assert unpack(bytes.fromhex(packed)) == sent
+
+
+def test_a_dictionary_that_was_released_stays_as_it_is() -> None:
+    found = {path.name: sha256(path.read_bytes()).hexdigest() for path in DICTIONARIES.iterdir()}
+    assert found == {"1.zstd": "c0fa66655434a1b68a239116d725b42b19a2c8a325be5ec2234babd49bc53480"}
+
+
+def test_a_dictionary_holds_nobody() -> None:
+    known = [*calls._FIRST, *calls._LAST, *calls._DOMAINS, *calls._CAMPAIGNS, "copernica.net", "nieuws", "example"]
+    names = [name for name in known if len(name) > 4]  # three letters are somewhere by chance
+    assert len(names) > 20
+    for path in DICTIONARIES.iterdir():
+        held = path.read_bytes().lower()
+        assert [name for name in names if quote_plus(name).lower().encode() in held] == []
+
+
+@given(st.integers(0, 2**32 - 1), st.binary(max_size=300))
+def test_a_batch_with_a_dictionary_that_is_not_ours_is_refused(number: int, body: bytes) -> None:
+    assume(number not in (0, *batch.DICTIONARIES))
+    theirs = zstandard.ZstdCompressionDict(DICTIONARIES.joinpath("1.zstd").read_bytes()[8:])
+    frame = bytearray(zstandard.ZstdCompressor(dict_data=theirs).compress(body))
+    with pytest.raises(BatchError):
+        unpack(sealed(1, len(body), bytes(frame), batch.VERSION_WITH_DICTIONARY))
+    numbered = (DICTIONARIES / "1.zstd").read_bytes()
+    theirs = zstandard.ZstdCompressionDict(numbered[:4] + struct.pack("<I", number) + numbered[8:])
+    frame = bytearray(zstandard.ZstdCompressor(dict_data=theirs).compress(body))
+    with pytest.raises(BatchError, match=f"dictionary {number}"):
+        unpack(sealed(1, len(body), bytes(frame), batch.VERSION_WITH_DICTIONARY))
+
+
+def test_the_two_versions_are_not_confused() -> None:
+    for with_dictionary, other in ((False, batch.VERSION_WITH_DICTIONARY), (True, batch.VERSION)):
+        with pytest.raises(BatchError):
+            unpack(bytes([other]) + pack(SMALL, with_dictionary)[1:])
+
+
+def test_only_a_small_batch_uses_the_dictionary() -> None:
+    one = SMALL[0]._replace(body=b"x" * (batch.DICTIONARY_MAX // 2))
+    assert [pack([one] * count, with_dictionary=True)[0] for count in (1, 2)] == [2, 1]
+    assert pack([one])[0] == 1
 
 
 def filled(field: str, length: int) -> Record:
@@ -112,15 +182,17 @@ def test_a_record_knows_how_much_room_it_takes(record: Record) -> None:
     assert record.size == size
 
 
-def test_every_truncation_of_a_batch_is_noticed() -> None:
-    packed = pack(SMALL)
+@WAYS
+def test_every_truncation_of_a_batch_is_noticed(with_dictionary: bool) -> None:
+    packed = pack(SMALL, with_dictionary)
     for end in range(len(packed)):
         with pytest.raises(BatchError):
             unpack(packed[:end])
 
 
-def test_every_flipped_bit_of_a_batch_is_noticed() -> None:
-    packed = pack(SMALL)
+@WAYS
+def test_every_flipped_bit_of_a_batch_is_noticed(with_dictionary: bool) -> None:
+    packed = pack(SMALL, with_dictionary)
     for bit in range(len(packed) * 8):
         flipped = bytearray(packed)
         flipped[bit // 8] ^= 1 << bit % 8
@@ -128,9 +200,9 @@ def test_every_flipped_bit_of_a_batch_is_noticed() -> None:
             unpack(bytes(flipped))
 
 
-@given(batches, st.data())
-def test_damage_to_any_batch_is_noticed(sent: list[Record], data: st.DataObject) -> None:
-    packed = pack(sent)
+@given(batches, st.booleans(), st.data())
+def test_damage_to_any_batch_is_noticed(sent: list[Record], with_dictionary: bool, data: st.DataObject) -> None:
+    packed = pack(sent, with_dictionary)
     bit = data.draw(st.integers(0, len(packed) * 8 - 1))
     flipped = bytearray(packed)
     flipped[bit // 8] ^= 1 << bit % 8
@@ -146,10 +218,17 @@ def test_arbitrary_bytes_are_no_batch(noise: bytes) -> None:
         unpack(noise)
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(min_size=1, max_size=100))
-def test_behind_a_right_checksum_a_broken_frame_is_refused(count: int, size: int, frame: bytes) -> None:
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 2**32 - 1),
+    st.binary(min_size=1, max_size=100),
+    st.sampled_from([batch.VERSION, batch.VERSION_WITH_DICTIONARY]),
+)
+def test_behind_a_right_checksum_a_broken_frame_is_refused(
+    count: int, size: int, frame: bytes, version: int
+) -> None:
     with pytest.raises(BatchError):
-        unpack(sealed(count, size, b"\0" + frame))  # no zstd frame begins with a zero
+        unpack(sealed(count, size, b"\0" + frame, version))  # no zstd frame begins with a zero
 
 
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=200))
