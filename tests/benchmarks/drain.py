@@ -46,9 +46,9 @@ def drain(size: Plan, step: Step) -> list[Row]:
             with step(f"{WORKER}: working off jobs"):
                 theirs.append(_jobs(calls, size.jobs))
             with step("ours: draining into SQLite"):
-                ours.append(_batches(calls, size.events))
+                ours.append(batches(calls, size.events))
             with step("ours: draining into PostgreSQL"):
-                postgresql.append(_batches(calls, size.events, server.new_database("bench")))
+                postgresql.append(batches(calls, size.events, server.new_database("bench")))
     goal = Goal("≥ 40,000 or ≥ 80 x", lambda mine, ratio: mine >= 40_000 or ratio >= 80)
     rates, rates_theirs = (Spread([rate for rate, _ in taken]) for taken in (ours, theirs))
     costs, costs_theirs = (Spread([cost for _, cost in taken]) for taken in (ours, theirs))
@@ -83,7 +83,7 @@ def drain_into_full(size: Plan, step: Step) -> list[Row]:
             for name in DATABASES:
                 for is_full, database in ((False, empty[name]), (True, full[name])):
                     with step(f"{name}, {'full' if is_full else 'empty'}: draining"):
-                        rates[name, is_full].append(_batches(calls, size.events, database)[0])
+                        rates[name, is_full].append(batches(calls, size.events, database)[0])
     goal = Goal("≥ 0.8 x", lambda _, ratio: ratio >= 0.8)
     return [
         Row(f"events drained/s into {name}", Spread(rates[name, True]), EMPTY, Spread(rates[name, False]), goal)
@@ -91,7 +91,8 @@ def drain_into_full(size: Plan, step: Step) -> list[Row]:
     ]
 
 
-def _batches(calls: list[Call], events: int, database: str | None = None) -> tuple[float, float]:
+def batches(calls: list[Call], events: int, database: str | None = None) -> tuple[float, float]:
+    """Events per second, and µs of processor time per event, of one drain over a pile of these calls."""
     with scratch() as folder, redis_server(folder) as store:
         uvloop.run(_fill(store.url, calls, events))
         return _timed(python("drain", store.url, database or f"sqlite:///{folder}/ours.db"), events)

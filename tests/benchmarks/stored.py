@@ -23,19 +23,39 @@ PER_SECOND = 500
 def fill(database: str, events: int) -> None:
     """Make the tables and store this many events, all of before the simulator's start."""
     upgrade(database)
-    store = Store.open(database)
-    draw = random.Random(plan.SEED)
-    samples = _samples()
-    people = [f"{draw.getrandbits(40):010x}.jansen@example.nl" for _ in range(PEOPLE)]
-    first = SEEDED_START - events // PER_SECOND - 1
-    for start in range(0, events, CHUNK):
-        chunk = [
-            _varied(samples[number % SAMPLES], first + number // PER_SECOND, draw.choice(people), draw)
-            for number in range(start, min(start + CHUNK, events))
-        ]
-        store.add(chunk)
-        store.tidy()
-    store.close()
+    Growing(database, events, events // PER_SECOND, SEEDED_START).grow(events)
+
+
+class Growing:
+    """A database that grows to one size after the other, its events in the order of their time."""
+
+    def __init__(self, database: str, most: int, seconds: int, until: int) -> None:
+        """`most` events in all are of the `seconds` before `until` (Unix time). The tables are there already."""
+        self._database = database
+        self._most = max(most, 1)
+        self._seconds = seconds
+        self._first = until - seconds - 1
+        self._draw = random.Random(plan.SEED)
+        self._samples = _samples()
+        self.people = [f"{self._draw.getrandbits(40):010x}.jansen@example.nl" for _ in range(PEOPLE)]
+        self.size = 0
+
+    def second(self, number: int) -> int:
+        """When an event took place (Unix time)."""
+        return self._first + number * self._seconds // self._most
+
+    def grow(self, size: int) -> None:
+        """Store what is missing."""
+        store = Store.open(self._database)
+        for start in range(self.size, size, CHUNK):
+            store.add([self._event(number) for number in range(start, min(start + CHUNK, size))])
+            store.tidy()
+        store.close()
+        self.size = max(size, self.size)
+
+    def _event(self, number: int) -> Event:
+        person = self._draw.choice(self.people)
+        return _varied(self._samples[number % SAMPLES], self.second(number), person, self._draw)
 
 
 def _samples() -> list[Event]:
