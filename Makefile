@@ -10,7 +10,7 @@ MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptograph
 UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test test-system fuzz fuzz-coverage coverage check format bench chaos siege lock release clean help
+.PHONY: run test test-system fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege lock release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -56,6 +56,12 @@ siege: $(READY)  ## attack the endpoint without a key, beside genuine calls; SEC
 bench: $(READY)  ## the benchmark table; takes half an hour
 	$(BIN)/python -m tests.benchmarks
 
+bench-peers: $(READY)  ## ours beside other servers and job queues, which it installs into .peers/; takes an hour or two
+	$(BIN)/python -m tests.benchmarks.peers
+
+bench-growth: $(READY)  ## what everything costs as the database grows, to 20 million rows; ROWS=0,1000000
+	$(BIN)/python -m tests.benchmarks.growth $(if $(ROWS),--rows $(ROWS))
+
 lock: $(READY)  ## make uv.lock fit pyproject.toml; UPGRADE=1 takes the newest versions that it allows
 	$(LOCK) $(if $(UPGRADE),--upgrade)
 
@@ -63,7 +69,7 @@ release: $(READY)  ## build the packages and try them as a user would; publishes
 	$(BIN)/python deploy/release.py
 
 clean:  ## remove what was made, but never data/
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage* build dist *.egg-info
+	rm -rf .venv .peers .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage* build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list

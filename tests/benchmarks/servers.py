@@ -83,13 +83,13 @@ def endpoint(contender: str, store: Store, folder: Path, **more: str) -> Iterato
         JOBS: python("baselines", "jobs", str(port), store.url),
     }[contender]
     with running(argv, environ, folder / "endpoint.log", ROOT) as process:
-        until(lambda: _answers(port) or not process.alive, f"an answer of {contender}")
+        until(lambda: answers(port) or not process.alive, f"an answer of {contender}")
         if not process.alive:
             raise RuntimeError(f"{contender} did not start: {process.output}")
         yield port, process
 
 
-def _answers(port: int) -> bool:
+def answers(port: int) -> bool:
     """Whether a request is answered at all, be it with "method not allowed"."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5)
     try:
