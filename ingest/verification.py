@@ -17,7 +17,7 @@ from ingest.copernica.header_fields import HeaderFields, Headers
 from ingest.copernica.key_sources import DnsSource, FileSource, Source
 from ingest.copernica.public_keys import KeyRing, KnownKey
 from ingest.copernica.signature import Claim, Policy, examine
-from ingest.errors import CallRejected, SettingsError
+from ingest.errors import CallRejected, Reason, SettingsError
 from ingest.settings import Settings, address_and_port
 
 #: A public key in DER, and when DNS last confirmed it (Unix seconds).
@@ -56,16 +56,22 @@ class Verifier:
         """
         return examine(b"POST", target, headers, body, received_at / 1e6, self._policy)
 
-    def verified(self, claim: Claim) -> bool:
-        """Whether a cached key proves the claim; False if a key must be looked up.
+    def key_at_hand(self, claim: Claim) -> RSAPublicKey | None:
+        """The key that a claim names, if it is cached and need not be looked up."""
+        return self._keys.fresh(claim.key_id)
+
+    def verified(self, claim: Claim, tried: RSAPublicKey | None = None) -> bool:
+        """Whether a cached key proves the claim, other than one `tried` in vain; False if one must be looked up.
 
         Raises:
             CallRejected: the call is not Copernica's.
         """
-        key = self._keys.fresh(claim.key_id)
+        key = self.key_at_hand(claim)
         if key is None:
             return False
         try:
+            if key is tried:
+                raise CallRejected(Reason.WRONG_SIGNATURE)
             claim.verify(key)
         except CallRejected:
             if previous := self._keys.previous(claim.key_id):

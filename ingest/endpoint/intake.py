@@ -20,6 +20,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
 from ingest import failpoints
 from ingest.batch import UNVERIFIED, Record
 from ingest.copernica.header_fields import HeaderFields, Headers, pack_headers
@@ -38,6 +40,7 @@ from ingest.endpoint.answers import (
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.limits import KEY_WAIT, MAX_CONNECTIONS, MAX_HELD, WARNING_INTERVAL
 from ingest.endpoint.memory import CALL_COST, Memory
+from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
@@ -54,6 +57,9 @@ LARGE_BODY = 256 * 1024
 RANDOM_IDS = 512
 
 
+#: A call that passed every check but that of its signature, and what is called with its answer.
+_Examined = tuple[Claim, Record, HeaderFields, Callable[[Answer], None]]
+
 #: Under which calls are counted as rejected that were answered 503, because of a key that cannot be looked up.
 KEY_UNAVAILABLE = "key-unavailable"
 
@@ -68,11 +74,14 @@ class Intake:
         verifier: Verifier | None = None,
         keep_headers: bool = False,
         budget: UnverifiedBudget | None = None,
+        thread: VerificationThread | None = None,
     ) -> None:
         """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding.
 
-        `budget` is how much may be kept of calls that wait for their key; without one, nothing.
+        `budget` is how much may be kept of calls that wait for their key; without one, nothing. `thread` takes a
+        part of the verifying.
         """
+        self._thread = thread
         self._keep_headers = keep_headers
         self._producer = producer
         self._verifier = verifier
@@ -93,7 +102,7 @@ class Intake:
         self._waiting: set[asyncio.Task[None]] = set()
         self._waiting_size = 0
         #: Calls that passed every check but that of their signature.
-        self._examined: list[tuple[Claim, Record, HeaderFields, Callable[[Answer], None]]] = []
+        self._examined: list[_Examined] = []
 
     def judge(
         self, method: str, content_length: int | None, content_encoding: str | None, signed: bool
@@ -161,21 +170,48 @@ class Intake:
         Together rather than each on arrival: OpenSSL's code and ours push each other out of the caches.
         """
         examined, self._examined = self._examined, []
-        for claim, record, fields, finish in examined:
-            try:
-                if verifier.verified(claim):
-                    self._keep(record, finish)
-                elif len(self._waiting) >= WAITING_MAX or self._waiting_size + record.size > WAITING_SIZE_MAX:
-                    self._turn_away(KeyUnavailable("Too many calls wait for keys."), finish)
-                else:
-                    self._waiting_size += record.size
-                    waiting = asyncio.create_task(self._keep_later(verifier, claim, record, fields, finish))
-                    self._waiting.add(waiting)
-                    waiting.add_done_callback(self._waiting.discard)
-            except CallRejected as rejected:
-                finish(self._reject(rejected))
-            except Exception:
-                self._fail(finish)
+        if self._thread is not None and self._thread.is_idle and len(examined) >= SHARED_MIN:
+            examined = self._share(verifier, self._thread, examined)
+        for one in examined:
+            self._verify(verifier, one)
+
+    def _share(self, verifier: Verifier, thread: VerificationThread, examined: list[_Examined]) -> list[_Examined]:
+        """Let a thread verify half of these calls; returns the others, and those of a key that is not at hand."""
+        own, keyed = examined[::2], []
+        for one in examined[1::2]:
+            if (key := verifier.key_at_hand(one[0])) is None:
+                own.append(one)
+            else:
+                keyed.append((one, key))
+
+        def settle(proved: list[bool]) -> None:
+            for (one, key), is_proved in zip(keyed, proved, strict=True):
+                self._verify(verifier, one, is_proved, key)
+
+        return own if thread.verify([(one[0], key) for one, key in keyed], settle) else examined
+
+    def _verify(
+        self, verifier: Verifier, examined: _Examined, is_proved: bool = False, tried: RSAPublicKey | None = None
+    ) -> None:
+        """Verify one call unless it is proved, and keep it or let it wait for its key.
+
+        What the thread could not prove with the key `tried` comes here as well: that may have been replaced.
+        """
+        claim, record, fields, finish = examined
+        try:
+            if is_proved or verifier.verified(claim, tried):
+                self._keep(record, finish)
+            elif len(self._waiting) >= WAITING_MAX or self._waiting_size + record.size > WAITING_SIZE_MAX:
+                self._turn_away(KeyUnavailable("Too many calls wait for keys."), finish)
+            else:
+                self._waiting_size += record.size
+                waiting = asyncio.create_task(self._keep_later(verifier, claim, record, fields, finish))
+                self._waiting.add(waiting)
+                waiting.add_done_callback(self._waiting.discard)
+        except CallRejected as rejected:
+            finish(self._reject(rejected))
+        except Exception:
+            self._fail(finish)
 
     async def _keep_later(
         self,

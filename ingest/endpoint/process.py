@@ -34,6 +34,7 @@ from ingest.endpoint.maintenance import maintain
 from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.validation_files import ValidationFiles
+from ingest.endpoint.verification_thread import VerificationThread, has_free_processor
 from ingest.jobs import JobScheduler
 from ingest.processes import follow_parent
 from ingest.settings import Settings
@@ -93,7 +94,11 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         start = await opened.enter_async_context(_background_tasks())
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
-        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget)
+        thread = None
+        if verifier is not None and has_free_processor(settings.web_concurrency):
+            thread = VerificationThread()
+            opened.callback(thread.close)
+        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread)
         sharing = (
             KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, Consumer(blocking))
             if verifier is not None

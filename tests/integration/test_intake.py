@@ -1,20 +1,27 @@
-"""Calls whose key must be looked up take their share of a process, and no more."""
+"""Calls are verified wherever there is room for it; those whose key must be looked up have their share."""
 
 import asyncio
+import json
+import threading
+from functools import partial
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ingest.copernica.header_fields import HeaderFields
-from ingest.copernica.key_sources import Records
+from ingest.copernica.key_sources import FileSource, Records
 from ingest.copernica.public_keys import KeyRing
-from ingest.copernica.signature import Policy
+from ingest.copernica.signature import Claim, Policy
 from ingest.endpoint import intake
 from ingest.endpoint.answers import UNAVAILABLE, Answer
 from ingest.endpoint.intake import Intake
+from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread, has_free_processor
+from ingest.errors import Reason
 from ingest.redis_client import connect_async
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
-from tests.support.signing import Signer
+from tests.support.signing import Signer, dkim_record
 
 
 class Slow:
@@ -52,3 +59,70 @@ async def test_only_so_many_calls_wait_for_keys_and_the_others_are_told_at_once(
                 await asyncio.sleep(0)
     assert [answer.status for answer in answers[2:]] == [401, 401]
     assert taking.memory.used == 0
+
+
+async def test_calls_that_come_together_are_verified_in_a_thread_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its own answer: genuine ones, forgeries, and those of keys that nobody has."""
+    where: list[bool] = []
+    verify = Claim.verify
+
+    def noting(claim: Claim, key: RSAPublicKey) -> None:
+        where.append(threading.current_thread() is threading.main_thread())
+        verify(claim, key)
+
+    monkeypatch.setattr(Claim, "verify", noting)
+    signer, stranger = Signer(), Signer(key_id="two._domainkey.copernica.com")
+    (tmp_path / "keys").write_text(json.dumps({signer.key_id: dkim_record(signer.public)}))
+    genuine = [signer.call(b"%d" % number) for number in range(SHARED_MIN)]
+    forged = [call.changed("X-Nonce", "f") for call in genuine]
+    calls = [call for three in zip(genuine, forged, [stranger.call()] * SHARED_MIN, strict=True) for call in three]
+    answers: dict[int, Answer] = {}
+    thread = VerificationThread()
+    async with connect_async("redis://127.0.0.1:1") as client:
+        verifier = Verifier(Policy.from_settings(["account-1234"]), KeyRing(FileSource(tmp_path / "keys")))
+        await verifier.look_up(signer.key_id)
+        taking = Intake(Producer(client, lambda: None), 10_000, verifier, thread=thread)
+        for number, call in enumerate(calls):
+            take = partial(answers.__setitem__, number)
+            taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, take)
+        async with asyncio.timeout(10):
+            while taking.busy:
+                await asyncio.sleep(0.001)
+    thread.close()
+    # No Redis is there to keep the genuine ones.
+    assert [answers[number].status for number in range(len(calls))] == [503, 401, 401] * SHARED_MIN
+    assert taking.rejected == {Reason.WRONG_SIGNATURE.value: SHARED_MIN, Reason.UNKNOWN_KEY.value: SHARED_MIN}
+    assert where.count(False) == SHARED_MIN  # half of all that have a key
+    assert (taking.memory.used, thread.is_idle) == (0, True)
+
+
+async def test_calls_are_verified_although_no_thread_can_be_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signer, answers = Signer(), list[Answer]()
+    (tmp_path / "keys").write_text(json.dumps({signer.key_id: dkim_record(signer.public)}))
+    thread = VerificationThread()
+    thread.close()
+    async with connect_async("redis://127.0.0.1:1") as client:
+        verifier = Verifier(Policy.from_settings(["account-1234"]), KeyRing(FileSource(tmp_path / "keys")))
+        await verifier.look_up(signer.key_id)
+        taking = Intake(Producer(client, lambda: None), 10_000, verifier, thread=thread)
+        for number in range(SHARED_MIN):
+            call = signer.call(b"%d" % number)
+            taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, answers.append)
+        async with asyncio.timeout(10):
+            while taking.busy:
+                await asyncio.sleep(0.001)
+    assert answers == [UNAVAILABLE] * SHARED_MIN
+
+
+@pytest.mark.parametrize(
+    ("quota", "processes", "free"),
+    [("100000 100000", 1, False), ("250000 100000", 1, False), ("max 100000", 1000, False), ("", 1000, False)],
+)
+def test_a_thread_needs_a_processor_of_its_own(tmp_path: Path, quota: str, processes: int, free: bool) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    assert has_free_processor(processes, tmp_path / "cpu.max") == free
+    assert has_free_processor(-1, tmp_path / "none")  # one processor is there in any case
