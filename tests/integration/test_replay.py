@@ -239,7 +239,8 @@ def test_a_handler_is_handed_only_the_types_that_it_takes(
 ) -> None:
     store.add([decoded(record(n, kind)) for n, kind in enumerate(["open", "click", "delivery"])])
     done = typed("--handler", "h", *words)
-    assert (done.exit_code, done.stdout) == (0, f"{len(handed)} events handed to h.\n")
+    events = "1 event" if len(handed) == 1 else f"{len(handed)} events"
+    assert (done.exit_code, done.stdout) == (0, f"{events} handed to h.\n")
     assert done.stderr.strip() == said
     assert [one.type for one in taken(store)] == handed
 
