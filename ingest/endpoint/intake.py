@@ -19,6 +19,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
@@ -133,18 +134,10 @@ class Intake:
         received_at = time.time_ns() // 1000
         if failpoints.armed:
             failpoints.reach("body-read")
-        memory, size = self.memory, len(body) + CALL_COST
-
-        def finish(result: Answer) -> None:
-            memory.used -= size
-            self.busy -= 1
-            try:
-                answer(result)
-            except Exception:  # the fault of one connection: the others of this turn must be answered
-                log.exception("a call could not be answered")
-
-        memory.used += size
+        size = len(body) + CALL_COST
+        self.memory.used += size
         self.busy += 1
+        finish = partial(self._finish, size, answer)
         content_type = fields.values.get(b"content-type", b"")
         headers = pack_headers(fields) if self._keep_headers else b""
         if self._verifier is None:
@@ -260,21 +253,31 @@ class Intake:
         self._warn(KEY_UNAVAILABLE, "calls of an unknown key are answered 503: %s %d so far.", why, number)
         finish(UNAVAILABLE)
 
-    def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
-        def done(error: WriteUnconfirmed | None) -> None:
-            if error is None:
-                self.accepted += 1
-                if failpoints.armed:
-                    failpoints.reach("answer")
-                finish(KEPT)
-                if failpoints.armed:
-                    failpoints.reach("answered")
-            else:
-                self.failed += 1
-                self._warn("full", "calls are answered 503: %s %d so far.", error, self.failed)
-                finish(UNAVAILABLE)
+    def _finish(self, size: int, answer: Callable[[Answer], None], result: Answer) -> None:
+        """Answer a call of which so many bytes were held."""
+        self.memory.used -= size
+        self.busy -= 1
+        try:
+            answer(result)
+        except Exception:  # the fault of one connection: the others of this turn must be answered
+            log.exception("a call could not be answered")
 
-        self._producer.submit(record, done)
+    def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
+        self._producer.submit(record, partial(self._kept, finish))
+
+    def _kept(self, finish: Callable[[Answer], None], error: WriteUnconfirmed | None) -> None:
+        """Answer a call that was kept, or was not."""
+        if error is None:
+            self.accepted += 1
+            if failpoints.armed:
+                failpoints.reach("answer")
+            finish(KEPT)
+            if failpoints.armed:
+                failpoints.reach("answered")
+        else:
+            self.failed += 1
+            self._warn("full", "calls are answered 503: %s %d so far.", error, self.failed)
+            finish(UNAVAILABLE)
 
     async def keep(self, target: bytes, headers: Headers, body: bytes) -> Answer:
         """Check and keep one call; returns its answer."""
