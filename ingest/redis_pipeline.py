@@ -96,6 +96,7 @@ class RedisPipeline:
         line.leave()
         if self._line is line:
             self._line = None
+        if self._tidying is None or self._tidying.done():
             self._tidying = asyncio.create_task(self._leave_pool())
 
     async def _leave_pool(self) -> None:
@@ -152,11 +153,14 @@ class _Line(asyncio.Protocol):
         for word in command:
             parts += (b"$%d\r\n" % len(word), word, b"\r\n")
         self._under_way.append((answered, self._loop.time() + seconds))
-        if len(command[-1]) > LARGE:
-            self._transport.writelines(parts)
-        else:
-            self._transport.write(b"".join(parts))
-        if self._alarm is None and seconds != inf:
+        try:
+            if len(command[-1]) > LARGE:
+                self._transport.writelines(parts)
+            else:
+                self._transport.write(b"".join(parts))
+        except (OSError, RuntimeError) as error:  # how uvloop says that it was closed a moment ago
+            self._end(redis.ConnectionError(str(error)))
+        if self._alarm is None and seconds != inf and self.is_open:
             self._alarm = self._loop.call_later(seconds, self._look_at_the_clock)
 
     def _look_at_the_clock(self) -> None:
@@ -190,6 +194,10 @@ class _Line(asyncio.Protocol):
         except (redis.RedisError, *UNREADABLE) as error:
             self._end(InvalidResponse(f"not an answer of Redis ({error})"))
         return said
+
+    def eof_received(self) -> None:
+        """The other side will say nothing more."""
+        self._end(redis.ConnectionError("Redis closed the connection"))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side has closed the connection, or we have."""

@@ -156,6 +156,31 @@ def test_what_is_under_way_when_the_connection_ends_is_unknown(run: Run) -> None
     run(scenario())
 
 
+def test_whoever_sends_in_the_moment_in_which_it_ends_is_told_once(run: Run) -> None:
+    async def scenario() -> None:
+        async with held_redis() as server, connect_async(server.url) as client:
+            stream = Stream(client)
+            for turns in range(12):
+                opening = asyncio.create_task(stream.append([Batch(b"0", 1)], 5))
+                await server.until(1)
+                server.answer()
+                await opening
+                server.cut()
+                told = list[object]()
+                sent = 0
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                while stream.is_open:
+                    sent += 1
+                    stream.send(Batch(b"1", 1), 5, told.append)
+                    await asyncio.sleep(0)
+                assert [type(one) for one in told] == [WriteUnconfirmed] * sent
+                await server.until(0)
+            await stream.close()
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("nonsense", [b"HTTP/1.1 400 Bad Request\r\n", b"$x\r\n", b":1\r\n" * 9, b"\0\r\n"])
 def test_nonsense_ends_the_connection(run: Run, nonsense: bytes) -> None:
     async def scenario() -> None:
@@ -168,6 +193,7 @@ def test_nonsense_ends_the_connection(run: Run, nonsense: bytes) -> None:
                 with suppress(WriteUnconfirmed):
                     await write
                 assert not stream.is_open
+                await server.until(0)
             assert server.connections == 2
             await stream.close()
 
