@@ -4,6 +4,7 @@ Both ways are open in one process, at two ports, onto one real Redis; every requ
 """
 
 import asyncio
+import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
