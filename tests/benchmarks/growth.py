@@ -7,6 +7,7 @@ now, as those of a sender who mails every day.
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 
 import click
 import psycopg
@@ -42,18 +44,19 @@ NOBODY, NO_MESSAGE = "jan@example.nl", "5fd2c1aa90bb"
 INTRODUCTION = """\
 # As the database grows
 
-`make bench-growth` made this page. Commands are timed as whole processes, in seconds, with the files warm; one
-worker drains a pile of events of people who are new. Bytes are those of everything in the database, indexes
-included. Medians, lowest and highest in brackets.
+`make bench-growth` made this page. Commands are timed as whole processes, in seconds, with the files warm; behind
+them is their processor time, without that of PostgreSQL's server. One worker drains a pile of events of people who
+are new. Bytes are those of everything in the database, indexes included. Medians, lowest and highest in brackets.
 """
 
 
 @dataclass(slots=True)
 class Size:
-    """What was measured at one size of one database; seconds by command."""
+    """What was measured at one size of one database; by command its seconds, and those of the processor."""
 
     rows: int
     commands: dict[str, list[float]] = field(default_factory=dict)
+    busy: dict[str, list[float]] = field(default_factory=dict)
     drained_per_second: list[float] = field(default_factory=list)
     bytes_per_event: float | None = None
 
@@ -173,12 +176,14 @@ def _run_commands(name: str, database: str, growing: Growing, size: Size, repeat
         environ |= {"INGEST_VERIFY": "off", "INGEST_SPOOL_DIR": "off"}
         for _ in range(repeat):
             for said, arguments in commands(person, message).items():
-                size.commands.setdefault(said, []).append(_timed(arguments, environ))
-                _say(f"{name}, {size.rows:,} rows: {said} {size.commands[said][-1]:.2f} s")
+                seconds, busy = _timed(arguments, environ)
+                size.commands.setdefault(said, []).append(seconds)
+                size.busy.setdefault(said, []).append(busy)
+                _say(f"{name}, {size.rows:,} rows: {said} {seconds:.2f} s, {busy:.2f} of the processor")
 
 
-def _timed(arguments: Sequence[str], environ: Mapping[str, str]) -> float:
-    began = time.perf_counter()
+def _timed(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[float, float]:
+    began, before = time.perf_counter(), _busy()
     done = subprocess.run(
         ingest(*arguments),
         env={**clean_environ(), **environ},
@@ -190,7 +195,13 @@ def _timed(arguments: Sequence[str], environ: Mapping[str, str]) -> float:
     )
     took = time.perf_counter() - began
     assert done.returncode == 0, f"{arguments} failed: {done.stderr or done.stdout}"
-    return took
+    return took, _busy() - before
+
+
+def _busy() -> float:
+    """Seconds of processor time of all commands that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _as_json(found: Mapping[str, Sequence[Size]]) -> dict[str, object]:
@@ -201,6 +212,7 @@ def _as_json(found: Mapping[str, Sequence[Size]]) -> dict[str, object]:
                 "bytes_per_event": size.bytes_per_event and round(size.bytes_per_event, 1),
                 "drained_per_second": Spread(size.drained_per_second).as_dict(),
                 "seconds": {command: Spread(taken).as_dict() for command, taken in size.commands.items()},
+                "cpu_seconds": {command: Spread(taken).as_dict() for command, taken in size.busy.items()},
             }
             for size in sizes
         ]
@@ -217,12 +229,16 @@ def _page(facts: Mapping[str, Mapping[str, object]], found: Mapping[str, Sequenc
         of_each = [size.bytes_per_event for size in sizes]
         lines.append(["bytes per event", *("" if each is None else f"{each:,.0f}" for each in of_each)])
         lines += [
-            [f"`{command}`", *(Spread(size.commands[command]).shown(" s") for size in sizes)]
+            [f"`{command}`" if "(" not in command else command, *(_both(size, command) for size in sizes)]
             for command in commands("", "")
         ]
         table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
         parts.append(f"## {name}\n\n{table}")
     return "\n".join(parts)
+
+
+def _both(size: Size, command: str) -> str:
+    return f"{Spread(size.commands[command]).shown(' s')}, CPU {median(size.busy[command]):.2f}"
 
 
 def _say(text: str) -> None:

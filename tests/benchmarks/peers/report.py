@@ -130,7 +130,7 @@ def _handlers(called: Mapping[str, Sequence[Called]]) -> str:
         for name, rounds in called.items()
     ]
     about = (
-        "A function that does nothing, called for each job by one worker process on a core of its own; ours once "
+        "A function that does nothing, called for each job by one worker process on a core of its own; ours once\n"
         "for each event that waits in SQLite. Enqueuing and starting are not timed.\n\n"
     )
     return f"## Handlers\n\n{about}{_table(['library', 'calls/s', 'of ours', 'CPU, µs/call'], rows)}"
