@@ -25,6 +25,8 @@ from rq.serializers import JSONSerializer
 from tests.benchmarks.plan import PATH
 
 QUEUE = "baseline"
+#: Connections that may wait to be accepted: with aiohttp's own 128, a crowd would wait for its own repetitions.
+BACKLOG = 4096
 #: The job by name, as ours has it too: the endpoint need not import what workers do.
 JOB = "tests.benchmarks.baselines.store_open"
 #: The job that only counts, in which module and by name.
@@ -61,7 +63,8 @@ def job_per_call(url: str) -> web.Application:
 
 
 def serve(app: web.Application, port: int) -> None:
-    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, loop=uvloop.new_event_loop())
+    loop = uvloop.new_event_loop()
+    web.run_app(app, host="127.0.0.1", port=port, backlog=BACKLOG, access_log=None, print=None, loop=loop)
 
 
 @cache

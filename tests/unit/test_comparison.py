@@ -47,7 +47,7 @@ def test_who_cannot_be_installed_says_why_in_one_line(tmp_path: Path, monkeypatc
 
 
 def test_a_latency_is_shown_only_of_who_kept_up() -> None:
-    kept, late = (Sent(100, answered, 0, 1.0, 1.0, 2.0, 3.0, 0.5) for answered in (99, 90))
+    kept, late = (Sent(100, answered, answered, 0, 1.0, 1.0, 2.0, 3.0, 0.5) for answered in (99, 90))
     report = Report({}, {}, {"redis": "shares the server's core"}, skipped={"webdis": "there is no apt-get"})
     for name, paced in ((OURS, kept), ("granian", late)):
         sample = Sample(kept, 10.0, 2.0, dict.fromkeys(SHARES, paced))

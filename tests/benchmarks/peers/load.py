@@ -60,6 +60,8 @@ class Sent:
 
     due: int
     answered: int
+    #: Of these, before the time was over: what a connection that was refused at first gets later says nothing.
+    in_time: int
     failed: int
     seconds: float
     p50: float
@@ -71,7 +73,7 @@ class Sent:
     @property
     def rate(self) -> float:
         """Answers per second."""
-        return self.answered / self.seconds
+        return self.in_time / self.seconds
 
     @property
     def kept_up(self) -> bool:
@@ -113,7 +115,7 @@ class Load:
         #: When the calls were due that found every connection busy.
         self._overdue: deque[float] = deque()
         self._latencies = array("d")
-        self._due = self._failed = 0
+        self._due = self._failed = self._in_time = 0
         self._ends = 0.0
 
     def run(self) -> Sent:
@@ -132,7 +134,8 @@ class Load:
         ordered = sorted(self._latencies) or [0.0]
         p50, p99, p999 = (percentile(ordered, share) * 1000 for share in (0.5, 0.99, 0.999))
         answered = len(self._latencies)
-        return Sent(max(self._due, answered), answered, self._failed, took, p50, p99, p999, cpu / took)
+        due, seconds = max(self._due, answered), self._ask.seconds
+        return Sent(due, answered, self._in_time, self._failed, seconds, p50, p99, p999, cpu / took)
 
     def _ticks(self, began: float) -> Iterator[None]:
         """Make due what is due, again and again, until the end."""
@@ -210,6 +213,7 @@ class Load:
         now = time.perf_counter()
         if connection.data.startswith(b"HTTP/1.1 200"):
             self._latencies.append(now - connection.due)
+            self._in_time += now <= self._ends
         else:
             self._failed += 1
         connection.data = b""

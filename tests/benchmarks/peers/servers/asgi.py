@@ -8,7 +8,14 @@ from typing import Any
 
 import redis.asyncio
 
-client = redis.asyncio.Redis(unix_socket_path=os.environ["PEERS_REDIS"])
+# As many connections as are of use: without a bound, each call that waits would open one.
+pool = redis.asyncio.BlockingConnectionPool(
+    connection_class=redis.asyncio.UnixDomainSocketConnection,
+    path=os.environ["PEERS_REDIS"],
+    max_connections=64,
+    timeout=60,
+)
+client = redis.asyncio.Redis(connection_pool=pool)
 
 
 async def bare(scope: dict[str, Any], receive: Any, send: Any) -> None:
