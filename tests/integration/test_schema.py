@@ -82,7 +82,7 @@ def test_the_version_is_that_of_the_newest_migration() -> None:
 
 
 def test_the_columns_in_the_database_are_those_that_the_queries_name(store: Store) -> None:
-    kinds: dict[str, type] = {
+    kinds: dict[str, type | tuple[type, ...]] = {
         "DATETIME": DateTime,
         "INTEGER": Integer,
         "TIMESTAMP": DateTime,
@@ -94,8 +94,8 @@ def test_the_columns_in_the_database_are_those_that_the_queries_name(store: Stor
         "BOOLEAN": Boolean,
         "BIGINT": BigInteger,
         "INTEGER": Integer,
-        "TEXT": Text,
-        "JSONB": Text,
+        "TEXT": (Text, tables.JsonText),
+        "JSONB": tables.JsonText,
     }
     inspector = inspect(store.engine)
     for table in tables.metadata.sorted_tables:

@@ -1,11 +1,14 @@
 """All tables, as the queries see them; `workers.store.migrations` creates them."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Date,
     DateTime,
+    Dialect,
     Integer,
     LargeBinary,
     MetaData,
@@ -13,7 +16,23 @@ from sqlalchemy import (
     Text,
     false,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class JsonText(TypeDecorator[str]):
+    """JSON as text, and in PostgreSQL as JSONB; whoever uses SQLite need not import what that takes."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The type of the database's own."""
+        if dialect.name != "postgresql":
+            return Text()
+        from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415
+
+        return JSONB()
+
 
 metadata = MetaData()
 #: The tables that only SQLite files have, and the one that belongs to Alembic.
@@ -22,7 +41,7 @@ alembic_metadata = MetaData()
 
 #: A time in UTC; in SQLite it is text without a time zone, which sorts and compares correctly.
 _Moment = DateTime(timezone=True)
-_Json = Text().with_variant(JSONB(), "postgresql")
+_Json = JsonText()
 #: A number that the database assigns, counting up.
 _Counter = BigInteger().with_variant(Integer(), "sqlite")
 
