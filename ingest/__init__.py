@@ -26,7 +26,19 @@
 The receiving side (this package) never imports the processing side (`workers`); the command line knows both.
 """
 
-from ingest.copernica.events import Event, EventType
+from typing import TYPE_CHECKING
 
 __version__ = "0.2.0"
 __all__ = ["Event", "EventType", "__version__"]
+
+if TYPE_CHECKING:
+    from ingest.copernica.events import Event, EventType
+else:
+
+    def __getattr__(name: str) -> object:
+        """`Event` and `EventType`, imported when somebody asks: `ingest --help` need not wait for them."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from ingest.copernica import events  # noqa: PLC0415
+
+        return getattr(events, name)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli.options import MOMENT, WORDS, settings_with, which_events
-from ingest.copernica.events import EventType
+from ingest.copernica.event_types import EventType
 from ingest.errors import SettingsError
 from ingest.shown import counted
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.copernica.events import EventType
+from ingest.copernica.event_types import EventType
 
 if TYPE_CHECKING:
     from ingest.settings import Settings

@@ -1,7 +1,5 @@
 """The commands that stand in for Copernica: `simulate` sends its calls, `fake-api` answers as its REST API."""
 
-import asyncio
-import secrets
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -122,6 +120,9 @@ def fake_api(
     seed: int | None,
 ) -> None:
     """Serve a fake of Copernica's REST API for your own tests, until Ctrl-C."""
+    import asyncio
+    import secrets
+
     from ingest.simulation.api_faults import Faults
     from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
 

@@ -1,6 +1,5 @@
 """The commands that manage webhooks at Copernica, over its REST API."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
@@ -10,7 +9,7 @@ import click
 from ingest import shown
 from ingest.cli.options import settings_with
 from ingest.copernica.api.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
-from ingest.copernica.events import EventType
+from ingest.copernica.event_types import EventType
 
 if TYPE_CHECKING:
     from ingest.copernica.api.client import Copernica
@@ -89,6 +88,8 @@ def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
     Not with one that was open while a person was asked: its connection may have been closed meanwhile, and a
     webhook whose connection is closed while it is being created may or may not exist.
     """
+    import asyncio
+
     from ingest import unencrypted
     from ingest.copernica.api.client import Copernica
 

@@ -10,7 +10,6 @@ from typing import Literal
 
 import orjson
 import rich.console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from ingest import shown
 from ingest.cli import streams
@@ -72,6 +71,8 @@ def cell(value: str, width: int) -> str:
 @contextmanager
 def searching(what: str, quiet: bool) -> Iterator[Callable[[], object]]:
     """Show how far a search has come; the block calls the yielded function for each thing it has looked at."""
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = SpinnerColumn(), TextColumn(what), TextColumn("{task.completed:,}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
         task = progress.add_task(what, total=None)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from ingest.copernica.events import EventType
+from ingest.copernica.event_types import EventType
 
 #: What can trigger a webhook. The first three are about profiles and subprofiles.
 TRIGGERS = ("create", "update", "delete", "click", "delivery", "open", "bounce", "failure")

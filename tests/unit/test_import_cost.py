@@ -1,0 +1,64 @@
+"""What people wait for at a prompt is imports, so commands import only what they need."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ingest import Event, EventType
+from ingest.copernica import events
+from tests.support.source import ROOT
+
+#: What takes longer to import than all that `--help` needs.
+HEAVY = [
+    "aiohttp",
+    "alembic",
+    "asyncio",
+    "cryptography",
+    "orjson",
+    "psycopg",
+    "pydantic",
+    "redis",
+    "rich",
+    "rq",
+    "sqlalchemy",
+    "ssl",
+    "uvloop",
+]
+HELP_OF_ALL = """
+from ingest.cli.main import main
+
+main(["--version"], standalone_mode=False)
+main(["--help"], standalone_mode=False)
+groups = [([], main)]
+for words, group in groups:
+    for name, command in group.commands.items():
+        main([*words, name, "--help"], standalone_mode=False)
+        if hasattr(command, "commands"):
+            groups.append(([*words, name], command))
+"""
+#: With a SQLite file for a store.
+STATUS = """
+import workers.operations.status, workers.store.sqlite
+import ingest.cli.render.status
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "unneeded"),
+    [
+        (HELP_OF_ALL, HEAVY),
+        (STATUS, ["aiohttp", "alembic", "psycopg", "sqlalchemy.dialects.postgresql", "uvloop", "rich.progress"]),
+    ],
+    ids=["help", "status"],
+)
+def test_a_command_imports_nothing_that_it_does_not_need(code: str, unneeded: list[str]) -> None:
+    tell = f"{code}\nimport sys\nprint('IMPORTED', *({{*{unneeded!r}}} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", tell], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["IMPORTED"], done.stderr
+
+
+def test_what_is_imported_late_is_there_all_the_same() -> None:
+    assert (Event, EventType) == (events.Event, events.EventType)
+    with pytest.raises(ImportError):
+        from ingest import Events  # type: ignore[attr-defined]  # noqa: F401
