@@ -219,9 +219,9 @@ def test_large_bodies_are_hashed_and_packed_in_a_thread(ways: Ways, monkeypatch:
     apart: list[bool] = []
 
     def noting(function: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*args: Any) -> Any:
+        def noted(*args: Any, **named: Any) -> Any:
             apart.append(threading.current_thread().name.startswith("uvloop"))
-            return function(*args)
+            return function(*args, **named)
 
         return noted
 
