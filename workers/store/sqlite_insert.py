@@ -6,10 +6,11 @@ bound: Python's sqlite3 looks for an adapter for each, which takes it longer tha
 So rows are divided by which columns they fill.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
@@ -23,20 +24,46 @@ STATEMENTS = 128
 _NONE = type(None)
 
 
+class Alike(NamedTuple):
+    """Rows that fill the same columns, or fewer."""
+
+    #: Where in a row its columns are that one of these fills.
+    filled: tuple[int, ...]
+    #: Chooses the other columns of a row, and what it then gives.
+    others: Callable[[Row], Any]
+    nothing: Any
+    rows: list[Row]
+
+
 def insert_new(connection: Connection, table: Table, rows: Sequence[Row]) -> int:
     """Insert rows whose key is not there yet, within a transaction; returns how many were not."""
-    alike: dict[tuple[type, ...], list[Row]] = {}
+    return sum(_insert(connection, table, group) for group in _divided(rows))
+
+
+def _divided(rows: Sequence[Row]) -> Iterable[Alike]:
+    """Rows by the columns that they fill. Those that follow each other are often alike, which is seen at once."""
+    groups: dict[tuple[type, ...], Alike] = {}
+    group: Alike | None = None
     for row in rows:
-        types = tuple(map(type, row))
-        if (group := alike.get(types)) is None:
-            group = alike[types] = []
-        group.append(row)
-    return sum(_insert(connection, table, types, group) for types, group in alike.items())
+        if group is None or group.others(row) != group.nothing:
+            types = tuple(map(type, row))
+            if (group := groups.get(types)) is None:
+                group = groups[types] = _alike(types)
+        group.rows.append(row)
+    return groups.values()
 
 
-def _insert(connection: Connection, table: Table, types: tuple[type, ...], rows: list[Row]) -> int:
-    """Insert rows that fill the same columns."""
+def _alike(types: tuple[type, ...]) -> Alike:
     filled = tuple(at for at, kind in enumerate(types) if kind is not _NONE)
+    empty = [at for at, kind in enumerate(types) if kind is _NONE]
+    if not empty:
+        return Alike(filled, len, None, [])  # in tables whose columns are all filled
+    others = itemgetter(*empty)
+    return Alike(filled, others, others((None,) * len(types)), [])
+
+
+def _insert(connection: Connection, table: Table, group: Alike) -> int:
+    filled, _, _, rows = group
     values: itemgetter[Row] = itemgetter(*filled)  # no table has a single column that must be filled
     new = 0
     rest = len(rows) % STATEMENT_ROWS
