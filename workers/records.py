@@ -6,14 +6,17 @@ that are handed to a handler again: their calls are no longer kept.
 """
 
 import logging
+import re
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from urllib.parse import quote_plus, urlencode
 
 import orjson
 
 from ingest.batch import FROM_LOGFILE, Record
 from ingest.copernica.bodies import parse
+from ingest.copernica.columns import fits_column, is_column_text
 from ingest.copernica.events import LOGFILE, Event, decode
 from ingest.errors import Undecodable
 
@@ -22,6 +25,12 @@ log = logging.getLogger(__name__)
 #: Content types of the bodies that `record_of` writes.
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"
+#: Fields, and items of a list, up to which a form is plain; an event has some two dozen.
+MOST_PLAIN, MOST_TAGS = 1000, 100
+#: Texts of which the quoted form is remembered, and most characters of one: 4 MB at most.
+REMEMBERED, LONGEST_REMEMBERED = 1024, 1024
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
 #: How the reason begins for calls in quarantine that Copernica did not sign.
 NOT_COPERNICAS = "not Copernica's"
 
@@ -59,6 +68,13 @@ def record_of(event: Event) -> Record:
 
 def _body_of(fields: dict[str, Any]) -> tuple[bytes, bytes]:
     """A body and its content type: a form, as Copernica sends it, or JSON if a form cannot express the fields."""
+    if plain := plain_form(fields):
+        return plain, FORM
+    return unusual_body(fields)
+
+
+def unusual_body(fields: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The same of any fields: what was written is read back to see whether it says them."""
     pairs: list[tuple[str, str]] = []
     if all(_flatten(name, value, pairs) for name, value in fields.items()):
         body = urlencode(pairs).encode()
@@ -66,6 +82,36 @@ def _body_of(fields: dict[str, Any]) -> tuple[bytes, bytes]:
             if parse(body, FORM.decode()) == (fields, True):
                 return body, FORM
     return orjson.dumps(fields), JSON
+
+
+def plain_form(fields: dict[str, Any]) -> bytes:
+    """The same form where nothing about it is unusual, as with nearly all events; empty where something is.
+
+    Each name stands for itself, and no value is but text or a list of texts: so it surely says what `fields` do,
+    and need not be read back to see.
+    """
+    parts = []
+    for name, value in fields.items():
+        if not _PLAIN_NAME.fullmatch(name):
+            return b""
+        if type(value) is str and fits_column(value):
+            parts.append(f"{name}={_quoted(value)}")
+        elif type(value) is list and 0 < len(value) <= MOST_TAGS and all(map(is_column_text, value)):
+            parts += [f"{name}%5B{index}%5D={_quoted(item)}" for index, item in enumerate(value)]
+        else:
+            return b""
+    return "&".join(parts).encode() if len(parts) <= MOST_PLAIN else b""
+
+
+def _quoted(value: str) -> str:
+    if _UNRESERVED.fullmatch(value):
+        return value
+    return _quoted_again(value) if len(value) <= LONGEST_REMEMBERED else quote_plus(value)
+
+
+@lru_cache(maxsize=REMEMBERED)  # the same few texts come in one event after the other
+def _quoted_again(value: str) -> str:
+    return quote_plus(value)
 
 
 def _flatten(name: str, value: Any, pairs: list[tuple[str, str]]) -> bool:

@@ -1,14 +1,18 @@
 """`ingest import` as typed: what is taken, what is passed over, and what the exit code says."""
 
+import io
 import os
 import shutil
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 
+from ingest.copernica.logfiles.kinds import KINDS
+from ingest.copernica.logfiles.text import Encoding
 from ingest.errors import LogFileError, Unavailable
 from ingest.settings import Settings
 from tests.support.cli import typed
@@ -16,6 +20,7 @@ from tests.support.logs import DAY, a_day, contents, no_progress, stored_keys
 from tests.support.source import ROOT
 from workers.reconcile import archives
 from workers.reconcile.by_hand import Given, by_hand
+from workers.reconcile.logfile import LogFile
 from workers.reconcile.run import ReconcileOptions, reconcile_files
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -149,6 +154,36 @@ def test_a_file_that_is_gone_when_it_is_read_is_named(tmp_path: Path, environ: d
         (tmp_path / NAME).unlink()
         with pytest.raises(Unavailable, match=rf"{NAME} cannot be used: No such file or directory\.$"):
             list(reconcile_files(Settings.read(environ), found.files, True, ReconcileOptions(wait=0), no_progress))
+
+
+@pytest.mark.parametrize("ending", ["", "x" * 9, "\xe9"])
+def test_a_file_that_changes_between_its_two_readings_is_an_error(
+    tmp_path: Path, environ: dict[str, str], ending: str
+) -> None:
+    content = (FILES / "csv-with-header" / NAME).read_bytes()
+    contents = iter([content, content[:-400] + ending.encode("latin-1")])
+    file = LogFile(NAME, KINDS["cdm-click"], DAY, lambda: io.BytesIO(next(contents)), encoding=Encoding.UTF_8)
+    with pytest.raises(LogFileError, match=rf"{NAME} changed while it was read"):
+        list(reconcile_files(Settings.read(environ), [file], True, ReconcileOptions(wait=0), no_progress))
+
+
+@pytest.mark.parametrize("encoding", [Encoding.UTF_8, Encoding.MIXED])
+def test_lines_are_found_again_behind_files_that_are_cut_off_or_of_another_form(
+    environ: dict[str, str], encoding: Encoding
+) -> None:
+    names = ["cut-off-gz", "json-list", "csv-with-header", "utf-16", "csv-without-header"]
+    files = []
+    for number, name in enumerate(names):
+        with by_hand([FILES / name], None, None) as found:
+            (file,) = found.files
+        if name == "csv-with-header":
+            content = (FILES / name / NAME).read_bytes()
+            file = file._replace(open=partial(io.BytesIO, content), encoding=encoding)
+        files.append(file._replace(name=str(number)))
+    (report,) = reconcile_files(Settings.read(environ), files, True, ReconcileOptions(wait=0), no_progress)
+    kind = report.kinds[0]
+    assert kind.recovered + kind.unmatched == kind.in_log
+    assert kind.unmatched == 1
 
 
 def given(*paths: Path) -> Given:

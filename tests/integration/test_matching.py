@@ -8,11 +8,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest.copernica.events import LOGFILE, MICROS, Event, EventType, decode
-from ingest.copernica.logfiles.reader import LINK_ID
+from ingest.copernica.logfiles.fields import LINK_ID
 from tests.support.has import assert_has
+from tests.support.logs import said_by
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import Basis, clocks, measure
-from workers.reconcile.partitions import PARTS, Line, Partitions, Row
+from workers.reconcile.partitions import PARTS, Partitions
 
 #: 2026-11-20 00:00 UTC, and the day's seconds.
 START = 1_795_132_800
@@ -60,16 +61,23 @@ class Model:
         total = matching.Verdict()
         with Partitions.of_lines() as lines, Partitions.of_rows() as rows, Partitions.of_lines() as suspected:
             for number, one in enumerate(suspects):
-                suspected.add(partitions.line_of(one, number))
+                suspected.add(partitions.line_of(one.type, said_by(one), number))
             for number, one in enumerate(log):
-                lines.add(partitions.line_of(one, number))
+                lines.add(partitions.line_of(one.type, said_by(one), number))
             for one in self.events:
                 rows.add(row_of(one))
             basis = basis or measure(lines, rows)
             for part in range(PARTS):
-                sides = map(Line._make, lines.part(part)), map(Row._make, rows.part(part))
+                sides = lines.data(part), rows.data(part)
                 day = range(DAY.start + basis.offset, DAY.stop + basis.offset)
-                verdict = matching.match(*sides, basis, day, map(Line._make, suspected.part(part)))
+                verdict = matching.compare(*sides, basis, day, suspected.data(part))
+                assert verdict == matching.match(
+                    partitions.lines(sides[0]),
+                    partitions.rows(sides[1]),
+                    basis,
+                    day,
+                    partitions.lines(suspected.data(part)),
+                ), "with pairs taken out first, the outcome is the same"
                 total.in_store += verdict.in_store
                 total.suspected += verdict.suspected
                 total.only_in_store += verdict.only_in_store
@@ -77,7 +85,7 @@ class Model:
                 total.superseded += verdict.superseded
         for number, occurrence in total.missing:
             one = log[number]
-            name = partitions.delivery_id(one.occurred_at // MICROS, partitions.digest(one), occurrence)
+            name = partitions.delivery_id(one.occurred_at // MICROS, partitions.digest_of(one), occurrence)
             assert name not in {other.delivery_id for other in self.events}, "an id is never given twice"
             moved = one.occurred_at + basis.offset * MICROS
             self.events.append(one._replace(delivery_id=name, source=LOGFILE, occurred_at=moved))
@@ -90,7 +98,7 @@ def row_of(one: Event) -> bytes:
     return partitions.row_of(
         one.delivery_id,
         one.message_id,
-        one.occurred_at,
+        one.occurred_at // MICROS,
         one.recipient,
         one.ip,
         one.url,
@@ -318,7 +326,7 @@ def test_what_other_releases_recovered_is_known_again() -> None:
     """Release 0.2 had the number of a link in `url`; the id it made is the same as that of today."""
     line = event(0, "m", 0, "jan@example.nl", "192.0.2.1", "4711")
     today = line._replace(url=None, payload={LINK_ID: "4711"})
-    assert partitions.digest(line) == partitions.digest(today)
+    assert partitions.digest_of(line) == partitions.digest_of(today)
     store = Model()
     store.reconcile([line])
     assert (store.reconcile([today]).missing, len(store.events)) == ([], 1)
@@ -345,7 +353,49 @@ def test_a_suspected_click_explains_what_only_the_store_has() -> None:
 
 def test_an_id_from_a_log_file_begins_with_its_time_and_tells_equal_events_apart() -> None:
     one = event(0, "m1", 60, "jan@example.nl", "192.0.2.1", None)
-    ids = {partitions.delivery_id(START + 60, partitions.digest(one), occurrence) for occurrence in range(3)}
+    ids = {partitions.delivery_id(START + 60, partitions.digest_of(one), occurrence) for occurrence in range(3)}
     assert len(ids) == 3
     assert {int.from_bytes(name[:4], "big") for name in ids} == {START + 60}
     assert {len(name) for name in ids} == {12}
+
+
+#: Of the same few messages, seconds and people: most are pairs, some are there twice, or lack something.
+few_events = st.lists(
+    st.tuples(
+        st.sampled_from((None, "m1", "m2", "m3")),
+        st.integers(0, 3),
+        st.sampled_from((None, "jan@example.nl", "eva@example.nl")),
+        st.sampled_from((None, "192.0.2.1")),
+        st.sampled_from((None, "https://example.nl/a")),
+    ),
+    max_size=16,
+)
+
+
+@given(
+    few_events, few_events, st.lists(st.sampled_from(("timed", "untimed", "recovered")), max_size=16), st.data()
+)
+def test_taking_pairs_out_first_changes_nothing(
+    log: list[Any], there: list[Any], fates: list[str], data: st.DataObject
+) -> None:
+    basis = Basis(
+        offset=data.draw(st.sampled_from((0, 0, 1, -3600))),
+        recipient=data.draw(st.sampled_from((True, True, False))),
+        near=frozenset(data.draw(st.sampled_from(((0,), (0,), (0, 1))))),
+    )
+    events = [event(number, *what) for number, what in enumerate(log)]
+    lines = b"".join(partitions.line_of(one.type, said_by(one), number) for number, one in enumerate(events))
+    stored = []
+    for number, (fate, what) in enumerate(zip([*fates, *["timed"] * len(there)], there, strict=False)):
+        one = event(number, *what)._replace(received_at=1)
+        one = one._replace(occurred_at=one.occurred_at + basis.offset * MICROS)
+        if fate == "untimed":
+            one = one._replace(received_at=one.occurred_at)
+        elif fate == "recovered" and events:
+            line = data.draw(st.sampled_from(events))
+            name = partitions.delivery_id(line.occurred_at // MICROS, partitions.digest_of(line), 0)
+            one = line._replace(delivery_id=name, source=LOGFILE, received_at=1)
+        stored.append(one)
+    rows = b"".join(map(row_of, {one.delivery_id: one for one in stored}.values()))
+    slowly = matching.match(partitions.lines(lines), partitions.rows(rows), basis, DAY)
+    assert matching.compare(lines, rows, basis, DAY) == slowly

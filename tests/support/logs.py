@@ -10,7 +10,9 @@ from typing import NamedTuple
 from urllib.parse import urlencode
 
 from ingest.copernica.events import MICROS, Event, decode
+from ingest.copernica.logfiles.fields import LINK_ID
 from ingest.copernica.logfiles.kinds import KINDS
+from ingest.copernica.logfiles.reader import Said
 from workers.reconcile.logfile import LogFile
 from workers.store.filters import Filter
 from workers.store.store import Store
@@ -78,6 +80,21 @@ class Happened(NamedTuple):
             "tags": "nieuwsbrief;november",
         }
         return {column: known.get(column, "") for column in KINDS[self.prefix].columns}
+
+
+def said_by(event: Event, number: int = 0, begin: int = 0, end: int = 0) -> Said:
+    """What the line says that became an event."""
+    return Said(
+        number,
+        event.occurred_at // MICROS,
+        event.message_id or "",
+        event.recipient or "",
+        event.ip or "",
+        event.url or "",
+        event.payload.get(LINK_ID) or "",
+        begin,
+        end,
+    )
 
 
 def key_of(event: Event) -> tuple[object, ...]:

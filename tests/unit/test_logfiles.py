@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from ingest.copernica.events import Event, EventType
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, misnamed, named
-from ingest.copernica.logfiles.reader import Entry, Outage, outages, read
+from ingest.copernica.logfiles.reader import Entry, Lines, Outage, Said, outages, read, read_again
 from ingest.copernica.logfiles.rows import MAX_RECORD, Damage
 from ingest.errors import LogFileError
 from tests.support.has import assert_has
+from tests.support.logs import said_by
 from workers.records import read as read_call
 from workers.records import record_of
 
@@ -121,6 +122,7 @@ def written(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+plain = st.text("abc é;\n\r0", max_size=8)
 blocks = st.sampled_from([1, 2, 7, 64, 1 << 20])
 
 #: The name of the field for a column, where they differ.
@@ -181,9 +183,76 @@ def test_a_truncated_file_never_counts_as_whole(day: Day, data: st.DataObject) -
         assert [one.number for one in damages(left)] == [one.number for one in left][len(events(left)) :]
 
 
-# --- damage ---
+# --- what lines say, without events, and what stands where they said ---
 
-plain = st.text("abc é;\n\r0", max_size=8)
+
+def as_said(one: Entry | Damage) -> object:
+    return said_by(one.event, one.number) if isinstance(one, Entry) else one
+
+
+def said_in(content: bytes, kind: LogKind, block: int, **more: Any) -> tuple[list[Said | Damage], tuple[str, ...]]:
+    lines = Lines(Drip(content, block), kind, **more)
+    return list(lines), lines.names
+
+
+def assert_lines_say_what_events_do(content: bytes, kind: LogKind, block: int, **more: Any) -> None:
+    read_slowly = found(content, kind, block, **more)
+    said, names = said_in(content, kind, block, **more)
+    placed = [one for one in said if isinstance(one, Said) and one.end]
+    assert [one._replace(begin=0, end=0) if isinstance(one, Said) else one for one in said] == [
+        as_said(one) for one in read_slowly
+    ]
+    if placed:
+        assert len(placed) == len(events(read_slowly))
+        cut = b"".join(content[one.begin : one.end] for one in placed)
+        again = read_again(map(bytes.decode, iter(io.BytesIO(cut).read, b"")), kind, names)
+        assert events(list(again)) == events(read_slowly)
+
+
+@given(days(), blocks, st.sampled_from((0, 1)), st.sampled_from(("utf-8", "utf-8-sig", "utf-16", "cp1252")))
+def test_lines_say_what_their_events_do_in_every_form(
+    day: Day, block: int, quoting: Literal[0, 1], codec: str
+) -> None:
+    kind, names, rows = day
+    lines = as_csv(names, rows, quoting=quoting)
+    for content in (b"".join(lines), b"".join(lines[1:]), as_json(names, rows), as_xml(names, rows)):
+        try:
+            encoded = content.decode().encode(codec)
+        except UnicodeEncodeError:
+            continue
+        assert_lines_say_what_events_do(encoded, kind, block)
+        assert_lines_say_what_events_do(encoded[: len(encoded) // 2], kind, block, whole=True)
+
+
+@given(
+    st.sampled_from(EVENTS),
+    st.lists(st.sampled_from(["time", "TIME", "id", "email", "recipient", "ip", "url", "linkinfo", "original", "x",
+                              "link_id", "timestamp", "header", "type", "code"]), max_size=9),
+    st.lists(st.lists(texts, min_size=9, max_size=9), max_size=3),
+    blocks,
+)  # fmt: skip  # words, not a column of them
+def test_lines_say_what_their_events_do_whatever_the_columns_are(
+    kind: LogKind, names: list[str], rows: list[list[str]], block: int
+) -> None:
+    names = ["time", *names]
+    timed = [["2026-11-20 09:00:00", *row[: len(names) - 1]] for row in rows]
+    assert_lines_say_what_events_do(b"".join(as_csv(names, timed)), kind, block)
+    objects = [dict(zip(names, row, strict=True)) for row in timed]
+    assert_lines_say_what_events_do(json.dumps(objects).encode(), kind, block)
+
+
+@given(days(plain, min_size=2), blocks, st.data())
+def test_lines_stand_where_they_say_beside_damaged_ones(day: Day, block: int, data: st.DataObject) -> None:
+    kind, names, rows = day
+    content = "\ufeff".encode() + b"".join(as_csv(names, rows))
+    for _ in range(3):
+        place = data.draw(st.integers(3, len(content)))
+        piece = data.draw(st.sampled_from([b'"', b"\0", b",", b"\n", b"\xc3\xa9", b",,\n", b"1E+5"]))
+        content = content[:place] + piece + content[place:]
+    assert_lines_say_what_events_do(content, kind, block)
+
+
+# --- damage ---
 
 
 @given(days(plain, min_size=2), blocks, st.data())

@@ -48,6 +48,11 @@ class Basis:
     near: frozenset[int] = frozenset({0})
 
     @property
+    def exact(self) -> bool:
+        """Whether the clocks differ by no more than the offset."""
+        return len(self.near) == 1
+
+    @property
     def reach(self) -> int:
         """Most seconds that a row can be away from its line."""
         return max(abs(self.offset + difference) for difference in self.near)

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC
 from hashlib import blake2b
 
-from ingest.copernica.events import MICROS, Event
-from ingest.copernica.logfiles.reader import Entry, read
+from ingest.copernica.logfiles.reader import Lines, Said
 from workers.reconcile import partitions
 from workers.reconcile.logfile import LogFile, Unpackable
 
@@ -68,24 +67,30 @@ class _Rows:
     @classmethod
     def of(cls, file: LogFile) -> "_Rows":
         rows = cls()
-        for event in _events(file):
-            rows.alike.append(_alike(event) if event else 0)
-            rows.equal.append(int.from_bytes(partitions.digest(event), "big") if event else 0)
+        for said in _said(file):
+            rows.alike.append(_alike(said) if said else 0)
+            rows.equal.append(_equal(said) if said else 0)
         return rows
 
 
-def _events(file: LogFile) -> Iterator[Event | None]:
+def _said(file: LogFile) -> Iterator[Said | None]:
     with file.open() as stream:
         try:
-            for row in read(stream, file.kind, UTC, 0, file.whole, None, file.encoding):
-                yield row.event if isinstance(row, Entry) else None
+            for said in Lines(stream, file.kind, UTC, file.whole, None, file.encoding):
+                yield said if isinstance(said, Said) else None
         except Unpackable:
             return
 
 
-def _alike(event: Event) -> int:
-    recipient = (event.recipient or "").strip().casefold()
-    key = f"{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{recipient}"
+def _equal(said: Said) -> int:
+    link = said.url or said.link_id
+    return int.from_bytes(
+        partitions.digest("", said.message_id, said.second, said.recipient, said.ip, link), "big"
+    )
+
+
+def _alike(said: Said) -> int:
+    key = f"{said.message_id}\x1f{said.second}\x1f{said.recipient.strip().casefold()}"
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
 

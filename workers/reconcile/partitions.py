@@ -3,6 +3,7 @@
 A part holds all records of its messages, so parts can be looked at one after the other.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import blake2b
@@ -12,15 +13,27 @@ from typing import IO, Any, NamedTuple, Self
 
 from ingest.copernica.addresses import canonical_ip, folded
 from ingest.copernica.events import MICROS, Event
-from ingest.copernica.logfiles.reader import LINK_ID
+from ingest.copernica.logfiles.fields import LINK_ID
+from ingest.copernica.logfiles.reader import Said
 
 #: Parts that each side is divided into: of five million events, one holds some 80,000, 30 MB in memory.
 PARTS = 64
-#: Bytes that are gathered before they are written to a part's file.
-BUFFER = 64 * 1024
+#: Records that are gathered before they are written to the files of their parts: 2 MB in memory.
+GATHERED = 16 * 1024
 
 _LINE = Struct("<qIqqq8sI")
 _ROW = Struct("<qIqqq12sBB")
+#: The same, as the key (message, second and recipient) and the rest.
+_LINE_BY_KEY = Struct("<20s28s")
+_ROW_BY_KEY = Struct("<20s28sBB")
+_KEY = Struct("<qIq")
+#: What may stand beside the id of a message on one side only, as its case may be another: nobody has two messages
+#: that differ in these only.
+_BESIDE = "<> \t\r\n"
+#: Where in the record of a row it says whether it was recovered.
+_RECOVERED = _ROW.size - 2
+#: Where in a key second and recipient are, and what stands for a recipient if there is none.
+_SECOND, _RECIPIENT, _NOBODY = 8, 12, bytes(8)
 
 
 class Line(NamedTuple):
@@ -48,15 +61,20 @@ class Row(NamedTuple):
     timed: bool
 
 
-def line_of(event: Event, number: int) -> bytes:
-    """An event of a log file as a record for `Partitions.add`."""
+# Hashes are 0 for what is absent, and only for that. These two run for every line and every row, so what could be
+# functions of their own is written out.
+
+
+def line_of(kind: str, said: Said, number: int) -> bytes:
+    """A line of a log file, of events of a kind, as a record for `Partitions.add`."""
+    _, second, message_id, recipient, ip, url, link_id, _, _ = said
     return _LINE.pack(
-        _message(event.message_id),
-        event.occurred_at // MICROS,
-        _recipient(event.recipient),
-        _ip(event.ip),
-        _hash(event.url),
-        digest(event),
+        hash(message_id.strip(_BESIDE).lower()) or 1 if message_id else 0,
+        second,
+        hash(folded(recipient)) or 1 if recipient else 0,
+        hash(canonical_ip(ip)) or 1 if ip else 0,
+        hash(url) or 1 if url else 0,
+        digest(kind, message_id, second, recipient, ip, url or link_id),
         number,
     )
 
@@ -64,62 +82,41 @@ def line_of(event: Event, number: int) -> bytes:
 def row_of(
     delivery_id: bytes,
     message_id: str | None,
-    occurred_at: int,
+    second: int,
     recipient: str | None,
     ip: str | None,
     url: str | None,
     recovered: bool,
     timed: bool,
 ) -> bytes:
-    """The same for an event of the store; `occurred_at` in µs since 1970."""
+    """The same for an event of the store; `second` is that of its time."""
     return _ROW.pack(
-        _message(message_id),
-        occurred_at // MICROS,
-        _recipient(recipient),
-        _ip(ip),
-        _hash(url),
+        hash(message_id.strip(_BESIDE).lower()) or 1 if message_id else 0,
+        second,
+        hash(folded(recipient)) or 1 if recipient else 0,
+        hash(canonical_ip(ip)) or 1 if ip else 0,
+        hash(url) or 1 if url else 0,
         delivery_id,
         recovered,
         timed,
     )
 
 
-# Hashes are 0 for what is absent, and only for that. These run for every line and every row.
-
-
-def _hash(value: str | None) -> int:
-    return hash(value) or 1 if value else 0
-
-
-def _message(id_: str | None) -> int:
-    """Without brackets and case, which one side may lack; nobody has two messages that differ in these only."""
-    return hash(id_.strip("<> \t\r\n").lower()) or 1 if id_ else 0
-
-
-def _recipient(address: str | None) -> int:
-    return hash(folded(address)) or 1 if address else 0
-
-
-def _ip(ip: str | None) -> int:
-    return hash(canonical_ip(ip)) or 1 if ip else 0
-
-
-def _lowered(value: str | None) -> str:
-    return value.strip().lower() if value else ""
-
-
-def digest(event: Event) -> bytes:
+def digest(kind: str, message_id: str, second: int, recipient: str, ip: str, link: str) -> bytes:
     """8 bytes of a hash over what a line tells: the same in every process and in every release.
 
     It makes the delivery id, by which a later run knows the event again: so addresses are not folded here as they
-    are where both sides are compared.
+    are where both sides are compared. `link` is its address or, without one, its number.
     """
-    link = event.url or event.payload.get(LINK_ID) or ""  # release 0.2 had either in `url`
-    text = (
-        f"{event.type}\x1f{event.message_id or ''}\x1f{event.occurred_at // MICROS}\x1f{_lowered(event.recipient)}"
-        f"\x1f{_lowered(event.ip)}\x1f{link}"
-    )
+    text = f"{kind}\x1f{message_id}\x1f{second}\x1f{recipient.strip().lower()}\x1f{ip.strip().lower()}\x1f{link}"
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def digest_of(event: Event) -> bytes:
+    """The same of the event that a line became."""
+    link = event.url or event.payload.get(LINK_ID) or ""  # release 0.2 had either in `url`
+    second = event.occurred_at // MICROS
+    return digest(event.type, event.message_id or "", second, event.recipient or "", event.ip or "", link)
 
 
 def delivery_id(second: int, digest: bytes, occurrence: int) -> bytes:
@@ -137,8 +134,10 @@ class Partitions:
     def __init__(self, record: Struct) -> None:
         self._record = record
         self._files: dict[int, IO[bytes]] = {}
+        #: The records of each part that are not in its file yet, and how many more are gathered.
+        self._gathered: list[list[bytes]] = [[] for _ in range(PARTS)]
+        self._room = GATHERED
         self._stack = ExitStack()
-        self.count = 0
 
     @classmethod
     def of_lines(cls) -> Self:
@@ -158,19 +157,92 @@ class Partitions:
 
     def add(self, record: bytes) -> None:
         """Keep a record; it begins with the hash of its message, which decides on its part."""
-        part = record[0] % PARTS
-        file = self._files.get(part) or self._begin(part)
-        file.write(record)
-        self.count += 1
+        self._gathered[record[0] % PARTS].append(record)
+        self._room -= 1
+        if not self._room:
+            self._write()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there are no records."""
+        return self._room == GATHERED and not self._files
+
+    def _write(self) -> None:
+        for part, records in enumerate(self._gathered):
+            if records:
+                (self._files.get(part) or self._begin(part)).write(b"".join(records))
+                records.clear()
+        self._room = GATHERED
 
     def _begin(self, part: int) -> IO[bytes]:
-        self._files[part] = self._stack.enter_context(TemporaryFile(buffering=BUFFER))  # noqa: SIM115
+        self._files[part] = self._stack.enter_context(TemporaryFile())  # noqa: SIM115
         return self._files[part]
 
-    def part(self, number: int) -> Iterator[tuple[Any, ...]]:
-        """The records of one part, in the order in which they came."""
+    def data(self, number: int) -> bytes:
+        """The records of one part, one after the other, in the order in which they came."""
+        if self._room < GATHERED:
+            self._write()
         file = self._files.get(number)
         if file is None:
-            return iter(())
+            return b""
         file.seek(0)
-        return self._record.iter_unpack(file.read())
+        return file.read()
+
+    def part(self, number: int) -> Iterator[tuple[Any, ...]]:
+        """The same as what is in them."""
+        return self._record.iter_unpack(self.data(number))
+
+
+def lines(data: bytes) -> Iterator[Line]:
+    """Records of lines as such."""
+    return map(Line._make, _LINE.iter_unpack(data))
+
+
+def rows(data: bytes) -> Iterator[Row]:
+    """Records of rows as such."""
+    return map(Row._make, _ROW.iter_unpack(data))
+
+
+class Unpaired(NamedTuple):
+    """Records of lines and rows that are left, in their order, and how many lines were paired with a row."""
+
+    lines: bytes
+    rows: bytes
+    pairs: int
+
+
+def without_pairs(lines: bytes, rows: bytes, offset: int) -> Unpaired:
+    """Take out lines and rows that are each other's beyond doubt, as nearly all are.
+
+    The line is the only one of its key, and the row the first of that key, a call that told its time and its
+    recipient; and no event of that message was recovered earlier. The rows' clock is ahead by `offset` seconds.
+    """
+    keys = _keys_of_lines(lines, offset)
+    lone = set(keys)
+    if len(lone) < len(keys):
+        lone = {key for key, number in Counter(keys).items() if number == 1}
+    if any(rows[_RECOVERED :: _ROW.size]):
+        known = {key[:_SECOND] for key, _, recovered, _ in _ROW_BY_KEY.iter_unpack(rows) if recovered}
+        lone = {key for key in lone if key[:_SECOND] not in known}
+    paired: set[bytes] = set()
+    pair = paired.add
+    left = []
+    for place, (key, _, recovered, timed) in enumerate(_ROW_BY_KEY.iter_unpack(rows)):
+        if key in lone and key not in paired and timed and not recovered and key[_RECIPIENT:] != _NOBODY:
+            pair(key)
+        else:
+            left.append(rows[place * _ROW.size : (place + 1) * _ROW.size])
+    unsaid = [
+        lines[place * _LINE.size : (place + 1) * _LINE.size] for place, key in enumerate(keys) if key not in paired
+    ]
+    return Unpaired(b"".join(unsaid), b"".join(left), len(paired))
+
+
+def _keys_of_lines(lines: bytes, offset: int) -> list[bytes]:
+    """The keys of lines, with their seconds by the rows' clock."""
+    if not offset:
+        return [key for key, _ in _LINE_BY_KEY.iter_unpack(lines)]
+    return [
+        _KEY.pack(message, second + offset, recipient)
+        for message, second, recipient, *_ in _LINE.iter_unpack(lines)
+    ]

@@ -1,6 +1,6 @@
 """Compare the log files of a day with the store, and insert exactly what is missing.
 
-    files of a day ─▶ read ─▶ compared with the store (`matching`) ─▶ read again ─▶ missing events inserted
+    files of a day ─▶ read ─▶ compared with the store (`matching`) ─▶ missing lines again ─▶ their events inserted
                        └─▶ what cannot be read is reported, line by line
 
 What the store has and the log files lack is reported and left alone. An event that is recovered here and whose own
@@ -20,7 +20,7 @@ from typing import Any
 from sqlalchemy import select
 
 from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, SUSPECTED, Event
-from ingest.copernica.logfiles.reader import Entry, read
+from ingest.copernica.logfiles.reader import Said
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
@@ -29,12 +29,12 @@ from workers.bisection import take_all
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
-from workers.reconcile.partitions import PARTS, Line, Partitions, Row
+from workers.reconcile.partitions import PARTS, Partitions
+from workers.reconcile.reading import STEP, Reading
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
 from workers.runtime import rare_garbage_collection
 from workers.store import tables
-from workers.store.rows import micros
 from workers.store.store import Store
 
 #: Seconds around a day in which to look for calls without a time of their own: they count as received. Also how
@@ -42,8 +42,6 @@ from workers.store.store import Store
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.
 PORTION = 2000
-#: Lines between two reports of progress, and between two calls of `breathe`.
-STEP = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,65 +118,22 @@ class Recovery:
     ) -> None:
         first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         seconds = range(first, first + DAY)
-        with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
-            span = self._gather(report, files, lines, seconds)
-            # They are no lines of this kind: nothing about them is reported here.
-            self._gather(KindReport(report.kind), suspect_files, suspects, seconds)
-            wanted = self._compare(report, lines, suspects, span, seconds)
-            report.outside = _outside(lines, span, seconds, self._options.zone, report.offset)
-        if report.outside:
-            outside = counted(report.outside, "line is", "lines are")
-            report.note(f"{outside} not of {day}, though the name of the file says so.")
-        if any(wanted):
-            self._recover(report, files, wanted, seconds)
+        with self._reading(files, seconds) as reading:
+            with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
+                span = _gather(report, reading, lines, seconds)
+                with self._reading(suspect_files, seconds) as others:
+                    # They are no lines of this kind: nothing about them is reported here.
+                    _gather(KindReport(report.kind), others, suspects, seconds)
+                wanted = self._compare(report, lines, suspects, span, seconds)
+                report.outside = _outside(lines, span, seconds, self._options.zone, report.offset)
+            if report.outside:
+                outside = counted(report.outside, "line is", "lines are")
+                report.note(f"{outside} not of {day}, though the name of the file says so.")
+            if any(wanted):
+                self._recover(report, reading, wanted, seconds)
 
-    def _read(
-        self, files: Sequence[LogFile], day: range, what: str, pick: Callable[[], bool] | None = None
-    ) -> Iterator[Event | tuple[LogFile, Damage]]:
-        """Every line of these files, or those that are picked; a line that cannot be used becomes a `Damage`."""
-        believed = range(day.start - MAX_OFFSET, day.stop + MAX_OFFSET)
-        for file in files:
-            for entry in self._entries(file, f"{what} {file.name}", pick):
-                if isinstance(entry, Damage):
-                    yield file, entry
-                elif entry.event.occurred_at // MICROS in believed:
-                    yield entry.event
-                else:
-                    yield file, Damage(entry.number, "its time is far from the day of the file")
-
-    def _entries(self, file: LogFile, label: str, pick: Callable[[], bool] | None) -> Iterator[Entry | Damage]:
-        self._watch(label, 0, file.size)
-        number = 0
-        with file.open() as stream:
-            entries = read(
-                stream, file.kind, self._options.zone, self._now, file.whole, file.pick(pick), file.encoding
-            )
-            try:
-                for place, entry in enumerate(entries):
-                    number = entry.number
-                    if place % STEP == 0:
-                        self._watch(label, stream.tell(), file.size)
-                        self._breathe()
-                    yield entry
-            except Unpackable as error:
-                yield Damage(number, f"what follows cannot be unpacked ({error})")
-        self._watch(label, file.size or 1, file.size or 1)
-
-    def _gather(self, report: KindReport, files: Sequence[LogFile], lines: Partitions, day: range) -> range:
-        """Read the files once; returns the range of seconds that their lines cover."""
-        earliest, latest = day.start, day.stop - 1
-        for place, line in enumerate(self._read(files, day, "reading")):
-            report.in_log += 1
-            if isinstance(line, Event):
-                second = line.occurred_at // MICROS
-                earliest, latest = min(earliest, second), max(latest, second)
-                report.hours[second % DAY // 3600] += 1
-                lines.add(partitions.line_of(line, place))
-            else:
-                file, damage = line
-                report.unmatched += 1
-                report.note(f"{file.name}, line {damage.number}: {damage.reason}")
-        return range(earliest, latest + 1)
+    def _reading(self, files: Sequence[LogFile], day: range) -> Reading:
+        return Reading(files, day, self._options.zone, self._now, self._watch, self._breathe)
 
     def _compare(
         self, report: KindReport, lines: Partitions, suspects: Partitions, span: range, day: range
@@ -199,7 +154,7 @@ class Recovery:
 
     def _basis(self, kind: str, lines: Partitions, rows: Partitions, span: range) -> Basis:
         basis = measure(lines, rows)
-        if not basis.pairs and lines.count and self._clocks.pairs < MIN_UNANIMOUS:
+        if not basis.pairs and not lines.is_empty and self._clocks.pairs < MIN_UNANIMOUS:
             # All events shortly after midnight, and the clocks some hours apart?
             with self._rows(kind, span, MAX_OFFSET) as more:
                 basis = measure(lines, more)
@@ -224,8 +179,7 @@ class Recovery:
         for part in range(PARTS):
             self._watch(f"comparing {report.kind}", part, PARTS)
             self._breathe()
-            sides = map(Line._make, lines.part(part)), map(Row._make, rows.part(part))
-            verdict = matching.match(*sides, basis, by_rows, map(Line._make, suspects.part(part)))
+            verdict = matching.compare(lines.data(part), rows.data(part), basis, by_rows, suspects.data(part))
             report.in_store += verdict.in_store
             report.suspected += verdict.suspected
             report.only_in_store += verdict.only_in_store
@@ -248,8 +202,9 @@ class Recovery:
     def _stored_rows(self, kind: str, since: int, until: int) -> Iterator[bytes]:
         """Events of the store, as records of `Partitions`; `since` and `until` in Unix seconds."""
         columns = tables.events.c
+        moment, second_of = self._store.seconds(columns.occurred_at)
         query = select(
-            columns.occurred_at,
+            moment,
             columns.delivery_id,
             columns.message_id,
             columns.recipient,
@@ -262,17 +217,17 @@ class Recovery:
             columns.occurred_at < EPOCH + timedelta(seconds=until),
         )
         first = columns.occurred_at >= EPOCH + timedelta(seconds=since)
-        rows: Iterator[Any] = self._store.streamed(query, first, [columns.occurred_at, columns.delivery_id])
+        rows: Iterator[Any] = self._store.streamed(query, first, [moment, columns.delivery_id])
         label, number = f"looking for {kind} in the store", 0
         for number, row in enumerate(rows, 1):
             if number % STEP == 0:
                 self._watch(label, number, None)
                 self._breathe()
-            occurred_at, delivery_id, message_id, recipient, ip, url, source, timed = row
+            moment, delivery_id, message_id, recipient, ip, url, source, timed = row
             yield partitions.row_of(
                 bytes(delivery_id),
                 message_id,
-                micros(occurred_at),
+                second_of(moment),
                 recipient,
                 ip,
                 url,
@@ -281,19 +236,17 @@ class Recovery:
             )
         self._watch(label, number, number)
 
-    def _recover(self, report: KindReport, files: Sequence[LogFile], wanted: "array[int]", day: range) -> None:
-        """Read the files once more and store the events of the lines that are `wanted`."""
+    def _recover(self, report: KindReport, reading: Reading, wanted: "array[int]", day: range) -> None:
+        """Store the events of the lines that are `wanted`."""
         self._store.make_room([day.start])
-        picks = iter(wanted)
         occurrences = (occurrence - 1 for occurrence in wanted if occurrence)
-        lines = self._read(files, day, "recovering from", lambda: next(picks, 0) > 0)
-        events = (self._named(event, next(occurrences), report) for event in lines if isinstance(event, Event))
+        events = (self._named(event, next(occurrences), report) for event in reading.again(wanted))
         while portion := list(islice(events, PORTION)):
             self._insert(report, portion)
 
     def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
         """The event of a line with its delivery id, its time by the clock of the webhooks, as all other events."""
-        name = partitions.delivery_id(event.occurred_at // MICROS, partitions.digest(event), occurrence)
+        name = partitions.delivery_id(event.occurred_at // MICROS, partitions.digest_of(event), occurrence)
         return event._replace(delivery_id=name, occurred_at=event.occurred_at + report.offset * MICROS)
 
     def _insert(self, report: KindReport, events: Sequence[Event]) -> None:
@@ -314,6 +267,28 @@ class Recovery:
         for event in taken:
             report.recovered_hours[event.occurred_at // MICROS % DAY // 3600] += 1
         self._stored(taken)
+
+
+def _gather(report: KindReport, reading: Reading, lines: Partitions, day: range) -> range:
+    """Read the files once; returns the range of seconds that their lines cover."""
+    earliest, latest = day.start, day.stop - 1
+    hours, add, kind = report.hours, lines.add, report.kind
+    place = -1
+    for place, line in enumerate(reading.lines()):
+        if isinstance(line, Said):
+            second = line.second
+            if second < earliest:
+                earliest = second
+            elif second > latest:
+                latest = second
+            hours[second % DAY // 3600] += 1
+            add(partitions.line_of(kind, line, place))
+        else:
+            file, damage = line
+            report.unmatched += 1
+            report.note(f"{file.name}, line {damage.number}: {damage.reason}")
+    report.in_log = place + 1
+    return range(earliest, latest + 1)
 
 
 def _outside(lines: Partitions, span: range, day: range, zone: tzinfo, offset: int) -> int:

@@ -1,13 +1,15 @@
 """What each kind of database does in its own way: see `workers.store.sqlite` and `workers.store.postgres`."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Protocol
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingest.copernica.events import EPOCH
 from ingest.errors import IngestError
 
 #: Values of one row, in the order of the table's columns.
@@ -69,6 +71,10 @@ class Backend(ABC):
             yield
         except self.errors as error:
             raise self.explain(error) from error
+
+    def seconds(self, column: ColumnElement[Any]) -> tuple[ColumnElement[Any], Callable[[Any], int]]:
+        """A column of times as one for a query of millions, and what makes Unix seconds of its values."""
+        return column, _second
 
     # --- transactions ---
 
@@ -170,3 +176,7 @@ def first_line(error: Any) -> str:
     """The first line of the database's own message, without what SQLAlchemy adds."""
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
     return lines[0].rstrip(". ")
+
+
+def _second(moment: datetime) -> int:
+    return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH) // timedelta(seconds=1)

@@ -1,6 +1,6 @@
 """A connection to the database, of whichever kind, and its transactions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from types import TracebackType
@@ -174,6 +174,10 @@ class Database:
                 return
             # In place of `first`: with both, SQLite would pass over all that was read already, each time.
             begin = _after(order, found[-1][: len(order)])
+
+    def seconds(self, column: ColumnElement[Any]) -> tuple[ColumnElement[Any], Callable[[Any], int]]:
+        """A column of times as one for a query of millions, and what makes Unix seconds of its values."""
+        return self._backend.seconds(column)
 
     def overwrite(self, connection: Connection) -> None:
         """Have what this connection deletes from now on overwritten, where that is in our power."""

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from io import StringIO
+from itertools import accumulate, repeat
 
 from ingest.copernica.logfiles.kinds import LogKind
-from ingest.copernica.logfiles.layout import NOTHING, TIME, Layout, is_blank
+from ingest.copernica.logfiles.layout import TIME, Layout, is_blank
 from ingest.copernica.logfiles.rows import (
     CUT_OFF,
     MAX_RECORD,
@@ -37,13 +38,22 @@ _FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*+|))(,|\r*(
 _OPEN_FIELD = re.compile(r'"[^"]*+(?:""[^"]*+)*+\Z')
 
 
-def rows(texts: Iterable[str], kind: LogKind, whole: bool) -> Iterator[Row | Damage]:
+def rows(texts: Iterable[str], kind: LogKind, whole: bool, at: int | None = None) -> Iterator[Row | Damage]:
     """The rows, numbered by the line on which they begin.
 
-    A last line without a line end was cut off, unless the caller knows that the file is `whole`.
+    A last line without a line end was cut off, unless the caller knows that the file is `whole`. `at` is where in
+    a file in UTF-8 its text begins; only then the rows say where they stand.
     """
+    return _rows(texts, _Reader(kind, None, at), kind, whole)
+
+
+def rows_again(texts: Iterable[str], kind: LogKind, names: tuple[str, ...]) -> Iterator[Row | Damage]:
+    """Rows that were cut out of a file of which all rows were read before, with these names of columns."""
+    return _rows(texts, _Reader(kind, Layout.of(names)), kind, whole=True)
+
+
+def _rows(texts: Iterable[str], reader: "_Reader", kind: LogKind, whole: bool) -> Iterator[Row | Damage]:
     splitter = _Splitter()
-    reader = _Reader(kind)
     try:
         for lines in splitter.lines(texts, whole):
             reader.add(lines)
@@ -115,16 +125,20 @@ class _State(Enum):
 class _Reader:
     """Reads rows out of lines that arrive in portions."""
 
-    def __init__(self, kind: LogKind) -> None:
+    def __init__(self, kind: LogKind, layout: Layout | None = None, at: int | None = None) -> None:
+        """`at` is the byte at which the first line begins, if places are wanted."""
         self._kind = kind
         #: None until the first lines have been seen.
-        self._layout: Layout | None = None
+        self._layout = layout
         self._state = _State.READ
         self._patience = Patience(MAX_WASTE)
         #: The lines, where the next record begins in them, and the number of the first one in the file.
         self._lines: list[str] = []
         self._at = 0
         self._first = 1
+        #: Where in the file each of them begins, and where the last one ends; all 0 if that is not wanted.
+        self._begins = [at or 0]
+        self._is_placed = at is not None
 
     @property
     def number(self) -> int:
@@ -142,12 +156,21 @@ class _Reader:
         Raises:
             Unusable: they are the first of the file, and show that it cannot be read.
         """
+        characters = sum(map(len, lines))
+        self._begins = [*self._begins[self._at : -1], *self._ends(lines)]
         self._first, self._lines, self._at = self.number, self._lines[self._at :] + lines, 0
-        self._patience.add(WASTE_PER_CHARACTER * sum(map(len, lines)))
+        self._patience.add(WASTE_PER_CHARACTER * characters)
         if self._state is _State.WAIT:
             self._state = _State.READ
         if self._layout is None and self._lines:
             self._layout = Layout.detect(self._lines, self._kind)
+
+    def _ends(self, lines: list[str]) -> Iterable[int]:
+        """Where these lines begin in the file, and where the last one ends."""
+        if not self._is_placed:
+            return repeat(0, len(lines) + 1)
+        sizes = map(len, lines if all(map(str.isascii, lines)) else map(str.encode, lines))
+        return accumulate(sizes, initial=self._begins[-1])
 
     def has_more(self) -> bool:
         """Whether there is anything to read; finds the next row first, if need be."""
@@ -163,10 +186,10 @@ class _Reader:
 
         `is_odd` is whether every record has to be looked at, and `at_end` that no more will come.
         """
-        layout, lines, begin, first = self._layout, self._lines, self._at, self._first
+        layout, lines, begin, first, begins = self._layout, self._lines, self._at, self._first, self._begins
         if layout is None:
             return
-        names, header, row_inside = layout.names, layout.header, layout.row_inside.search
+        names, header, has_row = layout.names, layout.header, layout.has_row
         width = len(names)
         long = self._state is _State.READ_LONG
         # Not a slice: where most records are damaged, copying what is left for each would take for ever.
@@ -178,16 +201,21 @@ class _Reader:
             for values in reader:
                 end = begin + reader.line_num
                 # Nearly every record is one line, or several without a row inside, of the right number of columns.
-                text = "" if end == at + 1 else "".join(lines[at:end])
-                suspect = len(values) != width or is_odd or (text and row_inside(text))
-                if suspect and (fault := layout.fault(values, text or lines[at])):
-                    yield Damage(first + at, fault)
-                    if end > at + 1:
-                        self._state = _State.RESYNCHRONISE
-                        at += 1
-                        break
-                elif values and values != header and (values[0][:1] not in NOTHING or not is_blank(values)):
-                    yield first + at, names, values
+                suspect = is_odd or len(values) != width or values[0] <= " "
+                if suspect or (end > at + 1 and has_row(lines[at + 1 : end])):
+                    if is_blank(values):
+                        at = end
+                        continue
+                    if fault := layout.fault(values, lines[at:end]):
+                        yield Damage(first + at, fault)
+                        if end > at + 1:
+                            self._state = _State.RESYNCHRONISE
+                            at += 1
+                            break
+                        at = end
+                        continue
+                if values != header:
+                    yield first + at, names, values, begins[at], begins[end]
                 at = end
         except csv.Error as error:
             # Only what no line end follows any more is looked at as far as there is: other faults end it sooner.

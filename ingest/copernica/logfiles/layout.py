@@ -36,8 +36,10 @@ class Layout:
     #: The header row, or what it would be.
     header: Sequence[str]
     names: tuple[str, ...]
-    #: A row within a record: a further line that has a time where a row has it.
-    row_inside: re.Pattern[str]
+    #: How a row begins: a further line of a record that does is no part of it.
+    begin: re.Pattern[str]
+    #: What such a line surely has, which is sooner seen.
+    sign: str
 
     @classmethod
     def detect(cls, lines: Sequence[str], kind: LogKind) -> Self:
@@ -56,22 +58,33 @@ class Layout:
                 raise Unusable(TOO_WIDE)
             if why := misnamed(first, kind):
                 raise Unusable(why)
-            return cls(sample[0], first, _row_inside(first))
+            return cls(sample[0], first, *_begin(first))
         if why := _foreign(lines, sample, documented) or _of_another_kind(sample, kind):
             raise Unusable(why)
         names = _resized(documented, Counter(map(len, sample)))
-        return cls(list(documented), names, _row_inside(names))
+        return cls(list(documented), names, *_begin(names))
 
-    def fault(self, values: Sequence[str], text: str) -> str:
-        """What is wrong with a record, of which `text` is the whole; empty if nothing is, or if it is blank."""
-        if is_blank(values):
-            return ""
+    @classmethod
+    def of(cls, names: tuple[str, ...]) -> Self:
+        """That of rows whose columns are known, among which there is no header row."""
+        return cls((), names, *_begin(names))
+
+    def has_row(self, lines: Iterable[str]) -> bool:
+        """Whether any of the further lines of a record begins as a row does."""
+        begin, sign = self.begin.match, self.sign
+        for line in lines:  # noqa: SIM110  # `any` takes twice as long, and this runs for nearly every record
+            if sign in line and begin(line):
+                return True
+        return False
+
+    def fault(self, values: Sequence[str], lines: Sequence[str]) -> str:
+        """What is wrong with a record that is not blank, which takes up these lines; empty if nothing is."""
         if len(values) != len(self.names):
             return f"{len(values)} columns, where {len(self.names)} are expected"
-        if "\0" in text:
+        if any("\0" in line for line in lines):
             return "NUL bytes"
         # One that closes at a quote of another row can, by chance, give the right number of columns.
-        if self.row_inside.search(text):
+        if self.has_row(lines[1:]):
             return "a quote that is never closed"
         return resaved_id(self.names, values)
 
@@ -134,9 +147,9 @@ def _looks_like(kind: LogKind, row: Sequence[str], sure: bool = True) -> bool:
     return bool(TIME.fullmatch(cells.get("time", "").strip())) and (not recipient or "@" in recipient)
 
 
-def _row_inside(names: tuple[str, ...]) -> re.Pattern[str]:
+def _begin(names: tuple[str, ...]) -> tuple[re.Pattern[str], str]:
     before = names.index("time") if "time" in names else 0
-    return re.compile(rf"\n(?:[^,\"\n]*,){{{before}}}{TIME.pattern}[,\r\n]")
+    return re.compile(rf"(?:[^,\"\n]*+,){{{before}}}{TIME.pattern}[,\r\n]"), "," if before else "-"
 
 
 def _resized(documented: tuple[str, ...], widths: Counter[int]) -> tuple[str, ...]:

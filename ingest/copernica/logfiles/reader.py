@@ -9,10 +9,10 @@ The facts come from Copernica's articles on log files.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from functools import lru_cache
-from typing import Any, BinaryIO, NamedTuple
+from functools import lru_cache, partial
+from typing import BinaryIO, NamedTuple
 
 from ingest.copernica.events import (
     EPOCH,
@@ -20,15 +20,15 @@ from ingest.copernica.events import (
     LAST_SECOND,
     LOGFILE,
     MICROS,
-    WIRE_NAMES,
     Event,
     EventType,
     event_of,
 )
 from ingest.copernica.logfiles import csv_rows, json_rows, spreadsheets, xml_rows
+from ingest.copernica.logfiles.fields import LINK, Columns, columns_of, translate
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind, misnamed, spelled
 from ingest.copernica.logfiles.rows import Damage, Row, Unreadable
-from ingest.copernica.logfiles.text import Encoding, begun, decoded, encoding_of
+from ingest.copernica.logfiles.text import Encoding, begun, decoded, encoding_of, mark_size
 
 #: The delivery id of an event that was not given one yet.
 NO_ID = b"\0" * 12
@@ -39,6 +39,23 @@ class Entry(NamedTuple):
 
     number: int
     event: Event
+
+
+class Said(NamedTuple):
+    """What a line says of an event that tells it from others: what the event's attributes would be, empty if None.
+
+    `link_id` is the number of a link without an address. `begin` and `end` are as of a `Row`.
+    """
+
+    number: int
+    second: int
+    message_id: str
+    recipient: str
+    ip: str
+    url: str
+    link_id: str
+    begin: int
+    end: int
 
 
 class Outage(NamedTuple):
@@ -76,27 +93,97 @@ def read(
     Raises:
         ValueError: the kind is the list of failed calls, which `outages` reads.
     """
+    _type_of(kind)
+    return _entries(_picked(_rows(stream, kind, whole, encoding), pick), kind, zone, received_at)
+
+
+def read_again(
+    texts: Iterable[str], kind: LogKind, names: tuple[str, ...], zone: tzinfo = UTC, received_at: int = 0
+) -> Iterator[Entry | Damage]:
+    """The events of rows cut out of a CSV where `Lines` told that they stand, as `read` reads them there."""
+    return _entries(csv_rows.rows_again(texts, kind, names), kind, zone, received_at)
+
+
+def _picked(rows: Iterator[Row | Damage], pick: Callable[[], bool] | None) -> Iterator[Row | Damage]:
+    return rows if pick is None else (row for row in rows if pick())
+
+
+def _type_of(kind: LogKind) -> EventType:
     if kind.type is None:
         raise ValueError(f"{kind.prefix} files contain no events")
+    return kind.type
+
+
+def _entries(
+    rows: Iterable[Row | Damage], kind: LogKind, zone: tzinfo, received_at: int
+) -> Iterator[Entry | Damage]:
+    type_ = _type_of(kind)
     known: tuple[str, ...] | None = None
-    columns = _Columns((), "")
+    columns = Columns((), "", None)
     second_of = _clock(zone)
-    for row in _rows(stream, kind, whole, encoding):
-        if pick is not None and not pick():
-            continue
+    for row in rows:
         if isinstance(row, Damage):
             yield row
             continue
-        number, names, values = row
+        number, names, values, *_ = row
         if names is not known:  # in CSV they stay the same
-            known, columns = names, _columns(kind, names)
+            known, columns = names, columns_of(kind, names)
         fields = columns.filled(values)
         second = second_of(fields.get("time", ""))
         if columns.fault or second is None:
             yield Damage(number, columns.fault or _time_fault(fields.get("time")))
             continue
-        _translate(fields, WIRE_NAMES[kind.type], second)
+        translate(fields, type_, second)
         yield Entry(number, event_of(fields, "", received_at, NO_ID, LOGFILE))
+
+
+class Lines:
+    """What the lines of a file say, or the damage: each in the place where `read` has its entry or the damage.
+
+    Takes a quarter of the time of `read`, as far as the file's form allows, since no event is made. The arguments
+    are those of `read`.
+    """
+
+    def __init__(
+        self,
+        stream: BinaryIO,
+        kind: LogKind,
+        zone: tzinfo = UTC,
+        whole: bool = False,
+        pick: Callable[[], bool] | None = None,
+        encoding: Encoding | None = None,
+    ) -> None:
+        _type_of(kind)
+        self._kind = kind
+        self._second_of = _clock(zone)
+        self._begun = partial(_rows, stream, kind, whole, encoding)
+        self._pick = pick
+        #: The columns of the rows that were read last: in CSV, of all.
+        self.names: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Said | Damage]:
+        kind, second_of, is_link = self._kind, self._second_of, LINK.match
+        new = tuple.__new__  # a third of the time that the class itself takes
+        columns = Columns((), "", None)
+        for row in _picked(self._begun(), self._pick):
+            if isinstance(row, Damage):
+                yield row
+                continue
+            number, names, values, begin, end = row
+            if names is not self.names:
+                self.names, columns = names, columns_of(kind, names)
+            if columns.fault or columns.said is None:
+                yield Damage(number, columns.fault or _time_fault(None))
+                continue
+            values.append("")  # for what has no column
+            time, message_id, recipient, ip, url, link = columns.said(values)
+            second = second_of(time)
+            if second is None:
+                yield Damage(number, _time_fault(time))
+                continue
+            if link and not url and is_link(link):
+                url, link = link, ""
+            yield new(Said, (number, second, message_id, recipient, ip, url, link, begin, end))
 
 
 def outages(
@@ -108,14 +195,14 @@ def outages(
         if isinstance(row, Damage):
             yield row
             continue
-        number, names, values = row
+        number, names, values, *_ = row
         columns = dict(zip(spelled(names), values, strict=True))
         second = second_of(columns.get("time", ""))
         if second is None:
             yield Damage(number, _time_fault(columns.get("time")))
         else:
             about = (columns.get(name, "") for name in ("response", "recipient", "header"))
-            yield Outage(number, int(second) * MICROS, *about)
+            yield Outage(number, second * MICROS, *about)
 
 
 def unusable(stream: BinaryIO, kind: LogKind, whole: bool = False, encoding: Encoding | None = None) -> str:
@@ -150,7 +237,9 @@ def _rows(stream: BinaryIO, kind: LogKind, whole: bool, encoding: Encoding | Non
             return xml_rows.rows(blocks, declared)
         return xml_rows.rows(map(str.encode, decoded(blocks, encoding)), declared=False)
     texts = decoded(blocks, encoding)
-    return json_rows.rows(texts) if begin in ("[", "{") else csv_rows.rows(texts, kind, whole)
+    if begin in ("[", "{"):
+        return json_rows.rows(texts)
+    return csv_rows.rows(texts, kind, whole, mark_size(start) if encoding is Encoding.UTF_8 else None)
 
 
 #: Blanks, and the mark of UTF-8 as bytes and as a character.
@@ -159,97 +248,14 @@ _BLANKS = " \t\r\n\ufeff\u00ef\u00bb\u00bf"
 _DECLARED = re.compile(rb"\s*<\?xml[^>]{0,99}encoding\s*=\s*[\"'](?!utf-?8[\"'])", re.IGNORECASE)
 
 
-# --- from columns to fields ---
-
-#: The field for which link was followed: Copernica's articles on log files have its number, others its address.
-LINK_ID = "link_id"
-#: Columns that a webhook has under another name.
-_FIELDS: Mapping[str, str] = {
-    "email": "recipient",
-    "linkinfo": LINK_ID,
-    "url": "original",
-    "mailingid": "mailing",
-    "profileid": "profile",
-    "subprofileid": "subprofile",
-    "databaseid": "database",
-    "collectionid": "collection",
-}
-#: The same where a kind of file means something else by the name: the reporter of a DMARC report is no recipient.
-_OTHER_FIELDS: Mapping[EventType, Mapping[str, str]] = {EventType.DMARC: {**_FIELDS, "email": "email"}}
-#: Fields that no column fills by its name: the type comes from the kind of file, the others from the header block.
-_NOT_COLUMNS = frozenset({"type", "useragent", "referer", ""})
-_EXTENDED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?")
-_FOLD = re.compile(r"\r?\n[ \t]+")
-#: What can be the address of a link: it has a scheme, or at least a dot or a slash. A number has none.
-_LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[^./]*[./]")
 
 
-class _Columns(NamedTuple):
-    """What the columns of a file mean: the field that each fills, no two the same, or why they mean nothing."""
-
-    targets: tuple[str, ...]
-    fault: str
-
-    def filled(self, values: Sequence[str]) -> dict[str, Any]:
-        """The fields that a row fills."""
-        return {name: value for name, value in zip(self.targets, values, strict=True) if value}
-
-
-@lru_cache(maxsize=256)  # a file has one set of columns; JSON and XML may have some more
-def _columns(kind: LogKind, names: tuple[str, ...]) -> _Columns:
-    names = spelled(names)
-    # A webhook that calls itself an open and has a code is a delivery.
-    taken = {*_NOT_COLUMNS, "code"} if kind.type is EventType.OPEN else {*_NOT_COLUMNS}
-    fields = _OTHER_FIELDS.get(kind.type, _FIELDS) if kind.type else _FIELDS
-    targets = []
-    for name in names:
-        field = fields.get(name, name)
-        if field in taken:
-            field = name
-        while field in taken:
-            field = f"log_{field}"
-        taken.add(field)
-        targets.append(field)
-    return _Columns(tuple(targets), misnamed(names, kind))
-
-
-def _translate(fields: dict[str, Any], wire_name: str, second: str) -> None:
-    """Put what some columns hold in the way of webhooks: links, tags, the header block, the extended status."""
-    fields["type"] = wire_name
-    fields["time"] = second
-    link = fields.get(LINK_ID)
-    if link and "original" not in fields and _LINK.match(link):
-        fields["original"] = fields.pop(LINK_ID)
-    if "tags" in fields:
-        fields["tags"] = [tag for tag in fields["tags"].split(";") if tag]
-        if not fields["tags"]:
-            del fields["tags"]
-    block = fields.get("header") or fields.get("headers")
-    if block:
-        fields.update(_reader(block))
-    status = fields.get("status")
-    if status and "extended" not in fields and _EXTENDED.fullmatch(status):
-        fields["extended"] = fields.pop("status")
-
-
-@lru_cache(maxsize=4096)  # mail programs send the same few blocks
-def _reader(block: str) -> Mapping[str, str]:
-    """What the header block of a request says about who read the message; the first of repeated headers counts."""
-    fields: dict[str, str] = {}
-    for line in _FOLD.sub(" ", block).splitlines():
-        name, _, value = line.partition(":")
-        field = {"user-agent": "useragent", "referer": "referer"}.get(name.strip().lower())
-        if field and value.strip():
-            fields.setdefault(field, value.strip())
-    return fields
-
-
-def _clock(zone: tzinfo) -> Callable[[str], str | None]:
+def _clock(zone: tzinfo) -> Callable[[str], int | None]:
     """A function that turns a time into Unix seconds, as webhooks have them; None if it is not a credible time."""
 
     @lru_cache(maxsize=4096)  # the lines of one second share it
-    def second_of(text: str) -> str | None:
+    def second_of(text: str) -> int | None:
         if not _TIME.fullmatch(text):
             return None
         try:
@@ -257,6 +263,6 @@ def _clock(zone: tzinfo) -> Callable[[str], str | None]:
             second = ((moment if moment.tzinfo else moment.replace(tzinfo=zone)) - EPOCH) // timedelta(seconds=1)
         except (ValueError, OverflowError):
             return None
-        return str(second) if FIRST_SECOND < second < LAST_SECOND else None
+        return second if FIRST_SECOND < second < LAST_SECOND else None
 
     return second_of

@@ -4,7 +4,7 @@ Each form's module has one function, `rows(blocks, …)`. It reads a file in blo
 long the file is, and trusts nothing: what cannot be read is `Damage`, and reading resumes after it where possible.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 #: Bytes read at once: few enough for any machine, many enough that the calls cost nothing.
@@ -64,8 +64,9 @@ class Patience:
             raise Unreadable(TOO_DAMAGED)
 
 
-#: Where it begins, the names of its columns, and their values.
-Row = tuple[int, tuple[str, ...], Sequence[str]]
+#: One row: where it begins (numbered as in `Entry`), the names of its columns, their values, and the bytes of the
+#: file between which it stands, both 0 where that is not known. A plain tuple, because millions are made.
+Row = tuple[int, tuple[str, ...], list[str], int, int]
 
 
 def blocks_of(stream: BinaryIO) -> Iterator[bytes]:

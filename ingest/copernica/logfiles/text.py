@@ -26,6 +26,8 @@ class Encoding(StrEnum):
 
 #: The two marks with which a file in UTF-16 begins.
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+#: The mark of UTF-8, and what it has become where another program has added to the file.
+MARKS = (b"\xef\xbb\xbf", "\u00ef\u00bb\u00bf".encode())
 #: Bytes that Windows-1252 has no character for.
 UNDEFINED = bytes((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 #: Bytes that are enough to tell what a file is.
@@ -123,14 +125,20 @@ def _strictly(blocks: Iterable[bytes], codec: str) -> Iterator[str]:
         raise Unreadable(CUT_OFF if cut else f"not {codec.upper()}: download it again") from None
 
 
+def mark_size(start: bytes) -> int:
+    """How many bytes at the beginning of a file in UTF-8 are no text, but marks."""
+    rest = start.removeprefix(MARKS[0])
+    return len(start) - len(rest.removeprefix(MARKS[1]))
+
+
 def _mark_removed(texts: Iterable[str]) -> Iterator[str]:
     at_start = True
     for text in texts:
         if not text:
             continue
         if at_start:
-            # The mark of UTF-8, also at the beginning of what another program has added to.
-            text = text.removeprefix("\ufeff").removeprefix("\u00ef\u00bb\u00bf")  # noqa: PLW2901
+            for mark in MARKS:
+                text = text.removeprefix(mark.decode())  # noqa: PLW2901
             at_start = False
         if text:
             yield text

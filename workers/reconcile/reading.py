@@ -1,0 +1,190 @@
+"""The lines of the log files of one kind and day: all of them once, and those whose events are missing again.
+
+The first time, nothing is made of a line but what it is compared by. Where a line of a CSV stands is noted, so the
+second time only the lines that are wanted are cut out of the file and made into events. Other forms, and other
+encodings, are read through again.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import tzinfo
+from itertools import compress
+from struct import Struct
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, NamedTuple, Self
+
+from ingest.copernica.events import Event
+from ingest.copernica.logfiles.reader import Entry, Lines, Said, read, read_again
+from ingest.copernica.logfiles.rows import BLOCK, Damage
+from ingest.errors import LogFileError
+from workers.reconcile.basis import MAX_OFFSET
+from workers.reconcile.logfile import LogFile, Unpackable, Watch
+
+#: Lines between two reports of progress, and between two calls of `breathe`.
+STEP = 2000
+
+#: Places of lines that are read at once.
+PLACES = 4096
+
+#: Where a line begins in its file, and where it ends; and of a line that is never wanted again.
+_PLACE = Struct("=QQ")
+_NOWHERE = (0, 0)
+
+
+class _Read(NamedTuple):
+    """A file that was read: the numbers of its lines, among those of all files, and how to find them again.
+
+    `names` are those of its columns if its lines can be cut out, else None.
+    """
+
+    file: LogFile
+    numbers: range
+    names: tuple[str, ...] | None
+
+
+class Reading:
+    """The lines of some files. What is on disk meanwhile has no name, so it vanishes when this is closed."""
+
+    def __init__(
+        self,
+        files: Sequence[LogFile],
+        day: range,
+        zone: tzinfo,
+        received_at: int,
+        watch: Watch,
+        breathe: Callable[[], object],
+    ) -> None:
+        """`day` are the seconds that they are of; `received_at` is that of the events, in µs since 1970."""
+        self._files = files
+        self._believed = range(day.start - MAX_OFFSET, day.stop + MAX_OFFSET)
+        self._zone = zone
+        self._received_at = received_at
+        self._watch = watch
+        self._breathe = breathe
+        self._done: list[_Read] = []
+        self._places: IO[bytes] = TemporaryFile()  # noqa: SIM115
+        self._count = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._places.close()
+
+    def lines(self) -> Iterator[Said | tuple[LogFile, Damage]]:
+        """What each line says, or what is wrong with it. They are numbered from 0, in this order."""
+        for file in self._files:
+            yield from self._lines(file)
+
+    def _lines(self, file: LogFile) -> Iterator[Said | tuple[LogFile, Damage]]:
+        label, first, number, count, end = f"reading {file.name}", self._count, 0, -1, 0
+        places = array("Q")
+        note, start, stop = places.append, self._believed.start, self._believed.stop
+        self._watch(label, 0, file.size)
+        with file.open() as stream:
+            lines = Lines(stream, file.kind, self._zone, file.whole, file.pick(), file.encoding)
+            try:
+                for count, said in enumerate(lines):
+                    if count % STEP == 0:
+                        self._watch(label, stream.tell(), file.size)
+                        self._breathe()
+                        self._keep(places)
+                    if type(said) is Said:
+                        number, second, _, _, _, _, _, begin, end = said
+                        note(begin)
+                        note(end)
+                        if start <= second < stop:
+                            yield said
+                        else:
+                            yield file, Damage(number, "its time is far from the day of the file")
+                    else:
+                        places.extend(_NOWHERE)
+                        number = said.number
+                        yield file, said  # type: ignore[misc]  # mypy does not narrow by `type`
+            except Unpackable as error:
+                count += 1
+                places.extend(_NOWHERE)
+                yield file, Damage(number, f"what follows cannot be unpacked ({error})")
+        self._keep(places)
+        self._watch(label, file.size or 1, file.size or 1)
+        self._count += count + 1
+        self._done.append(_Read(file, range(first, self._count), lines.names if end else None))
+
+    def _keep(self, places: "array[int]") -> None:
+        self._places.write(places)
+        del places[:]
+
+    def again(self, wanted: "array[int]") -> Iterator[Event]:
+        """The events of the lines whose numbers have something other than 0 in `wanted`.
+
+        Raises:
+            LogFileError: a file is no longer what it was when its lines were read.
+        """
+        with memoryview(wanted) as all_flags:
+            for read in self._done:
+                flags = all_flags[read.numbers.start : read.numbers.stop]
+                missing = sum(map(bool, flags))
+                if not missing:
+                    continue
+                found = 0
+                for entry in self._entries(read, flags):
+                    if isinstance(entry, Entry):
+                        found += 1
+                        yield entry.event
+                if found != missing:
+                    raise LogFileError(f"{read.file.name} changed while it was read: reconcile the day again.")
+
+    def _entries(self, read_: _Read, flags: "memoryview[int]") -> Iterator[Entry | Damage]:
+        file = read_.file
+        label = f"recovering from {file.name}"
+        self._watch(label, 0, file.size)
+        with file.open() as stream:
+            try:
+                yield from self._watched(self._begun(read_, flags, stream), stream, label, file.size)
+            except (Unpackable, UnicodeDecodeError):
+                return  # its end, as it was the first time; or it is no longer what it was
+        self._watch(label, file.size or 1, file.size or 1)
+
+    def _begun(self, read_: _Read, flags: "memoryview[int]", stream: BinaryIO) -> Iterator[Entry | Damage]:
+        file = read_.file
+        if read_.names is not None:
+            texts = map(bytes.decode, _cut(stream, compress(self._places_of(read_.numbers), flags)))
+            return read_again(texts, file.kind, read_.names, self._zone, self._received_at)
+        picks = iter(flags)
+        pick = file.pick(lambda: next(picks, 0) > 0)
+        return read(stream, file.kind, self._zone, self._received_at, file.whole, pick, file.encoding)
+
+    def _watched(
+        self, entries: Iterable[Entry | Damage], stream: BinaryIO, label: str, size: int | None
+    ) -> Iterator[Entry | Damage]:
+        for place, entry in enumerate(entries):
+            if place % STEP == 0:
+                self._watch(label, stream.tell(), size)
+                self._breathe()
+            yield entry
+
+    def _places_of(self, numbers: range) -> Iterator[tuple[int, int]]:
+        self._places.seek(numbers.start * _PLACE.size)
+        left = len(numbers) * _PLACE.size
+        while left and (block := self._places.read(min(left, PLACES * _PLACE.size))):
+            left -= len(block)
+            yield from _PLACE.iter_unpack(block)
+
+
+def _cut(stream: BinaryIO, places: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+    """What stands at these places, in blocks."""
+    block, start = b"", 0  # a part of the file, and where that begins
+    cut: list[bytes] = []
+    for begin, end in places:
+        if end > start + len(block):
+            if cut:
+                yield b"".join(cut)
+                cut = []
+            block = block[begin - start :]
+            if not block:
+                stream.seek(begin)
+            start = begin
+            while end > start + len(block) and (more := stream.read(BLOCK)):
+                block += more
+        cut.append(block[begin - start : end - start])
+    yield b"".join(cut)
