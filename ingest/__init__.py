@@ -3,7 +3,7 @@
 1. Copernica POSTs an event. `ingest.endpoint.fast_path` takes plain calls, `ingest.endpoint.app` (aiohttp) all
    others. Both pass them to `ingest.endpoint.intake`: it has `ingest.verification` check the signature
    (`ingest.copernica.signature`, `ingest.copernica.public_keys`), keeps the call raw, and answers it.
-2. `ingest.stream.producer` gathers the calls that arrive while one write to Redis is under way, and writes them
+2. `ingest.stream.producer` gathers the calls that arrive while writes to Redis are under way, and writes them
    as one stream entry, packed by `ingest.batch`. When Redis has confirmed it, each of those calls is answered
    200; not before. While Redis is unavailable (`ingest.stream.breaker`), batches go to disk instead
    (`ingest.spool`), and 200 is sent when they are on it; `ingest.endpoint.spool_replay` sends them to Redis
