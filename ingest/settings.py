@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
     field_validator,
 )
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest import database_url, shown
 from ingest.copernica.events import DAY
@@ -53,13 +53,36 @@ def _split(value: object) -> object:
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
-class Settings(BaseModel):
+class _Environ(PydanticBaseSettingsSource):
+    """Reads settings from the mapping it is given, by the aliases of the fields, and from nothing else."""
+
+    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
+        super().__init__(settings_cls)
+        self._environ = environ
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The value of a field (None: not set), its key, and that it need not be parsed as JSON."""
+        name = field.alias or field_name
+        value = self._environ.get(name)
+        return (value if value or name in MEANINGFUL_WHEN_EMPTY else None), name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """All values that are set, by alias."""
+        values = {}
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, name, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                values[name] = value
+        return values
+
+
+class Settings(BaseSettings):
     """The set-up of one process; frozen, so that it can be passed around.
 
     Fields with `repr=False` may hold a password or a token: neither `repr` nor an error shows their value.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     redis_url: str | None = Field(None, alias="REDIS_URL", repr=False)
     database_url: str | None = Field(None, alias="DATABASE_URL", repr=False)
@@ -116,10 +139,19 @@ class Settings(BaseModel):
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        """From the variables that bear the aliases of the fields, and from nothing else."""
-        names = [field.alias for field in type(self).model_fields.values() if field.alias]
-        given = {name: environ[name] for name in names if name in environ}
-        super().__init__(**{n: value for n, value in given.items() if value or n in MEANINGFUL_WHEN_EMPTY})
+        super().__init__(environ=environ)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the injected environment: no `.env` file, and no process-wide one behind the caller's back."""
+        return (_Environ(settings_cls, init_settings()["environ"]),)
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
