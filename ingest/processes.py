@@ -8,6 +8,7 @@ behind.
 
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -16,6 +17,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO
+
+from ingest.errors import IngestError
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +198,31 @@ def follow_parent(gone: Callable[[], object]) -> None:
         gone()
 
     threading.Thread(target=wait_for_parent, name="follow-parent", daemon=True).start()
+
+
+def aside(look: Callable[[], object]) -> None:
+    """Call a function in a fork, so that what it imports takes no memory here; only while there is one thread.
+
+    Raises:
+        IngestError: the function raised it.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            look()
+        except IngestError as error:
+            os.write(writer, pickle.dumps(error))
+        except Exception:
+            log.exception("a look aside broke off")
+        finally:
+            os._exit(0)  # without what this process would do at its end
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        found = answer.read()
+    os.waitpid(child, 0)
+    if found:
+        raise pickle.loads(found)  # noqa: S301  # our own
 
 
 def own_command(*arguments: str) -> list[str]:

@@ -54,10 +54,16 @@ def serve(listening: int | None, number: int) -> None:
 
 def _require_schema(settings: "Settings") -> None:
     """Refuse tables of another release; a database that is missing or unreachable is no reason to reject calls."""
-    from workers.store.store import Store
+
+    def look() -> None:
+        from workers.store.store import Store
+
+        Store.open(settings.database).close()
+
+    from ingest.processes import aside
 
     try:
-        Store.open(settings.database).close()
+        aside(look)  # the parent of the endpoint needs no database after this
     except SchemaMismatch:
         raise
     except Unavailable as error:

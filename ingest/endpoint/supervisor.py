@@ -43,7 +43,8 @@ def serve(settings: Settings) -> None:
         SettingsError: no account is named, or a file or folder that a setting names cannot be read.
         Unavailable: Redis rejects us, or does not serve us and there is no spool; or the spool cannot be used.
     """
-    _check(settings)
+    descriptors.tell_limit(descriptors.connection_limit())
+    processes.aside(partial(_check, settings))
     _prepare_redis(settings)
     with StopSignals.caught() as signals, ExitStack() as started:
         # Left in reverse: once the sockets are closed here, the children are the last to have them.
@@ -62,7 +63,6 @@ def serve(settings: Settings) -> None:
 
 def _check(settings: Settings) -> None:
     """Fail on a mistake in the settings here, once, rather than in every child."""
-    descriptors.tell_limit(descriptors.connection_limit())
     if settings.verify == "on":
         from ingest.verification import Verifier  # noqa: PLC0415  # DNS and RSA are loaded only where they are needed
 

@@ -18,7 +18,8 @@ from ingest.simulation.calls import Simulator
 from tests.support.builders import FORM, event
 from tests.support.cli import BUFFERED
 from tests.support.fake_copernica import client, log_file
-from tests.support.running import clean_environ, ingest, run, running, until
+from tests.support.running import answers, clean_environ, free_port, ingest, run, running, until
+from tests.support.sql import execute
 from workers.store.store import Store
 
 
@@ -257,3 +258,24 @@ def test_a_mistake_gives_one_sentence_and_an_exit_code(
     assert "Traceback" not in done.stderr
     assert "geheim" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.startswith("ingest: ")]) == 1
+
+
+def test_an_endpoint_refuses_tables_of_another_release_and_keeps_nothing_of_the_database_loaded(
+    sqlite_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    environ = {
+        "DATABASE_URL": sqlite_url,
+        "REDIS_URL": redis_url,
+        "INGEST_ACCOUNTS": "1",
+        "PORT": str(free_port()),
+    }
+    with running(ingest("serve"), environ, tmp_path / "log") as process:
+        until(lambda: answers(int(environ["PORT"])), "the endpoint")
+        loaded = Path(f"/proc/{process.pid}/maps").read_text()
+        assert not [name for name in ("sqlite3", "cryptography", "uvloop") if name in loaded]
+    with closing(Store.open(sqlite_url)) as store:
+        execute(store, "UPDATE alembic_version SET version_num = '9999'")
+    refused = run("serve", environ=environ)
+    assert refused.returncode == 1
+    assert "9999" in refused.stderr
+    assert "Traceback" not in refused.stderr
