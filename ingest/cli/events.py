@@ -87,12 +87,24 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> None:
+@click.option("--recount", is_flag=True, help="Count all events anew, after somebody changed the table by hand.")
+def upgrade(recount: bool) -> None:
     """Create the tables, or update those of an older release; run this before each new release."""
+    from ingest.cli.render import console
+    from workers.store.filling import fill
     from workers.store.schema import upgrade as run
+    from workers.store.store import Store
 
-    before, after = run(settings_with().database)
+    url = settings_with().database
+    before, after = run(url)
     click.echo(f"The schema is {'already' if before == after else 'now'} at {after}.")
+    with Store.open(url) as store:
+        if recount:
+            store.count_anew()
+        if not store.is_counted:
+            with console.advancing("counting the events that were there before") as progress:
+                fill(store, progress)
+            click.echo(f"{store.stored():,} events are counted.")
 
 
 COMMANDS = (events, stats, erase, db)

@@ -124,7 +124,8 @@ def test_recipients_that_were_stored_before_are_found_by_the_rule_of_today(
         store.add([event(number, recipient=one) for number, one in enumerate(written)])
         execute(store, "DROP INDEX events_folded_recipient", "ALTER TABLE events DROP COLUMN folded_recipient")
         execute(store, "DROP TABLE IF EXISTS finder_hashes")
-        execute(store, "DROP TABLE tombstones", "UPDATE alembic_version SET version_num = '0005'")
+        execute(store, *(f"DROP TABLE {name}" for name in ("tombstones", "event_counts", "fillings")))
+        execute(store, "UPDATE alembic_version SET version_num = '0005'")
     upgrade(empty)
     with closing(Store.open(empty)) as store:
         found = [each.recipient for each in store.find(Filter(recipient="zoë@EXÄMPLE.nl"))]

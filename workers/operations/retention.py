@@ -15,6 +15,7 @@ from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from workers.handlers.forgetting import forget
 from workers.runtime import unless_refused
+from workers.store.filling import fill
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def clean_up(settings: Settings) -> int:
         store.tidy()
         for problem in store.make_room():
             log.warning("%s", problem)
+        fill(store)  # where an upgrade was ended before it was done
         now = _earliest_now(settings, store)
         store.expire_tombstones(now)
         if not settings.retention_days:

@@ -4,13 +4,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.copernica.events import EPOCH
 from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from workers.store.event_counts import Deleted
 
 #: Values of one row, in the order of the table's columns.
 Row = tuple[Any, ...]
@@ -131,8 +134,15 @@ class Backend(ABC):
         """Delete events with a smaller delivery id; returns how many."""
 
     @abstractmethod
-    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
-        """Delete events so that nothing of them is left in its files, as far as that is in our power."""
+    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> "list[Deleted]":
+        """Delete events so that nothing of them is left in its files, as far as that is in our power.
+
+        Returns what was deleted, for `event_counts.change`.
+        """
+
+    @abstractmethod
+    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, int]]) -> None:
+        """Add to `event_counts`: tuples of hour, type, mailing and number, in order. Ends a transaction's work."""
 
     def overwrite(self, connection: Connection) -> None:  # noqa: B027  # optional
         """Have what this connection deletes from now on overwritten, where that is in our power."""

@@ -22,8 +22,8 @@ from sqlalchemy.exc import DBAPIError
 
 from ingest import shown
 from ingest.errors import Unavailable
-from workers.store import tables
-from workers.store.backend import Transactions
+from workers.store import event_counts, tables
+from workers.store.backend import Backend, Transactions
 
 log = logging.getLogger(__name__)
 
@@ -259,7 +259,7 @@ def weaknesses(connection: Connection) -> list[str]:
 # --- dropping months ---
 
 
-def drop_expired(transactions: Transactions, before: bytes) -> int:
+def drop_expired(transactions: Transactions, before: bytes, backend: Backend) -> int:
     """Drop the months that end before a delivery id; returns how many events they held.
 
     A role that may not drop tables leaves that to whoever deletes rows.
@@ -276,7 +276,7 @@ def drop_expired(transactions: Transactions, before: bytes) -> int:
     dropped = 0
     for name in expired:
         try:
-            dropped += _briefly(transactions, partial(_drop, name=name))
+            dropped += _briefly(transactions, partial(_drop, name=name, backend=backend))
         except NotAllowedError as error:
             log.info("the role may not drop old partitions (%s): their events are deleted one by one", error)
             break
@@ -287,14 +287,16 @@ def drop_expired(transactions: Transactions, before: bytes) -> int:
     return dropped
 
 
-def _drop(connection: Connection, name: str) -> int:
+def _drop(connection: Connection, name: str, backend: Backend) -> int:
     """Drop a partition, unless another process did; returns how many events it held."""
+    backend.share_turns(connection, event_counts.TURNS)
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
     if name not in _partitions(connection):
         return 0
     qualified = _qualified(connection, name)
-    count = int(connection.execute(text(f"SELECT count(*) FROM {qualified}")).scalar_one())
+    count, counted = event_counts.of_table(connection, qualified)
     connection.exec_driver_sql(f"DROP TABLE {qualified}")
+    event_counts.add(connection, backend, counted)
     log.info("dropped the partition %s with %s", name, shown.counted(count, "event"))
     return count
 

@@ -29,8 +29,9 @@ from sqlalchemy import (
 from ingest import shown
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
-from workers.store import monthly_partitions, tables
+from workers.store import event_counts, monthly_partitions, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
+from workers.store.event_counts import Deleted
 from workers.store.postgres_insert import Inserter
 
 #: The oldest release with everything that we use.
@@ -55,6 +56,19 @@ TRANSACTION = "SET LOCAL TIME ZONE 'UTC'; SET LOCAL statement_timeout = 0"
 
 #: Classes of SQLSTATE whose cause is the rows: bad data, broken rules, limits of an index, a trigger's error.
 ABOUT_ROWS = ("22", "23", "54", "P0")
+
+#: Shards of `event_counts`: transactions that add to the numbers at once and need not wait for each other.
+SHARDS = 16
+#: Held by who uses a shard, together with its number; any number that nothing else uses.
+SHARD_LOCK = 0x1465_7376
+#: Adds to the numbers of events in the first shard that nobody is using; to nothing if all are in use.
+ADD_COUNTS = """
+    WITH mine AS MATERIALIZED (
+        SELECT shard FROM generate_series(0, %s) AS shard WHERE pg_try_advisory_xact_lock(%s, shard) LIMIT 1)
+    INSERT INTO event_counts AS sums (hour, type, mailing, shard, number)
+    SELECT hour, type, mailing, shard, number FROM mine, unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
+        AS given (hour, type, mailing, number)
+    ON CONFLICT (hour, type, mailing, shard) DO UPDATE SET number = sums.number + excluded.number"""
 
 
 class PostgreSQL(Backend):
@@ -158,21 +172,36 @@ class PostgreSQL(Backend):
 
     def expire(self, transactions: Transactions, before: bytes) -> int:
         """Drop whole months; of the month that `before` is in, delete what is older."""
-        total = monthly_partitions.drop_expired(transactions, before)
+        total = monthly_partitions.drop_expired(transactions, before, self)
         events = tables.events
         oldest = select(events.c.delivery_id).where(events.c.delivery_id < before).limit(DELETE_ROWS)
         # As an array, so that the oldest are looked up once and then deleted by their keys.
-        delete = events.delete().where(events.c.delivery_id == any_(func.array(oldest.scalar_subquery())))
+        these = events.c.delivery_id == any_(func.array(oldest.scalar_subquery()))
         while True:
             with transactions() as connection:
-                deleted = connection.execute(delete).rowcount
+                self.share_turns(connection, event_counts.TURNS)
+                deleted = self._delete(connection, these)
+                event_counts.change(connection, self, deleted=deleted)
             if not deleted:
                 return total
-            total += deleted
+            total += len(deleted)
 
-    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
+    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> list[Deleted]:
         """Delete; the server's own VACUUM then frees the space for others to overwrite."""
-        connection.execute(tables.events.delete().where(tables.events.c.delivery_id.in_(delivery_ids)))
+        return self._delete(connection, tables.events.c.delivery_id.in_(delivery_ids))
+
+    def _delete(self, connection: Connection, these: ColumnElement[bool]) -> list[Deleted]:
+        columns = tables.events.c
+        counted = columns.delivery_id, self.period("hour"), columns.type, columns.mailing
+        rows = connection.execute(tables.events.delete().where(these).returning(*counted))
+        return [Deleted._make(row) for row in rows]
+
+    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, int]]) -> None:
+        """In the first shard that is free; if none is, in the first as soon as it is."""
+        driver = _driver(connection)
+        values = [list(column) for column in zip(*numbers, strict=True)]
+        while not driver.execute(ADD_COUNTS, [SHARDS - 1, SHARD_LOCK, *values]).rowcount:
+            driver.execute("SELECT pg_advisory_xact_lock(%s, 0)", [SHARD_LOCK])
 
     # --- reading ---
 

@@ -23,8 +23,8 @@ from workers.store.backend import INDEXED, Row
 
 #: Most seconds whose text is remembered: the events of one drain cluster around the same ones.
 REMEMBERED_SECONDS = 4096
-#: Where in a row of `events` its delivery id is, and its type.
-KEY, KIND = 0, 1
+#: Where in a row of `events` its delivery id is, its type, when it occurred, and its mailing.
+KEY, KIND, MOMENT, MAILING = 0, 1, 3, 14
 
 
 class Added(NamedTuple):

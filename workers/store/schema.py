@@ -17,7 +17,7 @@ from workers.store.tables import schema_version
 log = logging.getLogger(__name__)
 
 #: The version that this program works with: the newest in `migrations/versions`.
-VERSION = "0008"
+VERSION = "0009"
 
 
 def current(connection: Connection, backend: Backend) -> str | None:
@@ -58,7 +58,8 @@ def require(engine: Engine, backend: Backend) -> None:
 def upgrade(url: str) -> tuple[str | None, str]:
     """Create the tables or bring them up to date; returns the versions of the schema before and after.
 
-    Also makes room for events to come; what cannot be done of that is logged: events are stored all the same.
+    Also makes room for events to come; what cannot be done of that is logged: events are stored all the same. What
+    takes long where there are many events is left to `workers.store.filling`.
 
     Raises:
         Unavailable: the database cannot be reached or used.

@@ -29,8 +29,9 @@ from sqlalchemy import (
 
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
-from workers.store import search_index, tables
+from workers.store import event_counts, search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
+from workers.store.event_counts import Deleted
 from workers.store.rows import KEY, REMEMBERED_SECONDS
 from workers.store.search_index import INDEXED_COLUMNS, Indexed
 from workers.store.sqlite_insert import insert_new
@@ -55,6 +56,17 @@ ABOUT_ROWS = (
     sqlite3.ProgrammingError,
     UnicodeError,
     OverflowError,
+)
+#: Adds to the numbers of events; its parameters are hour, type, mailing and number.
+ADD_COUNTS = """
+    INSERT INTO event_counts (hour, type, mailing, shard, number) VALUES (?, ?, ?, 0, ?)
+    ON CONFLICT (hour, type, mailing, shard) DO UPDATE SET number = number + excluded.number"""
+#: What a deletion from `events` must return for the numbers of events, as `Deleted` has it.
+_COUNTED = (
+    numbered_events.c.delivery_id,
+    func.substr(numbered_events.c.occurred_at, 1, PERIODS["hour"]),
+    numbered_events.c.type,
+    numbered_events.c.mailing,
 )
 
 
@@ -141,25 +153,33 @@ class SQLite(Backend):
             .order_by(numbered_events.c.delivery_id)
             .limit(DELETE_ROWS)
         )
-        delete = numbered_events.delete().where(numbered_events.c.row.in_(oldest)).returning(*INDEXED_COLUMNS)
+        delete = (
+            numbered_events.delete()
+            .where(numbered_events.c.row.in_(oldest))
+            .returning(*INDEXED_COLUMNS, *_COUNTED)
+        )
         total = 0
         while True:
             with transactions() as connection:
                 self.overwrite(connection)
-                deleted = [Indexed._make(row) for row in connection.execute(delete)]
-                search_index.remove(connection, deleted)
+                deleted = _unindexed(connection, connection.execute(delete).all())
+                event_counts.change(connection, self, deleted=deleted)
                 if not deleted:
                     search_index.forget_empty(connection)
-                    return total
+                    break
             total += len(deleted)
+        return total
 
-    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> None:
+    def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> list[Deleted]:
         """Out of the table, and out of the search index."""
         same = numbered_events.c.delivery_id == bindparam("erased")
-        delete = numbered_events.delete().where(same).returning(*INDEXED_COLUMNS)
-        for delivery_id in delivery_ids:
-            deleted = connection.execute(delete, {"erased": delivery_id})
-            search_index.remove(connection, [Indexed._make(row) for row in deleted])
+        delete = numbered_events.delete().where(same).returning(*INDEXED_COLUMNS, *_COUNTED)
+        found = [connection.execute(delete, {"erased": delivery_id}).one_or_none() for delivery_id in delivery_ids]
+        return _unindexed(connection, [row for row in found if row is not None])
+
+    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, int]]) -> None:
+        """All in one shard: there is one writer at a time."""
+        connection.exec_driver_sql(ADD_COUNTS, list(numbers))
 
     def overwrite(self, connection: Connection) -> None:
         """By zeros: many builds of SQLite leave what is deleted in the file."""
@@ -222,6 +242,13 @@ class SQLite(Backend):
             return Path(f"{self.path}-wal").stat().st_size
         except OSError:  # there is none, once the last process has closed the file
             return 0
+
+
+def _unindexed(connection: Connection, rows: Sequence[Any]) -> list[Deleted]:
+    """Take deleted rows, with `INDEXED_COLUMNS` and `_COUNTED`, out of the search index."""
+    width = len(INDEXED_COLUMNS)
+    search_index.remove(connection, [Indexed._make(row[:width]) for row in rows])
+    return [Deleted._make(row[width:]) for row in rows]
 
 
 def _set_up(connection: sqlite3.Connection, _record: object) -> None:

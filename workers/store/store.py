@@ -5,10 +5,9 @@ stored already is skipped, so storing a batch twice does no harm.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
 from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, tuple_
@@ -18,9 +17,10 @@ from ingest.copernica.events import MICROS, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
 from workers.records import Quarantined
-from workers.store import tables
+from workers.store import event_counts, tables
 from workers.store.backend import Row
-from workers.store.database import FETCH_SIZE, PORTION, Database
+from workers.store.counting import Counting
+from workers.store.database import FETCH_SIZE, PORTION
 from workers.store.filters import Filter
 from workers.store.rows import (
     KEY,
@@ -38,10 +38,9 @@ from workers.store.tombstones import KEPT, Tombstones, bury
 
 #: Delivery ids that are gathered before their events are read: some 16 MB of memory.
 GATHERED = 250_000
-#: The name under which those who store and those who erase take turns.
-TOMBSTONES = "ingest tombstones"
 
 K = TypeVar("K")
+_key = itemgetter(KEY)
 
 
 class Signer(NamedTuple):
@@ -52,7 +51,7 @@ class Signer(NamedTuple):
     oldest: datetime
 
 
-class Store(Database):
+class Store(Counting):
     """The database of events."""
 
     # --- writing ---
@@ -98,28 +97,37 @@ class Store(Database):
                 kept, quarantined, unverified, hand_on = erased.sift(events(), quarantined, unverified, hand_on)
                 rows = [event_row(event) for event in kept]
             left_out = given - len(rows) - len(quarantined) - len(unverified)
-            new = 0
-            if rows and hand_on is not None:
-                new_ids = set(self._backend.insert_events(connection, rows))
-                new += len(new_ids)
-                if waiting := outbox_rows([row for row in rows if row[KEY] in new_ids], hand_on):
-                    connection.execute(tables.outbox.insert(), waiting)
-            elif rows:
-                new += self.insert(connection, tables.events, rows)
+            added = self._new_events(connection, rows)
+            new = len(added)
+            if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
+                connection.execute(tables.outbox.insert(), waiting)
             if quarantined:
                 new += self.insert(connection, tables.quarantine, [quarantine_row(call) for call in quarantined])
             if unverified:
                 new += self.insert(connection, tables.unverified, [unverified_row(call) for call in unverified])
             if settled:
                 _delete_unverified(connection, settled)
+            event_counts.change(connection, self._backend, added)
         return Added(new, left_out)
+
+    def _new_events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
+        """Insert events; returns the rows that were not there yet."""
+        if not rows:
+            return rows
+        if len(set(map(_key, rows))) < len(rows):  # of doubles, it must be certain which one is stored
+            rows = list({row[KEY]: row for row in reversed(rows)}.values())
+        new = self._backend.insert_events(connection, rows)
+        if len(new) == len(rows):
+            return rows
+        new_ids = set(new)
+        return [row for row in rows if row[KEY] in new_ids]
 
     def _tombstones(self, connection: Connection, oldest: int) -> Tombstones | None:
         """Of whom nothing older may be stored any more, within a transaction that stores what is not `oldest`.
 
         None if of nobody, or if all that is stored is younger than the last of them.
         """
-        self._backend.share_turns(connection, TOMBSTONES)
+        self._backend.share_turns(connection, event_counts.TURNS)
         return Tombstones.read(connection, oldest)
 
     def entomb(self, addresses: Sequence[str], profiles: Sequence[tuple[int, int]] = ()) -> None:
@@ -129,7 +137,7 @@ class Store(Database):
         """
         now = (self.time() or time.time_ns() // 1000) // MICROS
         with self.writing() as connection:
-            self.take_turns(connection, TOMBSTONES)
+            self.take_turns(connection, event_counts.TURNS)
             bury(connection, addresses, profiles, now)
 
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
@@ -159,6 +167,7 @@ class Store(Database):
             for table in (tables.quarantine, tables.unverified, tables.dead_letters):
                 expired = table.delete().where(table.c.delivery_id < oldest_kept)
                 deleted += connection.execute(expired).rowcount
+        event_counts.forget_zeros(self.writing, self._backend)
         return deleted
 
     def expire_tombstones(self, now: int) -> None:
@@ -175,15 +184,17 @@ class Store(Database):
     ) -> None:
         """Delete rows by their keys; events that are `blanked` are replaced by those given here."""
         with self.writing() as connection:
+            self._backend.share_turns(connection, event_counts.TURNS)
+            gone: list[event_counts.Deleted] = []
             for delivery_ids in _portions([*deleted, *(event.delivery_id for event in blanked)]):
-                self._backend.erase(connection, delivery_ids)
-            if blanked:
-                self.insert(connection, tables.events, [event_row(event) for event in blanked])
+                gone += self._backend.erase(connection, delivery_ids)
+            added = self._new_events(connection, [event_row(event) for event in blanked])
             for delivery_ids in _portions(quarantined):
                 calls = tables.quarantine.c.delivery_id.in_(delivery_ids)
                 connection.execute(tables.quarantine.delete().where(calls))
             for keys in _portions(unverified):
                 _delete_unverified(connection, keys)
+            event_counts.change(connection, self._backend, added, gone)
 
     def empty_log(self) -> None:
         """After `expire`: leave nothing that was deleted in a log.
@@ -202,63 +213,6 @@ class Store(Database):
         """
         with self._backend.explained():
             self._backend.scrub(self.engine)
-
-    # --- counting ---
-
-    def stored(self) -> int:
-        """How many events there are."""
-        return self.count_rows(tables.events)
-
-    def quarantined(self) -> int:
-        """How many calls are in quarantine."""
-        return self.count_rows(tables.quarantine)
-
-    def unverified(self) -> int:
-        """How many calls wait to be verified."""
-        return self.count_rows(tables.unverified)
-
-    def unverified_bytes(self) -> int:
-        """How many bytes those hold, about."""
-        columns = tables.unverified.c
-        size = func.length(columns.body) + func.length(columns.headers)
-        with self.reading() as connection:
-            return int(connection.execute(select(func.coalesce(func.sum(size), 0))).scalar_one())
-
-    def count(self, wanted: Filter) -> int:
-        """How many events a filter selects."""
-        query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
-        with self.reading() as connection:
-            return connection.execute(query).scalar_one()
-
-    def counts(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
-        """Numbers of events by `hour` or `day` and by type: sorted tuples of period, type and number."""
-        period, kind = self._backend.period(by), tables.events.c.type
-        query = select(period, kind, func.count()).group_by(period, kind)
-        found: Counter[tuple[str, str]] = Counter()
-        for part in self._in_days(wanted):
-            with self.reading() as connection:
-                for name, event_type, number in connection.execute(query.where(*part.conditions(self._backend))):
-                    found[name, event_type] += number
-        return [(*names, number) for names, number in sorted(found.items())]
-
-    def _in_days(self, wanted: Filter) -> Iterator[Filter]:
-        """Filters that together select the same, each of at most a day, where long reads are in the way."""
-        if not self._backend.reads_in_portions or wanted.recipient or wanted.message_id:
-            yield wanted
-            return
-        columns = tables.events.c
-        since = wanted.since
-        while True:
-            bounds = [columns.occurred_at >= since] if since else []
-            bounds += [columns.occurred_at < wanted.until] if wanted.until else []
-            with self.reading() as connection:
-                found = connection.execute(select(func.min(columns.occurred_at)).where(*bounds)).scalar()
-            if found is None:
-                return
-            begin = found.replace(tzinfo=UTC)
-            end = min(begin + timedelta(days=1), wanted.until or datetime.max.replace(tzinfo=UTC))
-            yield replace(wanted, since=begin, until=end)
-            since = end
 
     # --- reading ---
 

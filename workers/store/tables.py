@@ -172,6 +172,28 @@ tombstones = Table(
     Column("erased_at", BigInteger, nullable=False),
 )
 
+#: How many events there are, by the hour in which they occurred (`2026-11-20 09`, UTC), type and mailing (-1 for
+#: none): written in one transaction with the events. The numbers of all shards count together: see
+#: `workers.store.event_counts`.
+event_counts = Table(
+    "event_counts",
+    metadata,
+    Column("hour", Text, primary_key=True),
+    Column("type", Text, primary_key=True),
+    Column("mailing", BigInteger, primary_key=True),
+    Column("shard", Integer, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+#: Tables that do not have everything yet of what was stored before they were made: only of events with a delivery
+#: id below `done`. One that has everything has no row here.
+fillings = Table(
+    "fillings",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("done", LargeBinary, nullable=False),
+)
+
 #: Results of comparing log files with the store: a row per run, day and kind of event, and one per run and day
 #: without a kind, which says whether the day is complete. `details` is a JSON object of everything else.
 reconciliations = Table(
@@ -204,6 +226,9 @@ numbered_events = Table(
     Column("recipient", Text),
     Column("message_id", Text),
     Column("folded_recipient", Text),
+    Column("type", Text, nullable=False),
+    Column("occurred_at", Text, nullable=False),
+    Column("mailing", Integer),
 )
 
 #: Which of the `numbered_events` each run covers: from `first` through `last`.

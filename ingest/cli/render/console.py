@@ -77,3 +77,14 @@ def searching(what: str, quiet: bool) -> Iterator[Callable[[], object]]:
     with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield partial(progress.advance, task)
+
+
+@contextmanager
+def advancing(what: str, quiet: bool = False) -> Iterator[Callable[[float], object]]:
+    """Show how far something has come and how long it will take; the block tells which part is done, up to 1."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn(what), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+        task = progress.add_task(what, total=1.0)
+        yield lambda part: progress.update(task, completed=part)

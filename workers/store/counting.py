@@ -1,0 +1,158 @@
+"""How many events and calls there are: read from `event_counts` where that can answer, else counted."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy import func, select
+
+from workers.store import event_counts, tables
+from workers.store.backend import PERIODS
+from workers.store.database import Database
+from workers.store.filters import Filter
+
+HOUR = timedelta(hours=1)
+
+
+class Counting(Database):
+    """A database whose events and calls can be counted."""
+
+    def count_more(self) -> float:
+        """Count some events that were stored before there were numbers; returns which part of all is, up to 1."""
+        return event_counts.count_more(self.writing, self._backend)
+
+    def count_anew(self) -> None:
+        """Forget the numbers of events, so that `count_more` makes them again."""
+        event_counts.begin_anew(self.writing, self._backend)
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the numbers of events are complete."""
+        with self.reading() as connection:
+            return event_counts.counted_below(connection) is None
+
+    def stored(self) -> int:
+        """How many events there are."""
+        if not self.is_counted:
+            return self.count_rows(tables.events)
+        with self.reading() as connection:
+            return int(connection.execute(select(func.sum(tables.event_counts.c.number))).scalar() or 0)
+
+    def quarantined(self) -> int:
+        """How many calls are in quarantine."""
+        return self.count_rows(tables.quarantine)
+
+    def unverified(self) -> int:
+        """How many calls wait to be verified."""
+        return self.count_rows(tables.unverified)
+
+    def unverified_bytes(self) -> int:
+        """How many bytes those hold, about."""
+        columns = tables.unverified.c
+        size = func.length(columns.body) + func.length(columns.headers)
+        with self.reading() as connection:
+            return int(connection.execute(select(func.coalesce(func.sum(size), 0))).scalar_one())
+
+    def count(self, wanted: Filter) -> int:
+        """How many events a filter selects."""
+        if not _by_person(wanted) and self.is_counted:
+            return sum(number for _, _, number in self.counts(wanted, "hour"))
+        query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
+        with self.reading() as connection:
+            return connection.execute(query).scalar_one()
+
+    def counts(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
+        """Numbers of events by `hour` or `day` and by type: sorted tuples of period, type and number.
+
+        Whole hours are read from the numbers that are kept, and only what is left of the first and the last hour
+        is counted.
+        """
+        found: Counter[tuple[str, str]] = Counter()
+        if _by_person(wanted) or not self.is_counted:
+            self._count_events(wanted, by, found)
+        else:
+            for part, whole in _hours(wanted):
+                (self._add_numbers if whole else self._count_events)(part, by, found)
+        return [(*names, number) for names, number in sorted(found.items())]
+
+    def _add_numbers(self, wanted: Filter, by: str, found: "Counter[tuple[str, str]]") -> None:
+        """Of whole hours."""
+        columns = tables.event_counts.c
+        number = func.sum(columns.number)
+        query = select(columns.hour, columns.type, number).group_by(columns.hour, columns.type).having(number != 0)
+        if wanted.types:
+            query = query.where(columns.type.in_(wanted.types))
+        if wanted.since is not None:
+            query = query.where(columns.hour >= _name(wanted.since))
+        if wanted.until is not None:
+            query = query.where(columns.hour < _name(wanted.until))
+        with self.reading() as connection:
+            for hour, kind, count in connection.execute(query):
+                found[hour[: PERIODS[by]], kind] += int(count)
+
+    def _count_events(self, wanted: Filter, by: str, found: "Counter[tuple[str, str]]") -> None:
+        period, kind = self._backend.period(by), tables.events.c.type
+        query = select(period, kind, func.count()).group_by(period, kind)
+        for part in self._in_days(wanted):
+            with self.reading() as connection:
+                for name, event_type, number in connection.execute(query.where(*part.conditions(self._backend))):
+                    found[name, event_type] += number
+
+    def _in_days(self, wanted: Filter) -> Iterator[Filter]:
+        """Filters that together select the same, each of at most a day, where long reads are in the way."""
+        if not self._backend.reads_in_portions or wanted.recipient or wanted.message_id:
+            yield wanted
+            return
+        columns = tables.events.c
+        since = wanted.since
+        while True:
+            bounds = [columns.occurred_at >= since] if since else []
+            bounds += [columns.occurred_at < wanted.until] if wanted.until else []
+            with self.reading() as connection:
+                found = connection.execute(select(func.min(columns.occurred_at)).where(*bounds)).scalar()
+            if found is None:
+                return
+            begin = found.replace(tzinfo=UTC)
+            end = min(begin + timedelta(days=1), wanted.until or datetime.max.replace(tzinfo=UTC))
+            yield replace(wanted, since=begin, until=end)
+            since = end
+
+
+def _by_person(wanted: Filter) -> bool:
+    """Whether a filter selects by something that the numbers do not tell apart."""
+    return wanted.recipient is not None or wanted.message_id is not None
+
+
+def _hours(wanted: Filter) -> Iterator[tuple[Filter, bool]]:
+    """Filters that together select the same; with each, whether it is about whole hours."""
+    since, until = wanted.since, wanted.until
+    try:
+        begin = since and _hour_from(since)
+    except OverflowError:  # in the last hour of all
+        yield wanted, False
+        return
+    end = until and _hour_of(until)
+    if begin is not None and end is not None and begin >= end:
+        yield wanted, False
+        return
+    if begin is not None and begin != since:
+        yield replace(wanted, until=begin), False
+    yield replace(wanted, since=begin, until=end), True
+    if end is not None and end != until:
+        yield replace(wanted, since=end), False
+
+
+def _hour_of(moment: datetime) -> datetime:
+    return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _hour_from(moment: datetime) -> datetime:
+    """The first whole hour that does not begin earlier."""
+    begin = _hour_of(moment)
+    return begin if begin == moment else begin + HOUR
+
+
+def _name(hour: datetime) -> str:
+    """As the numbers name it."""
+    return hour.isoformat(" ")[: PERIODS["hour"]]

@@ -1,0 +1,154 @@
+"""How many events there are, by hour, type and mailing: kept with the events, so that nobody has to count them.
+
+Whoever adds or deletes events says so here, at the end of the same transaction; so the numbers are exact whatever
+is late, recovered, superseded, erased or too old. What was stored before there were such numbers is counted bit by
+bit, in the order of delivery ids (`count_more`). Until that is done, only events below the mark in `fillings` are
+in the numbers, and whoever asks for them has to count the events themselves.
+
+In PostgreSQL several transactions add to the same numbers at once. Each takes a shard that no other is using, so
+none waits for another; the number is the sum of all shards.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection, delete, func, select, text, tuple_, update
+
+from workers.store.backend import PERIODS, Backend, Row, Transactions
+from workers.store.rows import KEY, KIND, MAILING, MOMENT
+from workers.store.tables import event_counts, events, fillings
+
+#: The name under which those who add events, those who delete them and those who count what was there take turns.
+TURNS = "ingest tombstones"
+#: Stands for events that name no mailing.
+NO_MAILING = -1
+#: Events that are counted at a time: as long as others wait that want to store some, a third of a second.
+STEP_EVENTS = 100_000
+
+_HOUR = PERIODS["hour"]
+_COUNTS = event_counts.c
+
+#: A number of events by hour, type and mailing (None if they name none).
+Numbers = Counter[tuple[str, str, int | None]]
+
+
+class Deleted(NamedTuple):
+    """What the numbers hold of an event that was deleted."""
+
+    delivery_id: bytes
+    hour: str
+    type: str
+    mailing: int | None
+
+
+def counted_below(connection: Connection) -> bytes | None:
+    """The delivery id below which events are in the numbers; None if all are.
+
+    It stands still until the end of a transaction that shares turns.
+    """
+    mark = connection.execute(select(fillings.c.done).where(fillings.c.name == event_counts.name)).scalar()
+    return None if mark is None else bytes(mark)
+
+
+def of_rows(rows: Iterable[Row]) -> Numbers:
+    """The numbers of rows of `events`."""
+    return Counter([(row[MOMENT][:_HOUR], row[KIND], row[MAILING]) for row in rows])
+
+
+def of_table(connection: Connection, name: str) -> tuple[int, Numbers]:
+    """How many events a partition of PostgreSQL holds, and the numbers, less than zero, that go if it does.
+
+    Nothing comes into it any more until the end of the transaction.
+    """
+    connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE MODE")
+    below = counted_below(connection)
+    query = text(
+        "SELECT to_char(occurred_at, 'YYYY-MM-DD HH24'), type, mailing, count(*), count(*) FILTER (WHERE "  # noqa: S608
+        f"CAST(:below AS bytea) IS NULL OR delivery_id < :below) FROM {name} GROUP BY 1, 2, 3"
+    )
+    found = connection.execute(query, {"below": below}).all()
+    numbers = Numbers({(hour, kind, mailing): -counted for hour, kind, mailing, _, counted in found})
+    return sum(number for *_, number, _ in found), numbers
+
+
+def change(
+    connection: Connection, backend: Backend, added: Sequence[Row] = (), deleted: Sequence[Deleted] = ()
+) -> None:
+    """Note which events were added and deleted; the last thing that a transaction that shares turns does.
+
+    Last, since it may hold a shard from here on, and nobody who holds one may wait for anything else.
+    """
+    if not added and not deleted:
+        return
+    if (below := counted_below(connection)) is not None:
+        added = [row for row in added if row[KEY] < below]
+        deleted = [event for event in deleted if event.delivery_id < below]
+    numbers = of_rows(added)
+    numbers.subtract((event.hour, event.type, event.mailing) for event in deleted)
+    add(connection, backend, numbers)
+
+
+def add(connection: Connection, backend: Backend, numbers: Numbers) -> None:
+    """Add numbers, which may be negative, as the last thing that a transaction does."""
+    # In order, so that there is no deadlock where several use one shard.
+    changed = sorted(
+        (hour, kind, NO_MAILING if mailing is None else mailing, number)
+        for (hour, kind, mailing), number in numbers.items()
+        if number
+    )
+    if changed:
+        backend.add_counts(connection, changed)
+
+
+def forget_zeros(transactions: Transactions, backend: Backend) -> None:
+    """Delete numbers that have become zero, as most do when events expire."""
+    key = _COUNTS.hour, _COUNTS.type, _COUNTS.mailing
+    zeros = select(*key).group_by(*key).having(func.sum(_COUNTS.number) == 0)
+    with transactions() as connection:
+        backend.take_turns(connection, TURNS)
+        connection.execute(delete(event_counts).where(tuple_(*key).in_(zeros)))
+
+
+# --- what was there before ---
+
+
+def begin_anew(transactions: Transactions, backend: Backend) -> None:
+    """Forget all numbers; `count_more` makes them again."""
+    with transactions() as connection:
+        backend.take_turns(connection, TURNS)
+        connection.execute(delete(event_counts))
+        connection.execute(delete(fillings).where(fillings.c.name == event_counts.name))
+        connection.execute(fillings.insert().values(name=event_counts.name, done=b""))
+
+
+def count_more(transactions: Transactions, backend: Backend) -> float:
+    """Count the next `STEP_EVENTS` events that are not counted yet; returns which part of all is, from 0 to 1."""
+    this = fillings.c.name == event_counts.name
+    with transactions() as connection:
+        backend.take_turns(connection, TURNS)
+        begin = counted_below(connection)
+        if begin is None:
+            return 1.0
+        uncounted = select(events.c.delivery_id).where(events.c.delivery_id >= begin)
+        in_order = uncounted.order_by(events.c.delivery_id)
+        end = connection.execute(in_order.offset(STEP_EVENTS).limit(1)).scalar()
+        within = [events.c.delivery_id >= begin, *([] if end is None else [events.c.delivery_id < end])]
+        hour = backend.period("hour")
+        groups = select(hour, events.c.type, events.c.mailing, func.count()).where(*within)
+        found = connection.execute(groups.group_by(hour, events.c.type, events.c.mailing)).all()
+        if end is None:
+            connection.execute(delete(fillings).where(this))
+        else:
+            connection.execute(update(fillings).where(this).values(done=end))
+        ids = select(events.c.delivery_id).limit(1)
+        first = connection.execute(ids.order_by(events.c.delivery_id)).scalar() or b""
+        last = connection.execute(ids.order_by(events.c.delivery_id.desc())).scalar() or b""
+        add(connection, backend, Counter({(at, kind, mailing): number for at, kind, mailing, number in found}))
+    return 1.0 if end is None else _part(bytes(first), bytes(end), bytes(last))
+
+
+def _part(first: bytes, at: bytes, last: bytes) -> float:
+    """How far an id is on the way from one to another, by their times."""
+    start, here, end = (int.from_bytes(each[:4], "big") for each in (first, at, last))
+    return (here - start) / max(1, end - start)
