@@ -115,7 +115,10 @@ class Store(Counting):
         if not rows:
             return rows
         if len(set(map(_key, rows))) < len(rows):  # of doubles, it must be certain which one is stored
-            rows = list({row[KEY]: row for row in reversed(rows)}.values())
+            first: dict[bytes, Row] = {}
+            for row in rows:
+                first.setdefault(row[KEY], row)
+            rows = list(first.values())
         new = self._backend.insert_events(connection, rows)
         if len(new) == len(rows):
             return rows
