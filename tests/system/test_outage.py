@@ -84,7 +84,7 @@ def once(lose: Callable[[], object], number: int) -> Callable[[], bool]:
 def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], object]) -> None:
     """Have the server go at a moment of the third transaction."""
     due = once(lose, 3)
-    add, insert = Store.add_rows, PostgreSQL.insert
+    add, count = Store.add_rows, PostgreSQL.add_counts
 
     def add_around(*arguments: Any, **more: Any) -> Added:
         if moment == "before it begins":
@@ -94,14 +94,13 @@ def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], obj
             raise Unavailable("The answer was lost.")
         return added
 
-    def insert_and_lose(*arguments: Any) -> int:
-        new = insert(*arguments)
+    def count_and_lose(*arguments: Any) -> None:
+        count(*arguments)  # the last thing that a transaction does
         if moment == "before its commit":
             due()
-        return new
 
     monkeypatch.setattr(Store, "add_rows", add_around)
-    monkeypatch.setattr(PostgreSQL, "insert", insert_and_lose)
+    monkeypatch.setattr(PostgreSQL, "add_counts", count_and_lose)
 
 
 @pytest.mark.parametrize(
