@@ -21,10 +21,11 @@ log = logging.getLogger(__name__)
 #: The part of all connections, or of what they hold, that is given up at once, so that it is rarely looked for.
 SHARE = 16
 
-#: Who is given up, in this order: an idle stranger, a request that is incomplete, a stranger who has just come,
-#: somebody idle and known.
+#: Who is given up, in this order: an idle stranger, a request that is incomplete, either of them if it has only
+#: just begun, somebody idle and known.
 STRANGER, INCOMPLETE, FRESH, KNOWN = range(4)
-#: Seconds for which a stranger counts as fresh: their call may have arrived here, and only not been read.
+#: Seconds for which a connection or a request counts as fresh: the rest may have arrived here, and only not been
+#: read, or be on its way. Otherwise strangers who come anew all the time would have genuine calls given up.
 FRESH_FOR = 1.0
 
 
@@ -156,7 +157,7 @@ class Connections:
 
 def _rank(one: Served, now: float) -> int | None:
     rank = one.rank()
-    return FRESH if rank == STRANGER and now - one.since < FRESH_FOR else rank
+    return FRESH if rank in (STRANGER, INCOMPLETE) and now - one.since < FRESH_FOR else rank
 
 
 class TurnedAway(asyncio.Protocol):

@@ -30,8 +30,9 @@ class Turns:
             asyncio.get_running_loop().call_soon(self._next)
 
     def _next(self) -> None:
+        loop = asyncio.get_running_loop()
         for _ in range(min(TOGETHER, len(self._waiting))):
-            self._waiting.popleft()()
+            loop.call_soon(self._waiting.popleft())  # one that fails must not keep the others waiting for ever
         self._is_due = bool(self._waiting)
         if self._is_due:
-            asyncio.get_running_loop().call_soon(self._next)
+            loop.call_soon(self._next)

@@ -1,15 +1,17 @@
 """What connections may take of a process: places, memory, and answers that nobody fetches. Over real sockets."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import islice
+from typing import cast
 
 import pytest
 
 from ingest.endpoint import fast_path, limits, memory
-from ingest.endpoint.connections import INCOMPLETE
+from ingest.endpoint.connections import INCOMPLETE, Served
+from ingest.endpoint.fast_path import FastPathProtocol
 from tests.support.http import request, status
 from tests.support.running import exchange, until
 from tests.support.ways import Ways, both_ways
@@ -92,17 +94,39 @@ def test_requests_that_do_not_come_to_their_end_cannot_keep_others_out(
     assert stuck[0].recv(1) == b""
 
 
+def _age(served: Iterable[Served], seconds: float) -> None:
+    for one in served:
+        cast(FastPathProtocol, one).since -= seconds
+
+
 def test_who_has_only_just_come_stays_while_unfinished_requests_can_make_way(
     ways: Ways, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.endpoint.connections.FRESH_FOR", 60.0)
-    fresh = connect(opened, ways.fast)
+    monkeypatch.setattr("ingest.endpoint.connections.FRESH_FOR", 15.0)
     stuck = [connect(opened, ways.fast, HALF) for _ in range(LIMIT - 1)]
     until(lambda: sum(one.held > 0 for one in ways.connections.served) == LIMIT - 1, "their beginnings")
+    _age(ways.connections.served, 20)
+    new = connect(opened, ways.fast)
+    until(lambda: ways.connections.count == LIMIT, "the one that is new")
     assert status(exchange(ways.fast, CALL)) == 200
     assert answer_of(stuck[0]) == 503
-    fresh.sendall(CALL)
-    assert answer_of(fresh) == 200
+    new.sendall(CALL)
+    assert answer_of(new) == 200
+
+
+def test_strangers_who_come_anew_all_the_time_have_no_arriving_call_given_up(
+    ways: Ways, opened: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.endpoint.connections.FRESH_FOR", 60.0)
+    strangers = [connect(opened, ways.fast) for _ in range(LIMIT - 1)]
+    until(lambda: ways.connections.count == LIMIT - 1, "the strangers")
+    _age(ways.connections.served, 10)
+    arriving = connect(opened, ways.fast, HALF)
+    until(lambda: any(one.held for one in ways.connections.served), "the beginning of a call")
+    assert status(exchange(ways.fast, CALL)) == 200
+    assert strangers[0].recv(1) == b""
+    arriving.sendall(request(b"x" * 60_000)[len(HALF) :])
+    assert answer_of(arriving) == 200
 
 
 def test_who_finds_no_place_is_told(ways: Ways, opened: ExitStack) -> None:

@@ -6,7 +6,8 @@ Both ways are open in one process, at two ports, onto one real Redis; every requ
 import asyncio
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ingest.copernica.signature import Policy
 from ingest.endpoint import fast_path, limits
 from ingest.endpoint.connection import Connection
 from ingest.endpoint.connections import Connections
-from ingest.endpoint.fast_path import FastPath
+from ingest.endpoint.fast_path import FastPath, FastPathProtocol
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.plain import Plain, Read
 from ingest.redis_client import connect_async
@@ -177,35 +178,33 @@ class Counted(Plain):
         return super().read(data, at)
 
 
-async def test_a_head_that_arrives_byte_by_byte_is_read_once(tmp_path: Path) -> None:
+@asynccontextmanager
+async def guarded(tmp_path: Path) -> AsyncIterator[tuple[FastPath, FastPathProtocol, Answers]]:
+    """A connection of a fast path that knows no key, and what it answers."""
     async with connect_async("redis://127.0.0.1:1") as client:
         (tmp_path / "keys").write_text("{}")
         verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
         take = Intake(Producer(client, lambda: None), MAX_BODY, verifier)
         fast = FastPath(take, "/copernica", _no_fallback, Connections(9, take.memory))
-        fast.plain = counted = Counted("/copernica", MAX_BODY)
-        connection, answers = fast(), Answers()
+        connection, answers = FastPathProtocol(fast), Answers()
         connection.connection_made(answers)
-        assert isinstance(connection, asyncio.Protocol)
+        yield fast, connection, answers
+        connection.connection_lost(None)
+        assert take.memory.used == 0
+
+
+async def test_a_head_that_arrives_byte_by_byte_is_read_once(tmp_path: Path) -> None:
+    async with guarded(tmp_path) as (fast, connection, answers):
+        fast.plain = counted = Counted("/copernica", MAX_BODY)
         for byte in request(b"a=b"):
             connection.data_received(bytes([byte]))
         assert answers.count == 1
         assert counted.tries < 5  # the head, and what came of the body
-        connection.connection_lost(None)
 
 
 async def test_who_sends_more_behind_a_call_that_is_rejected_is_answered_no_more(tmp_path: Path) -> None:
     """Hundreds of strangers who do not look at their answers kept genuine calls waiting for seconds."""
-    async with connect_async("redis://127.0.0.1:1") as client:
-        (tmp_path / "keys").write_text("{}")
-        verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
-        take = Intake(Producer(client, lambda: None), MAX_BODY, verifier)
-        fast = FastPath(take, "/copernica", _no_fallback, Connections(9, take.memory))
-        connection, answers = fast(), Answers()
-        connection.connection_made(answers)
-        assert isinstance(connection, asyncio.Protocol)
+    async with guarded(tmp_path) as (_, connection, answers):
         connection.data_received(request(b"a=b") * 100)
         assert answers.count == 1
         assert answers.closed
-        connection.connection_lost(None)
-        assert take.memory.used == 0
