@@ -5,30 +5,31 @@ with `INGEST_`. An empty variable counts as not set, except `INGEST_SPOOL_DIR`, 
 """
 
 import os
-import re
 from collections.abc import Mapping
 from datetime import datetime
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo
+from typing import Any, Literal, Self
 
-from pydantic import (
-    BeforeValidator,
-    ByteSize,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
+from pydantic import ByteSize, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ingest import database_url, shown
+from ingest import shown
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
-from ingest.redis_url import RedisURL
+from ingest.setting_values import (
+    Accounts,
+    CommaList,
+    DatabaseAddress,
+    LogLevel,
+    PlainPath,
+    PlainURL,
+    RedisAddress,
+    Resolvers,
+    TimeOfDay,
+    Token,
+    ZoneName,
+)
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.
 REDIS_URL_FILE = "redis.url"
@@ -40,17 +41,6 @@ SPOOL_FOLDER = "spool"
 
 #: Settings for which an empty value has a meaning of its own.
 MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
-
-LogLevel = Annotated[
-    Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
-]
-
-
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
-CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class _Environ(PydanticBaseSettingsSource):
@@ -84,24 +74,24 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
 
-    redis_url: str | None = Field(None, alias="REDIS_URL", repr=False)
-    database_url: str | None = Field(None, alias="DATABASE_URL", repr=False)
+    redis_url: RedisAddress | None = Field(None, alias="REDIS_URL", repr=False)
+    database_url: DatabaseAddress | None = Field(None, alias="DATABASE_URL", repr=False)
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, alias="WEB_CONCURRENCY", ge=1, le=256)
     log_level: LogLevel = Field("info", alias="LOG_LEVEL")
     #: The path that Copernica posts to; everything below it is accepted too.
-    path: str = Field("/copernica", alias="INGEST_PATH")
+    path: PlainPath = Field("/copernica", alias="INGEST_PATH")
     #: Whether calls must be signed by Copernica; `off` is for closed networks and for experiments.
     verify: Literal["on", "off"] = Field("on", alias="INGEST_VERIFY")
     #: The accounts whose calls are accepted, as in X-Copernica-ID: `account-1234` (or `1234`), `environment_12`.
-    accounts: CommaList = Field((), alias="INGEST_ACCOUNTS")
+    accounts: Accounts = Field((), alias="INGEST_ACCOUNTS")
     #: The Host names that calls may be addressed to; none means any.
     hosts: CommaList = Field((), alias="INGEST_HOSTS")
     #: Where public keys are: `dns`, or a JSON file of key ids and their DKIM records.
     keys: str = Field("dns", alias="INGEST_KEYS")
     #: DNS resolvers, as `ip:port`; none means those of the machine.
-    dns_servers: CommaList = Field((), alias="INGEST_DNS_SERVERS")
+    dns_servers: Resolvers = Field((), alias="INGEST_DNS_SERVERS")
     #: Seconds that a call's Date may be off, into the past and into the future.
     max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=DAY)
     #: Largest body in bytes. Bounces carry a whole MIME message.
@@ -126,15 +116,17 @@ class Settings(BaseSettings):
     #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
     buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)
     #: The time zone of the times in Copernica's log files.
-    logfile_tz: str = Field("UTC", alias="INGEST_LOGFILE_TZ")
+    logfile_tz: ZoneName = Field("UTC", alias="INGEST_LOGFILE_TZ")
     #: When yesterday's log files are compared with the store each day, in UTC; `off`, or no token: never.
-    reconcile_at: str = Field("04:00", alias="INGEST_RECONCILE_AT")
+    reconcile_at: TimeOfDay = Field("04:00", alias="INGEST_RECONCILE_AT")
     #: A folder of the files with which SMTPeter validates a domain, served as they are.
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
     #: The account's token for Copernica's REST API, where that is, and where the token is exchanged for access.
-    copernica_token: str | None = Field(None, alias="COPERNICA_TOKEN", repr=False)
-    copernica_api_url: str = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL", repr=False)
-    copernica_auth_url: str = Field("https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL", repr=False)
+    copernica_token: Token = Field(None, alias="COPERNICA_TOKEN", repr=False)
+    copernica_api_url: PlainURL = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL", repr=False)
+    copernica_auth_url: PlainURL = Field(
+        "https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL", repr=False
+    )
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
@@ -176,79 +168,6 @@ class Settings(BaseSettings):
             *settings.forward_url,
         )
         return settings
-
-    @field_validator("redis_url")
-    @classmethod
-    def _known_redis(cls, url: str | None) -> str | None:
-        if url is not None:
-            RedisURL.read(url)
-        return url
-
-    @field_validator("path")
-    @classmethod
-    def _plain_path(cls, path: str) -> str:
-        if not path.startswith("/") or path != path.strip() or any(c in path for c in "?#%{} "):
-            raise ValueError("it should be a plain path that begins with a slash")
-        return path.rstrip("/")
-
-    @field_validator("database_url")
-    @classmethod
-    def _known_database(cls, url: str | None) -> str | None:
-        return url if url is None else database_url.read(url)
-
-    @field_validator("accounts")
-    @classmethod
-    def _named_accounts(cls, accounts: tuple[str, ...]) -> tuple[str, ...]:
-        for name in accounts:
-            if not re.fullmatch(r"((account|environment)[-_])?[0-9]+", name, re.IGNORECASE):
-                raise ValueError(f"{name!r} is not a valid account; write account-1234 or environment-12")
-        return accounts
-
-    @field_validator("logfile_tz")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError, OSError):
-            raise ValueError("there is no such time zone; write UTC or Europe/Amsterdam") from None
-        return name
-
-    @field_validator("reconcile_at")
-    @classmethod
-    def _time_of_day(cls, text: str) -> str:
-        if text != "off" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
-            raise ValueError("write a time of day in UTC, such as 04:00, or off")
-        return text
-
-    @field_validator("dns_servers")
-    @classmethod
-    def _addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
-        for server in servers:
-            try:
-                address_and_port(server)
-            except ValueError:
-                raise ValueError(f"{server!r} is not a resolver; write 192.0.2.1 or 192.0.2.1:53") from None
-        return servers
-
-    @field_validator("copernica_token")
-    @classmethod
-    def _one_word(cls, token: str | None) -> str | None:
-        token = (token or "").strip()
-        if not token.isascii() or not token.isprintable() or " " in token:
-            raise ValueError("it should be one word, as the dashboard shows it")
-        return token or None
-
-    @field_validator("copernica_api_url", "copernica_auth_url")
-    @classmethod
-    def _plain_url(cls, url: str) -> str:
-        try:
-            parts = urlsplit(url)
-            plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            plain = False
-        if not plain or not url.isprintable() or any(sign in url for sign in "@?# "):
-            raise ValueError("write https://host/path, without a password and without a query")
-        return url
 
     @property
     def token(self) -> str:
@@ -307,15 +226,3 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
             ) from None
-
-
-def address_and_port(server: str) -> tuple[str, int]:
-    """A resolver's address and port from `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    host, port = server, "53"
-    if server.startswith("[") or server.count(":") == 1:
-        host, _, port = server.rpartition(":")
-    return str(ip_address(host.strip("[]"))), int(port)

@@ -18,7 +18,8 @@ from ingest.copernica.key_sources import DnsSource, FileSource, Source
 from ingest.copernica.public_keys import KeyRing, KnownKey
 from ingest.copernica.signature import Claim, Policy, examine
 from ingest.errors import CallRejected, Reason, SettingsError
-from ingest.settings import Settings, address_and_port
+from ingest.setting_values import address_and_port
+from ingest.settings import Settings
 
 #: A public key in DER, and when DNS last confirmed it (Unix seconds).
 DatedKey = tuple[bytes, float]

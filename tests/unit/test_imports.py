@@ -16,9 +16,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.shown": set(),
     "ingest.redis_url": set(),
     "ingest.database_url": set(),
-    "ingest.settings": {
-        "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.redis_url", "ingest.database_url",
-    },
+    "ingest.setting_values": {"ingest.redis_url", "ingest.database_url"},
+    "ingest.settings": {"ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values"},
     "ingest.unencrypted": {"ingest.settings", "ingest.shown"},
     "ingest.private_files": {"ingest.settings"},
     "ingest.failpoints": {"ingest.errors"},
@@ -31,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "ingest.processes": {"ingest.errors"},
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
-    "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.copernica"},
+    "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.setting_values", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
     "ingest.stream": {
         "ingest.errors", "ingest.redis_errors", "ingest.redis_pipeline", "ingest.failpoints", "ingest.batch",

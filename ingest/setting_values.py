@@ -1,0 +1,119 @@
+"""The kinds of values that settings have: how each is read from text, and what may be wrong with it."""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BeforeValidator, StringConstraints
+
+from ingest import database_url
+from ingest.redis_url import RedisURL
+
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
+]
+
+
+def _split(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_split)]
+
+
+def _known_redis(url: str) -> str:
+    RedisURL.read(url)
+    return url
+
+
+RedisAddress = Annotated[str, AfterValidator(_known_redis)]
+DatabaseAddress = Annotated[str, AfterValidator(database_url.read)]
+
+
+def _plain_path(path: str) -> str:
+    if not path.startswith("/") or path != path.strip() or any(c in path for c in "?#%{} "):
+        raise ValueError("it should be a plain path that begins with a slash")
+    return path.rstrip("/")
+
+
+PlainPath = Annotated[str, AfterValidator(_plain_path)]
+
+
+def _named_accounts(accounts: tuple[str, ...]) -> tuple[str, ...]:
+    for name in accounts:
+        if not re.fullmatch(r"((account|environment)[-_])?[0-9]+", name, re.IGNORECASE):
+            raise ValueError(f"{name!r} is not a valid account; write account-1234 or environment-12")
+    return accounts
+
+
+Accounts = Annotated[CommaList, AfterValidator(_named_accounts)]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("there is no such time zone; write UTC or Europe/Amsterdam") from None
+    return name
+
+
+ZoneName = Annotated[str, AfterValidator(_known_zone)]
+
+
+def _time_of_day(text: str) -> str:
+    if text != "off" and not re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", text):
+        raise ValueError("write a time of day in UTC, such as 04:00, or off")
+    return text
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
+
+
+def address_and_port(server: str) -> tuple[str, int]:
+    """A resolver's address and port from `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    host, port = server, "53"
+    if server.startswith("[") or server.count(":") == 1:
+        host, _, port = server.rpartition(":")
+    return str(ip_address(host.strip("[]"))), int(port)
+
+
+def _addresses(servers: tuple[str, ...]) -> tuple[str, ...]:
+    for server in servers:
+        try:
+            address_and_port(server)
+        except ValueError:
+            raise ValueError(f"{server!r} is not a resolver; write 192.0.2.1 or 192.0.2.1:53") from None
+    return servers
+
+
+Resolvers = Annotated[CommaList, AfterValidator(_addresses)]
+
+
+def _one_word(token: str | None) -> str | None:
+    token = (token or "").strip()
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError("it should be one word, as the dashboard shows it")
+    return token or None
+
+
+Token = Annotated[str | None, AfterValidator(_one_word)]
+
+
+def _plain_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        plain = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        plain = False
+    if not plain or not url.isprintable() or any(sign in url for sign in "@?# "):
+        raise ValueError("write https://host/path, without a password and without a query")
+    return url
+
+
+PlainURL = Annotated[str, AfterValidator(_plain_url)]
