@@ -1,31 +1,169 @@
-"""Risks: what is not wrong yet but may cost calls, one sentence each, for `ingest check` and `/readyz`."""
+"""What `ingest check` and `/readyz` can find wrong or risky: its codes, and the risks of Redis and of the spool.
 
+Each code has its heading in docs/runbook.md, with the sentence that is shown, what it means and what to do.
+"""
+
+import os
 import shutil
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from ingest import disks
 
 #: The oldest version of Redis that has all commands that are used.
 OLDEST_REDIS = (6, 2)
 #: Share of its memory limit from which Redis counts as nearly full.
 NEARLY_FULL = 0.8
-#: Filesystems whose content is lost with the machine or the container, and why.
-EPHEMERAL = {
-    "tmpfs": "is memory: a restart of the machine empties it",
-    "ramfs": "is memory: a restart of the machine empties it",
-    "overlay": "is the container's own layer, which is deleted with the container: mount a volume there",
-}
+#: Seconds that our clock may differ from another before it is reported.
+CLOCK_TOLERANCE = 5.0
 
 
-def of_redis(info: Mapping[str, Any]) -> Iterator[str]:
+class Code(StrEnum):
+    """The name of a finding: it stays the same whatever its sentence says, for monitoring and for the runbook."""
+
+    # Whose calls are taken, and how that is known.
+    NOT_VERIFIED = "not-verified"
+    ACCOUNTS_MISSING = "accounts-missing"
+    HOSTS_ANY = "hosts-any"
+    KEYS_UNREADABLE = "keys-unreadable"
+    KEY_UNUSABLE = "key-unusable"
+    KEY_TESTING = "key-testing"
+    DNS_SILENT = "dns-silent"
+    # Redis: whether it is there and the right one, …
+    REDIS_NOT_SET = "redis-not-set"
+    REDIS_URL_OPTIONS = "redis-url-options"
+    REDIS_UNREACHABLE = "redis-unreachable"
+    REDIS_REFUSES = "redis-refuses"
+    REDIS_TOO_OLD = "redis-too-old"
+    REDIS_CLUSTER = "redis-cluster"
+    REDIS_REPLICA = "redis-replica"
+    # … whether it takes what we write, …
+    REDIS_RIGHTS = "redis-rights"
+    REDIS_LACKS_COMMANDS = "redis-lacks-commands"
+    REDIS_FULL = "redis-full"
+    REDIS_NO_REPLICAS = "redis-no-replicas"
+    REDIS_DISK = "redis-disk"
+    REDIS_REFUSES_WRITES = "redis-refuses-writes"
+    # … whether it keeps it, and whether workers take it.
+    REDIS_NO_AOF = "redis-no-aof"
+    REDIS_FSYNC = "redis-fsync"
+    REDIS_EVICTS = "redis-evicts"
+    REDIS_EVICTS_EXPIRING = "redis-evicts-expiring"
+    REDIS_CONFIG_HIDDEN = "redis-config-hidden"
+    REDIS_NO_LIMIT = "redis-no-limit"
+    REDIS_MEMORY = "redis-memory"
+    RQ_SUSPENDED = "rq-suspended"
+    # Clocks.
+    CLOCK_REDIS = "clock-redis"
+    CLOCK_DATABASE = "clock-database"
+    CLOCK_COPERNICA = "clock-copernica"
+    # The spool, and files.
+    SPOOL_OFF = "spool-off"
+    SPOOL_UNUSABLE = "spool-unusable"
+    SPOOL_TAKES_NOTHING = "spool-takes-nothing"
+    SPOOL_DAMAGED = "spool-damaged"
+    SPOOL_ROOM = "spool-room"
+    SPOOL_ROOM_UNKNOWN = "spool-room-unknown"
+    SPOOL_EPHEMERAL = "spool-ephemeral"
+    SPOOL_NETWORK = "spool-network"
+    FILES_OPEN = "files-open"
+    # The database.
+    DATABASE_UNREACHABLE = "database-unreachable"
+    DATABASE_NO_TABLES = "database-no-tables"
+    DATABASE_OTHER_RELEASE = "database-other-release"
+    DATABASE_READ_ONLY = "database-read-only"
+    DATABASE_STANDBY = "database-standby"
+    DATABASE_REFUSES = "database-refuses"
+    DATABASE_CHANGES = "database-changes"
+    DATABASE_TOO_OLD = "database-too-old"
+    DATABASE_UNSAFE = "database-unsafe"
+    DATABASE_NO_DDL = "database-no-ddl"
+    DATABASE_PARTITIONS = "database-partitions"
+    DATABASE_OTHER_PARTITION = "database-other-partition"
+    DATABASE_LOG = "database-log"
+    DATABASE_ROOM = "database-room"
+    DATABASE_EPHEMERAL = "database-ephemeral"
+    DATABASE_NETWORK = "database-network"
+    RETENTION_OFF = "retention-off"
+    # Your code, and Copernica's API.
+    HANDLERS_BROKEN = "handlers-broken"
+    FORWARD_UNSIGNED = "forward-unsigned"
+    TOKEN_MISSING = "token-missing"  # noqa: S105  # the name of a finding
+    TOKEN_REFUSED = "token-refused"  # noqa: S105
+    TOKEN_NO_LOGFILES = "token-no-logfiles"  # noqa: S105
+    TOKEN_NO_WEBHOOKS = "token-no-webhooks"  # noqa: S105
+    API_FAILS = "api-fails"
+    # What others can read on its way.
+    PLAIN_REDIS = "plain-redis"
+    PLAIN_DATABASE = "plain-database"
+    PLAIN_API = "plain-api"
+    PLAIN_FORWARD = "plain-forward"
+
+
+class Risk(NamedTuple):
+    """Something that may cost calls: its code, and the sentence that people are shown."""
+
+    code: Code
+    text: str
+
+
+def version_of(info: Mapping[str, Any]) -> str:
+    """A server by its own name and version, from its answer to INFO: `Valkey 9.1.2`."""
+    name = str(info.get("server_name", "redis"))
+    own = info.get(f"{name}_version") or info.get("redis_version", "of an unknown version")
+    return f"{name.capitalize()} {own}"
+
+
+def of_redis(info: Mapping[str, Any]) -> Iterator[Risk]:
     """The risks that the answer to INFO shows."""
-    if is_too_old(info):
-        yield f"Redis is version {info['redis_version']}; 6.2 is the oldest that works."
+    yield from of_server(info)
     if not info.get("aof_enabled"):
-        yield "Redis does not write to disk (appendonly no): when it restarts, the backlog is lost."
-    if info.get("maxmemory_policy") != "noeviction":
-        yield f"A full Redis evicts acknowledged calls (maxmemory-policy {info.get('maxmemory_policy')})."
+        text = "Redis does not write to disk (appendonly no): when it restarts, the backlog is lost."
+        yield Risk(Code.REDIS_NO_AOF, text)
+    yield from of_eviction(str(info.get("maxmemory_policy")))
     yield from of_memory(info)
+
+
+def of_server(info: Mapping[str, Any]) -> Iterator[Risk]:
+    """Why this is not a server to be used at all, whatever its settings are."""
+    version = version_of(info)
+    if is_too_old(info):
+        yield Risk(Code.REDIS_TOO_OLD, f"{version} is too old: 6.2 is the oldest Redis that works.")
+    if info.get("cluster_enabled"):
+        yield Risk(
+            Code.REDIS_CLUSTER,
+            f"{version} runs as a Redis Cluster, which rq's jobs cannot be spread over: use one without "
+            "(cluster-enabled no).",
+        )
+    if info.get("role") == "slave":
+        primary = f"{info.get('master_host')}:{info.get('master_port')}"
+        yield Risk(
+            Code.REDIS_REPLICA,
+            f"{version} is a replica of {primary}, where calls are refused or lost: name the primary.",
+        )
+
+
+def of_work(suspended: bool, ahead: float) -> Iterator[Risk]:
+    """What Redis shows of workers and clocks: whether rq is suspended, and seconds by which its clock is ahead."""
+    if suspended:
+        text = "rq is suspended: workers start no jobs, and the backlog only grows; `rq resume` ends that."
+        yield Risk(Code.RQ_SUSPENDED, text)
+    if abs(ahead) > CLOCK_TOLERANCE:
+        text = f"Our clock and that of Redis differ by {abs(ahead):.1f} s: one of them is wrong."
+        yield Risk(Code.CLOCK_REDIS, text)
+
+
+def of_eviction(policy: str) -> Iterator[Risk]:
+    """What a full Redis does: nothing of ours but wake-ups ever expires."""
+    if policy.startswith("allkeys-"):
+        yield Risk(Code.REDIS_EVICTS, f"A full Redis evicts acknowledged calls (maxmemory-policy {policy}).")
+    elif policy != "noeviction":
+        yield Risk(
+            Code.REDIS_EVICTS_EXPIRING,
+            f"A full Redis evicts wake-ups and what rq keeps for a time (maxmemory-policy {policy}).",
+        )
 
 
 def is_too_old(info: Mapping[str, Any]) -> bool:
@@ -33,40 +171,44 @@ def is_too_old(info: Mapping[str, Any]) -> bool:
     return tuple(int(part) for part in str(info["redis_version"]).split(".")[:2]) < OLDEST_REDIS
 
 
-def of_memory(info: Mapping[str, Any]) -> Iterator[str]:
+def of_memory(info: Mapping[str, Any]) -> Iterator[Risk]:
     """The risk that Redis runs out of memory."""
     limit, used = info.get("maxmemory", 0), info.get("used_memory", 0)
     if not limit:
-        yield "Redis has no memory limit (maxmemory 0): the system kills it when memory runs out."
+        text = "Redis has no memory limit (maxmemory 0): the system kills it when memory runs out."
+        yield Risk(Code.REDIS_NO_LIMIT, text)
     elif used > NEARLY_FULL * limit:
-        yield f"Redis uses {used / limit:.0%} of the memory it may use."
+        yield Risk(Code.REDIS_MEMORY, f"Redis uses {used / limit:.0%} of the memory it may use.")
 
 
-def of_spool(folder: Path | None, max_bytes: int) -> Iterator[str]:
+def of_spool(folder: Path | None, max_bytes: int) -> Iterator[Risk]:
     """The risks of a spool in this folder, which exists or can be created; `max_bytes` is its limit."""
     if folder is None:
-        yield "There is no spool: while Redis is unreachable, calls are answered 503."
+        yield Risk(Code.SPOOL_OFF, "There is no spool: while Redis is unreachable, calls are answered 503.")
         return
-    nearest = folder.absolute()
     try:
-        while not nearest.exists():
-            nearest = nearest.parent
+        nearest = disks.nearest(folder)
         free = shutil.disk_usage(nearest).free
+        files = os.statvfs(nearest)
     except OSError as error:
-        yield f"How much room the disk of the spool has cannot be seen ({error.strerror})."
+        yield Risk(
+            Code.SPOOL_ROOM_UNKNOWN,
+            f"How much room the disk of the spool has cannot be seen ({error.strerror}).",
+        )
         return
     if free < max_bytes:
-        yield f"The disk of the spool has {free >> 20:,} MiB free, but the spool may use {max_bytes >> 20:,} MiB."
-    if risk := EPHEMERAL.get(_filesystem(nearest)):
-        yield f"The filesystem of the spool {risk}."
-
-
-def _filesystem(folder: Path) -> str:
-    """The type of the filesystem that a folder is on; empty where /proc/mounts does not exist."""
-    try:
-        mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    except OSError:
-        return ""
-    real = folder.resolve()
-    under = [(mount[1], mount[2]) for mount in mounts if real.is_relative_to(mount[1])]
-    return max(under, key=lambda mount: len(mount[0]), default=("", ""))[1]
+        yield Risk(
+            Code.SPOOL_ROOM,
+            f"The disk of the spool has {free >> 20:,} MiB free, but the spool may use {max_bytes >> 20:,} MiB.",
+        )
+    elif files.f_files and not files.f_favail:  # some filesystems count no files
+        yield Risk(Code.SPOOL_ROOM, "The disk of the spool has room, but takes no more files (inodes).")
+    kind = disks.filesystem(nearest)
+    if why := disks.EPHEMERAL.get(kind):
+        yield Risk(Code.SPOOL_EPHEMERAL, f"The filesystem of the spool {why}.")
+    if disks.is_network(kind):
+        yield Risk(
+            Code.SPOOL_NETWORK,
+            f"The spool is on a network filesystem ({kind}): calls wait for the network, and are refused when it "
+            "is away; name a folder on a local disk in INGEST_SPOOL_DIR.",
+        )

@@ -96,8 +96,8 @@ def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
     settings = settings_with()
 
     async def run() -> T:
-        for sentence in unencrypted.of_api(settings):
-            click.echo(f"! {sentence}", err=True)
+        for risk in unencrypted.of_api(settings):
+            click.echo(f"! {risk.text}", err=True)
         api_url, auth_url = settings.copernica_api_url, settings.copernica_auth_url
         async with Copernica(settings.token, api_url, auth_url) as copernica:
             return await call(copernica)

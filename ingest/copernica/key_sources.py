@@ -64,7 +64,17 @@ class DnsSource:
     """The domain name system, through given servers (address and port) or the machine's own."""
 
     def __init__(self, servers: Sequence[tuple[str, int]] = ()) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        """Without `servers`, read the machine's configuration.
+
+        Raises:
+            SettingsError: it has none.
+        """
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not servers)
+        except dns.resolver.NoResolverConfiguration:
+            raise SettingsError(
+                "This machine names no DNS resolvers (/etc/resolv.conf): name some in INGEST_DNS_SERVERS."
+            ) from None
         if servers:
             self._resolver.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in servers]
         self._resolver.use_edns(0, 0, EDNS_PAYLOAD)
@@ -112,11 +122,12 @@ class FileSource:
             raise SettingsError(f"INGEST_KEYS={str(path)!r} cannot be read: {error}.") from None
         if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
             raise SettingsError(f"INGEST_KEYS={str(path)!r} should be a JSON object of names and DKIM records.")
-        self._texts: Mapping[str, bytes] = {name.lower(): text.encode() for name, text in content.items()}
+        #: The records by name.
+        self.texts: Mapping[str, bytes] = {name.lower(): text.encode() for name, text in content.items()}
 
     async def records(self, name: str) -> Records:
         """See `Source`."""
-        text = self._texts.get(name)
+        text = self.texts.get(name)
         return Records([] if text is None else [text], FILE_TTL)
 
     async def answers(self) -> bool:

@@ -6,6 +6,7 @@ slow senders for ever; the handlers here do not. The answers are in `ingest.endp
 """
 
 import asyncio
+import time
 from typing import cast
 
 from aiohttp import ClientError, web
@@ -89,36 +90,47 @@ async def readyz(request: web.Request) -> web.Response:
     replayer = request.app[REPLAYER]
     producer = replayer.producer
     spool = producer.spool
-    redis_serves = producer.breaker.is_closed and await request.app[PROBE].redis_answers()
+    redis = await request.app[PROBE].find_out() if producer.breaker.is_closed else "away"
+    redis_serves = redis == "serves"
     state = {
-        "redis": "serves" if redis_serves else "away",
+        "redis": redis,
         "breaker": str(producer.breaker.state),
         "spool": "off" if spool is None else "takes" if spool.takes else "full" if spool.is_full else "fails",
     }
     if not (redis_serves and not producer.is_over) and (spool is None or not spool.takes):
         return _response(request, answers.UNAVAILABLE)
-    return web.json_response({"status": "ready", **state, "risks": replayer.risks})
+    risks = {"risks": [risk.text for risk in replayer.risks], "codes": [risk.code for risk in replayer.risks]}
+    return web.json_response({"status": "ready", **state, **risks})
 
 
 class Probe:
-    """Whether Redis answers: asked once at a time, however many want to know, since each needs a connection."""
+    """How Redis is: asked once at a time, however many want to know, since each needs a connection."""
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._asking: asyncio.Task[bool] | None = None
+        self._asking: asyncio.Task[str] | None = None
+        self._wrote_at = -limits.PROBE_INTERVAL
 
-    async def redis_answers(self) -> bool:
-        """Ask, or wait for what another one is asking."""
+    async def find_out(self) -> str:
+        """`serves`, `refuses` (it answers, but takes no writes) or `away`: ask, or wait for what another asks."""
         if self._asking is None or self._asking.done():
             self._asking = asyncio.create_task(self._ask())
         return await asyncio.shield(self._asking)
 
-    async def _ask(self) -> bool:
+    async def _ask(self) -> str:
+        stream = self._producer.stream
         try:
-            await self._producer.stream.ping(limits.READY_TIMEOUT)
+            await stream.ping(limits.READY_TIMEOUT)
         except WriteUnconfirmed:
-            return False
-        return True
+            return "away"
+        if time.monotonic() - self._wrote_at < limits.PROBE_INTERVAL:
+            return "serves"
+        try:
+            await stream.probe(limits.READY_TIMEOUT)
+        except WriteUnconfirmed:
+            return "refuses"
+        self._wrote_at = time.monotonic()
+        return "serves"
 
 
 PROBE = web.AppKey("probe", Probe)

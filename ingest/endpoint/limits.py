@@ -38,6 +38,8 @@ KEY_WAIT = 7.0
 RETRY_AFTER = 5
 #: Seconds that Redis may take to answer `/readyz`.
 READY_TIMEOUT = 1.0
+#: Seconds for which a write counts that `/readyz` tried: anybody may ask, and each write waits for a disk.
+PROBE_INTERVAL = 1.0
 
 #: Seconds between two rounds of maintenance: waking workers and reporting to `status`. Well below the time after
 #: which a process that has not reported counts as gone (`ingest.stream.heartbeats.REPORT_TTL`).

@@ -13,6 +13,7 @@ import time
 from ingest import failpoints, health, shown
 from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_INTERVAL
 from ingest.errors import WriteUnconfirmed
+from ingest.health import Code, Risk
 from ingest.spool import Portion, Spool
 from ingest.stream.appends import Condition
 from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Producer
@@ -43,8 +44,8 @@ class SpoolReplayer:
         self.producer = producer
         self._spool = producer.spool
         self._buffer_max = buffer_max
-        #: What may cost calls, one sentence each, as of the last check.
-        self.risks: list[str] = []
+        #: What may cost calls, as of the last check.
+        self.risks: list[Risk] = []
         self._checked_at = 0.0
         #: Times in a row that Redis did not confirm the portion at the front.
         self._rejections = 0
@@ -94,12 +95,13 @@ class SpoolReplayer:
 
     async def _check_condition(self) -> None:
         """Find out what may cost calls, and whether they should go to the spool."""
-        risks: list[str] = []
+        risks: list[Risk] = []
         if (spool := self._spool) is not None:
             await spool.tidy()
             risks += await asyncio.to_thread(lambda: list(health.of_spool(spool.folder, spool.max_bytes)))
             if spool.trouble is not None:
-                risks.append(f"{spool.trouble} While Redis is unreachable, calls are answered 503.")
+                text = f"{spool.trouble} While Redis is unreachable, calls are answered 503."
+                risks.append(Risk(Code.SPOOL_TAKES_NOTHING, text))
         if self.producer.breaker.is_closed:
             try:
                 condition = await self.producer.stream.condition(APPEND_PATIENCE)
@@ -107,6 +109,7 @@ class SpoolReplayer:
                 log.debug("could not find out how full Redis is: %s", error)
             else:
                 risks += health.of_redis(condition.info)
+                risks += health.of_work(condition.suspended, condition.ahead)
                 self._judge(condition)
         self.risks = risks
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from ingest.batch import Batch
 from ingest.errors import WriteUnconfirmed
 from ingest.redis_errors import is_wrong_server
 from ingest.redis_pipeline import RedisPipeline
-from ingest.stream.keys import WAKE_TTL, Keys
+from ingest.stream.keys import RQ_SUSPENDED, WAKE_TTL, Keys
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,16 @@ return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2]) and 1 or 0
 
 
 class Condition(NamedTuple):
-    """How Redis is: bytes of memory that the stream takes, and its answer to INFO."""
+    """How Redis is."""
 
+    #: Bytes of memory that the stream takes.
     stream: int
+    #: Its answer to INFO.
     info: Mapping[str, Any]
+    #: Whether rq was told to start no jobs.
+    suspended: bool = False
+    #: Seconds by which its clock is ahead of ours.
+    ahead: float = 0.0
 
 
 class Stream:
@@ -114,13 +121,22 @@ class Stream:
             await self._client.ping()
 
     async def condition(self, seconds: float) -> Condition:
-        """How much memory the stream takes, and how Redis is.
+        """How Redis is, and whether those who work with it do.
 
         Raises:
             WriteUnconfirmed: it did not answer within `seconds`.
         """
         async with _within(seconds):
-            return Condition(await self._client.memory_usage(self._keys.stream) or 0, await self._client.info())
+            before = time.time()
+            async with self._client.pipeline(transaction=False) as questions:
+                questions.memory_usage(self._keys.stream)
+                questions.info()
+                questions.exists(RQ_SUSPENDED)
+                questions.time()
+                size, info, suspended, clock = await questions.execute()
+            second, micros = clock
+            ahead = int(second) + int(micros) / 1e6 - (before + time.time()) / 2
+            return Condition(size or 0, info, bool(suspended), ahead)
 
 
 @asynccontextmanager

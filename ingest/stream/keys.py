@@ -25,6 +25,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
 
 #: Seconds after which a wake-up counts as lost (its sender died before it reached RQ).
 WAKE_TTL = 10
+#: There while rq was told to start no jobs (`rq suspend`): `rq.suspension.WORKERS_SUSPENDED`.
+RQ_SUSPENDED = "rq:suspended"
 
 
 class Keys:

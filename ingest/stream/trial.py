@@ -1,58 +1,196 @@
 """Tries, on keys of its own, what endpoints, workers and rq ask of Redis: does it take all of it from us now?
 
-A replica, a full Redis, one without its replicas, and a user without rights answer a PING all the same.
+A replica, a full Redis, one without its replicas, and a user without rights answer a PING all the same. Each
+command is tried by itself, so that all that is missing is told at once.
 """
 
+import re
 import secrets
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from enum import Enum
+from typing import NamedTuple
 
 import redis
 
+from ingest.redis_errors import described
 from ingest.stream.consumer import GROUP
 from ingest.stream.keys import Keys
 
 #: Seconds after which what a trial has left is gone, if it was killed in the middle.
 TRIAL_TTL = 60
-# As an endpoint writes a batch.
-_APPEND = """
-redis.call('XADD', KEYS[1], '*', 'b', 'trial')
-redis.call('HINCRBY', KEYS[2], 'accepted', 1)
-return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[1])
-"""
+#: Keys of rq that its workers and whoever enqueues use, by an example of each.
+RQ_KEYS = (
+    "rq:workers", "rq:worker:x", "rq:workers:events", "rq:queues", "rq:queue:events", "rq:job:x", "rq:suspended",
+    "rq:wip:events", "rq:finished:events", "rq:failed:events", "rq:deferred:events", "rq:scheduled:events",
+    "rq:canceled:events", "rq:scheduler-lock:events", "rq:clean_registries:events",
+)  # fmt: skip  # a list to be read across
+#: The channel on which rq's workers are told to stop.
+RQ_CHANNEL = "rq:pubsub:trial"
+#: What is refused where a user may not use keys of these names.
+ALL_OURS, ALL_OF_RQ = "the keys ingest:*", "the keys rq:*"
+# "No permissions to access a key", or, before Redis 7, "… one of the keys used as arguments".
+_ABOUT_KEYS = re.compile(r"\bkeys?\b")
+
+Word = str | int | bytes
 
 
-def try_commands(client: redis.Redis, partition: int = 0) -> None:
-    """Do everything once, and remove what came of it.
+class Kind(Enum):
+    """Why a command is refused."""
+
+    RIGHTS = "this user may not"
+    UNKNOWN = "the server does not know the command"
+    OTHER = "the server's state"
+
+
+class Refusal(NamedTuple):
+    """What Redis refuses, and its words."""
+
+    what: str
+    said: str
+    kind: Kind
+
+
+def refusals(client: redis.Redis, partition: int = 0) -> list[Refusal]:
+    """Do everything once, and remove what came of it; returns what was refused.
 
     Raises:
-        redis.RedisError: the first refusal.
+        redis.RedisError: Redis does not answer any more.
     """
-    keys = Keys(partition)
-    ours, rqs = f"{keys.trial}:{secrets.token_hex(4)}", f"rq:{keys.trial}:{secrets.token_hex(4)}"
-    stream, counts, wake = f"{ours}:stream", f"{ours}:counts", f"{ours}:wake"
-    members, waiting, taken, due = f"{rqs}:set", f"{rqs}:list", f"{rqs}:taken", f"{rqs}:sorted"
+    trial = _Trial(client, Keys(partition))
     try:
-        client.eval(_APPEND, 3, stream, counts, wake, TRIAL_TTL)
-        client.xgroup_create(stream, GROUP, id="0")
-        client.xreadgroup(GROUP, "trial", {stream: ">"}, count=1)
-        client.xautoclaim(stream, GROUP, "trial", 0, "0-0", count=1)
-        client.xpending(stream, GROUP)
-        client.xinfo_consumers(stream, GROUP)
-        client.publish(keys.stored, b"")
-        with client.pipeline(transaction=True) as transaction:
-            transaction.xdel(stream, "0-1")
-            transaction.hset(counts, "drained", "1")
-            transaction.sadd(members, "trial")
-            transaction.lpush(waiting, "trial")
-            transaction.zadd(due, {"trial": 1})
-            for key in (stream, counts, members, waiting, due):
-                transaction.expire(key, TRIAL_TTL)
-            transaction.execute()
-        client.blmove(waiting, taken, 1, "RIGHT", "LEFT")
-        client.expire(taken, TRIAL_TTL)
-        with client.pubsub(ignore_subscribe_messages=True) as channel:  # type: ignore[no-untyped-call]
-            channel.subscribe(keys.stored)
-            channel.get_message(timeout=1.0)
+        return [refusal for refusal in trial.run() if refusal is not None]
     finally:
         with suppress(redis.RedisError):
-            client.delete(stream, counts, wake, members, waiting, taken, due)
+            client.delete(*trial.keys)
+
+
+class _Trial:
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._client, self._real = client, keys
+        name = secrets.token_hex(4)
+        ours, rqs = f"{keys.trial}:{name}", f"rq:{keys.trial}:{name}"
+        self._stream, self._counts, self._wake = f"{ours}:stream", f"{ours}:counts", f"{ours}:wake"
+        self._members, self._waiting = f"{rqs}:set", f"{rqs}:list"
+        self._taken, self._due, self._job = f"{rqs}:taken", f"{rqs}:sorted", f"{rqs}:job"
+        rq = (self._members, self._waiting, self._taken, self._due, self._job)
+        self.keys = (self._stream, self._counts, self._wake, *rq)
+
+    def run(self) -> Iterator[Refusal | None]:
+        """Each thing, one after the other."""
+        for command in (*self._of_ours(), *self._of_rq(), *self._of_looking()):
+            yield self._try(*command)
+        yield self._transaction()
+        yield self._subscribe(self._real.stored)
+        yield self._subscribe(RQ_CHANNEL)
+        for key in self._real_keys():
+            # A script that does nothing: whether a key may be used is seen before it runs.
+            yield self._try("EVAL", "return 1", 1, key, what=f"the key {key}")
+        # As an endpoint writes a batch: a server may allow a command, and refuse it in a script.
+        yield self._try("EVAL", "return redis.call('XADD', KEYS[1], '*', 'b', 'trial')", 1, self._stream)
+        for key in self.keys:
+            yield self._try("EXPIRE", key, TRIAL_TTL)
+
+    def _of_ours(self) -> Iterable[Sequence[Word]]:
+        stream, counts, wake = self._stream, self._counts, self._wake
+        return (
+            ("XADD", stream, "*", "b", "trial"),
+            ("EXPIRE", stream, TRIAL_TTL),
+            ("HINCRBY", counts, "accepted", 1),
+            ("SET", wake, 1, "NX", "EX", TRIAL_TTL),
+            ("GET", wake),
+            ("EXISTS", wake),
+            ("XGROUP", "CREATE", stream, GROUP, "0"),
+            ("XREADGROUP", "GROUP", GROUP, "trial", "COUNT", 1, "STREAMS", stream, ">"),
+            ("XAUTOCLAIM", stream, GROUP, "trial", 0, "0-0", "COUNT", 1),
+            ("XPENDING", stream, GROUP),
+            ("XINFO", "CONSUMERS", stream, GROUP),
+            ("XACK", stream, GROUP, "0-1"),
+            ("XDEL", stream, "0-1"),
+            ("XLEN", stream),
+            ("XRANGE", stream, "-", "+", "COUNT", 1),
+            ("XTRIM", stream, "MINID", "0-1"),
+            ("XGROUP", "DELCONSUMER", stream, GROUP, "nobody"),
+            ("HSET", counts, "drained", 1),
+            ("HGET", counts, "drained"),
+            ("HGETALL", counts),
+            ("HDEL", counts, "drained"),
+            ("PUBLISH", self._real.stored, b""),
+        )
+
+    def _of_rq(self) -> Iterable[Sequence[Word]]:
+        members, waiting, taken, due, job = self._members, self._waiting, self._taken, self._due, self._job
+        return (
+            ("SADD", members, "trial"),
+            ("SISMEMBER", members, "trial"),
+            ("SMEMBERS", members),
+            ("SREM", members, "nobody"),
+            ("LPUSH", waiting, "trial"),
+            ("RPUSH", waiting, "trial"),
+            ("LLEN", waiting),
+            ("LRANGE", waiting, 0, -1),
+            ("LREM", waiting, 1, "nobody"),
+            ("BLMOVE", waiting, taken, "RIGHT", "LEFT", 1),
+            ("ZADD", due, 1, "trial"),
+            ("ZCARD", due),
+            ("ZRANGE", due, 0, -1),
+            ("ZRANGEBYSCORE", due, 0, 1),
+            ("ZREM", due, "nobody"),
+            ("ZREMRANGEBYSCORE", due, -2, -1),
+            ("HSET", job, "status", "trial"),
+            ("DEL", f"{job}:none"),
+        )
+
+    def _of_looking(self) -> Iterable[Sequence[Word]]:
+        return (("TIME",), ("INFO", "memory"), ("MEMORY", "USAGE", self._stream))
+
+    def _try(self, *command: Word, what: str = "") -> Refusal | None:
+        """One command."""
+        try:
+            self._client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except redis.ResponseError as error:
+            words = [str(word) for word in command]
+            name = " ".join(words[: 2 if words[0] in ("XGROUP", "XINFO", "MEMORY") else 1])
+            refusal = _refusal(name, error)
+            if refusal.kind is Kind.RIGHTS and _ABOUT_KEYS.search(refusal.said):
+                ours = not any(word.startswith("rq:") for word in words)
+                refusal = refusal._replace(what=what or (ALL_OURS if ours else ALL_OF_RQ))
+            return refusal
+        return None
+
+    def _transaction(self) -> Refusal | None:
+        """Drains acknowledge in one, and rq does nearly everything in one."""
+        try:
+            with self._client.pipeline(transaction=True) as transaction:
+                transaction.watch(self._job)  # type: ignore[no-untyped-call]
+                transaction.multi()
+                transaction.hset(self._job, "status", "trial")
+                transaction.execute()
+        except redis.ResponseError as error:
+            return _refusal("MULTI", error)
+        return None
+
+    def _subscribe(self, channel: str) -> Refusal | None:
+        try:
+            with self._client.pubsub(ignore_subscribe_messages=True) as subscribed:  # type: ignore[no-untyped-call]
+                subscribed.subscribe(channel)
+                subscribed.get_message(timeout=1.0)
+        except redis.ResponseError as error:
+            refusal = _refusal("SUBSCRIBE", error)
+            about_it = refusal.kind is Kind.RIGHTS and "channel" in refusal.said
+            return refusal._replace(what=f"the channel {channel}") if about_it else refusal
+        return None
+
+    def _real_keys(self) -> Iterator[str]:
+        keys = self._real
+        fixed = {name: key for name, key in vars(keys).items() if not name.startswith("_")}
+        yield from (key for key in fixed.values() if key != keys.trial)
+        yield from (keys.handler("x"), keys.bucket("x"), keys.breaker("x"), *RQ_KEYS)
+
+
+def _refusal(what: str, error: redis.ResponseError) -> Refusal:
+    said = described(error)
+    if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in said:
+        return Refusal(what, said, Kind.RIGHTS)
+    unknown = re.search(r"unknown (?:command|subcommand)", said, re.IGNORECASE)
+    return Refusal(what, said, Kind.UNKNOWN if unknown else Kind.OTHER)

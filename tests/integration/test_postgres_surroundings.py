@@ -97,12 +97,12 @@ def test_a_role_that_may_not_make_partitions_stores_events_of_a_new_month(humble
         assert is_a_sentence(ValueError(problem))
         many = [event_of_month(0, n) for n in range(COPY_FROM)]
         assert store.add(many).new == COPY_FROM
-        weaknesses = "\n".join(store.weaknesses())
+        weaknesses = "\n".join(risk.text for risk in store.weaknesses())
         assert "the partitions of events are missing for this month" in weaknesses
         assert "its role may not make partitions" in weaknesses
         assert f"events_other holds events of {datetime.now(UTC):%Y-%m}" in weaknesses
         upgrade(url)
-        assert [why for why in store.weaknesses() if "events_other" in why] == []
+        assert [risk for risk in store.weaknesses() if "events_other" in risk.text] == []
         assert everything(store) == many
 
 
@@ -123,7 +123,7 @@ def test_what_a_role_may_not_do_is_found_by_doing_it(
     run(postgres_server, "surroundings", f"REVOKE INSERT ON {table} FROM humble")
     with closing(Store.open(humble)) as store:
         found = list(trial.faults(store))
-        assert {fault.rpartition(": ")[2] for fault in found} == {f"permission denied for table {table}."}
+        assert {fault.text.rpartition(": ")[2] for fault in found} == {f"permission denied for table {table}."}
         assert store.stored() == 0
 
 
@@ -131,7 +131,7 @@ def test_a_database_that_takes_no_writes_is_found(url: str, postgres_server: Ser
     run(postgres_server, "surroundings", "ALTER DATABASE surroundings SET default_transaction_read_only = on")
     with closing(Store.open(url)) as store:
         fault, *_ = trial.faults(store)
-        assert fault.endswith("cannot execute INSERT in a read-only transaction.")
+        assert fault.text.endswith("cannot execute INSERT in a read-only transaction.")
 
 
 def test_trying_leaves_nothing_behind(store: Store) -> None:

@@ -116,4 +116,4 @@ def test_a_log_that_is_not_emptied_is_told(sqlite_url: str, monkeypatch: pytest.
         assert store.weaknesses() == []
         monkeypatch.setattr(sqlite, "LOG_BOUND", 1)
         (weakness,) = store.weaknesses()
-        assert f"{Path(store.shown)}-wal has 0 MiB" in weakness
+        assert f"{Path(store.shown)}-wal has 0 MiB" in weakness.text

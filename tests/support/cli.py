@@ -27,9 +27,27 @@ def typed(*arguments: str, environ: dict[str, str], answer: str = "") -> Result:
     return done
 
 
+#: The levels of findings, from good to bad.
+LEVELS = ("ok", "risk", "wrong")
+
+
 def findings(environ: dict[str, str]) -> tuple[int, dict[str, tuple[str, str]]]:
+    """The exit code of `ingest check`, and by what they are about the worst level and text of its findings."""
     done = typed("check", "--json", environ=environ)
-    return done.exit_code, {one["about"]: (one["level"], one["text"]) for one in json.loads(done.stdout)}
+    worst: dict[str, tuple[str, str]] = {}
+    for one in json.loads(done.stdout):
+        about = one["about"]
+        if about not in worst or LEVELS.index(one["level"]) >= LEVELS.index(worst[about][0]):
+            worst[about] = (one["level"], one["text"])
+    return done.exit_code, worst
+
+
+def found(environ: dict[str, str], *arguments: str) -> dict[str, tuple[str, str]]:
+    """The findings of `ingest check` that are not well, by their codes: level and text."""
+    done = typed("check", "--json", *arguments, environ=environ)
+    rows = [one for one in json.loads(done.stdout) if one["code"]]
+    assert done.exit_code == any(one["level"] == "wrong" for one in rows)
+    return {one["code"]: (one["level"], one["text"]) for one in rows}
 
 
 def status_figures(environ: dict[str, str]) -> tuple[int, dict[str, Any]]:

@@ -134,6 +134,8 @@ def test_the_risks_of_a_redis_are_reported() -> None:
     good = {"redis_version": "7.2.4", "aof_enabled": 1, "maxmemory_policy": "noeviction"}
     good |= {"maxmemory": 1000, "used_memory": 500}
     assert list(health.of_redis(good)) == []
+    assert health.version_of(good) == "Redis 7.2.4"
+    assert health.version_of(good | {"server_name": "valkey", "valkey_version": "9.1.2"}) == "Valkey 9.1.2"
     for change, word in (
         ({"redis_version": "6.0.16"}, "6.2"),
         ({"aof_enabled": 0}, "appendonly"),
@@ -142,10 +144,10 @@ def test_the_risks_of_a_redis_are_reported() -> None:
         ({"used_memory": 900}, "90%"),
     ):
         (risk,) = health.of_redis(good | change)
-        assert word in risk
+        assert word in risk.text
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="there is no such filesystem")
 def test_a_spool_in_memory_is_a_risk() -> None:
-    assert any("memory" in risk for risk in health.of_spool(Path("/dev/shm/no/such/folder"), 1))
-    assert not any("container" in risk for risk in health.of_spool(Path("/dev/shm"), 1))
+    assert any("memory" in risk.text for risk in health.of_spool(Path("/dev/shm/no/such/folder"), 1))
+    assert not any("container" in risk.text for risk in health.of_spool(Path("/dev/shm"), 1))

@@ -26,9 +26,9 @@ from ingest.unencrypted import readable
     ],
 )
 def test_what_others_can_read_is_named(environ: dict[str, str], begins: str) -> None:
-    (sentence,) = readable(Settings.read(environ))
-    assert sentence.startswith(begins)
-    assert "geheim" not in sentence
+    (risk,) = readable(Settings.read(environ))
+    assert risk.text.startswith(begins)
+    assert "geheim" not in risk.text
 
 
 @pytest.mark.parametrize(

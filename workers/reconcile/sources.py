@@ -27,8 +27,8 @@ def client(settings: Settings) -> Copernica:
     Raises:
         SettingsError: COPERNICA_TOKEN is not set.
     """
-    for sentence in unencrypted.of_api(settings):
-        log.warning("%s", sentence)
+    for risk in unencrypted.of_api(settings):
+        log.warning("%s", risk.text)
     return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.copernica.events import EPOCH
 from ingest.errors import IngestError
+from ingest.health import Risk
 
 if TYPE_CHECKING:
     from workers.store.event_counts import Deleted
@@ -174,9 +175,13 @@ class Backend(ABC):
         """A sentence on why events cannot be stored in this database as they are; None if they can."""
         return None
 
+    def closed(self, connection: Connection) -> Risk | None:
+        """Why nothing can be written to this database at all, though it can be read; for `ingest check`."""
+        return None
+
     @abstractmethod
-    def weaknesses(self, connection: Connection) -> list[str]:
-        """Phrases on settings that put committed events at risk; for `ingest check`.
+    def weaknesses(self, connection: Connection) -> list[Risk]:
+        """Settings that put committed events at risk; for `ingest check`.
 
         Tries what has to be tried, in a transaction that is rolled back.
         """

@@ -10,6 +10,7 @@ from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table,
 from sqlalchemy import Row as ResultRow
 
 from ingest.errors import SchemaMissing, Unavailable
+from ingest.health import Risk
 from workers.store import schema
 from workers.store.backend import Backend, Row
 from workers.store.dialects import backend_for
@@ -195,8 +196,13 @@ class Database:
         """
         return self._backend.make_room(self.writing, seconds)
 
-    def weaknesses(self) -> list[str]:
-        """Phrases on settings of the database that put stored events at risk."""
+    def closed(self) -> Risk | None:
+        """Why nothing can be written at all, though it can be read; None if that is not so."""
+        with self.reading() as connection:
+            return self._backend.closed(connection)
+
+    def weaknesses(self) -> list[Risk]:
+        """Settings of the database that put stored events at risk."""
         with self.reading() as connection:
             return self._backend.weaknesses(connection)
 

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ingest import shown
 from ingest.errors import Unavailable
+from ingest.health import Code, Risk
 from workers.store import event_counts, tables
 from workers.store.backend import Backend, Transactions
 
@@ -226,30 +227,29 @@ def _make(connection: Connection, month: Month, most: int | None = None) -> str 
     return None
 
 
-def weaknesses(connection: Connection) -> list[str]:
-    """Phrases on months that have no partition, or will have none; tries to make one, and leaves none behind."""
+def weaknesses(connection: Connection) -> list[Risk]:
+    """Months that have no partition, or will have none; tries to make one, and leaves none behind."""
     found = []
     ahead = months_ahead(connection)
     if ahead < FEW_MONTHS:
         when = f"end with {Month.now().later(ahead)}" if ahead >= 0 else "are missing for this month"
-        found.append(
+        made = (
             f"the partitions of events {when}: without one, events go into {OTHER} and are slow to delete; "
             "`ingest db upgrade` makes those of a year"
         )
+        found.append(Risk(Code.DATABASE_PARTITIONS, made))
     months = [str(month) for month in left_over(connection)]
     if months:
-        found.append(
-            f"{OTHER} holds events of {', '.join(months)}: `ingest db upgrade` moves them to their own partitions"
-        )
+        held = f"{OTHER} holds events of {', '.join(months)}"
+        moved = f"{held}: `ingest db upgrade` moves them to their own partitions"
+        found.append(Risk(Code.DATABASE_OTHER_PARTITION, moved))
     try:
         _set_patience(connection)
         _make(connection, FIRST_MONTH.later(-1))
     except DBAPIError as error:
         if _state(error) == NOT_ALLOWED:
-            found.append(
-                "its role may not make partitions: run `ingest db upgrade` as the owner of the tables once in "
-                f"{MONTHS_AHEAD} months"
-            )
+            owner = "its role may not make partitions: run `ingest db upgrade` as the owner of the tables once in "
+            found.append(Risk(Code.DATABASE_NO_DDL, f"{owner}{MONTHS_AHEAD} months"))
         elif _state(error) not in IN_USE:
             raise
     connection.rollback()

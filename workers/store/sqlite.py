@@ -29,6 +29,7 @@ from sqlalchemy import (
 
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
+from ingest.health import Code, Risk
 from workers.store import event_counts, search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
@@ -226,15 +227,16 @@ class SQLite(Backend):
         """Times are text, which begins with the period."""
         return literal_column(f"substr(events.occurred_at, 1, {PERIODS[by]})")
 
-    def weaknesses(self, connection: Connection) -> list[str]:
+    def weaknesses(self, connection: Connection) -> list[Risk]:
         """Every setting that matters is made by `_set_up`; but others can keep the log from being emptied."""
         size = self._log_size
         if size <= LOG_BOUND:
             return []
-        return [
+        text = (
             f"the write-ahead log {self.shown}-wal has {size >> 20:,} MiB, because another process has been "
             "reading for long: end that process, or the log fills the disk"
-        ]
+        )
+        return [Risk(Code.DATABASE_LOG, text)]
 
     @property
     def _log_size(self) -> int:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Table, false, select
 from ingest.batch import DELIVERY_ID_SIZE
 from ingest.copernica.events import MICROS, decode
 from ingest.errors import IngestError
+from ingest.health import Code, Risk
 from workers.store import tables
 from workers.store.database import Database
 from workers.store.rows import event_of, event_row
@@ -20,19 +21,23 @@ FEW, MANY = 1, 200
 CALL = "type=open&recipient=zoë@example.nl&useragent=✉ 💌&fields[naam]=Zoë&tags[]=日本"
 
 
-def faults(database: Database) -> Iterator[str]:
-    """Sentences on what does not work."""
+def faults(database: Database) -> Iterator[Risk]:
+    """What does not work, each once."""
     trials: list[Callable[[Connection], str | None]] = [
         partial(_store, database, FEW),
         partial(_store, database, MANY),
         *(partial(_change, table) for table in tables.metadata.sorted_tables if table is not tables.events),
     ]
+    said: set[str] = set()
     for trial in trials:
+        code = Code.DATABASE_CHANGES
         try:
-            if fault := _undone(database, trial):
-                yield fault
+            fault = _undone(database, trial)
         except IngestError as error:
-            yield str(error)
+            code, fault = Code.DATABASE_REFUSES, str(error)
+        if fault and fault not in said:
+            said.add(fault)
+            yield Risk(code, fault)
 
 
 class _Undo(Exception):

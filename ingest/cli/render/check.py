@@ -22,12 +22,17 @@ def findings(findings: "Iterable[Finding]", as_json: bool) -> str:
     rows = []
     for finding in findings:
         text = shown.without_secrets(finding.text)
-        rows.append({"level": str(finding.level), "about": finding.about, "text": text})
+        code = None if finding.code is None else str(finding.code)
+        rows.append({"level": str(finding.level), "code": code, "about": finding.about, "text": text})
         if not as_json:
             colour = COLOURS[finding.level]
             line = f"[{colour}]{finding.level:<5}[/]  {finding.about:<10}  {escape(shown.escaped(text))}"
             with streams.reader_may_leave():  # the exit code depends on all of them
                 out.print(line, soft_wrap=True)
+    codes = ", ".join(dict.fromkeys(row["code"] for row in rows if row["code"]))
     if as_json:
         console.print_json(rows)
-    return max((row["level"] for row in rows), key=list(COLOURS).index, default="ok")
+    elif codes:
+        with streams.reader_may_leave():
+            out.print(f"What to do about them is in docs/runbook.md: {codes}", soft_wrap=True)
+    return max((str(row["level"]) for row in rows), key=list(COLOURS).index, default="ok")

@@ -87,6 +87,11 @@ class Copernica:
         """Today's date in UTC by Copernica's clock; None before its first answer, or if that does not tell."""
         return self._transport.today
 
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which Copernica's clock is ahead of ours; None before its first answer."""
+        return self._transport.clock_offset
+
     async def identity(self) -> dict[str, Any]:
         """What Copernica says about the account that the token belongs to: its id, name and company."""
         account = await self._get("/identity", "name the account")

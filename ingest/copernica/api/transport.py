@@ -13,6 +13,7 @@ A call that must not be made twice is not repeated where it may have been carrie
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -83,6 +84,7 @@ class Transport:
         self._concurrency = concurrency
         self._slots = asyncio.Semaphore(concurrency)
         self._date: str | None = None
+        self._dated_at = 0.0
         self._session: aiohttp.ClientSession
         self._access: Access
 
@@ -105,6 +107,15 @@ class Transport:
         """The date in UTC by the server's clock, as of its latest answer; None if that does not tell."""
         try:
             return parsedate_to_datetime(self._date or "").astimezone(UTC).date()
+        except (ValueError, OverflowError):
+            return None
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which the server's clock was ahead of ours at its latest answer; None if it did not say."""
+        try:
+            # A Date has no fractions: on average it is half a second old.
+            return parsedate_to_datetime(self._date or "").timestamp() + 0.5 - self._dated_at
         except (ValueError, OverflowError):
             return None
 
@@ -136,7 +147,7 @@ class Transport:
     async def _send(self, request: Request, read: Reader[T], access: str) -> T:
         try:
             async with self._answer(request, access) as response:
-                self._date = response.headers.get("Date")
+                self._date, self._dated_at = response.headers.get("Date"), time.time()
                 if 200 <= response.status < 300 or (request.changes and response.status == SEE_OTHER):
                     return await read(response)
                 if response.status == 401:

@@ -1,0 +1,80 @@
+"""Users' handlers, and what Copernica's REST API lets us do: missed events are recovered by its log files."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.retry import RetryPolicy
+from ingest.errors import Forbidden, IngestError, InvalidToken, RestError
+from ingest.health import Code
+from ingest.settings import Settings
+from workers.handlers.configured import all_handlers
+from workers.operations.check.clock import compared
+from workers.operations.check.findings import Finding, ok, risk, wrong
+
+#: Attempts for each question: a person waits.
+ATTEMPTS = 2
+
+
+def handlers(settings: Settings) -> Finding:
+    """Import the handlers."""
+    try:
+        names = ", ".join(all_handlers(settings))
+    except IngestError as error:
+        return wrong("handlers", Code.HANDLERS_BROKEN, str(error))
+    if settings.forward_url and not settings.forward_secret:
+        text = f"{names}; INGEST_FORWARD_SECRET is not set: targets cannot tell your calls"
+        return risk("handlers", Code.FORWARD_UNSIGNED, text)
+    return ok("handlers", names or "none (INGEST_HANDLERS, INGEST_FORWARD_URL)")
+
+
+def copernica(settings: Settings) -> Iterator[Finding]:
+    """Ask for the account, for its log files and for its webhooks, by the token."""
+    if settings.copernica_token is None:
+        text = "COPERNICA_TOKEN is not set: what is missed while the endpoint is away stays missing"
+        yield risk("log files", Code.TOKEN_MISSING, text)
+        return
+    yield from asyncio.run(_asked(settings))
+
+
+async def _asked(settings: Settings) -> list[Finding]:
+    return [finding async for finding in _rights(settings)]
+
+
+async def _rights(settings: Settings) -> AsyncIterator[Finding]:
+    policy = RetryPolicy(attempts=ATTEMPTS)
+    urls = settings.copernica_api_url, settings.copernica_auth_url
+    async with Copernica(settings.token, *urls, policy=policy) as api:
+        try:
+            account = await api.identity()
+            name = account.get("name") or account.get("id")
+        except Forbidden:
+            name = "the account"  # to tell its name is a right of its own
+        except RestError as error:
+            yield _refused("log files", error, Code.TOKEN_NO_LOGFILES)
+            return
+        try:
+            await api.dates()
+        except RestError as error:
+            yield _refused("log files", error, Code.TOKEN_NO_LOGFILES)
+        else:
+            off = settings.reconcile_at == "off"
+            when = "never by itself" if off else f"daily at {settings.reconcile_at} UTC"
+            yield ok("log files", f"those of {name}, reconciled {when}")
+        try:
+            webhooks = await api.webhooks()
+        except Forbidden as error:
+            yield risk("webhooks", Code.TOKEN_NO_WEBHOOKS, f"{error} Without it, make webhooks in the dashboard.")
+        except RestError as error:
+            yield _refused("webhooks", error, Code.TOKEN_NO_WEBHOOKS)
+        else:
+            yield ok("webhooks", f"{len(webhooks):,} registered")
+        if (offset := api.clock_offset) is not None:
+            yield compared("Copernica", Code.CLOCK_COPERNICA, offset, settings.max_age)
+
+
+def _refused(about: str, error: RestError, forbidden: Code) -> Finding:
+    if isinstance(error, Forbidden):
+        return wrong(about, forbidden, str(error))
+    code = Code.TOKEN_REFUSED if isinstance(error, InvalidToken) else Code.API_FAILS
+    return wrong(about, code, str(error))

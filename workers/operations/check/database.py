@@ -1,0 +1,73 @@
+"""The database: is it one to write to, does it take what workers store, and does it keep that?"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote
+
+from ingest import disks
+from ingest.errors import IngestError, SchemaMismatch, SchemaMissing
+from ingest.health import Code
+from ingest.settings import Settings
+from ingest.shown import counted
+from workers.operations.check.clock import compared
+from workers.operations.check.findings import Finding, ok, risk, risks, wrong
+from workers.store import trial
+from workers.store.store import Store
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Open it, and do once what workers do."""
+    try:
+        with Store.open(settings.database) as store:
+            yield from _store(store, settings)
+    except IngestError as error:
+        yield wrong("database", _code(error), str(error))
+        return
+    yield from _disk(settings)
+    if settings.retention_days:
+        yield ok("retention", f"events are deleted after {counted(settings.retention_days, 'day')}")
+    else:
+        text = "INGEST_RETENTION_DAYS is not set: personal data is kept forever"
+        yield risk("retention", Code.RETENTION_OFF, text)
+
+
+def _code(error: IngestError) -> Code:
+    if isinstance(error, SchemaMissing):
+        return Code.DATABASE_NO_TABLES
+    return Code.DATABASE_OTHER_RELEASE if isinstance(error, SchemaMismatch) else Code.DATABASE_UNREACHABLE
+
+
+def _store(store: Store, settings: Settings) -> Iterator[Finding]:
+    yield ok("database", f"{store.shown} holds {counted(store.stored(), 'event')}")
+    closed = store.closed()
+    if closed is not None:
+        yield wrong("database", closed.code, closed.text)
+        return
+    for fault in trial.faults(store):
+        yield wrong("database", fault.code, fault.text)
+    yield from risks("database", store.weaknesses())
+    before = time.time()
+    if (theirs := store.time()) is not None:
+        offset = theirs / 1e6 - (before + time.time()) / 2
+        yield compared("the database", Code.CLOCK_DATABASE, offset, settings.max_age)
+
+
+def _disk(settings: Settings) -> Iterator[Finding]:
+    """Where SQLite's file lies."""
+    scheme, _, place = settings.database.partition(":///")
+    if scheme != "sqlite":
+        return
+    file = Path(unquote(place.partition("?")[0]))
+    try:
+        kind = disks.filesystem(disks.nearest(file))
+    except OSError:
+        return  # a file that cannot be seen could not be opened either
+    if why := disks.EPHEMERAL.get(kind):
+        yield risk("database", Code.DATABASE_EPHEMERAL, f"the filesystem of {file} {why}")
+    if disks.is_network(kind):
+        text = (
+            f"{file} is on a network filesystem ({kind}), where SQLite's write-ahead log does not work: put it "
+            "on a local disk, or use PostgreSQL"
+        )
+        yield risk("database", Code.DATABASE_NETWORK, text)

@@ -1,0 +1,45 @@
+"""The spool, and files that others can read."""
+
+from collections.abc import Iterator
+from itertools import islice
+
+from ingest import health, spool
+from ingest.errors import IngestError
+from ingest.health import Code
+from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
+from ingest.settings import Settings
+from ingest.shown import counted
+from workers.operations.check.findings import Finding, ok, risk, risks, wrong
+
+#: Files that are named as open to others; there may be thousands.
+MAX_FILES = 5
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Whether the spool can be used, and what lies open."""
+    yield from _spool(settings)
+    yield from _files(settings)
+
+
+def _spool(settings: Settings) -> Iterator[Finding]:
+    folder = settings.spool_dir
+    found = list(risks("spool", health.of_spool(folder, settings.spool_max)))
+    if folder is not None:
+        try:
+            if trouble := spool.require(folder):
+                found.append(wrong("spool", Code.SPOOL_TAKES_NOTHING, str(trouble)))
+            figures = spool.look(folder)
+        except IngestError as error:
+            yield wrong("spool", Code.SPOOL_UNUSABLE, str(error))
+            return
+        if figures.bad_files:
+            damaged = counted(figures.bad_files, "damaged stretch is", "damaged stretches are")
+            found.append(risk("spool", Code.SPOOL_DAMAGED, f"{damaged} in {folder} as *.bad"))
+        yield ok("spool", f"{folder} holds {counted(figures.events, 'event')}")
+    yield from found
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    for path, mode in islice(open_to_others(settings), MAX_FILES):
+        wanted = FOLDER_MODE if path.is_dir() else FILE_MODE
+        yield risk("files", Code.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {wanted:o} it")

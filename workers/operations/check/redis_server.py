@@ -1,0 +1,153 @@
+"""Redis: is it the right one, does it take what we write and keep it, and do workers take it from there?"""
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import redis
+
+from ingest import health, redis_client, shown
+from ingest.errors import IngestError, RedisUnavailable, SettingsError
+from ingest.health import Code
+from ingest.redis_url import RedisURL
+from ingest.settings import Settings
+from ingest.stream import trial
+from ingest.stream.clock import redis_time
+from ingest.stream.keys import RQ_SUSPENDED
+from ingest.stream.trial import Kind, Refusal
+from workers.operations.check.clock import compared
+from workers.operations.check.findings import Finding, ok, risk, risks, wrong
+
+#: What the promise "200 means it is safe" needs of Redis, and what it is a risk of not to have it.
+NEEDED = {
+    "appendonly": ("yes", Code.REDIS_NO_AOF, "a restart of Redis loses the backlog"),
+    "appendfsync": (
+        "always",
+        Code.REDIS_FSYNC,
+        "a crash of its machine can lose the last second of acknowledged calls",
+    ),
+}
+#: What a word in a refusal means that is no matter of rights. Redis before 7 puts words of its own before those
+#: that a script met.
+REFUSALS = {
+    "READONLY": Code.REDIS_REPLICA,
+    "MASTERDOWN": Code.REDIS_REPLICA,
+    "OOM": Code.REDIS_FULL,
+    "NOREPLICAS": Code.REDIS_NO_REPLICAS,
+    "MISCONF": Code.REDIS_DISK,
+}
+
+#: Commands and keys that are named as refused; a user without any right is refused them all.
+MAX_NAMES = 12
+_STATE = re.compile(rf"\b(?:{'|'.join(REFUSALS)})\b")
+
+
+def check(settings: Settings) -> Iterator[Finding]:
+    """Ask it, and do once what endpoints, workers and rq do."""
+    try:
+        with redis_client.connect(settings.redis) as client:
+            redis_client.require(client, settings.redis)
+            if ignored := RedisURL.read(settings.redis).ignored:
+                text = f"REDIS_URL sets {', '.join(ignored)}, which is not for it to set: left out"
+                yield risk("redis", Code.REDIS_URL_OPTIONS, text)
+            yield from _server(client, shown.url(settings.redis))
+            offset = _offset(client)
+            yield compared("Redis", Code.CLOCK_REDIS, offset, settings.max_age)
+            yield from _durability(client)
+            yield from _workers(client)
+    except SettingsError as error:
+        yield wrong("redis", Code.REDIS_NOT_SET, str(error))
+    except IngestError as error:
+        code = Code.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else Code.REDIS_REFUSES
+        yield wrong("redis", code, str(error))
+    except redis.RedisError as error:
+        found = redis_client.unavailable(settings.redis, error)
+        code = Code.REDIS_UNREACHABLE if isinstance(found, RedisUnavailable) else Code.REDIS_REFUSES
+        yield wrong("redis", code, str(found))
+
+
+def _server(client: redis.Redis, url: str) -> Iterator[Finding]:
+    """What it is; whether it takes writes is tried only where it is a server to write to."""
+    info = cast(Any, client.info())
+    unfit = list(health.of_server(info))
+    for one in unfit:
+        said = ""
+        if one.code is Code.REDIS_REPLICA and (refusals := trial.refusals(client)):
+            said = f" It says: {refusals[0].said}."
+        yield wrong("redis", one.code, f"{url}: {one.text}{said}")
+    if not unfit:
+        yield ok("redis", f"{url} answers ({health.version_of(info)})")
+        yield from _writes(client)
+    yield from risks("memory", health.of_memory(info))
+
+
+def _writes(client: redis.Redis) -> Iterator[Finding]:
+    refusals = trial.refusals(client)
+    if not refusals:
+        yield ok("commands", "Redis takes what calls and jobs need")
+        return
+    for refusal in refusals:
+        word = _STATE.search(refusal.said)
+        if word:  # whatever is wrong with the whole server, it says of many commands
+            text = f"Redis answers, but refuses what calls and jobs need ({refusal.said})"
+            yield wrong("commands", REFUSALS[word[0]], text)
+            return
+    for code, kind, mend in (
+        (Code.REDIS_RIGHTS, Kind.RIGHTS, "give its user the rights to them"),
+        (Code.REDIS_LACKS_COMMANDS, Kind.UNKNOWN, "they must not be renamed or left out"),
+        (Code.REDIS_REFUSES_WRITES, Kind.OTHER, "check the state of that server"),
+    ):
+        if these := [refusal for refusal in refusals if refusal.kind is kind]:
+            text = f"Redis answers, but refuses what calls and jobs need: {_summary(these)}; {mend}"
+            yield wrong("commands", code, text)
+            return  # what else is refused may be for want of what these would have made
+
+
+def _summary(refusals: list[Refusal]) -> str:
+    """What is refused, by name, and how Redis said so the first time."""
+    names = dict.fromkeys(refusal.what for refusal in refusals)
+    for all_of_them in (trial.ALL_OURS, trial.ALL_OF_RQ):
+        if all_of_them in names:
+            begin = all_of_them.replace("the keys", "the key").rstrip("*")
+            names = dict.fromkeys(name for name in names if not name.startswith(begin))
+    some = list(names)[:MAX_NAMES]
+    more = f" and {len(names) - len(some)} more" if len(names) > len(some) else ""
+    return f"{', '.join(some)}{more} ({refusals[0].said})"
+
+
+def _offset(client: redis.Redis) -> float:
+    """Seconds by which its clock is ahead of ours."""
+    before = time.time()
+    server = redis_time(client) / 1e6
+    return server - (before + time.time()) / 2
+
+
+def _workers(client: redis.Redis) -> Iterator[Finding]:
+    try:
+        suspended = bool(client.exists(RQ_SUSPENDED))
+    except redis.ResponseError:
+        return  # which rights are missing was told
+    for one in health.of_work(suspended, ahead=0.0):
+        yield wrong("workers", one.code, one.text)
+
+
+def _durability(client: redis.Redis) -> Iterator[Finding]:
+    info = cast(Any, client.info())
+    policy = str(info.get("maxmemory_policy"))
+    evicts = list(health.of_eviction(policy))
+    yield from risks("redis", evicts)
+    if not evicts:
+        yield ok("redis", f"maxmemory-policy {policy}")
+    try:
+        values = {name: cast(Any, client.config_get(name)).get(name) for name in NEEDED}
+    except redis.ResponseError:
+        yield from risks("redis", [one for one in health.of_redis(info) if one.code is Code.REDIS_NO_AOF])
+        text = "does not show its configuration: see deploy/redis.conf for what it needs"
+        yield risk("redis", Code.REDIS_CONFIG_HIDDEN, text)
+        return
+    for name, (wanted, code, why) in NEEDED.items():
+        if values[name] == wanted:
+            yield ok("redis", f"{name} {wanted}")
+        else:
+            yield risk("redis", code, f"{name} is {values[name]}, not {wanted}: {why}")
