@@ -1,11 +1,13 @@
 """The kinds of values that settings have: how each is read from text, and what may be wrong with it."""
 
 import re
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import idna
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from ingest import database_url
@@ -39,6 +41,32 @@ def _plain_path(path: str) -> str:
 
 
 PlainPath = Annotated[str, AfterValidator(_plain_path)]
+
+
+def _names_of_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if meant := _meant_host(host):
+            raise ValueError(f"{host!r} is never the Host of a call; {meant}")
+    return tuple(host.lower() for host in hosts)
+
+
+def _meant_host(host: str) -> str:
+    """What to write instead of a name that no Host header has; empty if it can have this one."""
+    name = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://|^//", "", host)
+    name = re.split(r"[/?#\\]", name.rpartition("@")[2])[0].rstrip(".").lower()
+    name = re.sub(r":(?:80|443)?$", "", name)  # of the usual ports, a Host header says nothing
+    if "*" in name:
+        return "write each name by itself, or none at all for any"
+    if not name.isascii():
+        with suppress(UnicodeError):
+            name = idna.encode(name.partition(":")[0]).decode() + name[len(name.partition(":")[0]) :]
+    if not _HOST.fullmatch(name):
+        return "write hooks.example.nl"
+    return "" if name == host.lower() else f"write {name}"
+
+
+_HOST = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+HostNames = Annotated[CommaList, AfterValidator(_names_of_hosts)]
 
 
 def _named_accounts(accounts: tuple[str, ...]) -> tuple[str, ...]:

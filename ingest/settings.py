@@ -21,6 +21,7 @@ from ingest.setting_values import (
     Accounts,
     CommaList,
     DatabaseAddress,
+    HostNames,
     LogLevel,
     PlainPath,
     PlainURL,
@@ -87,7 +88,7 @@ class Settings(BaseSettings):
     #: The accounts whose calls are accepted, as in X-Copernica-ID: `account-1234` (or `1234`), `environment_12`.
     accounts: Accounts = Field((), alias="INGEST_ACCOUNTS")
     #: The Host names that calls may be addressed to; none means any.
-    hosts: CommaList = Field((), alias="INGEST_HOSTS")
+    hosts: HostNames = Field((), alias="INGEST_HOSTS")
     #: Where public keys are: `dns`, or a JSON file of key ids and their DKIM records.
     keys: str = Field("dns", alias="INGEST_KEYS")
     #: DNS resolvers, as `ip:port`; none means those of the machine.

@@ -1,0 +1,35 @@
+"""Values of settings that would be taken, and then have every call refused, are refused with the right form."""
+
+import pytest
+
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("https://hooks.example.nl", "write hooks.example.nl"),
+        ("https://u:p@Hooks.example.nl:443/copernica?x#y", "write hooks.example.nl"),
+        ("hooks.example.nl/", "write hooks.example.nl"),
+        ("hooks.example.nl/copernica", "write hooks.example.nl"),
+        ("//hooks.example.nl", "write hooks.example.nl"),
+        ("hooks.example.nl.", "write hooks.example.nl"),
+        ("hooks.example.nl:443", "write hooks.example.nl"),
+        ("http://hooks.example.nl:8080/", "write hooks.example.nl:8080"),
+        ("hooks.exämple.nl", "write hooks.xn--exmple-cua.nl"),
+        ("*.example.nl", "write each name by itself"),
+        ("*", "write each name by itself, or none at all for any"),
+        ("hooks example.nl", "write hooks.example.nl"),
+        ("https://", "write hooks.example.nl"),
+    ],
+)
+def test_a_host_that_no_call_can_have_is_refused_with_the_right_form(written: str, meant: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.read({"INGEST_HOSTS": f"ok.example.nl, {written}"})
+    assert meant in str(refused.value)
+
+
+def test_hosts_as_calls_have_them_are_taken() -> None:
+    hosts = "hooks.example.nl, Hooks_2.example.nl:8000,localhost,127.0.0.1:80800,[::1]:8000"
+    assert len(Settings.read({"INGEST_HOSTS": hosts}).hosts) == 5
