@@ -9,8 +9,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from urllib.parse import unquote
 
+from ingest.setting_sources import DEV_FILE
 from ingest.settings import KEYS_FILE, REDIS_URL_FILE, SIGNER_FILE, Settings
 
 #: The rights that nobody but the owner may have.
@@ -18,7 +18,7 @@ OTHERS = 0o077
 #: The modes that files and folders are given.
 FILE_MODE, FOLDER_MODE = 0o600, 0o700
 #: Beginnings of the names of what is in the data folder.
-DATA_FILES = (KEYS_FILE, REDIS_URL_FILE, SIGNER_FILE, "call.curl", "dev.lock", "ingest.db")
+DATA_FILES = (KEYS_FILE, REDIS_URL_FILE, SIGNER_FILE, "call.curl", "dev.lock", DEV_FILE, "ingest.db")
 #: Folders in it.
 DATA_FOLDERS = ("redis", "spool")
 #: Ends of the names of what is in the spool.
@@ -48,9 +48,7 @@ def close_to_others(settings: Settings) -> None:
 
 def _ours(settings: Settings) -> Iterator[Path]:
     yield from _data(settings.data_dir)
-    scheme, _, place = settings.database.partition(":///")
-    if scheme == "sqlite":
-        file = Path(unquote(place.partition("?")[0]))
+    if (file := settings.sqlite_file) is not None:
         yield from (file.with_name(file.name + end) for end in SQLITE_ENDS)
     if settings.spool_dir is not None:
         found = _entries(settings.spool_dir)

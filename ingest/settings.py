@@ -1,4 +1,4 @@
-"""All settings, read once from the environment and passed on as a value.
+"""All settings, read once from the environment and what `setting_sources` adds to it, and passed on as a value.
 
 Names that have a convention follow it (`REDIS_URL`, `DATABASE_URL`, `PORT`, `WEB_CONCURRENCY`, …); ours begin
 with `INGEST_`. An empty variable counts as not set, except `INGEST_SPOOL_DIR`, where it means "none".
@@ -6,15 +6,18 @@ with `INGEST_`. An empty variable counts as not set, except `INGEST_SPOOL_DIR`, 
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import unquote
 
-from pydantic import ByteSize, Field, ValidationError
+from pydantic import ByteSize, Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from ingest import shown
+from ingest import setting_sources, shown
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
 from ingest.setting_values import (
@@ -40,6 +43,10 @@ KEYS_FILE = "keys.json"
 #: In the data folder: the spool, unless another folder is named.
 SPOOL_FOLDER = "spool"
 
+#: Settings that may hold a secret, and are URLs whose host and path may be shown all the same.
+SHOWN_AS_URLS = frozenset(
+    {"REDIS_URL", "DATABASE_URL", "COPERNICA_API_URL", "COPERNICA_AUTH_URL", "INGEST_FORWARD_URL"}
+)
 #: Settings for which an empty value has a meaning of its own.
 MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
 
@@ -55,6 +62,8 @@ class _Environ(PydanticBaseSettingsSource):
         """The value of a field (None: not set), its key, and that it need not be parsed as JSON."""
         name = field.alias or field_name
         value = self._environ.get(name)
+        if value and setting_sources.is_service_link(name, value):
+            value = None
         return (value if value or name in MEANINGFUL_WHEN_EMPTY else None), name, False
 
     def __call__(self) -> dict[str, Any]:
@@ -128,8 +137,12 @@ class Settings(BaseSettings):
     copernica_auth_url: PlainURL = Field(
         "https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL", repr=False
     )
+    #: The file with more of these, which the environment wins over: `.env` if it is there; `off`: none.
+    env_file: str | None = Field(None, alias="INGEST_ENV_FILE")
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
+
+    _withheld: frozenset[str] = PrivateAttr(frozenset())
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ=environ)
@@ -143,24 +156,36 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the injected environment: no `.env` file, and no process-wide one behind the caller's back."""
+        """Only what was injected: no file, and no process-wide environment behind the caller's back."""
         return (_Environ(settings_cls, init_settings()["environ"]),)
 
     @classmethod
-    def read(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings from the environment.
+    def names(cls) -> dict[str, FieldInfo]:
+        """The variables of all settings."""
+        return {field.alias or name: field for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def try_to_read(cls, environ: Mapping[str, str]) -> tuple[Self | None, list[str]]:
+        """The settings, and a sentence for each variable that is no setting and each value that cannot be used."""
+        names = cls.names()
+        mistakes = list(setting_sources.unknown(environ, names))
+        try:
+            return cls(environ), mistakes
+        except ValidationError as error:
+            found = [_sentence(one, secret=not names[str(one["loc"][0])].repr) for one in error.errors()]
+            return None, mistakes + found
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ, withheld: frozenset[str] = frozenset()) -> Self:
+        """Read the settings from the environment; `withheld` are secrets that only a running `ingest dev` has.
 
         Raises:
-            SettingsError: a value cannot be used; the message names the variable and what is wrong with it.
+            SettingsError: a variable is no setting, or a value cannot be used; the message names it, and says why.
         """
-        try:
-            settings = cls(environ)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name, why = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
-            secret = {field.alias for field in cls.model_fields.values() if not field.repr}
-            value = "" if name in secret else f"={str(first['input'])[:100]!r}"
-            raise SettingsError(f"{name}{value} cannot be used: {why}.") from None
+        settings, mistakes = cls.try_to_read(environ)
+        if mistakes or settings is None:
+            raise SettingsError(mistakes[0])
+        settings._withheld = withheld
         shown.keep_secret(
             settings.redis_url,
             settings.database_url,
@@ -185,8 +210,31 @@ class Settings(BaseSettings):
 
     @property
     def database(self) -> str:
-        """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder."""
+        """Where events are stored, as an SQLAlchemy URL; by default a file in the data folder.
+
+        Raises:
+            SettingsError: only the `ingest dev` that runs there knows.
+        """
+        if self.database_url is None and "DATABASE_URL" in self._withheld:
+            raise SettingsError(
+                f"The `ingest dev` that runs in {self.data_dir}/ uses a database with a password, which it tells "
+                "nobody: set its DATABASE_URL here as well."
+            )
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
+
+    @property
+    def sqlite_file(self) -> Path | None:
+        """The file of an SQLite database; None if the database is none, or is not known."""
+        with suppress(SettingsError):
+            scheme, _, place = self.database.partition(":///")
+            if scheme == "sqlite":
+                return Path(unquote(place.partition("?")[0]))
+        return None
+
+    @property
+    def withheld(self) -> frozenset[str]:
+        """Secrets that a running `ingest dev` has, and that are not set here."""
+        return self._withheld
 
     def reconciles_on(self, now: datetime) -> str | None:
         """The day (in UTC) whose daily reconciliation is due by now; None if none is due yet, or ever."""
@@ -227,3 +275,13 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
             ) from None
+
+
+def _sentence(error: ErrorDetails, secret: bool) -> str:
+    """What is wrong with a value, which is not shown if it may be a secret."""
+    name, why = str(error["loc"][0]), error["msg"].removeprefix("Value error, ")
+    given = str(error["input"])
+    value = "" if secret else f"={given[:100]!r}"
+    quoted = len(given) > 1 and given[0] == given[-1] and given[0] in "\"'"
+    hint = " (it is in quotation marks, which `docker --env-file` and Compose's lists keep: leave them out)"
+    return f"{name}{value} cannot be used: {why}{hint if quoted else ''}."

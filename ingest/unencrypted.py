@@ -20,10 +20,10 @@ def readable(settings: Settings) -> Iterator[Risk]:
             f"{shown.url(settings.redis_url)} is not encrypted: unless that network is yours alone, others can "
             "read its password and all calls; use rediss://",
         )
-    if settings.database.startswith("postgresql:") and _may_be_plain(settings.database):
+    if (database := settings.database_url or "").startswith("postgresql:") and _may_be_plain(database):
         yield Risk(
             Code.PLAIN_DATABASE,
-            f"{shown.url(settings.database)} may be used without encryption: add ?sslmode=verify-full "
+            f"{shown.url(database)} may be used without encryption: add ?sslmode=verify-full "
             "(or require) to DATABASE_URL",
         )
     yield from of_api(settings)

@@ -23,6 +23,8 @@ from workers.store.store import Store
 
 # Tests may run as root, in a container for instance; the workers that they start would refuse to.
 os.environ["INGEST_ALLOW_ROOT"] = "1"
+# Nor may the settings of whoever runs them count.
+os.environ["INGEST_ENV_FILE"] = "off"
 
 
 #: Seconds that an empty server may take to come up, on a machine that is busy.

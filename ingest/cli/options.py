@@ -1,7 +1,9 @@
 """What commands have in common: settings, times, and the options that choose events."""
 
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,43 @@ import click
 from ingest.copernica.event_types import EventType
 
 if TYPE_CHECKING:
+    from ingest.setting_sources import Given
     from ingest.settings import Settings
+
+
+def _name_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        ctx.find_root().meta[ENV_FILE] = path
+
+
+#: Under which the name of the file with settings is kept in the context.
+ENV_FILE = "ingest.env-file"
+#: The option that every command has, before or behind its name.
+env_file = click.option(
+    "--env-file",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    is_eager=True,
+    callback=_name_file,
+    help="Read settings from this file too; the environment wins.  [default: .env]",
+)
+
+
+def given_settings() -> "Given":
+    """What the environment, a file and a running `ingest dev` set; from now on, this process's environment has it.
+
+    Handlers and child processes have their settings from there, whoever set them.
+
+    Raises:
+        SettingsError: the file cannot be read, or should not be trusted.
+    """
+    from ingest.setting_sources import ENVIRONMENT, FILE_VARIABLE, NO_FILE, gather
+
+    context = click.get_current_context(silent=True)
+    given = gather(os.environ, None if context is None else context.find_root().meta.get(ENV_FILE))
+    os.environ |= {name: value for name, value in given.values.items() if given.origins[name] != ENVIRONMENT}
+    os.environ[FILE_VARIABLE] = NO_FILE
+    return given
 
 
 def settings_with(**changes: Any) -> "Settings":
@@ -24,7 +62,8 @@ def settings_with(**changes: Any) -> "Settings":
     from ingest import failpoints, log
     from ingest.settings import Settings  # pydantic: `ingest --help` need not wait for it
 
-    settings = Settings.read()
+    given = given_settings()
+    settings = Settings.read(given.values, given.withheld)
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
     log.set_up(settings.log_level)
     failpoints.arm()

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -27,6 +27,7 @@ from ingest import __version__, redis_client, shown
 from ingest.cli.render.console import Console, printable
 from ingest.cli.streams import reader_may_leave
 from ingest.copernica.accounts import full_name
+from ingest.dev import beside
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, Unavailable
@@ -65,9 +66,10 @@ def dev(settings: Settings) -> None:
         _upgrade(settings)
         with supervisor.listening(settings.host, settings.port, 1):
             pass  # if the port is taken, fail here rather than start the endpoint again and again
-        with _redis(settings, signals) as (url, what, redis_children):
+        with _redis(settings, signals) as (url, what, redis_children), ExitStack() as stack:
             environ = _environ(settings, url)
             signer = _signer(settings, environ)
+            stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
             web = Child("web", own_command("serve"), environ, output=_relay, own_session=True)
             workers = [_worker("worker", "events", environ)]
             if settings.has_handlers:

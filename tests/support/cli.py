@@ -21,7 +21,8 @@ BUFFERED = {"PYTHONUNBUFFERED": ""}
 def typed(*arguments: str, environ: dict[str, str], answer: str = "") -> Result:
     """A command in this process; `answer` is typed when it asks."""
     unset = {name: None for name in os.environ if name not in clean_environ()}
-    with patch("ingest.log.set_up"):
+    # What a file sets is in the environment of the process afterwards: of no other test's.
+    with patch("ingest.log.set_up"), patch.dict(os.environ):
         done = CliRunner().invoke(main, arguments, input=answer, env={**unset, **environ})
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done

@@ -81,10 +81,10 @@ class Process:
 
 
 def clean_environ() -> dict[str, str]:
-    """The environment without anybody's settings, without a spool in the working folder, and for root as well."""
+    """The environment without anybody's settings, without files in the working folder, and for root as well."""
     ours = ("INGEST_", "COPERNICA_", "REDIS_URL", "DATABASE_URL", "PORT", "HOST", "WEB_CONCURRENCY", "LOG_LEVEL")
     rest = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**rest, "INGEST_SPOOL_DIR": "off", "INGEST_ALLOW_ROOT": "1"}
+    return {**rest, "INGEST_SPOOL_DIR": "off", "INGEST_ALLOW_ROOT": "1", "INGEST_ENV_FILE": "off"}
 
 
 def ingest(*arguments: str) -> list[str]:

@@ -18,9 +18,12 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.redis_url": set(),
     "ingest.database_url": set(),
     "ingest.setting_values": {"ingest.redis_url", "ingest.database_url"},
-    "ingest.settings": {"ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values"},
+    "ingest.setting_sources": {"ingest.errors"},
+    "ingest.settings": {
+        "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values", "ingest.setting_sources",
+    },
     "ingest.unencrypted": {"ingest.settings", "ingest.shown", "ingest.health"},
-    "ingest.private_files": {"ingest.settings"},
+    "ingest.private_files": {"ingest.settings", "ingest.setting_sources"},
     "ingest.failpoints": {"ingest.errors"},
     "ingest.batch": {"ingest.errors"},
     "ingest.redis_errors": set(),
@@ -52,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.settings", "ingest.errors", "ingest.redis_client", "ingest.redis_errors", "ingest.stream",
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
-        "ingest.unencrypted", "ingest.private_files", "workers",
+        "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

@@ -22,7 +22,7 @@ def handlers(settings: Settings) -> Finding:
         names = ", ".join(all_handlers(settings))
     except IngestError as error:
         return wrong("handlers", Code.HANDLERS_BROKEN, str(error))
-    if settings.forward_url and not settings.forward_secret:
+    if settings.forward_url and not (settings.forward_secret or "INGEST_FORWARD_SECRET" in settings.withheld):
         text = f"{names}; INGEST_FORWARD_SECRET is not set: targets cannot tell your calls"
         return risk("handlers", Code.FORWARD_UNSIGNED, text)
     return ok("handlers", names or "none (INGEST_HANDLERS, INGEST_FORWARD_URL)")
@@ -30,6 +30,9 @@ def handlers(settings: Settings) -> Finding:
 
 def copernica(settings: Settings) -> Iterator[Finding]:
     """Ask for the account, for its log files and for its webhooks, by the token."""
+    if "COPERNICA_TOKEN" in settings.withheld:
+        yield ok("log files", "`ingest dev` has a token; set COPERNICA_TOKEN here as well to have it checked")
+        return
     if settings.copernica_token is None:
         text = "COPERNICA_TOKEN is not set: what is missed while the endpoint is away stays missing"
         yield risk("log files", Code.TOKEN_MISSING, text)

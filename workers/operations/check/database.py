@@ -2,8 +2,6 @@
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import unquote
 
 from ingest import disks
 from ingest.errors import IngestError, SchemaMismatch, SchemaMissing
@@ -55,10 +53,9 @@ def _store(store: Store, settings: Settings) -> Iterator[Finding]:
 
 def _disk(settings: Settings) -> Iterator[Finding]:
     """Where SQLite's file lies."""
-    scheme, _, place = settings.database.partition(":///")
-    if scheme != "sqlite":
+    file = settings.sqlite_file
+    if file is None:
         return
-    file = Path(unquote(place.partition("?")[0]))
     try:
         kind = disks.filesystem(disks.nearest(file))
     except OSError:

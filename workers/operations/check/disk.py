@@ -1,7 +1,10 @@
 """The spool, and files that others can read."""
 
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
+from pathlib import Path
 
 from ingest import health, spool
 from ingest.errors import IngestError
@@ -40,6 +43,18 @@ def _spool(settings: Settings) -> Iterator[Finding]:
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
+    if settings.env_file is not None:
+        yield from _settings_file(Path(settings.env_file))
     for path, mode in islice(open_to_others(settings), MAX_FILES):
         wanted = FOLDER_MODE if path.is_dir() else FILE_MODE
         yield risk("files", Code.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {wanted:o} it")
+
+
+def _settings_file(path: Path) -> Iterator[Finding]:
+    """It holds passwords; its group may be that of the processes that read it."""
+    with suppress(OSError):  # a pipe that is gone, say
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if path.is_file() and mode & stat.S_IRWXO:
+            yield risk(
+                "files", Code.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {mode & 0o770:o} it"
+            )

@@ -1,0 +1,43 @@
+"""What a running `ingest dev` tells the commands that are typed beside it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from ingest import setting_sources, shown
+from ingest.errors import Unavailable
+from ingest.settings import SHOWN_AS_URLS, Settings
+
+
+@contextmanager
+def told(folder: Path, environ: Mapping[str, str]) -> Iterator[None]:
+    """For as long as the block runs, commands know the settings in this environment, those without secrets.
+
+    Raises:
+        Unavailable: the data folder cannot be written.
+    """
+    values, withheld = without_secrets(environ)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(setting_sources.told(folder, values, withheld))
+        except OSError as error:
+            raise Unavailable(f"The data folder {folder} cannot be used ({error.strerror}).") from None
+        yield
+
+
+def without_secrets(environ: Mapping[str, str]) -> tuple[dict[str, str], set[str]]:
+    """The settings in an environment that anybody may know, and the names of the others."""
+    values: dict[str, str] = {}
+    withheld = set()
+    for name, field in Settings.names().items():
+        if not (value := environ.get(name)):
+            continue
+        if field.repr or (name in SHOWN_AS_URLS and all(map(_is_public, value.split(",")))):
+            values[name] = value
+        else:
+            withheld.add(name)
+    return values, withheld
+
+
+def _is_public(url: str) -> bool:
+    return shown.url(url) == url.strip().partition("#")[0]

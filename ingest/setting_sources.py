@@ -1,0 +1,231 @@
+"""Where settings come from: the environment, a file such as `.env`, and an `ingest dev` that runs beside us.
+
+The environment wins over the file, and both over what a running `ingest dev` uses. Nothing here is read unless a
+command asks for it: settings are read from a mapping that is passed on.
+"""
+
+import fcntl
+import io
+import json
+import os
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ingest.errors import SettingsError
+
+#: The file that is read if it lies in the working directory and no other is named.
+DEFAULT_FILE = Path(".env")
+#: The variable that names another one, or none.
+FILE_VARIABLE = "INGEST_ENV_FILE"
+#: Its value where no file is to be read: for tests, and for processes whose parent has read it.
+NO_FILE = "off"
+#: Bytes of such a file: more is something else.
+MAX_SIZE = 1 << 20
+
+#: Where a setting may come from, besides a file.
+ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest dev", "default"
+
+#: How the names of our own variables begin.
+PREFIX = "INGEST_"
+#: Variables of ours that are no settings: for tests, and for processes that we start.
+HIDDEN = frozenset({"INGEST_FAIL_AT", "INGEST_PARENT_PID"})
+#: How alike two names must be for the one to be suggested for the other.
+ALIKE = 0.6
+# What Kubernetes, and Docker's links of old, set in every container for a service whose name begins with `ingest`.
+_SERVICE_LINK = re.compile(
+    r"INGEST_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT\w*|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?)?)"
+)
+_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
+
+#: In the data folder: what a running `ingest dev` uses, and holds a lock on.
+DEV_FILE = "dev.json"
+#: What is a process's own business, even beside a running `ingest dev`: where it listens, and how it logs.
+OF_ONE_PROCESS = frozenset({"HOST", "PORT", "WEB_CONCURRENCY", "LOG_LEVEL", "LOG_FORMAT", FILE_VARIABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is set, and by whom."""
+
+    values: Mapping[str, str]
+    #: By name, where it was set: `environment`, `file .env`, `command line`, `ingest dev` or `default`.
+    origins: Mapping[str, str]
+    #: The file that was read.
+    file: Path | None = None
+    #: Names of secrets that a running `ingest dev` has, and we have not.
+    withheld: frozenset[str] = frozenset()
+
+
+def gather(environ: Mapping[str, str], named: Path | None = None) -> Given:
+    """The environment, what a file sets besides, and what a running `ingest dev` uses besides.
+
+    Raises:
+        SettingsError: the file cannot be read, or should not be trusted.
+    """
+    file = _file(environ, named)
+    from_file = {} if file is None else _missing(read(file, environ), environ)
+    values = {**environ, **from_file}
+    origins = dict.fromkeys(environ, ENVIRONMENT) | dict.fromkeys(from_file, f"file {file}")
+    if file is not None:
+        values[FILE_VARIABLE] = str(file)
+        origins[FILE_VARIABLE] = ENVIRONMENT if environ.get(FILE_VARIABLE) else DEFAULT
+    if named is not None:
+        origins[FILE_VARIABLE] = COMMAND_LINE
+    beside, withheld = running_dev(Path(values.get("INGEST_DATA_DIR") or "data"))
+    if values.get("REDIS_URL") not in (None, "", beside.get("REDIS_URL")):
+        return Given(values, origins, file)  # ours is another site
+    added = {name: value for name, value in beside.items() if not values.get(name)}
+    values |= added
+    origins |= dict.fromkeys(added, DEV)
+    return Given(values, origins, file, frozenset(name for name in withheld if not values.get(name)))
+
+
+# --- files ---
+
+
+def _file(environ: Mapping[str, str], named: Path | None) -> Path | None:
+    """The file to read, if any."""
+    if named is not None:
+        return named
+    if variable := environ.get(FILE_VARIABLE, "").strip():
+        return None if variable.lower() == NO_FILE else Path(variable)
+    try:
+        found = DEFAULT_FILE.stat()
+    except OSError:
+        return None
+    if not stat.S_ISREG(found.st_mode):  # many keep a virtual environment under this name
+        return None
+    # Whoever can write it could have us use their servers and import their code.
+    if found.st_uid not in (os.geteuid(), 0):
+        raise SettingsError(
+            f"{DEFAULT_FILE} in this folder belongs to another user (uid {found.st_uid}), so it is not read: name "
+            f"it with --env-file {DEFAULT_FILE} if you trust it, or set {FILE_VARIABLE}={NO_FILE}."
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise SettingsError(
+            f"Everybody may write {DEFAULT_FILE} in this folder, so it is not read: chmod 600 {DEFAULT_FILE}."
+        )
+    return DEFAULT_FILE
+
+
+def read(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a file sets, written as python-dotenv reads it: `NAME=value`, `export`, quotes, comments, `${NAME}`.
+
+    Raises:
+        SettingsError: it cannot be read, or a line of it cannot.
+    """
+    from dotenv.parser import parse_stream  # noqa: PLC0415  # only where there is a file
+    from dotenv.variables import parse_variables  # noqa: PLC0415
+
+    values: dict[str, str] = {}
+    for binding in parse_stream(io.StringIO(_text(path))):
+        if binding.error or (binding.key is not None and binding.value is None):
+            before = re.match(r"\s*", binding.original.string)  # empty lines belong to what follows them
+            line = binding.original.line + (before[0].count("\n") if before else 0)
+            raise SettingsError(f"{path}, line {line}, cannot be read: write NAME=value.")
+        if binding.key and binding.value is not None:
+            known = {**values, **environ}
+            values[binding.key] = "".join(atom.resolve(known) for atom in parse_variables(binding.value))
+    return values
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SIZE + 1)
+    except OSError as error:
+        raise SettingsError(f"The file of settings {path} cannot be read ({error.strerror}).") from None
+    if len(content) > MAX_SIZE or b"\0" in content:
+        raise SettingsError(f"{path} is not a file of settings: it should have lines such as NAME=value.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8: save it as such.") from None
+
+
+def _missing(found: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """What is not in the environment; a variable that is there and empty counts, so that one can be turned off."""
+    return {name: value for name, value in found.items() if name not in environ}
+
+
+# --- names ---
+
+
+def unknown(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """A sentence for each name that begins as ours do and is none of them, with the one that is probably meant."""
+    for name in sorted(names):
+        if name in known or name in HIDDEN or not name.upper().startswith(PREFIX) or _SERVICE_LINK.fullmatch(name):
+            continue
+        meant = nearest(name, known)
+        yield f"{name} is not a setting; did you mean {meant}?" if meant else f"{name} is not a setting."
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The name that is most like this one, which may have our prefix where it should not."""
+    import difflib  # noqa: PLC0415  # only where there is a mistake
+
+    written = name.upper().replace("-", "_")
+    spellings = (written, written.removeprefix(PREFIX))
+    likeness = {
+        candidate: max(difflib.SequenceMatcher(None, spelling, candidate).ratio() for spelling in spellings)
+        for candidate in sorted(known)
+    }
+    best = max(likeness, key=lambda candidate: likeness[candidate], default=None)
+    return best if best is not None and likeness[best] >= ALIKE else None
+
+
+def is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes set this, for a service called `ingest-metrics` say: it is no setting of ours."""
+    return name.startswith(PREFIX) and name.endswith("_PORT") and bool(_SERVICE_ADDRESS.match(value))
+
+
+# --- a running `ingest dev` ---
+
+
+@contextmanager
+def told(folder: Path, values: Mapping[str, str], withheld: Iterable[str]) -> Iterator[None]:
+    """For as long as the block runs, tell commands beside this `ingest dev` what it uses.
+
+    `withheld` are the names of its secrets. Whoever reads the file sees by a lock whether its writer is alive.
+
+    Raises:
+        OSError: the data folder cannot be written.
+    """
+    shared = {name: value for name, value in values.items() if not _is_of_one_process(name)}
+    with (folder / DEV_FILE).open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # readers hold it for a moment only
+        file.truncate(0)
+        file.write(json.dumps({"settings": shared, "withheld": sorted(withheld)}, indent=1) + "\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            (folder / DEV_FILE).unlink(missing_ok=True)
+
+
+def running_dev(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
+    """What the `ingest dev` that runs in a data folder uses, and the names of its secrets."""
+    try:
+        with (folder / DEV_FILE).open() as file:
+            left = json.load(file) if _is_locked(file) else {"settings": {}, "withheld": []}
+        settings = {str(name): str(value) for name, value in left["settings"].items()}
+        return settings, frozenset(left["withheld"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none ran there, or one is just starting
+        return {}, frozenset()
+
+
+def _is_locked(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _is_of_one_process(name: str) -> bool:
+    return name in OF_ONE_PROCESS or name.endswith("_PORT")
