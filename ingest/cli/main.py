@@ -7,7 +7,8 @@ import click
 from click.exceptions import Exit
 
 from ingest import __version__, shown
-from ingest.cli import diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
+from ingest.cli import config, diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
+from ingest.cli.options import env_file
 from ingest.errors import IngestError
 
 #: What is taken from the mode of everything that we and our children create: all rights of others. Calls, events
@@ -52,10 +53,18 @@ def _say(error: IngestError) -> None:
 
 @click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ingest")
+@env_file
 def main() -> None:
     """Take every Copernica webhook at once, keep it safe, and process the backlog at your own pace."""
 
 
-GROUPS = (run, diagnostics, events, handlers, reconcile, simulation, webhooks)
+def _with_env_file(command: click.Command) -> click.Command:
+    """The command, and all below it, with the option `--env-file`."""
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _with_env_file(below)
+    return env_file(command)
+
+
+GROUPS = (run, diagnostics, config, events, handlers, reconcile, simulation, webhooks)
 for command in (command for group in GROUPS for command in group.COMMANDS):
-    main.add_command(command)
+    main.add_command(_with_env_file(command))
