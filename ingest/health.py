@@ -24,7 +24,7 @@ class Code(StrEnum):
     """The name of a finding: it stays the same whatever its sentence says, for monitoring and for the runbook."""
 
     # Whose calls are taken, and how that is known.
-    NOT_VERIFIED = "not-verified"
+    SIGNATURES_OFF = "signatures-off"
     ACCOUNTS_MISSING = "accounts-missing"
     HOSTS_ANY = "hosts-any"
     KEYS_UNREADABLE = "keys-unreadable"
@@ -53,8 +53,8 @@ class Code(StrEnum):
     REDIS_EVICTS_EXPIRING = "redis-evicts-expiring"
     REDIS_CONFIG_HIDDEN = "redis-config-hidden"
     REDIS_NO_LIMIT = "redis-no-limit"
-    REDIS_MEMORY = "redis-memory"
-    RQ_SUSPENDED = "rq-suspended"
+    REDIS_NEARLY_FULL = "redis-nearly-full"
+    WORKERS_SUSPENDED = "workers-suspended"
     # Clocks.
     CLOCK_REDIS = "clock-redis"
     CLOCK_DATABASE = "clock-database"
@@ -71,7 +71,7 @@ class Code(StrEnum):
     FILES_OPEN = "files-open"
     # The database.
     DATABASE_UNREACHABLE = "database-unreachable"
-    DATABASE_NO_TABLES = "database-no-tables"
+    NO_TABLES = "no-tables"
     DATABASE_OTHER_RELEASE = "database-other-release"
     DATABASE_READ_ONLY = "database-read-only"
     DATABASE_STANDBY = "database-standby"
@@ -149,7 +149,7 @@ def of_work(suspended: bool, ahead: float) -> Iterator[Risk]:
     """What Redis shows of workers and clocks: whether rq is suspended, and seconds by which its clock is ahead."""
     if suspended:
         text = "rq is suspended: workers start no jobs, and the backlog only grows; `rq resume` ends that."
-        yield Risk(Code.RQ_SUSPENDED, text)
+        yield Risk(Code.WORKERS_SUSPENDED, text)
     if abs(ahead) > CLOCK_TOLERANCE:
         text = f"Our clock and that of Redis differ by {abs(ahead):.1f} s: one of them is wrong."
         yield Risk(Code.CLOCK_REDIS, text)
@@ -178,7 +178,7 @@ def of_memory(info: Mapping[str, Any]) -> Iterator[Risk]:
         text = "Redis has no memory limit (maxmemory 0): the system kills it when memory runs out."
         yield Risk(Code.REDIS_NO_LIMIT, text)
     elif used > NEARLY_FULL * limit:
-        yield Risk(Code.REDIS_MEMORY, f"Redis uses {used / limit:.0%} of the memory it may use.")
+        yield Risk(Code.REDIS_NEARLY_FULL, f"Redis uses {used / limit:.0%} of the memory it may use.")
 
 
 def of_spool(folder: Path | None, max_bytes: int) -> Iterator[Risk]:

@@ -32,7 +32,7 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _code(error: IngestError) -> Code:
     if isinstance(error, SchemaMissing):
-        return Code.DATABASE_NO_TABLES
+        return Code.NO_TABLES
     return Code.DATABASE_OTHER_RELEASE if isinstance(error, SchemaMismatch) else Code.DATABASE_UNREACHABLE
 
 

@@ -23,7 +23,7 @@ def check(settings: Settings, key_id: str | None) -> Iterator[Finding]:
     """The accounts, the hosts, and the key of this name."""
     if settings.verify == "off":
         text = "not verified: whoever can reach the endpoint can add events"
-        yield risk("signatures", Code.NOT_VERIFIED, text)
+        yield risk("signatures", Code.SIGNATURES_OFF, text)
         return
     try:
         Verifier.from_settings(settings)
