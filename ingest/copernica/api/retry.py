@@ -11,12 +11,17 @@ from typing import TypeVar
 
 import aiohttp
 import stamina
+import stamina.instrumentation
 
 from ingest.errors import Unreachable
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# Where structlog is installed, stamina would print each retry to standard output, into the middle of what is meant
+# for other programs.
+stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
 
 
 class TemporaryFailure(Exception):
