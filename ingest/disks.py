@@ -35,10 +35,10 @@ def nearest(path: Path) -> Path:
     return found
 
 
-def filesystem(path: Path, mounts: Path = MOUNTS) -> str:
+def filesystem(path: Path) -> str:
     """The type of the filesystem that a path is on, such as `ext4`; empty where the system does not tell."""
     try:
-        lines = [line.split() for line in mounts.read_text(errors="surrogateescape").splitlines()]
+        lines = [line.split() for line in MOUNTS.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         return ""
     real = path.resolve()

@@ -83,7 +83,6 @@ class Code(StrEnum):
     DATABASE_PARTITIONS = "database-partitions"
     DATABASE_OTHER_PARTITION = "database-other-partition"
     DATABASE_LOG = "database-log"
-    DATABASE_ROOM = "database-room"
     DATABASE_EPHEMERAL = "database-ephemeral"
     DATABASE_NETWORK = "database-network"
     RETENTION_OFF = "retention-off"

@@ -117,9 +117,9 @@ def test_a_mark_at_the_beginning_belongs_to_no_name(here: Path) -> None:
 
 @pytest.mark.parametrize("name", ["missing.env", "."])
 def test_a_file_that_is_named_must_be_there(here: Path, name: str) -> None:
-    for given in ((lambda: gather({}, Path(name))), (lambda: gather({FILE_VARIABLE: name}))):
+    for environ, named in (({}, Path(name)), ({FILE_VARIABLE: name}, None)):
         with pytest.raises(SettingsError, match=r"The file of settings .* cannot be read"):
-            given()
+            gather(environ, named)
 
 
 def test_a_file_that_others_can_write_is_read_only_when_it_is_named(here: Path) -> None:
