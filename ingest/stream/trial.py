@@ -61,8 +61,9 @@ def refusals(client: redis.Redis, partition: int = 0) -> list[Refusal]:
     try:
         return [refusal for refusal in trial.run() if refusal is not None]
     finally:
-        with suppress(redis.RedisError):
-            client.delete(*trial.keys)
+        for key in trial.keys:
+            with suppress(redis.RedisError):
+                client.delete(key)
 
 
 class _Trial:
@@ -151,11 +152,8 @@ class _Trial:
         except redis.ResponseError as error:
             words = [str(word) for word in command]
             name = " ".join(words[: 2 if words[0] in ("XGROUP", "XINFO", "MEMORY") else 1])
-            refusal = _refusal(name, error)
-            if refusal.kind is Kind.RIGHTS and _ABOUT_KEYS.search(refusal.said):
-                ours = not any(word.startswith("rq:") for word in words)
-                refusal = refusal._replace(what=what or (ALL_OURS if ours else ALL_OF_RQ))
-            return refusal
+            ours = not any(word.startswith("rq:") for word in words)
+            return _of_keys(_refusal(name, error), what or (ALL_OURS if ours else ALL_OF_RQ))
         return None
 
     def _transaction(self) -> Refusal | None:
@@ -167,7 +165,7 @@ class _Trial:
                 transaction.hset(self._job, "status", "trial")
                 transaction.execute()
         except redis.ResponseError as error:
-            return _refusal("MULTI", error)
+            return _of_keys(_refusal("MULTI", error), ALL_OF_RQ)
         return None
 
     def _subscribe(self, channel: str) -> Refusal | None:
@@ -186,6 +184,12 @@ class _Trial:
         fixed = {name: key for name, key in vars(keys).items() if not name.startswith("_")}
         yield from (key for key in fixed.values() if key != keys.trial)
         yield from (keys.handler("x"), keys.bucket("x"), keys.breaker("x"), *RQ_KEYS)
+
+
+def _of_keys(refusal: Refusal, which: str) -> Refusal:
+    """The same; if it is about keys, these are what is refused."""
+    about_keys = refusal.kind is Kind.RIGHTS and _ABOUT_KEYS.search(refusal.said)
+    return refusal._replace(what=which) if about_keys else refusal
 
 
 def _refusal(what: str, error: redis.ResponseError) -> Refusal:

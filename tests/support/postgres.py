@@ -47,7 +47,8 @@ def _number(text: str) -> int:
 class Server:
     """One server in one folder; it can be stopped, killed and started again."""
 
-    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, str], primary: "Server | None" = None) -> None:
+        """An empty one, or a standby of a `primary`."""
         self.folder = folder
         self._settings = {"unix_socket_directories": str(folder), "listen_addresses": "", **settings}
         #: With what more it is started: whose process it is.
@@ -60,6 +61,10 @@ class Server:
             shutil.chown(folder, "nobody", "nogroup")
             self._bin = _reachable(self._bin, folder)
         self._process: Process | None = None
+        if primary is not None:
+            copy = ("-D", str(folder / "data"), "-d", primary.dsn("postgres"), "-R", "-X", "stream", "-c", "fast")
+            self._run("pg_basebackup", *copy)
+            return
         self._run(
             "initdb",
             "--no-sync",
@@ -209,12 +214,14 @@ def _reachable(programs: Path, folder: Path) -> Path:
 
 
 @contextmanager
-def postgres(settings: dict[str, str] = HASTY, at: str | None = None) -> Iterator[Server]:
-    """A server for as long as the block runs."""
+def postgres(
+    settings: dict[str, str] = HASTY, at: str | None = None, primary: Server | None = None
+) -> Iterator[Server]:
+    """A server for as long as the block runs; with a `primary`, a standby of it."""
     # A short path, because a Unix socket's may not be longer than 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="pg-", dir=at))
     try:
-        server = Server(folder, settings)
+        server = Server(folder, settings, primary)
         server.start()
         try:
             yield server

@@ -37,6 +37,9 @@ class Valkey:
             except redis.RedisError:
                 return False
 
+    def client(self) -> redis.Redis:
+        return connect(self.url)
+
     def send(self, number: signal.Signals) -> None:
         assert self.process is not None
         self.process.send(number)

@@ -59,12 +59,19 @@ def check(settings: Settings) -> Iterator[Finding]:
     except SettingsError as error:
         yield wrong("redis", Code.REDIS_NOT_SET, str(error))
     except IngestError as error:
-        code = Code.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else Code.REDIS_REFUSES
-        yield wrong("redis", code, str(error))
+        yield wrong("redis", _code(error), str(error))
     except redis.RedisError as error:
         found = redis_client.unavailable(settings.redis, error)
-        code = Code.REDIS_UNREACHABLE if isinstance(found, RedisUnavailable) else Code.REDIS_REFUSES
-        yield wrong("redis", code, str(found))
+        yield wrong("redis", _code(found), str(found))
+
+
+def _code(error: IngestError) -> Code:
+    """What it means that Redis does not even answer a question."""
+    if word := _STATE.search(str(error)):
+        return REFUSALS[word[0]]
+    if "NOPERM" in str(error):
+        return Code.REDIS_RIGHTS
+    return Code.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else Code.REDIS_REFUSES
 
 
 def _server(client: redis.Redis, url: str) -> Iterator[Finding]:

@@ -6,22 +6,27 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import dns.resolver
 import psycopg
 import pytest
+from rq.suspension import suspend
 
 from ingest import disks, health
-from ingest.health import Code
 from ingest.setting_sources import told
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
+from tests.chaos.clocks import Clocks
 from tests.support.cli import found, typed
+from tests.support.disk import Disk
 from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.fake_copernica import TOKEN, fake_copernica
-from tests.support.postgres import Server
+from tests.support.postgres import EmptyDatabase, Server, binaries, postgres
+from tests.support.running import answers, exchange, ingest, run, running, until
 from tests.support.signing import Signer, dkim_record
-from tests.support.source import ROOT
+from tests.support.site import Site
+from tests.support.valkey import valkey
 from workers.store import sqlite
 
 KEY = "one._domainkey.copernica.com"
@@ -292,12 +297,75 @@ def test_what_others_can_read_on_its_way_is_found(environ: dict[str, str]) -> No
     assert {code: seen[code][0] for code in plain} == dict.fromkeys(plain, "risk")
 
 
-# --- completeness ---
-
-#: What needs a server that is older than any that can be had: the rules are tested with what it says of itself.
-NOT_TO_BE_HAD = {"database-too-old"}
+# --- disks, clocks and servers of a test's own ---
 
 
-def test_every_finding_is_provoked_by_a_test() -> None:
-    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/*/test_*.py"))
-    assert {code for code in Code if f'"{code}"' not in tests} - NOT_TO_BE_HAD == set()
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_disk_that_takes_no_calls_is_found(environ: dict[str, str], tmp_path: Path, how: str) -> None:
+    disk = Disk(tmp_path / "disk", 512 * 1024)
+    if not disk.mounted:
+        pytest.skip("needs a disk of its own, which only root may mount")
+    try:
+        environ["INGEST_SPOOL_DIR"] = str(disk.folder / "spool")
+        assert "spool-takes-nothing" not in found(environ)
+        if how == "full":
+            disk.fill()
+        else:
+            until(disk.make_read_only, "a disk that nobody writes to")
+        assert found(environ)["spool-takes-nothing"][0] == "wrong"
+    finally:
+        disk.make_read_only(False)
+        disk.unmount(None)
+
+
+@pytest.mark.parametrize(("seconds", "level"), [(0, None), (60, "risk"), (-3600, "wrong")])
+def test_a_clock_that_is_wrong_is_found(
+    environ: dict[str, str], postgres_database: EmptyDatabase, tmp_path: Path, seconds: int, level: str | None
+) -> None:
+    clocks = Clocks(tmp_path)
+    if not clocks.shift:
+        pytest.skip("needs a compiler")
+    ours = clocks.environ("ours")
+    clocks.set("ours", seconds)
+    (tmp_path / "logs").mkdir()
+    environ["DATABASE_URL"] = postgres_database.url()
+    with fake_copernica(FakeCopernica(tmp_path / "logs", TOKEN)) as api:
+        done = run("check", "--json", environ=environ | api | ours)
+    levels = {one["code"]: one["level"] for one in json.loads(done.stdout) if one["about"] == "clock"}
+    expected = dict.fromkeys(("clock-redis", "clock-database", "clock-copernica"), level)
+    assert levels == (expected if level else {None: "ok"})
+
+
+@pytest.mark.skipif(not (binaries() / "pg_basebackup").exists(), reason="this PostgreSQL cannot be copied")
+def test_a_standby_is_found(environ: dict[str, str], postgres_server: Server) -> None:
+    postgres_server.new_database("copied", "template")
+    with postgres(primary=postgres_server) as standby:
+        level, text = found(environ | {"DATABASE_URL": standby.dsn("copied")})["database-standby"]
+    assert (level, "is a standby, which stores nothing" in text) == ("wrong", True)
+
+
+def test_readyz_tells_what_check_does(tmp_path: Path) -> None:
+    with valkey() as server, server.client() as client:
+        site = Site(server, tmp_path)
+        site.environ["INGEST_SPOOL_MAX"] = "1MiB"
+        with running(ingest("serve"), site.environ, tmp_path / "web.log") as web:
+            until(lambda: answers(site.port), "the endpoint")
+
+            def ready() -> dict[str, Any]:
+                got = exchange(site.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                return dict(json.loads(got.partition(b"\r\n\r\n")[2]))
+
+            assert (ready()["redis"], ready()["codes"], ready()["risks"]) == ("serves", [], [])
+            suspend(client)
+            client.config_set("maxmemory-policy", "allkeys-lru")
+            client.config_set("appendonly", "no")
+            until(lambda: set(ready()["codes"]) == {"redis-no-aof", "redis-evicts", "workers-suspended"}, "risks")
+            assert len(ready()["risks"]) == 3
+            # Nobody calls meanwhile: the endpoint has not met the refusal of a write yet.
+            client.replicaof("127.0.0.1", "1")
+            until(lambda: ready()["redis"] == "refuses", "a write that is refused")
+            until(lambda: "redis-replica" in ready()["codes"], "a replica")
+            assert (ready()["breaker"], ready()["spool"]) == ("closed", "takes")
+            client.replicaof("NO", "ONE")
+            until(lambda: ready()["redis"] == "serves", "a primary")
+            assert web.stop() == 0
