@@ -8,6 +8,7 @@ from unittest.mock import patch
 from click.testing import CliRunner, Result
 
 from ingest.cli.main import main
+from tests.support.runbook import is_shown
 from tests.support.running import clean_environ
 
 #: No PostgreSQL listens there.
@@ -34,21 +35,28 @@ LEVELS = ("ok", "risk", "wrong")
 
 def findings(environ: dict[str, str]) -> tuple[int, dict[str, tuple[str, str]]]:
     """The exit code of `ingest check`, and by what they are about the worst level and text of its findings."""
-    done = typed("check", "--json", environ=environ)
+    code, rows = _checked(environ)
     worst: dict[str, tuple[str, str]] = {}
-    for one in json.loads(done.stdout):
+    for one in rows:
         about = one["about"]
         if about not in worst or LEVELS.index(one["level"]) >= LEVELS.index(worst[about][0]):
             worst[about] = (one["level"], one["text"])
-    return done.exit_code, worst
+    return code, worst
 
 
 def found(environ: dict[str, str], *arguments: str) -> dict[str, tuple[str, str]]:
     """The findings of `ingest check` that are not well, by their codes: level and text."""
+    code, rows = _checked(environ, *arguments)
+    assert code == any(one["level"] == "wrong" for one in rows)
+    return {one["code"]: (one["level"], one["text"]) for one in rows if one["code"]}
+
+
+def _checked(environ: dict[str, str], *arguments: str) -> tuple[int, list[dict[str, str]]]:
+    """The exit code of `ingest check` and its findings, each of which the runbook describes as it is shown."""
     done = typed("check", "--json", *arguments, environ=environ)
-    rows = [one for one in json.loads(done.stdout) if one["code"]]
-    assert done.exit_code == any(one["level"] == "wrong" for one in rows)
-    return {one["code"]: (one["level"], one["text"]) for one in rows}
+    rows: list[dict[str, str]] = json.loads(done.stdout)
+    assert [one for one in rows if one["code"] and not is_shown(one["code"], one["text"])] == []
+    return done.exit_code, rows
 
 
 def status_figures(environ: dict[str, str]) -> tuple[int, dict[str, Any]]:

@@ -1,0 +1,36 @@
+"""Whatever can be found wrong has its section in the runbook, and nothing else has one."""
+
+import re
+
+import pytest
+
+from ingest.health import Code
+from tests.support.runbook import PARTS, RUNBOOK, sections
+from tests.support.source import ROOT
+
+#: What only Prometheus sees: alerts of deploy/prometheus without a code of ours.
+OF_PROMETHEUS = {"slow-answers", "spool-nearly-full", "descriptors-nearly-used-up", "not-watched"}
+#: What needs a server that is older than any that can be had.
+NOT_TO_BE_HAD = {"database-too-old"}
+
+
+def codes() -> set[str]:
+    return {code.value for code in Code}
+
+
+def test_the_runbook_describes_what_can_be_found_and_nothing_else() -> None:
+    headings = re.findall(r"^## ([a-z-]+)$", RUNBOOK.read_text(), re.MULTILINE)
+    assert len(headings) == len(set(headings))
+    assert codes() - set(headings) == set()
+
+
+@pytest.mark.parametrize("code", sorted(sections()))
+def test_each_section_says_what_it_means_and_what_to_do(code: str) -> None:
+    text = sections()[code]
+    assert re.findall(r"^- \*\*(.*?)\*\*: \S", text, re.MULTILINE) == list(PARTS)
+    assert re.search(r"^> \S", text, re.MULTILINE)
+
+
+def test_every_finding_of_check_is_provoked_by_a_test() -> None:
+    tests = "\n".join(path.read_text() for path in ROOT.glob("tests/*/test_*.py"))
+    assert {code for code in codes() if f'"{code}"' not in tests} - NOT_TO_BE_HAD == set()
