@@ -24,8 +24,8 @@ DEFAULT_FILE = Path(".env")
 FILE_VARIABLE = "INGEST_ENV_FILE"
 #: Its value where no file is to be read: for tests, and for processes whose parent has read it.
 NO_FILE = "off"
-#: Bytes of such a file: more is something else.
-MAX_SIZE = 1 << 20
+#: Bytes of such a file: more is something else, and no system passes much more on to a process.
+MAX_SIZE = 64 * 1024
 
 #: Where a setting may come from, besides a file.
 ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest dev", "default"
@@ -67,8 +67,7 @@ def gather(environ: Mapping[str, str], named: Path | None = None) -> Given:
     Raises:
         SettingsError: the file cannot be read, or should not be trusted.
     """
-    file = _file(environ, named)
-    from_file = {} if file is None else _missing(read(file, environ), environ)
+    file, from_file = _from_file(environ, named)
     values = {**environ, **from_file}
     origins = dict.fromkeys(environ, ENVIRONMENT) | dict.fromkeys(from_file, f"file {file}")
     if file is not None:
@@ -88,19 +87,47 @@ def gather(environ: Mapping[str, str], named: Path | None = None) -> Given:
 # --- files ---
 
 
-def _file(environ: Mapping[str, str], named: Path | None) -> Path | None:
-    """The file to read, if any."""
-    if named is not None:
-        return named
-    if variable := environ.get(FILE_VARIABLE, "").strip():
-        return None if variable.lower() == NO_FILE else Path(variable)
+def _from_file(environ: Mapping[str, str], named: Path | None) -> tuple[Path | None, dict[str, str]]:
+    """The file that was read, if any, and what it sets besides the environment."""
+    variable = environ.get(FILE_VARIABLE, "").strip()
+    chosen = named or (Path(variable) if variable else None)
+    if chosen is not None and str(chosen).lower() == NO_FILE:
+        return None, {}
+    path = chosen or DEFAULT_FILE
+    content = _content(path, trusted=chosen is not None)
+    if content is None:
+        return None, {}
+    # A variable that is there and empty counts, so that one can be turned off.
+    return path, {name: value for name, value in read(path, content, environ).items() if name not in environ}
+
+
+def _content(path: Path, trusted: bool) -> bytes | None:
+    """What is in a file; None if it is not trusted, and there is none.
+
+    Raises:
+        SettingsError: it cannot be read, or should not be trusted.
+    """
+    # A pipe that somebody put there under the usual name would hold us up.
+    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if trusted else os.O_NONBLOCK)
     try:
-        found = DEFAULT_FILE.stat()
-    except OSError:
-        return None
-    if not stat.S_ISREG(found.st_mode):  # many keep a virtual environment under this name
-        return None
-    # Whoever can write it could have us use their servers and import their code.
+        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
+            return file.read(MAX_SIZE + 1) if trusted or _may_be_trusted(os.fstat(file.fileno())) else None
+    except OSError as error:
+        if not trusted and isinstance(error, FileNotFoundError | IsADirectoryError):
+            return None  # many keep a virtual environment under this name
+        raise SettingsError(f"The file of settings {path} cannot be read ({error.strerror}).") from None
+
+
+def _may_be_trusted(found: os.stat_result) -> bool:
+    """Whether what lies in the working directory is a file that only we could have written.
+
+    Whoever can write it could have us use their servers and import their code.
+
+    Raises:
+        SettingsError: others could.
+    """
+    if not stat.S_ISREG(found.st_mode):
+        return False
     if found.st_uid not in (os.geteuid(), 0):
         raise SettingsError(
             f"{DEFAULT_FILE} in this folder belongs to another user (uid {found.st_uid}), so it is not read: name "
@@ -110,20 +137,26 @@ def _file(environ: Mapping[str, str], named: Path | None) -> Path | None:
         raise SettingsError(
             f"Everybody may write {DEFAULT_FILE} in this folder, so it is not read: chmod 600 {DEFAULT_FILE}."
         )
-    return DEFAULT_FILE
+    return True
 
 
-def read(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
+def read(path: Path, content: bytes, environ: Mapping[str, str]) -> dict[str, str]:
     """What a file sets, written as python-dotenv reads it: `NAME=value`, `export`, quotes, comments, `${NAME}`.
 
     Raises:
-        SettingsError: it cannot be read, or a line of it cannot.
+        SettingsError: it is not such a file, or a line of it cannot be read.
     """
     from dotenv.parser import parse_stream  # noqa: PLC0415  # only where there is a file
     from dotenv.variables import parse_variables  # noqa: PLC0415
 
+    if len(content) > MAX_SIZE or b"\0" in content:
+        raise SettingsError(f"{path} is not a file of settings: it should have lines such as NAME=value.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path} is not UTF-8: save it as such.") from None
     values: dict[str, str] = {}
-    for binding in parse_stream(io.StringIO(_text(path))):
+    for binding in parse_stream(io.StringIO(text)):
         if binding.error or (binding.key is not None and binding.value is None):
             before = re.match(r"\s*", binding.original.string)  # empty lines belong to what follows them
             line = binding.original.line + (before[0].count("\n") if before else 0)
@@ -132,25 +165,6 @@ def read(path: Path, environ: Mapping[str, str]) -> dict[str, str]:
             known = {**values, **environ}
             values[binding.key] = "".join(atom.resolve(known) for atom in parse_variables(binding.value))
     return values
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_SIZE + 1)
-    except OSError as error:
-        raise SettingsError(f"The file of settings {path} cannot be read ({error.strerror}).") from None
-    if len(content) > MAX_SIZE or b"\0" in content:
-        raise SettingsError(f"{path} is not a file of settings: it should have lines such as NAME=value.")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path} is not UTF-8: save it as such.") from None
-
-
-def _missing(found: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """What is not in the environment; a variable that is there and empty counts, so that one can be turned off."""
-    return {name: value for name, value in found.items() if name not in environ}
 
 
 # --- names ---
@@ -212,7 +226,8 @@ def running_dev(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
     """What the `ingest dev` that runs in a data folder uses, and the names of its secrets."""
     try:
         with (folder / DEV_FILE).open() as file:
-            left = json.load(file) if _is_locked(file) else {"settings": {}, "withheld": []}
+            ours = os.fstat(file.fileno()).st_uid in (os.geteuid(), 0)
+            left = json.load(file) if ours and _is_locked(file) else {"settings": {}, "withheld": []}
         settings = {str(name): str(value) for name, value in left["settings"].items()}
         return settings, frozenset(left["withheld"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none ran there, or one is just starting

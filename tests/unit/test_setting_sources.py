@@ -87,8 +87,11 @@ def test_a_pipe_can_be_read(here: Path) -> None:
     writer.join()
 
 
-def test_a_folder_of_that_name_is_no_file_of_settings(here: Path) -> None:
+def test_a_folder_or_a_pipe_of_the_usual_name_is_no_file_of_settings(here: Path) -> None:
     (here / ".env").mkdir()
+    assert gather({}).file is None
+    (here / ".env").rmdir()
+    os.mkfifo(here / ".env")
     assert gather({}).file is None
 
 
