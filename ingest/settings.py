@@ -114,6 +114,8 @@ class Settings(BaseSettings):
     forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL", repr=False)
     #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`.
     forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET", repr=False)
+    #: Seconds that the oldest event may wait to be stored before that is an alarm.
+    alert_age: int = Field(300, alias="INGEST_ALERT_AGE", ge=1)
     #: Days after which events are deleted; 0 keeps them for ever.
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
     #: Where calls are kept while Redis is away: a folder on a local disk; `off` or empty: nowhere; None: not set.

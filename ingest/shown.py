@@ -57,6 +57,15 @@ def counted(number: int, one: str, many: str = "") -> str:
     return f"{number:,} {one if number == 1 else many or f'{one}s'}"
 
 
+def span(seconds: float) -> str:
+    """So much time, as people say it: `0.4 s`, `12 s`, `5 min`, `3.5 h`, `2 days`."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"
+
+
 def escaped(text: str) -> str:
     """Text in one line that does nothing to a terminal, a log or what stands beside it.
 

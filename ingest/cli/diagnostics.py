@@ -4,21 +4,53 @@ import sys
 
 import click
 
+from ingest import shown
 from ingest.cli.options import settings_with
-from ingest.errors import Unavailable
+
+#: Seconds between two looks of `--watch`, unless others are given.
+WATCH_EVERY = 2.0
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
-def status(as_json: bool) -> None:
-    """Show the backlog, its age, rates, workers, and what is in the store."""
-    from ingest.cli.render.status import status
-    from workers.operations.status import gather
+@click.option("--quiet", is_flag=True, help="Print one line if anything is wrong, else nothing: for cron, Nagios.")
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value=WATCH_EVERY,
+    type=click.FloatRange(min=0.5),
+    metavar="[SECONDS]",
+    help="Show them again every so many seconds (2 if none are given), until q or Ctrl-C.",
+)
+def status(as_json: bool, quiet: bool, watch: float | None) -> None:
+    """Show the backlog, its age, rates, workers, and what is in the store.
 
-    figures = gather(settings_with())
-    status(figures, as_json)
-    if figures.troubles:
-        raise Unavailable(" ".join(figures.troubles))
+    The exit code is 0 if all is well, 1 if there is a warning, and 2 if there is an alarm, such as a database that
+    cannot be reached; also 2 if a setting is missing or wrong.
+    """
+    from ingest.cli.render import status as render
+    from workers.operations.status import gather
+    from workers.operations.warnings import UNREACHABLE, exit_code
+
+    if sum((as_json, quiet, watch is not None)) > 1:
+        raise click.UsageError("Choose one of --json, --quiet and --watch.")
+    settings = settings_with()
+    if watch is not None:
+        from ingest.cli.render.watch import watching
+
+        try:
+            figures = watching(lambda: gather(settings), render.picture, watch)
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(130) from None
+    else:
+        figures = gather(settings)
+        if quiet:
+            render.one_line(figures)
+        else:
+            render.status(figures, as_json)
+            if troubles := [warning.text for warning in figures.warnings if warning.code in UNREACHABLE]:
+                click.echo(f"ingest: {shown.escaped(shown.without_secrets(' '.join(troubles)))}", err=True)
+    sys.exit(exit_code(figures.warnings))
 
 
 @click.command()

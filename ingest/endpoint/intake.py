@@ -88,7 +88,10 @@ class Intake:
         self._verifier = verifier
         self.max_body = max_body
         self.accepted = 0
+        #: Calls that were answered 503, since nothing could keep them; Unix times of the first and the last.
         self.failed = 0
+        self.first_failed_at: float | None = None
+        self.last_failed_at: float | None = None
         #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
         self.budget = budget or UnverifiedBudget(limit=0)
@@ -117,7 +120,18 @@ class Intake:
             return TOO_LARGE
         if self._verifier is not None and not signed:
             return self._reject(CallRejected(Reason.NO_SIGNATURE))
-        return None if self.memory.has_room else BUSY
+        return None if self.memory.has_room else self.overfull()
+
+    def overfull(self) -> Answer:
+        """The answer to a call for which there is no room in memory."""
+        self._lose()
+        return BUSY
+
+    def _lose(self) -> None:
+        """Count a call that is not kept."""
+        self.failed += 1
+        self.last_failed_at = time.time()
+        self.first_failed_at = self.first_failed_at or self.last_failed_at
 
     def submit(
         self,
@@ -241,7 +255,7 @@ class Intake:
 
     def _fail(self, finish: Callable[[Answer], None]) -> None:
         """Answer 503 to a call on which we fail, in an `except`: nobody else would answer it, or give it up."""
-        self.failed += 1
+        self._lose()
         log.exception("a call could not be judged")
         finish(UNAVAILABLE)
 
@@ -275,7 +289,7 @@ class Intake:
             if failpoints.armed:
                 failpoints.reach("answered")
         else:
-            self.failed += 1
+            self._lose()
             self._warn("full", "calls are answered 503: %s %d so far.", error, self.failed)
             finish(UNAVAILABLE)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,7 +35,10 @@ async def maintain(
     number: int,
     sharing: KeySharing | None = None,
 ) -> None:
-    """Every `MAINTENANCE_INTERVAL`, do what `report_and_sweep` does; log what was taken; until cancelled."""
+    """Do what `report_and_sweep` does, at once and every `MAINTENANCE_INTERVAL`, and log what was taken.
+
+    Until cancelled.
+    """
     before = _Taken.now(intake, producer)
     logged = before
     outage = Outage(log, "maintenance waits for Redis")
@@ -42,8 +46,8 @@ async def maintain(
         if sharing is not None:
             await sharing.refresh(producer.spool)
         while True:
-            await asyncio.sleep(MAINTENANCE_INTERVAL)
             now = _Taken.now(intake, producer)
+            disk = await asyncio.to_thread(_disk, producer.spool)
             report = EndpointReport(
                 verify=settings.verify,
                 accepted=intake.accepted,
@@ -52,7 +56,9 @@ async def maintain(
                 failed=intake.failed,
                 accepted_per_second=now.rate_since(before),
                 breaker=producer.breaker.state,
-                spool=_spool_report(producer.spool),
+                spool=_spool_report(producer.spool, disk),
+                first_failed_at=intake.first_failed_at,
+                last_failed_at=intake.last_failed_at,
             )
             before = now
             if producer.breaker.is_closed:
@@ -63,13 +69,25 @@ async def maintain(
                 if now.calls > logged.calls:
                     log.info("web.%d: %s", number, now.summary_since(logged))
                 logged = now
+            await asyncio.sleep(MAINTENANCE_INTERVAL)
     finally:
         if producer.breaker.is_closed:
             await asyncio.to_thread(_retract, heartbeats)
 
 
-def _spool_report(spool: Spool | None) -> SpoolReport | None:
-    return None if spool is None else SpoolReport(spool.events, spool.size, spool.oldest_age, spool.bad)
+def _disk(spool: Spool | None) -> tuple[int, int]:
+    """Free bytes and all bytes of the disk that the spool is on; zeros if they cannot be seen."""
+    if spool is None:
+        return 0, 0
+    try:
+        usage = shutil.disk_usage(spool.folder)
+    except OSError:
+        return 0, 0
+    return usage.free, usage.total
+
+
+def _spool_report(spool: Spool | None, disk: tuple[int, int]) -> SpoolReport | None:
+    return None if spool is None else SpoolReport(spool.events, spool.size, spool.oldest_age, spool.bad, *disk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +105,8 @@ class _Taken:
         return cls(time.monotonic(), intake.accepted, producer.batches)
 
     def rate_since(self, before: "_Taken") -> float:
-        """Calls per second."""
-        return round((self.calls - before.calls) / (self.at - before.at), 1)
+        """Calls per second; 0 for the same moment."""
+        return round((self.calls - before.calls) / max(self.at - before.at, 0.001), 1)
 
     def summary_since(self, before: "_Taken") -> str:
         """A line for the log."""

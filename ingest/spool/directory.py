@@ -157,12 +157,14 @@ class FolderFigures:
     oldest_age_seconds: float | None
     #: Files that hold what could not be read.
     bad_files: int
-    #: Living processes that keep calls there.
+    #: Living processes that keep calls there, and have for a while.
     owners: int
 
 
-def look(folder: Path) -> FolderFigures:
+def look(folder: Path, owned_for: float = 0.0) -> FolderFigures:
     """Look into a folder, which need not exist, without changing anything.
+
+    Processes count as its owners once they have written to it, or have had it for so many seconds.
 
     Raises:
         Unavailable: it cannot be read.
@@ -173,14 +175,26 @@ def look(folder: Path) -> FolderFigures:
         segments = [(path.read_bytes(), name) for path, name in names]
     except OSError as error:
         raise Unavailable(f"The spool folder {folder} cannot be read ({error.strerror}).") from None
+    writers = {name.owner for _, name in segments}
     oldest_ns = min((name.created_ns for _, name in segments), default=None)
     return FolderFigures(
         events=sum(events_in(data, name) for data, name in segments),
         size_bytes=sum(len(data) for data, _ in segments),
         oldest_age_seconds=None if oldest_ns is None else max(0.0, time.time() - oldest_ns / 1e9),
         bad_files=sum(path.suffix == BAD for path in paths),
-        owners=sum(path.suffix == LOCK and is_held(path) for path in paths),
+        owners=sum(
+            (path.stem in writers or _is_older(path, owned_for)) and is_held(path)
+            for path in paths
+            if path.suffix == LOCK
+        ),
     )
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    try:
+        return time.time() - path.stat().st_mtime >= seconds
+    except OSError:  # it is gone, and its process with it
+        return False
 
 
 def delete_bad(folder: Path, before: float) -> int:

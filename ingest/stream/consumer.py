@@ -193,6 +193,14 @@ class Consumer:
         came_in = int(first[0][0].partition(b"-")[0]) / 1000
         return max(0.0, redis_time(self._client) / 1e6 - came_in)
 
+    def last_written_at(self) -> float | None:
+        """Unix time in seconds at which the last batch was written, stored since or not; None if none was."""
+        try:
+            info = cast(Any, self._client.xinfo_stream(self._keys.stream))
+        except redis.ResponseError:  # there is no stream yet
+            return None
+        return int(info["last-generated-id"].partition(b"-")[0]) / 1000 or None
+
     def counts(self) -> dict[str, int]:
         """Events `accepted` and `drained` since the counts began, and the `doubles` among them."""
         answer = cast(dict[bytes, bytes], self._client.hgetall(self._keys.counts))

@@ -34,6 +34,9 @@ class SpoolReport:
     oldest_age_seconds: float | None
     #: Files in the folder that hold what could not be read, whoever wrote it.
     bad_records: int
+    #: Of the disk that the folder is on; 0 if that cannot be seen.
+    disk_free_bytes: int = 0
+    disk_size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,9 @@ class EndpointReport:
     breaker: str
     #: None without a spool.
     spool: SpoolReport | None = None
+    #: Unix times of the first and the last call that could not be kept, in seconds; None if there was none.
+    first_failed_at: float | None = None
+    last_failed_at: float | None = None
     #: Unix time of the report in seconds; set when it is made.
     reported_at: float = 0.0
 
@@ -68,6 +74,8 @@ class EndpointReport:
             "failed": self.failed,
             "rate": self.accepted_per_second,
             "breaker": self.breaker,
+            "failed_first": self.first_failed_at,
+            "failed_last": self.last_failed_at,
         }
         if self.spool is not None:
             report |= {
@@ -75,6 +83,8 @@ class EndpointReport:
                 "spool_bytes": self.spool.size_bytes,
                 "spool_oldest": self.spool.oldest_age_seconds,
                 "spool_bad": self.spool.bad_records,
+                "disk_free": self.spool.disk_free_bytes,
+                "disk_size": self.spool.disk_size_bytes,
             }
         return report
 
@@ -92,6 +102,8 @@ class EndpointReport:
                 size_bytes=report.get("spool_bytes", 0),
                 oldest_age_seconds=report.get("spool_oldest"),
                 bad_records=report.get("spool_bad", 0),
+                disk_free_bytes=report.get("disk_free", 0),
+                disk_size_bytes=report.get("disk_size", 0),
             )
         return cls(
             verify=report.get("verify", "on"),
@@ -102,6 +114,8 @@ class EndpointReport:
             accepted_per_second=report.get("rate", 0.0),
             breaker=report.get("breaker", "closed"),
             spool=spool,
+            first_failed_at=report.get("failed_first"),
+            last_failed_at=report.get("failed_last"),
             reported_at=report["at"],
         )
 

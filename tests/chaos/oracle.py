@@ -152,7 +152,7 @@ class Trial:
 
     def _spooled(self) -> str:
         said = run("status", "--json", environ=self._site.environ_without_wires())
-        if said.returncode:
+        if not said.stdout:
             return f"nobody knows what ({said.stderr.strip()})"
         spool = json.loads(said.stdout).get("spool") or {}
         return f"{spool['events']} events are" if spool.get("events") else ""

@@ -164,7 +164,7 @@ def test_without_dns_calls_are_kept_apart_until_their_key_is_known(guarded: Guar
     assert guarded.stored() == []
     status = guarded.status()
     assert status["unverified"] == 2
-    assert any("wait to be verified" in warning for warning in status["warnings"])
+    assert any("wait to be verified" in warning["text"] for warning in status["warnings"])
 
     guarded.dns.put(late.key_id, dkim_record(late.public))
     guarded.drain()

@@ -1,21 +1,31 @@
 """What `ingest status` prints."""
 
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
 from ingest.cli.render.console import Console, print_json, printable
-from ingest.shown import counted
+from ingest.shown import counted, span
 
 if TYPE_CHECKING:
-    from workers.operations.status import (
+    from workers.operations.figures import (
+        HandlerFigures,
+        LostFigures,
         ReconciledFigures,
         RedisFigures,
         SpoolFigures,
         StatusFigures,
         StoreFigures,
     )
+    from workers.operations.warnings import StatusWarning
+
+#: How warnings begin, by their level: told apart without colours, too.
+MARKS = {"alarm": ("ALARM", "bold red"), "warning": ("warning", "yellow")}
 
 _console = Console(highlight=False)
 
@@ -24,8 +34,24 @@ def status(figures: "StatusFigures", as_json: bool) -> None:
     """Print the figures: a table and the warnings for people, or the JSON that `docs/status.md` describes."""
     if as_json:
         print_json(figures.as_json())
-        return
+    else:
+        _console.print(picture(figures))
+
+
+def one_line(figures: "StatusFigures") -> None:
+    """Print the worst of the warnings, and how many others there are; nothing if there is none."""
+    worst_first = sorted(figures.warnings, key=lambda warning: warning.level != "alarm")
+    for worst in worst_first[:1]:
+        more = f" (and {len(worst_first) - 1:,} more: `ingest status`)" if len(worst_first) > 1 else ""
+        _console.print(
+            f"{MARKS[worst.level][0]} {worst.code}: {printable(worst.text)}{more}", soft_wrap=True, markup=False
+        )
+
+
+def picture(figures: "StatusFigures") -> RenderableType:
+    """The figures as a table, and the warnings below it."""
     table = Table.grid(padding=(0, 2))
+    table.add_row("time", moment(time.time()))
     if figures.redis is not None:
         _redis_rows(table, figures.redis)
     if figures.spool is not None:
@@ -36,9 +62,24 @@ def status(figures: "StatusFigures", as_json: bool) -> None:
         table.add_row(
             "worker", escape(printable(f"{worker.name[:8]} on {','.join(worker.queues)}: {worker.state}"))
         )
-    _console.print(table)
-    for warning in figures.warnings:
-        _console.print(f"[yellow]! {escape(printable(warning))}[/]")
+    return Group(table, *map(_warning, sorted(figures.warnings, key=lambda warning: warning.level != "alarm")))
+
+
+def moment(at: float) -> str:
+    """A Unix time in the time zone of this machine, which is named."""
+    here = datetime.fromtimestamp(at).astimezone()
+    return f"{here:%Y-%m-%d %H:%M:%S} {here.tzname()}"
+
+
+def _warning(warning: "StatusWarning") -> RenderableType:
+    mark, style = MARKS[warning.level]
+    row = Table.grid(padding=(0, 1))
+    row.add_row(f"[{style}]{mark}[/]", f"[{style}]{escape(printable(warning.text))}[/] ({warning.code})")
+    return row
+
+
+def _ago(at: float) -> str:
+    return f"{moment(at)}, {span(max(0.0, time.time() - at))} ago"
 
 
 def _redis_rows(table: Table, figures: "RedisFigures") -> None:
@@ -46,19 +87,33 @@ def _redis_rows(table: Table, figures: "RedisFigures") -> None:
     if figures.pending_batches:
         waiting += f" ({figures.pending_batches:,} of {counted(figures.batches, 'batch', 'batches')} in progress)"
     table.add_row("backlog", waiting)
-    table.add_row("rates", f"{figures.accepted_per_second:,.0f}/s in, {figures.drained_per_second:,.0f}/s out")
+    if figures.last_call_at is not None:
+        table.add_row("last call", _ago(figures.last_call_at))
+    rates = f"{figures.accepted_per_second:,.0f} events/s in, {figures.drained_per_second:,.0f} events/s out"
+    table.add_row("rates", rates)
     if figures.refused:
         refused = ", ".join(f"{number:,} {reason}" for reason, number in sorted(figures.refused.items()))
-        table.add_row("refused", f"{refused} (since the endpoint started)")
+        table.add_row("refused", f"{refused} (calls, since the endpoint started)")
+    if figures.lost is not None:
+        table.add_row("lost", _lost(figures.lost))
     if figures.dead_batches:
         table.add_row("dead", counted(figures.dead_batches, "batch", "batches"))
+    limit = figures.memory_limit_bytes
+    of_limit = f" of {limit / 2**20:,.0f} MiB" if limit else ""
+    table.add_row("redis", f"{figures.memory_bytes / 2**20:,.1f} MiB{of_limit} of memory")
     table.add_row("endpoint", counted(len(figures.endpoints), "process", "processes"))
+
+
+def _lost(lost: "LostFigures") -> str:
+    since = f"{counted(lost.calls, 'call')} answered 503 since {moment(lost.first_at)}"
+    return since + (f", the last {span(max(0.0, time.time() - lost.last_at))} ago" if lost.last_at else "")
 
 
 def _spool_rows(table: Table, figures: "SpoolFigures") -> None:
     if figures.events:
-        amount = _amount(figures.events, figures.oldest_age_seconds)
-        table.add_row("spool", f"{amount}, {figures.size_bytes / 2**20:,.1f} MiB")
+        since = figures.oldest_age_seconds
+        began = "" if since is None else f", since {moment(time.time() - since)}"
+        table.add_row("spool", f"{counted(figures.events, 'event')}, {figures.size_bytes / 2**20:,.1f} MiB{began}")
 
 
 def _store_rows(table: Table, figures: "StoreFigures") -> None:
@@ -70,11 +125,21 @@ def _store_rows(table: Table, figures: "StoreFigures") -> None:
     table.add_row("quarantine", counted(figures.quarantined, "call"))
     for name, handler in figures.handlers.items():
         shown = escape(printable(name)) or "(not handed on yet)"
-        table.add_row("handler", f"{shown}: {handler.waiting:,} waiting, {handler.failed:,} failed")
+        table.add_row("handler", f"{shown}: {', '.join(_handler(handler))}")
+        if handler.last_error is not None:
+            table.add_row("", escape(printable(f"the last error: {handler.last_error}")))
+
+
+def _handler(figures: "HandlerFigures") -> Iterator[str]:
+    yield f"{figures.waiting:,} waiting"
+    if figures.retries:
+        due = "" if figures.retry_at is None else f", the next at {moment(figures.retry_at)}"
+        yield f"{figures.retries:,} of them {'is' if figures.retries == 1 else 'are'} tried again{due}"
+    yield f"{figures.failed:,} failed"
 
 
 def _amount(events: int, age_seconds: float | None) -> str:
-    return counted(events, "event") + (f", the oldest {age_seconds:.1f} s old" if age_seconds is not None else "")
+    return counted(events, "event") + (f", the oldest {span(age_seconds)} old" if age_seconds is not None else "")
 
 
 def _reconciled(days: "ReconciledFigures") -> str:
@@ -83,4 +148,4 @@ def _reconciled(days: "ReconciledFigures") -> str:
     if days.complete_through is None:
         return f"no day is complete yet{owed}"
     since = f" (every day since {days.since})" if days.since != days.complete_through else ""
-    return f"complete through {days.complete_through}{since}{owed}"
+    return f"complete through {days.complete_through}{since}{owed}; days are those of UTC"

@@ -1,0 +1,166 @@
+"""The figures of `ingest status`, which `docs/status.md` describes field by field."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Any, Literal
+
+from ingest.stream.reports import EndpointReport
+from workers.operations.warnings import StatusWarning
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFigures:
+    """One endpoint process: its name, and what it reported."""
+
+    name: str
+    report: EndpointReport
+
+    def as_json(self) -> dict[str, object]:
+        """One object with the fields of both."""
+        return {"name": self.name, **_shallow(self.report)}
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFigures:
+    """One RQ worker."""
+
+    name: str
+    queues: tuple[str, ...]
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class LostFigures:
+    """Calls that were answered 503 since the endpoint processes started: nothing could keep them."""
+
+    calls: int
+    #: Unix times of the first and the last of them, in seconds.
+    first_at: float
+    last_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class RedisFigures:
+    """What Redis knows."""
+
+    backlog: int
+    batches: int
+    pending_batches: int
+    oldest_age_seconds: float | None
+    #: Unix time in seconds at which the last batch was written; None if there never was one.
+    last_call_at: float | None
+    accepted: int
+    doubles: int
+    dead_batches: int
+    accepted_per_second: float
+    drained_per_second: float
+    refused: Mapping[str, int]
+    #: None if no call was lost.
+    lost: LostFigures | None
+    #: Whether `rq suspend` keeps workers from taking jobs.
+    suspended: bool
+    memory_bytes: int
+    #: None where Redis has no limit.
+    memory_limit_bytes: int | None
+    endpoints: tuple[EndpointFigures, ...]
+    workers: tuple[WorkerFigures, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerFigures:
+    """One handler's events."""
+
+    waiting: int
+    #: Those of them that failed before and are tried again.
+    retries: int
+    #: Unix time in seconds of the next attempt; None without `retries`.
+    retry_at: float | None
+    failed: int
+    #: What its last failure was, in one line; None if nothing that failed is kept.
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReconciledFigures:
+    """The days that were compared with Copernica's log files."""
+
+    complete_through: date | None
+    since: date | None
+    incomplete: tuple[date, ...]
+    gone: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFigures:
+    """What the database knows."""
+
+    #: Whether it has tables: those that a first `ingest db upgrade` makes.
+    has_tables: bool
+    stored: int
+    quarantined: int
+    unverified: int
+    handlers: Mapping[str, HandlerFigures]
+    reconciled: ReconciledFigures | None
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFigures:
+    """What waits in the spools of all endpoint processes."""
+
+    events: int
+    size_bytes: int
+    oldest_age_seconds: float | None
+    bad_records: int
+    endpoints_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskFigures:
+    """A disk that calls or events are on."""
+
+    #: What is on it, for people: `the spool on web-1`, `the database`.
+    what: str
+    free_bytes: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatusFigures:
+    """Everything that `ingest status` shows.
+
+    What cannot be reached is None, and a warning says why.
+    """
+
+    redis: RedisFigures | None
+    store: StoreFigures | None
+    spool: SpoolFigures | None
+    disks: tuple[DiskFigures, ...]
+    warnings: tuple[StatusWarning, ...]
+    #: Raised by a release in which a field is renamed, removed or means something else; not by one that adds some.
+    schema_version: Literal[2] = 2
+
+    def as_json(self) -> dict[str, object]:
+        """What `ingest status --json` prints: the figures of Redis and the database are at its top level."""
+        return {
+            "schema_version": self.schema_version,
+            **_redis_json(self.redis),
+            **(_nulls(StoreFigures) if self.store is None else _shallow(self.store)),
+            "spool": self.spool,
+            "disks": self.disks,
+            "warnings": [warning.as_json() for warning in self.warnings],
+        }
+
+
+def _shallow(figures: Any) -> dict[str, object]:
+    return {field.name: getattr(figures, field.name) for field in fields(figures)}
+
+
+def _nulls(kind: type[RedisFigures] | type[StoreFigures]) -> dict[str, object]:
+    return {field.name: None for field in fields(kind)}
+
+
+def _redis_json(figures: RedisFigures | None) -> dict[str, object]:
+    if figures is None:
+        return _nulls(RedisFigures)
+    return _shallow(figures) | {"endpoints": [endpoint.as_json() for endpoint in figures.endpoints]}
