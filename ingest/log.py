@@ -1,10 +1,21 @@
-"""One form of log line for every process."""
+"""One form of log line for every process: text for people, or JSON for collectors (`LOG_FORMAT`)."""
 
 import logging
 import sys
 from types import TracebackType
 
 from ingest import shown
+
+#: Libraries that tell more than anybody wants to know, and from which level on they are heard.
+QUIET = {
+    "aiohttp": logging.WARNING,
+    "asyncio": logging.WARNING,
+    # It announces each retry without saying of what; whoever retries says it in full.
+    "stamina": logging.ERROR,
+}
+
+# What this process is called in its log: there is one name, as there is one log.
+_process = "ingest"
 
 
 class _Formatter(logging.Formatter):
@@ -36,12 +47,30 @@ def _below(text: str) -> str:
     return "\n".join(f"  {line}" for line in shown.escaped_lines(shown.without_secrets(text)).split("\n"))
 
 
-def set_up(level: str) -> None:
+def formatter(form: str) -> logging.Formatter:
+    """What makes the lines: `text` or `json`."""
+    if form != "json":
+        return _Formatter()
+    from ingest.json_log import formatter as json_formatter  # noqa: PLC0415  # takes a quarter of a second
+
+    return json_formatter(process)
+
+
+def set_up(level: str, form: str = "text") -> None:
     """Log to standard error, from that level up; hosts and `ingest dev` collect it from there."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
+    handler.setFormatter(formatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    for name in ("aiohttp", "asyncio"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    # It announces each retry without saying of what; whoever retries says it in full.
-    logging.getLogger("stamina").setLevel(logging.ERROR)
+    for name, quiet in QUIET.items():
+        logging.getLogger(name).setLevel(quiet)
+
+
+def call_process(name: str) -> None:
+    """Say what this process is, for its log lines: `web.1`, `worker.events`."""
+    global _process  # noqa: PLW0603  # see above
+    _process = name
+
+
+def process() -> str:
+    """What this process is called."""
+    return _process

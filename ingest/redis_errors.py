@@ -77,7 +77,13 @@ class Outage:
         if kind not in self._said:
             self._said.add(kind)
             unknown = None if isinstance(error, redis.RedisError) else error
-            self._log.warning("%s, nothing is lost: %s", self._what, described(error), exc_info=unknown)
+            self._log.warning(
+                "%s, nothing is lost: %s",
+                self._what,
+                described(error),
+                exc_info=unknown,
+                extra={"event": "redis-fails"},
+            )
 
     def served(self) -> None:
         """An attempt succeeded."""

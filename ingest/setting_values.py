@@ -16,6 +16,7 @@ from ingest.redis_url import RedisURL
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
 ]
+LogFormat = Annotated[Literal["text", "json"], StringConstraints(to_lower=True, strip_whitespace=True)]
 
 
 def _split(value: object) -> object:

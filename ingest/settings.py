@@ -25,6 +25,7 @@ from ingest.setting_values import (
     CommaList,
     DatabaseAddress,
     HostNames,
+    LogFormat,
     LogLevel,
     PlainPath,
     PlainURL,
@@ -90,6 +91,8 @@ class Settings(BaseSettings):
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, alias="WEB_CONCURRENCY", ge=1, le=256)
     log_level: LogLevel = Field("info", alias="LOG_LEVEL")
+    #: What log lines are: text for people, or JSON for whatever collects them.
+    log_format: LogFormat = Field("text", alias="LOG_FORMAT")
     #: The path that Copernica posts to; everything below it is accepted too.
     path: PlainPath = Field("/copernica", alias="INGEST_PATH")
     #: Whether calls must be signed by Copernica; `off` is for closed networks and for experiments.

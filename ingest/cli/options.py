@@ -65,7 +65,9 @@ def settings_with(**changes: Any) -> "Settings":
     given = given_settings()
     settings = Settings.read(given.values, given.withheld)
     settings = settings.model_copy(update={name: value for name, value in changes.items() if value is not None})
-    log.set_up(settings.log_level)
+    log.set_up(settings.log_level, settings.log_format)
+    if (context := click.get_current_context(silent=True)) is not None:
+        log.call_process(context.info_name or "ingest")
     failpoints.arm()
     return settings
 

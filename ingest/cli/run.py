@@ -8,6 +8,7 @@ import click
 
 from ingest.cli.options import settings_with
 from ingest.errors import SchemaMismatch, Unavailable
+from ingest.log import call_process
 from ingest.shown import counted
 
 if TYPE_CHECKING:
@@ -43,7 +44,9 @@ def serve(listening: int | None, number: int) -> None:
     if listening is not None:  # a process of the endpoint that has been started
         from ingest.endpoint import process
 
-        process.serve_socket(settings_with(), listening, number)
+        settings = settings_with()
+        call_process(f"web.{number}")
+        process.serve_socket(settings, listening, number)
         return
     settings = _started()
     from ingest.endpoint import supervisor
@@ -67,7 +70,7 @@ def _require_schema(settings: "Settings") -> None:
     except SchemaMismatch:
         raise
     except Unavailable as error:
-        log.warning("%s", error)
+        log.warning("%s", error, extra={"event": "database-unavailable"})
 
 
 @click.command()
@@ -77,7 +80,9 @@ def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; start as many as you like, on as many machines as you like."""
     from workers.process import worker
 
-    worker.run(_started(), queue, burst)
+    settings = _started()
+    call_process(f"worker.{queue}")
+    worker.run(settings, queue, burst)
 
 
 @click.command()

@@ -67,7 +67,8 @@ async def maintain(
                     await sharing.refresh(producer.spool)
             if now.at - logged.at >= LOG_INTERVAL:
                 if now.calls > logged.calls:
-                    log.info("web.%d: %s", number, now.summary_since(logged))
+                    summary = now.summary_since(logged)
+                    log.info("web.%d: %s", number, summary, extra={"event": "calls-taken"})
                 logged = now
             await asyncio.sleep(MAINTENANCE_INTERVAL)
     finally:

@@ -48,7 +48,7 @@ class Spool:
         #: Why nothing can be kept at present; None if it can, as far as is known.
         self.trouble = require(folder)
         if self.trouble is not None:
-            log.warning("%s", self.trouble)
+            log.warning("%s", self.trouble, extra={"event": "spool-in-trouble"})
         self.folder = folder
         self.max_bytes = max_bytes
         #: None while none can be had.
@@ -172,7 +172,7 @@ class Spool:
     def _in_trouble(self, text: str) -> SpoolFailed:
         """Note that the disk does not work, and say so once; returns the error."""
         if self.trouble is None:
-            log.warning("%s", text)
+            log.warning("%s", text, extra={"event": "spool-in-trouble"})
         self.trouble = SpoolFailed(text)
         return self.trouble
 

@@ -23,6 +23,7 @@ HEAVY = [
     "rq",
     "sqlalchemy",
     "ssl",
+    "structlog",
     "uvloop",
 ]
 HELP_OF_ALL = """
@@ -48,7 +49,18 @@ import ingest.cli.render.status
     ("code", "unneeded"),
     [
         (HELP_OF_ALL, HEAVY),
-        (STATUS, ["aiohttp", "alembic", "psycopg", "sqlalchemy.dialects.postgresql", "uvloop", "rich.progress"]),
+        (
+            STATUS,
+            [
+                "aiohttp",
+                "alembic",
+                "psycopg",
+                "sqlalchemy.dialects.postgresql",
+                "structlog",
+                "uvloop",
+                "rich.progress",
+            ],
+        ),
     ],
     ids=["help", "status"],
 )

@@ -121,7 +121,7 @@ def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
             except redis.RedisError as error:
                 raise Unavailable(f"Lost Redis in the middle ({error}): nothing is lost, run it again.") from None
             for problem in store.make_room():  # where no worker runs the daily job
-                log.warning("%s", problem)
+                log.warning("%s", problem, extra={"event": "no-room-made"})
             return drained
 
 
@@ -167,7 +167,7 @@ class Drain:
             with unless_refused():
                 self._heartbeats.retract()
             if self.summary.events or self.summary.dead:
-                log.info("%s", self.summary)
+                log.info("%s", self.summary, extra={"event": "drained"})
             else:
                 log.debug("nothing to drain")
         return self.summary
@@ -243,7 +243,8 @@ class Drain:
 
     def bury(self, entry: Entry, error: BatchError) -> bool:
         """Move a batch to the dead stream; False if Redis does not take it there now."""
-        log.error("batch %s goes to the dead stream: %s", entry.id.decode(), error)
+        batch = entry.id.decode()
+        log.error("batch %s goes to the dead stream: %s", batch, error, extra={"batch_id": batch})
         try:
             self._consumer.bury(entry, str(error))
         except redis.ResponseError as refusal:

@@ -118,7 +118,8 @@ class TakeOver:
         killed = last.doing is Doing.READING or (last.doing is Doing.STORING and times >= STORING_DEATHS)
         if killed and not self._holds(record):
             reason = REASON.format(times=times, doing=last.doing)
-            log.error("call %s goes to quarantine: %s", record.delivery_id.hex(), reason)
+            call = record.delivery_id.hex()
+            log.error("call %s goes to quarantine: %s", call, reason, extra={"delivery_id": call})
             group.quarantined.append(Quarantined(record, reason))
         else:
             self._suspects.note(entry.id, Place(last.call, Doing.READING))

@@ -105,9 +105,10 @@ class Outcomes:
         if summary.failed or summary.split:
             split = f", {shown.counted(summary.split, 'batch was', 'batches were')} split" if summary.split else ""
             text = "%s: %s done, %d failed%s, the first with %s"
-            log.warning(text, name, done, summary.failed, split, summary.first_error)
+            said = {"event": "handler-failed", "handler": name}
+            log.warning(text, name, done, summary.failed, split, summary.first_error, extra=said)
         elif summary.done:
-            log.info("%s: %s done", name, done)
+            log.info("%s: %s done", name, done, extra={"event": "handler-done", "handler": name})
 
 
 def failure_of(record: Record, event: Event | None, error: BaseException, delay: float | None) -> Failure:

@@ -56,7 +56,7 @@ def clean_up(settings: Settings) -> int:
     with Store.open(settings.database) as store:
         store.tidy()
         for problem in store.make_room():
-            log.warning("%s", problem)
+            log.warning("%s", problem, extra={"event": "no-room-made"})
         fill(store)  # where an upgrade was ended before it was done
         now = _earliest_now(settings, store)
         store.expire_tombstones(now)
@@ -77,7 +77,7 @@ def _expire(store: Store, before: int) -> int:
     try:
         store.empty_log()
     except Unavailable as error:
-        log.warning("%s", error)
+        log.warning("%s", error, extra={"event": "clean-up-incomplete"})
     return deleted
 
 

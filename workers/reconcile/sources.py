@@ -28,7 +28,7 @@ def client(settings: Settings) -> Copernica:
         SettingsError: COPERNICA_TOKEN is not set.
     """
     for risk in unencrypted.of_api(settings):
-        log.warning("%s", risk.text)
+        log.warning("%s", risk.text, extra={"event": "api-unencrypted"})
     return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url)
 
 

@@ -71,7 +71,7 @@ def upgrade(url: str) -> tuple[str | None, str]:
         with backend.explained():
             versions = _upgrade(engine, backend)
         for problem in backend.make_room(partial(_transaction, engine, backend), however_many=True):
-            log.warning("%s", problem)
+            log.warning("%s", problem, extra={"event": "no-room-made"})
         return versions
     finally:
         engine.dispose()
@@ -100,7 +100,7 @@ def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
         if unfit := backend.unfit(connection):
             if before is None:
                 raise Unavailable(unfit)
-            log.warning("%s", unfit)
+            log.warning("%s", unfit, extra={"event": "database-unfit"})
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         connection.commit()
