@@ -11,6 +11,7 @@ import idna
 from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from ingest import database_url
+from ingest.mail_url import MailURL
 from ingest.redis_url import RedisURL
 
 LogLevel = Annotated[
@@ -145,4 +146,25 @@ def _plain_url(url: str) -> str:
     return url
 
 
+def _secret_url(url: str) -> str:
+    """One that may be as secret as a password, and is not shown."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not url.isprintable() or " " in url:
+        raise ValueError("write https://host/path, as the receiver shows it")
+    return url
+
+
+SecretURL = Annotated[str, AfterValidator(_secret_url)]
+
+
+def _mail_route(url: str) -> str:
+    MailURL.read(url)
+    return url
+
+
+MailRoute = Annotated[str, AfterValidator(_mail_route)]
 PlainURL = Annotated[str, AfterValidator(_plain_url)]

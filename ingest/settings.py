@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import ByteSize, Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
@@ -27,10 +27,12 @@ from ingest.setting_values import (
     HostNames,
     LogFormat,
     LogLevel,
+    MailRoute,
     PlainPath,
     PlainURL,
     RedisAddress,
     Resolvers,
+    SecretURL,
     TimeOfDay,
     Token,
     ZoneName,
@@ -117,6 +119,9 @@ class Settings(BaseSettings):
     forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL", repr=False)
     #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`.
     forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET", repr=False)
+    #: Where alerts are posted to, as JSON, and the server and addresses by which they are mailed; None: nowhere.
+    alert_url: SecretURL | None = Field(None, alias="INGEST_ALERT_URL", repr=False)
+    alert_smtp: MailRoute | None = Field(None, alias="INGEST_ALERT_SMTP", repr=False)
     #: Seconds that the oldest event may wait to be stored before that is an alarm.
     alert_age: int = Field(300, alias="INGEST_ALERT_AGE", ge=1)
     #: Days after which events are deleted; 0 keeps them for ever.
@@ -197,6 +202,9 @@ class Settings(BaseSettings):
             settings.copernica_token,
             settings.forward_secret,
             *settings.forward_url,
+            settings.alert_smtp,
+            # Such URLs are often secret as a whole, and libraries quote their parts.
+            *([settings.alert_url, urlsplit(settings.alert_url).path[1:]] if settings.alert_url else []),
         )
         return settings
 
@@ -259,6 +267,11 @@ class Settings(BaseSettings):
     def has_handlers(self) -> bool:
         """Whether any handler or forward target is configured."""
         return bool(self.handlers or self.forward_url)
+
+    @property
+    def has_alerts(self) -> bool:
+        """Whether anybody is to be told what is wrong."""
+        return bool(self.alert_url or self.alert_smtp)
 
     @property
     def shown_database(self) -> str:

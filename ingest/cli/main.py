@@ -7,7 +7,7 @@ import click
 from click.exceptions import Exit
 
 from ingest import __version__, shown
-from ingest.cli import config, diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
+from ingest.cli import alerts, config, diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
 from ingest.cli.options import env_file
 from ingest.errors import IngestError
 
@@ -65,6 +65,6 @@ def _with_env_file(command: click.Command) -> click.Command:
     return env_file(command)
 
 
-GROUPS = (run, diagnostics, config, events, handlers, reconcile, simulation, webhooks)
+GROUPS = (run, diagnostics, alerts, config, events, handlers, reconcile, simulation, webhooks)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     main.add_command(_with_env_file(command))

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +17,7 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
 from ingest.jobs import JobScheduler
+from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.spool import Spool
@@ -34,6 +36,7 @@ async def maintain(
     scheduler: JobScheduler,
     number: int,
     sharing: KeySharing | None = None,
+    lookout: Lookout | None = None,
 ) -> None:
     """Do what `report_and_sweep` does, at once and every `MAINTENANCE_INTERVAL`, and log what was taken.
 
@@ -62,9 +65,11 @@ async def maintain(
             )
             before = now
             if producer.breaker.is_closed:
-                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage)
+                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
                 if sharing is not None:
                     await sharing.refresh(producer.spool)
+            elif lookout is not None and number == 1:  # one process speaks for all of them
+                await asyncio.to_thread(lookout.redis_is_away)
             if now.at - logged.at >= LOG_INTERVAL:
                 if now.calls > logged.calls:
                     summary = now.summary_since(logged)
@@ -117,21 +122,29 @@ class _Taken:
 
 
 def report_and_sweep(
-    settings: Settings, heartbeats: Heartbeats, scheduler: JobScheduler, report: EndpointReport, outage: Outage
+    settings: Settings,
+    heartbeats: Heartbeats,
+    scheduler: JobScheduler,
+    report: EndpointReport,
+    outage: Outage,
+    lookout: Lookout | None = None,
 ) -> None:
     """One round of what needs Redis: report to `status`, wake workers, enqueue what is due.
 
     Errors are logged, those of Redis by `outage`.
     """
     refused = False
-    for step in (
+    steps: list[Callable[[], object]] = [
         partial(heartbeats.report, report),
         scheduler.sweep_backlog,
         scheduler.sweep_unverified,
         scheduler.enqueue_daily,
         partial(_reconcile, settings, scheduler),
         scheduler.sweep_handoffs,
-    ):
+    ]
+    if lookout is not None:
+        steps.append(lookout.look)
+    for step in steps:
         try:
             step()
         except ResponseError as error:

@@ -36,6 +36,7 @@ from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.endpoint.verification_thread import VerificationThread, has_free_processor
 from ingest.jobs import JobScheduler
+from ingest.lookout import Lookout
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
@@ -113,7 +114,8 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         async with listening(sock, fast_path):
             start(connections.watch())
             start(replayer.run())
-            start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing))
+            lookout = Lookout(settings, blocking, is_worker=False)
+            start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing, lookout))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
             app[CLOSING].set()

@@ -20,6 +20,9 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.handlers.throttle`
     ingest:{p}:probe       string, written to find out whether Redis takes writes again
     ingest:{p}:trial:…     what `ingest check` writes and deletes at once
+    ingest:{p}:lookout     string, there while the last look for what may be wrong is young
+    ingest:{p}:looked      string, there while the last such look of a worker is
+    ingest:{p}:alerts      string: what was told, and what the next look compares with, as JSON
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 """
 
@@ -47,6 +50,9 @@ class Keys:
         self.probe = prefix + "probe"
         self.trial = prefix + "trial"
         self.reconcile = prefix + "reconcile"
+        self.lookout = prefix + "lookout"
+        self.looked = prefix + "looked"
+        self.alerts = prefix + "alerts"
         self.stored = prefix + "stored"
         self.handoffs = prefix + "handoffs"
         self.hand_on = prefix + "hand-on"

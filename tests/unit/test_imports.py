@@ -18,7 +18,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.shown": set(),
     "ingest.redis_url": set(),
     "ingest.database_url": set(),
-    "ingest.setting_values": {"ingest.redis_url", "ingest.database_url"},
+    "ingest.mail_url": set(),
+    "ingest.setting_values": {"ingest.redis_url", "ingest.database_url", "ingest.mail_url"},
     "ingest.setting_sources": {"ingest.errors"},
     "ingest.settings": {
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values", "ingest.setting_sources",
@@ -42,10 +43,11 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.spool", "ingest.stream",
     },
     "ingest.jobs": {"ingest.copernica", "ingest.stream"},
+    "ingest.lookout": {"ingest.settings", "ingest.processes", "ingest.stream"},
     "ingest.endpoint": {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
-        "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown",
+        "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown", "ingest.lookout",
     },
     "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
     "ingest.dev": {"ingest", "workers"},
@@ -56,7 +58,8 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.settings", "ingest.errors", "ingest.redis_client", "ingest.redis_errors", "ingest.stream",
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
-        "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "workers",
+        "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout", "ingest.mail_url",
+        "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

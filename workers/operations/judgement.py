@@ -54,6 +54,7 @@ def _of_processes(
     if figures.suspended:
         text = f"Workers are suspended (`rq suspend`): {_waiting(figures)}, and nothing is stored or handled."
         yield StatusWarning(Code.WORKERS_SUSPENDED, text)
+        return  # they give no sign of life meanwhile, so nobody knows which of them are there
     if not any(EVENTS_QUEUE in worker.queues for worker in figures.workers):
         text = f"No worker is running on the queue `{EVENTS_QUEUE}`: the backlog only grows."
         yield StatusWarning(Code.NO_WORKER, text)

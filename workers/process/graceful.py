@@ -27,6 +27,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
 
+from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
 from workers.process.own_jobs import JobRefused
 from workers.process.patience import PatientWorker
@@ -95,6 +96,8 @@ class GracefulWorker(PatientWorker):
         self._asked_again = False
         self._waiting = False
         self._leaving = False
+        #: Looks now and then for what may be wrong; None: nobody asked for alerts.
+        self.lookout: Lookout | None = None
         threading.Thread(target=self._enforce_deadline, name="stop-deadline", daemon=True).start()
 
     @property
@@ -180,6 +183,8 @@ class GracefulWorker(PatientWorker):
             self.connection.delete(self.key)
             self.register_birth()  # type: ignore[no-untyped-call]
         super().heartbeat(timeout, pipeline)
+        if self.lookout is not None and os.getpid() == self.pid:  # not in a work-horse
+            self.lookout.look()
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """A job failed; the job is not at fault if an emptied Redis no longer knows it."""

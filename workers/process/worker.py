@@ -22,6 +22,7 @@ from rq.serializers import JSONSerializer
 from ingest import redis_client
 from ingest.errors import SettingsError
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
+from ingest.lookout import Lookout
 from ingest.processes import Child, follow_parent, own_command
 from ingest.redis_errors import described
 from ingest.settings import Settings
@@ -125,9 +126,11 @@ def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> Gra
     try:
         _wake(settings, client, queue_name)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer, job_class=OwnJob)
-        return GracefulWorker(
+        worker = GracefulWorker(
             [queue], connection=client, serializer=JSONSerializer, job_class=OwnJob, worker_ttl=WORKER_TTL
         )
+        worker.lookout = Lookout(settings, client, is_worker=True)
+        return worker
     except redis.RedisError as error:
         redis_outage.failed(error)
         if queue_name == EVENTS_QUEUE and "OOM" in described(error):

@@ -1,0 +1,100 @@
+"""Has a process of its own look for what may be wrong, now and then: it sends the alerts (`workers.alerts`).
+
+Endpoints and workers both do, so that the death of either is told by the other. A process of its own, because it
+needs the database, which an endpoint does not, and because nothing that a receiver of alerts does can then hold up
+a call or a job; it ends by itself after some seconds.
+"""
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+import redis
+
+from ingest.processes import PARENT, own_command
+from ingest.settings import Settings
+from ingest.stream.lookouts import Lookouts
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two questions whose turn it is.
+ASK_EVERY = 10.0
+#: Seconds for which Redis has to be away before an endpoint says so: a restart takes less.
+AWAY_FOR = 60.0
+
+Start = Callable[[list[str]], "subprocess.Popen[bytes]"]
+
+
+def _start(command: list[str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603  # our own command
+        command,
+        env=os.environ | {PARENT: str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+class Lookout:
+    """The part of one endpoint or worker in looking. Where no alerts are asked for, it does nothing."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.Redis,
+        is_worker: bool,
+        clock: Callable[[], float] = time.monotonic,
+        start: Start = _start,
+    ) -> None:
+        self._is_on = settings.has_alerts
+        self._lookouts = Lookouts(client)
+        self._is_worker = is_worker
+        self._clock = clock
+        self._start = start
+        self._asked_at = float("-inf")
+        self._process: subprocess.Popen[bytes] | None = None
+        #: When Redis was first seen to be away (monotonic seconds), and whether that was told.
+        self._away_since: float | None = None
+        self._away_told = False
+
+    def look(self) -> None:
+        """Start a look if it is this process's turn; to be called every few seconds while Redis serves.
+
+        Raises:
+            redis.RedisError: Redis failed.
+        """
+        if not self._is_on or self._is_busy():
+            return
+        if self._away_told:
+            self._away_told = not self._run("--redis-serves")
+            return
+        self._away_since = None
+        if self._clock() - self._asked_at < ASK_EVERY:
+            return
+        self._asked_at = self._clock()
+        if self._lookouts.may_look(self._is_worker):
+            self._run(*(["--worker"] if self._is_worker else []))
+
+    def redis_is_away(self) -> None:
+        """Redis does not serve this endpoint: tell so once, when that lasts; to be called every few seconds."""
+        if not self._is_on or self._away_told or self._is_busy():
+            return
+        if self._away_since is None:
+            self._away_since = self._clock()
+        elif self._clock() - self._away_since >= AWAY_FOR:
+            self._away_told = self._run("--redis-is-away")
+
+    def _is_busy(self) -> bool:
+        """Whether an earlier look is still going on."""
+        if self._process is not None and self._process.poll() is not None:
+            self._process = None
+        return self._process is not None
+
+    def _run(self, *options: str) -> bool:
+        try:
+            self._process = self._start(own_command("alert", "look", *options))
+        except OSError as error:
+            log.warning("nobody can look for what may be wrong: %s", error)
+            return False
+        return True

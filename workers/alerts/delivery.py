@@ -1,0 +1,137 @@
+"""How alerts reach somebody: a POST of JSON, a mail, or both; each tried a few times and never for long.
+
+The receiver is not trusted: redirects are not followed, what it answers is not read, and everything has an end.
+What went wrong is said without the URL, which is often a secret as a whole.
+"""
+
+import asyncio
+import smtplib
+import ssl
+from collections.abc import Callable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from email.message import EmailMessage
+
+import aiohttp
+import orjson
+import stamina
+
+from ingest import __version__
+from ingest.errors import Unavailable
+from ingest.mail_url import MailURL
+from ingest.settings import Settings
+
+#: Seconds that a receiver has to take an alert …
+TIMEOUT = 5.0
+#: … how often it is tried, and the seconds within which the last attempt begins: all looks end within a minute.
+ATTEMPTS, TRY_FOR = 3, 15.0
+#: Answers that may be better the next time.
+PASSING = frozenset({408, 425, 429, *range(500, 600)})
+
+
+# As in `ingest.copernica.api.retry`: where structlog is installed, stamina would print to standard output.
+stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
+
+
+class Undelivered(Unavailable):
+    """An alert was not taken."""
+
+
+class _TryAgain(Exception):
+    """It may be taken the next time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What is told: one line, the same in full, and as JSON."""
+
+    subject: str
+    text: str
+    fields: dict[str, object]
+
+
+def channels(settings: Settings) -> dict[str, Callable[[Message], None]]:
+    """What delivers a message, by the name of the setting; each raises `Undelivered`."""
+    found: dict[str, Callable[[Message], None]] = {}
+    if url := settings.alert_url:
+        found["INGEST_ALERT_URL"] = lambda message: _persistently(lambda: asyncio.run(_post(url, message)))
+    if route := settings.alert_smtp:
+        found["INGEST_ALERT_SMTP"] = lambda message: _persistently(lambda: _mail(MailURL.read(route), message))
+    return found
+
+
+def deliver(settings: Settings, message: Message) -> list[str]:
+    """Deliver a message by all that is set; returns what went wrong, a sentence each."""
+    troubles = []
+    for name, send in channels(settings).items():
+        try:
+            send(message)
+        except Undelivered as error:
+            troubles.append(f"{name}: {error}")
+    return troubles
+
+
+def _persistently(send: Callable[[], None]) -> None:
+    try:
+        stamina.retry(on=_TryAgain, attempts=ATTEMPTS, timeout=TRY_FOR, wait_initial=0.5, wait_max=5.0)(send)()
+    except _TryAgain as error:
+        raise Undelivered(str(error)) from None
+
+
+async def _post(url: str, message: Message) -> None:
+    """Raises `_TryAgain`, or `Undelivered` if that would not help."""
+    headers = {"Content-Type": "application/json", "User-Agent": f"copernica-ingest/{__version__}"}
+    timeout = aiohttp.ClientTimeout(total=TIMEOUT)
+    try:
+        async with (
+            aiohttp.ClientSession(timeout=timeout, auto_decompress=False) as session,
+            session.post(url, data=orjson.dumps(message.fields), headers=headers, allow_redirects=False) as answer,
+        ):
+            status = answer.status
+            answer.close()  # whatever it still wants to say
+    except TimeoutError:
+        raise _TryAgain(f"the receiver did not answer within {TIMEOUT:.0f} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise _TryAgain(f"the receiver cannot be reached ({type(error).__name__})") from None
+    if status in PASSING:
+        raise _TryAgain(f"the receiver answered {status}")
+    if not 200 <= status < 300:
+        raise Undelivered(f"the receiver answered {status}")
+
+
+def _mail(route: MailURL, message: Message) -> None:
+    """Raises `_TryAgain`, or `Undelivered` if that would not help."""
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = route.sender, ", ".join(route.recipients), message.subject
+    mail["Auto-Submitted"] = "auto-generated"
+    mail.set_content(message.text)
+    context = ssl.create_default_context()
+    try:
+        with closing(_connected(route, context)) as server:
+            _greet(server, route, context)
+            server.send_message(mail)
+            with suppress(smtplib.SMTPException, OSError):  # it has it, whatever it says now
+                server.quit()
+    except smtplib.SMTPResponseException as error:
+        kind = _TryAgain if 400 <= error.smtp_code < 500 else Undelivered
+        raise kind(f"the mail server answered {error.smtp_code}") from None
+    except (smtplib.SMTPException, OSError) as error:
+        raise _TryAgain(f"the mail server does not take it ({type(error).__name__})") from None
+
+
+def _connected(route: MailURL, context: ssl.SSLContext) -> smtplib.SMTP:
+    if route.tls:
+        return smtplib.SMTP_SSL(route.host, route.port, timeout=TIMEOUT, context=context)
+    return smtplib.SMTP(route.host, route.port, timeout=TIMEOUT)
+
+
+def _greet(server: smtplib.SMTP, route: MailURL, context: ssl.SSLContext) -> None:
+    """Encrypt the connection if that is possible, and sign in if there is a password."""
+    server.ehlo()
+    if not route.tls and server.has_extn("starttls"):
+        server.starttls(context=context)
+        server.ehlo()
+    elif not route.tls and route.password:
+        raise Undelivered("the mail server offers no encryption, without which the password is not sent")
+    if route.user:
+        server.login(route.user, route.password)
