@@ -12,6 +12,8 @@ QUIET = {
     "asyncio": logging.WARNING,
     # It announces each retry without saying of what; whoever retries says it in full.
     "stamina": logging.ERROR,
+    # Of each attempt to reach a collector that is away.
+    "opentelemetry": logging.ERROR,
 }
 
 # What this process is called in its log: there is one name, as there is one log.

@@ -122,6 +122,10 @@ class Settings(BaseSettings):
     #: Where alerts are posted to, as JSON, and the server and addresses by which they are mailed; None: nowhere.
     alert_url: SecretURL | None = Field(None, alias="INGEST_ALERT_URL", repr=False)
     alert_smtp: MailRoute | None = Field(None, alias="INGEST_ALERT_SMTP", repr=False)
+    #: Where errors are reported: the DSN of a Sentry project; None: nowhere. Its library reads more: `SENTRY_…`.
+    sentry_dsn: SecretURL | None = Field(None, alias="SENTRY_DSN", repr=False)
+    #: Where traces are sent, over HTTP; None: nowhere. Its library reads more: `OTEL_TRACES_SAMPLER`, …
+    otlp_endpoint: SecretURL | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
     #: Seconds that the oldest event may wait to be stored before that is an alarm.
     alert_age: int = Field(300, alias="INGEST_ALERT_AGE", ge=1)
     #: Days after which events are deleted; 0 keeps them for ever.
@@ -203,6 +207,8 @@ class Settings(BaseSettings):
             settings.forward_secret,
             *settings.forward_url,
             settings.alert_smtp,
+            settings.sentry_dsn,
+            settings.otlp_endpoint,
             # Such URLs are often secret as a whole, and libraries quote their parts.
             *([settings.alert_url, urlsplit(settings.alert_url).path[1:]] if settings.alert_url else []),
         )

@@ -26,6 +26,14 @@ def _started(**changes: Any) -> "Settings":
     return settings
 
 
+def _observe(settings: "Settings", process: str) -> None:
+    """Name this process in what it tells, and have its errors reported."""
+    from ingest import sentry
+
+    call_process(process)
+    sentry.set_up(settings, process)
+
+
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.  [default: 8000]")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder for all data.  [default: data]")
@@ -45,11 +53,15 @@ def serve(listening: int | None, number: int) -> None:
         from ingest.endpoint import process
 
         settings = settings_with()
-        call_process(f"web.{number}")
+        _observe(settings, f"web.{number}")
         process.serve_socket(settings, listening, number)
         return
     settings = _started()
+    from ingest import sentry, tracing
     from ingest.endpoint import supervisor
+
+    sentry.require(settings)
+    tracing.require(settings)
 
     _require_schema(settings)
     supervisor.serve(settings)
@@ -81,7 +93,7 @@ def worker(queue: str, burst: bool) -> None:
     from workers.process import worker
 
     settings = _started()
-    call_process(f"worker.{queue}")
+    _observe(settings, f"worker.{queue}")
     worker.run(settings, queue, burst)
 
 

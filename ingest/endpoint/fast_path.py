@@ -226,7 +226,7 @@ class FastPathProtocol(asyncio.Protocol):
         if has_room:
             fast_path.intake.submit(target, HeaderFields(headers), data[begin:end], self._answer)
         else:
-            self._answer(fast_path.intake.overfull())
+            self._answer(fast_path.intake.busy_answer())
         if end == len(data) or self._transport is None or self._transport.is_closing():
             return 0
         if self._busy or self._unfetched_since:

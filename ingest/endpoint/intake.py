@@ -15,7 +15,6 @@ answers once it is safe. Which failure gives which answer:
 
 import asyncio
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -39,8 +38,11 @@ from ingest.endpoint.answers import (
     Answer,
 )
 from ingest.endpoint.budget import UnverifiedBudget
-from ingest.endpoint.limits import KEY_WAIT, MAX_CONNECTIONS, MAX_HELD, WARNING_INTERVAL
+from ingest.endpoint.limits import KEY_WAIT, MAX_CONNECTIONS, MAX_HELD
+from ingest.endpoint.losses import Losses
 from ingest.endpoint.memory import CALL_COST, Memory
+from ingest.endpoint.random_ids import RandomIds
+from ingest.endpoint.rare_warnings import RareWarnings
 from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
@@ -54,8 +56,6 @@ WAITING_MAX = MAX_CONNECTIONS // 2
 WAITING_SIZE_MAX = MAX_HELD // 4
 #: Bytes of a body from which on it is hashed in a thread: a millisecond's work.
 LARGE_BODY = 256 * 1024
-#: Delivery ids for which random bytes are fetched at once: 4 KiB, one system call for 512 ids.
-RANDOM_IDS = 512
 
 
 #: A call that passed every check but that of its signature, and what is called with its answer.
@@ -76,22 +76,27 @@ class Intake:
         keep_headers: bool = False,
         budget: UnverifiedBudget | None = None,
         thread: VerificationThread | None = None,
+        arrived: Callable[[bytes, int, int], object] | None = None,
     ) -> None:
         """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding.
 
         `budget` is how much may be kept of calls that wait for their key; without one, nothing. `thread` takes a
-        part of the verifying.
+        part of the verifying. `arrived` is told of each call that was to be kept: its delivery id, when it came
+        in, and the status of its answer.
         """
         self._thread = thread
+        if arrived is not None:  # so that it costs nothing where nobody wants to know
+            self._keep = partial(self._keep_and_tell, arrived)  # type: ignore[method-assign]
         self._keep_headers = keep_headers
         self._producer = producer
         self._verifier = verifier
         self.max_body = max_body
         self.accepted = 0
-        #: Calls that were answered 503, since nothing could keep them; Unix times of the first and the last.
         self.failed = 0
-        self.first_failed_at: float | None = None
-        self.last_failed_at: float | None = None
+        #: Calls that were answered 503 because too much was held in memory.
+        self.turned_away = 0
+        #: When that was.
+        self.losses = Losses()
         #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
         self.budget = budget or UnverifiedBudget(limit=0)
@@ -100,8 +105,8 @@ class Intake:
         #: What is held in memory, and the number of calls that are being checked or kept right now.
         self.memory = Memory()
         self.busy = 0
-        self._warned_at: dict[str, float] = {}
-        self._randomness: list[bytes] = []
+        self._warn = RareWarnings(log)
+        self._random_ids = RandomIds()
         #: Calls that wait for their key to be looked up, and the bytes of these.
         self._waiting: set[asyncio.Task[None]] = set()
         self._waiting_size = 0
@@ -120,18 +125,13 @@ class Intake:
             return TOO_LARGE
         if self._verifier is not None and not signed:
             return self._reject(CallRejected(Reason.NO_SIGNATURE))
-        return None if self.memory.has_room else self.overfull()
+        return None if self.memory.has_room else self.busy_answer()
 
-    def overfull(self) -> Answer:
+    def busy_answer(self) -> Answer:
         """The answer to a call for which there is no room in memory."""
-        self._lose()
+        self.turned_away += 1
+        self.losses.note()
         return BUSY
-
-    def _lose(self) -> None:
-        """Count a call that is not kept."""
-        self.failed += 1
-        self.last_failed_at = time.time()
-        self.first_failed_at = self.first_failed_at or self.last_failed_at
 
     def submit(
         self,
@@ -155,7 +155,7 @@ class Intake:
         content_type = fields.values.get(b"content-type", b"")
         headers = pack_headers(fields) if self._keep_headers else b""
         if self._verifier is None:
-            record = Record(self._random_id(received_at), received_at, target, content_type, body, headers)
+            record = Record(self._random_ids.next(received_at), received_at, target, content_type, body, headers)
             self._keep(record, finish)
             return
         try:
@@ -255,7 +255,8 @@ class Intake:
 
     def _fail(self, finish: Callable[[Answer], None]) -> None:
         """Answer 503 to a call on which we fail, in an `except`: nobody else would answer it, or give it up."""
-        self._lose()
+        self.failed += 1
+        self.losses.note()
         log.exception("a call could not be judged")
         finish(UNAVAILABLE)
 
@@ -279,6 +280,15 @@ class Intake:
     def _keep(self, record: Record, finish: Callable[[Answer], None]) -> None:
         self._producer.submit(record, partial(self._kept, finish))
 
+    def _keep_and_tell(
+        self, arrived: Callable[[bytes, int, int], object], record: Record, finish: Callable[[Answer], None]
+    ) -> None:
+        def finish_and_tell(answer: Answer) -> None:
+            finish(answer)
+            arrived(record.delivery_id, record.received_at, answer.status)
+
+        self._producer.submit(record, partial(self._kept, finish_and_tell))
+
     def _kept(self, finish: Callable[[Answer], None], error: WriteUnconfirmed | None) -> None:
         """Answer a call that was kept, or was not."""
         if error is None:
@@ -289,7 +299,8 @@ class Intake:
             if failpoints.armed:
                 failpoints.reach("answered")
         else:
-            self._lose()
+            self.failed += 1
+            self.losses.note()
             self._warn("full", "calls are answered 503: %s %d so far.", error, self.failed)
             finish(UNAVAILABLE)
 
@@ -332,16 +343,3 @@ class Intake:
         named = f", it named {rejected.excerpt}" if rejected.excerpt else ""
         self._warn(reason, "rejected a call: %s%s; %d so far.", reason, named, self.rejected[reason.value])
         return NOT_ACCEPTED
-
-    def _warn(self, about: str, text: str, *values: object) -> None:
-        """Log a warning, at most one per `WARNING_INTERVAL` about the same trouble."""
-        if time.monotonic() - self._warned_at.get(about, -WARNING_INTERVAL) >= WARNING_INTERVAL:
-            self._warned_at[about] = time.monotonic()
-            log.warning(text, *values)
-
-    def _random_id(self, received_at: int) -> bytes:
-        """An id for a call that is not verified: 4 bytes with the second it arrived, then 8 random ones."""
-        if not self._randomness:
-            fresh = os.urandom(8 * RANDOM_IDS)  # a system call each would cost more than all the rest
-            self._randomness = [fresh[at : at + 8] for at in range(0, len(fresh), 8)]
-        return (received_at // 1_000_000).to_bytes(4, "big") + self._randomness.pop()

@@ -51,18 +51,7 @@ async def maintain(
         while True:
             now = _Taken.now(intake, producer)
             disk = await asyncio.to_thread(_disk, producer.spool)
-            report = EndpointReport(
-                verify=settings.verify,
-                accepted=intake.accepted,
-                unverified=intake.unverified,
-                refused=dict(intake.rejected),
-                failed=intake.failed,
-                accepted_per_second=now.rate_since(before),
-                breaker=producer.breaker.state,
-                spool=_spool_report(producer.spool, disk),
-                first_failed_at=intake.first_failed_at,
-                last_failed_at=intake.last_failed_at,
-            )
+            report = _report(settings.verify, intake, producer, now.rate_since(before), disk)
             before = now
             if producer.breaker.is_closed:
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
@@ -79,6 +68,23 @@ async def maintain(
     finally:
         if producer.breaker.is_closed:
             await asyncio.to_thread(_retract, heartbeats)
+
+
+def _report(
+    verify: str, intake: Intake, producer: Producer, per_second: float, disk: tuple[int, int]
+) -> EndpointReport:
+    return EndpointReport(
+        verify=verify,
+        accepted=intake.accepted,
+        unverified=intake.unverified,
+        refused=dict(intake.rejected),
+        failed=intake.failed + intake.turned_away,
+        accepted_per_second=per_second,
+        breaker=producer.breaker.state,
+        spool=_spool_report(producer.spool, disk),
+        first_failed_at=intake.losses.first_at,
+        last_failed_at=intake.losses.last_at,
+    )
 
 
 def _disk(spool: Spool | None) -> tuple[int, int]:

@@ -19,7 +19,7 @@ from typing import cast
 import uvloop
 from aiohttp import web
 
-from ingest import redis_client, shown
+from ingest import redis_client, shown, tracing
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.connections import Connections
@@ -99,7 +99,9 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         if verifier is not None and has_free_processor(settings.web_concurrency):
             thread = VerificationThread()
             opened.callback(thread.close)
-        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread)
+        traces = tracing.of(settings)
+        arrived = None if traces is None else traces.arrived
+        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread, arrived)
         sharing = (
             KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, Consumer(blocking))
             if verifier is not None
@@ -124,6 +126,8 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         connections.close_idle()
         await asyncio.sleep(CLOSE_SECONDS)
         connections.abort()
+        if traces is not None:
+            await asyncio.to_thread(traces.flush)
     log.info("web.%d took %s and stops", number, shown.counted(intake.accepted, "call"))
 
 

@@ -44,10 +44,13 @@ ALLOWED: dict[str, set[str]] = {
     },
     "ingest.jobs": {"ingest.copernica", "ingest.stream"},
     "ingest.lookout": {"ingest.settings", "ingest.processes", "ingest.stream"},
+    "ingest.sentry": {"ingest.errors", "ingest.settings", "ingest.shown"},
+    "ingest.tracing": {"ingest.errors", "ingest.settings"},
     "ingest.endpoint": {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
         "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown", "ingest.lookout",
+        "ingest.tracing",
     },
     "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
     "ingest.dev": {"ingest", "workers"},
@@ -59,7 +62,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
         "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout", "ingest.mail_url",
-        "workers",
+        "ingest.sentry", "ingest.tracing", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 
 import redis
 
-from ingest import failpoints, redis_client, shown
+from ingest import failpoints, redis_client, shown, tracing
 from ingest.batch import unpack
 from ingest.errors import BatchError, IngestError, Unavailable
 from ingest.jobs import JobScheduler
@@ -101,7 +101,9 @@ def drain_job() -> dict[str, float]:
             redis_client.connect(settings.redis) as client,
             patiently(lambda: Store.open(settings.database), deadline) as store,
         ):
-            return asdict(Drain(client, store, settings.has_handlers).run(deadline, LINGER_MS))
+            return asdict(
+                Drain(client, store, settings.has_handlers, tracing.of(settings)).run(deadline, LINGER_MS)
+            )
     except (redis.RedisError, IngestError) as error:
         log.error("the drain broke off, nothing is lost: %s", error)
         return asdict(DrainSummary())
@@ -117,7 +119,8 @@ def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
         redis_client.require(client, settings.redis)
         with Store.open(settings.database) as store:
             try:
-                drained = Drain(client, store, settings.has_handlers).run(), Consumer(client).pending()
+                drain = Drain(client, store, settings.has_handlers, tracing.of(settings))
+                drained = drain.run(), Consumer(client).pending()
             except redis.RedisError as error:
                 raise Unavailable(f"Lost Redis in the middle ({error}): nothing is lost, run it again.") from None
             for problem in store.make_room():  # where no worker runs the daily job
@@ -128,8 +131,15 @@ def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
 class Drain:
     """One run over the backlog."""
 
-    def __init__(self, client: redis.Redis, store: Store, has_handlers: bool = False) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        store: Store,
+        has_handlers: bool = False,
+        traces: tracing.Tracing | None = None,
+    ) -> None:
         """With `has_handlers`, new events are put into the outbox for the handlers."""
+        self._traces = traces
         self._has_handlers = has_handlers
         # No other drain has this name or will have it.
         name = f"{process_name(DRAIN)}:{secrets.token_hex(4)}"
@@ -163,6 +173,8 @@ class Drain:
                 with unless_refused():
                     self._scheduler.note_unverified(self._store.unverified(), self._store.unverified_bytes())
             self.summary.seconds = time.monotonic() - began
+            if self._traces is not None:
+                self._traces.flush()
             self._consumer.leave()
             with unless_refused():
                 self._heartbeats.retract()
@@ -257,6 +269,7 @@ class Drain:
 
     def _finish(self, group: Group, deadline: float | None) -> None:
         """Commit a group, then acknowledge its batches."""
+        began = time.time_ns()
         doubles = self._store_group(group, deadline)
         if failpoints.armed:
             failpoints.reach("ack")
@@ -264,6 +277,8 @@ class Drain:
         if failpoints.armed:
             failpoints.reach("acked")
         self._announce(group.rows)
+        if self._traces is not None:
+            self._traces.stored([row[KEY] for row in group.rows], began)
         self.summary.batches += len(group.ids)
 
     def _store_group(self, group: Group, deadline: float | None) -> int:

@@ -8,12 +8,13 @@ handler has to wait for its rate or its target, so that the others get their tur
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 import redis
 
-from ingest import redis_client
+from ingest import redis_client, tracing
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -66,7 +67,12 @@ def handle_job(name: str) -> dict[str, int]:
             log.error("no handler is called %r any more: what it has to do waits in the table `handoffs`", name)
             return {}
         queue = _queue(client, store)
-        summary = HandlerRun(handlers[name], queue, client, time.monotonic() + SLICE).run()
+        handler, traces = handlers[name], tracing.of(settings)
+        if traces is not None:
+            handler = replace(handler, call=traces.handling(name, handler.call))
+        summary = HandlerRun(handler, queue, client, time.monotonic() + SLICE).run()
+        if traces is not None:
+            traces.flush()
         _wake_all(JobScheduler(client), queue, handlers, waiting=name if summary.waits else None)
         return {"done": summary.done, "unwanted": summary.unwanted, "failed": summary.failed}
 

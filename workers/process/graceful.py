@@ -27,6 +27,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.scheduler import RQScheduler
 
+from ingest import sentry
 from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
 from workers.process.own_jobs import JobRefused
@@ -185,6 +186,13 @@ class GracefulWorker(PatientWorker):
         super().heartbeat(timeout, pipeline)
         if self.lookout is not None and os.getpid() == self.pid:  # not in a work-horse
             self.lookout.look()
+
+    def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
+        """In the work-horse, which ends at once afterwards."""
+        try:
+            return super().perform_job(job, queue, execution)
+        finally:
+            sentry.flush()
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """A job failed; the job is not at fault if an emptied Redis no longer knows it."""

@@ -19,7 +19,7 @@ from rq import Queue
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
-from ingest import redis_client
+from ingest import redis_client, tracing
 from ingest.errors import SettingsError
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.lookout import Lookout
@@ -71,6 +71,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         )
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
+    tracing.of(settings)  # imports what it needs, once
     # A database or handlers that cannot be used: fail at startup, not in every job.
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:

@@ -1,0 +1,171 @@
+"""One trace follows a call from its arrival to its handlers, and nothing of the call is in it but its id."""
+
+import asyncio
+import itertools
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ingest import tracing
+from ingest.copernica.header_fields import HeaderFields
+from ingest.endpoint.answers import Answer
+from ingest.endpoint.intake import Intake
+from ingest.errors import SettingsError
+from ingest.redis_client import connect_async
+from ingest.settings import Settings
+from ingest.stream.producer import Producer
+from ingest.tracing import Tracing, arrival_id, trace_id
+from tests.support.builders import event
+from tests.support.http import Script, listening
+from tests.support.stream import records
+from workers.drain.drain import drain_once
+from workers.handlers.configured import forget_handlers
+from workers.handlers.jobs import hand_on_job, handle_job
+
+BODY = b"type=open&id=m1&time=1795165200&recipient=jan%40example.nl"
+names = (f"traced_handlers_{count}" for count in itertools.count())
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
+    with listening() as script:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", script.url.removesuffix("/old.php"))
+        yield script
+
+
+def spans(collector: Script) -> dict[str, list[Any]]:
+    """What came in, by the name of the span."""
+    found: dict[str, list[Any]] = {}
+    for seen in collector.seen:
+        assert seen.path == "/v1/traces"
+        for resource in ExportTraceServiceRequest.FromString(seen.body).resource_spans:
+            told = {one.key: one.value.string_value for one in resource.resource.attributes}
+            assert told["service.name"] == "copernica-ingest"
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    found.setdefault(span.name, []).append(span)
+    return found
+
+
+def links(span: Any) -> list[bytes]:
+    return [link.trace_id for link in span.links]
+
+
+async def taken(redis_url: str, arrived: Callable[[bytes, int, int], object] | None) -> None:
+    answers: list[Answer] = []
+    async with connect_async(redis_url) as client:
+        producer = Producer(client, lambda: None)
+        intake = Intake(producer, 10_000, arrived=arrived)
+        intake.submit(b"/copernica", HeaderFields.from_pairs(()), BODY, answers.append)
+        await producer.close()
+    assert [answer.status for answer in answers] == [200]
+
+
+def test_one_trace_from_the_socket_to_the_handler(
+    collector: Script,
+    client: redis.Redis,
+    redis_url: str,
+    sqlite_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = next(names)
+    (tmp_path / f"{module}.py").write_text(
+        "from opentelemetry import trace\n"
+        "from workers import on\n"
+        "current = []\n"
+        "@on('open')\ndef one(event): current.append(trace.get_current_span().get_span_context())\n"
+        "@on('open', batch=10)\nasync def many(events): raise ValueError('jan@example.nl')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "INGEST_HANDLERS": module}
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings.read()
+    traces = tracing.of(settings)
+    assert traces is not None
+    asyncio.run(taken(redis_url, traces.arrived))
+    (record,) = records(client)
+    traces.flush()
+    drain_once(settings)
+    hand_on_job()
+    for handler in ("one", "many"):
+        handle_job(handler)
+    forget_handlers()
+
+    found = spans(collector)
+    trace = trace_id(record.delivery_id).to_bytes(16)
+    (call,), (store,), (commit,), (one,), (many,) = (
+        found[name] for name in ("call", "store", "commit", "handle one", "handle many")
+    )
+    assert (call.trace_id, call.span_id, call.parent_span_id) == (
+        trace,
+        arrival_id(record.delivery_id).to_bytes(8),
+        b"",
+    )
+    for span in (store, one):
+        assert (span.trace_id, span.parent_span_id) == (trace, call.span_id)
+    assert trace.hex() == "00000000" + record.delivery_id.hex()
+    assert links(store) == [commit.trace_id]
+    assert links(commit) == links(many) == [trace]
+    assert call.start_time_unix_nano == record.received_at * 1000
+    assert (many.status.code, many.status.message) == (2, "ValueError")
+    (current,) = sys.modules[module].current
+    assert current.span_id.to_bytes(8) == one.span_id
+    sent = b"".join(seen.body for seen in collector.seen)
+    assert b"jan" not in sent
+    assert b"m1" not in sent
+
+
+def test_all_processes_choose_the_same_calls(collector: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "parentbased_traceidratio")
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.3")
+    endpoint, worker = Tracing(), Tracing()
+    events = [
+        event(number)._replace(delivery_id=number.to_bytes(4, "big") + bytes([number * 5] * 8))
+        for number in range(1, 51)
+    ]
+    for one in events:
+        endpoint.arrived(one.delivery_id, 1, 200)
+    worker.stored([one.delivery_id for one in events], 1)
+    handled: list[object] = []
+    handle = worker.handling("h", handled.append)
+    for one in events:
+        handle(one)
+    assert handled == events
+    endpoint.flush()
+    worker.flush()
+    found = spans(collector)
+    chosen = {span.trace_id for span in found["call"]}
+    assert 5 < len(chosen) < 30
+    assert {span.trace_id for span in found["store"]} == {span.trace_id for span in found["handle h"]} == chosen
+
+
+def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "0.5")  # so that the thread ends soon
+        monkeypatch.setattr(tracing, "FLUSH_SECONDS", 0.1)
+        traces = Tracing()
+        for number in range(1, 3000):  # more than are kept
+            traces.arrived(event(number).delivery_id, 1, 200)
+        traces.flush()
+        assert [one for one in threading.enumerate() if one.name == "traces"]  # it has not been waited for
+
+
+def test_where_nobody_wants_traces_nothing_is_loaded_and_nothing_is_in_the_way(redis_url: str) -> None:
+    assert tracing.of(Settings.read({})) is None
+    asyncio.run(taken(redis_url, None))
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"pip install 'copernica-ingest\[otel\]'"):
+        tracing.of(Settings.read({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}))
