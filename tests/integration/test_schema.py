@@ -75,6 +75,14 @@ def test_tables_that_cannot_be_read_do_not_count_as_missing(postgres_server: Ser
     assert not isinstance(caught.value, SchemaMissing)
 
 
+def test_an_empty_database_is_no_error_in_the_log_of_the_server(postgres_server: Server) -> None:
+    log = postgres_server.folder / "postgres.log"
+    before = len(log.read_bytes())
+    with pytest.raises(SchemaMissing):
+        Store.open(postgres_server.new_database("bare"))
+    assert b"ERROR" not in log.read_bytes()[before:]
+
+
 def test_the_version_is_that_of_the_newest_migration() -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(migrations.__file__).parent))

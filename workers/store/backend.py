@@ -94,6 +94,10 @@ class Backend(ABC):
     def lock_schema(self, connection: Connection) -> None:
         """Begin a transaction in which no other process can upgrade the schema."""
 
+    def lacks(self, connection: Connection, table: str) -> bool:
+        """Whether a table is missing, where a query for it would be an error in the server's own log."""
+        return False
+
     @abstractmethod
     def is_missing_table(self, error: Exception) -> bool:
         """Whether an error says that a table does not exist."""

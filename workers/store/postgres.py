@@ -138,6 +138,10 @@ class PostgreSQL(Backend):
         """By an advisory lock, until the end of the transaction."""
         connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
 
+    def lacks(self, connection: Connection, table: str) -> bool:
+        """By the catalogue."""
+        return connection.execute(select(func.to_regclass(table))).scalar() is None
+
     def is_missing_table(self, error: Exception) -> bool:
         """By the server's SQLSTATE."""
         return getattr(getattr(error, "orig", error), "sqlstate", None) == NO_TABLE

@@ -23,6 +23,8 @@ VERSION = "0009"
 def current(connection: Connection, backend: Backend) -> str | None:
     """The version of a database; None if there are no tables of ours, or only those of release 0.1."""
     try:
+        if backend.lacks(connection, schema_version.name):
+            return None
         return connection.execute(select(schema_version.c.version_num)).scalar()
     except DBAPIError as error:
         if not backend.is_missing_table(error):
