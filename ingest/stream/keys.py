@@ -23,6 +23,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:lookout     string, there while the last look for what may be wrong is young
     ingest:{p}:looked      string, there while the last such look of a worker is
     ingest:{p}:alerts      string: what was told, and what the next look compares with, as JSON
+    ingest:{p}:told:H:E    string, there while a failure E of the handler H was told in full a while ago
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 """
 
@@ -61,6 +62,10 @@ class Keys:
     def handler(self, name: str) -> str:
         """The wake-up of a handler."""
         return f"{self._prefix}handler:{name}"
+
+    def told(self, name: str, error: str) -> str:
+        """That a failure of a handler was told in full."""
+        return f"{self._prefix}told:{name}:{error}"
 
     def bucket(self, name: str) -> str:
         """The token bucket of a handler."""

@@ -538,3 +538,25 @@ def test_a_worker_without_handlers_leaves_what_others_put_out(
     monkeypatch.setenv("INGEST_HANDLERS", named)
     assert world.work()["done"] == 2
     assert sorted(world.calls) == [1, 2]
+
+
+def test_the_first_failure_of_each_kind_is_told_in_full_and_the_others_in_one_line(
+    plug: Plug, store: Store, client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugged = plug(
+        "@on('open', 'click', 'bounce')\ndef h(event):\n"
+        "    raise {'open': ValueError, 'click': KeyError, 'bounce': TryLater}[event.type]('why')",
+    )
+    for run in (0, 1):
+        kinds = ["open", "open", "click", "bounce"]
+        add(store, *(record(10 * run + number, kind) for number, kind in enumerate(kinds, 1)))
+        plugged.work()
+    told = [line for line in caplog.records if line.exc_info]
+    assert [str(line.exc_info[1]) for line in told if line.exc_info] == ["why", "'why'"]
+    assert [line.delivery_id for line in told] == [record(n).delivery_id.hex() for n in (1, 3)]  # type: ignore[attr-defined]
+    assert "raise {'open'" in caplog.text
+    assert len([line for line in caplog.records if "0 events done" in line.message]) == 2
+    client.flushall()  # as it goes after a while
+    add(store, record(99, "open"))
+    plugged.work()
+    assert len([line for line in caplog.records if line.exc_info]) == 3

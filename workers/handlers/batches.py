@@ -75,7 +75,7 @@ class BatchRun(ClaimRun):
             if not isinstance(error, GiveUp | TryLater):  # which a handler that works raises, too
                 self._outcomes.alone_in_a_row += 1
             return
-        self._outcomes.split(error)
+        self._outcomes.split(self._claim, batch[0].record, error)
         middle = len(batch) // 2
         halves = [list(batch[:middle]), list(batch[middle:])]
         if isinstance(error, TryLater) and error.seconds is not None:

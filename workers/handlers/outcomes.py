@@ -8,6 +8,7 @@ from ingest import shown
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from workers.handlers.claims import Claim, Failure
+from workers.handlers.first_failures import FirstFailures
 from workers.handlers.registry import GiveUp, Handler, TryLater
 from workers.handlers.throttle import TargetBreaker
 from workers.handlers.turn import Turn
@@ -42,7 +43,10 @@ class RunSummary:
 class Outcomes:
     """Records the outcome of each call of a run."""
 
-    def __init__(self, handler: Handler, breaker: TargetBreaker | None, turn: Turn) -> None:
+    def __init__(
+        self, handler: Handler, breaker: TargetBreaker | None, turn: Turn, failures: FirstFailures
+    ) -> None:
+        self._failures = failures
         self._handler = handler
         self._breaker = breaker
         self._turn = turn
@@ -74,6 +78,7 @@ class Outcomes:
         """A call failed: it is tried again later, or becomes a dead letter."""
         failure = failure_of(record, event, error, self._delay(claim.attempt + 1, error))
         claim.failures.append(failure)
+        self._failures.tell(record, claim.attempt + 1, error)
         self.summary.failed += 1
         self.summary.first_error = self.summary.first_error or failure.error
         if self._breaker is None:
@@ -85,8 +90,9 @@ class Outcomes:
         if self._breaker.failed():
             self._turn.give_way()
 
-    def split(self, error: BaseException) -> None:
-        """A batch failed, and is tried again in parts."""
+    def split(self, claim: Claim, record: Record, error: BaseException) -> None:
+        """A batch that begins with a call failed, and is tried again in parts."""
+        self._failures.tell(record, claim.attempt + 1, error)
         self.summary.split += 1
         self.summary.first_error = self.summary.first_error or _in_a_line(error)
 

@@ -8,6 +8,7 @@ from ingest.jobs import JobScheduler
 from workers.handlers.batches import BatchRun
 from workers.handlers.calls import ClaimRun
 from workers.handlers.claims import Claim
+from workers.handlers.first_failures import FirstFailures
 from workers.handlers.outcomes import Outcomes, RunSummary
 from workers.handlers.rate_limit import RateLimit
 from workers.handlers.registry import ASYNC_CONCURRENCY, Handler
@@ -29,7 +30,7 @@ class HandlerRun:
         self._scheduler = JobScheduler(client)
         self._turn = Turn(deadline)
         self._breaker = TargetBreaker(client, handler.name, handler.timeout) if handler.breaker else None
-        self._outcomes = Outcomes(handler, self._breaker, self._turn)
+        self._outcomes = Outcomes(handler, self._breaker, self._turn, FirstFailures(client, handler.name))
         self._rate: RateLimit | None = None
         if handler.rate:
             allowance = Allowance(Bucket(client, handler.name, handler.rate))
