@@ -8,6 +8,7 @@
     │   ├── SpoolFailed         the spool is full, or its disk failed
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
+    │   ├── Undelivered         nobody took an alert
     │   └── Interrupted         this process was asked to stop before it was done
     ├── AddressInUse            a port or a data folder is in use
     ├── CallRejected            a call does not come from Copernica
@@ -68,6 +69,10 @@ class SchemaMissing(Unavailable):
 
 class SchemaMismatch(Unavailable):
     """The tables belong to an older or newer release."""
+
+
+class Undelivered(Unavailable):
+    """An alert was not taken; what it says is without the URL, which may be a secret."""
 
 
 class Interrupted(Unavailable):

@@ -7,7 +7,7 @@ from functools import partial
 import click
 
 from ingest.cli.options import settings_with
-from ingest.errors import SettingsError
+from ingest.errors import SettingsError, Undelivered
 
 #: Seconds after which a look ends, whatever holds it up: before the next begins.
 LOOK_SECONDS = 50
@@ -21,7 +21,7 @@ def alert() -> None:
 @alert.command()
 def test() -> None:
     """Send an alert that says that it is a test, and show whether it was taken."""
-    from workers.alerts.delivery import Undelivered, channels
+    from workers.alerts.delivery import channels
     from workers.alerts.look import trial
 
     settings = settings_with()

@@ -17,7 +17,7 @@ import orjson
 import stamina
 
 from ingest import __version__
-from ingest.errors import Unavailable
+from ingest.errors import Undelivered
 from ingest.mail_url import MailURL
 from ingest.settings import Settings
 
@@ -31,10 +31,6 @@ PASSING = frozenset({408, 425, 429, *range(500, 600)})
 
 # As in `ingest.copernica.api.retry`: where structlog is installed, stamina would print to standard output.
 stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRetryHook])
-
-
-class Undelivered(Unavailable):
-    """An alert was not taken."""
 
 
 class _TryAgain(Exception):
