@@ -61,8 +61,8 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.settings", "ingest.errors", "ingest.redis_client", "ingest.redis_errors", "ingest.stream",
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
-        "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout", "ingest.mail_url",
-        "ingest.sentry", "ingest.tracing", "workers",
+        "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout",
+        "ingest.mail_url", "ingest.sentry", "ingest.tracing", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words
