@@ -56,8 +56,10 @@ def resaved_as(form: str) -> str:
 
 def may_have_resaved_ids(text: str) -> bool:
     """Whether any line of a text may have an id that a spreadsheet program has rewritten."""
-    cheap = "E+" in text or "e+" in text or ",'" in text or "\n'" in text or ",\"'" in text or text[:2].count("'")
-    return bool(cheap and _ID_RESAVED.search(text))
+    # One character is looked for ten times as fast as two.
+    rounded = "+" in text and ("E+" in text or "e+" in text)
+    as_text = "'" in text and (",'" in text or "\n'" in text or "\"'" in text or text[0] == "'")
+    return (rounded or as_text) and bool(_ID_RESAVED.search(text))
 
 
 def resaved_id(names: Sequence[str], values: Sequence[str]) -> str:
