@@ -91,10 +91,13 @@ def plain_form(fields: dict[str, Any]) -> bytes:
     and need not be read back to see.
     """
     parts = []
+    is_unreserved = _UNRESERVED.fullmatch
     for name, value in fields.items():
-        if not _PLAIN_NAME.fullmatch(name):
+        if not _is_plain(name):
             return b""
-        if type(value) is str and fits_column(value):
+        if type(value) is str and is_unreserved(value):
+            parts.append(f"{name}={value}")
+        elif type(value) is str and fits_column(value):
             parts.append(f"{name}={_quoted(value)}")
         elif type(value) is list and 0 < len(value) <= MOST_TAGS and all(map(is_column_text, value)):
             parts += [f"{name}%5B{index}%5D={_quoted(item)}" for index, item in enumerate(value)]
@@ -103,9 +106,12 @@ def plain_form(fields: dict[str, Any]) -> bytes:
     return "&".join(parts).encode() if len(parts) <= MOST_PLAIN else b""
 
 
+@lru_cache(maxsize=REMEMBERED)  # those of an event are always the same
+def _is_plain(name: str) -> bool:
+    return len(name) <= LONGEST_REMEMBERED and bool(_PLAIN_NAME.fullmatch(name))
+
+
 def _quoted(value: str) -> str:
-    if _UNRESERVED.fullmatch(value):
-        return value
     return _quoted_again(value) if len(value) <= LONGEST_REMEMBERED else quote_plus(value)
 
 
