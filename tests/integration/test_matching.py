@@ -1,7 +1,7 @@
 """Log files against the store as multisets: whatever was lost or late, nothing is missing, nothing there twice."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from hypothesis import example, given
@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from ingest.copernica.events import LOGFILE, MICROS, Event, EventType, decode
 from ingest.copernica.logfiles.fields import LINK_ID
 from tests.support.has import assert_has
-from tests.support.logs import said_by
+from tests.support.logs import portion_of
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import Basis, clocks, measure
-from workers.reconcile.partitions import PARTS, Partitions
+from workers.reconcile.partitions import PARTS, Partitions, Stored
 
 #: 2026-11-20 00:00 UTC, and the day's seconds.
 START = 1_795_132_800
@@ -60,12 +60,9 @@ class Model:
     ) -> matching.Verdict:
         total = matching.Verdict()
         with Partitions.of_lines() as lines, Partitions.of_rows() as rows, Partitions.of_lines() as suspected:
-            for number, one in enumerate(suspects):
-                suspected.add(partitions.line_of(one.type, said_by(one), number))
-            for number, one in enumerate(log):
-                lines.add(partitions.line_of(one.type, said_by(one), number))
-            for one in self.events:
-                rows.add(row_of(one))
+            suspected.add(partitions.lines_of(EventType.CLICK, portion_of(suspects), 0))
+            lines.add(partitions.lines_of(EventType.CLICK, portion_of(log), 0))
+            rows.add(rows_of(self.events))
             basis = basis or measure(lines, rows)
             for part in range(PARTS):
                 sides = lines.data(part), rows.data(part)
@@ -93,17 +90,18 @@ class Model:
         return total
 
 
-def row_of(one: Event) -> bytes:
-    timed = one.occurred_at != one.received_at
-    return partitions.row_of(
-        one.delivery_id,
-        one.message_id,
-        one.occurred_at // MICROS,
-        one.recipient,
-        one.ip,
-        one.url,
-        one.source == LOGFILE,
-        timed,
+def rows_of(events: Sequence[Event]) -> Iterator[bytes]:
+    return partitions.rows_of(
+        Stored(
+            [one.message_id for one in events],
+            [one.occurred_at // MICROS for one in events],
+            [one.recipient for one in events],
+            [one.ip for one in events],
+            [one.url for one in events],
+            [one.delivery_id for one in events],
+            [one.source == LOGFILE for one in events],
+            [one.occurred_at != one.received_at for one in events],
+        )
     )
 
 
@@ -384,7 +382,7 @@ def test_taking_pairs_out_first_changes_nothing(
         near=frozenset(data.draw(st.sampled_from(((0,), (0,), (0, 1))))),
     )
     events = [event(number, *what) for number, what in enumerate(log)]
-    lines = b"".join(partitions.line_of(one.type, said_by(one), number) for number, one in enumerate(events))
+    lines = b"".join(partitions.lines_of(EventType.CLICK, portion_of(events), 0))
     stored = []
     for number, (fate, what) in enumerate(zip([*fates, *["timed"] * len(there)], there, strict=False)):
         one = event(number, *what)._replace(received_at=1)
@@ -396,6 +394,6 @@ def test_taking_pairs_out_first_changes_nothing(
             name = partitions.delivery_id(line.occurred_at // MICROS, partitions.digest_of(line), 0)
             one = line._replace(delivery_id=name, source=LOGFILE, received_at=1)
         stored.append(one)
-    rows = b"".join(map(row_of, {one.delivery_id: one for one in stored}.values()))
+    rows = b"".join(rows_of(list({one.delivery_id: one for one in stored}.values())))
     slowly = matching.match(partitions.lines(lines), partitions.rows(rows), basis, DAY)
     assert matching.compare(lines, rows, basis, DAY) == slowly

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from ingest.copernica.events import MICROS, Event, decode
 from ingest.copernica.logfiles.fields import LINK_ID
 from ingest.copernica.logfiles.kinds import KINDS
-from ingest.copernica.logfiles.reader import Said
+from ingest.copernica.logfiles.reader import Portion, Said
 from workers.reconcile.logfile import LogFile
 from workers.store.filters import Filter
 from workers.store.store import Store
@@ -95,6 +95,12 @@ def said_by(event: Event, number: int = 0, begin: int = 0, end: int = 0) -> Said
         begin,
         end,
     )
+
+
+def portion_of(events: Iterable[Event]) -> Portion:
+    """What the lines say that became these events."""
+    said = list(map(said_by, events))
+    return Portion._make([one[place] for one in said] for place in range(len(Said._fields)))
 
 
 def key_of(event: Event) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.copernica.addresses import canonical_ip, folded, unicode_domain
+from ingest.copernica.addresses import all_folded, canonical_ip, folded, unicode_domain
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,13 @@ from ingest.copernica.addresses import canonical_ip, folded, unicode_domain
 )
 def test_one_address_written_in_two_ways_is_one(one: str, other: str) -> None:
     assert folded(one) == folded(other)
+
+
+@given(
+    st.lists(st.sampled_from(("Jan@x.nl", " a ", "", "<B@x.nl>", "C <c@x.nl>", "É@x.nl")) | st.text(max_size=9))
+)
+def test_many_addresses_are_folded_as_each_of_them_is(addresses: list[str]) -> None:
+    assert all_folded(addresses) == list(map(folded, addresses))
 
 
 @pytest.mark.parametrize(

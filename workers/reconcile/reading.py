@@ -14,7 +14,7 @@ from tempfile import TemporaryFile
 from typing import IO, BinaryIO, NamedTuple, Self
 
 from ingest.copernica.events import Event
-from ingest.copernica.logfiles.reader import Entry, Lines, Said, read, read_again
+from ingest.copernica.logfiles.reader import Entry, Lines, Portion, read, read_again
 from ingest.copernica.logfiles.rows import BLOCK, Damage
 from ingest.errors import LogFileError
 from workers.reconcile.basis import MAX_OFFSET
@@ -26,9 +26,9 @@ STEP = 2000
 #: Places of lines that are read at once.
 PLACES = 4096
 
-#: Where a line begins in its file, and where it ends; and of a line that is never wanted again.
+#: Where a line begins in its file, and where it ends; and either of a line that is never wanted again.
 _PLACE = Struct("=QQ")
-_NOWHERE = (0, 0)
+_NOWHERE = (0,)
 
 
 class _Read(NamedTuple):
@@ -71,48 +71,55 @@ class Reading:
     def __exit__(self, *_: object) -> None:
         self._places.close()
 
-    def lines(self) -> Iterator[Said | tuple[LogFile, Damage]]:
-        """What each line says, or what is wrong with it. They are numbered from 0, in this order."""
+    def lines(self) -> Iterator[Portion | tuple[LogFile, Damage]]:
+        """What the lines say, or what is wrong with one. They are numbered from 0, in this order."""
         for file in self._files:
             yield from self._lines(file)
 
-    def _lines(self, file: LogFile) -> Iterator[Said | tuple[LogFile, Damage]]:
-        label, first, number, count, end = f"reading {file.name}", self._count, 0, -1, 0
-        places = array("Q")
-        note, start, stop = places.append, self._believed.start, self._believed.stop
+    def _lines(self, file: LogFile) -> Iterator[Portion | tuple[LogFile, Damage]]:
+        label, first, number, told = f"reading {file.name}", self._count, 0, 0
+        placed = False
         self._watch(label, 0, file.size)
         with file.open() as stream:
             lines = Lines(stream, file.kind, self._zone, file.whole, file.pick(), file.encoding)
             try:
-                for count, said in enumerate(lines):
-                    if count % STEP == 0:
+                for part in lines.portions():
+                    if isinstance(part, Damage):
+                        number = part.number
+                        self._note(_NOWHERE, _NOWHERE)
+                        yield file, part
+                    else:
+                        number, placed = part.numbers[-1], part.ends[-1] > 0
+                        self._note(part.begins, part.ends)
+                        yield from self._believable(file, part)
+                    if self._count - told >= STEP:
+                        told = self._count
                         self._watch(label, stream.tell(), file.size)
                         self._breathe()
-                        self._keep(places)
-                    if type(said) is Said:
-                        number, second, _, _, _, _, _, begin, end = said
-                        note(begin)
-                        note(end)
-                        if start <= second < stop:
-                            yield said
-                        else:
-                            yield file, Damage(number, "its time is far from the day of the file")
-                    else:
-                        places.extend(_NOWHERE)
-                        number = said.number
-                        yield file, said  # type: ignore[misc]  # mypy does not narrow by `type`
             except Unpackable as error:
-                count += 1
-                places.extend(_NOWHERE)
+                self._note(_NOWHERE, _NOWHERE)
                 yield file, Damage(number, f"what follows cannot be unpacked ({error})")
-        self._keep(places)
         self._watch(label, file.size or 1, file.size or 1)
-        self._count += count + 1
-        self._done.append(_Read(file, range(first, self._count), lines.names if end else None))
+        self._done.append(_Read(file, range(first, self._count), lines.names if placed else None))
 
-    def _keep(self, places: "array[int]") -> None:
+    def _believable(self, file: LogFile, lines: Portion) -> Iterator[Portion | tuple[LogFile, Damage]]:
+        believed = self._believed
+        if believed.start <= min(lines.seconds) and max(lines.seconds) < believed.stop:
+            yield lines
+            return
+        strange = (place for place, second in enumerate(lines.seconds) if second not in believed)
+        for part in lines.divided(strange):
+            if isinstance(part, Portion):
+                yield part
+            else:
+                yield file, Damage(lines.numbers[part], "its time is far from the day of the file")
+
+    def _note(self, begins: Sequence[int], ends: Sequence[int]) -> None:
+        """Keep where some more lines stand."""
+        places = array("Q", bytes(2 * array("Q").itemsize * len(begins)))
+        places[::2], places[1::2] = array("Q", begins), array("Q", ends)
         self._places.write(places)
-        del places[:]
+        self._count += len(begins)
 
     def again(self, wanted: "array[int]") -> Iterator[Event]:
         """The events of the lines whose numbers have something other than 0 in `wanted`.

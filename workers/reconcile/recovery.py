@@ -10,17 +10,17 @@ recovered event. A run that is killed at any line leaves nothing wrong: the next
 
 import time
 from array import array
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice
-from typing import Any
 
 from sqlalchemy import select
 
 from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, SUSPECTED, Event
-from ingest.copernica.logfiles.reader import Said
+from ingest.copernica.logfiles.reader import Portion
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
@@ -29,7 +29,7 @@ from workers.bisection import take_all
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
-from workers.reconcile.partitions import PARTS, Partitions
+from workers.reconcile.partitions import PARTS, Partitions, Stored
 from workers.reconcile.reading import STEP, Reading
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.records import record_of
@@ -42,6 +42,8 @@ from workers.store.store import Store
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.
 PORTION = 2000
+#: Seconds in an hour.
+HOUR = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class Recovery:
         self._store = store
         self._options = options
         self._watch = watch
-        self._stored = stored
+        self._tell = stored
         self._breathe = breathe
         self._now = time.time_ns() // 1000
         #: What was measured on the latest kind with enough events, for kinds that have too few.
@@ -195,12 +197,12 @@ class Recovery:
     def _rows(self, kind: str, span: range, slack: int) -> Iterator[Partitions]:
         """The events of the store within a range of Unix seconds and `slack` seconds around it."""
         with Partitions.of_rows() as rows:
-            for row in self._stored_rows(kind, span.start - slack, span.stop + slack):
-                rows.add(row)
+            for portion in self._stored(kind, span.start - slack, span.stop + slack):
+                rows.add(partitions.rows_of(portion))
             yield rows
 
-    def _stored_rows(self, kind: str, since: int, until: int) -> Iterator[bytes]:
-        """Events of the store, as records of `Partitions`; `since` and `until` in Unix seconds."""
+    def _stored(self, kind: str, since: int, until: int) -> Iterator[Stored]:
+        """Events of the store; `since` and `until` in Unix seconds."""
         columns = tables.events.c
         moment, second_of = self._store.seconds(columns.occurred_at)
         query = select(
@@ -217,23 +219,16 @@ class Recovery:
             columns.occurred_at < EPOCH + timedelta(seconds=until),
         )
         first = columns.occurred_at >= EPOCH + timedelta(seconds=since)
-        rows: Iterator[Any] = self._store.streamed(query, first, [moment, columns.delivery_id])
-        label, number = f"looking for {kind} in the store", 0
-        for number, row in enumerate(rows, 1):
-            if number % STEP == 0:
+        label, number, told = f"looking for {kind} in the store", 0, 0
+        for rows in self._store.streamed(query, first, [moment, columns.delivery_id]):
+            moments, ids, message_ids, recipients, ips, urls, sources, timed = zip(*rows, strict=True)
+            seconds = list(map(second_of, moments))
+            yield Stored(message_ids, seconds, recipients, ips, urls, ids, [s == LOGFILE for s in sources], timed)
+            number += len(rows)
+            if number - told >= STEP:
+                told = number
                 self._watch(label, number, None)
                 self._breathe()
-            moment, delivery_id, message_id, recipient, ip, url, source, timed = row
-            yield partitions.row_of(
-                bytes(delivery_id),
-                message_id,
-                second_of(moment),
-                recipient,
-                ip,
-                url,
-                source == LOGFILE,
-                bool(timed),
-            )
         self._watch(label, number, number)
 
     def _recover(self, report: KindReport, reading: Reading, wanted: "array[int]", day: range) -> None:
@@ -265,29 +260,30 @@ class Recovery:
 
         take_all(events, take, give_up)
         for event in taken:
-            report.recovered_hours[event.occurred_at // MICROS % DAY // 3600] += 1
-        self._stored(taken)
+            report.recovered_hours[event.occurred_at // MICROS % DAY // HOUR] += 1
+        self._tell(taken)
 
 
 def _gather(report: KindReport, reading: Reading, lines: Partitions, day: range) -> range:
     """Read the files once; returns the range of seconds that their lines cover."""
     earliest, latest = day.start, day.stop - 1
-    hours, add, kind = report.hours, lines.add, report.kind
-    place = -1
-    for place, line in enumerate(reading.lines()):
-        if isinstance(line, Said):
-            second = line.second
-            if second < earliest:
-                earliest = second
-            elif second > latest:
-                latest = second
-            hours[second % DAY // 3600] += 1
-            add(partitions.line_of(kind, line, place))
+    hours: Counter[int] = Counter()
+    place = 0
+    for part in reading.lines():
+        if isinstance(part, Portion):
+            first, last = min(part.seconds), max(part.seconds)
+            earliest, latest = min(earliest, first), max(latest, last)
+            hours.update(second // HOUR for second in part.seconds)
+            lines.add(partitions.lines_of(report.kind, part, place))
+            place += len(part.seconds)
         else:
-            file, damage = line
+            file, damage = part
             report.unmatched += 1
             report.note(f"{file.name}, line {damage.number}: {damage.reason}")
-    report.in_log = place + 1
+            place += 1
+    report.in_log = place
+    for hour, number in hours.items():
+        report.hours[hour % (DAY // HOUR)] += number
     return range(earliest, latest + 1)
 
 

@@ -157,20 +157,23 @@ class Database:
 
     def streamed(
         self, query: Select[Any], first: ColumnElement[bool], order: Sequence[ColumnElement[Any]]
-    ) -> Iterator[ResultRow[Any]]:
-        """The rows of a query from `first` on; it begins with the columns of `order`, which tell its rows apart.
+    ) -> Iterator[Sequence[ResultRow[Any]]]:
+        """The rows of a query from `first` on, `FETCH_SIZE` at a time at most.
 
-        Where a long read keeps a log from being emptied, each portion is read in a transaction of its own.
+        It begins with the columns of `order`, which tell its rows apart. Where a long read keeps a log from being
+        emptied, some thousand rows are read in a transaction of their own.
         """
         if not self._backend.reads_in_portions:
             with self.reading() as connection:
-                yield from connection.execution_options(yield_per=FETCH_SIZE).execute(query.where(first))
+                streaming = connection.execution_options(yield_per=FETCH_SIZE)
+                yield from streaming.execute(query.where(first)).partitions()
             return
         query, begin = query.order_by(*order).limit(PORTION), first
         while True:
             with self.reading() as connection:
                 found = connection.execute(query.where(begin)).all()
-            yield from found
+            for at in range(0, len(found), FETCH_SIZE):
+                yield found[at : at + FETCH_SIZE]
             if len(found) < PORTION:
                 return
             # In place of `first`: with both, SQLite would pass over all that was read already, each time.

@@ -10,17 +10,19 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from io import StringIO
-from itertools import accumulate, repeat
+from itertools import accumulate, compress, islice, repeat
+from operator import itemgetter
 
 from ingest.copernica.logfiles.kinds import LogKind
 from ingest.copernica.logfiles.layout import TIME, Layout, is_blank
 from ingest.copernica.logfiles.rows import (
     CUT_OFF,
     MAX_RECORD,
+    TOGETHER,
     TOO_LONG,
     Damage,
     Patience,
-    Row,
+    Rows,
     Unreadable,
     Unusable,
 )
@@ -38,7 +40,7 @@ _FIELD = re.compile(r'(?:"([^"]*+(?:""[^"]*+)*+)"|([^",\r\n][^,\r\n]*+|))(,|\r*(
 _OPEN_FIELD = re.compile(r'"[^"]*+(?:""[^"]*+)*+\Z')
 
 
-def rows(texts: Iterable[str], kind: LogKind, whole: bool, at: int | None = None) -> Iterator[Row | Damage]:
+def rows(texts: Iterable[str], kind: LogKind, whole: bool, at: int | None = None) -> Iterator[Rows | Damage]:
     """The rows, numbered by the line on which they begin.
 
     A last line without a line end was cut off, unless the caller knows that the file is `whole`. `at` is where in
@@ -47,12 +49,12 @@ def rows(texts: Iterable[str], kind: LogKind, whole: bool, at: int | None = None
     return _rows(texts, _Reader(kind, None, at), kind, whole)
 
 
-def rows_again(texts: Iterable[str], kind: LogKind, names: tuple[str, ...]) -> Iterator[Row | Damage]:
+def rows_again(texts: Iterable[str], kind: LogKind, names: tuple[str, ...]) -> Iterator[Rows | Damage]:
     """Rows that were cut out of a file of which all rows were read before, with these names of columns."""
     return _rows(texts, _Reader(kind, Layout.of(names)), kind, whole=True)
 
 
-def _rows(texts: Iterable[str], reader: "_Reader", kind: LogKind, whole: bool) -> Iterator[Row | Damage]:
+def _rows(texts: Iterable[str], reader: "_Reader", kind: LogKind, whole: bool) -> Iterator[Rows | Damage]:
     splitter = _Splitter()
     try:
         for lines in splitter.lines(texts, whole):
@@ -131,6 +133,9 @@ class _Reader:
         #: None until the first lines have been seen.
         self._layout = layout
         self._state = _State.READ
+        #: Records that are read at once. Where reading resumes within one of them, the others are read again, so
+        #: there are few until all goes well.
+        self._step = TOGETHER
         self._patience = Patience(MAX_WASTE)
         #: The lines, where the next record begins in them, and the number of the first one in the file.
         self._lines: list[str] = []
@@ -181,51 +186,106 @@ class _Reader:
                 self._state = _State.READ
         return self._at < len(self._lines) and self._state is not _State.WAIT
 
-    def read(self, is_odd: bool, at_end: bool = False) -> Iterator[Row | Damage]:
-        """The rows up to the end of the lines, or to a record that needs something else to be done.
+    def read(self, is_odd: bool, at_end: bool = False) -> Iterator[Rows | Damage]:
+        """Some rows that follow, up to a record that needs something else to be done, or the end of the lines.
 
         `is_odd` is whether every record has to be looked at, and `at_end` that no more will come.
         """
-        layout, lines, begin, first, begins = self._layout, self._lines, self._at, self._first, self._begins
+        layout, lines, begin = self._layout, self._lines, self._at
         if layout is None:
             return
-        names, header, has_row = layout.names, layout.header, layout.has_row
-        width = len(names)
-        long = self._state is _State.READ_LONG
         # Not a slice: where most records are damaged, copying what is left for each would take for ever.
         rest = map(lines.__getitem__, range(begin, len(lines)))
-        reader = _LongRecord(rest) if long else csv.reader(rest, strict=True)
+        reader = _LongRecord(rest) if self._state is _State.READ_LONG else csv.reader(rest, strict=True)
         self._state = _State.READ
-        at = begin
+        records: list[list[str]] = []
+        ends: list[int] = []
+        fault: csv.Error | None = None
         try:
-            for values in reader:
-                end = begin + reader.line_num
-                # Nearly every record is one line, or several without a row inside, of the right number of columns.
-                suspect = is_odd or len(values) != width or values[0] <= " "
-                if suspect or (end > at + 1 and has_row(lines[at + 1 : end])):
-                    if is_blank(values):
-                        at = end
-                        continue
-                    if fault := layout.fault(values, lines[at:end]):
-                        yield Damage(first + at, fault)
-                        if end > at + 1:
-                            self._state = _State.RESYNCHRONISE
-                            at += 1
-                            break
-                        at = end
-                        continue
-                if values != header:
-                    yield first + at, names, values, begins[at], begins[end]
-                at = end
+            for values in islice(reader, self._step):
+                records.append(values)
+                ends.append(begin + reader.line_num)
         except csv.Error as error:
-            # Only what no line end follows any more is looked at as far as there is: other faults end it sooner.
-            read = sum(map(len, lines[at:])) if str(error) == UNFINISHED else 0
-            self._state = _after(error, at_end or read > MAX_RECORD)
-            if self._state is _State.RESYNCHRONISE:
-                self._patience.waste(read)
-                yield Damage(first + at, _reason(error))
-                at += 1
-        self._at = at
+            fault = error
+        if records:
+            yield from self._judged(layout, records, [begin, *ends[:-1]], ends, is_odd)
+        if fault and self._state is _State.READ:
+            yield from self._given_up(fault, at_end)
+
+    def _judged(
+        self, layout: Layout, records: list[list[str]], starts: list[int], ends: list[int], is_odd: bool
+    ) -> Iterator[Rows | Damage]:
+        """What is a row among records, and damage; `starts` and `ends` are where they do so among the lines."""
+        if is_odd or not self._are_plain(layout, records, starts, ends[-1]):
+            yield from self._judged_singly(layout, records, starts, ends, is_odd)
+        else:
+            self._at = ends[-1]
+            rows = self._rows(layout, records, starts, ends)
+            if layout.header in records:
+                rows = rows.at([place for place, values in enumerate(records) if values != layout.header])
+            if rows.values:
+                yield rows
+        self._step = 1 if self._state is _State.RESYNCHRONISE else min(2 * self._step, TOGETHER)
+
+    def _are_plain(self, layout: Layout, records: list[list[str]], starts: list[int], end: int) -> bool:
+        """Whether each is one line, or several without a row inside, of the right number of columns."""
+        if set(map(len, records)) != {len(layout.names)} or min(map(itemgetter(0), records)) <= " ":
+            return False
+        begin = starts[0]
+        if end - begin == len(records):
+            return True
+        further = bytearray(b"\1") * (end - begin)  # marks the lines with which no record begins
+        for start in starts:
+            further[start - begin] = 0
+        return not layout.has_row(compress(self._lines[begin:end], further))
+
+    def _judged_singly(
+        self, layout: Layout, records: list[list[str]], starts: list[int], ends: list[int], is_odd: bool
+    ) -> Iterator[Rows | Damage]:
+        """The same, record by record, up to one within which reading has to resume."""
+        lines, width, header, has_row = self._lines, len(layout.names), layout.header, layout.has_row
+        rows = self._rows(layout, records, starts, ends)
+        places: list[int] = []
+        for place, (values, start, end) in enumerate(zip(records, starts, ends, strict=True)):
+            self._at = end
+            suspect = is_odd or len(values) != width or values[0] <= " "
+            if suspect or (end > start + 1 and has_row(lines[start + 1 : end])):
+                if is_blank(values):
+                    continue
+                if fault := layout.fault(values, lines[start:end]):
+                    if places:
+                        yield rows.at(places)
+                        places = []
+                    yield Damage(self._first + start, fault)
+                    if end > start + 1:
+                        self._state = _State.RESYNCHRONISE
+                        self._at = start + 1
+                        return
+                    continue
+            if values != header:
+                places.append(place)
+        if places:
+            yield rows.at(places)
+
+    def _rows(self, layout: Layout, records: list[list[str]], starts: list[int], ends: list[int]) -> Rows:
+        place = self._begins.__getitem__
+        return Rows(
+            layout.names,
+            records,
+            list(map(self._first.__add__, starts)),
+            list(map(place, starts)),
+            list(map(place, ends)),
+        )
+
+    def _given_up(self, fault: csv.Error, at_end: bool) -> Iterator[Damage]:
+        """Decide what to do about a record that the standard library could not read."""
+        # Only what no line end follows any more is looked at as far as there is: other faults end it sooner.
+        read = sum(map(len, self._lines[self._at :])) if str(fault) == UNFINISHED else 0
+        self._state = _after(fault, at_end or read > MAX_RECORD)
+        if self._state is _State.RESYNCHRONISE:
+            self._patience.waste(read)
+            yield Damage(self.number, _reason(fault))
+            self._at += 1
 
 
 def _after(error: csv.Error, waited_enough: bool) -> _State:

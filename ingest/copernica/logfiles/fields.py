@@ -1,9 +1,8 @@
 """From the columns of log files to the fields that a webhook would have brought; see `reader`."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ingest.copernica.events import WIRE_NAMES, EventType
@@ -37,12 +36,12 @@ LINK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:|[^./]*[./]")
 class Columns(NamedTuple):
     """What the columns of a file mean: the field that each fills, no two the same, or why they mean nothing.
 
-    `said` picks the values of the fields of `_SAID` out of a row with an empty one added; None without a time.
+    `said` are the places of the fields of `_SAID` in a row, None for one that it lacks; empty without a time.
     """
 
     targets: tuple[str, ...]
     fault: str
-    said: Callable[[Sequence[str]], tuple[str, ...]] | None
+    said: tuple[int | None, ...]
 
     def filled(self, values: Sequence[str]) -> dict[str, Any]:
         """The fields that a row fills."""
@@ -66,7 +65,7 @@ def columns_of(kind: LogKind, names: tuple[str, ...]) -> Columns:
         taken.add(field)
         targets.append(field)
     places = {field: place for place, field in enumerate(targets)}
-    said = itemgetter(*(places.get(field, len(targets)) for field in _SAID)) if "time" in places else None
+    said = tuple(map(places.get, _SAID)) if "time" in places else ()
     return Columns(tuple(targets), misnamed(names, kind), said)
 
 

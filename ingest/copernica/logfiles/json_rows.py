@@ -88,7 +88,7 @@ def _rows(text: "_Text") -> Iterator[Row | Damage]:
 def _row(number: int, value: dict[str, Any]) -> Row | Damage:
     if len(value) > MAX_COLUMNS:
         return Damage(number, TOO_WIDE)
-    return number, tuple(map(_fit, value)), [_fit(inner) for inner in value.values()], 0, 0
+    return number, tuple(map(_fit, value)), [_fit(inner) for inner in value.values()]
 
 
 def _fit(value: Any) -> str:

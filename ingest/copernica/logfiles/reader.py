@@ -9,10 +9,12 @@ The facts come from Copernica's articles on log files.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache, partial
-from typing import BinaryIO, NamedTuple
+from itertools import chain
+from operator import itemgetter
+from typing import BinaryIO, NamedTuple, cast
 
 from ingest.copernica.events import (
     EPOCH,
@@ -27,7 +29,7 @@ from ingest.copernica.events import (
 from ingest.copernica.logfiles import csv_rows, json_rows, spreadsheets, xml_rows
 from ingest.copernica.logfiles.fields import LINK, Columns, columns_of, translate
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind, misnamed, spelled
-from ingest.copernica.logfiles.rows import Damage, Row, Unreadable
+from ingest.copernica.logfiles.rows import Damage, Row, Rows, Unreadable, together
 from ingest.copernica.logfiles.text import Encoding, begun, decoded, encoding_of, mark_size
 
 #: The delivery id of an event that was not given one yet.
@@ -44,7 +46,7 @@ class Entry(NamedTuple):
 class Said(NamedTuple):
     """What a line says of an event that tells it from others: what the event's attributes would be, empty if None.
 
-    `link_id` is the number of a link without an address. `begin` and `end` are as of a `Row`.
+    `link_id` is the number of a link without an address. `begin` and `end` are as of `Rows`.
     """
 
     number: int
@@ -56,6 +58,35 @@ class Said(NamedTuple):
     link_id: str
     begin: int
     end: int
+
+
+class Portion(NamedTuple):
+    """What lines that follow each other say, as of `Said`: column by column, since millions are read."""
+
+    numbers: Sequence[int]
+    seconds: Sequence[int]
+    message_ids: Sequence[str]
+    recipients: Sequence[str]
+    ips: Sequence[str]
+    urls: Sequence[str]
+    link_ids: Sequence[str]
+    begins: Sequence[int]
+    ends: Sequence[int]
+
+    def each(self) -> Iterator[Said]:
+        """What one line says after the other."""
+        return map(Said._make, zip(*self, strict=True))
+
+    def divided(self, at: Iterable[int]) -> "Iterator[Portion | int]":
+        """What lies between the lines in these places, and in its turn the place of each of those."""
+        begin = 0
+        for place in at:
+            if place > begin:
+                yield Portion._make(column[begin:place] for column in self)
+            yield place
+            begin = place + 1
+        if begin < len(self.seconds):
+            yield Portion._make(column[begin:] for column in self)
 
 
 class Outage(NamedTuple):
@@ -94,18 +125,31 @@ def read(
         ValueError: the kind is the list of failed calls, which `outages` reads.
     """
     _type_of(kind)
-    return _entries(_picked(_rows(stream, kind, whole, encoding), pick), kind, zone, received_at)
+    return _entries(_each(_picked(_rows(stream, kind, whole, encoding), pick)), kind, zone, received_at)
 
 
 def read_again(
     texts: Iterable[str], kind: LogKind, names: tuple[str, ...], zone: tzinfo = UTC, received_at: int = 0
 ) -> Iterator[Entry | Damage]:
     """The events of rows cut out of a CSV where `Lines` told that they stand, as `read` reads them there."""
-    return _entries(csv_rows.rows_again(texts, kind, names), kind, zone, received_at)
+    return _entries(_each(csv_rows.rows_again(texts, kind, names)), kind, zone, received_at)
 
 
-def _picked(rows: Iterator[Row | Damage], pick: Callable[[], bool] | None) -> Iterator[Row | Damage]:
-    return rows if pick is None else (row for row in rows if pick())
+def _picked(parts: Iterator[Rows | Damage], pick: Callable[[], bool] | None) -> Iterator[Rows | Damage]:
+    return parts if pick is None else _chosen(parts, pick)
+
+
+def _chosen(parts: Iterator[Rows | Damage], pick: Callable[[], bool]) -> Iterator[Rows | Damage]:
+    for part in parts:
+        if isinstance(part, Damage):
+            if pick():
+                yield part
+        elif places := [place for place in range(len(part.values)) if pick()]:
+            yield part.at(places) if len(places) < len(part.values) else part
+
+
+def _each(parts: Iterable[Rows | Damage]) -> Iterator[Row | Damage]:
+    return chain.from_iterable((part,) if isinstance(part, Damage) else part.each() for part in parts)
 
 
 def _type_of(kind: LogKind) -> EventType:
@@ -119,13 +163,13 @@ def _entries(
 ) -> Iterator[Entry | Damage]:
     type_ = _type_of(kind)
     known: tuple[str, ...] | None = None
-    columns = Columns((), "", None)
+    columns = Columns((), "", ())
     second_of = _clock(zone)
     for row in rows:
         if isinstance(row, Damage):
             yield row
             continue
-        number, names, values, *_ = row
+        number, names, values = row
         if names is not known:  # in CSV they stay the same
             known, columns = names, columns_of(kind, names)
         fields = columns.filled(values)
@@ -162,28 +206,44 @@ class Lines:
         self.names: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Said | Damage]:
-        kind, second_of, is_link = self._kind, self._second_of, LINK.match
-        new = tuple.__new__  # a third of the time that the class itself takes
-        columns = Columns((), "", None)
-        for row in _picked(self._begun(), self._pick):
-            if isinstance(row, Damage):
-                yield row
+        """What each line says."""
+        return chain.from_iterable(
+            (part,) if isinstance(part, Damage) else part.each() for part in self.portions()
+        )
+
+    def portions(self) -> Iterator[Portion | Damage]:
+        """The same of many lines at once."""
+        columns = Columns((), "", ())
+        for part in _picked(self._begun(), self._pick):
+            if isinstance(part, Damage):
+                yield part
                 continue
-            number, names, values, begin, end = row
-            if names is not self.names:
-                self.names, columns = names, columns_of(kind, names)
-            if columns.fault or columns.said is None:
-                yield Damage(number, columns.fault or _time_fault(None))
-                continue
-            values.append("")  # for what has no column
-            time, message_id, recipient, ip, url, link = columns.said(values)
-            second = second_of(time)
-            if second is None:
-                yield Damage(number, _time_fault(time))
-                continue
-            if link and not url and is_link(link):
-                url, link = link, ""
-            yield new(Said, (number, second, message_id, recipient, ip, url, link, begin, end))
+            if part.names != self.names:
+                self.names, columns = part.names, columns_of(self._kind, part.names)
+            if columns.fault or not columns.said:
+                reason = columns.fault or _time_fault(None)
+                yield from (Damage(number, reason) for number in part.numbers)
+            else:
+                yield from self._portions(part, columns.said)
+
+    def _portions(self, rows: Rows, places: Iterable[int | None]) -> Iterator[Portion | Damage]:
+        nothing = [""] * len(rows.values)
+        times, ids, recipients, ips, urls, links = (
+            nothing if place is None else list(map(itemgetter(place), rows.values)) for place in places
+        )
+        seconds = list(map(self._second_of, times))
+        if any(links):
+            urls = list(urls)
+            for place, (url, link) in enumerate(zip(urls, links, strict=True)):
+                if link and not url and LINK.match(link):
+                    urls[place], links[place] = link, ""
+        said = ids, recipients, ips, urls, links, rows.begins, rows.ends
+        whole = Portion(rows.numbers, cast(list[int], seconds), *said)
+        if None not in seconds:
+            yield whole
+            return
+        for part in whole.divided(place for place, second in enumerate(seconds) if second is None):
+            yield part if isinstance(part, Portion) else Damage(rows.numbers[part], _time_fault(times[part]))
 
 
 def outages(
@@ -191,11 +251,11 @@ def outages(
 ) -> Iterator[Outage | Damage]:
     """The failed calls in a file of the kind `feedback-loop-errors`; otherwise as `read`."""
     second_of = _clock(zone)
-    for row in _rows(stream, KINDS[FAILED_CALLS], whole, encoding):
+    for row in _each(_rows(stream, KINDS[FAILED_CALLS], whole, encoding)):
         if isinstance(row, Damage):
             yield row
             continue
-        number, names, values, *_ = row
+        number, names, values = row
         columns = dict(zip(spelled(names), values, strict=True))
         second = second_of(columns.get("time", ""))
         if second is None:
@@ -210,7 +270,7 @@ def unusable(stream: BinaryIO, kind: LogKind, whole: bool = False, encoding: Enc
     first = next(_rows(stream, kind, whole, encoding), None)
     if isinstance(first, Damage):
         return first.reason if first.whole else ""
-    return misnamed(spelled(first[1]), kind) if first else ""
+    return misnamed(spelled(first.names), kind) if first else ""
 
 
 def _time_fault(text: str | None) -> str:
@@ -220,7 +280,7 @@ def _time_fault(text: str | None) -> str:
     return f"{text[:30]!r} is not a valid time" + (f": {resaved}" if resaved else "")
 
 
-def _rows(stream: BinaryIO, kind: LogKind, whole: bool, encoding: Encoding | None) -> Iterator[Row | Damage]:
+def _rows(stream: BinaryIO, kind: LogKind, whole: bool, encoding: Encoding | None) -> Iterator[Rows | Damage]:
     """The rows of a file in any of the forms, which its first character tells apart."""
     try:
         encoding = encoding or encoding_of(stream)
@@ -234,11 +294,11 @@ def _rows(stream: BinaryIO, kind: LogKind, whole: bool, encoding: Encoding | Non
             return iter((Damage(1, why, whole=True),))
         declared = encoding not in (Encoding.UTF_8, Encoding.UTF_16) and bool(_DECLARED.match(start))
         if encoding is Encoding.UTF_8 or declared:
-            return xml_rows.rows(blocks, declared)
-        return xml_rows.rows(map(str.encode, decoded(blocks, encoding)), declared=False)
+            return together(xml_rows.rows(blocks, declared))
+        return together(xml_rows.rows(map(str.encode, decoded(blocks, encoding)), declared=False))
     texts = decoded(blocks, encoding)
     if begin in ("[", "{"):
-        return json_rows.rows(texts)
+        return together(json_rows.rows(texts))
     return csv_rows.rows(texts, kind, whole, mark_size(start) if encoding is Encoding.UTF_8 else None)
 
 

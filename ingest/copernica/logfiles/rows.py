@@ -4,13 +4,15 @@ Each form's module has one function, `rows(blocks, …)`. It reads a file in blo
 long the file is, and trusts nothing: what cannot be read is `Damage`, and reading resumes after it where possible.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO, NamedTuple
 
 #: Bytes read at once: few enough for any machine, many enough that the calls cost nothing.
 BLOCK = 1024 * 1024
 #: Most characters of one record: complaints contain whole messages. Also how far an unclosed quote can reach.
 MAX_RECORD = 16 * BLOCK
+#: Rows that are looked at together, and characters from which on no more are added to them: more gain nothing.
+TOGETHER, ENOUGH_CHARACTERS = 1000, BLOCK
 #: Most columns of one record; the widest that is documented has 16.
 MAX_COLUMNS = 500
 
@@ -64,9 +66,64 @@ class Patience:
             raise Unreadable(TOO_DAMAGED)
 
 
-#: One row: where it begins (numbered as in `Entry`), the names of its columns, their values, and the bytes of the
-#: file between which it stands, both 0 where that is not known. A plain tuple, because millions are made.
-Row = tuple[int, tuple[str, ...], list[str], int, int]
+#: One row: where it begins (numbered as in `Entry`), the names of its columns, and their values. A plain tuple,
+#: because millions are made.
+Row = tuple[int, tuple[str, ...], list[str]]
+
+
+class Rows(NamedTuple):
+    """Rows with the same columns that follow each other: to work on many at once takes half the time."""
+
+    #: The names of the columns.
+    names: tuple[str, ...]
+    #: The values of each row.
+    values: Sequence[list[str]]
+    #: Where each begins, numbered as in `Entry`.
+    numbers: Sequence[int]
+    #: The bytes of the file between which each stands, all 0 where that is not known.
+    begins: Sequence[int]
+    ends: Sequence[int]
+
+    def at(self, places: Sequence[int]) -> "Rows":
+        """Those in these places among them."""
+        return Rows._make((self.names, *([column[place] for place in places] for column in self[1:])))
+
+    def each(self) -> Iterator[Row]:
+        """One after the other."""
+        return ((number, self.names, values) for number, values in zip(self.numbers, self.values, strict=True))
+
+
+def together(rows: Iterable[Row | Damage]) -> Iterator[Rows | Damage]:
+    """Rows that come one by one, of which it is not known where they stand, with others of the same columns."""
+    names: tuple[str, ...] = ()
+    values: list[list[str]] = []
+    numbers: list[int] = []
+    room = ENOUGH_CHARACTERS
+
+    def taken() -> Iterator[Rows]:
+        nonlocal values, numbers, room
+        if values:
+            nowhere = [0] * len(values)
+            yield Rows(names, values, numbers, nowhere, nowhere)
+        values, numbers, room = [], [], ENOUGH_CHARACTERS
+
+    try:
+        for row in rows:
+            if isinstance(row, Damage):
+                yield from taken()
+                yield row
+                continue
+            number, its_names, its_values = row
+            if its_names != names or len(values) == TOGETHER or room < 0:
+                yield from taken()
+                names = its_names
+            numbers.append(number)
+            values.append(its_values)
+            room -= sum(map(len, its_values))
+    except Exception:  # what was read before the file proved damaged counts
+        yield from taken()
+        raise
+    yield from taken()
 
 
 def blocks_of(stream: BinaryIO) -> Iterator[bytes]:

@@ -142,7 +142,7 @@ class _Records:
             if len(self._values) < MAX_COLUMNS:
                 self._values.append("".join(self._text).strip(BLANKS))
         elif self._depth == LIST:
-            row = self._number, tuple(self._names), self._values, 0, 0
+            row = self._number, tuple(self._names), self._values
             self._rows.append(Damage(self._number, self._fault) if self._fault else row)
 
     def _data(self, text: str) -> None:
