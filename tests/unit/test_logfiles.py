@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Any, Literal, NamedTuple
 from xml.sax.saxutils import escape
 from zoneinfo import ZoneInfo
@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ingest.copernica.events import Event, EventType
+from ingest.copernica.events import FIRST_SECOND, LAST_SECOND, Event, EventType
 from ingest.copernica.logfiles import csv_rows
 from ingest.copernica.logfiles.kinds import KINDS, LogKind, misnamed, named
 from ingest.copernica.logfiles.reader import Entry, Lines, Outage, Said, outages, read, read_again
@@ -720,6 +720,28 @@ def test_times_are_read_in_their_zone(text: str, zone: tzinfo, utc: str | None) 
     got = found(as_json(("time",), [[text]]), zone=zone)
     assert [written(event.occurred_at // 1_000_000) for event in events(got)] == ([utc] if utc else [])
     assert bool(damages(got)) == (utc is None)
+
+
+#: Near to these, the clock of one of the zones changes.
+changes = st.sampled_from(
+    (datetime(2026, 10, 25, 3), datetime(1972, 1, 7, 0, 44, 30), datetime(2026, 10, 4, 2, 30))
+)
+
+
+@given(
+    st.sampled_from((UTC, AMSTERDAM, ZoneInfo("Africa/Monrovia"), ZoneInfo("Australia/Lord_Howe"))),
+    st.lists(
+        st.datetimes(datetime(1969, 12, 31), datetime(2100, 1, 2))
+        | st.builds(datetime.__add__, changes, st.builds(timedelta, seconds=st.integers(-3700, 3700))),
+        min_size=1,
+    ),
+)
+def test_the_seconds_of_a_minute_share_what_is_known_of_it(zone: tzinfo, moments: list[datetime]) -> None:
+    texts = [f"{moment:%Y-%m-%d %H:%M:%S}" for moment in moments]
+    wanted = [int(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()) for text in texts]
+    lines = Lines(io.BytesIO(as_json(("time",), [[text] for text in texts])), KINDS["cdm-click"], zone)
+    got = [line.second if isinstance(line, Said) else None for line in lines]
+    assert got == [second if FIRST_SECOND < second < LAST_SECOND else None for second in wanted]
 
 
 @pytest.mark.parametrize(

@@ -308,14 +308,16 @@ _BLANKS = " \t\r\n\ufeff\u00ef\u00bb\u00bf"
 _DECLARED = re.compile(rb"\s*<\?xml[^>]{0,99}encoding\s*=\s*[\"'](?!utf-?8[\"'])", re.IGNORECASE)
 
 
+#: The characters of a time as Copernica writes it, and what its last three can be.
+_WRITTEN = len("2026-11-20 09:00:00")
+_SECONDS = {f":{second:02}": second for second in range(60)}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?")
 
 
 def _clock(zone: tzinfo) -> Callable[[str], int | None]:
     """A function that turns a time into Unix seconds, as webhooks have them; None if it is not a credible time."""
 
-    @lru_cache(maxsize=4096)  # the lines of one second share it
-    def second_of(text: str) -> int | None:
+    def read_second(text: str) -> int | None:
         if not _TIME.fullmatch(text):
             return None
         try:
@@ -324,5 +326,20 @@ def _clock(zone: tzinfo) -> Callable[[str], int | None]:
         except (ValueError, OverflowError):
             return None
         return second if FIRST_SECOND < second < LAST_SECOND else None
+
+    @lru_cache(maxsize=64)
+    def minute_of(text: str) -> int | None:
+        """The first second of a minute; None if it does not have 60, as when the clock of a zone changes in it."""
+        first, last = read_second(f"{text}:00"), read_second(f"{text}:59")
+        return first if first is not None and last == first + 59 else None
+
+    @lru_cache(maxsize=4096)  # the lines of one second share it
+    def second_of(text: str) -> int | None:
+        # Those of one minute share what takes long.
+        if len(text) == _WRITTEN and (second := _SECONDS.get(text[-3:])) is not None:
+            minute = minute_of(text[:-3])
+            if minute is not None:
+                return minute + second
+        return read_second(text)
 
     return second_of
