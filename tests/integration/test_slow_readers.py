@@ -1,12 +1,14 @@
 """Who reads slowly, such as a pager, holds nothing up: SQLite's log is emptied, PostgreSQL's months can go."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
-from ingest.copernica.events import Event
+from ingest.copernica.events import EPOCH, Event, EventType
 from tests.support.builders import NINE, SECOND, delivery_id, event, record
 from tests.support.sql import add, rows
 from workers.operations.erase import erase
@@ -117,3 +119,20 @@ def test_a_log_that_is_not_emptied_is_told(sqlite_url: str, monkeypatch: pytest.
         monkeypatch.setattr(sqlite, "LOG_BOUND", 1)
         (weakness,) = store.weaknesses()
         assert f"{Path(store.shown)}-wal has 0 MiB" in weakness.text
+
+
+def test_events_of_one_time_are_read_once_each_and_nothing_is_sorted(store: Store) -> None:
+    opens = [event(n, occurred_at=NINE + n // 40 * SECOND, delivery_id=delivery_id(n)) for n in range(EVENTS)]
+    store.add([*opens[::-1], *(one._replace(type=EventType.CLICK) for one in events_of(EVENTS))])
+    moment, second_of = store.seconds(tables.events.c.occurred_at)
+    of_kind, more = store.by_time("open")
+    query = select(moment, *more, tables.events.c.delivery_id).where(of_kind)
+    from_the_first = tables.events.c.occurred_at >= EPOCH
+    portions = store.streamed(query, from_the_first, [moment, *more])
+    read = [(second_of(row[0]), row[-1]) for portion in portions for row in portion]
+    assert Counter(read) == Counter((one.occurred_at // SECOND, one.delivery_id) for one in opens)
+    if store.engine.dialect.name == "sqlite":
+        assert [second for second, _ in read] == sorted(second for second, _ in read)
+        in_order = query.where(from_the_first).order_by(moment, *more)
+        plan = in_order.compile(store.engine, compile_kwargs={"literal_binds": True})
+        assert "TEMP B-TREE" not in str(rows(store, f"EXPLAIN QUERY PLAN {plan}"))

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from itertools import islice
 
-from sqlalchemy import select
+from sqlalchemy import select, type_coerce
+from sqlalchemy.types import NullType
 
 from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, SUSPECTED, Event
 from ingest.copernica.logfiles.reader import Portion
@@ -42,6 +43,8 @@ from workers.store.store import Store
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.
 PORTION = 2000
+#: The type of values that SQLAlchemy passes on as the driver gives them: of millions, looking at each takes long.
+AS_IT_COMES = NullType()
 #: Seconds in an hour.
 HOUR = 3600
 
@@ -205,23 +208,26 @@ class Recovery:
         """Events of the store; `since` and `until` in Unix seconds."""
         columns = tables.events.c
         moment, second_of = self._store.seconds(columns.occurred_at)
+        of_kind, more = self._store.by_time(kind)
         query = select(
             moment,
-            columns.delivery_id,
+            *more,
+            type_coerce(columns.delivery_id, AS_IT_COMES),
             columns.message_id,
             columns.recipient,
             columns.ip,
             columns.url,
             columns.source,
-            columns.occurred_at != columns.received_at,
+            type_coerce(columns.occurred_at != columns.received_at, AS_IT_COMES),
         ).where(
-            columns.type == kind,
+            of_kind,
             columns.occurred_at < EPOCH + timedelta(seconds=until),
         )
         first = columns.occurred_at >= EPOCH + timedelta(seconds=since)
         label, number, told = f"looking for {kind} in the store", 0, 0
-        for rows in self._store.streamed(query, first, [moment, columns.delivery_id]):
-            moments, ids, message_ids, recipients, ips, urls, sources, timed = zip(*rows, strict=True)
+        for rows in self._store.streamed(query, first, [moment, *more]):
+            moments, *others = zip(*rows, strict=True)
+            ids, message_ids, recipients, ips, urls, sources, timed = others[len(more) :]
             seconds = list(map(second_of, moments))
             yield Stored(message_ids, seconds, recipients, ips, urls, ids, [s == LOGFILE for s in sources], timed)
             number += len(rows)

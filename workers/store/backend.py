@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.copernica.events import EPOCH
 from ingest.errors import IngestError
 from ingest.health import Risk
+from workers.store import tables
 
 if TYPE_CHECKING:
     from workers.store.event_counts import Deleted
@@ -79,6 +80,10 @@ class Backend(ABC):
     def seconds(self, column: ColumnElement[Any]) -> tuple[ColumnElement[Any], Callable[[Any], int]]:
         """A column of times as one for a query of millions, and what makes Unix seconds of its values."""
         return column, _second
+
+    def by_time(self, kind: str) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
+        """For a query of millions of events of a type: the condition, and what tells apart those of one time."""
+        return tables.events.c.type == kind, [tables.events.c.delivery_id]
 
     # --- transactions ---
 

@@ -183,6 +183,10 @@ class Database:
         """A column of times as one for a query of millions, and what makes Unix seconds of its values."""
         return self._backend.seconds(column)
 
+    def by_time(self, kind: str) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
+        """For `streamed`, events of a type by their times: the condition, and the rest of the order."""
+        return self._backend.by_time(kind)
+
     def overwrite(self, connection: Connection) -> None:
         """Have what this connection deletes from now on overwritten, where that is in our power."""
         self._backend.overwrite(connection)

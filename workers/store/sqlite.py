@@ -58,6 +58,8 @@ ABOUT_ROWS = (
     UnicodeError,
     OverflowError,
 )
+#: Minutes whose number is remembered.
+REMEMBERED_MINUTES = 64
 #: Adds to the numbers of events; its parameters are hour, type, mailing and number.
 ADD_COUNTS = """
     INSERT INTO event_counts (hour, type, mailing, shard, number) VALUES (?, ?, ?, 0, ?)
@@ -207,6 +209,10 @@ class SQLite(Backend):
         """As the text that they are: to make a datetime of each takes longer than all else about a row."""
         return type_coerce(column, Text), _second
 
+    def by_time(self, kind: str) -> tuple[ColumnElement[bool], list[ColumnElement[Any]]]:
+        """In the order of the index on time and type: with `type = …`, SQLite would sort the rows of each time."""
+        return tables.events.c.type.between(kind, kind), [tables.events.c.type, literal_column("events.row")]
+
     def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
         """The search index narrows the search down; the columns themselves decide."""
         columns = tables.events.c
@@ -278,4 +284,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 @lru_cache(maxsize=REMEMBERED_SECONDS)  # rows in the order of their times share them
 def _second(text: str) -> int:
-    return int(datetime.fromisoformat(f"{text[:19]}Z").timestamp())
+    return _minute(text[:16]) + int(text[17:19])
+
+
+@lru_cache(maxsize=REMEMBERED_MINUTES)
+def _minute(text: str) -> int:
+    return int(datetime.fromisoformat(f"{text}:00Z").timestamp())
