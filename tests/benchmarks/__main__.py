@@ -21,10 +21,10 @@ from tests.benchmarks.reconcile import reconcile
 from tests.benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("results.json")
-#: Samples in one round: three endpoints at full rate, three drains, three workers that call functions, two
+#: Samples in one round: three endpoints at full rate, four drains, three workers that call functions, two
 #: latencies, five of the check, one flood, four drains more into databases that were filled in two steps before,
 #: and a day, written in one step before, that is read and reconciled.
-STEPS, STEPS_BEFORE = 23, 3
+STEPS, STEPS_BEFORE = 24, 3
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 

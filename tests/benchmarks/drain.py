@@ -7,8 +7,12 @@ the disk; of the two Redis servers only ours does.
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import cycle, islice
+from typing import NamedTuple
 
 import uvloop
 
@@ -21,9 +25,9 @@ from ingest.stream.producer import Producer
 from tests.benchmarks import baselines, plan
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
-from tests.benchmarks.servers import ROOT, SCRATCH, python, redis_server, scratch
+from tests.benchmarks.servers import ROOT, SCRATCH, cpu_seconds, python, redis_server, scratch
 from tests.benchmarks.stored import fill
-from tests.support.postgres import postgres
+from tests.support.postgres import Server, postgres
 from workers.drain.drain import Drain
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -33,14 +37,26 @@ SQLITE = "ours into SQLite"
 EMPTY = "an empty database"
 DATABASES = ("SQLite", "PostgreSQL")
 POSTGRES_GOAL = Goal("≥ 30,000 and ≥ 0.6 x", lambda mine, ratio: mine >= 30_000 and ratio >= 0.6)
+ONE = "one worker"
+TWO_GOAL = Goal("≥ 1.7 x", lambda _, ratio: ratio >= 1.7)
 #: Seconds that one worker may take for its pile.
 PATIENCE = 180.0
+
+
+class Drained(NamedTuple):
+    """How a pile was drained: events per second, and µs of processor time per event."""
+
+    rate: float
+    #: Of the workers.
+    cpu: float
+    #: Of PostgreSQL.
+    server: float
 
 
 def drain(size: Plan, step: Step) -> list[Row]:
     """Fill and drain, in turns."""
     calls = plan.calls()
-    ours, theirs, postgresql = [], [], []
+    ours, theirs, postgresql, two = [], [], [], []
     with postgres({}, SCRATCH) as server:
         for _ in range(size.repeat):
             with step(f"{WORKER}: working off jobs"):
@@ -48,22 +64,27 @@ def drain(size: Plan, step: Step) -> list[Row]:
             with step("ours: draining into SQLite"):
                 ours.append(batches(calls, size.events))
             with step("ours: draining into PostgreSQL"):
-                postgresql.append(batches(calls, size.events, server.new_database("bench")))
+                postgresql.append(batches(calls, size.events, server.new_database("bench"), server))
+            with step("ours: two workers draining into it"):
+                two.append(batches(calls, size.events, server.new_database("bench"), server, workers=2))
     goal = Goal("≥ 40,000 or ≥ 80 x", lambda mine, ratio: mine >= 40_000 or ratio >= 80)
-    rates, rates_theirs = (Spread([rate for rate, _ in taken]) for taken in (ours, theirs))
-    costs, costs_theirs = (Spread([cost for _, cost in taken]) for taken in (ours, theirs))
+    rates, rates_theirs = _spread(ours, "rate"), Spread([rate for rate, _ in theirs])
+    costs, costs_theirs = _spread(ours, "cpu"), Spread([cost for _, cost in theirs])
+    rates_one, costs_one = _spread(postgresql, "rate"), _spread(postgresql, "cpu")
     return [
         Row("events drained/s", rates, WORKER, rates_theirs, goal),
         Row("worker CPU, µs/event", costs, WORKER, costs_theirs),
-        Row(
-            "events drained/s into PostgreSQL",
-            Spread([rate for rate, _ in postgresql]),
-            SQLITE,
-            rates,
-            POSTGRES_GOAL,
-        ),
-        Row("worker CPU, µs/event", Spread([cost for _, cost in postgresql]), SQLITE, costs),
+        Row("events drained/s into PostgreSQL", rates_one, SQLITE, rates, POSTGRES_GOAL),
+        Row("worker CPU, µs/event", costs_one, SQLITE, costs),
+        Row("PostgreSQL's own CPU, µs/event", _spread(postgresql, "server"), "the worker's", costs_one),
+        Row("events drained/s by two workers", _spread(two, "rate"), ONE, rates_one, TWO_GOAL),
+        Row("both workers' CPU, µs/event", _spread(two, "cpu"), ONE, costs_one),
+        Row("PostgreSQL's own CPU, µs/event", _spread(two, "server"), ONE, _spread(postgresql, "server")),
     ]
+
+
+def _spread(drained: list[Drained], figure: str) -> Spread:
+    return Spread([getattr(one, figure) for one in drained])
 
 
 def drain_into_full(size: Plan, step: Step) -> list[Row]:
@@ -83,7 +104,7 @@ def drain_into_full(size: Plan, step: Step) -> list[Row]:
             for name in DATABASES:
                 for is_full, database in ((False, empty[name]), (True, full[name])):
                     with step(f"{name}, {'full' if is_full else 'empty'}: draining"):
-                        rates[name, is_full].append(batches(calls, size.events, database)[0])
+                        rates[name, is_full].append(batches(calls, size.events, database).rate)
     goal = Goal("≥ 0.8 x", lambda _, ratio: ratio >= 0.8)
     return [
         Row(f"events drained/s into {name}", Spread(rates[name, True]), EMPTY, Spread(rates[name, False]), goal)
@@ -91,11 +112,53 @@ def drain_into_full(size: Plan, step: Step) -> list[Row]:
     ]
 
 
-def batches(calls: list[Call], events: int, database: str | None = None) -> tuple[float, float]:
-    """Events per second, and µs of processor time per event, of one drain over a pile of these calls."""
-    with scratch() as folder, redis_server(folder) as store:
+def batches(
+    calls: list[Call], events: int, database: str | None = None, server: Server | None = None, workers: int = 1
+) -> Drained:
+    """How a pile of these calls is drained, by some workers at once."""
+    with scratch() as folder, redis_server(folder) as store, ExitStack() as stack:
         uvloop.run(_fill(store.url, calls, events))
-        return _timed(python("drain", store.url, database or f"sqlite:///{folder}/ours.db"), events)
+        database = database or f"sqlite:///{folder}/ours.db"
+        upgrade(database)
+        command = python("drain", store.url, database)
+        drains = [stack.enter_context(_begun(command)) for _ in range(workers)]
+        for each in drains:
+            _heard(each)
+        before, began = cpu_seconds(server.pid) if server else 0.0, time.perf_counter()
+        for each in drains:
+            _tell(each)
+        said = [_heard(each) for each in drains]
+        seconds, busy = time.perf_counter() - began, cpu_seconds(server.pid) - before if server else 0.0
+        for each in drains:
+            _tell(each)
+    arrived = sum(each["events"] for each in said)
+    assert arrived == events, f"{arrived} of {events} events arrived"
+    return Drained(events / seconds, sum(each["cpu"] for each in said) * 1e6 / events, busy * 1e6 / events)
+
+
+@contextmanager
+def _begun(command: list[str]) -> Iterator["subprocess.Popen[bytes]"]:
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as worker:
+        limit = threading.Timer(PATIENCE, worker.kill)
+        limit.start()
+        try:
+            yield worker
+        finally:
+            limit.cancel()
+
+
+def _heard(worker: "subprocess.Popen[bytes]") -> dict[str, float]:
+    """What a worker says next."""
+    assert worker.stdout
+    said: dict[str, float] = json.loads(worker.stdout.readline())
+    return said
+
+
+def _tell(worker: "subprocess.Popen[bytes]") -> None:
+    """Have it go on."""
+    assert worker.stdin
+    worker.stdin.write(b"\n")
+    worker.stdin.flush()
 
 
 def _jobs(calls: list[Call], jobs: int) -> tuple[float, float]:
@@ -143,14 +206,17 @@ def _timed(command: list[str], events: int) -> tuple[float, float]:
 
 
 def _main(url: str, database: str) -> None:
-    """Our worker: one drain until the stream is empty."""
+    """Our worker: one drain until the stream is empty. It begins, and ends, when it is told to."""
     client = redis_client.connect(url)
-    upgrade(database)
     store = Store.open(database)
+    store.stored()
+    print(json.dumps({}), flush=True)
+    sys.stdin.readline()
     before = time.process_time()
     drained = Drain(client, store).run()
     cpu = time.process_time() - before
-    print(json.dumps({"events": drained.stored, "seconds": drained.seconds, "cpu": cpu}))
+    print(json.dumps({"events": drained.stored, "cpu": cpu}), flush=True)
+    sys.stdin.readline()
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def _grow(
         _run_commands(name, database, growing, size, repeat)
         for round_ in range(repeat):
             calls = plan.varied_calls(step * repeat + round_, events)
-            size.drained_per_second.append(batches(calls, events, database)[0])
+            size.drained_per_second.append(batches(calls, events, database).rate)
             _say(f"{name}, {count:,} rows: {size.drained_per_second[-1]:,.0f} drained per second")
         yield size
 
