@@ -206,12 +206,12 @@ def _records(data: bytes, count: int) -> list[Record]:
     for _ in range(count):
         if at + _RECORD.size > end:
             raise BatchError("The batch holds fewer records than it says.")
-        delivery_id, received_at, flags, *lengths = _RECORD.unpack_from(data, at)
+        delivery_id, received_at, flags, target, content_type, headers, body = _RECORD.unpack_from(data, at)
         a = at + _RECORD.size
-        b = a + lengths[0]
-        c = b + lengths[1]
-        d = c + lengths[2]
-        at = d + lengths[3]
+        b = a + target
+        c = b + content_type
+        d = c + headers
+        at = d + body
         records.append(Record(delivery_id, received_at, data[a:b], data[b:c], data[d:at], data[c:d], flags))
     if at != end:
         raise BatchError("The batch's records do not add up to its size.")

@@ -228,8 +228,7 @@ class Drain:
                 continue
             if failpoints.armed:
                 failpoints.reach("batch-unpacked")
-            for record in records:
-                group.take(record)
+            group.take(records)
             group.ids.append(entry.id)
             if group.full:
                 self._finish(group, deadline)

@@ -66,21 +66,23 @@ class Group:
         """How many calls there are in it."""
         return len(self.rows) + len(self.quarantined) + len(self.unverified)
 
-    def take(self, record: Record) -> None:
-        """Decode a call and put it where it belongs."""
-        self._bytes += len(record.body)
+    def take(self, records: Sequence[Record]) -> None:
+        """Decode the calls of a batch and put each where it belongs."""
+        read, rows, taken = self._plans.read, self.rows, self.records
+        for record in records:
+            if record.flags & UNVERIFIED:
+                self.unverified.append(record)
+                continue
+            row = read(record)
+            if isinstance(row, Quarantined):
+                self.quarantined.append(row)
+            else:
+                rows.append(row)
+                taken.append(record)
+        self._bytes += sum(len(record.body) for record in records)
         if self._bytes >= self._look_at:
             self._look_at = self._bytes + LOOK_EVERY
             self._swollen = _resident() - self._began_with > COMMIT_GROWTH
-        if record.flags & UNVERIFIED:
-            self.unverified.append(record)
-            return
-        row = self._plans.read(record)
-        if isinstance(row, Quarantined):
-            self.quarantined.append(row)
-        else:
-            self.rows.append(row)
-            self.records.append(record)
 
 
 def _resident() -> int:

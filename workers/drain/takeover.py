@@ -123,7 +123,7 @@ class TakeOver:
             group.quarantined.append(Quarantined(record, reason))
         else:
             self._suspects.note(entry.id, Place(last.call, Doing.READING))
-            group.take(record)
+            group.take([record])
         with suppress(
             redis.RedisError
         ):  # if it is away now, the call should not look as if it had killed this drain

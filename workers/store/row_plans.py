@@ -44,6 +44,8 @@ MAX_CHARACTERS = 2000
 MAX_SEEN = 5000
 #: Most times whose text is remembered: events of one drain cluster around the same seconds.
 REMEMBERED_TIMES = 4096
+#: Paths that are remembered as text: a site has a few.
+REMEMBERED_PATHS = 64
 #: The value of the first field of a probe, which those of the others follow: a credible time, and no date.
 FIRST_PROBE = 1_000_000_000
 #: When a probe came in: a time that none of its fields says.
@@ -106,7 +108,10 @@ class RowPlans:
         parts: list[Any] | None = split(body)
         if parts is None:
             return None
-        plan = self._plan(parts)
+        names = tuple(parts[::2])
+        known = self._known.get(names)
+        plan = known.plans.get(parts[known.type_at]) if known else None
+        plan = plan or self._plan(names, known, parts)
         if plan is None:
             return None
         kind, time, recipient, numbers, tags, payload, columns = plan
@@ -125,7 +130,7 @@ class RowPlans:
             json_text(
                 {name: parts[at] if type(at) is int else _filled(at, parts) for name, at in payload.items()}
             ),
-            target.decode("utf-8", "replace"),
+            _path(target),
             WEBHOOK,
             folded,
         )
@@ -137,18 +142,13 @@ class RowPlans:
             parts.append(number)
         return columns(parts)
 
-    def _plan(self, parts: list[Any]) -> Plan | None:
-        """The plan for these names and this type, if there can be one and it is worth its while."""
-        names = tuple(parts[::2])
-        known = self._known.get(names)
+    def _plan(self, names: tuple[str, ...], known: "_Names | None", parts: list[Any]) -> Plan | None:
+        """A new plan for these names and this type, if there can be one and it is worth its while."""
         if known is None:
             self._meet(names)
             return None
         kind = parts[known.type_at]
-        try:
-            return known.plans[kind]
-        except KeyError:
-            return self._new(names, known, kind) if kind in TYPES else None
+        return self._new(names, known, kind) if kind in TYPES and kind not in known.plans else None
 
     def _meet(self, names: tuple[str, ...]) -> None:
         """Remember a set of names if it has come before, so that there will be a plan when it comes again."""
@@ -229,6 +229,11 @@ def _filled(placed: Any, parts: list[Any]) -> Any:
     if type(placed) is list:
         return [_filled(inner, parts) for inner in placed]
     return {name: _filled(inner, parts) for name, inner in placed.items()}
+
+
+@lru_cache(REMEMBERED_PATHS)
+def _path(target: bytes) -> str:
+    return target.decode("utf-8", "replace")
 
 
 def _stored(time: str) -> str | None:
