@@ -31,6 +31,7 @@ MOST_PLAIN, MOST_TAGS = 1000, 100
 REMEMBERED, LONGEST_REMEMBERED = 1024, 1024
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*", re.ASCII)
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]*", re.ASCII)
+_ADDRESS = re.compile(r"[A-Za-z0-9_.~-]*@[A-Za-z0-9_.~-]*", re.ASCII)
 #: How the reason begins for calls in quarantine that Copernica did not sign.
 NOT_COPERNICAS = "not Copernica's"
 
@@ -112,6 +113,8 @@ def _is_plain(name: str) -> bool:
 
 
 def _quoted(value: str) -> str:
+    if _ADDRESS.fullmatch(value):  # of which nearly each is another: it would only push out what comes again
+        return value.replace("@", "%40")
     return _quoted_again(value) if len(value) <= LONGEST_REMEMBERED else quote_plus(value)
 
 

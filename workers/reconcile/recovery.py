@@ -248,7 +248,8 @@ class Recovery:
     def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
         """The event of a line with its delivery id, its time by the clock of the webhooks, as all other events."""
         name = partitions.delivery_id(event.occurred_at // MICROS, partitions.digest_of(event), occurrence)
-        return event._replace(delivery_id=name, occurred_at=event.occurred_at + report.offset * MICROS)
+        moment = event.occurred_at + report.offset * MICROS
+        return Event._make((name, *event[1:3], moment, *event[4:]))  # half the time of `_replace`
 
     def _insert(self, report: KindReport, events: Sequence[Event]) -> None:
         taken: list[Event] = []
