@@ -57,11 +57,11 @@ def rows_again(texts: Iterable[str], kind: LogKind, names: tuple[str, ...]) -> I
 def _rows(texts: Iterable[str], reader: "_Reader", kind: LogKind, whole: bool) -> Iterator[Rows | Damage]:
     splitter = _Splitter()
     try:
-        for lines in splitter.lines(texts, whole):
-            reader.add(lines)
+        for text in splitter.texts(texts, whole):
+            reader.add(text)
             while reader.has_more():
                 yield from reader.read(splitter.is_odd)
-        reader.add([])
+        reader.add("")
         while reader.has_more():
             yield from reader.read(splitter.is_odd, at_end=True)
         if splitter.rest and not reader.is_lost:
@@ -89,7 +89,7 @@ def parse_record(text: str) -> tuple[list[str], int]:
 
 
 class _Splitter:
-    """Splits a text that arrives in pieces into lines."""
+    """Divides a text that arrives in pieces where a line ends."""
 
     def __init__(self) -> None:
         #: What follows the last line end so far.
@@ -98,16 +98,16 @@ class _Splitter:
         #: reader accepts and databases do not, or what spreadsheets make of ids.
         self.is_odd = False
 
-    def lines(self, texts: Iterable[str], whole: bool) -> Iterator[list[str]]:
-        """The lines of a file, a block's at a time; what ends without a line end stays in `rest`."""
+    def texts(self, texts: Iterable[str], whole: bool) -> Iterator[str]:
+        """Whole lines of a file, a block's at a time; what ends without a line end stays in `rest`."""
         for piece in texts:
             text, end, self.rest = (self.rest + piece).rpartition("\n")
             if len(self.rest) > MAX_RECORD:
                 raise Unreadable(TOO_LONG)
             self.is_odd = self.is_odd or "\0" in text or may_have_resaved_ids(text)
-            yield list(StringIO(text + end))
+            yield text + end
         if whole and self.rest:
-            yield [self.rest]
+            yield self.rest
             self.rest = ""
 
 
@@ -155,26 +155,26 @@ class _Reader:
         """Whether a record was given up in the middle, and nothing has begun a row since."""
         return self._state is _State.RESYNCHRONISE
 
-    def add(self, lines: list[str]) -> None:
-        """Add lines to those that wait for more.
+    def add(self, text: str) -> None:
+        """Add the lines of a text to those that wait for more.
 
         Raises:
             Unusable: they are the first of the file, and show that it cannot be read.
         """
-        characters = sum(map(len, lines))
-        self._begins = [*self._begins[self._at : -1], *self._ends(lines)]
+        lines = list(StringIO(text))
+        self._begins = [*self._begins[self._at : -1], *self._ends(lines, text.isascii())]
         self._first, self._lines, self._at = self.number, self._lines[self._at :] + lines, 0
-        self._patience.add(WASTE_PER_CHARACTER * characters)
+        self._patience.add(WASTE_PER_CHARACTER * len(text))
         if self._state is _State.WAIT:
             self._state = _State.READ
         if self._layout is None and self._lines:
             self._layout = Layout.detect(self._lines, self._kind)
 
-    def _ends(self, lines: list[str]) -> Iterable[int]:
+    def _ends(self, lines: list[str], are_ascii: bool) -> Iterable[int]:
         """Where these lines begin in the file, and where the last one ends."""
         if not self._is_placed:
             return repeat(0, len(lines) + 1)
-        sizes = map(len, lines if all(map(str.isascii, lines)) else map(str.encode, lines))
+        sizes = map(len, lines if are_ascii else map(str.encode, lines))
         return accumulate(sizes, initial=self._begins[-1])
 
     def has_more(self) -> bool:
