@@ -101,11 +101,13 @@ class _Splitter:
     def texts(self, texts: Iterable[str], whole: bool) -> Iterator[str]:
         """Whole lines of a file, a block's at a time; what ends without a line end stays in `rest`."""
         for piece in texts:
-            text, end, self.rest = (self.rest + piece).rpartition("\n")
+            text = self.rest + piece
+            end = text.rfind("\n") + 1
+            text, self.rest = text[:end], text[end:]
             if len(self.rest) > MAX_RECORD:
                 raise Unreadable(TOO_LONG)
             self.is_odd = self.is_odd or "\0" in text or may_have_resaved_ids(text)
-            yield text + end
+            yield text
         if whole and self.rest:
             yield self.rest
             self.rest = ""
@@ -206,7 +208,7 @@ class _Reader:
                 records.append(values)
                 ends.append(begin + reader.line_num)
         except csv.Error as error:
-            fault = error
+            fault = error.with_traceback(None)  # which would keep all these records until garbage is collected
         if records:
             yield from self._judged(layout, records, [begin, *ends[:-1]], ends, is_odd)
         if fault and self._state is _State.READ:
