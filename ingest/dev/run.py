@@ -1,52 +1,32 @@
 """`ingest dev`: everything on this machine in one command, and one Ctrl-C to end it all.
 
-Starts a private Redis server (unless `REDIS_URL` names one), the endpoint, a worker and, if there are handlers, a
-worker for these, restarted whenever their files change; prints what runs where; restarts what dies. Stops in the
-order of the flow: endpoint, workers (which still drain what they can), Redis. What is not drained by then is
-processed after the next start.
+Starts all parts (`ingest.dev.parts`), with one worker and, if there are handlers, a worker for these, restarted
+whenever their files change; makes a key for simulated calls; prints what runs where; restarts what dies.
 """
 
-import fcntl
 import json
-import logging
 import os
-import socket
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
-import redis
 from rich.markup import escape
 
-from ingest import __version__, redis_client, shown
+from ingest import __version__, shown
 from ingest.cli.render.console import Console, printable
 from ingest.cli.streams import reader_may_leave
 from ingest.copernica.accounts import full_name
-from ingest.dev import beside
-from ingest.dev.embedded_redis import EmbeddedServer
-from ingest.endpoint import supervisor
-from ingest.errors import AddressInUse, Unavailable
-from ingest.processes import Child, StopSignals, own_command, stop, watch
+from ingest.dev import beside, parts
+from ingest.processes import Child, StopSignals, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
 from ingest.simulation.signer import Signer
-from ingest.stream.consumer import Consumer
 
-log = logging.getLogger(__name__)
-
-#: Seconds for each step of stopping; with half a second more before each SIGKILL they add up to less than ten.
-STOP_WEB = 2.5
-DRAIN_REST = 1.5
-STOP_WORKER = 2.0
-STOP_REDIS = 1.5
 #: Seconds between two looks at the handlers' files.
 RELOAD_EVERY = 0.5
-#: Seconds to wait for the endpoint to answer.
-READY_TIMEOUT = 20.0
 
 #: In the data folder: one call, ready to be sent with `curl -K`.
 CALL_FILE = "call.curl"
@@ -62,40 +42,31 @@ def dev(settings: Settings) -> None:
         AddressInUse: the port or the data folder is in use.
         Unavailable: the data folder cannot be written, or `REDIS_URL` does not answer.
     """
-    with _data_folder(settings.data_dir), StopSignals.caught() as signals:
-        _upgrade(settings)
-        with supervisor.listening(settings.host, settings.port, 1):
-            pass  # if the port is taken, fail here rather than start the endpoint again and again
-        with _redis(settings, signals) as (url, what, redis_children), ExitStack() as stack:
-            environ = _environ(settings, url)
-            signer = _signer(settings, environ)
-            stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
-            web = Child("web", own_command("serve"), environ, output=_relay, own_session=True)
-            workers = [_worker("worker", "events", environ)]
-            if settings.has_handlers:
-                workers.append(_worker("handlers", "handlers", environ))
-                watched = threading.Thread(target=_reload, args=(settings.handlers, workers[1]), daemon=True)
-                watched.start()
-            try:
-                web.start()
-                for worker in workers:
-                    worker.start()
-                if _wait_for_port(settings, web, signals):
-                    _write_call(settings, signer)
-                    threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
-                    _banner(settings, what, signer)
-                watch([*redis_children, web, *workers], signals, _say)
-            finally:
-                _say("stopping" + ("" if signals.count > 1 else "; press Ctrl-C again to stop immediately"))
-                stop([web], STOP_WEB, signals)
-                _drain_rest(url, signals)
-                stop(workers, STOP_WORKER, signals)
+    with StopSignals.caught() as signals, ExitStack() as stack:
+        server = stack.enter_context(parts.prepared(settings, signals, _relay_quietly))
+        environ = parts.environment(settings, server.url)
+        environ["INGEST_ALLOW_ROOT"] = "1"  # whoever starts this as root wants to try it
+        signer = _signer(settings, environ)
+        stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
+        web = parts.endpoint(environ, _relay)
+        workers = [parts.worker("worker", "events", environ, _relay)]
+        if settings.has_handlers:
+            workers.append(parts.worker("handlers", "handlers", environ, _relay))
+            watched = threading.Thread(target=_reload, args=(settings.handlers, workers[1]), daemon=True)
+            watched.start()
+        try:
+            web.start()
+            for worker in workers:
+                worker.start()
+            if parts.wait_until_ready(settings, web, signals):
+                _write_call(settings, signer)
+                threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
+                _banner(settings, server.what, signer)
+            watch([*server.children, web, *workers], signals, _say)
+        finally:
+            _say("stopping" + ("" if signals.count > 1 else "; press Ctrl-C again to stop immediately"))
+            parts.stop_in_order(web, workers, server.url, signals)
     _say("stopped; the rest of the backlog is drained at the next start")
-
-
-def _worker(name: str, queue: str, environ: dict[str, str]) -> Child:
-    command = own_command("worker", "--queue", queue)
-    return Child(name, command, environ, output=_relay, own_session=True)
 
 
 def _reload(modules: Sequence[str], handlers: Child) -> None:
@@ -122,31 +93,6 @@ def _changed_at(modules: Sequence[str]) -> dict[Path, int]:
             with suppress(OSError):  # an editor is just replacing it
                 found[path] = path.stat().st_mtime_ns
     return found
-
-
-def _upgrade(settings: Settings) -> None:
-    """Create the tables, in a process of its own: this one need not load what the workers need."""
-    done = subprocess.run(  # noqa: S603  # our own command
-        own_command("db", "upgrade"),
-        env={**os.environ, "DATABASE_URL": settings.database},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise Unavailable(done.stderr.strip().removeprefix("ingest: ") or "The tables could not be made.")
-
-
-def _environ(settings: Settings, url: str) -> dict[str, str]:
-    """What the parts' environment has on top of ours."""
-    return {
-        "REDIS_URL": url,
-        "DATABASE_URL": settings.database,
-        "HOST": settings.host,
-        "PORT": str(settings.port),
-        "INGEST_DATA_DIR": str(settings.data_dir),
-        "INGEST_ALLOW_ROOT": "1",  # whoever starts this as root wants to try it
-    }
 
 
 def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
@@ -187,84 +133,6 @@ def _write_call(settings: Settings, signer: Signer | None) -> None:
     fresh.replace(settings.data_dir / CALL_FILE)
 
 
-@contextmanager
-def _data_folder(path: Path) -> Iterator[None]:
-    """The data folder, for us alone.
-
-    Raises:
-        Unavailable: it cannot be written.
-        AddressInUse: another `ingest dev` works in it.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = (path / "dev.lock").open("a")
-    except OSError as error:
-        raise Unavailable(
-            f"The data folder {path} cannot be used ({error.strerror}): choose another with --data-dir."
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise AddressInUse(
-                f"Another `ingest dev` is running in {path}: stop it, or use another --data-dir."
-            ) from None
-        yield
-
-
-@contextmanager
-def _redis(settings: Settings, signals: StopSignals) -> Iterator[tuple[str, str, list[Child]]]:
-    """A running Redis: its URL, what to call it, and the child that is it, if it is ours."""
-    if settings.redis_url:
-        with redis_client.connect(settings.redis_url) as client:
-            redis_client.require(client, settings.redis_url)
-        yield settings.redis_url, shown.url(settings.redis_url), []
-        return
-    embedded = EmbeddedServer(settings.data_dir)
-    child = Child("redis", embedded.prepare(), output=_relay_quietly, own_session=True)
-    child.start()
-    try:
-        with embedded.answering() as client:
-            version = redis_version(client)
-        yield embedded.url, f"{version}, private, every write on disk before it counts", [child]
-    finally:
-        stop([child], STOP_REDIS, signals)
-        embedded.forget()
-
-
-def redis_version(client: redis.Redis) -> str:
-    """The server's own name and version, as in `Valkey 9.1.2`."""
-    info = cast(dict[str, object], client.info("server"))
-    name = str(info.get("server_name", "redis")).capitalize()
-    return f"{name} {info.get('valkey_version') or info['redis_version']}"
-
-
-def _wait_for_port(settings: Settings, web: Child, signals: StopSignals) -> bool:
-    until = time.monotonic() + READY_TIMEOUT
-    while time.monotonic() < until and not signals.count:
-        try:
-            with socket.create_connection((settings.host, settings.port), 1.0) as connection:
-                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: dev\r\nConnection: close\r\n\r\n")
-                if connection.recv(12).endswith(b"200"):
-                    return True
-        except OSError:
-            web.check()
-        time.sleep(0.05)
-    return False
-
-
-def _drain_rest(url: str, signals: StopSignals) -> None:
-    """Give the worker a moment to empty the stream."""
-    try:
-        with redis_client.connect(url, DRAIN_REST) as client:
-            backlog = Consumer(client)
-            until = time.monotonic() + DRAIN_REST
-            while backlog.batches() and time.monotonic() < until and signals.count < 2:
-                time.sleep(0.05)
-    except redis.RedisError as error:
-        log.debug("Redis is gone already: %s", error)
-
-
 # --- what it prints ---
 
 _console = Console(highlight=False, soft_wrap=True)
@@ -282,10 +150,8 @@ def _relay(name: str, lines: IO[str]) -> None:
 
 
 def _relay_quietly(name: str, lines: IO[str]) -> None:
-    """Relay only the server's warnings (`#`), without those that are about a production server."""
-    for line in lines:
-        if " # " in line and "oO0OoO0OoO0Oo" not in line and "overcommit" not in line:
-            _say(line.rstrip(), name)
+    for line in parts.warnings(lines):
+        _say(line, name)
 
 
 def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:

@@ -44,7 +44,7 @@ def serve(settings: Settings) -> None:
         Unavailable: Redis rejects us, or does not serve us and there is no spool; or the spool cannot be used.
     """
     descriptors.tell_limit(descriptors.connection_limit())
-    processes.aside(partial(_check, settings))
+    processes.aside(partial(check, settings))
     _prepare_redis(settings)
     with StopSignals.caught() as signals, ExitStack() as started:
         # Left in reverse: once the sockets are closed here, the children are the last to have them.
@@ -61,8 +61,13 @@ def serve(settings: Settings) -> None:
     log.info("stopped")
 
 
-def _check(settings: Settings) -> None:
-    """Fail on a mistake in the settings here, once, rather than in every child."""
+def check(settings: Settings) -> None:
+    """Fail on a mistake in the settings before the start, once, rather than in every child.
+
+    Raises:
+        SettingsError: no account is named, or a file or folder that a setting names cannot be read.
+        Unavailable: the spool cannot be used.
+    """
     if settings.verify == "on":
         from ingest.verification import Verifier  # noqa: PLC0415  # DNS and RSA are loaded only where they are needed
 

@@ -57,6 +57,19 @@ def _catch_signals() -> None:
         signal.signal(number, stop)
 
 
+def require_user(settings: Settings) -> None:
+    """Refuse to run as root.
+
+    Raises:
+        SettingsError: the user is root, and nothing says that this is meant.
+    """
+    if os.geteuid() == 0 and not settings.allow_root:
+        raise SettingsError(
+            "Workers do not run as root, because handlers would as well: start this one as another user, or set "
+            "INGEST_ALLOW_ROOT=1."
+        )
+
+
 def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     """Work one queue until asked to stop, or with `burst` until it is empty.
 
@@ -64,11 +77,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         Unavailable: Redis or the database cannot be used at the start.
         SettingsError: the handlers cannot be imported, or the user is root.
     """
-    if os.geteuid() == 0 and not settings.allow_root:
-        raise SettingsError(
-            "Workers do not run as root, because handlers would as well: start this one as another user, or set "
-            "INGEST_ALLOW_ROOT=1."
-        )
+    require_user(settings)
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
     tracing.of(settings)  # imports what it needs, once

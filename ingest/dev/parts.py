@@ -1,0 +1,199 @@
+"""What `ingest dev` and `ingest all` have in common: all parts of the program on one machine.
+
+A private Redis server, unless `REDIS_URL` names one; the endpoint; workers. They stop in the order of the flow:
+endpoint, workers (which still drain what they can), Redis. What is not drained by then is processed after the next
+start.
+"""
+
+import fcntl
+import logging
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import redis
+
+from ingest import redis_client, shown
+from ingest.dev.embedded_redis import EmbeddedServer
+from ingest.endpoint import supervisor
+from ingest.errors import AddressInUse, Unavailable
+from ingest.processes import Child, StopSignals, own_command, stop
+from ingest.settings import Settings
+from ingest.stream.consumer import Consumer
+
+log = logging.getLogger(__name__)
+
+#: Seconds for each step of stopping; with half a second more before each SIGKILL they add up to less than ten.
+STOP_WEB = 2.5
+DRAIN_REST = 1.5
+STOP_WORKER = 2.0
+STOP_REDIS = 1.5
+#: Seconds to wait for the endpoint to answer.
+READY_TIMEOUT = 20.0
+#: In the data folder: locked by the one program that works there.
+LOCK_FILE = "dev.lock"
+
+#: Takes a part's name and what it writes; see `Child`.
+Output = Callable[[str, IO[str]], None]
+
+
+class Server(NamedTuple):
+    """A running Redis: its URL, what to call it, and the child that is it, if it is ours."""
+
+    url: str
+    what: str
+    children: list[Child]
+
+
+@contextmanager
+def prepared(settings: Settings, signals: StopSignals, redis_output: Output) -> Iterator[Server]:
+    """A data folder for us alone, tables, a free port, and Redis, which stops at the end of the block.
+
+    Raises:
+        AddressInUse: the port or the data folder is in use.
+        Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
+    """
+    with _data_folder(settings.data_dir):
+        _upgrade(settings)
+        with supervisor.listening(settings.host, settings.port, 1):
+            pass  # if the port is taken, fail here rather than start the endpoint again and again
+        with _redis(settings, signals, redis_output) as server:
+            yield server
+
+
+def environment(settings: Settings, url: str) -> dict[str, str]:
+    """What the parts' environment has on top of ours."""
+    return {
+        "REDIS_URL": url,
+        "DATABASE_URL": settings.database,
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "INGEST_DATA_DIR": str(settings.data_dir),
+    }
+
+
+def endpoint(environ: dict[str, str], output: Output | None = None) -> Child:
+    """The endpoint, not started yet."""
+    return Child("web", own_command("serve"), environ, output=output, own_session=True)
+
+
+def worker(name: str, queue: str, environ: dict[str, str], output: Output | None = None) -> Child:
+    """A worker, not started yet."""
+    command = own_command("worker", "--queue", queue)
+    return Child(name, command, environ, output=output, own_session=True)
+
+
+def stop_in_order(web: Child, workers: Sequence[Child], url: str, signals: StopSignals) -> None:
+    """Stop all but Redis: first what takes calls, then what works on them."""
+    stop([web], STOP_WEB, signals)
+    _drain_rest(url, signals)
+    stop(workers, STOP_WORKER, signals)
+
+
+def wait_until_ready(settings: Settings, web: Child, signals: StopSignals) -> bool:
+    """Wait for the endpoint to say that it can keep calls; False if it does not in time, or is to stop."""
+    until = time.monotonic() + READY_TIMEOUT
+    while time.monotonic() < until and not signals.count:
+        try:
+            with socket.create_connection((_reachable(settings.host), settings.port), 1.0) as connection:
+                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: dev\r\nConnection: close\r\n\r\n")
+                if connection.recv(12).endswith(b"200"):
+                    return True
+        except OSError:
+            web.check()
+        time.sleep(0.05)
+    return False
+
+
+def _reachable(host: str) -> str:
+    """Where to connect to what listens at this host."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # any address of this machine
+
+
+def _upgrade(settings: Settings) -> None:
+    """Create the tables, in a process of its own: this one need not load what the workers need."""
+    done = subprocess.run(  # noqa: S603  # our own command
+        own_command("db", "upgrade"),
+        env={**os.environ, "DATABASE_URL": settings.database},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise Unavailable(done.stderr.strip().removeprefix("ingest: ") or "The tables could not be made.")
+
+
+@contextmanager
+def _data_folder(path: Path) -> Iterator[None]:
+    """The data folder, for us alone.
+
+    Raises:
+        Unavailable: it cannot be written.
+        AddressInUse: another `ingest dev` or `ingest all` works in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = (path / LOCK_FILE).open("a")
+    except OSError as error:
+        raise Unavailable(
+            f"The data folder {path} cannot be used ({error.strerror}): choose another with --data-dir."
+        ) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise AddressInUse(
+                f"Another `ingest dev` or `ingest all` is running in {path}: stop it, or use another --data-dir."
+            ) from None
+        yield
+
+
+@contextmanager
+def _redis(settings: Settings, signals: StopSignals, output: Output) -> Iterator[Server]:
+    """Redis, running for as long as the block does."""
+    if settings.redis_url:
+        with redis_client.connect(settings.redis_url) as client:
+            redis_client.require(client, settings.redis_url)
+        yield Server(settings.redis_url, shown.url(settings.redis_url), [])
+        return
+    embedded = EmbeddedServer(settings.data_dir)
+    child = Child("redis", embedded.prepare(), output=output, own_session=True)
+    child.start()
+    try:
+        with embedded.answering() as client:
+            version = redis_version(client)
+        yield Server(embedded.url, f"{version}, private, every write on disk before it counts", [child])
+    finally:
+        stop([child], STOP_REDIS, signals)
+        embedded.forget()
+
+
+def redis_version(client: redis.Redis) -> str:
+    """The server's own name and version, as in `Valkey 9.1.2`."""
+    info = cast(dict[str, object], client.info("server"))
+    name = str(info.get("server_name", "redis")).capitalize()
+    return f"{name} {info.get('valkey_version') or info['redis_version']}"
+
+
+def warnings(lines: IO[str]) -> Iterator[str]:
+    """Of what the private server writes, its warnings (`#`), without those that are about other uses."""
+    for line in lines:
+        if " # " in line and "oO0OoO0OoO0Oo" not in line and "overcommit" not in line:
+            yield line.rstrip()
+
+
+def _drain_rest(url: str, signals: StopSignals) -> None:
+    """Give the workers a moment to empty the stream."""
+    try:
+        with redis_client.connect(url, DRAIN_REST) as client:
+            backlog = Consumer(client)
+            until = time.monotonic() + DRAIN_REST
+            while backlog.batches() and time.monotonic() < until and signals.count < 2:
+                time.sleep(0.05)
+    except redis.RedisError as error:
+        log.debug("Redis is gone already: %s", error)

@@ -1,0 +1,66 @@
+"""`ingest all`: everything on one machine in one command, for production.
+
+The parts are those of `ingest dev` (`ingest.dev.parts`). What `dev` does for trying things is not done here: there
+is no key for simulated calls, so only Copernica's are taken; accounts must be named; root is refused, as by each
+part alone; handlers are not reloaded; and the parts write their log lines themselves, for a collector to read.
+"""
+
+import logging
+from functools import partial
+from typing import IO
+
+from ingest import processes, shown
+from ingest.dev import parts
+from ingest.endpoint import supervisor
+from ingest.processes import Child, StopSignals, watch
+from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, count: int) -> None:
+    """Run everything, with that many workers for events, until asked to stop.
+
+    Raises:
+        AddressInUse: the port or the data folder is in use.
+        SettingsError: no account is named, or the user is root, or a setting cannot be used.
+        Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
+    """
+    processes.aside(partial(_check, settings))
+    with StopSignals.caught() as signals, parts.prepared(settings, signals, _log_warnings) as server:
+        environ = parts.environment(settings, server.url)
+        web = parts.endpoint(environ)
+        workers = [parts.worker(f"worker.{number}", "events", environ) for number in range(1, count + 1)]
+        if settings.has_handlers:
+            workers.append(parts.worker("handlers", "handlers", environ))
+        try:
+            _start(settings, web, workers, server, signals)
+            watch([*server.children, web, *workers], signals)
+        finally:
+            log.info("stopping")
+            parts.stop_in_order(web, workers, server.url, signals)
+    log.info("stopped; the rest of the backlog is drained at the next start")
+
+
+def _check(settings: Settings) -> None:
+    """Fail on what would end a part at each of its starts."""
+    from workers.handlers import configured  # noqa: PLC0415  # loaded where it is needed, not in the parent
+    from workers.process.worker import require_user  # noqa: PLC0415
+
+    supervisor.check(settings)
+    require_user(settings)
+    configured.known_handlers(settings)
+
+
+def _start(
+    settings: Settings, web: Child, workers: list[Child], server: parts.Server, signals: StopSignals
+) -> None:
+    for child in (web, *workers):
+        child.start()
+    if parts.wait_until_ready(settings, web, signals):
+        log.info("all parts run: redis %s; database %s", server.what, settings.shown_database)
+
+
+def _log_warnings(name: str, lines: IO[str]) -> None:
+    for line in parts.warnings(lines):
+        log.warning("%s: %s", name, shown.escaped(line))
