@@ -10,7 +10,7 @@ MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptograph
 UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test test-system fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege lock release clean help
+.PHONY: run test test-system fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege lock image-check release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -64,6 +64,9 @@ bench-growth: $(READY)  ## what everything costs as the database grows, to 20 mi
 
 lock: $(READY)  ## make uv.lock fit pyproject.toml; UPGRADE=1 takes the newest versions that it allows
 	$(LOCK) $(if $(UPGRADE),--upgrade)
+
+image-check: $(READY)  ## build deploy/Dockerfile without a registry, look into it and run it; as root, with buildah
+	$(BIN)/python deploy/image_check.py
 
 release: $(READY)  ## build the packages and try them as a user would; publishes nothing
 	$(BIN)/python deploy/release.py
