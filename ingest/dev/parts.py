@@ -38,6 +38,9 @@ READY_TIMEOUT = 20.0
 #: In the data folder: locked by the one program that works there.
 LOCK_FILE = "dev.lock"
 
+#: Parts of lines that the private server marks as warnings: greetings, and advice for a server of its own machine.
+NO_WARNINGS = ("oO0OoO0OoO0Oo", "overcommit", "ready to exit")
+
 #: Takes a part's name and what it writes; see `Child`.
 Output = Callable[[str, IO[str]], None]
 
@@ -181,9 +184,9 @@ def redis_version(client: redis.Redis) -> str:
 
 
 def warnings(lines: IO[str]) -> Iterator[str]:
-    """Of what the private server writes, its warnings (`#`), without those that are about other uses."""
+    """Of what the private server writes, its warnings (`#`), without those that are none here."""
     for line in lines:
-        if " # " in line and "oO0OoO0OoO0Oo" not in line and "overcommit" not in line:
+        if " # " in line and not any(text in line for text in NO_WARNINGS):
             yield line.rstrip()
 
 

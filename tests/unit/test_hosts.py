@@ -1,0 +1,169 @@
+"""The files for hosts: each can be read, names what exists, and starts the same commands as the others."""
+
+import json
+import re
+import tomllib
+from pathlib import PurePosixPath
+
+import click
+import kubernetes_validate
+import pytest
+
+from ingest.cli.main import main
+from ingest.settings import Settings
+from tests.support.hosts import (
+    DEPLOY,
+    KUBERNETES,
+    ROOT,
+    commands,
+    containers,
+    documents,
+    manifests,
+    pods,
+    procfile,
+    settings,
+)
+
+ALL_PARTS = ("ingest", "all")
+#: Names in env files that are for the host itself.
+NOT_OURS = {"POSTGRES_PASSWORD"}
+#: The oldest Kubernetes that docs/hosts/kubernetes.md promises, and a recent one.
+VERSIONS = ("1.30.0", "1.37.0")
+
+
+@pytest.mark.parametrize("host", sorted(commands()))
+def test_every_host_runs_the_commands_of_the_procfile(host: str) -> None:
+    assert commands()[host] - {ALL_PARTS} == set(procfile().values())
+
+
+def test_every_command_exists() -> None:
+    for words in {*procfile().values(), ALL_PARTS}:
+        assert words[0] == "ingest"
+        command: click.Command = main
+        for word in words[1:]:
+            if isinstance(command, click.Group):
+                command = command.commands[word]
+            elif word.startswith("--"):
+                option = next(parameter for parameter in command.params if word in parameter.opts)
+            else:
+                assert word in option.type.choices  # type: ignore[attr-defined]  # a choice, or it has none
+
+
+def test_every_setting_exists() -> None:
+    known = {field.alias for field in Settings.model_fields.values()} | NOT_OURS
+    named = sorted(settings())
+    assert len({file for file, _ in named}) >= 8
+    assert [(file, name) for file, name in named if name not in known] == []
+
+
+@pytest.mark.parametrize("name", sorted(manifests()))
+def test_every_manifest_fits_the_schemas_of_kubernetes(name: str) -> None:
+    manifest = manifests()[name]
+    if "keda" in manifest["apiVersion"]:
+        pytest.skip("KEDA's own kinds have no schema there")
+    for version in VERSIONS:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_pods_have_limits_and_no_more_rights_than_they_need() -> None:
+    every = [(name, pod) for name, manifest in manifests().items() for pod in pods(manifest)]
+    assert len(every) >= 5
+    for name, pod in every:
+        # With service links, a Service called `ingest…` would put unknown INGEST_… names into the environment.
+        assert pod["enableServiceLinks"] is False, name
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        for container in containers(pod):
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False, name
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}, name
+            assert "memory" in container["resources"]["limits"], name
+            if container["image"] == "copernica-ingest":
+                assert container["securityContext"]["readOnlyRootFilesystem"] is True, name
+                mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
+                assert mounted == {"/data", "/tmp"}, name
+
+
+def test_what_a_kustomization_names_is_there() -> None:
+    for file in KUBERNETES.rglob("kustomization.yaml"):
+        [kustomization] = documents(file)
+        named = [*kustomization["resources"]]
+        for made in [*kustomization.get("configMapGenerator", []), *kustomization.get("secretGenerator", [])]:
+            named += [
+                *made.get("files", []),
+                *(f"{env}.example" for env in made.get("envs", []) if env == "secret.env"),
+            ]
+        assert [name for name in named if not (file.parent / name).exists()] == [], file
+
+
+def test_the_valkey_in_kubernetes_has_the_same_configuration() -> None:
+    assert (KUBERNETES / "overlays/complete/redis.conf").read_text() == (DEPLOY / "redis.conf").read_text()
+
+
+def test_parts_in_compose_only_read_their_image_and_have_time_to_stop() -> None:
+    [compose] = documents(DEPLOY / "compose.yaml")
+    services = compose["services"]
+    ours = [part for part in services.values() if part["image"] == "copernica-ingest"]
+    assert len(ours) == 4
+    for part in ours:
+        assert (part["read_only"], part["cap_drop"], part["init"]) == (True, ["ALL"], True)
+        assert part["stop_grace_period"] == "15s"
+    for name in ("valkey", "postgres"):
+        assert services[name]["networks"] == ["inside"]
+        assert "ports" not in services[name]
+    named = {volume.partition(":")[0] for part in services.values() for volume in part.get("volumes", [])}
+    assert {name for name in named if not name.startswith((".", "/"))} == set(compose["volumes"])
+
+
+def test_what_the_image_is_built_from_is_there_and_not_hidden() -> None:
+    shown = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = set()
+    for line in re.findall(r"^COPY (?!--from)(.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE):
+        copied |= set(line.split()[:-1])
+    assert len(copied) > 5
+    assert copied == shown
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+
+
+def test_the_image_is_pinned_and_started_without_a_shell() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    assert re.search(r"^ARG BASE=\S+:\S+@sha256:[0-9a-f]{64}$", text, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${BASE}"}
+    assert json.loads(re.findall(r"^CMD (.*)$", text, re.MULTILINE)[0]) == ["ingest", "serve"]
+    assert re.search(r"^HEALTHCHECK .*CMD \[", text, re.MULTILINE)
+    user = re.findall(r"^USER (.*)$", text, re.MULTILINE)
+    assert user == ["10001:10001"]
+    tools = (DEPLOY / "build-requirements.txt").read_text()
+    assert tools.count("==") < tools.count("--hash=sha256:")
+    assert {"uv", "hatchling"} <= set(re.findall(r"^([\w-]+)==", tools, re.MULTILINE))
+
+
+def test_heroku_gets_the_python_of_the_image() -> None:
+    hook = (ROOT / "bin" / "pre_compile").read_text()
+    [version] = re.findall(r"^echo (\S+) > \.python-version$", hook, re.MULTILINE)
+    assert f"python:{version}-slim" in (DEPLOY / "Dockerfile").read_text()
+    assert not (ROOT / ".python-version").exists(), "pyenv and uv would obey it on developers' machines"
+    assert not (ROOT / "requirements.txt").exists(), "Heroku refuses two files of dependencies"
+
+
+def test_the_extras_that_hosts_ask_for_exist() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    files = (DEPLOY / "Dockerfile", ROOT / "bin" / "post_compile", *(ROOT / "docs" / "hosts").glob("*.md"))
+    named = {name for file in files for name in re.findall(r"--extra (\w+)", file.read_text())}
+    assert "postgres" in named
+    assert named <= set(extras)
+
+
+def test_heroku_is_asked_for_processes_that_the_procfile_has() -> None:
+    app = json.loads((ROOT / "app.json").read_text())
+    assert set(app["formation"]) == set(procfile()) - {"release"}
+
+
+def test_fly_and_render_reach_the_image_and_its_port() -> None:
+    fly = tomllib.loads((ROOT / "fly.toml").read_text())
+    assert (ROOT / fly["build"]["dockerfile"]).exists()
+    assert f" PORT={fly['http_service']['internal_port']} " in (DEPLOY / "Dockerfile").read_text()
+    assert set(fly["vm"][0]["processes"]) == set(fly["processes"])
+    for service in documents(ROOT / "render.yaml")[0]["services"]:
+        if "dockerfilePath" in service:
+            assert (ROOT / PurePosixPath(service["dockerfilePath"])).exists()
+            assert service["dockerContext"] == "."
