@@ -24,6 +24,9 @@ from tests.support.running import (
     until,
 )
 
+#: Seconds for all parts to start: six processes, one after the other.
+PATIENCE = 90.0
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -54,7 +57,7 @@ def test_it_takes_calls_stores_them_and_stops_within_ten_seconds(
     port = int(environ["PORT"])
     genuine = {**environ, "INGEST_KEYS": str(folder / KEYS_FILE)}
     with running(ingest("all", "--workers", "2"), genuine, tmp_path / "log") as process:
-        until(lambda: "all parts run" in process.output, "all parts")
+        until(lambda: "all parts run" in process.output, "all parts", PATIENCE)
         url = f"http://127.0.0.1:{port}/copernica"
         assert run("simulate", "--events", "500", "--url", url, environ=environ).returncode == 0
         until(lambda: json.loads(typed("status", "--json", environ=environ).stdout)["stored"] == 500, "500 events")
@@ -70,7 +73,7 @@ def test_it_takes_calls_stores_them_and_stops_within_ten_seconds(
 
 def test_it_takes_no_calls_that_the_simulator_of_dev_signed(environ: dict[str, str], tmp_path: Path) -> None:
     with running(ingest("all"), environ, tmp_path / "log") as process:
-        until(lambda: answers(int(environ["PORT"])), "the endpoint")
+        until(lambda: answers(int(environ["PORT"])), "the endpoint", PATIENCE)
         url = f"http://127.0.0.1:{environ['PORT']}/copernica"
         refused = run("simulate", "--events", "5", "--url", url, environ=environ)
         assert refused.returncode == 1
@@ -100,7 +103,7 @@ def test_a_mistake_that_no_restart_would_mend_is_said_once(
 def test_it_and_dev_never_work_in_one_folder(environ: dict[str, str], tmp_path: Path) -> None:
     assert "INGEST_ACCOUNTS" not in clean_environ()
     with running(ingest("all"), environ, tmp_path / "log") as process:
-        until(lambda: "all parts run" in process.output, "all parts")
+        until(lambda: "all parts run" in process.output, "all parts", PATIENCE)
         second = run("dev", environ={**environ, "PORT": str(free_port())})
         assert second.returncode == 1
         assert "is running in" in second.stderr
