@@ -6,11 +6,13 @@ part alone; handlers are not reloaded; and the parts write their log lines thems
 """
 
 import logging
+import os
+from contextlib import ExitStack
 from functools import partial
 from typing import IO
 
 from ingest import processes, shown
-from ingest.dev import parts
+from ingest.dev import beside, parts
 from ingest.endpoint import supervisor
 from ingest.processes import Child, StopSignals, watch
 from ingest.settings import Settings
@@ -27,8 +29,10 @@ def run(settings: Settings, count: int) -> None:
         Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
     """
     processes.aside(partial(_check, settings))
-    with StopSignals.caught() as signals, parts.prepared(settings, signals, _log_warnings) as server:
+    with StopSignals.caught() as signals, ExitStack() as stack:
+        server = stack.enter_context(parts.prepared(settings, signals, _log_warnings))
         environ = parts.environment(settings, server.url)
+        stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
         web = parts.endpoint(environ)
         workers = [parts.worker(f"worker.{number}", "events", environ) for number in range(1, count + 1)]
         if settings.has_handlers:
