@@ -38,6 +38,7 @@ SUITE = "trixie"
 #: What the official Python image has beyond a minimal Debian, as far as we use it.
 PACKAGES = "ca-certificates,netbase,tzdata,python3,python3-venv,python3-pip"
 TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util-linux", "nsenter": "util-linux"}
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 USER = 10001
 #: Seconds in which a part must be up, and in which it must have stopped.
 PATIENCE = 30.0
@@ -93,9 +94,12 @@ def make_base() -> None:
             shutil.rmtree(root / rest, ignore_errors=True)
         for name in ("python", "python3"):
             (root / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
+    # What this machine trusts, for where a proxy has a certificate of its own.
+    shutil.copy(CERTIFICATES, root / CERTIFICATES.relative_to("/"))
     container = ask_buildah("from", "scratch")
     buildah("add", "--quiet", container, str(root), "/")
-    buildah("config", "--cmd", "python3", container)
+    trusted = ["--env", f"PIP_CERT={CERTIFICATES}", "--env", f"SSL_CERT_FILE={CERTIFICATES}"]
+    buildah("config", "--cmd", "python3", *trusted, container)
     buildah("commit", "--quiet", "--rm", container, BASE)
 
 
