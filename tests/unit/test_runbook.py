@@ -4,9 +4,10 @@ import re
 
 import pytest
 
-from ingest.health import Code
+from ingest import health
 from tests.support.runbook import PARTS, RUNBOOK, sections
 from tests.support.source import ROOT
+from workers.operations import warnings
 
 #: What only Prometheus sees: alerts of deploy/prometheus without a code of ours.
 OF_PROMETHEUS = {"slow-answers", "spool-nearly-full", "descriptors-nearly-used-up", "not-watched"}
@@ -14,14 +15,21 @@ OF_PROMETHEUS = {"slow-answers", "spool-nearly-full", "descriptors-nearly-used-u
 NOT_TO_BE_HAD = {"database-too-old"}
 
 
-def codes() -> set[str]:
-    return {code.value for code in Code}
+def found_by_check() -> set[str]:
+    return {code.value for code in health.Code}
 
 
 def test_the_runbook_describes_what_can_be_found_and_nothing_else() -> None:
     headings = re.findall(r"^## ([a-z-]+)$", RUNBOOK.read_text(), re.MULTILINE)
     assert len(headings) == len(set(headings))
-    assert codes() - set(headings) == set()
+    codes = found_by_check() | {code.value for code in warnings.Code} | OF_PROMETHEUS
+    assert codes == set(headings)
+
+
+def test_the_runbook_names_every_alert_of_prometheus() -> None:
+    rules = "".join(path.read_text() for path in (ROOT / "deploy").glob("prometheus/alerts.yaml"))
+    alerts = set(re.findall(r"- alert: (\w+)", rules))
+    assert alerts - set(re.findall(r"`(Ingest\w+)`", RUNBOOK.read_text())) == set()
 
 
 @pytest.mark.parametrize("code", sorted(sections()))
@@ -33,4 +41,4 @@ def test_each_section_says_what_it_means_and_what_to_do(code: str) -> None:
 
 def test_every_finding_of_check_is_provoked_by_a_test() -> None:
     tests = "\n".join(path.read_text() for path in ROOT.glob("tests/*/test_*.py"))
-    assert {code for code in codes() if f'"{code}"' not in tests} - NOT_TO_BE_HAD == set()
+    assert {code for code in found_by_check() if f'"{code}"' not in tests} - NOT_TO_BE_HAD == set()

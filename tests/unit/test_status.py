@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from ingest.cli.render import status as render
 from ingest.settings import Settings
 from ingest.stream.reports import EndpointReport, SpoolReport
+from tests.support.runbook import is_shown
 from workers.operations.figures import (
     DiskFigures,
     EndpointFigures,
@@ -183,6 +184,7 @@ def told(
     disks: tuple[DiskFigures, ...] = (),
 ) -> dict[Code, str]:
     found = list(warnings_of(Settings.read(environ or {}), redis, store, spool, NOW, disks))
+    assert [one for one in found if not is_shown(one.code, one.text)] == []  # as the runbook has it
     assert len({warning.code for warning in found}) == len(found)
     return {warning.code: warning.text for warning in found}
 

@@ -140,7 +140,7 @@ def _of_days(figures: ReconciledFigures, settings: Settings) -> Iterable[StatusW
 
 def _tried_again(settings: Settings) -> str:
     """Whether incomplete days mend by themselves."""
-    if settings.copernica_token is None:
+    if settings.copernica_token is None and "COPERNICA_TOKEN" not in settings.withheld:
         return "without COPERNICA_TOKEN, which is not set here, nothing tries again"
     if settings.reconcile_at == "off":
         return "with INGEST_RECONCILE_AT=off nothing tries again"
