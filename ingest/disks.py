@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 #: Filesystems whose content is lost with the machine or the container, and why.
 EPHEMERAL = {
@@ -35,20 +36,32 @@ def nearest(path: Path) -> Path:
     return found
 
 
+class Mount(NamedTuple):
+    """A filesystem: where it begins, and its type, such as `ext4`."""
+
+    point: Path
+    type: str
+
+
 def filesystem(path: Path) -> str:
     """The type of the filesystem that a path is on, such as `ext4`; empty where the system does not tell."""
+    return mount(path).type
+
+
+def mount(path: Path) -> Mount:
+    """The filesystem that a path is on; without a type where the system does not tell."""
+    found = Mount(Path("/"), "")
     try:
         lines = [line.split() for line in MOUNTS.read_text(errors="surrogateescape").splitlines()]
     except OSError:
-        return ""
+        return found
     real = path.resolve()
-    kind, longest = "", -1
     for line in lines:
         where = Path(_unescaped(line[1]))
         # What was mounted last at a place hides what was there before.
-        if real.is_relative_to(where) and len(where.parts) >= longest:
-            kind, longest = line[2], len(where.parts)
-    return kind
+        if real.is_relative_to(where) and len(where.parts) >= len(found.point.parts):
+            found = Mount(where, line[2])
+    return found
 
 
 def _unescaped(path: str) -> str:

@@ -68,6 +68,7 @@ class Code(StrEnum):
     SPOOL_ROOM_UNKNOWN = "spool-room-unknown"
     SPOOL_EPHEMERAL = "spool-ephemeral"
     SPOOL_NETWORK = "spool-network"
+    SPOOL_PASSING = "spool-passing"
     FILES_OPEN = "files-open"
     # The database.
     DATABASE_UNREACHABLE = "database-unreachable"
@@ -96,6 +97,7 @@ class Code(StrEnum):
     API_FAILS = "api-fails"
     # What others can read on its way.
     PLAIN_REDIS = "plain-redis"
+    UNVERIFIED_REDIS = "unverified-redis"
     PLAIN_DATABASE = "plain-database"
     PLAIN_API = "plain-api"
     PLAIN_FORWARD = "plain-forward"
@@ -180,11 +182,20 @@ def of_memory(info: Mapping[str, Any]) -> Iterator[Risk]:
         yield Risk(Code.REDIS_NEARLY_FULL, f"Redis uses {used / limit:.0%} of the memory it may use.")
 
 
-def of_spool(folder: Path | None, max_bytes: int) -> Iterator[Risk]:
-    """The risks of a spool in this folder, which exists or can be created; `max_bytes` is its limit."""
+def of_spool(folder: Path | None, max_bytes: int, enough_for: float | None = None) -> Iterator[Risk]:
+    """The risks of a spool in this folder, which exists or can be created.
+
+    `max_bytes` is its limit; `enough_for`, if its disk goes with the process, for how many seconds it is enough.
+    """
     if folder is None:
         yield Risk(Code.SPOOL_OFF, "There is no spool: while Redis is unreachable, calls are answered 503.")
         return
+    if enough_for is not None:
+        yield Risk(
+            Code.SPOOL_PASSING,
+            "The disk of the spool goes with its process (INGEST_SPOOL_DURABLE=no): once Redis has not taken "
+            f"calls for {enough_for:.0f} s, they are answered 503.",
+        )
     try:
         nearest = disks.nearest(folder)
         free = shutil.disk_usage(nearest).free

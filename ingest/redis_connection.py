@@ -1,9 +1,10 @@
-"""Connections that end when the server at their other end turns out to be the wrong one.
+"""Connections that lead to the primary, and end when the server at their other end turns out to be the wrong one.
 
 After a fail-over the old primary often keeps its connections and serves on as a read-only replica. redis-py keeps
 such a connection, since it works; here it is closed once the answer has been read, with all that lie idle in its
-pool, and the next command opens one by the name in the URL, which is looked up anew. rq's scheduler makes a pool
-of its own of the same connections.
+pool, and the next command opens one by the name in the URL, which is looked up anew. Where Sentinels know the
+primary, each connection asks them first, and then the server itself. rq's scheduler makes a pool of its own of the
+same connections.
 """
 
 import weakref
@@ -14,9 +15,10 @@ from typing import Any
 import redis.asyncio.connection as asyncio_connection
 import redis.connection as blocking_connection
 from redis import RedisError, ResponseError
-from redis.exceptions import InvalidResponse
+from redis.exceptions import InvalidResponse, NoPermissionError, ReadOnlyError
 
 from ingest.redis_errors import is_wrong_server
+from ingest.redis_sentinel import PrimaryFinder
 
 #: What redis-py and hiredis raise for what no server says, such as an error that cannot be taken apart.
 UNREADABLE = (ValueError, TypeError, LookupError)
@@ -102,8 +104,77 @@ _OURS: dict[type, type] = {
 }
 
 
-def leave_wrong_servers(pool: Any) -> None:
+class _ToPrimary:
+    """A blocking connection to the server that is the primary when it is made."""
+
+    finder: PrimaryFinder
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, if it is not.
+
+        Raises:
+            redis.ReadOnlyError: the Sentinels do not know yet that it is a replica by now.
+            redis.RedisError: there is no connection.
+        """
+        this: Any = self
+        if this.is_connected:
+            return
+        this.host, this.port = self.finder.find()
+        super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        try:
+            this.send_command("ROLE", check_health=False)
+            _require_primary(this.read_response())
+        except NoPermissionError:
+            pass  # then the first write shows it
+        except RedisError:
+            this.disconnect()
+            raise
+
+
+class _ToPrimaryAsync:
+    """The same for asyncio."""
+
+    finder: PrimaryFinder
+
+    async def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, if it is not.
+
+        Raises:
+            redis.ReadOnlyError: the Sentinels do not know yet that it is a replica by now.
+            redis.RedisError: there is no connection.
+        """
+        this: Any = self
+        if this.is_connected:
+            return
+        this.host, this.port = await self.finder.find_async()
+        await super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        try:
+            await this.send_command("ROLE", check_health=False)
+            _require_primary(await this.read_response())
+        except NoPermissionError:
+            pass  # then the first write shows it
+        except RedisError:
+            await this.disconnect()
+            raise
+
+
+def _require_primary(role: Any) -> None:
+    """Look at the answer to ROLE.
+
+    Raises:
+        redis.ReadOnlyError: it is not a primary's.
+    """
+    if not role or role[0] not in (b"master", "master"):
+        raise ReadOnlyError("the Sentinels still name a server that is a replica", status_code="READONLY")
+
+
+def lead_to_the_right_server(pool: Any, finder: PrimaryFinder | None) -> None:
     """Have a pool of redis-py, which has no connection yet, make connections of this kind."""
     ours = _OURS[pool.connection_class]
+    bases: tuple[type, ...] = (ours,)
     # A class for each pool: rq's scheduler takes over the class of a pool, and its arguments.
-    pool.connection_class = type(ours.__name__, (ours,), {"pool": staticmethod(weakref.ref(pool))})
+    members: dict[str, Any] = {"pool": staticmethod(weakref.ref(pool))}
+    if finder is not None:
+        bases = (_ToPrimaryAsync if issubclass(ours, _LeavingAsync) else _ToPrimary, ours)
+        members["finder"] = finder
+    pool.connection_class = type(ours.__name__, bases, members)

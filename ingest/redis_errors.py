@@ -23,6 +23,8 @@ WRONG_SERVER = (
 # Anywhere in the text: Redis before 7 puts what a script met behind `ERR Error running script …: -READONLY …`, and
 # an EXEC that is refused says `EXECABORT Transaction discarded because of: READONLY …`.
 _WRONG_SERVER = re.compile(rf"(?:^|[ -])(?:{'|'.join(WRONG_SERVER)})\b")
+# The same within a script, as Redis before 7 and since says it.
+_DENIED = re.compile(r"(?:^|[ -])NOPERM\b|\bACL failure in script\b")
 
 #: Seconds until the next attempt: at first, since most troubles of Redis are short, and at most, so that work
 #: continues soon after a long one.
@@ -32,6 +34,13 @@ RETRY_FIRST, RETRY_MOST = 0.5, 5.0
 def is_wrong_server(error: BaseException) -> bool:
     """Whether an error says that another server, or the same one by a new connection, should be asked."""
     return isinstance(error, redis.RedisError) and bool(_WRONG_SERVER.search(described(error)))
+
+
+def is_denied(error: BaseException) -> bool:
+    """Whether our user may not do what we need: nothing but a change of its rights helps."""
+    if isinstance(error, redis.exceptions.NoPermissionError):
+        return True
+    return isinstance(error, redis.ResponseError) and bool(_DENIED.search(described(error)))
 
 
 def described(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, StringConstraints
 
 from ingest import database_url
 from ingest.mail_url import MailURL
-from ingest.redis_url import RedisURL
+from ingest.redis_url import CA, NO_VERIFY, VERIFY, RedisURL
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
@@ -33,6 +33,15 @@ def _known_redis(url: str) -> str:
 
 
 RedisAddress = Annotated[str, AfterValidator(_known_redis)]
+
+
+def _redis_tls(mode: str) -> str:
+    if mode in (VERIFY, NO_VERIFY) or (mode.startswith(CA) and mode.removeprefix(CA)):
+        return mode
+    raise ValueError("write verify, no-verify, or ca:/path/to/ca.pem")
+
+
+RedisTLS = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_redis_tls)]
 DatabaseAddress = Annotated[str, AfterValidator(database_url.read)]
 
 
@@ -42,6 +51,15 @@ def _plain_path(path: str) -> str:
     return path.rstrip("/")
 
 
+def _yes_or_no(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if value.strip().lower() not in ("yes", "no"):
+        raise ValueError("write yes or no")
+    return value.strip().lower() == "yes"
+
+
+YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no)]
 PlainPath = Annotated[str, AfterValidator(_plain_path)]
 
 

@@ -20,6 +20,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from ingest import setting_sources, shown
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
+from ingest.platforms import Platform, loses, platform_of
+from ingest.redis_url import is_without_tls, secured
 from ingest.setting_values import (
     Accounts,
     CommaList,
@@ -31,10 +33,12 @@ from ingest.setting_values import (
     PlainPath,
     PlainURL,
     RedisAddress,
+    RedisTLS,
     Resolvers,
     SecretURL,
     TimeOfDay,
     Token,
+    YesOrNo,
     ZoneName,
 )
 
@@ -88,6 +92,13 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     redis_url: RedisAddress | None = Field(None, alias="REDIS_URL", repr=False)
+    #: The same server with TLS, as Heroku names it: used if `REDIS_URL` is not set, or is that host without TLS.
+    redis_tls_url: RedisAddress | None = Field(None, alias="REDIS_TLS_URL", repr=False)
+    #: How Redis proves who it is, with `rediss://`: `verify`, `no-verify` or `ca:/path`; None: as the URL says.
+    redis_tls: RedisTLS | None = Field(None, alias="INGEST_REDIS_TLS")
+    #: Files with the certificate, and its key, by which Redis knows us.
+    redis_certificate: str | None = Field(None, alias="INGEST_REDIS_CERT")
+    redis_key: str | None = Field(None, alias="INGEST_REDIS_KEY")
     database_url: DatabaseAddress | None = Field(None, alias="DATABASE_URL", repr=False)
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
@@ -132,6 +143,8 @@ class Settings(BaseSettings):
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
     #: Where calls are kept while Redis is away: a folder on a local disk; `off` or empty: nowhere; None: not set.
     spool: str | None = Field(None, alias="INGEST_SPOOL_DIR")
+    #: Whether the spool's disk outlasts this process; None: `spool_lasts` finds out.
+    spool_durable: YesOrNo | None = Field(None, alias="INGEST_SPOOL_DURABLE")
     #: Bytes that the spool may hold, of all processes that share its folder.
     spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
     #: Bytes of calls that may be kept while their signer's key cannot be looked up: what waits in the database,
@@ -157,9 +170,11 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
     _withheld: frozenset[str] = PrivateAttr(frozenset())
+    _platform: Platform | None = PrivateAttr(None)
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ=environ)
+        self._platform = platform_of(environ)
 
     @classmethod
     def settings_customise_sources(
@@ -200,8 +215,11 @@ class Settings(BaseSettings):
         if mistakes or settings is None:
             raise SettingsError(mistakes[0])
         settings._withheld = withheld
+        if settings.redis_key and not settings.redis_certificate:
+            raise SettingsError("INGEST_REDIS_KEY is set, but INGEST_REDIS_CERT is not: a key belongs to one.")
         shown.keep_secret(
             settings.redis_url,
+            settings.redis_tls_url,
             settings.database_url,
             settings.copernica_token,
             settings.forward_secret,
@@ -270,6 +288,13 @@ class Settings(BaseSettings):
         return None if name.lower() in ("", "off") else Path(name)
 
     @property
+    def spool_lasts(self) -> bool:
+        """Whether the spool is still there when this process, or its container, is replaced by another."""
+        if self.spool_durable is not None:
+            return self.spool_durable
+        return self.spool_dir is None or not loses(self._platform, self.spool_dir)
+
+    @property
     def has_handlers(self) -> bool:
         """Whether any handler or forward target is configured."""
         return bool(self.handlers or self.forward_url)
@@ -285,14 +310,22 @@ class Settings(BaseSettings):
         return shown.url(self.database)
 
     @property
+    def redis_address(self) -> str | None:
+        """The Redis that the settings name, with what they say of TLS; None if they name none."""
+        url = self.redis_url
+        if self.redis_tls_url and (url is None or is_without_tls(url, self.redis_tls_url)):
+            url = self.redis_tls_url
+        return url and secured(url, self.redis_tls, self.redis_certificate, self.redis_key)
+
+    @property
     def redis(self) -> str:
-        """Where the stream and the job queue live: `REDIS_URL`, or the private server of `ingest dev`.
+        """Where the stream and the job queue live: the Redis that is named, or the private one of `ingest dev`.
 
         Raises:
             SettingsError: neither is there.
         """
-        if self.redis_url:
-            return self.redis_url
+        if address := self.redis_address:
+            return address
         try:
             return (self.data_dir / REDIS_URL_FILE).read_text().strip()
         except OSError:

@@ -14,8 +14,13 @@ from urllib.parse import parse_qsl, quote, unquote
 HIDDEN = "***"
 #: Schemes of the URLs in our settings. Another one may be anything, a password included.
 SCHEMES = frozenset(
-    {"redis", "rediss", "unix", "postgresql", "postgresql+psycopg", "postgres", "sqlite", "http", "https"}
-)
+    {
+        "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "postgresql", "postgresql+psycopg",
+        "postgres", "sqlite", "http", "https",
+    }
+)  # fmt: skip  # a list to be read across
+#: Those of them that may name several hosts, each with its port.
+OF_SEVERAL = frozenset({"redis+sentinel", "rediss+sentinel", "postgresql", "postgresql+psycopg", "postgres"})
 #: Fewest characters of a secret that is looked for in texts: a shorter one would be found in every other word.
 SHORTEST_SECRET = 4
 #: Fewest characters of a parameter that counts as a secret whatever its name: words are shorter, keys are not.
@@ -47,9 +52,22 @@ def url(url: str) -> str:
         return "(no URL)"
     authority, behind = re.fullmatch(r"([^/?#\\]*)(.*)", rest, re.DOTALL).groups()  # type: ignore[union-attr]
     place = authority.rpartition("@")[2]
-    if "@" in behind or not _PLACE.fullmatch(place) or (place.startswith(":") and scheme != "unix"):
+    places = place.split(",") if scheme in OF_SEVERAL else [place]
+    if "@" in behind or not all(map(_PLACE.fullmatch, places)) or (place.startswith(":") and scheme != "unix"):
         return f"{scheme}://…"
-    return f"{scheme}://{place}{escaped(re.split(r'[?#]', behind)[0])}"
+    path, *options = re.split(r"[?#]", behind)
+    if scheme in OF_SEVERAL and not place and options:
+        place = _hosts(options[0])
+    return f"{scheme}://{place}{escaped(path)}"
+
+
+def _hosts(query: str) -> str:
+    """Several hosts that stand among the options, as `ingest.database_url` puts them there."""
+    options = dict(parse_qsl(query))
+    hosts = options.get("host", "").split(",")
+    ports = options.get("port", "").split(",") + [""] * len(hosts)
+    places = [f"{host}:{port}" if port else host for host, port in zip(hosts, ports, strict=False)]
+    return ",".join(places) if len(hosts) > 1 and all(map(_PLACE.fullmatch, places)) else ""
 
 
 def counted(number: int, one: str, many: str = "") -> str:

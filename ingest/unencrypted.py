@@ -6,6 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ingest import shown
 from ingest.health import Code, Risk
+from ingest.redis_url import speaks_tls, verifies
 from ingest.settings import Settings
 
 #: Ways to connect to PostgreSQL in which TLS is not left to whoever answers.
@@ -14,12 +15,8 @@ ENCRYPTING = frozenset({"require", "verify-ca", "verify-full"})
 
 def readable(settings: Settings) -> Iterator[Risk]:
     """Everything, for `ingest check`."""
-    if settings.redis_url and _is_plain(settings.redis_url, "redis"):
-        yield Risk(
-            Code.PLAIN_REDIS,
-            f"{shown.url(settings.redis_url)} is not encrypted: unless that network is yours alone, others can "
-            "read its password and all calls; use rediss://",
-        )
+    if address := settings.redis_address:
+        yield from _of_redis(address)
     if (database := settings.database_url or "").startswith("postgresql:") and _may_be_plain(database):
         yield Risk(
             Code.PLAIN_DATABASE,
@@ -35,6 +32,23 @@ def readable(settings: Settings) -> Iterator[Risk]:
             yield Risk(Code.PLAIN_FORWARD, text)
 
 
+def _of_redis(url: str) -> Iterator[Risk]:
+    place = shown.url(url)
+    if speaks_tls(url):
+        if not verifies(url):
+            yield Risk(
+                Code.UNVERIFIED_REDIS,
+                f"{place} is encrypted, but need not prove who it is: whoever is on the way can take its place; "
+                "use INGEST_REDIS_TLS=ca:/path with its certificate, if the host gives you one",
+            )
+    elif not url.strip().lower().startswith("unix:") and any(map(_is_remote, _hosts(url))):
+        yield Risk(
+            Code.PLAIN_REDIS,
+            f"{place} is not encrypted: unless that network is yours alone, others can read its password and all "
+            "calls; use rediss://",
+        )
+
+
 def of_api(settings: Settings) -> Iterator[Risk]:
     """What concerns Copernica's REST API, where the token goes."""
     urls = {"COPERNICA_API_URL": settings.copernica_api_url, "COPERNICA_AUTH_URL": settings.copernica_auth_url}
@@ -45,20 +59,23 @@ def of_api(settings: Settings) -> Iterator[Risk]:
 
 
 def _is_plain(url: str, scheme: str) -> bool:
-    return url.strip().lower().startswith(f"{scheme}://") and _is_remote(_host(url))
+    return url.strip().lower().startswith(f"{scheme}://") and any(map(_is_remote, _hosts(url)))
 
 
 def _may_be_plain(url: str) -> bool:
     options = parse_qs(urlsplit(url).query)
-    hosts = [*options.get("host", []), *options.get("hostaddr", [])] or [_host(url)]
+    listed = [*options.get("host", []), *options.get("hostaddr", [])]
+    hosts = [host for some in listed for host in some.split(",")] or _hosts(url)
     return any(map(_is_remote, hosts)) and options.get("sslmode", ["prefer"])[0] not in ENCRYPTING
 
 
-def _host(url: str) -> str:
+def _hosts(url: str) -> list[str]:
+    """The hosts in a URL; several where it names Sentinels or standbys."""
     try:
-        return urlsplit(url.strip()).hostname or ""
+        places = urlsplit(url.strip()).netloc.rpartition("@")[2].split(",")
+        return [urlsplit(f"//{place}").hostname or "" for place in places]
     except ValueError:
-        return ""
+        return []
 
 
 def _is_remote(host: str) -> bool:

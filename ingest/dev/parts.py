@@ -159,10 +159,10 @@ def _data_folder(path: Path) -> Iterator[None]:
 @contextmanager
 def _redis(settings: Settings, signals: StopSignals, output: Output) -> Iterator[Server]:
     """Redis, running for as long as the block does."""
-    if settings.redis_url:
-        with redis_client.connect(settings.redis_url) as client:
-            redis_client.require(client, settings.redis_url)
-        yield Server(settings.redis_url, shown.url(settings.redis_url), [])
+    if address := settings.redis_address:
+        with redis_client.connect(address) as client:
+            redis_client.require(client, address)
+        yield Server(address, shown.url(address), [])
         return
     embedded = EmbeddedServer(settings.data_dir)
     child = Child("redis", embedded.prepare(), output=output, own_session=True)

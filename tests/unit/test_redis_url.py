@@ -74,7 +74,16 @@ def test_answers_are_bytes_whatever_the_url_says(url: str) -> None:
         ("localhost:6379", "write redis://host:6379/0"),
         ("http://h", "write redis://host:6379/0"),
         ("redis:/h", "write redis://host:6379/0"),
-        ("redis+sentinel://h", "write redis://host:6379/0"),
+        ("redis-sentinel://h/m", "write redis://host:6379/0"),
+        ("redis+sentinel://h", "behind its hosts should be the primary's name"),
+        ("redis+sentinel://h/my%20master", "behind its hosts should be the primary's name"),
+        ("redis+sentinel://h/m/geheim", "behind its hosts should be the primary's name"),
+        ("redis+sentinel://h:geheim/m", "its host or its port cannot be read"),
+        ("redis+sentinel://u:p@h1,/m", "its host or its port cannot be read"),
+        ("redis+sentinel:///m", "its host or its port cannot be read"),
+        ("redis+sentinel://h/m?ssl_ca_certs=x", "its option ssl_ca_certs is for TLS: write rediss+sentinel://"),
+        ("redis+sentinel://h/m?sentinel_tls=geheim", "its option sentinel_tls should be True or False"),
+        ("redis://h/0?sentinel_password=geheim", "its option sentinel_password is unknown"),
         ("redis://h?family=0", "its option family is unknown; known are "),
         ("redis://h?connection_class=x", "its option connection_class is unknown"),
         ("redis://h?ssl=true", "its option ssl is unknown"),
@@ -94,7 +103,7 @@ def test_answers_are_bytes_whatever_the_url_says(url: str) -> None:
         ("redis://h:port", "its host or its port cannot be read"),
         ("redis://[::1", "its host or its port cannot be read"),
         ("redis://:p\uff0fgeheim@h", "its host or its port cannot be read"),
-        ("redis://h1:1,h2:2", "its host or its port cannot be read"),
+        ("redis://h1:1,h2:2", "its host or its port cannot be read; several hosts are for Sentinels"),
         ("redis://:a/geheim@h", "its host or its port cannot be read; in a password write %2F for /"),
         ("redis://u:1/geheim@h", "in a password write %2F for /"),
         ("redis://u:1?geheim@h", "in a password write %2F for /"),
@@ -111,3 +120,70 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(url: str, why: str) -> 
             use()
         assert str(refused.value).startswith(f"REDIS_URL cannot be used: {why}")
         assert "geheim" not in str(refused.value)
+
+
+TLS = "ssl_cert_reqs=none"
+
+
+@pytest.mark.parametrize(
+    ("url", "primary", "sentinels"),
+    [
+        ("redis+sentinel://h/m", "redis://m", ["redis://h:26379"]),
+        (
+            "redis+sentinel://u:p%2F@h1:1,[::1]:2,h3/my.master-1/7",
+            "redis://u:p%2F@my.master-1/7",
+            ["redis://h1:1", "redis://[::1]:2", "redis://h3:26379"],
+        ),
+        (
+            "REDIS+sentinel://:p@h/m/?sentinel_username=u&sentinel_password=q%40&client_name=web",
+            "redis://:p@m?client_name=web",
+            ["redis://h:26379?password=q%40&username=u"],
+        ),
+        (f"rediss+sentinel://h/m?{TLS}", f"rediss://m?{TLS}", [f"rediss://h:26379?{TLS}"]),
+        (f"rediss+sentinel://h/m?{TLS}&sentinel_tls=no", f"rediss://m?{TLS}", ["redis://h:26379"]),
+    ],
+)
+def test_sentinels_are_told_from_the_primary(url: str, primary: str, sentinels: list[str]) -> None:
+    read = RedisURL.read(url)
+    assert read.url == primary
+    assert read.sentinels is not None
+    assert list(read.sentinels.urls) == sentinels
+    for pool in (connect(url).connection_pool, connect_async(url).connection_pool):
+        pool.make_connection()
+
+
+def redis_of(**environ: str) -> str:
+    return Settings.read({name: value for name, value in environ.items() if value}).redis
+
+
+@pytest.mark.parametrize(
+    ("url", "tls_url", "used"),
+    [
+        ("", "rediss://h:7", "rediss://h:7"),
+        ("redis://:p@H:6", "rediss://:p@h:7", "rediss://:p@h:7"),
+        ("redis://other:6", "rediss://h:7", "redis://other:6"),
+        ("rediss://h:6", "rediss://h:7", "rediss://h:6"),
+        ("redis://h:6", "redis://h:7", "redis://h:6"),
+    ],
+)
+def test_the_same_server_with_tls_is_preferred(url: str, tls_url: str, used: str) -> None:
+    assert redis_of(REDIS_URL=url, REDIS_TLS_URL=tls_url) == used
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "rediss+sentinel"])
+@pytest.mark.parametrize(
+    ("tls", "options"),
+    [
+        ("verify", "ssl_cert_reqs=required"),
+        ("no-verify", "ssl_cert_reqs=none"),
+        ("ca:/a b.pem", "ssl_cert_reqs=required&ssl_ca_certs=%2Fa%20b.pem"),
+    ],
+)
+def test_a_setting_takes_the_place_of_an_option(scheme: str, tls: str, options: str) -> None:
+    url = f"{scheme}://:p@h/m" if "sentinel" in scheme else "rediss://:p@h/1"
+    given = f"{url}?ssl_cert_reqs=optional&socket_keepalive=no"
+    meant = f"{url}?socket_keepalive=no&{options}"
+    once = redis_of(REDIS_URL=given, INGEST_REDIS_TLS=tls)
+    assert once == meant
+    assert redis_of(REDIS_URL=once, INGEST_REDIS_TLS=tls) == meant
+    assert redis_of(REDIS_URL="redis://h", INGEST_REDIS_TLS=tls) == "redis://h"

@@ -29,6 +29,11 @@ PASSWORDS = st.text(st.sampled_from("QZ9/?#@:%&=+[]\\ ;,'é\uff0f\n\x1b"), min_s
         ("redis://:geheim", "redis://…"),
         ("redis://user:geheim", "redis://…"),
         ("redis://h1:1,h2:2/x", "redis://…"),
+        ("redis+sentinel://u:geheim@h1:1,h2/m/0?sentinel_password=geheim", "redis+sentinel://h1:1,h2/m/0"),
+        ("rediss+sentinel://:gehe/im@h1:1,h2/m", "rediss+sentinel://…"),
+        ("postgresql://u:geheim@h1:1,[::1]:2/d", "postgresql://h1:1,[::1]:2/d"),
+        ("postgresql://u:geheim@/d?host=h1,h2&port=1,", "postgresql://h1:1,h2/d"),
+        ("postgresql://u:geheim@/d?host=/run/a,/run/b", "postgresql:///d"),
         ("unix:///run/redis.sock?password=geheim", "unix:///run/redis.sock"),
         ("unix://u:geheim@/run/redis.sock", "unix:///run/redis.sock"),
         ("postgresql://u:geheim@[2001:db8::1]:5432/d?sslmode=require", "postgresql://[2001:db8::1]:5432/d"),
@@ -47,7 +52,7 @@ def test_a_url_is_shown_as_the_place_that_it_names(url: str, text: str) -> None:
 
 
 @given(
-    st.sampled_from(["redis", "rediss", "unix", "postgresql", "https"]),
+    st.sampled_from(["redis", "rediss", "unix", "redis+sentinel", "postgresql", "https"]),
     st.sampled_from(
         ["{p}@h:1/d", "u:{p}@h/d", ":{p}@/d", "u@x:{p}@h", "h/d?token={p}", "h?a=1&password={p}", "h#{p}"]
     ),
