@@ -89,18 +89,26 @@ async def readyz(request: web.Request) -> web.Response:
     """Whether calls can be kept: Redis answers, or the spool accepts them."""
     replayer = request.app[REPLAYER]
     producer = replayer.producer
-    spool = producer.spool
     redis = await request.app[PROBE].find_out() if producer.breaker.is_closed else "away"
     redis_serves = redis == "serves"
     state = {
         "redis": redis,
         "breaker": str(producer.breaker.state),
-        "spool": "off" if spool is None else "takes" if spool.takes else "full" if spool.is_full else "fails",
+        "spool": _state_of_spool(producer),
     }
-    if not (redis_serves and not producer.is_over) and (spool is None or not spool.takes):
+    if not (redis_serves and not producer.is_over) and not producer.spool_takes:
         return _response(request, answers.UNAVAILABLE)
     risks = {"risks": [risk.text for risk in replayer.risks], "codes": [risk.code for risk in replayer.risks]}
     return web.json_response({"status": "ready", **state, **risks})
+
+
+def _state_of_spool(producer: Producer) -> str:
+    spool = producer.spool
+    if spool is None:
+        return "off"
+    if spool.takes:
+        return "overdue" if producer.is_overdue else "takes"
+    return "full" if spool.is_full else "fails"
 
 
 class Probe:

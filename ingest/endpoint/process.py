@@ -90,7 +90,7 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
             spool = await opened.enter_async_context(Spool(settings.spool_dir, settings.spool_max))
         heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
         scheduler = JobScheduler(blocking)
-        producer = Producer(client, scheduler.wake_drain, spool=spool)
+        producer = Producer(client, scheduler.wake_drain, spool=spool, spool_lasts=settings.spool_lasts)
         opened.push_async_callback(producer.close)
         start = await opened.enter_async_context(_background_tasks())
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None

@@ -45,6 +45,11 @@ class Breaker:
         return self.state is State.CLOSED
 
     @property
+    def open_for(self) -> float:
+        """Seconds for which calls have gone around Redis; 0 while they do not."""
+        return 0.0 if self.is_closed else time.monotonic() - self._opened_at
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time for a trial."""
         return self.state is State.OPEN and time.monotonic() - self._since >= self.delay

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 APPEND_TIMEOUT = 0.5
 #: The same where there is no spool that could take it instead.
 APPEND_PATIENCE = 5.0
+#: Seconds for which a spool is enough for a 200 whose disk goes with the process. A fail-over or a restart of
+#: Redis takes less; and the shorter it is, the seldomer the process is replaced just while calls lie there.
+PASSING_SPOOL = 60.0
 #: Writes to Redis that may be on their way at once. Each carries at least as much as those before it together,
 #: so the fourth begins when eight times as much has arrived as the first carries.
 MOST_WRITES = 4
@@ -50,12 +54,15 @@ class Producer:
         wake: Callable[[], object],
         partition: int = 0,
         spool: Spool | None = None,
+        spool_lasts: bool = True,
     ) -> None:
+        """`spool_lasts`: whether the spool's disk is still there when this process is replaced by another."""
         self.stream = Stream(client, partition)
         self.spool = spool
+        self.spool_lasts = spool_lasts
         self.breaker = Breaker()
-        #: Set when the backlog uses as much of Redis as it may: then calls go to the spool although Redis serves.
-        self.is_over = False
+        # When the backlog began to use as much of Redis as it may, in monotonic seconds.
+        self._over_since: float | None = None
         self._wake = wake
         self._waiting: deque[tuple[Record, Done]] = deque()
         #: Whether what waits will be looked at in this turn of the event loop.
@@ -80,7 +87,9 @@ class Producer:
     async def settle(self) -> None:
         """Wait until nothing is on its way any more."""
         while self._tasks or self._waiting or self._writes:
-            if self._tasks:
+            if self._looks:
+                await asyncio.sleep(0)  # which way it goes is seen in this turn of the event loop
+            elif self._tasks:
                 await asyncio.wait(self._tasks)
             else:
                 if self._next_end is None or self._next_end.done():
@@ -96,6 +105,28 @@ class Producer:
     def uses_redis(self) -> bool:
         """Whether the next batch goes to Redis."""
         return self.breaker.is_closed and not self.is_over
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the backlog uses as much of Redis as it may: then calls go to the spool though Redis serves."""
+        return self._over_since is not None
+
+    @is_over.setter
+    def is_over(self, is_over: bool) -> None:
+        self._over_since = (self._over_since or time.monotonic()) if is_over else None
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether Redis has not taken calls for so long that a spool which goes with the process is not enough."""
+        if self.spool_lasts or self.spool is None:
+            return False
+        over_for = 0.0 if self._over_since is None else time.monotonic() - self._over_since
+        return max(self.breaker.open_for, over_for, self.spool.oldest_age or 0.0) > PASSING_SPOOL
+
+    @property
+    def spool_takes(self) -> bool:
+        """Whether a call that Redis does not take is likely to be kept all the same."""
+        return self.spool is not None and self.spool.takes and not self.is_overdue
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -195,7 +226,7 @@ class Producer:
 
     def _patience(self) -> float:
         """Seconds that Redis has to confirm a write."""
-        return APPEND_TIMEOUT if self.spool is not None and self.spool.takes else APPEND_PATIENCE
+        return APPEND_TIMEOUT if self.spool_takes else APPEND_PATIENCE
 
     def _over(self, write: Write, refusal: WriteUnconfirmed | None, is_ours: bool = False) -> None:
         """A write has come to its end; whether it is our own fault that it was refused."""
@@ -255,6 +286,11 @@ class Producer:
         """
         if self.spool is None:
             raise WriteUnconfirmed("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
+        if self.is_overdue:
+            raise WriteUnconfirmed(
+                f"{self.breaker.why} The spool's disk goes with this process (INGEST_SPOOL_DURABLE=no), and Redis "
+                f"has not taken calls for {PASSING_SPOOL:.0f} s.".strip()
+            )
         try:
             if batches:
                 await self.spool.keep(batches)

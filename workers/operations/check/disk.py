@@ -12,6 +12,7 @@ from ingest.health import Code
 from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.settings import Settings
 from ingest.shown import counted
+from ingest.stream.producer import PASSING_SPOOL
 from workers.operations.check.findings import Finding, ok, risk, risks, wrong
 
 #: Files that are named as open to others; there may be thousands.
@@ -26,7 +27,8 @@ def check(settings: Settings) -> Iterator[Finding]:
 
 def _spool(settings: Settings) -> Iterator[Finding]:
     folder = settings.spool_dir
-    found = list(risks("spool", health.of_spool(folder, settings.spool_max)))
+    enough_for = None if settings.spool_lasts else PASSING_SPOOL
+    found = list(risks("spool", health.of_spool(folder, settings.spool_max, enough_for)))
     if folder is not None:
         try:
             if trouble := spool.require(folder):
