@@ -134,7 +134,7 @@ class Probe:
         if time.monotonic() - self._wrote_at < limits.PROBE_INTERVAL:
             return "serves"
         try:
-            await stream.probe(limits.READY_TIMEOUT)
+            await stream.try_write(limits.READY_TIMEOUT)
         except WriteUnconfirmed:
             return "refuses"
         self._wrote_at = time.monotonic()

@@ -16,7 +16,7 @@ from ingest.errors import WriteUnconfirmed
 from ingest.health import Code, Risk
 from ingest.spool import Portion, Spool
 from ingest.stream.appends import Condition
-from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Producer
+from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, PASSING_SPOOL, Producer
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,10 @@ class SpoolReplayer:
         risks: list[Risk] = []
         if (spool := self._spool) is not None:
             await spool.tidy()
-            risks += await asyncio.to_thread(lambda: list(health.of_spool(spool.folder, spool.max_bytes)))
+            enough_for = None if self.producer.spool_lasts else PASSING_SPOOL
+            risks += await asyncio.to_thread(
+                lambda: list(health.of_spool(spool.folder, spool.max_bytes, enough_for))
+            )
             if spool.trouble is not None:
                 text = f"{spool.trouble} While Redis is unreachable, calls are answered 503."
                 risks.append(Risk(Code.SPOOL_TAKES_NOTHING, text))

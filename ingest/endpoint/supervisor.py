@@ -22,8 +22,10 @@ from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
 from ingest.processes import Child, StopSignals, follow_parent, own_command
+from ingest.redis_errors import is_denied
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
+from ingest.stream.trial import try_batch
 
 log = logging.getLogger(__name__)
 
@@ -92,18 +94,26 @@ def _child(number: int, fd: int) -> Child:
 
 
 def _prepare_redis(settings: Settings) -> None:
-    """Make the consumer group; with a spool, the endpoint also starts while Redis is unreachable."""
+    """Make the consumer group, and try to write; with a spool, an endpoint also starts while Redis is unreachable.
+
+    Raises:
+        Unavailable: Redis does not serve us and there is no spool; or no waiting would help: its certificate, our
+            credentials or our rights are wrong, and every call would go to the spool.
+    """
     # With a spool, calls need not wait for the port to open until Redis has had all its time to answer.
     patience = redis_client.ANSWER_TIMEOUT if settings.spool_dir is None else START_PATIENCE
     with redis_client.connect(settings.redis, patience) as client:
         try:
             redis_client.require(client, settings.redis)
             Consumer(client).prepare()
+            try_batch(client)
         except RedisUnavailable as error:
             if settings.spool_dir is None:
                 raise
             log.warning("calls go to the spool in %s: %s", settings.spool_dir, error)
         except RedisError as error:
+            if is_denied(error):  # it will not pass by itself, and all calls would go to the spool
+                raise redis_client.unavailable(settings.redis, error) from None
             log.warning("the connection to Redis was lost during the check: %s", error)
 
 

@@ -25,8 +25,12 @@ log = logging.getLogger(__name__)
 _APPEND = b"""
 for i = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i]) end
 redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
-return redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2]) and 1 or 0
+local woken = redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2])
 """
+_WRITE = _APPEND + b"return woken and 1 or 0\n"
+# The same, and nothing is left of it. Only afterwards: a full Redis takes everything of a script that has begun to
+# write.
+_TRY = _APPEND + b"redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])\n"
 
 
 class Condition(NamedTuple):
@@ -48,8 +52,10 @@ class Stream:
     def __init__(self, client: "redis.asyncio.Redis", partition: int = 0) -> None:
         self._client = client
         self._pipeline = RedisPipeline(client)
+        #: Held by what does not append: so one connection is enough for all of that. Small plans have few of them.
+        self._asking = asyncio.Lock()
         self._keys = keys = Keys(partition)
-        self._append_to = (b"EVAL", _APPEND, b"3", keys.stream.encode(), keys.counts.encode(), keys.wake.encode())
+        self._append_to = (b"EVAL", _WRITE, b"3", keys.stream.encode(), keys.counts.encode(), keys.wake.encode())
 
     @property
     def is_open(self) -> bool:
@@ -103,13 +109,28 @@ class Stream:
         self._pipeline.send(self._command([batch]), seconds, answered)
 
     async def probe(self, seconds: float) -> None:
-        """See whether Redis takes writes: a full one, or a replica, answers a PING all the same.
+        """See whether Redis takes a batch: by the same commands, over the same connection, on keys of its own.
 
         Raises:
             WriteUnconfirmed: it does not, or not within `seconds`.
         """
         async with _within(seconds):
-            await self._client.set(self._keys.probe, 1, ex=WAKE_TTL)
+            try:
+                await self._pipeline.execute(trial(self._keys.probe))
+            except redis.ResponseError as error:
+                if not is_wrong_server(error):
+                    raise
+                # Its connection is closed, and the next leads to the right one.
+                await self._pipeline.execute(trial(self._keys.probe))
+
+    async def try_write(self, seconds: float) -> None:
+        """The same over another connection: one that calls wait for is not broken off for a question.
+
+        Raises:
+            WriteUnconfirmed: it does not take a batch, or not within `seconds`.
+        """
+        async with _within(seconds), self._asking:
+            await self._client.execute_command(*trial(self._keys.probe))
 
     async def ping(self, seconds: float) -> None:
         """See whether Redis answers.
@@ -117,7 +138,7 @@ class Stream:
         Raises:
             WriteUnconfirmed: it does not, or not within `seconds`.
         """
-        async with _within(seconds):
+        async with _within(seconds), self._asking:
             await self._client.ping()
 
     async def condition(self, seconds: float) -> Condition:
@@ -126,7 +147,7 @@ class Stream:
         Raises:
             WriteUnconfirmed: it did not answer within `seconds`.
         """
-        async with _within(seconds):
+        async with _within(seconds), self._asking:
             before = time.time()
             async with self._client.pipeline(transaction=False) as questions:
                 questions.memory_usage(self._keys.stream)
@@ -137,6 +158,12 @@ class Stream:
             second, micros = clock
             ahead = int(second) + int(micros) / 1e6 - (before + time.time()) / 2
             return Condition(size or 0, info, bool(suspended), ahead)
+
+
+def trial(prefix: str) -> Sequence[bytes]:
+    """A command that does what a batch does, on keys that begin so, and leaves nothing."""
+    keys = (f"{prefix}:{name}".encode() for name in ("stream", "counts", "wake"))
+    return b"EVAL", _TRY, b"3", *keys, b"0", b"%d" % WAKE_TTL, b""
 
 
 @asynccontextmanager

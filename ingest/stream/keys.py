@@ -18,7 +18,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
     ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.handlers.throttle`
     ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.handlers.throttle`
-    ingest:{p}:probe       string, written to find out whether Redis takes writes again
+    ingest:{p}:probe:…     what is written, and deleted at once, to find out whether Redis takes batches again
     ingest:{p}:trial:…     what `ingest check` writes and deletes at once
     ingest:{p}:lookout     string, there while the last look for what may be wrong is young
     ingest:{p}:looked      string, there while the last such look of a worker is

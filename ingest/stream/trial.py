@@ -14,6 +14,7 @@ from typing import NamedTuple
 import redis
 
 from ingest.redis_errors import described
+from ingest.stream import appends
 from ingest.stream.consumer import GROUP
 from ingest.stream.keys import Keys
 
@@ -49,6 +50,15 @@ class Refusal(NamedTuple):
     what: str
     said: str
     kind: Kind
+
+
+def try_batch(client: redis.Redis, partition: int = 0) -> None:
+    """Do what an endpoint does with a batch.
+
+    Raises:
+        redis.RedisError: it was refused.
+    """
+    client.execute_command(*appends.trial(Keys(partition).probe))  # type: ignore[no-untyped-call]
 
 
 def refusals(client: redis.Redis, partition: int = 0) -> list[Refusal]:
