@@ -92,9 +92,11 @@ def ingest(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def running(argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None) -> Iterator[Process]:
+def running(
+    argv: list[str], environ: Mapping[str, str], log: Path, cwd: Path | None = None, **more: Any
+) -> Iterator[Process]:
     """A process for as long as the block runs."""
-    process = Process(argv, environ, log, cwd)
+    process = Process(argv, environ, log, cwd, **more)
     try:
         yield process
     finally:

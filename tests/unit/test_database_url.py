@@ -1,9 +1,12 @@
 """`DATABASE_URL`: read as SQLAlchemy reads it, or refused."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 
 from ingest.errors import SettingsError
 from ingest.settings import Settings
@@ -53,3 +56,46 @@ def test_a_password_whose_end_is_not_clear_is_refused_and_not_shown(url: str) ->
 def test_the_other_ways_to_write_it_mean_what_they_meant(url: str, place: tuple[str | None, ...]) -> None:
     parsed = make_url(read(url))
     assert (parsed.username, parsed.password, parsed.host) == place
+
+
+def asked(url: str) -> dict[str, Any]:
+    """What the driver is called with."""
+    dialect: Any = PGDialect_psycopg
+    given: dict[str, Any] = dialect().create_connect_args(make_url(url))[1]
+    return given
+
+
+HOSTS = st.sampled_from(["db-1", "db.example.nl", "10.0.0.1", "localhost"])
+PORTS = st.sampled_from(["", ":1", ":5432", ":65535"])
+
+
+@given(st.lists(st.tuples(HOSTS, PORTS), min_size=2, max_size=4), st.sampled_from(["", "u@", "u:p@", "u:a,b/c@"]))
+def test_several_hosts_are_those_that_libpq_asks(places: list[tuple[str, str]], userinfo: str) -> None:
+    listed = ",".join(host + port for host, port in places)
+    url = read(f"postgresql://{userinfo}{listed}/events?target_session_attrs=read-write")
+    given = asked(url)
+    assert given["host"].split(",") == [host for host, _ in places]
+    assert given["port"].split(",") == [port.removeprefix(":") for _, port in places]
+    assert given["target_session_attrs"] == "read-write"
+    assert (given["dbname"], given.get("user")) == ("events", userinfo[:1] or None)
+    assert given.get("password") == ({"u:p@": "p", "u:a,b/c@": "a,b/c"}.get(userinfo))
+    assert read(url) == url
+    assert Settings.read({"DATABASE_URL": url}).shown_database == f"postgresql://{listed}/events"
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://[::1]:5,[2001:db8::1]/d", "::1,2001:db8::1"),
+        ("postgres://h1,h2", "h1,h2"),
+        ("postgresql:///d?host=/run/a,/run/b", "/run/a,/run/b"),
+    ],
+)
+def test_the_other_ways_to_write_several_hosts_mean_the_same(url: str, hosts: str) -> None:
+    assert asked(read(url))["host"] == hosts
+
+
+@pytest.mark.parametrize("url", ["postgresql://h1,h2/d?host=h3", "postgresql://h1:1,h2/d?sslmode=require&port=5"])
+def test_hosts_in_two_places_are_refused(url: str) -> None:
+    with pytest.raises(SettingsError, match="it names hosts in two places"):
+        read(url)

@@ -95,6 +95,10 @@ class Backend(ABC):
         """Whether the connection is of no use any more, since a statement was interrupted half-way."""
         return False
 
+    def is_elsewhere(self, error: BaseException) -> bool:
+        """Whether an error says that another server has to be asked by now, so that the connection is of no use."""
+        return False
+
     @abstractmethod
     def lock_schema(self, connection: Connection) -> None:
         """Begin a transaction in which no other process can upgrade the schema."""

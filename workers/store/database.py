@@ -75,9 +75,9 @@ class Database:
         with self._backend.explained(), self.engine.connect() as connection:
             try:
                 yield connection
-            except BaseException:
+            except BaseException as error:
                 # A time limit of the job, say: a rollback would fail too, and hide the reason.
-                if self._backend.is_stuck(connection):
+                if self._backend.is_stuck(connection) or self._backend.is_elsewhere(error):
                     connection.invalidate()
                 raise
 

@@ -47,6 +47,8 @@ COUNTED_ROWS = 10_000_000
 UPGRADE_LOCK = 0x1465_7374
 #: SQLSTATE of a table that does not exist.
 NO_TABLE = "42P01"
+#: SQLSTATE of a write in a database that takes none: a standby, or one that its host has closed.
+READ_ONLY = "25006"
 #: Encodings of a database that hold every character: SQL_ASCII holds bytes of any kind.
 ENCODINGS = ("UTF8", "SQL_ASCII")
 #: Set for each session, since the driver relies on it; poolers know these, and hand them on from one to the next.
@@ -87,7 +89,7 @@ class PostgreSQL(Backend):
     @property
     def shown(self) -> str:
         """The URL without what may be secret, and without the name of the driver."""
-        return shown.url(self._url.set(drivername="postgresql", query={}).render_as_string(hide_password=False))
+        return shown.url(self._url.set(drivername="postgresql").render_as_string(hide_password=False))
 
     def engine(self) -> Engine:
         """Connections that are the same whatever the environment and the URL say."""
@@ -133,6 +135,10 @@ class PostgreSQL(Backend):
             return False
         driver = _driver(connection)
         return not driver.closed and driver.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
+
+    def is_elsewhere(self, error: BaseException) -> bool:
+        """By the server's SQLSTATE: after a fail-over a pooler may still lead to what is a standby by now."""
+        return getattr(getattr(error, "orig", error), "sqlstate", None) == READ_ONLY
 
     def lock_schema(self, connection: Connection) -> None:
         """By an advisory lock, until the end of the transaction."""
