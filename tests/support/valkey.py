@@ -24,7 +24,9 @@ class Valkey:
         self.process: Process | None = None
 
     def start(self, *options: str, wait: bool = True) -> None:
-        argv = [str(embedded_redis.binary()), str(embedded_redis.configuration()), "--port", str(self.port)]
+        # A copy: Sentinels have a server write into its configuration.
+        configuration = shutil.copy(embedded_redis.configuration(), self.folder / "valkey.conf")
+        argv = [str(embedded_redis.binary()), str(configuration), "--port", str(self.port)]
         argv += ["--bind", "127.0.0.1"] if self.port else ["--unixsocket", f"{self.folder}/valkey.sock"]
         self.process = Process([*argv, "--dir", str(self.folder), *options], {}, self.folder / "log")
         if wait:
