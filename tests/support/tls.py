@@ -105,15 +105,18 @@ def tls_front(upstream: int | str, identity: Identity, clients: Authority | None
 
 async def _listen(upstream: int | str, context: ssl.SSLContext) -> asyncio.Server:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        theirs: asyncio.StreamWriter | None = None
         try:
             if isinstance(upstream, str):
-                theirs = await asyncio.open_unix_connection(upstream)
+                answers, theirs = await asyncio.open_unix_connection(upstream)
             else:
-                theirs = await asyncio.open_connection("127.0.0.1", upstream)
+                answers, theirs = await asyncio.open_connection("127.0.0.1", upstream)
+            await asyncio.gather(_pump(reader, theirs), _pump(answers, writer))
         except OSError:
-            writer.close()
-            return
-        await asyncio.gather(_pump(reader, theirs[1]), _pump(theirs[0], writer))
+            pass  # the server is away
+        finally:
+            for one in filter(None, (writer, theirs)):
+                one.transport.abort()
 
     return await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
 
@@ -132,3 +135,4 @@ async def _end(server: asyncio.Server) -> None:
     for task in others:
         task.cancel()
     await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.sleep(0)  # what was aborted is closed in the next turn
