@@ -16,6 +16,8 @@ from ingest import disks
 OLDEST_REDIS = (6, 2)
 #: Share of its memory limit from which Redis counts as nearly full.
 NEARLY_FULL = 0.8
+#: What is said of a server that is part of a Cluster.
+CLUSTER = "runs as a Redis Cluster, which rq's jobs cannot be spread over: use one without (cluster-enabled no)."
 #: Seconds that our clock may differ from another before it is reported.
 CLOCK_TOLERANCE = 5.0
 
@@ -135,8 +137,7 @@ def of_server(info: Mapping[str, Any]) -> Iterator[Risk]:
     if info.get("cluster_enabled"):
         yield Risk(
             Code.REDIS_CLUSTER,
-            f"{version} runs as a Redis Cluster, which rq's jobs cannot be spread over: use one without "
-            "(cluster-enabled no).",
+            f"{version} {CLUSTER}",
         )
     if info.get("role") == "slave":
         primary = f"{info.get('master_host')}:{info.get('master_port')}"

@@ -15,6 +15,7 @@ from redis.retry import Retry
 
 from ingest import redis_tls, shown
 from ingest.errors import RedisUnavailable, SettingsError, Unavailable
+from ingest.health import CLUSTER
 from ingest.redis_connection import lead_to_the_right_server
 from ingest.redis_errors import described, is_denied, is_wrong_server
 from ingest.redis_sentinel import PrimaryFinder
@@ -88,10 +89,7 @@ def require(client: redis.Redis, url: str) -> None:
     try:
         client.ping()
         if _is_cluster(client):
-            raise Unavailable(
-                f"Redis at {shown.url(url)} is a Cluster, where RQ's jobs cannot be, since a transaction needs "
-                "all its keys on one server: use a Redis without cluster mode, or one with Sentinels."
-            )
+            raise Unavailable(f"Redis at {shown.url(url)} {CLUSTER}")
     except redis.RedisError as error:
         raise unavailable(url, error) from None
 

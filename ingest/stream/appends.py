@@ -130,7 +130,7 @@ class Stream:
             WriteUnconfirmed: it does not take a batch, or not within `seconds`.
         """
         async with _within(seconds), self._asking:
-            await self._client.execute_command(*trial(self._keys.probe))
+            await self._client.execute_command(*trial(self._keys.probe))  # type: ignore[no-untyped-call]
 
     async def ping(self, seconds: float) -> None:
         """See whether Redis answers.

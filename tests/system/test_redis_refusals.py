@@ -50,7 +50,7 @@ def with_password() -> Iterator[Valkey]:
 @pytest.mark.parametrize(
     ("redis", "said"),
     [
-        (cluster, "is a Cluster, where RQ's jobs cannot be"),
+        (cluster, "runs as a Redis Cluster"),
         (unknown_certificate, "INGEST_REDIS_TLS=no-verify"),
         (no_password, "refuses our credentials"),
         (wrong_password, "refuses our credentials"),

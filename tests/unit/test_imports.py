@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.redis_pipeline": {"ingest.redis_errors", "ingest.redis_connection"},
     "ingest.redis_client": {
         "ingest.errors", "ingest.redis_errors", "ingest.redis_connection", "ingest.shown", "ingest.redis_url",
-        "ingest.redis_sentinel", "ingest.redis_tls",
+        "ingest.redis_sentinel", "ingest.redis_tls", "ingest.health",
     },
     "ingest.processes": {"ingest.errors"},
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},

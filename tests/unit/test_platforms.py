@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest import disks, platforms
-from ingest.errors import SettingsError
+from ingest import disks, health, platforms
 from ingest.disks import Mount
+from ingest.errors import SettingsError
 from ingest.settings import Settings
+from tests.support.runbook import is_shown
 
 #: Where a volume is mounted, in a container whose own disk is thrown away.
 MOUNTS = {"/": "overlay", "/data": "ext4", "/tmp": "tmpfs"}
@@ -51,3 +52,9 @@ def test_the_setting_decides() -> None:
 def test_a_copy_with_other_values_knows_the_host() -> None:
     settings = Settings.read({"DYNO": "web.1"})
     assert not settings.model_copy(update={"port": 1}).spool_lasts
+
+
+def test_it_is_a_risk_of_its_own(tmp_path: Path) -> None:
+    found = {risk.code: risk.text for risk in health.of_spool(tmp_path, 1, 60.0)}
+    assert is_shown("spool-passing", found[health.Code("spool-passing")])
+    assert "spool-passing" not in {risk.code for risk in health.of_spool(tmp_path, 1)}

@@ -4,6 +4,7 @@ import pytest
 
 from ingest.settings import Settings
 from ingest.unencrypted import readable
+from tests.support.runbook import is_shown
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,9 @@ def test_what_others_can_read_is_named(environ: dict[str, str], begins: str) -> 
 )
 def test_what_is_encrypted_or_stays_on_this_machine_is_not(environ: dict[str, str]) -> None:
     assert list(readable(Settings.read(environ))) == []
+
+
+def test_who_need_not_prove_who_he_is_is_in_the_runbook() -> None:
+    (risk,) = readable(Settings.read({"REDIS_URL": "rediss://h", "INGEST_REDIS_TLS": "no-verify"}))
+    assert risk.code == "unverified-redis"
+    assert is_shown(risk.code, risk.text)

@@ -96,7 +96,7 @@ class Backend(ABC):
         return False
 
     def is_elsewhere(self, error: BaseException) -> bool:
-        """Whether an error says that another server has to be asked by now, so that the connection is of no use."""
+        """Whether an error says that another server has to be asked by now: the connection is of no use."""
         return False
 
     @abstractmethod

@@ -9,7 +9,7 @@ import redis
 
 from ingest import health, redis_client, shown
 from ingest.errors import IngestError, RedisUnavailable, SettingsError
-from ingest.health import Code
+from ingest.health import CLUSTER, Code
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
 from ingest.stream import trial
@@ -71,6 +71,8 @@ def _code(error: IngestError) -> Code:
         return REFUSALS[word[0]]
     if "NOPERM" in str(error):
         return Code.REDIS_RIGHTS
+    if CLUSTER in str(error):
+        return Code.REDIS_CLUSTER
     return Code.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else Code.REDIS_REFUSES
 
 
