@@ -1,4 +1,4 @@
-"""Traces for OpenTelemetry, where `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
+"""Traces for OpenTelemetry, and metrics of the same (`ingest.meters`), where `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
 
 One trace follows a call from the socket to its handlers. Nothing travels with the call for that: its delivery id
 is the trace id, and the id of the span of its arrival follows from it, so whoever has the call knows its trace.
@@ -25,9 +25,11 @@ from typing import TYPE_CHECKING, Any
 
 from ingest import __version__
 from ingest.errors import SettingsError
+from ingest.meters import Meters
 from ingest.settings import Settings
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Link, SpanContext, Tracer
 
@@ -77,21 +79,37 @@ class Tracing:
 
     def __init__(self) -> None:
         # Imported here, before workers fork: each of them would spend a third of a second on it.
+        import opentelemetry.exporter.otlp.proto.http.metric_exporter  # noqa: PLC0415
         import opentelemetry.exporter.otlp.proto.http.trace_exporter  # noqa: PLC0415
         import opentelemetry.sdk.trace  # noqa: PLC0415, F401
 
-        self._provider_of: tuple[int, TracerProvider] | None = None
+        self._provider_of: tuple[int, TracerProvider, Meters] | None = None
         self._next: tuple[int, int] | None = None
 
     @property
     def _provider(self) -> "TracerProvider":
         if self._provider_of is None or self._provider_of[0] != os.getpid():
-            self._provider_of = os.getpid(), self._new_provider()
+            resource = self._resource()
+            self._provider_of = os.getpid(), self._new_provider(resource), Meters(resource)
         return self._provider_of[1]
 
-    def _new_provider(self) -> "TracerProvider":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+    @property
+    def _meters(self) -> Meters:
+        if self._provider_of is None or self._provider_of[0] != os.getpid():
+            self._provider  # noqa: B018  # makes both
+        assert self._provider_of is not None
+        return self._provider_of[2]
+
+    def _resource(self) -> "Resource":
         from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+
+        told: dict[str, str | int] = {"service.version": __version__, "process.pid": os.getpid()}
+        if not os.environ.get("OTEL_SERVICE_NAME"):
+            told["service.name"] = SERVICE
+        return Resource.create(told)
+
+    def _new_provider(self, resource: "Resource") -> "TracerProvider":
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
@@ -107,10 +125,7 @@ class Tracing:
             def generate_span_id(self) -> int:
                 return outer._next[1] if outer._next else super().generate_span_id()
 
-        told: dict[str, str | int] = {"service.version": __version__, "process.pid": os.getpid()}
-        if not os.environ.get("OTEL_SERVICE_NAME"):
-            told["service.name"] = SERVICE
-        provider = TracerProvider(resource=Resource.create(told), id_generator=Ids(), shutdown_on_exit=False)
+        provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         return provider
 
@@ -122,9 +137,16 @@ class Tracing:
         """Send what there is to tell, within `FLUSH_SECONDS`."""
         if self._provider_of is not None and self._provider_of[0] == os.getpid():
             # In a thread, since the library takes its own time: it tries to reach a collector that is away.
-            sending = threading.Thread(target=self._provider_of[1].force_flush, name="traces", daemon=True)
-            sending.start()
-            sending.join(FLUSH_SECONDS)
+            _, provider, meters = self._provider_of
+            senders = [
+                threading.Thread(target=send, name="telemetry", daemon=True)
+                for send in (provider.force_flush, meters.flush)
+            ]
+            for sender in senders:
+                sender.start()
+            until = time.monotonic() + FLUSH_SECONDS
+            for sender in senders:
+                sender.join(max(0.0, until - time.monotonic()))
 
     def _arrival(self, delivery_id: bytes) -> "SpanContext":
         """The span of a call's arrival as others see it; whether it was sampled is decided alike everywhere."""
@@ -158,6 +180,9 @@ class Tracing:
         finally:
             self._next = None
         span.end()
+        meters = self._meters
+        meters.calls.add(1, {"http.response.status_code": status})
+        meters.acknowledged.record(max(0.0, time.time() - received_at / 1e6))
 
     # --- the drain ---
 
@@ -166,6 +191,7 @@ class Tracing:
         from opentelemetry.trace import Link, SpanKind  # noqa: PLC0415
 
         ended = time.time_ns()
+        self._meters.stored.add(len(delivery_ids))
         commit = self._tracer.start_span(
             "commit",
             attributes={"ingest.events": len(delivery_ids)},
@@ -212,6 +238,18 @@ class Tracing:
 
     @contextmanager
     def _handled(self, name: str, given: Any) -> Iterator[None]:
+        began, outcome = time.monotonic(), "failed"
+        try:
+            with self._span_of(name, given):
+                yield
+            outcome = "done"
+        finally:
+            told = {"ingest.handler": name}
+            self._meters.handling.record(time.monotonic() - began, told)
+            self._meters.handled.add(1, told | {"outcome": outcome})
+
+    @contextmanager
+    def _span_of(self, name: str, given: Any) -> Iterator[None]:
         from opentelemetry.trace import SpanKind, Status, StatusCode  # noqa: PLC0415
 
         batch = isinstance(given, list)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import redis
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ingest import tracing
@@ -43,14 +44,26 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Script]:
 def spans(collector: Script) -> dict[str, list[Any]]:
     """What came in, by the name of the span."""
     found: dict[str, list[Any]] = {}
-    for seen in collector.seen:
-        assert seen.path == "/v1/traces"
+    for seen in (seen for seen in collector.seen if seen.path == "/v1/traces"):
         for resource in ExportTraceServiceRequest.FromString(seen.body).resource_spans:
             told = {one.key: one.value.string_value for one in resource.resource.attributes}
             assert told["service.name"] == "copernica-ingest"
             for scope in resource.scope_spans:
                 for span in scope.spans:
                     found.setdefault(span.name, []).append(span)
+    return found
+
+
+def counted(collector: Script) -> dict[str, float]:
+    """The sums of what was counted, by name and what it is about."""
+    found: dict[str, float] = {}
+    for seen in (seen for seen in collector.seen if seen.path == "/v1/metrics"):
+        for resource in ExportMetricsServiceRequest.FromString(seen.body).resource_metrics:
+            for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
+                for point in (*metric.sum.data_points, *metric.histogram.data_points):
+                    about = [one.value.string_value or one.value.int_value for one in point.attributes]
+                    name = " ".join([metric.name, *map(str, about)])
+                    found[name] = found.get(name, 0) + (point.count if hasattr(point, "count") else point.as_int)
     return found
 
 
@@ -119,6 +132,15 @@ def test_one_trace_from_the_socket_to_the_handler(
     assert (many.status.code, many.status.message) == (2, "ValueError")
     (current,) = sys.modules[module].current
     assert current.span_id.to_bytes(8) == one.span_id
+    assert counted(collector) == {
+        "ingest.calls 200": 1,
+        "ingest.ack.duration": 1,
+        "ingest.events.stored": 1,
+        "ingest.handler.calls one done": 1,
+        "ingest.handler.calls many failed": 1,
+        "ingest.handler.duration one": 1,
+        "ingest.handler.duration many": 1,
+    }
     sent = b"".join(seen.body for seen in collector.seen)
     assert b"jan" not in sent
     assert b"m1" not in sent
@@ -157,7 +179,7 @@ def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
         for number in range(1, 3000):  # more than are kept
             traces.arrived(event(number).delivery_id, 1, 200)
         traces.flush()
-        assert [one for one in threading.enumerate() if one.name == "traces"]  # it has not been waited for
+        assert [one for one in threading.enumerate() if one.name == "telemetry"]  # it has not been waited for
 
 
 def test_where_nobody_wants_traces_nothing_is_loaded_and_nothing_is_in_the_way(redis_url: str) -> None:
