@@ -62,7 +62,10 @@ def test_an_endpoint_starts_without_redis_keeps_calls_and_stores_them_when_redis
             until(lambda: status_figures(environ)[1]["endpoints"], "a report")
             code, figures = status_figures(environ)
             assert (figures["spool"]["events"], figures["spool"]["endpoints_open"]) == (0, 0)
-            assert (code, [warning["code"] for warning in figures["warnings"]]) == (2, ["signatures-off", "no-worker"])
+            assert (code, [warning["code"] for warning in figures["warnings"]]) == (
+                2,
+                ["signatures-off", "no-worker"],
+            )
             (report,) = figures["endpoints"]
             empty = {"events": 0, "size_bytes": 0, "oldest_age_seconds": None, "bad_records": 0}
             assert report["breaker"] == "closed"
