@@ -52,7 +52,7 @@ class Person:
         longest piece without such a letter is looked for.
         """
         if len(self._written) > 1 or not self.address.isascii():
-            return self._pieces()
+            return self.pieces
         spellings: set[str] = set()
         local, at, domain = self.address.rpartition("@")
         for plain in (self.address, self.address.upper(), *(local.replace("ss", s) + at + domain for s in "ßẞ")):
@@ -67,8 +67,12 @@ class Person:
             }
         return sorted(spellings)
 
-    def _pieces(self) -> list[str]:
-        """The longest piece of the local part, or of each form of the domain if that is longer."""
+    @property
+    def pieces(self) -> list[str]:
+        """Letters and digits of ASCII of which some are in each of the `spellings`, however it is escaped.
+
+        The longest piece of the local part, or of each form of the domain if that is longer.
+        """
         local, _, domain = self.address.rpartition("@")
         in_local, *in_domains = (
             max(_PIECES.findall(text.replace("ss", " ")), key=len, default="")

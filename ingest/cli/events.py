@@ -64,8 +64,9 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
 @click.command()
 @click.option("--recipient", required=True, type=WORDS, help="The person's address; case does not matter.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
+@click.option("--thorough", is_flag=True, help="With --dry-run: read every event, however many there are.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
-def erase(recipient: str, dry_run: bool, as_json: bool) -> None:
+def erase(recipient: str, dry_run: bool, thorough: bool, as_json: bool) -> None:
     """Erase a person for good: events, profile changes, and calls that could not be read."""
     from ingest.cli.render import console
     from ingest.cli.render import events as render
@@ -76,8 +77,8 @@ def erase(recipient: str, dry_run: bool, as_json: bool) -> None:
     if "@" not in recipient.strip("@ "):
         raise click.BadParameter("it should be a whole e-mail address", param_hint="--recipient")
     settings = settings_with()
-    with Store.open(settings.database) as store, console.searching("searching the store", as_json) as step:
-        erased = run(store, recipient, dry_run, step)
+    with Store.open(settings.database) as store, console.advancing("reading all events", as_json) as progress:
+        erased = run(store, recipient, dry_run, thorough, progress)
     render.erased(erased, dry_run, elsewhere(settings), as_json)
 
 

@@ -187,7 +187,7 @@ def test_erase_says_what_it_would_do_and_what_it_did(stored: dict[str, str], sto
     call = Record(bytes([9] * 12), 0, b"/copernica", b"", b"neither form nor JSON, but from jan@example.nl")
     store.add((), [Quarantined(call, "unreadable")], [call, call._replace(delivery_id=bytes([10] * 12))])
     counts = {"events_deleted": 2, "events_blanked": 0, "quarantine_deleted": 1, "unverified_deleted": 2}
-    counts["handlers_deleted"] = 0
+    counts |= dict.fromkeys(("handlers_deleted", "events_unread", "seconds_to_read_them"), 0)
     erase = ("erase", "--recipient", "Jan@Example.NL")
     would = typed(*erase, "--dry-run", "--json", environ=stored)
     assert json.loads(would.stdout) == {**counts, **NOTHING_ELSEWHERE, "dry_run": True}

@@ -4,7 +4,7 @@ import json
 import random
 import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,9 @@ from ingest.errors import Unavailable
 from tests.support.builders import FORM, NINE, SECOND, delivery_id, event, failure, handler, record
 from tests.support.sql import add, counts, dead, everything, rows, settle
 from workers.handlers.work_queue import WorkQueue
+from workers.operations import erase as erase_module
 from workers.operations.erase import erase
-from workers.person import BLANK
+from workers.person import BLANK, Person
 from workers.records import Quarantined
 from workers.store import search_index, sqlite
 from workers.store.database import FETCH_SIZE
@@ -170,6 +171,8 @@ def test_everything_about_a_person_goes_and_nothing_else(store: Store, address: 
         "quarantine_deleted": 5,
         "unverified_deleted": 5,
         "handlers_deleted": 0,
+        "events_unread": 0,
+        "seconds_to_read_them": 0,
     }
     assert counts(store) == (len(blanked) + len(others), KEPT_CALLS, KEPT_CALLS)
     kept = everything(store)
@@ -294,7 +297,7 @@ def test_no_byte_of_the_address_is_left_in_the_files(careless: Store) -> None:
     _live(careless)
     assert in_files(careless, JAN)
     erased = erase(careless, JAN, dry_run=False)
-    assert all(number for name, number in erased.as_dict().items() if name != "handlers_deleted")
+    assert all((erased.deleted, erased.blanked, erased.quarantined, erased.unverified))
     assert nowhere(careless, JAN)
     assert in_files(careless, JAN) == 0
 
@@ -405,6 +408,57 @@ def test_an_address_with_a_double_s_is_that_with_a_sharp_one(store: Store) -> No
         2,
         [f"<{BLANK}>, <{BLANK}>"],
     )
+
+
+# --- the quick ways to find a person, and the slow ones ---
+
+
+def _written(luck: random.Random, address: str) -> str:
+    """An address, or one that is nearly the same, in one of the ways in which it may be written."""
+    address = luck.choice([address, address, address, f"x{address}", f"{address}.x", address.replace("n", "m")])
+    letters = luck.choice([address, address.upper(), address.title(), unicodedata.normalize("NFD", address)])
+    return luck.choice(
+        ["{}", " {} ", "<{}>", "Jan <{}>", "550 <{}>: no", "https://x.nl/?to={}&b", "{}{}", "%{}", 'a"\\{}', ""]
+    ).format(*[luck.choice([letters, quote(letters), quote_plus(letters), quote(letters, safe="@")])] * 2)
+
+
+def _all_about(luck: random.Random, addresses: Sequence[str], number: int) -> Event:
+    """An event with addresses in any of its fields."""
+    text = {
+        name: _written(luck, luck.choice(addresses))
+        for name in luck.sample(["recipient", "url", "referer", "state", "description", "x", "y[0]", "tags[]"], 3)
+    }
+    return form(number, {"type": "unheard-of", **text}, luck.choice(["", "", "", "&x=%00"]))
+
+
+@pytest.mark.parametrize("address", [*ADDRESSES, "Strasse@exämple.nl", "@", f"{'long' * 90}@example.nl"])
+def test_what_is_found_quickly_is_what_is_found_by_looking_at_every_event(
+    store: Store, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    luck, person = random.Random(address), Person(address)
+    store.add([_all_about(luck, [address, *OTHERS, "straße@xn--exmple-cua.nl"], n) for n in range(150)])
+    there = everything(store)
+    subject = {each.delivery_id for each in there if person.is_subject_of(each)}
+    blanked = {each.delivery_id for each in there if person.blanked(each) != each} - subject
+    sent = {each.delivery_id for each in there if Filter(recipient=address).fits(each)}
+
+    # The pieces leave nothing out that the patterns find.
+    quick = list(store.mentioning(person.address, person.pieces, person.spellings))
+    assert quick == list(store.mentioning(person.address, [""], person.spellings))
+    whole = erase(store, address, dry_run=True)
+    assert (whole.deleted, set(whole.blanked), whole.unread) == (subject, blanked, 0)
+
+    monkeypatch.setattr(erase_module, "READ_AT_ONCE", 100)
+    indexed = erase(store, address, dry_run=True)
+    assert indexed.deleted == sent <= subject
+    assert (indexed.unread, indexed.as_dict()["events_blanked"]) == (150, None)
+    assert indexed.seconds > 0
+    parts: list[float] = []
+    thorough = erase(store, address, dry_run=True, thorough=True, progress=parts.append)
+    assert thorough == whole
+    assert parts == sorted(parts)
+    assert 0 < parts[0] <= parts[-1] <= 1
+    assert erase(store, address, dry_run=False).deleted == subject
 
 
 # --- what arrives after the erasure, and is older ---

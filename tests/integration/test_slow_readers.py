@@ -61,7 +61,7 @@ def _find(wanted: Filter) -> Callable[[Store], Iterator[object]]:
 READERS: dict[str, Callable[[Store], Iterator[object]]] = {
     **{f"find {number}": _find(wanted) for number, wanted in enumerate(filters())},
     "rows": lambda store: store.rows(tables.quarantine),
-    "mentioning": lambda store: store.mentioning("jan@example.nl", ["jan@example.nl"]),
+    "mentioning": lambda store: store.mentioning("jan@example.nl", [""], ["jan@example.nl"]),
     "keys": lambda store: store.keys(tables.events, 10),
 }
 

@@ -177,6 +177,10 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
+        """Whether a text has a piece of lower case ASCII letters and digits in it, in whatever case."""
+
+    @abstractmethod
     def period(self, by: str) -> ColumnElement[str]:
         """The hour (`2026-11-20 09`) or day (`2026-11-20`) in UTC in which an event occurred."""
 

@@ -231,6 +231,10 @@ class PostgreSQL(Backend):
             conditions.append(columns.message_id == message_id)
         return conditions
 
+    def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
+        """As ASCII, in which the lower case of no letter depends on the server's language."""
+        return func.strpos(func.lower(text.collate("C")), piece) > 0
+
     def count(self, connection: Connection, table: Table) -> int:
         """Exactly, or the server's estimate where counting would read gigabytes."""
         sizes = (

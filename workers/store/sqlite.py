@@ -229,6 +229,10 @@ class SQLite(Backend):
             conditions.append(columns.message_id == message_id)
         return conditions
 
+    def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
+        """By `instr`, which unlike LIKE goes on after a NUL."""
+        return func.instr(func.lower(text), piece) > 0
+
     def period(self, by: str) -> ColumnElement[str]:
         """Times are text, which begins with the period."""
         return literal_column(f"substr(events.occurred_at, 1, {PERIODS[by]})")

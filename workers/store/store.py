@@ -4,9 +4,12 @@ There is one commit per group of batches, and nothing is acknowledged before it.
 stored already is skipped, so storing a batch twice does no harm.
 """
 
+import operator
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import reduce
+from itertools import islice
 from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
@@ -40,6 +43,8 @@ from workers.store.tombstones import KEPT, Tombstones, bury
 GATHERED = 250_000
 
 K = TypeVar("K")
+#: Is told how many rows were read.
+Passed = Callable[[int], object]
 _key = itemgetter(KEY)
 
 
@@ -237,12 +242,18 @@ class Store(Counting):
                 return
             after = found[-1]
 
-    def _events_of_all(self, *conditions: ColumnElement[bool]) -> Iterator[Event]:
-        """The same with conditions for which every row is read: of some thousand rows in each transaction."""
+    def _events_of_all(
+        self, condition: ColumnElement[bool], passed: Passed, portions: int | None = None
+    ) -> Iterator[Event]:
+        """The same with a condition for which every row is read: of some thousand rows in each transaction.
+
+        `passed` is told how many rows each portion had. It ends after so many `portions`.
+        """
         key = tables.events.c.delivery_id
-        for ids in self.keys(tables.events, PORTION):
+        for ids in islice(self.keys(tables.events, PORTION), portions):
             within = key.between(ids[0].delivery_id, ids[-1].delivery_id)
-            yield from self._events(within, *conditions)
+            yield from self._events(within, condition)
+            passed(len(ids))
 
     def pages(self, wanted: Filter, after: bytes, size: int) -> Iterator[list[Event]]:
         """Events after a delivery id, in order, `size` at a time; each page is a query of its own."""
@@ -264,18 +275,40 @@ class Store(Counting):
             found = connection.execute(select(tables.events).where(key.in_(delivery_ids)).order_by(key)).all()
         return [event_of(row) for row in found]
 
-    def mentioning(self, recipient: str, patterns: Sequence[str]) -> Iterator[Event]:
-        """Events of a recipient, with one of these texts anywhere, or with a raw body: reads the whole table."""
+    def mentioning(
+        self,
+        recipient: str,
+        pieces: Sequence[str],
+        patterns: Sequence[str],
+        passed: Passed = lambda rows: None,
+        portions: int | None = None,
+    ) -> Iterator[Event]:
+        """Events of a recipient, with one of these patterns anywhere, or with a raw body: reads the whole table.
+
+        Whatever has one of the patterns has one of the `pieces` too, which is seen sooner. `passed` is told again
+        and again how many rows were read since. It ends after so many `portions` of `PORTION` rows.
+        """
         columns = tables.events.c
         searched = [cast(columns[name], Text) for name in (*MENTIONING, "tags", "payload")]
+        together = reduce(operator.add, (func.coalesce(column, "") + " " for column in searched))
+        may_match = [self._backend.holds(together, piece) for piece in pieces]
         matches = [column.icontains(pattern, autoescape=True) for column in searched for pattern in patterns]
-        matches += [and_(*self._backend.about(recipient, None)), columns.raw.is_not(None)]
-        yield from self._events_of_all(or_(*matches))
+        others = [and_(*self._backend.about(recipient, None)), columns.raw.is_not(None)]
+        yield from self._events_of_all(or_(and_(or_(*may_match), or_(*matches)), *others), passed, portions)
 
-    def of_profiles(self, profiles: Sequence[tuple[int, int]]) -> Iterator[Event]:
-        """Events of these profiles, each a pair of database and profile number: reads the whole table."""
+    def of_profiles(
+        self,
+        profiles: Sequence[tuple[int, int]],
+        passed: Passed = lambda rows: None,
+        portions: int | None = None,
+    ) -> Iterator[Event]:
+        """Events of these profiles, each a pair of database and profile number: reads the whole table.
+
+        For `passed` and `portions`, see `mentioning`.
+        """
         columns = tables.events.c
-        yield from self._events_of_all(tuple_(columns.database, columns.profile).in_(profiles))
+        condition = tuple_(columns.database, columns.profile).in_(profiles)
+        yield from self._events_of_all(condition, passed, portions)
 
     def unverified_signers(self) -> list[Signer]:
         """Whose keys are waited for, in no order."""

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Literal
 
 import orjson
@@ -66,17 +65,6 @@ def cell(value: str, width: int) -> str:
     if len(plain) > width:
         plain = plain[: width - 1] + ("…" if streams.is_utf8() else "~")
     return f"{plain:<{width}}"
-
-
-@contextmanager
-def searching(what: str, quiet: bool) -> Iterator[Callable[[], object]]:
-    """Show how far a search has come; the block calls the yielded function for each thing it has looked at."""
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = SpinnerColumn(), TextColumn(what), TextColumn("{task.completed:,}"), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield partial(progress.advance, task)
 
 
 @contextmanager

@@ -94,21 +94,35 @@ def _harmless_json(text: str) -> str:
     return _FORMULA_IN_JSON.sub(lambda found: f"{found[1]}\\u{ord(found[2]):04x}", text)
 
 
+def _duration(seconds: float) -> str:
+    """Roughly, and rather more than less."""
+    return counted(round(seconds / 60), "minute") if seconds > 90 else counted(int(seconds) + 1, "second")
+
+
 def erased(result: "Erased", dry_run: bool, elsewhere: "Elsewhere", as_json: bool) -> None:
     """`ingest erase`: how much was erased, and how much lies where it is not searched for (None: unknown)."""
     if as_json:
         console.print_json({**result.as_dict(), "dry_run": dry_run, **asdict(elsewhere)})
         return
-    counts = result.as_dict()
     table = Table.grid(padding=(0, 2))
     would = "would be " if dry_run else ""
-    table.add_row("events", f"{counts['events_deleted']:,} {would}deleted")
-    table.add_row("", f"{counts['events_blanked']:,} {would}kept without the address, which they only mention")
-    table.add_row("quarantine", f"{counts['quarantine_deleted']:,} {would}deleted")
-    table.add_row("unverified", f"{counts['unverified_deleted']:,} {would}deleted")
-    table.add_row("handlers", f"{counted(counts['handlers_deleted'], 'waiting or failed call')} {would}deleted")
+    if result.unread:
+        table.add_row("events", f"{len(result.deleted):,} sent to the address {would}deleted")
+    else:
+        table.add_row("events", f"{len(result.deleted):,} {would}deleted")
+        blanked = f"{len(result.blanked):,} {would}kept without the address, which they only mention"
+        table.add_row("", blanked)
+    table.add_row("quarantine", f"{len(result.quarantined):,} {would}deleted")
+    table.add_row("unverified", f"{len(result.unverified):,} {would}deleted")
+    table.add_row("handlers", f"{counted(result.handed_on, 'waiting or failed call')} {would}deleted")
     out = console.to_stdout()
     out.print(table)
+    if result.unread:
+        out.print(
+            "Not counted: events of profiles that have the address in a field, complaints from it, and events "
+            f"that only mention it. Erasing reads {counted(result.unread, 'event')} for them, which takes up to "
+            f"{_duration(result.seconds)} here; --thorough does so now."
+        )
     waiting, spooled = elsewhere.batches_waiting, elsewhere.spooled_calls
     if waiting is None or spooled is None:
         out.print("[yellow]! Redis or the spool cannot be asked how much waits there.[/]")
