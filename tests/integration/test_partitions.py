@@ -204,3 +204,16 @@ def test_a_search_does_not_read_all_events(store: Store) -> None:
         plan = explained(store, "EXPLAIN", wanted)
         assert re.search(index, "\n".join(plan)), plan
         assert not [step for step in plan if f"Seq Scan on {partition(0)}" in step]
+
+
+def test_a_message_is_looked_up_also_where_the_server_would_rather_read_everything(store: Store) -> None:
+    store.add([event_of_month(0, n)._replace(message_id=f"{n}") for n in range(100)])
+    execute(store, "ANALYZE events")
+    wanted = Filter(message_id="7")
+    plan = "\n".join(explained(store, "EXPLAIN", wanted))
+    assert "Seq Scan" not in plan
+    assert "_message_id_idx" in plan
+    assert [each.message_id for each in store.find(wanted)] == ["7"]
+    assert [[each.message_id for each in page] for page in store.pages(wanted, b"", 10)] == [["7"]]
+    assert store.count(wanted) == sum(number for *_, number in store.counts(wanted, "day")) == 1
+    assert rows(store, "SHOW enable_seqscan") == [("on",)]  # only for that

@@ -34,6 +34,7 @@ def everything(store: Store) -> list[Event]:
 def explained(store: Store, how: str, wanted: Filter) -> list[str]:
     """The database's own words on how it goes about a search."""
     asked: list[tuple[str, Any]] = []
+    settings: list[str] = []
 
     def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         asked.append((statement, parameters))
@@ -41,8 +42,12 @@ def explained(store: Store, how: str, wanted: Filter) -> list[str]:
     listeners.listen(store.engine, "before_cursor_execute", note)
     list(store.find(wanted))
     listeners.remove(store.engine, "before_cursor_execute", note)
+    while not asked[0][0].startswith("SELECT"):
+        settings.append(asked.pop(0)[0])
     statement, parameters = asked[0]  # the one that searches; others fetch what was found
     with store.engine.connect() as connection:
+        for setting in settings:
+            connection.exec_driver_sql(setting)
         return [str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters)]
 
 

@@ -180,6 +180,9 @@ class Backend(ABC):
     def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
         """Whether a text has a piece of lower case ASCII letters and digits in it, in whatever case."""
 
+    def go_by_message(self, connection: Connection) -> None:  # noqa: B027  # optional
+        """Have this transaction look messages up in their index, however the database judges it."""
+
     @abstractmethod
     def period(self, by: str) -> ColumnElement[str]:
         """The hour (`2026-11-20 09`) or day (`2026-11-20`) in UTC in which an event occurred."""

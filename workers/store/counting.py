@@ -59,7 +59,7 @@ class Counting(Database):
         if not _by_person(wanted) and self.is_counted:
             return sum(number for _, _, number in self.counts(wanted, "hour"))
         query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
-        with self.reading() as connection:
+        with self.reading(wanted.by_message) as connection:
             return connection.execute(query).scalar_one()
 
     def counts(self, wanted: Filter, by: str) -> list[tuple[str, str, int]]:
@@ -95,7 +95,7 @@ class Counting(Database):
         period, kind = self._backend.period(by), tables.events.c.type
         query = select(period, kind, func.count()).group_by(period, kind)
         for part in self._in_days(wanted):
-            with self.reading() as connection:
+            with self.reading(part.by_message) as connection:
                 for name, event_type, number in connection.execute(query.where(*part.conditions(self._backend))):
                     found[name, event_type] += number
 

@@ -66,14 +66,16 @@ class Database:
         return self._backend.shown
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A connection for queries.
+    def reading(self, by_message: bool = False) -> Iterator[Connection]:
+        """A connection for queries, or for one that looks a message up.
 
         Raises:
             Unavailable: the database cannot be used now.
         """
         with self._backend.explained(), self.engine.connect() as connection:
             try:
+                if by_message:
+                    self._backend.go_by_message(connection)
                 yield connection
             except BaseException as error:
                 # A time limit of the job, say: a rollback would fail too, and hide the reason.

@@ -26,6 +26,11 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
 
+    @property
+    def by_message(self) -> bool:
+        """Whether it is about a message, wherever that one's events are."""
+        return self.message_id is not None
+
     def conditions(self, backend: Backend) -> list[ColumnElement[bool]]:
         """The filter as conditions of a WHERE clause."""
         columns = tables.events.c

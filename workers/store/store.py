@@ -226,15 +226,15 @@ class Store(Counting):
 
     def find(self, wanted: Filter) -> Iterator[Event]:
         """Events in the order of their delivery ids, that is, of arrival; `FETCH_SIZE` in memory at a time."""
-        yield from self._events(*wanted.conditions(self._backend))
+        yield from self._events(*wanted.conditions(self._backend), by_message=wanted.by_message)
 
-    def _events(self, *conditions: ColumnElement[bool]) -> Iterator[Event]:
+    def _events(self, *conditions: ColumnElement[bool], by_message: bool = False) -> Iterator[Event]:
         """Events in order; no transaction is open while the caller works on one, as in `rows`."""
         key = tables.events.c.delivery_id
         query = select(key).where(*conditions).order_by(key).limit(GATHERED)
         after = b""
         while True:
-            with self.reading() as connection:
+            with self.reading(by_message) as connection:
                 found = connection.execute(query.where(key > after) if after else query).scalars().all()
             for portion in _portions(found):
                 yield from self.with_ids(portion)
@@ -260,7 +260,7 @@ class Store(Counting):
         columns = tables.events.c
         while True:
             query = select(tables.events).where(*wanted.conditions(self._backend), columns.delivery_id > after)
-            with self.reading() as connection:
+            with self.reading(wanted.by_message) as connection:
                 rows = connection.execute(query.order_by(columns.delivery_id).limit(size)).all()
             if not rows:
                 return
