@@ -31,12 +31,16 @@ def filter_of(chosen: dict[str, Any]) -> "Filter":
 def events(follow: bool, form: str, **chosen: Any) -> None:
     """Print the events in the store, however many there are."""
     from ingest.cli.render import events as render
-    from workers.operations.follow import followed
     from workers.store.store import Store
 
     settings, wanted = settings_with(), filter_of(chosen)
     with Store.open(settings.database) as store, _ended_by_ctrl_c(follow):
-        render.events(followed(settings, store, wanted) if follow else store.find(wanted), form, live=follow)
+        if not follow:
+            render.events(store.find(wanted), form)
+            return
+        from workers.operations.follow import followed  # and with it the client of Redis
+
+        render.events(followed(settings, store, wanted), form, live=True)
 
 
 def _ended_by_ctrl_c(follow: bool) -> AbstractContextManager[None]:

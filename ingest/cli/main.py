@@ -7,7 +7,19 @@ import click
 from click.exceptions import Exit
 
 from ingest import __version__, shown
-from ingest.cli import alerts, config, diagnostics, events, handlers, reconcile, run, simulation, streams, webhooks
+from ingest.cli import (
+    alerts,
+    config,
+    diagnostics,
+    events,
+    garbage,
+    handlers,
+    reconcile,
+    run,
+    simulation,
+    streams,
+    webhooks,
+)
 from ingest.cli.options import env_file
 from ingest.errors import IngestError
 
@@ -23,7 +35,8 @@ class Command(click.Group):
         """Run the program: see to its output and its files first."""
         streams.set_up()
         os.umask(UMASK)
-        return super().main(*arguments, **options)
+        with garbage.rarely():
+            return super().main(*arguments, **options)
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

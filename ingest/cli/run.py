@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.cli import garbage
 from ingest.cli.options import settings_with
 from ingest.errors import SchemaMismatch, Unavailable
 from ingest.log import call_process
@@ -18,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def _started(**changes: Any) -> "Settings":
-    """The settings; what lies around and only its owner should read is closed to others."""
+    """The settings of what runs for long; what lies around and only its owner should read is closed to others."""
     from ingest.private_files import close_to_others
 
+    garbage.as_usual()
     settings = settings_with(**changes)
     close_to_others(settings)
     return settings

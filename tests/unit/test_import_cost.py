@@ -1,12 +1,15 @@
 """What people wait for at a prompt is imports, so commands import only what they need."""
 
+import gc
 import subprocess
 import sys
 
 import pytest
 
 from ingest import Event, EventType
+from ingest.cli import garbage
 from ingest.copernica import events
+from ingest.errors import SettingsError
 from tests.support.source import ROOT
 
 #: What takes longer to import than all that `--help` needs.
@@ -43,6 +46,18 @@ STATUS = """
 import workers.operations.status, workers.store.sqlite
 import ingest.cli.render.status
 """
+#: Commands that need the database alone; there is none, so they end as soon as they have looked.
+SEARCH = """
+import os
+from contextlib import suppress
+
+from ingest.cli.main import main
+
+os.environ["DATABASE_URL"] = "sqlite:///nowhere.db"
+for command in (["events", "--recipient", "jan@example.nl"], ["stats"]):
+    with suppress(SystemExit):
+        main(command)
+"""
 
 
 @pytest.mark.parametrize(
@@ -61,8 +76,9 @@ import ingest.cli.render.status
                 "rich.progress",
             ],
         ),
+        (SEARCH, ["aiohttp", "alembic", "psycopg", "redis", "rq", "uvloop"]),
     ],
-    ids=["help", "status"],
+    ids=["help", "status", "search"],
 )
 def test_a_command_imports_nothing_that_it_does_not_need(code: str, unneeded: list[str]) -> None:
     tell = f"{code}\nimport sys\nprint('IMPORTED', *({{*{unneeded!r}}} & sys.modules.keys()))"
@@ -74,3 +90,15 @@ def test_what_is_imported_late_is_there_all_the_same() -> None:
     assert (Event, EventType) == (events.Event, events.EventType)
     with pytest.raises(ImportError):
         from ingest import Events  # type: ignore[attr-defined]  # noqa: F401
+
+
+def test_what_runs_for_long_looks_for_garbage_as_often_as_usual() -> None:
+    usual = gc.get_threshold()
+    with garbage.rarely():
+        assert gc.get_threshold()[0] > usual[0]
+        with pytest.raises(SettingsError), garbage.rarely():
+            raise SettingsError("")
+        assert gc.get_threshold() == usual
+    with garbage.rarely():
+        garbage.as_usual()
+        assert gc.get_threshold() == usual
