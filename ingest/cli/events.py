@@ -59,7 +59,10 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
 
     if chosen["since"] is None:
         with suppress(OverflowError):  # --until in the year 1: there is nothing before it
-            chosen["since"] = (chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]
+            # From a whole period on, which is known without counting, and not a part of one.
+            begin = (chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]
+            hour = begin.hour if by == "hour" else 0
+            chosen["since"] = begin.replace(hour=hour, minute=0, second=0, microsecond=0)
     with Store.open(settings_with().database) as store:
         counts = store.counts(filter_of(chosen), by)
     chart.show(counts, by, as_json)

@@ -80,6 +80,15 @@ def test_by_default_it_is_about_the_last_day_or_month(environ: dict[str, str], s
     assert sum(one["counts"]["open"] for one in counted(environ, "--until", until)) == 1
 
 
+def test_by_default_the_first_period_is_a_whole_one(environ: dict[str, str], store: Store) -> None:
+    now = datetime.now(UTC)
+    hour = (now - 24 * HOUR).replace(minute=0, second=0, microsecond=0)
+    day, before = hour.replace(hour=0) - 29 * DAY, timedelta(seconds=-1)
+    add(store, (hour + before, "open"), (hour, "open"), (day + before, "click"), (day, "click"))
+    assert [one["counts"] for one in counted(environ, "--until", now.isoformat())] == [{"open": 1}]
+    assert counted(environ, "--until", now.isoformat(), "--by", "day")[0]["counts"] == {"click": 1}
+
+
 def test_the_chart_as_typed(environ: dict[str, str], store: Store) -> None:
     start = datetime(2026, 11, 20, 9, tzinfo=UTC)
     add(store, *[(start, "delivery")] * 1, *[(start + 3 * HOUR, "open")] * 2, (start + 3 * HOUR, "abuse"))
