@@ -83,7 +83,7 @@ def erase(
         store.entomb([recipient])
     stored = store.stored()
     if dry_run and not thorough and stored > READ_AT_ONCE:
-        erased.deleted |= {event.delivery_id for event in store.find(Filter(recipient=person.address))}
+        erased.deleted.update(store.ids(Filter(recipient=person.address)))
         erased.unread, erased.seconds = stored, _seconds_to_read(store, person, stored)
     else:
         _read_all(store, person, erased, dry_run, _Reading(2 * stored, progress))

@@ -228,6 +228,12 @@ class Store(Counting):
         """Events in the order of their delivery ids, that is, of arrival; `FETCH_SIZE` in memory at a time."""
         yield from self._events(*wanted.conditions(self._backend), by_message=wanted.by_message)
 
+    def ids(self, wanted: Filter) -> list[bytes]:
+        """The delivery ids of events, all at once."""
+        query = select(tables.events.c.delivery_id).where(*wanted.conditions(self._backend))
+        with self.reading(wanted.by_message) as connection:
+            return list(connection.execute(query).scalars())
+
     def _events(self, *conditions: ColumnElement[bool], by_message: bool = False) -> Iterator[Event]:
         """Events in order; no transaction is open while the caller works on one, as in `rows`."""
         key = tables.events.c.delivery_id
