@@ -8,6 +8,9 @@ from ingest import setting_sources, shown
 from ingest.errors import Unavailable
 from ingest.settings import SHOWN_AS_URLS, Settings
 
+#: Settings that are paths, each with a value that is none.
+PATHS = {"INGEST_SPOOL_DIR": "off", "INGEST_KEYS": "dns", "INGEST_VALIDATION_FILES": "", "INGEST_DATA_DIR": ""}
+
 
 @contextmanager
 def told(folder: Path, environ: Mapping[str, str]) -> Iterator[None]:
@@ -33,10 +36,18 @@ def without_secrets(environ: Mapping[str, str]) -> tuple[dict[str, str], set[str
         if not (value := environ.get(name)):
             continue
         if field.repr or (name in SHOWN_AS_URLS and all(map(_is_public, value.split(",")))):
-            values[name] = value
+            values[name] = _from_anywhere(name, value)
         else:
             withheld.add(name)
     return values, withheld
+
+
+def _from_anywhere(name: str, value: str) -> str:
+    """The same where it is read in another working directory."""
+    scheme, separator, path = value.partition("sqlite:///")
+    if name == "DATABASE_URL" and separator:
+        return f"{scheme}{separator}{Path(path).absolute()}"
+    return str(Path(value).absolute()) if PATHS.get(name, value.lower()) != value.lower() else value
 
 
 def _is_public(url: str) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.cli import typed
+from tests.support.cli import found, typed
 from tests.support.postgres import Server
 from tests.support.running import (
     Process,
@@ -75,6 +75,8 @@ def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
         assert sent.returncode == 0, sent.stderr
         until(lambda: figures(folder).get("stored") == 10_001, "10,001 events")
         assert figures(folder)["backlog"] == 0
+        beside = found({"INGEST_DATA_DIR": str(folder)})  # which says nothing of accounts and keys
+        assert [text for level, text in beside.values() if level == "wrong"] == []
         assert [path for path in (folder, *folder.rglob("*")) if path.stat().st_mode & 0o077] == []
 
         began = time.monotonic()

@@ -261,6 +261,19 @@ def test_a_dev_keeps_its_secrets_to_itself() -> None:
     assert "geheim" not in str(values)
 
 
+def test_paths_of_a_dev_lead_to_the_same_place_from_anywhere(here: Path) -> None:
+    paths = {"INGEST_KEYS": "keys.json", "INGEST_SPOOL_DIR": "/spool", "DATABASE_URL": "sqlite:///data/ingest.db"}
+    values, _ = without_secrets(paths | {"INGEST_DATA_DIR": "data"})
+    assert values == {
+        "INGEST_KEYS": f"{here}/keys.json",
+        "INGEST_SPOOL_DIR": "/spool",
+        "DATABASE_URL": f"sqlite:///{here}/data/ingest.db",
+        "INGEST_DATA_DIR": f"{here}/data",
+    }
+    words = {"INGEST_KEYS": "dns", "INGEST_SPOOL_DIR": "off", "DATABASE_URL": "sqlite:////d/x.db"}
+    assert without_secrets(words) == (words, set())
+
+
 def test_a_database_that_only_the_dev_knows_is_not_taken_for_another() -> None:
     settings = Settings.read({}, frozenset({"DATABASE_URL"}))
     with pytest.raises(SettingsError, match="set its DATABASE_URL here as well"):
