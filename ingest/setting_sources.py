@@ -76,7 +76,8 @@ def gather(environ: Mapping[str, str], named: Path | None = None) -> Given:
     if named is not None:
         origins[FILE_VARIABLE] = COMMAND_LINE
     beside, withheld = running_dev(Path(values.get("INGEST_DATA_DIR") or "data"))
-    if values.get("REDIS_URL") not in (None, "", beside.get("REDIS_URL")):
+    elsewhere = values.get("REDIS_URL") or values.get("REDIS_TLS_URL")
+    if elsewhere and elsewhere != beside.get("REDIS_URL"):
         return Given(values, origins, file)  # ours is another site
     added = {name: value for name, value in beside.items() if not values.get(name)}
     values |= added

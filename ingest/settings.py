@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import ByteSize, Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest import setting_sources, shown
@@ -22,6 +21,7 @@ from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
 from ingest.platforms import Platform, loses, platform_of
 from ingest.redis_url import is_without_tls, secured
+from ingest.setting_reader import Environ, sentence
 from ingest.setting_values import (
     Accounts,
     CommaList,
@@ -52,35 +52,11 @@ SPOOL_FOLDER = "spool"
 
 #: Settings that may hold a secret, and are URLs whose host and path may be shown all the same.
 SHOWN_AS_URLS = frozenset(
-    {"REDIS_URL", "DATABASE_URL", "COPERNICA_API_URL", "COPERNICA_AUTH_URL", "INGEST_FORWARD_URL"}
-)
-#: Settings for which an empty value has a meaning of its own.
-MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
-
-
-class _Environ(PydanticBaseSettingsSource):
-    """Reads settings from the mapping it is given, by the aliases of the fields, and from nothing else."""
-
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._environ = environ
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value of a field (None: not set), its key, and that it need not be parsed as JSON."""
-        name = field.alias or field_name
-        value = self._environ.get(name)
-        if value and setting_sources.is_service_link(name, value):
-            value = None
-        return (value if value or name in MEANINGFUL_WHEN_EMPTY else None), name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """All values that are set, by alias."""
-        values = {}
-        for field_name, field in self.settings_cls.model_fields.items():
-            value, name, _ = self.get_field_value(field, field_name)
-            if value is not None:
-                values[name] = value
-        return values
+    {
+        "REDIS_URL", "REDIS_TLS_URL", "DATABASE_URL", "COPERNICA_API_URL", "COPERNICA_AUTH_URL",
+        "INGEST_FORWARD_URL",
+    }
+)  # fmt: skip  # a list to be read across
 
 
 class Settings(BaseSettings):
@@ -186,7 +162,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what was injected: no file, and no process-wide environment behind the caller's back."""
-        return (_Environ(settings_cls, init_settings()["environ"]),)
+        return (Environ(settings_cls, init_settings()["environ"]),)
 
     @classmethod
     def names(cls) -> dict[str, FieldInfo]:
@@ -199,10 +175,13 @@ class Settings(BaseSettings):
         names = cls.names()
         mistakes = list(setting_sources.unknown(environ, names))
         try:
-            return cls(environ), mistakes
+            settings = cls(environ)
         except ValidationError as error:
-            found = [_sentence(one, secret=not names[str(one["loc"][0])].repr) for one in error.errors()]
+            found = [sentence(one, secret=not names[str(one["loc"][0])].repr) for one in error.errors()]
             return None, mistakes + found
+        if settings.redis_key and not settings.redis_certificate:
+            mistakes.append("INGEST_REDIS_KEY is set, but INGEST_REDIS_CERT is not: a key belongs to one.")
+        return settings, mistakes
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, withheld: frozenset[str] = frozenset()) -> Self:
@@ -215,21 +194,11 @@ class Settings(BaseSettings):
         if mistakes or settings is None:
             raise SettingsError(mistakes[0])
         settings._withheld = withheld
-        if settings.redis_key and not settings.redis_certificate:
-            raise SettingsError("INGEST_REDIS_KEY is set, but INGEST_REDIS_CERT is not: a key belongs to one.")
-        shown.keep_secret(
-            settings.redis_url,
-            settings.redis_tls_url,
-            settings.database_url,
-            settings.copernica_token,
-            settings.forward_secret,
-            *settings.forward_url,
-            settings.alert_smtp,
-            settings.sentry_dsn,
-            settings.otlp_endpoint,
-            # Such URLs are often secret as a whole, and libraries quote their parts.
-            *([settings.alert_url, urlsplit(settings.alert_url).path[1:]] if settings.alert_url else []),
-        )
+        for name, field in cls.model_fields.items():
+            if not field.repr and (value := getattr(settings, name)):
+                shown.keep_secret(*([value] if isinstance(value, str) else value))
+        if settings.alert_url:  # often secret as a whole, and libraries quote the parts of a URL
+            shown.keep_secret(urlsplit(settings.alert_url).path[1:])
         return settings
 
     @property
@@ -332,13 +301,3 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
             ) from None
-
-
-def _sentence(error: ErrorDetails, secret: bool) -> str:
-    """What is wrong with a value, which is not shown if it may be a secret."""
-    name, why = str(error["loc"][0]), error["msg"].removeprefix("Value error, ")
-    given = str(error["input"])
-    value = "" if secret else f"={given[:100]!r}"
-    quoted = len(given) > 1 and given[0] == given[-1] and given[0] in "\"'"
-    hint = " (it is in quotation marks, which `docker --env-file` and Compose's lists keep: leave them out)"
-    return f"{name}{value} cannot be used: {why}{hint if quoted else ''}."

@@ -22,9 +22,10 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.mail_url": set(),
     "ingest.setting_values": {"ingest.redis_url", "ingest.database_url", "ingest.mail_url"},
     "ingest.setting_sources": {"ingest.errors"},
+    "ingest.setting_reader": {"ingest.setting_sources"},
     "ingest.settings": {
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values", "ingest.setting_sources",
-        "ingest.redis_url", "ingest.platforms",
+        "ingest.setting_reader", "ingest.redis_url", "ingest.platforms",
     },
     "ingest.unencrypted": {"ingest.settings", "ingest.shown", "ingest.health", "ingest.redis_url"},
     "ingest.private_files": {"ingest.settings", "ingest.setting_sources"},
