@@ -12,15 +12,17 @@ from pathlib import Path
 
 #: Seconds for the whole answer; the endpoint gives it from memory.
 TIMEOUT = 2.5
-#: The commands that listen at PORT.
+#: The commands that listen at HOST and PORT.
 LISTENING = ("serve", "all")
+#: What HOST may be where the endpoint listens at all addresses.
+EVERYWHERE = ("", "0.0.0.0", "::")
 
 
-def exit_code(words: list[str], port: int) -> int:
+def exit_code(words: list[str], host: str, port: int) -> int:
     """0: healthy, 1: not; for a container whose process 1 has this command line."""
     if not any(word in LISTENING for word in words):
         return 0
-    connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
+    connection = HTTPConnection("127.0.0.1" if host in EVERYWHERE else host, port, timeout=TIMEOUT)
     try:
         connection.request("GET", "/healthz")
         return 0 if connection.getresponse().status == 200 else 1
@@ -33,4 +35,5 @@ def exit_code(words: list[str], port: int) -> int:
 
 if __name__ == "__main__":
     command_line = Path("/proc/1/cmdline").read_bytes().decode(errors="replace")
-    sys.exit(exit_code(command_line.split("\0"), int(os.environ.get("PORT", "8000"))))
+    place = os.environ.get("HOST", ""), int(os.environ.get("PORT", "8000"))
+    sys.exit(exit_code(command_line.split("\0"), *place))

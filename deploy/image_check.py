@@ -137,7 +137,8 @@ def look_at_files(root: Path) -> None:
     print(f"compressed, as a registry keeps it: {whole:,} bytes, of these /opt {alone:,}")
     assert whole < MAX_SIZE, "the image is too large"
     found = [path for path in ours.rglob("*") if not path.is_symlink()]
-    assert not [path for path in found if path.stat().st_mode & 0o022 or path.stat().st_uid]
+    foreign = [str(path) for path in found if path.stat().st_mode & 0o022 or path.stat().st_uid]
+    assert foreign == [], "files in the image that not only root can change"
     assert not (ours / "build").exists()
     assert not (root / "src").exists()
     assert (root / "data").stat().st_uid == USER

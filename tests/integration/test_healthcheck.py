@@ -47,9 +47,9 @@ def port() -> Iterator[int]:
 def test_an_endpoint_is_healthy_as_long_as_it_answers(
     healthcheck: ModuleType, port: int, command: list[str]
 ) -> None:
-    assert healthcheck.exit_code(command, port) == 0
-    assert healthcheck.exit_code(command, free_port()) == 1
+    assert healthcheck.exit_code(command, "0.0.0.0", port) == 0
+    assert healthcheck.exit_code(command, "127.0.0.1", free_port()) == 1
 
 
 def test_a_worker_is_never_unhealthy(healthcheck: ModuleType) -> None:
-    assert healthcheck.exit_code(["ingest", "worker", "--queue", "events"], free_port()) == 0
+    assert healthcheck.exit_code(["ingest", "worker", "--queue", "events"], "", free_port()) == 0
