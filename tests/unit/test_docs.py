@@ -12,7 +12,16 @@ from ingest.stream.keys import Keys
 from workers.store.tables import metadata
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = (".", "docs", "docs/decisions", "deploy", "examples/contacts", "examples/php-behind", "tests/benchmarks")
+FOLDERS = (
+    ".",
+    "docs",
+    "docs/decisions",
+    "docs/hosts",
+    "deploy",
+    "examples/contacts",
+    "examples/php-behind",
+    "tests/benchmarks",
+)
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
 
 

@@ -56,6 +56,20 @@ def test_every_setting_exists() -> None:
     assert [(file, name) for file, name in named if name not in known] == []
 
 
+def test_every_setting_that_a_page_names_exists() -> None:
+    known = {field.alias for field in Settings.model_fields.values()}
+    pages = [DEPLOY / "README.md", *(ROOT / "docs" / "hosts").glob("*.md")]
+    named = {(page.name, name) for page in pages for name in re.findall(r"\bINGEST_[A-Z_]+\b", page.read_text())}
+    # An example of what Kubernetes puts into the environment.
+    assert {one for one in named if one[1] not in known} == {("kubernetes.md", "INGEST_WEB_PORT")}
+
+
+def test_every_host_has_a_page_that_is_linked() -> None:
+    pages = {page.name for page in (ROOT / "docs" / "hosts").glob("*.md")}
+    for text in ((DEPLOY / "README.md").read_text(), (ROOT / "README.md").read_text()):
+        assert set(re.findall(r"docs/hosts/([\w-]+\.md)", text)) == pages
+
+
 @pytest.mark.parametrize("name", sorted(manifests()))
 def test_every_manifest_fits_the_schemas_of_kubernetes(name: str) -> None:
     manifest = manifests()[name]
