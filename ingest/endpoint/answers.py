@@ -73,5 +73,7 @@ NOT_ACCEPTED = rejection(
     **{"WWW-Authenticate": "Signature"},
 )
 
+#: With these, a request is answered that never became a call.
+NO_CALL_STATUSES = frozenset({400, 404, 405, 408, 413, 414, 415})
 #: After these, the rest of the request may still be on its way, so the connection is closed.
 CLOSING_STATUSES = frozenset({400, 401, 408, 413, 414, 415})

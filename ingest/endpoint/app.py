@@ -68,6 +68,7 @@ async def webhook(request: web.Request) -> web.Response:
         return _response(request, to)
     body = await _read_body(request, intake.max_body)
     if isinstance(body, Answer):
+        intake.refused[answers.BUSY.status] += body is answers.BUSY
         return _response(request, body)
     answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body)
     if answer is answers.KEPT:
@@ -188,6 +189,8 @@ async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
 
 
 def _response(request: web.Request, answer: Answer) -> web.Response:
+    if answer.status in answers.NO_CALL_STATUSES:
+        request.app[INTAKE].refused[answer.status] += 1
     response = web.Response(status=answer.status, body=answer.body, headers=answer.headers or None)
     if answer.body:
         response.content_type = answer.content_type

@@ -258,6 +258,7 @@ class Connection(RequestHandler):
         self._count()
         if self._wire is not None and not self._wire.is_closing():
             say_goodbye(self._wire, answer)
+            self._connections.refused[answer.status] += 1
             self._connections.leave(self, self._wire, limits.LINGER)
 
     def _stop_timer(self) -> None:

@@ -8,6 +8,7 @@ up.
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import Protocol, cast
 
 from ingest.endpoint.answers import BUSY, Answer
@@ -68,6 +69,8 @@ class Connections:
         self.memory = memory
         self.turns = Turns()
         self.served: set[Served] = set()
+        #: How many were answered before they were whole or served, by the status of their answer.
+        self.refused: Counter[int] = Counter()
         #: Connections that are closed as soon as their last answer is fetched, and when that has to be.
         self._leaving: dict[asyncio.Transport, float] = {}
         self._nobody_until = 0.0
@@ -79,7 +82,10 @@ class Connections:
 
     def has_place(self) -> bool:
         """Whether another one may be served; if there are too many, some are given up."""
-        return self.count < self.limit or self._make_places()
+        if self.count < self.limit or self._make_places():
+            return True
+        self.refused[BUSY.status] += 1
+        return False
 
     def _make_places(self) -> bool:
         now = time.monotonic()

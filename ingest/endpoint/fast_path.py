@@ -150,8 +150,14 @@ class FastPathProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         if self._ahead:  # less arrived than was announced
-            self._transport.write(BAD_REQUEST.raw(close=True))
+            self._refuse(BAD_REQUEST)
         self._close()
+
+    def _refuse(self, answer: Answer) -> None:
+        """Answer what is no whole request, before this is closed."""
+        if self._transport is not None:
+            self._transport.write(answer.raw(close=True))
+            self._fast_path.connections.refused[answer.status] += 1
 
     def _close(self) -> None:
         if self._transport is not None:
@@ -309,7 +315,7 @@ class FastPathProtocol(asyncio.Protocol):
             self.abort()
         elif self._transport is not None:
             if self._ahead:
-                self._transport.write(BUSY.raw(close=True))
+                self._refuse(BUSY)
             self._close()
 
     def close_if_late(self, now: float) -> None:
@@ -323,7 +329,7 @@ class FastPathProtocol(asyncio.Protocol):
             return
         elif self._ahead:
             if now - self.since > (BODY_DEADLINE if self._needs else HEAD_DEADLINE):
-                self._transport.write(TOO_SLOW.raw(close=True))
+                self._refuse(TOO_SLOW)
                 self._close()
         elif now - self.since > KEEPALIVE:
             self._close()

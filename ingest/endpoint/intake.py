@@ -100,8 +100,9 @@ class Intake:
         #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
         self.budget = budget or UnverifiedBudget(limit=0)
-        #: How many calls were rejected, by reason.
+        #: How many calls were rejected, by reason; and requests that are no calls, by the status of their answer.
         self.rejected: Counter[str] = Counter()
+        self.refused: Counter[int] = Counter()
         #: What is held in memory, and the number of calls that are being checked or kept right now.
         self.memory = Memory()
         self.busy = 0

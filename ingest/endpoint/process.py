@@ -31,12 +31,14 @@ from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import MAINTENANCE_TIMEOUT
 from ingest.endpoint.listening import CLOSE_SECONDS, listening
 from ingest.endpoint.maintenance import maintain
+from ingest.endpoint.measuring import Measuring
 from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.endpoint.verification_thread import VerificationThread, has_free_processor
 from ingest.jobs import JobScheduler
 from ingest.lookout import Lookout
+from ingest.metrics.board import Board
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
@@ -63,8 +65,10 @@ SHUTDOWN_SECONDS = 1.0
 GC_THRESHOLD = 20_000
 
 
-def serve_socket(settings: Settings, fd: int, number: int) -> None:
+def serve_socket(settings: Settings, fd: int, number: int, board: int | None = None) -> None:
     """One process of the endpoint, on a listening socket that it inherited; returns when it has stopped.
+
+    `board` is the descriptor of the one where figures are left for the metrics port.
 
     Raises:
         SettingsError: a setting cannot be used.
@@ -76,10 +80,12 @@ def serve_socket(settings: Settings, fd: int, number: int) -> None:
         # All that is loaded by now stays, so the garbage collector need not go through it again.
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD, 10, 10)
-        uvloop.run(_serve_socket(settings, sock, number, connection_limit()))
+        uvloop.run(_serve_socket(settings, sock, number, connection_limit(), board))
 
 
-async def _serve_socket(settings: Settings, sock: socket.socket, number: int, limit: int) -> None:
+async def _serve_socket(
+    settings: Settings, sock: socket.socket, number: int, limit: int, board: int | None = None
+) -> None:
     """Open what a process needs, serve until asked to stop, and close it in reverse, also if opening fails."""
     stopping = _stop_event()
     async with AsyncExitStack() as opened:
@@ -115,6 +121,8 @@ async def _serve_socket(settings: Settings, sock: socket.socket, number: int, li
         fast_path = FastPath(intake, settings.path, connection_factory(server, connections), connections)
         async with listening(sock, fast_path):
             start(connections.watch())
+            if board is not None:
+                start(Measuring(Board(board), number - 1, intake, producer, connections).run())
             start(replayer.run())
             lookout = Lookout(settings, blocking, is_worker=False)
             start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing, lookout))

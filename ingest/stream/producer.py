@@ -16,7 +16,7 @@ from ingest.errors import SpoolFailed, WriteUnconfirmed
 from ingest.spool import Spool
 from ingest.stream.appends import Stream
 from ingest.stream.breaker import Breaker
-from ingest.stream.writes import Done, Write, failed, tell
+from ingest.stream.writes import Done, Write, WriteTimes, failed, tell
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,8 @@ class Producer:
         self.breaker = Breaker()
         # When the backlog began to use as much of Redis as it may, in monotonic seconds.
         self._over_since: float | None = None
+        #: Where it is noted how long things take, if anybody wants to know.
+        self.times: WriteTimes | None = None
         self._wake = wake
         self._waiting: deque[tuple[Record, Done]] = deque()
         #: Whether what waits will be looked at in this turn of the event loop.
@@ -143,6 +145,8 @@ class Producer:
         self._looks = False
         while self._waiting and self.uses_redis and self._may_write():
             write = self._gather()
+            if self.times is not None:
+                write.began = time.monotonic()
             self._writes += 1
             self._records += write.count
             self._bytes += write.size
@@ -233,16 +237,24 @@ class Producer:
         self._writes -= 1
         self._records -= write.count
         self._bytes -= write.size
+        if self.times is not None:
+            self.times.written(write, refusal is None)
         if refusal is not None and self.spool is not None and not is_ours:
             self.trip(refusal)
             self._unconfirmed.append(write)
             self._go_around()
         else:
-            tell(write.owners, refusal)
+            self._tell(write, refusal)
         if self._waiting and not self._looks:
             self._look()
         if self._next_end is not None and not self._next_end.done():
             self._next_end.set_result(None)
+
+    def _tell(self, write: Write, refusal: WriteUnconfirmed | None) -> None:
+        """Tell those whose calls are in a write what became of it."""
+        if self.times is not None and refusal is None:
+            self.times.safe(write)
+        tell(write.owners, refusal)
 
     # --- to the spool ---
 
@@ -259,7 +271,7 @@ class Producer:
             except Exception as error:  # whatever it was: the callers must be told
                 refusal = failed(error)
             for write in writes:
-                tell(write.owners, refusal)
+                self._tell(write, refusal)
         self._spooling = False
         self._write()
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 from ingest import batch, failpoints
 from ingest.batch import Batch, Record
 from ingest.errors import WriteUnconfirmed
+from ingest.metrics.histogram import Histogram
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +19,7 @@ Done = Callable[[WriteUnconfirmed | None], None]
 class Write:
     """Records that share a write, and those to whom they belong."""
 
-    __slots__ = ("batches", "count", "owners", "records", "size")
+    __slots__ = ("batches", "began", "count", "owners", "records", "size")
 
     def __init__(self, records: list[Record], owners: list[Done], size: int) -> None:
         self.records = records
@@ -26,6 +28,8 @@ class Write:
         self.count, self.size = len(records), size
         #: Packed; nearly always one.
         self.batches: list[Batch] = []
+        #: When it was sent on its way (monotonic seconds), if that is measured.
+        self.began = 0.0
 
     def reach(self) -> None:
         """This is packed, for tests that have it fail here."""
@@ -69,6 +73,33 @@ def failed(error: Exception) -> WriteUnconfirmed:
     """What callers are told of an error that nobody expects: it says nothing about Redis."""
     log.error("a batch could not be written", exc_info=error)
     return WriteUnconfirmed(f"A batch could not be written ({type(error).__name__}).")
+
+
+class WriteTimes:
+    """How long writes and calls took, if that is measured."""
+
+    __slots__ = ("acknowledged", "appended", "failures", "last_at")
+
+    def __init__(self, acknowledged: Histogram, appended: Histogram, last_at: float) -> None:
+        #: From a call's arrival until it is safe.
+        self.acknowledged = acknowledged
+        #: From a batch's sending until Redis has confirmed it; and how often it did not.
+        self.appended, self.failures = appended, 0
+        #: When the last call was acknowledged, in Unix seconds; 0 before the first.
+        self.last_at = last_at
+
+    def safe(self, write: Write) -> None:
+        """The calls of a write are safe, in Redis or in the spool."""
+        now = time.time_ns() // 1000
+        self.last_at = now / 1e6
+        self.acknowledged.observe_since([record.received_at for record in write.records], now)
+
+    def written(self, write: Write, confirmed: bool) -> None:
+        """Redis confirmed a write, or did not."""
+        if confirmed:
+            self.appended.observe(time.monotonic() - write.began)
+        else:
+            self.failures += 1
 
 
 def tell(owners: Sequence[Done], refusal: WriteUnconfirmed | None) -> None:

@@ -208,3 +208,20 @@ async def test_who_sends_more_behind_a_call_that_is_rejected_is_answered_no_more
         connection.data_received(request(b"a=b") * 100)
         assert answers.count == 1
         assert answers.closed
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (request(b"x" * (MAX_BODY + 1)), 413),
+        (b"PUT /copernica HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 405),
+        (b"GET /nothing HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", 404),
+        (b"POST /copernica HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nab", 400),
+    ],
+    ids=["too large", "method", "path", "cut off"],
+)
+def test_a_request_that_is_no_call_is_counted_by_its_answer(ways: Ways, sent: bytes, status: int) -> None:
+    for port in (ways.fast, ways.plain):
+        before = ways.refused[status]
+        exchange(port, sent)
+        assert ways.refused[status] == before + 1

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,12 @@ class Ways:
     plain: int
     client: redis.Redis
     connections: Connections
+    intake: Intake
+
+    @property
+    def refused(self) -> Counter[int]:
+        """How many requests never became a call, by the status of their answer."""
+        return self.intake.refused + self.connections.refused
 
     def records(self) -> list[Record]:
         """What was kept since the last look."""
@@ -71,7 +78,7 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, l
             await loop.create_server(plain, sock=sockets[1]),
         ]
         fast_port, plain_port = (sock.getsockname()[1] for sock in sockets)
-        started.append(Ways(fast_port, plain_port, redis_client.connect(redis_url), connections))
+        started.append(Ways(fast_port, plain_port, redis_client.connect(redis_url), connections, take))
         watch = asyncio.create_task(connections.watch())
         ready.set()
         await stop.wait()

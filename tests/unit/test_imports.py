@@ -44,8 +44,12 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
     "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.setting_values", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
+    "ingest.metrics": {
+        "ingest.errors", "ingest.processes", "ingest.shown", "ingest.metrics",
+    },
     "ingest.stream": {
-        "ingest.errors", "ingest.redis_errors", "ingest.redis_pipeline", "ingest.failpoints", "ingest.batch",
+        "ingest.errors", "ingest.metrics.histogram",
+        "ingest.redis_errors", "ingest.redis_pipeline", "ingest.failpoints", "ingest.batch",
         "ingest.spool", "ingest.stream",
     },
     "ingest.jobs": {"ingest.copernica", "ingest.stream"},
@@ -57,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
         "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown", "ingest.lookout",
-        "ingest.tracing",
+        "ingest.tracing", "ingest.metrics",
     },
     "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
     "ingest.dev": {"ingest", "workers"},
@@ -69,7 +73,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
         "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout",
-        "ingest.mail_url", "ingest.sentry", "ingest.tracing", "workers",
+        "ingest.mail_url", "ingest.sentry", "ingest.tracing", "ingest.metrics", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words
