@@ -8,6 +8,7 @@ that are handed to a handler again: their calls are no longer kept.
 import logging
 import re
 from contextlib import suppress
+from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus, urlencode
@@ -36,11 +37,27 @@ _ADDRESS = re.compile(r"[A-Za-z0-9_.~-]*@[A-Za-z0-9_.~-]*", re.ASCII)
 NOT_COPERNICAS = "not Copernica's"
 
 
+class Why(StrEnum):
+    """Why calls go to quarantine: a closed list, fit for counters; the reason says more."""
+
+    #: Neither a form nor a JSON object.
+    UNREADABLE = "unreadable"
+    #: A fault of ours while it was read.
+    FAULT = "fault"
+    #: The database never takes its event.
+    REFUSED = "refused-by-database"
+    #: Drain after drain died of it.
+    KILLED = "killed-its-drain"
+    #: It was kept before it could be verified, and proved not to be genuine.
+    NOT_COPERNICAS = "not-copernicas"
+
+
 class Quarantined(NamedTuple):
     """A call that is not stored as an event, and why."""
 
     record: Record
     reason: str
+    why: Why = Why.UNREADABLE
 
 
 def read(record: Record) -> Event | Quarantined:
@@ -54,7 +71,7 @@ def read(record: Record) -> Event | Quarantined:
         return Quarantined(record, str(error))
     except Exception as error:  # a fault of ours must not hold up the other events
         log.exception("an event could not be decoded")
-        return Quarantined(record, f"fault while decoding: {type(error).__name__}")
+        return Quarantined(record, f"fault while decoding: {type(error).__name__}", Why.FAULT)
 
 
 def record_of(event: Event) -> Record:

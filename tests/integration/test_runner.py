@@ -15,6 +15,7 @@ from rq.serializers import JSONSerializer
 
 from ingest.settings import Settings
 from tests.support.builders import decoded, numbers, record
+from tests.support.metrics import counted_in_job
 from tests.support.sql import add, dead, execute, give, rows
 from workers.handlers import calls, configured
 from workers.handlers.batches import NOTHING_WORKS
@@ -35,6 +36,8 @@ calls = []
 def number(event):
     return int.from_bytes(event.delivery_id, "big")
 """
+#: What is counted of calls at a handler.
+HANDLED = "ingest_handler_calls_total"
 #: Names of modules, each for one test.
 names = (f"handlers_of_a_test_{count}" for count in itertools.count())
 
@@ -560,3 +563,37 @@ def test_the_first_failure_of_each_kind_is_told_in_full_and_the_others_in_one_li
     add(store, record(99, "open"))
     plugged.work()
     assert len([line for line in caplog.records if line.exc_info]) == 3
+
+
+@pytest.mark.parametrize(
+    "declared",
+    ["def h(event): work(event)", "async def h(event): work(event)"],
+    ids=["function", "coroutine"],
+)
+def test_what_becomes_of_each_call_is_counted(plug: Plug, store: Store, declared: str) -> None:
+    plugged = plug(
+        f"""
+def work(event):
+    if number(event) == 2: raise GiveUp("no")
+    if number(event) == 3: raise ValueError
+@on("open", where=lambda event: number(event) != 4)
+{declared}
+"""
+    )
+    add(store, *(record(number) for number in (1, 2, 3, 4)))
+    with counted_in_job() as counted:
+        plugged.work()
+        left = counted()
+    outcomes = {series[2]: count for series, count in left.counts.items() if series[:2] == (HANDLED, "h")}
+    assert outcomes == {"done": 1, "dead": 1, "retried": 1, "unwanted": 1}
+    assert sum(left.timing("ingest_handler_seconds", "h").counts) == 3
+
+
+def test_a_batch_is_one_call_of_the_handler_and_all_its_events_are_counted(plug: Plug, store: Store) -> None:
+    plugged = plug('@on("open", batch=10)\ndef h(events): pass')
+    add(store, *(record(number) for number in (1, 2, 3)))
+    with counted_in_job() as counted:
+        plugged.work()
+        left = counted()
+    assert left.counts[HANDLED, "h", "done"] == 3
+    assert sum(left.timing("ingest_handler_seconds", "h").counts) == 1

@@ -33,6 +33,7 @@ from ingest.stream.reports import DRAIN, DrainReport, process_name
 from ingest.stream.suspects import Suspects
 from workers.drain.group import Group, GroupStore
 from workers.drain.takeover import TakeOver
+from workers.metrics import figures
 from workers.runtime import SLICE, patiently, rare_garbage_collection, stop_flag, unless_refused
 from workers.store.backend import Row
 from workers.store.row_plans import RowPlans
@@ -284,8 +285,11 @@ class Drain:
         """Commit a group; returns how many of its calls were there already."""
         if failpoints.armed:
             failpoints.reach("commit")
+        began = time.monotonic()
         new, erased, refused = self._groups.add(group, deadline)
         doubles = group.calls - new - erased
+        figures.committed(time.monotonic() - began)
+        figures.doubles(doubles)
         if failpoints.armed:
             failpoints.reach("committed")
         if group.rows and self._has_handlers:

@@ -10,7 +10,7 @@ from ingest.batch import UNVERIFIED, Record
 from ingest.copernica.events import Event
 from ingest.errors import RowsRejected
 from workers.bisection import take_all
-from workers.records import Quarantined, read
+from workers.records import Quarantined, Why, read
 from workers.runtime import patiently
 from workers.store.backend import Row
 from workers.store.row_plans import RowPlans
@@ -134,7 +134,7 @@ class GroupStore:
             _, record = pair
             log.warning("event %s goes to quarantine: %s", record.delivery_id.hex(), refusal)
             refused += 1
-            added += self._add(deadline, (), (), [Quarantined(record, str(refusal))])
+            added += self._add(deadline, (), (), [Quarantined(record, str(refusal), Why.REFUSED)])
 
         take_all(list(zip(group.rows, group.records, strict=True)), take, give_up)
         return Stored(*added, refused)

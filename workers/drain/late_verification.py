@@ -34,7 +34,7 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.known_keys import KnownKeys
 from ingest.verification import Verifier
 from workers.bisection import take_all
-from workers.records import NOT_COPERNICAS, Quarantined, read
+from workers.records import NOT_COPERNICAS, Quarantined, Why, read
 from workers.runtime import SLICE, stop_flag, unless_refused
 from workers.store.rows import Waiting
 from workers.store.store import Signer, Store
@@ -180,7 +180,7 @@ def _settle(store: Store, judged: Sequence[Judged], has_handlers: bool) -> None:
         )
 
     def give_up(each: Judged, refusal: RowsRejected) -> None:
-        store.add((), [Quarantined(each.call.record, str(refusal))], settled=[each.call.key])
+        store.add((), [Quarantined(each.call.record, str(refusal), Why.REFUSED)], settled=[each.call.key])
 
     take_all(judged, take, give_up)
 
@@ -189,7 +189,7 @@ def _outcome(judged: Judged) -> Event | Quarantined:
     record, reason = judged.call.record, judged.reason
     if reason is None:
         return read(record)
-    return _head_of(record, reason) if judged.forged else Quarantined(record, reason)
+    return _head_of(record, reason) if judged.forged else Quarantined(record, reason, Why.NOT_COPERNICAS)
 
 
 def _head_of(record: Record, reason: str) -> Quarantined:
@@ -200,7 +200,9 @@ def _head_of(record: Record, reason: str) -> Quarantined:
     digest = identity(record.target, unpack_headers(record.headers), record.body).digest
     body = hashlib.sha256(record.body).hexdigest()
     told = f"{reason}; its body of {len(record.body)} bytes (SHA-256 {body}) was not kept"
-    return Quarantined(record._replace(delivery_id=record.delivery_id[:4] + digest[:8], body=b""), told)
+    return Quarantined(
+        record._replace(delivery_id=record.delivery_id[:4] + digest[:8], body=b""), told, Why.NOT_COPERNICAS
+    )
 
 
 async def _judge(page: Sequence[Waiting], verifier: Verifier | None) -> list[Judged]:

@@ -26,7 +26,7 @@ from ingest.errors import BatchError
 from ingest.stream.consumer import Entry
 from ingest.stream.suspects import Doing, Place, Suspects
 from workers.drain.group import Group
-from workers.records import Quarantined
+from workers.records import Quarantined, Why
 from workers.store import tables
 from workers.store.row_plans import RowPlans
 from workers.store.store import Store
@@ -120,7 +120,7 @@ class TakeOver:
             reason = REASON.format(times=times, doing=last.doing)
             call = record.delivery_id.hex()
             log.error("call %s goes to quarantine: %s", call, reason, extra={"delivery_id": call})
-            group.quarantined.append(Quarantined(record, reason))
+            group.quarantined.append(Quarantined(record, reason, Why.KILLED))
         else:
             self._suspects.note(entry.id, Place(last.call, Doing.READING))
             group.take([record])

@@ -11,6 +11,7 @@ Parts that were not tried before the turn ended, or the worker died, stay apart 
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 
@@ -37,7 +38,7 @@ class BatchRun(ClaimRun):
         while (self._apart or left) and not self._turn.over and self._admitted(1):
             if not self._apart and full and len(left) < size and self._handler.name in self._queue.due():
                 return  # what is left goes into a full batch, with what comes next
-            batch = self._apart.pop() if self._apart else _take(left, size)
+            batch, began = self._apart.pop() if self._apart else _take(left, size), time.perf_counter()
             try:
                 self._call(batch, runner)
             except FAILURES as error:
@@ -47,7 +48,7 @@ class BatchRun(ClaimRun):
                 raise
             else:
                 self._outcomes.succeeded(len(batch))
-            self._settle_now_and_then()
+            self._called_since(began)
 
     def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> None:
         events = [call.event for call in batch]

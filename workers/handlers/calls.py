@@ -18,6 +18,7 @@ from workers.handlers.registry import Handler
 from workers.handlers.time_limits import CallTimeout, alarms, time_limit
 from workers.handlers.turn import Turn
 from workers.handlers.work_queue import LEASE, WorkQueue
+from workers.metrics import figures
 from workers.records import Quarantined, read
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class ClaimRun:
 
     def _one_by_one(self, left: deque[Call]) -> None:
         while left and not self._turn.over and self._admitted(len(left)):
-            call = left.popleft()
+            call, began = left.popleft(), time.perf_counter()
             try:
                 with time_limit(self._handler.timeout):
                     self._handler.call(call.record if self._handler.raw else call.event)
@@ -113,7 +114,7 @@ class ClaimRun:
                 raise
             else:
                 self._outcomes.succeeded()
-            self._settle_now_and_then()
+            self._called_since(began)
             if self._probe:
                 return
 
@@ -131,7 +132,7 @@ class ClaimRun:
         """One call after another, while others do the same with what is left."""
         while left and not self._turn.over and (self._rate is None or await self._rate.admit_soon(left)):
             call = left.popleft()
-            self._under_way[id(call)] = call
+            self._under_way[id(call)], began = call, time.perf_counter()
             try:
                 async with asyncio.timeout(self._handler.timeout):
                     await self._handler.call(call.record if self._handler.raw else call.event)
@@ -140,7 +141,7 @@ class ClaimRun:
             else:
                 self._outcomes.succeeded()
             del self._under_way[id(call)]
-            self._settle_now_and_then()
+            self._called_since(began)
             if self._probe:
                 return
 
@@ -151,10 +152,13 @@ class ClaimRun:
     def _failed(self, call: Call, error: BaseException) -> None:
         self._outcomes.failed(self._claim, call.record, call.event, error)
 
-    def _settle_now_and_then(self) -> None:
-        """So that little is done again if this worker is killed."""
+    def _called_since(self, began: float) -> None:
+        """The handler was called at `began` (by `perf_counter`), and is done with it."""
+        figures.called(self._handler.name, time.perf_counter() - began)
+        # So that little is done again if this worker is killed.
         if self._clock() - self._settled_at >= SETTLE_EVERY:
             self._settle(release=False)
+            figures.now_and_then()
             self._settled_at = self._clock()
 
     def _settle(self, release: bool) -> None:

@@ -12,6 +12,7 @@ from workers.handlers.first_failures import FirstFailures
 from workers.handlers.registry import GiveUp, Handler, TryLater
 from workers.handlers.throttle import TargetBreaker
 from workers.handlers.turn import Turn
+from workers.metrics import figures
 from workers.records import Quarantined
 
 log = logging.getLogger(__name__)
@@ -59,10 +60,12 @@ class Outcomes:
     def unwanted(self) -> None:
         """The handler does not want an event."""
         self.summary.unwanted += 1
+        figures.handled(self._handler.name, "unwanted")
 
     def succeeded(self, events: int = 1) -> None:
         """A call with so many events succeeded."""
         self.summary.done += events
+        figures.handled(self._handler.name, "done", events)
         self.alone_in_a_row = 0
         if self._breaker is not None and self._target_in_doubt:
             self._breaker.succeeded()
@@ -73,6 +76,7 @@ class Outcomes:
         error = Unreadable(quarantined.reason)
         claim.failures.append(failure_of(quarantined.record, None, error, None))
         self.summary.failed += 1
+        figures.handled(self._handler.name, "dead")
 
     def failed(self, claim: Claim, record: Record, event: Event, error: BaseException) -> None:
         """A call failed: it is tried again later, or becomes a dead letter."""
@@ -80,6 +84,7 @@ class Outcomes:
         claim.failures.append(failure)
         self._failures.tell(record, claim.attempt + 1, error)
         self.summary.failed += 1
+        figures.handled(self._handler.name, "dead" if failure.delay is None else "retried")
         self.summary.first_error = self.summary.first_error or failure.error
         if self._breaker is None:
             return

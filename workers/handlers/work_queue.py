@@ -25,6 +25,7 @@ from ingest.copernica.events import MICROS
 from workers.handlers.claims import Claim, Failure
 from workers.handlers.clock import SharedClock, machine_time
 from workers.handlers.registry import Handler, wanting
+from workers.metrics import figures
 from workers.store.rows import clean, stored_time
 from workers.store.store import Store
 from workers.store.tables import dead_letters, handoffs, outbox
@@ -216,6 +217,7 @@ class WorkQueue:
                 error = f"Its worker died {CRASHES} times while it was handled."
                 failure = Failure(record, "unknown", record.received_at, error, "", None)
                 self._bury(connection, handler.name, [failure], claim.attempt + 1)
+                figures.handled(handler.name, "dead")
                 return None
             middle = len(claim.records) // 2
             for half in (claim.records[:middle], claim.records[middle:]):

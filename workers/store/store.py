@@ -6,6 +6,7 @@ stored already is skipped, so storing a batch twice does no harm.
 
 import operator
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
@@ -18,6 +19,7 @@ from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, s
 from ingest.batch import Record
 from ingest.copernica.events import MICROS, Event
 from ingest.errors import RowsRejected
+from workers.metrics import figures
 from workers.person import MENTIONING
 from workers.records import Quarantined
 from workers.store import event_counts, tables
@@ -27,6 +29,7 @@ from workers.store.database import FETCH_SIZE, PORTION
 from workers.store.filters import Filter
 from workers.store.rows import (
     KEY,
+    KIND,
     Added,
     Waiting,
     event_of,
@@ -45,7 +48,7 @@ GATHERED = 250_000
 K = TypeVar("K")
 #: Is told how many rows were read.
 Passed = Callable[[int], object]
-_key = itemgetter(KEY)
+_key, _kind = itemgetter(KEY), itemgetter(KIND)
 
 
 class Signer(NamedTuple):
@@ -113,6 +116,8 @@ class Store(Counting):
             if settled:
                 _delete_unverified(connection, settled)
             event_counts.change(connection, self._backend, added)
+        figures.stored(Counter(map(_kind, added)))
+        figures.quarantined(call.why for call in quarantined)
         return Added(new, left_out)
 
     def _new_events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
