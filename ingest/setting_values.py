@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import idna
-from pydantic import AfterValidator, BeforeValidator, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from ingest import database_url
 from ingest.mail_url import MailURL
@@ -146,11 +146,18 @@ Resolvers = Annotated[CommaList, AfterValidator(_addresses)]
 def _one_word(token: str | None) -> str | None:
     token = (token or "").strip()
     if not token.isascii() or not token.isprintable() or " " in token:
-        raise ValueError("it should be one word, as the dashboard shows it")
+        raise ValueError("it should be one word, as it was given to you")
     return token or None
 
 
 Token = Annotated[str | None, AfterValidator(_one_word)]
+
+
+def _none_if_off(port: object) -> object:
+    return None if isinstance(port, str) and port.strip().lower() == "off" else port
+
+
+MetricsPort = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_none_if_off)]
 
 
 def _plain_url(url: str) -> str:

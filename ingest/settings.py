@@ -30,6 +30,7 @@ from ingest.setting_values import (
     LogFormat,
     LogLevel,
     MailRoute,
+    MetricsPort,
     PlainPath,
     PlainURL,
     RedisAddress,
@@ -134,6 +135,13 @@ class Settings(BaseSettings):
     reconcile_at: TimeOfDay = Field("04:00", alias="INGEST_RECONCILE_AT")
     #: A folder of the files with which SMTPeter validates a domain, served as they are.
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
+    #: The port at which metrics are shown, in a process of their own; where several processes on one machine have
+    #: the same, each after the first takes the next that is free. None: no metrics.
+    metrics_port: MetricsPort = Field(None, alias="INGEST_METRICS_PORT")
+    #: The address of this machine at which they are shown; not HOST, which may be open to everyone.
+    metrics_host: str = Field("127.0.0.1", alias="INGEST_METRICS_HOST")
+    #: What everybody has to bring who wants to see them; None: nothing.
+    metrics_token: Token = Field(None, alias="INGEST_METRICS_TOKEN", repr=False)
     #: The account's token for Copernica's REST API, where that is, and where the token is exchanged for access.
     copernica_token: Token = Field(None, alias="COPERNICA_TOKEN", repr=False)
     copernica_api_url: PlainURL = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL", repr=False)

@@ -14,6 +14,7 @@ from ingest.cli import (
     events,
     garbage,
     handlers,
+    metrics,
     reconcile,
     run,
     simulation,
@@ -78,6 +79,6 @@ def _with_env_file(command: click.Command) -> click.Command:
     return env_file(command)
 
 
-GROUPS = (run, diagnostics, alerts, config, events, handlers, reconcile, simulation, webhooks)
+GROUPS = (run, diagnostics, alerts, metrics, config, events, handlers, reconcile, simulation, webhooks)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     main.add_command(_with_env_file(command))

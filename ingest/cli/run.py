@@ -60,14 +60,15 @@ def all_parts(workers: int, port: int | None, data_dir: Path | None) -> None:
 @click.command()
 @click.option("--listening", type=int, hidden=True)
 @click.option("--number", type=int, default=1, hidden=True)
-def serve(listening: int | None, number: int) -> None:
+@click.option("--board", type=int, hidden=True)
+def serve(listening: int | None, number: int, board: int | None) -> None:
     """Run the endpoint: WEB_CONCURRENCY processes on one port."""
     if listening is not None:  # a process of the endpoint that has been started
         from ingest.endpoint import process
 
         settings = settings_with()
         _observe(settings, f"web.{number}")
-        process.serve_socket(settings, listening, number)
+        process.serve_socket(settings, listening, number, board)
         return
     settings = _started()
     from ingest import sentry, tracing
@@ -111,14 +112,16 @@ def worker(queue: str, burst: bool) -> None:
 
 
 @click.command()
-def drain() -> None:
+@click.option("--board", type=int, hidden=True)
+def drain(board: int | None) -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
     from workers.drain.drain import drain_once
     from workers.drain.late_verification import verify_once
+    from workers.metrics import left_on
     from workers.runtime import stop_on_signals
 
     settings = _started()
-    with stop_on_signals():
+    with stop_on_signals(), left_on(board):
         drained, left = drain_once(settings)
         waiting = verify_once(settings)
     click.echo(

@@ -21,6 +21,8 @@ from ingest.endpoint import descriptors
 from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
+from ingest.metrics.board import Board
+from ingest.metrics.child import exporter
 from ingest.processes import Child, StopSignals, follow_parent, own_command
 from ingest.redis_errors import is_denied
 from ingest.settings import Settings
@@ -55,10 +57,16 @@ def serve(settings: Settings) -> None:
         sockets = started.enter_context(listening(settings.host, settings.port, settings.web_concurrency))
         follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
         _log_start(settings)
+        board = None
+        if settings.metrics_port is not None:
+            board = Board.create(settings.web_concurrency)
+            started.callback(board.close)
         for number, sock in enumerate(sockets, 1):
-            child = _child(number, sock.fileno())
+            children.append(_child(number, sock.fileno(), board))
+        if board is not None:
+            children.append(exporter(board, "serve"))
+        for child in children:
             child.start()
-            children.append(child)
         processes.watch(children, signals)
     log.info("stopped")
 
@@ -76,6 +84,15 @@ def check(settings: Settings) -> None:
         Verifier.from_settings(settings)
     if validation_files := ValidationFiles.from_folder(settings.validation_files, settings.path):
         validation_files.require()
+    if settings.metrics_port is not None:
+        if settings.metrics_port == settings.port:
+            raise SettingsError(
+                f"INGEST_METRICS_PORT and PORT are both {settings.port}: metrics are not shown where calls come "
+                "in; choose another INGEST_METRICS_PORT."
+            )
+        from ingest.metrics.exporter import require_host  # noqa: PLC0415  # an HTTP server, which is not for here
+
+        require_host(settings.metrics_host)
     if settings.spool_dir is not None:
         spool.require(settings.spool_dir)  # a full disk is no mistake: each child says so, and uses it once it can
 
@@ -88,9 +105,11 @@ def _log_start(settings: Settings) -> None:
         log.info("signed for %s, keys from %s", ", ".join(map(full_name, settings.accounts)), settings.keys)
 
 
-def _child(number: int, fd: int) -> Child:
+def _child(number: int, fd: int, board: Board | None) -> Child:
     command = own_command("serve", "--listening", str(fd), "--number", str(number))
-    return Child(f"web.{number}", command, pass_fds=[fd])
+    if board is None:
+        return Child(f"web.{number}", command, pass_fds=[fd])
+    return Child(f"web.{number}", [*command, "--board", str(board.fd)], pass_fds=[fd, board.fd])
 
 
 def _prepare_redis(settings: Settings) -> None:

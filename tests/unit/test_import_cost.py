@@ -19,6 +19,7 @@ HEAVY = [
     "asyncio",
     "cryptography",
     "orjson",
+    "prometheus_client",
     "psycopg",
     "pydantic",
     "redis",

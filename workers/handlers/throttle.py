@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
+from ingest.stream.clock import redis_time
 from ingest.stream.keys import Keys
 
 #: Seconds' worth of calls by which a handler may catch up after a pause: one that had to wait while others used
@@ -26,6 +27,8 @@ HELD = 0.1
 OPENS_AT = 5
 #: Seconds for which a target is left alone: the first time, and at most.
 OPEN_FIRST, OPEN_MOST = 1.0, 60.0
+#: Seconds after which an empty bucket means nothing any more: nobody has wanted anything of it.
+LATELY = 60.0
 #: Seconds after which a target's failures are forgotten if it is not called.
 FORGET = 3600
 
@@ -160,3 +163,12 @@ class TargetBreaker:
     def succeeded(self) -> None:
         """Forget all failures: the target took a call."""
         self._client.delete(self._key)
+
+
+def is_held_up(client: redis.Redis, name: str) -> bool:
+    """Whether a handler waits for its rate or its target at this moment: more workers would not help it."""
+    keys, now = Keys(), redis_time(client) / 1e6
+    tokens, at = cast(list[bytes | None], client.hmget(keys.bucket(name), ["tokens", "at"]))
+    (until,) = cast(list[bytes | None], client.hmget(keys.breaker(name), ["until"]))
+    is_empty = tokens is not None and at is not None and float(tokens) < 1 and now - float(at) < LATELY
+    return is_empty or (until is not None and float(until) > now)

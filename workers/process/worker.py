@@ -10,6 +10,8 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
@@ -19,16 +21,19 @@ from rq import Queue
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
-from ingest import redis_client, tracing
+from ingest import processes, redis_client, tracing
 from ingest.errors import SettingsError
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.lookout import Lookout
+from ingest.metrics.board import Board
+from ingest.metrics.child import exporting
 from ingest.processes import Child, follow_parent, own_command
 from ingest.redis_errors import described
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
+from workers.metrics import figures
 from workers.process.graceful import BoundScheduler, GracefulWorker
 from workers.process.own_jobs import OwnJob
 from workers.process.patience import redis_outage, say_once
@@ -78,6 +83,8 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         SettingsError: the handlers cannot be imported, or the user is root.
     """
     require_user(settings)
+    if settings.metrics_port is not None:
+        processes.aside(partial(_require_host, settings.metrics_host))
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
     tracing.of(settings)  # imports what it needs, once
@@ -94,12 +101,31 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     _catch_signals()
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
-        while not _work_once(settings, queue_name, burst):
-            if not redis_outage.is_on:
-                log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
-            time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
+        with _metrics(settings):
+            while not _work_once(settings, queue_name, burst):
+                if not redis_outage.is_on:
+                    log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
+                time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
     except StopRequested:  # from our handler, or from RQ's while its loop was not there to catch it
         log.debug("asked to stop while waiting")
+
+
+def _require_host(host: str) -> None:
+    from ingest.metrics.exporter import require_host  # noqa: PLC0415  # an HTTP server, which is not for here
+
+    require_host(host)
+
+
+@contextmanager
+def _metrics(settings: Settings) -> Iterator[None]:
+    """In this block the figures of jobs are shown at the metrics port, if there is one."""
+    if settings.metrics_port is None:
+        yield
+        return
+    board = Board.create(1)
+    figures.leave_on(board)
+    with exporting(board, "worker"):
+        yield
 
 
 def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
@@ -159,7 +185,9 @@ def _make_room(client: redis.Redis) -> None:
 def _drain_without_rq() -> None:
     """Make room in a Redis that is too full for jobs; in a process of its own, like every drain."""
     log.warning("draining without RQ, to make room")
-    child = Child("drain", own_command("drain"))
+    board = figures.board
+    shared = [] if board is None else ["--board", str(board.fd)]
+    child = Child("drain", own_command("drain", *shared), pass_fds=[] if board is None else [board.fd])
     child.start()
     try:
         while child.alive:

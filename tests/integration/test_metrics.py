@@ -1,0 +1,262 @@
+"""What is counted on the way of a call, and the port at which it is shown."""
+
+import asyncio
+import os
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+import redis
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from ingest import redis_client
+from ingest.batch import Record
+from ingest.endpoint.connections import Connections
+from ingest.endpoint.intake import Intake
+from ingest.endpoint.measuring import Measuring
+from ingest.errors import AddressInUse, SettingsError, Unavailable
+from ingest.metrics import exporter
+from ingest.metrics.board import Board
+from ingest.metrics.exporter import Asked, Behind, Exporter, Sources
+from ingest.metrics.figures import Figures
+from ingest.stream.producer import Producer
+from tests.support.builders import decoded, record, refused_body
+from tests.support.metrics import counted_in_job, samples
+from tests.support.sql import REFUSALS, execute
+from tests.support.stream import keep
+from workers.drain.drain import Drain
+from workers.metrics import JobFigures
+from workers.records import Quarantined, Why
+from workers.store.store import Store
+
+Client = TestClient[web.Request, web.Application]
+SCALE = ({"seconds_behind": 2.5}, [{"name": "worker", "value": 2.5}])
+
+
+@pytest.fixture
+def board() -> Iterator[Board]:
+    board = Board.create(2)
+    yield board
+    board.close()
+
+
+@pytest.fixture
+def counted() -> Iterator[Callable[[], Figures]]:
+    with counted_in_job() as left:
+        yield left
+
+
+# --- the port ---
+
+
+@asynccontextmanager
+async def port(
+    behind: Behind | None = None,
+    shared: Callable[[], Figures] = Figures,
+    scale: Callable[[], tuple[object, object]] = lambda: SCALE,
+    token: str | None = None,
+) -> AsyncIterator[Client]:
+    app = Exporter(behind or Behind("metrics"), Sources(shared, scale), token).app()
+    async with TestClient(TestServer(app)) as client:
+        yield client
+
+
+async def shown(client: Client) -> dict[str, float]:
+    async with client.get("/metrics") as answer:
+        assert answer.status == 200
+        return samples(await answer.text())
+
+
+async def test_a_port_shows_what_all_processes_behind_it_have_left(board: Board) -> None:
+    for slot, calls in enumerate((3, 4)):
+        figures = Figures(pid=os.getpid(), at=time.time(), gauges={("ingest_connections",): 5.0})
+        figures.count("ingest_calls_total", "kept", by=calls)
+        board.write(slot, figures.as_json())
+    async with port(Behind("serve", board)) as client:
+        found = await shown(client)
+    assert found['ingest_calls_total{result="kept"}'] == 7
+    assert found["ingest_connections"] == 10
+    assert found['ingest_process_resident_memory_bytes{process="web.2"}'] > 2**20
+    assert found['ingest_process_open_fds{process="metrics"}'] > 3
+    assert [name for name in found if name.startswith('ingest_build_info{part="serve",version=')]
+
+
+async def test_what_a_process_that_is_gone_has_counted_stays_but_not_how_it_was(board: Board) -> None:
+    figures = Figures(pid=2**22 + 1, at=1.0, gauges={("ingest_connections",): 5.0})
+    figures.count("ingest_batches_total", by=2)
+    board.write(1, figures.as_json())
+    async with port(Behind("serve", board)) as client:
+        found = await shown(client)
+    assert found["ingest_batches_total"] == 2
+    assert "ingest_connections" not in found
+    assert not [name for name in found if 'process="web.2"' in name]
+
+
+async def test_while_redis_and_the_database_do_not_answer_a_port_shows_the_rest(
+    board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "PATIENCE", 0.05)
+    answered = threading.Event()
+
+    def silent() -> Figures:
+        answered.wait(30)
+        return Figures()
+
+    async with port(Behind("serve", board), shared=silent) as client:
+        found = await shown(client)
+        answered.set()
+    assert (found["ingest_redis_up"], found["ingest_database_up"]) == (0, 0)
+    assert found['ingest_process_open_fds{process="metrics"}'] > 3
+
+
+async def test_however_many_look_redis_and_the_database_are_asked_once() -> None:
+    asked = []
+    now = [100.0]
+    question = Asked(lambda: asked.append(1), clock=lambda: now[0])
+    await asyncio.gather(*(question.answer() for _ in range(20)))
+    await question.answer()
+    assert len(asked) == 1
+    now[0] += exporter.FRESH + 1
+    await question.answer()
+    assert len(asked) == 2
+
+
+async def test_scaling_is_told_as_json_and_as_hirefire_wants_it() -> None:
+    async with port(token="t0ken") as client:
+        async with client.get("/scale", headers={"Authorization": "Bearer t0ken"}) as answer:
+            assert (answer.status, await answer.json()) == (200, SCALE[0])
+        async with client.get("/hirefire/t0ken/info") as answer:
+            assert (answer.status, await answer.json()) == (200, SCALE[1])
+
+
+async def test_who_cannot_be_asked_is_never_taken_for_idle() -> None:
+    def unavailable() -> tuple[object, object]:
+        raise Unavailable("Redis at redis://:secret@host does not answer.")
+
+    async with port(scale=unavailable) as client, client.get("/scale") as answer:
+        assert (answer.status, (await answer.json())["error"]) == (503, "unavailable")
+
+
+async def test_what_goes_wrong_with_a_look_is_logged_and_the_rest_is_shown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with port(shared=lambda: 1 // 0, scale=lambda: 1 // 0) as client:  # type: ignore[arg-type,return-value]
+        assert (await shown(client))["ingest_redis_up"] == 0
+        async with client.get("/scale") as answer:
+            assert answer.status == 503
+    assert "ZeroDivisionError" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/scale", "/hirefire/wrong/info", "/", "/nothing"])
+@pytest.mark.parametrize("authorization", ["", "Bearer wrong", "t0ken", "Bearer é"])
+async def test_with_a_token_strangers_see_nothing(path: str, authorization: str) -> None:
+    async with port(token="t0ken") as client:
+        async with client.get(path, headers={"Authorization": authorization}) as answer:
+            assert answer.status in (401, 404)
+            assert "ingest_" not in await answer.text()
+        async with client.get("/healthz") as answer:
+            assert answer.status == 200
+
+
+async def test_without_a_token_there_is_nothing_for_hirefire() -> None:
+    async with port() as client, client.get("/hirefire/None/info") as answer:
+        assert answer.status == 404
+
+
+async def test_where_a_port_is_taken_the_next_one_is_used() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        with pytest.raises(AddressInUse, match=f"port {number}"):
+            exporter._bind("127.0.0.1", number)
+        stopped = asyncio.Event()
+        found = await exporter._find_port("127.0.0.1", number, number + 1, stopped.wait)
+        assert found is not None
+        with found:
+            assert number + 1 < found.getsockname()[1] < number + exporter.PORTS
+        stopped.set()
+        assert await exporter._find_port("127.0.0.1", 65536, None, stopped.wait) is None
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
+def test_a_host_that_is_not_this_machine_is_a_mistake(host: str) -> None:
+    with pytest.raises(SettingsError, match="INGEST_METRICS_HOST"):
+        exporter.require_host(host)
+
+
+# --- the endpoint ---
+
+
+async def test_an_endpoint_process_counts_on_from_the_one_before_it(redis_url: str, board: Board) -> None:
+    for calls in (1, 3):
+        async with redis_client.connect_async(redis_url) as client:
+            producer = Producer(client, lambda: None)
+            intake = Intake(producer, 1000)
+            running = asyncio.create_task(
+                Measuring(board, 0, intake, producer, Connections(9, intake.memory)).run()
+            )
+            await asyncio.sleep(0)
+            for _ in range(calls):
+                await intake.keep(b"/copernica", [], b"type=open")
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await producer.close()
+    left = Figures.from_json(board.read(0))
+    assert left.counts["ingest_calls_total", "kept"] == 4
+    assert left.counts["ingest_calls_total", "failed"] == 0
+    assert sum(left.timing("ingest_ack_seconds").counts) == 4
+    assert sum(left.timing("ingest_append_seconds").counts) == left.counts[("ingest_batches_total",)] == 4
+    assert left.gauges[("ingest_last_call_timestamp_seconds",)] == pytest.approx(left.at, abs=60)
+    assert left.gauges[("ingest_connections_limit",)] == 9
+
+
+# --- workers ---
+
+
+def calls_of(*numbers: int, kind: str = "open") -> list[Record]:
+    return [record(number, kind) for number in numbers]
+
+
+def test_events_are_counted_by_type_when_they_are_stored_and_once(
+    store: Store, counted: Callable[[], Figures]
+) -> None:
+    store.add([decoded(call) for call in (*calls_of(1, 2), *calls_of(3, kind="click"))])
+    store.add([decoded(call) for call in (*calls_of(2, 4), *calls_of(5, kind="never heard of"))])
+    store.add([], [Quarantined(record(6), "no"), Quarantined(record(7), "no", Why.REFUSED)])
+    counts = counted().counts
+    assert {
+        series[1]: number for series, number in counts.items() if series[0] == "ingest_events_stored_total"
+    } == {
+        "open": 3,
+        "click": 1,
+        "unknown": 1,
+    }
+    assert counts["ingest_quarantined_total", "unreadable"] == counts["ingest_quarantined_total", Why.REFUSED] == 1
+
+
+def test_what_the_database_does_not_take_is_not_counted_as_stored(
+    store: Store, database: str, client: redis.Redis, counted: Callable[[], Figures]
+) -> None:
+    execute(store, REFUSALS[database.partition(":")[0].partition("+")[0]][0])
+    keep(client, [record(1), record(2, body=refused_body(2)), record(3)], [record(1)])
+    Drain(client, store).run()
+    left = counted()
+    assert left.counts["ingest_events_stored_total", "open"] == 2
+    assert left.counts[("ingest_doubles_total",)] == 1
+    assert left.counts["ingest_quarantined_total", Why.REFUSED] == 1
+    assert sum(left.timing("ingest_store_seconds").counts) >= 1
+
+
+def test_a_job_counts_on_from_those_before_it() -> None:
+    board = Board.create(1)
+    for _ in range(3):  # each in a fork of the worker, which has counted nothing
+        horse = JobFigures()
+        horse.leave_on(board)
+        with suppress(ZeroDivisionError), horse.job():
+            horse.handled("crm", "done", 2)
+            raise ZeroDivisionError
+    assert Figures.from_json(board.read(0)).counts == {("ingest_handler_calls_total", "crm", "done"): 6}
+    board.close()

@@ -1,0 +1,148 @@
+"""How far behind the workers are, and how many there should be: for what starts and stops them by itself.
+
+How far behind is the age of the oldest that waits, be it claimed by a worker or not: work is done when it is
+acknowledged. Redis's own `lag` of a consumer group does not tell that; it is 0 while all is claimed, and unknown
+after a deletion.
+"""
+
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+import redis
+from redis import RedisError
+from rq import Worker
+from rq.serializers import JSONSerializer
+from rq.suspension import is_suspended
+
+from ingest import __version__, redis_client
+from ingest.errors import SchemaMissing
+from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
+from ingest.settings import Settings
+from ingest.stream.clock import redis_time
+from ingest.stream.consumer import Consumer
+from workers.handlers.lateness import seconds_behind
+from workers.handlers.throttle import is_held_up
+from workers.handlers.work_queue import WorkQueue
+from workers.store.store import Store
+
+#: Seconds that work may wait before there should be more workers.
+TARGET_SECONDS = 30.0
+#: What the workers of each queue are called in the Procfile, and so by what scales dynos.
+DYNOS: Mapping[str, str] = {EVENTS_QUEUE: "worker", HANDLERS_QUEUE: "handlers"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueScale:
+    """How things are with one queue."""
+
+    #: Since the oldest of what waits could have been worked on; 0 when nothing waits.
+    seconds_behind: float
+    waiting: int
+    workers: int
+    busy: int
+    recommended_workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How things are with all queues."""
+
+    queues: Mapping[str, QueueScale]
+
+    @property
+    def seconds_behind(self) -> float:
+        """Of the queue that is furthest behind."""
+        return max(queue.seconds_behind for queue in self.queues.values())
+
+    def as_json(self) -> dict[str, object]:
+        """What `ingest scale --json` prints and `/scale` answers, for KEDA among others."""
+        return {"seconds_behind": self.seconds_behind, "queues": self.queues}
+
+    def for_hirefire(self) -> list[dict[str, object]]:
+        """The latency of each dyno's jobs in seconds, as HireFire asks for it."""
+        return [{"name": DYNOS[name], "value": queue.seconds_behind} for name, queue in self.queues.items()]
+
+    def for_judoscale(self) -> dict[str, object]:
+        """A report of the latency of each queue in milliseconds, as Judoscale's adapters send it."""
+        now = round(time.time())
+        return {
+            "container": os.environ.get("DYNO", platform.node()),
+            "pid": os.getpid(),
+            "config": {"log_level": "WARN", "report_interval_seconds": 10},
+            "adapters": {"copernica-ingest": {"adapter_version": __version__}},
+            "metrics": [
+                [now, round(queue.seconds_behind * 1000), "queue_time", name]
+                for name, queue in self.queues.items()
+            ],
+        }
+
+
+def gather(settings: Settings) -> Scale:
+    """How things are now.
+
+    Raises:
+        Unavailable: Redis or the database cannot be asked; then nobody should start or stop workers.
+    """
+    with redis_client.connect(settings.redis) as client:
+        redis_client.require(client, settings.redis)
+        try:
+            workers = _workers(client)
+            events = _events(settings, client, *workers[EVENTS_QUEUE])
+            handlers = _handlers(settings, client, *workers[HANDLERS_QUEUE])
+            if is_suspended(client):  # by `rq suspend`: neither more nor fewer would change anything
+                events, handlers = (
+                    replace(queue, recommended_workers=max(1, queue.workers)) for queue in (events, handlers)
+                )
+        except RedisError as error:
+            raise redis_client.unavailable(settings.redis, error) from None
+    return Scale({EVENTS_QUEUE: events, HANDLERS_QUEUE: handlers})
+
+
+def _workers(client: redis.Redis) -> dict[str, tuple[int, int]]:
+    """How many workers each queue has, and how many of them are busy."""
+    found = Worker.all(connection=client, serializer=JSONSerializer)
+    return {
+        queue: (
+            sum(queue in worker.queue_names() for worker in found),
+            sum(queue in worker.queue_names() and str(worker.get_state()) == "busy" for worker in found),
+        )
+        for queue in DYNOS
+    }
+
+
+def _events(settings: Settings, client: redis.Redis, workers: int, busy: int) -> QueueScale:
+    stream = Consumer(client)
+    behind, waiting = stream.oldest_age() or 0.0, stream.backlog()
+    # One writer at a time is all that SQLite has: further drains would only wait for it.
+    most = 1 if settings.database.startswith("sqlite") else None
+    return QueueScale(round(behind, 3), waiting, workers, busy, recommended(workers, busy, behind, most))
+
+
+def _handlers(settings: Settings, client: redis.Redis, workers: int, busy: int) -> QueueScale:
+    try:
+        with Store.open(settings.database) as store:
+            behind = seconds_behind(store, partial(redis_time, client))
+            waiting = sum(WorkQueue(store).waiting().values())
+    except SchemaMissing:
+        behind, waiting = {}, 0
+    # More workers are no help to a handler that waits for its rate or its target.
+    helped = max((seconds for name, seconds in behind.items() if not is_held_up(client, name)), default=0.0)
+    furthest = max(behind.values(), default=0.0)
+    return QueueScale(round(furthest, 3), waiting, workers, busy, recommended(workers, busy, helped, None))
+
+
+def recommended(workers: int, busy: int, seconds_behind: float, most: int | None) -> int:
+    """How many workers a queue should have.
+
+    As many more than now as it is behind `TARGET_SECONDS`, at most twice as many at a time, since whoever starts
+    them asks again; at least those that are busy, so that none is stopped which is needed; and never none, since a
+    worker also does what is to be done each day.
+    """
+    wanted = math.ceil(seconds_behind / TARGET_SECONDS * max(1, workers))
+    number = max(1, busy, min(wanted, 2 * max(1, workers)))
+    return number if most is None else min(number, most)

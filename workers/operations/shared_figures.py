@@ -1,0 +1,75 @@
+"""What Redis and the database know, as metrics."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+
+from ingest.errors import Unavailable
+from ingest.metrics.figures import Figures, Series
+from ingest.settings import Settings
+from workers.operations import scale, status
+from workers.operations.status import ReconciledFigures, RedisFigures, StoreFigures
+
+#: Days that are over of which it is shown whether they are complete: as far back as anybody would still look.
+DAYS = 7
+
+
+def gather(settings: Settings) -> Figures:
+    """All that can be asked for now; what cannot be reached is left out."""
+    known = status.gather(settings)
+    gauges: dict[Series, float] = {
+        ("ingest_redis_up",): known.redis is not None,
+        ("ingest_database_up",): known.store is not None,
+    }
+    if known.redis is not None:
+        gauges.update(_of_redis(known.redis))
+    if known.store is not None:
+        gauges.update(_of_store(known.store, datetime.now(UTC).date()))
+    if known.redis is not None and known.store is not None:
+        with suppress(Unavailable):  # it went away between two questions
+            gauges.update(_of_scale(scale.gather(settings)))
+    return Figures(gauges=gauges)
+
+
+def _of_redis(known: RedisFigures) -> Iterator[tuple[Series, float]]:
+    yield ("ingest_backlog_events",), known.backlog
+    yield ("ingest_backlog_batches",), known.batches
+    yield ("ingest_pending_batches",), known.pending_batches
+    yield ("ingest_oldest_event_age_seconds",), known.oldest_age_seconds or 0.0
+    yield ("ingest_dead_batches",), known.dead_batches
+    yield ("ingest_endpoint_processes",), len(known.endpoints)
+    queues = Counter(queue for worker in known.workers for queue in worker.queues)
+    for queue in scale.DYNOS:
+        yield ("ingest_workers", queue), queues[queue]
+
+
+def _of_scale(known: scale.Scale) -> Iterator[tuple[Series, float]]:
+    for name, queue in known.queues.items():
+        yield ("ingest_seconds_behind", name), queue.seconds_behind
+        yield ("ingest_recommended_workers", name), queue.recommended_workers
+
+
+def _of_store(known: StoreFigures, today: date) -> Iterator[tuple[Series, float]]:
+    yield ("ingest_stored_events",), known.stored
+    yield ("ingest_quarantined_calls",), known.quarantined
+    yield ("ingest_unverified_calls",), known.unverified
+    # An empty name is for what no handler has been given yet.
+    yield ("ingest_outbox_calls",), known.handlers[""].waiting if "" in known.handlers else 0
+    for name, handler in known.handlers.items():
+        if name:
+            yield ("ingest_handler_waiting", name), handler.waiting
+            yield ("ingest_dead_letters", name), handler.failed
+    if known.reconciled is not None:
+        yield from _of_days(known.reconciled, today)
+
+
+def _of_days(known: ReconciledFigures, today: date) -> Iterator[tuple[Series, float]]:
+    """The days of which something is known."""
+    incomplete, through, since = {*known.incomplete, *known.gone}, known.complete_through, known.since
+    for back in range(1, DAYS + 1):
+        day = today - timedelta(days=back)
+        if day in incomplete:
+            yield ("ingest_day_complete", day.isoformat()), 0
+        elif through is not None and since is not None and since <= day <= through:
+            yield ("ingest_day_complete", day.isoformat()), 1
