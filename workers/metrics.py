@@ -106,5 +106,8 @@ figures = JobFigures()
 def left_on(fd: int | None) -> Iterator[None]:
     """Work whose figures are left on the board with this descriptor, if there is one."""
     figures.leave_on(None if fd is None else Board(fd))
-    with figures.job():
-        yield
+    try:
+        with figures.job():
+            yield
+    finally:
+        figures.leave_on(None)

@@ -12,9 +12,11 @@ import pytest
 import redis
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from click.testing import CliRunner
 
 from ingest import redis_client
 from ingest.batch import Record
+from ingest.cli.main import main
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.measuring import Measuring
@@ -248,6 +250,17 @@ def test_what_the_database_does_not_take_is_not_counted_as_stored(
     assert left.counts[("ingest_doubles_total",)] == 1
     assert left.counts["ingest_quarantined_total", Why.REFUSED] == 1
     assert sum(left.timing("ingest_store_seconds").counts) >= 1
+
+
+def test_a_drain_without_rq_counts_for_its_worker(
+    redis_url: str, sqlite_url: str, client: redis.Redis, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    for number in (1, 2):
+        keep(client, [record(number)])
+        assert CliRunner().invoke(main, ["drain", "--board", str(board.fd)]).exit_code == 0
+    assert Figures.from_json(board.read(0)).counts["ingest_events_stored_total", "open"] == 2
 
 
 def test_a_job_counts_on_from_those_before_it() -> None:
