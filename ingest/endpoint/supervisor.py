@@ -90,9 +90,9 @@ def check(settings: Settings) -> None:
                 f"INGEST_METRICS_PORT and PORT are both {settings.port}: metrics are not shown where calls come "
                 "in; choose another INGEST_METRICS_PORT."
             )
-        from ingest.metrics.exporter import require_host  # noqa: PLC0415  # an HTTP server, which is not for here
+        from ingest.metrics.exporter import require  # noqa: PLC0415  # an HTTP server, which is not for here
 
-        require_host(settings.metrics_host)
+        require(settings.metrics_host, settings.metrics_port)
     if settings.spool_dir is not None:
         spool.require(settings.spool_dir)  # a full disk is no mistake: each child says so, and uses it once it can
 

@@ -8,8 +8,11 @@ while it writes leaves what it had written before. Whoever comes after it finds 
 import os
 import tempfile
 import zlib
+from contextlib import suppress
 from struct import Struct
 from typing import NamedTuple
+
+from ingest.errors import Unavailable
 
 #: Bytes of a half: enough for the figures of hundreds of handlers. Only what is written takes memory.
 HALF = 256 * 1024
@@ -32,13 +35,19 @@ class Board:
 
     @classmethod
     def create(cls, slots: int) -> "Board":
-        """A board with empty slots; there for as long as a process has it open."""
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("ingest-metrics")
-        else:
-            with tempfile.TemporaryFile() as file:
-                fd = os.dup(file.fileno())
-        os.ftruncate(fd, slots * 2 * HALF)
+        """A board with empty slots; there for as long as a process has it open.
+
+        Raises:
+            Unavailable: the system gives neither such memory nor a temporary file.
+        """
+        try:
+            fd = _nameless()
+            os.ftruncate(fd, slots * 2 * HALF)
+        except OSError as error:
+            raise Unavailable(
+                f"There is no memory and no temporary file for metrics ({error.strerror}): set TMPDIR to a folder "
+                "that can be written, or INGEST_METRICS_PORT=off."
+            ) from None
         return cls(fd)
 
     def close(self) -> None:
@@ -74,6 +83,14 @@ class Board:
             return None
         content = os.pread(self.fd, length, begin + _HEAD.size)
         return _Half(written, content) if checksum == _checksum(written, content) else None
+
+
+def _nameless() -> int:
+    """The descriptor of a file without a name: in memory, where the system has that and allows it."""
+    with suppress(AttributeError, OSError):
+        return os.memfd_create("ingest-metrics")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 def _at(slot: int, number: int) -> int:

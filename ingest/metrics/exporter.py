@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Generic, NamedTuple, TypeVar
 
@@ -265,13 +266,14 @@ async def _find_port(
         return None
 
 
-def require_host(host: str) -> None:
-    """Fail at the start on a host that cannot be listened at.
+def require(host: str, port: int) -> None:
+    """Fail at the start on what cannot be listened at, other than because somebody does.
 
     Raises:
-        SettingsError: it is not an address of this machine.
+        SettingsError: it is not an address of this machine, or not one that this user may take.
     """
-    _bind(host, 0).close()
+    with suppress(AddressInUse):
+        _bind(host, port).close()
 
 
 def _bind(host: str, port: int) -> socket.socket:

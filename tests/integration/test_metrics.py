@@ -186,7 +186,7 @@ async def test_where_a_port_is_taken_the_next_one_is_used() -> None:
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
 def test_a_host_that_is_not_this_machine_is_a_mistake(host: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_METRICS_HOST"):
-        exporter.require_host(host)
+        exporter.require(host, 9464)
 
 
 # --- the endpoint ---

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.exposition import generate_latest
 
-from ingest.errors import Reason
+from ingest.errors import Reason, Unavailable
 from ingest.metrics.board import HALF, Board
 from ingest.metrics.catalogue import BY_NAME, CATALOGUE, Kind
 from ingest.metrics.exposition import families, registry_of
@@ -87,6 +88,20 @@ def test_half_a_write_leaves_what_was_there_before(board: Board, monkeypatch: py
         board.write(0, b"never whole")
         assert board.read(0) == b"whole"
     board.close()
+
+
+def test_without_memory_of_that_kind_a_board_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(name: str) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "memfd_create", refused)
+    board = Board.create(1)
+    board.write(0, b"there")
+    assert board.read(0) == b"there"
+    board.close()
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with pytest.raises(Unavailable, match="INGEST_METRICS_PORT=off"):
+        Board.create(1)
 
 
 def test_what_is_too_large_for_a_slot_is_not_left_in_it(board: Board) -> None:

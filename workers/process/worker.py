@@ -84,7 +84,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     """
     require_user(settings)
     if settings.metrics_port is not None:
-        processes.aside(partial(_require_host, settings.metrics_host))
+        processes.aside(partial(_require, settings.metrics_host, settings.metrics_port))
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
     tracing.of(settings)  # imports what it needs, once
@@ -110,10 +110,10 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         log.debug("asked to stop while waiting")
 
 
-def _require_host(host: str) -> None:
-    from ingest.metrics.exporter import require_host  # noqa: PLC0415  # an HTTP server, which is not for here
+def _require(host: str, port: int) -> None:
+    from ingest.metrics.exporter import require  # noqa: PLC0415  # an HTTP server, which is not for here
 
-    require_host(host)
+    require(host, port)
 
 
 @contextmanager
