@@ -13,6 +13,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
 
@@ -22,7 +23,7 @@ from ingest import redis_client, shown
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, Unavailable
-from ingest.processes import Child, StopSignals, own_command, stop
+from ingest.processes import Child, StopSignals, aside, own_command, stop
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 
@@ -59,9 +60,11 @@ def prepared(settings: Settings, signals: StopSignals, redis_output: Output) -> 
 
     Raises:
         AddressInUse: the port or the data folder is in use.
+        SettingsError: metrics cannot be shown at their port.
         Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
     """
     with _data_folder(settings.data_dir):
+        aside(partial(supervisor.require_metrics_address, settings))  # or the parts would fail again and again
         _upgrade(settings)
         with supervisor.listening(settings.host, settings.port, 1):
             pass  # if the port is taken, fail here rather than start the endpoint again and again

@@ -84,17 +84,27 @@ def check(settings: Settings) -> None:
         Verifier.from_settings(settings)
     if validation_files := ValidationFiles.from_folder(settings.validation_files, settings.path):
         validation_files.require()
-    if settings.metrics_port is not None:
-        if settings.metrics_port == settings.port:
-            raise SettingsError(
-                f"INGEST_METRICS_PORT and PORT are both {settings.port}: metrics are not shown where calls come "
-                "in; choose another INGEST_METRICS_PORT."
-            )
-        from ingest.metrics.exporter import require  # noqa: PLC0415  # an HTTP server, which is not for here
-
-        require(settings.metrics_host, settings.metrics_port)
+    require_metrics_address(settings)
     if settings.spool_dir is not None:
         spool.require(settings.spool_dir)  # a full disk is no mistake: each child says so, and uses it once it can
+
+
+def require_metrics_address(settings: Settings) -> None:
+    """Fail on a metrics port that cannot be; loads what is not for the endpoint's parent.
+
+    Raises:
+        SettingsError: it is that of the calls, or it cannot be listened at.
+    """
+    if settings.metrics_port is None:
+        return
+    if settings.metrics_port == settings.port:
+        raise SettingsError(
+            f"INGEST_METRICS_PORT and PORT are both {settings.port}: metrics are not shown where calls come in; "
+            "choose another INGEST_METRICS_PORT."
+        )
+    from ingest.metrics.exporter import require  # noqa: PLC0415  # an HTTP server, which is not for here
+
+    require(settings.metrics_host, settings.metrics_port)
 
 
 def _log_start(settings: Settings) -> None:

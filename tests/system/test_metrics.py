@@ -134,13 +134,14 @@ def test_a_port_that_others_use_keeps_nothing_from_working(site: Site) -> None:
             assert web.stop() == 0
 
 
-@pytest.mark.parametrize("command", ["serve", "worker"])
+@pytest.mark.parametrize("command", ["serve", "worker", "dev"])
 @pytest.mark.parametrize(
     ("setting", "value"), [("INGEST_METRICS_HOST", "192.0.2.1"), ("INGEST_METRICS_PORT", "PORT")]
 )
 def test_a_mistake_is_told_in_one_sentence(site: Site, command: str, setting: str, value: str) -> None:
     if (setting, command) == ("INGEST_METRICS_PORT", "worker"):
         pytest.skip("a worker has no other port")
+    site.environ["INGEST_DATA_DIR"] = str(site.folder / "data")
     site.environ[setting] = site.environ["PORT"] if value == "PORT" else value
     process = site.start(command)
     assert process.wait() == 2
