@@ -119,7 +119,8 @@ def test_while_redis_is_away_the_port_tells_of_the_spool(server: Valkey, site: S
             assert found['ingest_calls_total{result="kept"}'] == 20
             with pytest.raises(HTTPError) as refused:
                 fetch(where(web), "/scale")
-            assert refused.value.code == 503
+            with refused.value as answer:
+                assert answer.code == 503
         finally:
             web.stop()
 
