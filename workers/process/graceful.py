@@ -30,6 +30,7 @@ from rq.scheduler import RQScheduler
 from ingest import sentry
 from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
+from workers.metrics import figures
 from workers.process.own_jobs import JobRefused
 from workers.process.patience import PatientWorker
 from workers.runtime import stop_flag
@@ -132,6 +133,11 @@ class GracefulWorker(PatientWorker):
         """In the work-horse, SIGTERM asks the job to finish early; SIGINT is for the worker to handle."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _finish_early)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
+        """In the work-horse: do a job; what it counts is left for the metrics port."""
+        with figures.job():
+            return super().perform_job(job, queue, execution)
 
     def _signal_horse(self) -> None:
         if self.horse_pid:

@@ -8,7 +8,6 @@ reason, and lies in RQ's registry of failed jobs.
 
 import logging
 from collections.abc import Callable, Mapping
-from functools import wraps
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +15,6 @@ from rq.exceptions import NoSuchJobError
 
 from ingest.jobs import DAILY_JOB, DRAIN_JOB, HAND_ON_JOB, HANDLE_JOB, RECONCILE_JOB, VERIFY_JOB
 from workers import jobs
-from workers.metrics import figures
 from workers.process.rq_compat import CompatJob
 
 log = logging.getLogger(__name__)
@@ -43,17 +41,6 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
 _CALLING = ("success_callback_name", "failure_callback_name", "stopped_callback_name", "webhooks")
 #: Characters of a foreign name that are shown.
 _SHOWN = 100
-
-
-def _counting(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same function; what it counts is left for the metrics port."""
-
-    @wraps(function)
-    def job(*arguments: Any) -> Any:
-        with figures.job():
-            return function(*arguments)
-
-    return job
 
 
 class JobRefused(Exception):
@@ -95,7 +82,7 @@ class OwnJob(CompatJob):
         """
         if refusal := self._refusal():
             raise JobRefused(refusal)
-        return _counting(FUNCTIONS[str(self.func_name)])
+        return FUNCTIONS[str(self.func_name)]
 
     def _refusal(self) -> str | None:
         name = self.func_name
