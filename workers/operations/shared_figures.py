@@ -9,7 +9,7 @@ from ingest.errors import Unavailable
 from ingest.metrics.figures import Figures, Series
 from ingest.settings import Settings
 from workers.operations import scale, status
-from workers.operations.status import ReconciledFigures, RedisFigures, StoreFigures
+from workers.operations.figures import ReconciledFigures, RedisFigures, StoreFigures
 
 #: Days that are over of which it is shown whether they are complete: as far back as anybody would still look.
 DAYS = 7

@@ -134,11 +134,6 @@ class GracefulWorker(PatientWorker):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _finish_early)
 
-    def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
-        """In the work-horse: do a job; what it counts is left for the metrics port."""
-        with figures.job():
-            return super().perform_job(job, queue, execution)
-
     def _signal_horse(self) -> None:
         if self.horse_pid:
             with suppress(ProcessLookupError):  # it has ended already
@@ -194,9 +189,10 @@ class GracefulWorker(PatientWorker):
             self.lookout.look()
 
     def perform_job(self, job: Job, queue: Queue, execution: Any) -> bool:
-        """In the work-horse, which ends at once afterwards."""
+        """In the work-horse, which ends at once afterwards; what the job counts is left for the metrics port."""
         try:
-            return super().perform_job(job, queue, execution)
+            with figures.job():
+                return super().perform_job(job, queue, execution)
         finally:
             sentry.flush()
 
