@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 
 import idna
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
-from pydantic_core import ErrorDetails
 
 from ingest import database_url
 from ingest.mail_url import MailURL
@@ -194,13 +193,3 @@ def _mail_route(url: str) -> str:
 
 MailRoute = Annotated[str, AfterValidator(_mail_route)]
 PlainURL = Annotated[str, AfterValidator(_plain_url)]
-
-
-def sentence(error: ErrorDetails, secret: bool) -> str:
-    """What is wrong with a value, which is not shown if it may be a secret."""
-    name, why = str(error["loc"][0]), error["msg"].removeprefix("Value error, ")
-    given = str(error["input"])
-    value = "" if secret else f"={given[:100]!r}"
-    quoted = len(given) > 1 and given[0] == given[-1] and given[0] in "\"'"
-    hint = " (it is in quotation marks, which `docker --env-file` and Compose's lists keep: leave them out)"
-    return f"{name}{value} cannot be used: {why}{hint if quoted else ''}."

@@ -41,7 +41,6 @@ from ingest.setting_values import (
     Token,
     YesOrNo,
     ZoneName,
-    sentence,
 )
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.

@@ -101,10 +101,7 @@ async def _serve_socket(
         start = await opened.enter_async_context(_background_tasks())
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
-        thread = None
-        if verifier is not None and has_free_processor(settings.web_concurrency):
-            thread = VerificationThread()
-            opened.callback(thread.close)
+        thread = _verification_thread(settings, opened) if verifier is not None else None
         traces = tracing.of(settings)
         arrived = None if traces is None else traces.arrived
         intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread, arrived)
@@ -121,8 +118,7 @@ async def _serve_socket(
         fast_path = FastPath(intake, settings.path, connection_factory(server, connections), connections)
         async with listening(sock, fast_path):
             start(connections.watch())
-            if board is not None:
-                start(Measuring(Board(board), number - 1, intake, producer, connections).run())
+            start(_measure(board, number, intake, producer, connections))
             start(replayer.run())
             lookout = Lookout(settings, blocking, is_worker=False)
             start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing, lookout))
@@ -137,6 +133,24 @@ async def _serve_socket(
         if traces is not None:
             await asyncio.to_thread(traces.flush)
     log.info("web.%d took %s and stops", number, shown.counted(intake.accepted, "call"))
+
+
+def _verification_thread(settings: Settings, opened: AsyncExitStack) -> VerificationThread | None:
+    """A thread that takes a part of the verifying, if there is a processor for it."""
+    if not has_free_processor(settings.web_concurrency):
+        return None
+    thread = VerificationThread()
+    opened.callback(thread.close)
+    return thread
+
+
+def _measure(
+    fd: int | None, number: int, intake: Intake, producer: Producer, connections: Connections
+) -> Coroutine[object, object, None]:
+    """Leave figures on the board with this descriptor, if there is one, until cancelled."""
+    if fd is None:
+        return asyncio.sleep(0)
+    return Measuring(Board(fd), number - 1, intake, producer, connections).run()
 
 
 def _stop_event() -> asyncio.Event:
