@@ -17,7 +17,7 @@ from ingest.cli.render.console import Console
 T = TypeVar("T")
 
 #: Keys that end it.
-QUIT = (b"q", b"Q")
+QUIT = frozenset(b"qQ")
 
 
 def watching(look: Callable[[], T], draw: Callable[[T], RenderableType], seconds: float) -> T:
@@ -65,7 +65,10 @@ def _keys() -> Iterator[Callable[[float], bool]]:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             ready, _, _ = select.select([terminal], [], [], left)
-            if ready and (os.read(terminal, 32) or b"q").startswith(QUIT):  # nothing to read: it was closed
+            if not ready:
+                continue
+            typed = os.read(terminal, 1024) or b"q"  # nothing to read: it was closed
+            if not QUIT.isdisjoint(typed) and not typed.startswith(b"\x1b"):  # as the keys for functions do
                 return True
         return False
 
