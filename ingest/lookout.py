@@ -44,10 +44,13 @@ class Lookout:
         settings: Settings,
         client: redis.Redis,
         is_worker: bool,
+        speaks: bool = False,
         clock: Callable[[], float] = time.monotonic,
         start: Start = _start,
     ) -> None:
+        """Of the processes of an endpoint one `speaks` for all of them when Redis is away."""
         self._is_on = settings.has_alerts
+        self._speaks = speaks
         self._lookouts = Lookouts(client)
         self._is_worker = is_worker
         self._clock = clock
@@ -64,21 +67,23 @@ class Lookout:
         Raises:
             redis.RedisError: Redis failed.
         """
-        if not self._is_on or self._is_busy():
-            return
-        if self._away_told:
-            self._away_told = not self._run("--redis-serves")
-            return
-        self._away_since = None
-        if self._clock() - self._asked_at < ASK_EVERY:
+        if not self._is_on or self._is_busy() or self._clock() - self._asked_at < ASK_EVERY:
             return
         self._asked_at = self._clock()
-        if self._lookouts.may_look(self._is_worker):
+        try:
+            is_ours = self._lookouts.may_look(self._is_worker)
+        except redis.ResponseError:  # it answers, but takes no writes
+            self.redis_is_away()
+            raise
+        self._away_since = None
+        if self._away_told:
+            self._away_told = not self._run("--redis-serves")
+        elif is_ours:
             self._run(*(["--worker"] if self._is_worker else []))
 
     def redis_is_away(self) -> None:
         """Redis does not serve this endpoint: tell so once, when that lasts; to be called every few seconds."""
-        if not self._is_on or self._away_told or self._is_busy():
+        if not self._is_on or not self._speaks or self._away_told or self._is_busy():
             return
         if self._away_since is None:
             self._away_since = self._clock()

@@ -57,7 +57,7 @@ async def maintain(
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
                 if sharing is not None:
                     await sharing.refresh(producer.spool)
-            elif lookout is not None and number == 1:  # one process speaks for all of them
+            elif lookout is not None:
                 await asyncio.to_thread(lookout.redis_is_away)
             if now.at - logged.at >= LOG_INTERVAL:
                 if now.calls > logged.calls:

@@ -120,7 +120,7 @@ async def _serve_socket(
             start(connections.watch())
             start(_measure(board, number, intake, producer, connections))
             start(replayer.run())
-            lookout = Lookout(settings, blocking, is_worker=False)
+            lookout = Lookout(settings, blocking, is_worker=False, speaks=number == 1)
             start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing, lookout))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import fakeredis
 import orjson
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -212,8 +214,8 @@ SETTINGS = Settings.read({"INGEST_ALERT_URL": URL})
 
 def test_one_looks_at_a_time_and_workers_first(client: fakeredis.FakeRedis) -> None:
     clock, started = Clock(), Started()
-    endpoints = [Lookout(SETTINGS, client, False, clock, started) for _ in range(2)]
-    worker = Lookout(SETTINGS, client, True, clock, started)
+    endpoints = [Lookout(SETTINGS, client, False, True, clock, started) for _ in range(2)]
+    worker = Lookout(SETTINGS, client, True, False, clock, started)
     for one in (*endpoints, worker):
         one.look()
     assert started.commands == [[]]  # the first endpoint, while no worker has looked
@@ -228,7 +230,7 @@ def test_one_looks_at_a_time_and_workers_first(client: fakeredis.FakeRedis) -> N
 def test_a_look_that_goes_on_is_not_joined_by_another(client: fakeredis.FakeRedis) -> None:
     clock, started = Clock(), Started()
     started.ended = None
-    worker = Lookout(SETTINGS, client, True, clock, started)
+    worker = Lookout(SETTINGS, client, True, False, clock, started)
     for _ in range(3):
         worker.look()
         client.flushall()
@@ -236,20 +238,36 @@ def test_a_look_that_goes_on_is_not_joined_by_another(client: fakeredis.FakeRedi
     assert len(started.commands) == 1
 
 
-def test_an_endpoint_without_redis_says_so_once_and_when_it_is_back(client: fakeredis.FakeRedis) -> None:
+@pytest.mark.parametrize("is_full", [False, True])
+def test_an_endpoint_without_redis_says_so_once_and_when_it_is_back(
+    client: fakeredis.FakeRedis, monkeypatch: pytest.MonkeyPatch, is_full: bool
+) -> None:
     clock, started = Clock(), Started()
-    endpoint = Lookout(SETTINGS, client, False, clock, started)
-    for _ in range(int(AWAY_FOR)):
-        endpoint.redis_is_away()
-        clock.now += 0.9
-    assert started.commands == []
+    endpoint = Lookout(SETTINGS, client, False, True, clock, started)
+    silent = Lookout(SETTINGS, client, False, False, clock, started)  # another process of the same endpoint
+
+    def refuse(*_: object, **__: object) -> None:
+        raise redis.ResponseError("OOM command not allowed")
+
+    def away(seconds: int) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(client, "set", refuse)
+            for _ in range(seconds):
+                for one in (endpoint, silent):
+                    if is_full:
+                        with suppress(redis.ResponseError):
+                            one.look()
+                    else:
+                        one.redis_is_away()
+                clock.now += 1
+
+    away(int(AWAY_FOR) - 5)
     endpoint.look()  # it was back in between, so time begins anew
     started.commands.clear()
-    for _ in range(200):
-        endpoint.redis_is_away()
-        clock.now += 1
+    away(3 * int(AWAY_FOR))
     assert started.commands == [["--redis-is-away"]]
-    for _ in range(3):
+    for _ in range(5):
+        clock.now += ASK_EVERY
         endpoint.look()
     assert started.commands[1:2] == [["--redis-serves"]]
     assert ["--redis-serves"] not in started.commands[2:]
@@ -257,7 +275,7 @@ def test_an_endpoint_without_redis_says_so_once_and_when_it_is_back(client: fake
 
 def test_where_nobody_is_to_be_told_nobody_looks(client: fakeredis.FakeRedis) -> None:
     started = Started()
-    lookout = Lookout(Settings.read({}), client, True, Clock(), started)
+    lookout = Lookout(Settings.read({}), client, True, True, Clock(), started)
     lookout.look()
     for _ in range(3):
         lookout.redis_is_away()
@@ -270,7 +288,7 @@ def test_a_machine_that_can_start_nothing_more_goes_on(
     def fail(_: list[str]) -> "subprocess.Popen[bytes]":
         raise OSError(11, "Resource temporarily unavailable")
 
-    Lookout(SETTINGS, client, True, Clock(), fail).look()
+    Lookout(SETTINGS, client, True, False, Clock(), fail).look()
     assert "nobody can look" in caplog.text
     assert lookouts._start is not fail
 
