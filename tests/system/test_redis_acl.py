@@ -18,7 +18,11 @@ from tests.support.valkey import Valkey, valkey
 #: The line, without the word with which it begins.
 RULES = (ROOT / "deploy" / "redis.acl").read_text().split()[1:]
 #: What it allows that this test does not meet, and when the program needs it.
-RARE: dict[str, str] = {}
+RARE = {
+    "select": "a URL that names another database than 0",
+    "role": "Sentinels, of which there are none here",
+    "unwatch": "rq gives up a transaction",
+}
 HANDLERS = """
 from workers import on
 
@@ -79,8 +83,8 @@ def test_it_is_enough_for_everything_and_holds_nothing_more(server: Valkey, tmp_
             ("check",),
             ("status",),
             ("drain",),
-            ("failed", "retry"),
-            ("erase", "--recipient", "a@example.nl", "--yes"),
+            ("worker", "--burst"),
+            ("failed", "retry", "--yes"),
             ("erase", "--recipient", "a@example.nl"),
         ):
             done = run(*command, environ=site.environ)
@@ -89,7 +93,8 @@ def test_it_is_enough_for_everything_and_holds_nothing_more(server: Valkey, tmp_
         assert "Redis takes what calls and jobs need" in checked.stdout
         for process in processes.values():
             process.stop()
-        assert admin.acl_log() == []
+        # What `ingest check` may do without: then it says less about the append-only file.
+        assert [one for one in admin.acl_log() if one["object"] != "config|get"] == []
         used = {name.removeprefix("cmdstat_") for name in admin.info("commandstats")}
         allowed = {rule.removeprefix("+") for rule in RULES if rule.startswith("+")}
         assert allowed - used - RARE.keys() == set()
@@ -99,7 +104,7 @@ def test_it_is_enough_for_everything_and_holds_nothing_more(server: Valkey, tmp_
 def test_without_one_of_its_rights_serve_refuses_to_start(server: Valkey, tmp_path: Path) -> None:
     with connect(server.url) as admin:
         site = Site(server, tmp_path)
-        for missing in ("-eval", "-xadd", "-hincrby", "-xgroup", "-@all"):
+        for missing in ("-eval", "-hincrby", "-@all"):
             site.environ["REDIS_URL"] = allow(admin, missing)
             refused = run("serve", environ=site.environ)
             assert refused.returncode == 1, missing
