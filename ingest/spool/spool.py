@@ -51,7 +51,7 @@ class Spool:
             log.warning("%s", self.trouble, extra={"event": "spool-in-trouble"})
         self.folder = folder
         self.max_bytes = max_bytes
-        #: None while none can be had.
+        #: None while no file can be opened.
         self._lock: OwnerLock | None = None
         self._folder_lock = FolderLock(folder)
         with suppress(OSError):

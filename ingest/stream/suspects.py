@@ -1,4 +1,4 @@
-"""How often a batch was in the hands of a drain that then died, and with which of its calls.
+"""How often a batch was claimed by a drain that then died, and which of its calls were being decoded.
 
 Kept in Redis, because whoever dies of a call cannot tell. Only batches that were taken over are counted, so this
 costs the others nothing; a drain that breaks off in good order takes back what it has counted.

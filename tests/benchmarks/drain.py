@@ -1,4 +1,4 @@
-"""How fast one worker moves the pile into a database: SQLite, PostgreSQL, empty, and with millions in it.
+"""How fast one worker moves the backlog into a database: SQLite, PostgreSQL, empty, and with millions in it.
 
 Ours works through batches as the endpoint packs them, RQ's worker through one job per event. Both commits wait for
 the disk; of the two Redis servers only ours does.
@@ -39,12 +39,12 @@ DATABASES = ("SQLite", "PostgreSQL")
 POSTGRES_GOAL = Goal("≥ 30,000 and ≥ 0.6 x", lambda mine, ratio: mine >= 30_000 and ratio >= 0.6)
 ONE = "one worker"
 TWO_GOAL = Goal("≥ 1.7 x", lambda _, ratio: ratio >= 1.7)
-#: Seconds that one worker may take for its pile.
+#: Seconds that one worker may take for its backlog.
 PATIENCE = 180.0
 
 
 class Drained(NamedTuple):
-    """How a pile was drained: events per second, and µs of processor time per event."""
+    """How a backlog was drained: events per second, and µs of processor time per event."""
 
     rate: float
     #: Of the workers.
@@ -115,7 +115,7 @@ def drain_into_full(size: Plan, step: Step) -> list[Row]:
 def batches(
     calls: list[Call], events: int, database: str | None = None, server: Server | None = None, workers: int = 1
 ) -> Drained:
-    """How a pile of these calls is drained, by some workers at once."""
+    """How a backlog of these calls is drained, by some workers at once."""
     with scratch() as folder, redis_server(folder) as store, ExitStack() as stack:
         uvloop.run(_fill(store.url, calls, events))
         database = database or f"sqlite:///{folder}/ours.db"

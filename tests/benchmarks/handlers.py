@@ -36,7 +36,7 @@ BATCH = 500
 #: The environment variable that says how many events the handler takes per call; 0 means one, not in a list.
 BATCH_VARIABLE = "BENCHMARK_BATCH"
 NAME = "counted"
-#: Seconds that one worker may take for its pile.
+#: Seconds that one worker may take for its backlog.
 PATIENCE = 180.0
 
 

@@ -15,7 +15,7 @@ DISTINCT = 5000
 DISTINCT_SIGNED = 1000
 #: Each run sends the same calls, byte for byte.
 SEED = 20261120
-#: Records in one batch of the pile that is drained.
+#: Records in one batch of the backlog that is drained.
 BATCH = 64
 #: Where calls are posted to, at every contender.
 PATH = "/copernica"
@@ -33,7 +33,7 @@ class Plan:
     warm_seconds: float = 1.0
     #: Seconds of sending while it runs.
     seconds: float = 4.0
-    #: Events in the pile that our drain works through.
+    #: Events in the backlog that our drain processes.
     events: int = 200_000
     #: Events that a database holds already when that is to make a difference.
     stored: int = 5_000_000
@@ -41,7 +41,7 @@ class Plan:
     handled: int = 50_000
     #: Lines of the log file that is reconciled.
     logged: int = 5_000_000
-    #: Jobs in the pile that the RQ worker works through.
+    #: Jobs in the queue that the RQ worker works through.
     jobs: int = 2000
 
 

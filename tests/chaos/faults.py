@@ -25,7 +25,7 @@ LOCK_WAIT = 2.0
 
 
 class Skipped(Exception):
-    """A fault that cannot be had here; the message says why."""
+    """A fault that cannot be made here; the message says why."""
 
 
 class Storm:

@@ -24,7 +24,7 @@ from ingest.simulation.target import Target
 
 #: Seconds to wait for an answer: longer than anything that should happen while nothing is stopped.
 ANSWER_TIMEOUT = 10.0
-#: Connections at once at the most; calls that find none free are not sent, and counted.
+#: Most connections at once; calls that find none free are not sent, and counted.
 CONNECTIONS_MAX = 256
 #: Seconds between two looks at the clock.
 TICK = 0.005

@@ -203,7 +203,7 @@ async def digests(front: Front) -> None:
 
 
 async def idle(front: Front) -> None:
-    """Connections that say nothing, as many as can be had."""
+    """Connections that say nothing, as many as the endpoint allows."""
     await front.together(front.connections, front.hold, 0.5)
 
 

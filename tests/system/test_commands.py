@@ -44,7 +44,7 @@ def fill(store: Store, events: int) -> None:
         connection.commit()
 
 
-#: An `ingest` that says at its end how much memory it needed at the most.
+#: An `ingest` that says at its end the most memory that it needed.
 MEASURED = """
 import atexit, re, sys
 from pathlib import Path

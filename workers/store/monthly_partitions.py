@@ -54,7 +54,7 @@ FORGET_RANGES = """
 
 #: The partition for delivery ids whose month has none of its own.
 OTHER = f"{tables.events.name}_other"
-#: SQLSTATE where a role may not do what it tried, and where another attempt may succeed: a lock could not be had,
+#: SQLSTATE where a role may not do what it tried, and where another attempt may succeed: a lock was not granted,
 #: or an event of the month came in while its partition was being made.
 NOT_ALLOWED, IN_USE = "42501", ("55P03", "40P01", "23514")
 

@@ -43,7 +43,7 @@ def theirs(library: str, jobs: int, cores: Cores) -> Called:
     """A job that does nothing, so many times.
 
     Raises:
-        NotInstalled: the library cannot be had.
+        NotInstalled: the library cannot be installed.
     """
     packages = PACKAGES[library]
     interpreter = installed.python(library.lower(), *packages) if packages else installed.current()

@@ -1,7 +1,7 @@
 """What the peers need, in a folder of its own: nothing is installed for the whole machine, and nothing is started.
 
 Each comes by the ordinary client of its registry (pip, npm, apt-get), at the version that is named here; what apt
-downloads is only unpacked. What cannot be had raises `NotInstalled`, and the others go on.
+downloads is only unpacked. What cannot be installed raises `NotInstalled`, and the others go on.
 """
 
 import os
@@ -23,7 +23,7 @@ DONE = ".installed"
 
 
 class NotInstalled(Exception):
-    """A peer cannot be had here; the text says why, in one line."""
+    """A peer cannot be installed here; the text says why, in one line."""
 
 
 def python(name: str, *packages: str) -> Path:

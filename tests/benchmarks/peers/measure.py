@@ -59,7 +59,7 @@ def sample(endpoint: Endpoint, condition: Condition, size: Size, cores: Cores, o
     """Measure; `ours` is our greatest rate, None for those whose own counts.
 
     Raises:
-        NotInstalled: it cannot be had, or does not start.
+        NotInstalled: it cannot be installed, or does not start.
     """
     with _started(endpoint, size, cores) as (port, process, store, folder):
         signer = str(folder / SIGNER) if endpoint.signed else ""

@@ -34,7 +34,7 @@ class Report:
     samples: dict[Condition, dict[str, list[Sample]]] = field(default_factory=dict)
     #: By library, ours among them.
     called: dict[str, list[Called]] = field(default_factory=dict)
-    #: Who could not be had, and why.
+    #: Peers that could not be installed, and why.
     skipped: dict[str, str] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The pile, on a real server: what was acknowledged is in it, and leaves it only when it was worked through."""
+"""The stream, on a real server: what was acknowledged is in it, and leaves it only when it has been processed."""
 
 from typing import Any, cast
 
