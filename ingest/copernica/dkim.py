@@ -40,13 +40,13 @@ def usable(texts: Sequence[bytes]) -> Key:
     Raises:
         CallRejected: none is usable; the reason is that of the last.
     """
-    rejected = CallRejected(Reason.UNKNOWN_KEY)
+    reason = Reason.UNKNOWN_KEY
     for text in texts:
         try:
             return parse(text)
-        except CallRejected as error:
-            rejected = error
-    raise rejected
+        except CallRejected as rejected:
+            reason = rejected.reason
+    raise CallRejected(reason)
 
 
 def parse(text: bytes) -> Key:

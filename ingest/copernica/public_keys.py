@@ -216,7 +216,10 @@ class KeyRing:
             task = asyncio.create_task(self._look_up_alone(name, queue))
             self._lookups[name] = task
             task.add_done_callback(partial(self._looked_up, name, queue))
-        return await asyncio.shield(task)  # a caller who is cancelled must not end it for the others
+        try:
+            return await asyncio.shield(task)  # a caller who is cancelled must not end it for the others
+        finally:
+            del task  # or its error, whose traceback holds this frame, stays until garbage is collected
 
     def _looked_up(self, name: str, queue: "_Queue | None", task: "asyncio.Task[RSAPublicKey]") -> None:
         self._lookups.pop(name, None)

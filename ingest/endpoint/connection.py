@@ -85,7 +85,7 @@ class Connection(RequestHandler):
             self._connections.see_off(self._wire)
             self._wire = None
         self._connections.served.discard(self)
-        self._ahead, self._arriving = b"", 0
+        self._ahead, self._arriving, self._body, self._stream = b"", 0, None, None
         self._count()
         if self._unfetched_since:
             self._connections.memory.hold(-limits.ANSWERS_MAX)

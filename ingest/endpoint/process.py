@@ -61,8 +61,9 @@ ANSWER_SECONDS = 6.0
 ANSWER_CHECK_INTERVAL = 0.02
 #: Seconds that aiohttp gives its handlers to end, after all calls have been answered.
 SHUTDOWN_SECONDS = 1.0
-#: New objects after which Python looks for cyclic garbage: about a second of calls, instead of a few of them.
-GC_THRESHOLD = 20_000
+#: New objects after which Python looks for cyclic garbage among them, and how often until it looks at those that
+#: stayed: enough for hundreds of calls, and little enough for no look to last longer than some milliseconds.
+GC_THRESHOLDS = 2_000, 5, 10
 
 
 def serve_socket(settings: Settings, fd: int, number: int, board: int | None = None) -> None:
@@ -79,7 +80,7 @@ def serve_socket(settings: Settings, fd: int, number: int, board: int | None = N
         tune_allocator()
         # All that is loaded by now stays, so the garbage collector need not go through it again.
         gc.freeze()
-        gc.set_threshold(GC_THRESHOLD, 10, 10)
+        gc.set_threshold(*GC_THRESHOLDS)
         uvloop.run(_serve_socket(settings, sock, number, connection_limit(), board))
 
 

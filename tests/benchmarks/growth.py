@@ -1,8 +1,8 @@
 """What everything costs as the database grows: `make bench-growth`, or `python -m tests.benchmarks.growth`.
 
 Both databases grow to one size after the other. At each, every command that people wait for runs as a process of
-its own, from the shell's point of view; then a backlog is drained into it. Events are spread over four months up to
-now, as those of a sender who mails every day.
+its own, from the shell's point of view; then a backlog is drained into it. Events are spread over four months up
+to now, as those of a sender who mails every day.
 """
 
 import json
@@ -45,8 +45,8 @@ INTRODUCTION = """\
 # As the database grows
 
 `make bench-growth` made this page. Commands are timed as whole processes, in seconds, with the files warm; behind
-them is their processor time, without that of PostgreSQL's server. One worker drains a backlog of events of people who
-are new. Bytes are those of everything in the database, indexes included. Medians, lowest and highest in brackets.
+them is their processor time, without that of PostgreSQL's server. One worker drains a backlog of events of people
+who are new. Bytes are those of everything in the database, indexes included. Medians, lowest and highest in brackets.
 """
 
 
@@ -68,7 +68,9 @@ def _rows(_context: click.Context, _parameter: click.Parameter, value: str) -> l
 @click.command()
 @click.option("--rows", default="0,1000000,5000000,20000000", show_default=True, callback=_rows)
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True, help="Times that each is run.")
-@click.option("--events", type=click.IntRange(1), default=200_000, show_default=True, help="In a backlog to drain.")
+@click.option(
+    "--events", type=click.IntRange(1), default=200_000, show_default=True, help="To drain."
+)
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="Where the JSON goes.")
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Where the page goes.")
 def main(rows: list[int], repeat: int, events: int, output: Path, page: Path) -> None:
