@@ -46,7 +46,8 @@ INTRODUCTION = """\
 
 `make bench-growth` made this page. Commands are timed as whole processes, in seconds, with the files warm; behind
 them is their processor time, without that of PostgreSQL's server. One worker drains a backlog of events of people
-who are new. Bytes are those of everything in the database, indexes included. Medians, lowest and highest in brackets.
+who are new. Bytes are those of everything in the database, indexes included. Medians, lowest and highest in
+brackets.
 """
 
 
@@ -68,9 +69,7 @@ def _rows(_context: click.Context, _parameter: click.Parameter, value: str) -> l
 @click.command()
 @click.option("--rows", default="0,1000000,5000000,20000000", show_default=True, callback=_rows)
 @click.option("--repeat", type=click.IntRange(1), default=3, show_default=True, help="Times that each is run.")
-@click.option(
-    "--events", type=click.IntRange(1), default=200_000, show_default=True, help="To drain."
-)
+@click.option("--events", type=click.IntRange(1), default=200_000, show_default=True, help="To drain.")
 @click.option("--output", type=click.Path(path_type=Path), default=RESULTS, help="Where the JSON goes.")
 @click.option("--page", type=click.Path(path_type=Path), default=PAGE, help="Where the page goes.")
 def main(rows: list[int], repeat: int, events: int, output: Path, page: Path) -> None:
