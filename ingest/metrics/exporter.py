@@ -150,7 +150,7 @@ class Exporter:
         except Exception as error:  # whatever it is: what the processes have left is shown all the same
             _note(error)
             shared = Figures(gauges={("ingest_redis_up",): 0, ("ingest_database_up",): 0})
-        figures.gauges.update(shared.gauges)
+        figures.add_gauges(shared)
         return _encoded(request, list(families(figures)))
 
     async def _scaling(self, _request: web.Request) -> web.Response:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import date
+from pathlib import Path
 
 import pytest
 import redis
@@ -23,15 +25,19 @@ from ingest.endpoint.measuring import Measuring
 from ingest.errors import AddressInUse, SettingsError, Unavailable
 from ingest.metrics import exporter
 from ingest.metrics.board import Board
+from ingest.metrics.catalogue import CATALOGUE, Port
 from ingest.metrics.exporter import Asked, Behind, Exporter, Sources
 from ingest.metrics.figures import Figures
+from ingest.settings import Settings
 from ingest.stream.producer import Producer
 from tests.support.builders import decoded, record, refused_body
 from tests.support.metrics import counted_in_job, samples
-from tests.support.sql import REFUSALS, execute
+from tests.support.sql import REFUSALS, add, execute, give
 from tests.support.stream import keep
 from workers.drain.drain import Drain
 from workers.metrics import JobFigures
+from workers.operations import shared_figures
+from workers.operations.figures import ReconciledFigures
 from workers.records import Quarantined, Why
 from workers.store.store import Store
 
@@ -213,6 +219,59 @@ async def test_an_endpoint_process_counts_on_from_the_one_before_it(redis_url: s
     assert sum(left.timing("ingest_append_seconds").counts) == left.counts[("ingest_batches_total",)] == 4
     assert left.gauges[("ingest_last_call_timestamp_seconds",)] == pytest.approx(left.at, abs=60)
     assert left.gauges[("ingest_connections_limit",)] == 9
+
+
+# --- Redis and the database ---
+
+
+def test_what_redis_and_the_database_know_is_shown(
+    redis_url: str, database: str, store: Store, client: redis.Redis
+) -> None:
+    settings = Settings.read({"REDIS_URL": redis_url, "DATABASE_URL": database})
+    assert ("ingest_last_call_timestamp_seconds",) not in shared_figures.gather(settings).gauges
+    keep(client, [record(1), record(2)], [record(3)])
+    store.add([decoded(record(4))], [Quarantined(record(5), "no")])
+    give(store, "crm", [record(6), record(7)])
+    add(store, record(8))
+    found = shared_figures.gather(settings).gauges
+    expected = {
+        ("ingest_redis_up",): 1,
+        ("ingest_database_up",): 1,
+        ("ingest_backlog_events",): 3,
+        ("ingest_backlog_batches",): 2,
+        ("ingest_pending_batches",): 0,
+        ("ingest_workers", "events"): 0,
+        ("ingest_workers_suspended",): 0,
+        ("ingest_stored_events",): 2,
+        ("ingest_quarantined_calls",): 1,
+        ("ingest_outbox_calls",): 1,
+        ("ingest_handler_waiting", "crm"): 2,
+        ("ingest_handler_retries", "crm"): 0,
+        ("ingest_dead_letters", "crm"): 0,
+        ("ingest_recommended_workers", "handlers"): 2,
+    }
+    assert {series: found[series] for series in expected} == expected
+    assert found[("ingest_last_call_timestamp_seconds",)] == pytest.approx(time.time(), abs=60)
+    known = {(metric.name, len(metric.labels)) for metric in CATALOGUE if metric.port is Port.SHARED}
+    assert {(series[0], len(series) - 1) for series in found} <= known
+
+
+def test_what_cannot_be_reached_is_left_out(database: str, store: Store, tmp_path: Path) -> None:
+    away = shared_figures.gather(Settings.read({"REDIS_URL": "redis://127.0.0.1:1/0", "DATABASE_URL": database}))
+    assert away.gauges[("ingest_redis_up",)] == 0
+    assert away.gauges[("ingest_stored_events",)] == 0
+    assert ("ingest_backlog_events",) not in away.gauges
+
+
+def test_of_the_last_days_it_is_shown_what_is_known() -> None:
+    today = date(2026, 11, 26)
+    days = ReconciledFigures(date(2026, 11, 23), date(2026, 11, 22), (date(2026, 11, 24),), (date(2026, 11, 20),))
+    assert {series[1]: value for series, value in shared_figures._of_days(days, today)} == {
+        "2026-11-24": 0,
+        "2026-11-23": 1,
+        "2026-11-22": 1,
+        "2026-11-20": 0,
+    }
 
 
 # --- workers ---

@@ -19,6 +19,7 @@ from ingest.metrics.figures import Figures, total
 from ingest.metrics.histogram import BOUNDS, Histogram
 from ingest.settings import Settings
 from tests.support.metrics import names, samples, tables
+from tests.support.runbook import sections
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = st.lists(st.integers(0, 120_000_000), max_size=30)
@@ -166,6 +167,15 @@ def test_every_alert_is_tested_and_says_what_to_do() -> None:
     assert len(alerts) > 15
     assert rules.count("summary: ") == rules.count("action: ") == len(alerts)
     assert set(re.findall(r"name: (Ingest\w+)", (folder / "alerts.test.yaml").read_text())) == set(alerts)
+
+
+def test_every_alert_leads_to_the_section_of_the_runbook_that_names_it() -> None:
+    rules = (ROOT / "deploy" / "prometheus" / "alerts.yaml").read_text()
+    led = re.findall(
+        r"- alert: (\w+)(?:\n(?!\s+- alert).*)*?\n\s+runbook: docs/runbook\.md#([a-z-]+)$", rules, re.M
+    )
+    assert len(led) == rules.count("- alert: ")
+    assert [name for name, code in led if f"`{name}`" not in sections()[code]] == []
 
 
 def test_the_dashboard_uses_no_metric_that_does_not_exist() -> None:

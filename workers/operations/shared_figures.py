@@ -24,7 +24,7 @@ def gather(settings: Settings) -> Figures:
     }
     if known.redis is not None:
         gauges.update(_of_redis(known.redis))
-    if known.store is not None:
+    if known.store is not None and known.store.has_tables:  # a machine without the database's URL has none
         gauges.update(_of_store(known.store, datetime.now(UTC).date()))
     if known.redis is not None and known.store is not None:
         with suppress(Unavailable):  # it went away between two questions
@@ -38,6 +38,12 @@ def _of_redis(known: RedisFigures) -> Iterator[tuple[Series, float]]:
     yield ("ingest_pending_batches",), known.pending_batches
     yield ("ingest_oldest_event_age_seconds",), known.oldest_age_seconds or 0.0
     yield ("ingest_dead_batches",), known.dead_batches
+    yield ("ingest_workers_suspended",), known.suspended
+    yield ("ingest_redis_memory_bytes",), known.memory_bytes
+    if known.memory_limit_bytes is not None:
+        yield ("ingest_redis_memory_limit_bytes",), known.memory_limit_bytes
+    if known.last_call_at is not None:
+        yield ("ingest_last_call_timestamp_seconds",), known.last_call_at
     yield ("ingest_endpoint_processes",), len(known.endpoints)
     queues = Counter(queue for worker in known.workers for queue in worker.queues)
     for queue in scale.DYNOS:
@@ -59,6 +65,7 @@ def _of_store(known: StoreFigures, today: date) -> Iterator[tuple[Series, float]
     for name, handler in known.handlers.items():
         if name:
             yield ("ingest_handler_waiting", name), handler.waiting
+            yield ("ingest_handler_retries", name), handler.retries
             yield ("ingest_dead_letters", name), handler.failed
     if known.reconciled is not None:
         yield from _of_days(known.reconciled, today)
