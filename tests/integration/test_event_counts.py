@@ -22,7 +22,7 @@ from workers.store.event_counts import NO_MAILING
 from workers.store.filling import fill
 from workers.store.filters import Filter
 from workers.store.rows import event_row
-from workers.store.schema import upgrade
+from workers.store.schema import VERSION, upgrade
 from workers.store.store import Store
 
 HOUR = 3600 * SECOND
@@ -170,7 +170,7 @@ def test_an_upgrade_counts_what_was_there_before_and_goes_on_where_it_was(
         assert kept(upgraded) == counted(upgraded, mark(upgraded))
     environ = {"DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1"}
     done = typed("db", "upgrade", environ=environ)
-    assert (done.exit_code, done.stdout) == (0, "The schema is already at 0009.\n34 events are counted.\n")
+    assert (done.exit_code, done.stdout) == (0, f"The schema is already at {VERSION}.\n34 events are counted.\n")
     with closing(Store.open(database)) as upgraded:
         assert kept(upgraded) == counted(upgraded)
         execute(upgraded, "DELETE FROM event_counts")

@@ -349,7 +349,7 @@ def test_parts_of_a_batch_are_claimed_apart_and_when_they_are_due(
     give(store, "h", [record(n) for n in range(10)])
     claim = queue.claim(one, 10, 1)
     assert claim is not None
-    claim.parts = [Part([record(4), record(5)], 100.0)]
+    claim.parts = [Part([record(4), record(5)], 100.0, "ValueError: no")]
     apart = [[record(0), record(1)], [record(2), record(3)]]
     queue.settle(one, claim, [record(n) for n in range(6, 10)], release=False, apart=apart)
     assert queue.claim(one, 10, 1) is None

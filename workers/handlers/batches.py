@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from ingest.copernica.events import Event
 from workers.handlers.calls import FAILURES, Call, ClaimRun
 from workers.handlers.claims import Part
+from workers.handlers.outcomes import in_a_line
 from workers.handlers.registry import GiveUp, TryLater
 from workers.handlers.time_limits import time_limit
 
@@ -29,13 +30,13 @@ NOTHING_WORKS = 10
 class BatchRun(ClaimRun):
     """Makes the calls of one claim in batches."""
 
-    def _make_calls(self, left: deque[Call], runner: asyncio.Runner) -> None:
-        size = self._handler.batch or 1
+    def _make_calls(self, runner: asyncio.Runner) -> None:
+        size, left = self._handler.batch or 1, self._left
         if self._claim.apart:
-            while left:
+            while self._have(size):
                 self._apart.insert(0, _take(left, size))
-        full = len(left) >= size
-        while (self._apart or left) and not self._turn.over and self._admitted(1):
+        full = self._have(size) and len(left) >= size
+        while (self._apart or self._have(size)) and not self._turn.over and self._admitted(1):
             if not self._apart and full and len(left) < size and self._handler.name in self._queue.due():
                 return  # what is left goes into a full batch, with what comes next
             batch, began = self._apart.pop() if self._apart else _take(left, size), time.perf_counter()
@@ -52,12 +53,13 @@ class BatchRun(ClaimRun):
 
     def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> None:
         events = [call.event for call in batch]
-        if self._handler.is_async:
-            if (error := runner.run(self._called(events))) is not None:  # even one that is false
-                raise error
-        else:
-            with time_limit(self._handler.timeout):
-                self._handler.call(events)
+        with self._watchdog.watching(batch):
+            if self._handler.is_async:
+                if (error := runner.run(self._called(events))) is not None:  # even one that is false
+                    raise error
+            else:
+                with time_limit(self._handler.timeout):
+                    self._handler.call(events)
 
     async def _called(self, events: Sequence[Event]) -> BaseException | None:
         """Call the handler; returns its failure: a SystemExit that left its task would end the event loop."""
@@ -86,7 +88,7 @@ class BatchRun(ClaimRun):
         else:
             self._apart += reversed(halves)
             return
-        self._claim.parts += [Part([call.record for call in half], delay) for half in halves]
+        self._claim.parts += [Part([call.record for call in half], delay, in_a_line(error)) for half in halves]
 
 
 def _take(calls: deque[Call], most: int) -> list[Call]:

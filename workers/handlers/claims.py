@@ -22,6 +22,7 @@ class Part(NamedTuple):
 
     records: list[Record]
     delay: float
+    error: str
 
 
 @dataclass(slots=True)

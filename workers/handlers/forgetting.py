@@ -40,7 +40,7 @@ def _forget_in_row(
             # Under another id: a worker that has claimed the row must not put back what it has in its memory.
             rest = {**row, "packed": pack(kept), "count": len(kept)}
             del rest["id"]
-            if "leased_until" in rest:
-                rest |= {"leased_until": 0, "slots": 0}
+            if "leased_until" in rest:  # its error may be about what is forgotten
+                rest |= {"leased_until": 0, "slots": 0, "error": None}
             connection.execute(table.insert().values(rest))
     return len(records) - len(kept)

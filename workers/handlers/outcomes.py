@@ -99,7 +99,7 @@ class Outcomes:
         """A batch that begins with a call failed, and is tried again in parts."""
         self._failures.tell(record, claim.attempt + 1, error)
         self.summary.split += 1
-        self.summary.first_error = self.summary.first_error or _in_a_line(error)
+        self.summary.first_error = self.summary.first_error or in_a_line(error)
 
     def _delay(self, attempts: int, error: BaseException) -> float | None:
         """Seconds until the next attempt, after so many; None if there is none."""
@@ -126,10 +126,11 @@ def failure_of(record: Record, event: Event | None, error: BaseException, delay:
     """What is kept of a failed call; `delay` is in seconds, and None makes it a dead letter."""
     kind, occurred_at = (event.type.value, event.occurred_at) if event else ("unknown", record.received_at)
     trace = shown.without_secrets("".join(traceback.format_exception(error)))[-MAX_TRACEBACK:]
-    return Failure(record, kind, occurred_at, _in_a_line(error), trace, delay)
+    return Failure(record, kind, occurred_at, in_a_line(error), trace, delay)
 
 
-def _in_a_line(error: BaseException) -> str:
+def in_a_line(error: BaseException) -> str:
+    """What kind of error it is and the first line of what it says, without secrets."""
     try:
         lines = shown.without_secrets(str(error)).splitlines()
     except Exception:  # users' exceptions may have faults of their own

@@ -14,26 +14,22 @@ Rows hold the calls themselves, packed as in the stream: some 80 bytes per event
 """
 
 import random
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, case, func, literal, select, union_all
+from sqlalchemy import Connection, bindparam, func, select
 
 from ingest.batch import Record, chunks, pack, unpack
-from ingest.copernica.events import MICROS
 from workers.handlers.claims import Claim, Failure
-from workers.handlers.clock import SharedClock, machine_time
 from workers.handlers.registry import Handler, wanting
+from workers.handlers.waiting import WaitingWork
 from workers.metrics import figures
 from workers.store.rows import clean, stored_time
-from workers.store.store import Store
 from workers.store.tables import dead_letters, handoffs, outbox
 
 #: Seconds after which a claim that is not renewed can be claimed by another worker.
 LEASE = 15.0
-#: Seconds by which two workers' readings of the shared clock may differ: as long as an answer may take.
-SKEW = 1.0
 #: Rows of the outbox that are dispatched in one transaction.
 DISPATCH_ROWS = 64
 #: Rows that a claim looks at: many, since events that trickle in make rows of one call each.
@@ -46,25 +42,8 @@ JITTER = 0.2
 _FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slots": 0, "apart": False}
 
 
-class WorkQueue:
+class WorkQueue(WaitingWork):
     """The tables `outbox`, `handoffs` and `dead_letters`."""
-
-    def __init__(self, store: Store, ask: Callable[[], int] = machine_time) -> None:
-        """`ask` says the time in µs since 1970, for a database that has no clock of its own."""
-        self._store = store
-        self._ask = ask
-
-    @cached_property
-    def _clock(self) -> SharedClock:
-        return SharedClock(self._store.time() or self._ask())
-
-    def _now(self, later: float = 0.0) -> int:
-        """The time in `later` seconds, in µs since 1970, by the clock that all workers share."""
-        return self._clock.now() + int(later * MICROS)
-
-    def _at_once(self) -> int:
-        """When calls are due that are to be made at once."""
-        return self._now(-SKEW)
 
     # --- handing calls to handlers ---
 
@@ -103,38 +82,6 @@ class WorkQueue:
             deleted = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
             self.give(connection, handler, [record for record in records if record.delivery_id in deleted])
         return len(deleted)
-
-    def due(self) -> list[str]:
-        """Names of the handlers for which calls can be claimed now."""
-        now, columns = self._now(), handoffs.c
-        query = select(columns.handler).distinct().where(columns.due_at <= now, columns.leased_until <= now)
-        with self._store.reading() as connection:
-            return list(connection.execute(query.order_by(columns.handler)).scalars())
-
-    def next_due(self, handlers: Collection[str]) -> float | None:
-        """Seconds until calls can be claimed for one of these handlers; None if it has none."""
-        columns = handoffs.c
-        free_at = case((columns.due_at > columns.leased_until, columns.due_at), else_=columns.leased_until)
-        query = select(columns.handler, func.min(free_at)).group_by(columns.handler)
-        with self._store.reading() as connection:
-            moments = [moment for name, moment in connection.execute(query) if name in handlers]
-        return max(0.0, (min(moments) - self._now()) / MICROS) if moments else None
-
-    def waiting(self) -> dict[str, int]:
-        """How many calls wait, by handler; those in the outbox are under an empty name."""
-        in_outbox = func.sum(outbox.c["count"])
-        query = union_all(
-            select(handoffs.c.handler, func.sum(handoffs.c["count"])).group_by(handoffs.c.handler),
-            select(literal(""), in_outbox).having(in_outbox > 0),
-        )
-        with self._store.reading() as connection:
-            return {name: int(number) for name, number in connection.execute(query)}
-
-    def failed(self) -> dict[str, int]:
-        """How many dead letters there are, by handler."""
-        query = select(dead_letters.c.handler, func.count()).group_by(dead_letters.c.handler)
-        with self._store.reading() as connection:
-            return {name: int(number) for name, number in connection.execute(query)}
 
     # --- working on calls ---
 
@@ -275,10 +222,25 @@ class WorkQueue:
         dead = [failure for failure in claim.failures if failure.delay is None]
         if dead:
             self._bury(connection, handler.name, dead, claim.attempt + 1)
-        for delay, records in _by_delay(claim.failures).items():
-            self._insert(connection, handler.name, records, claim.attempt + 1, self._now(_jittered(delay)))
-        for records, delay in claim.parts:
-            self._insert(connection, handler.name, records, claim.attempt, self._now(_jittered(delay)), apart=True)
+        for delay, failures in _by_delay(claim.failures).items():
+            self._insert(
+                connection,
+                handler.name,
+                [failure.record for failure in failures],
+                claim.attempt + 1,
+                self._now(_jittered(delay)),
+                errors={failure.record.delivery_id: failure.error for failure in failures},
+            )
+        for records, delay, error in claim.parts:
+            self._insert(
+                connection,
+                handler.name,
+                records,
+                claim.attempt,
+                self._now(_jittered(delay)),
+                apart=True,
+                errors={record.delivery_id: error for record in records},
+            )
 
     def _insert(
         self,
@@ -291,9 +253,12 @@ class WorkQueue:
         slots: int = 0,
         crashes: int = 0,
         apart: bool = False,
+        errors: Mapping[bytes, str] = MappingProxyType({}),
     ) -> list[int]:
+        """`errors` are what calls failed with before, by delivery id: each row keeps the latest of its own."""
         ids: list[int] = []
         for chunk in chunks(records):
+            said = [errors[record.delivery_id] for record in chunk if record.delivery_id in errors]
             row = handoffs.insert().values(
                 handler=handler,
                 count=len(chunk),
@@ -304,6 +269,7 @@ class WorkQueue:
                 leased_until=leased_until,
                 slots=0 if ids else slots,
                 apart=apart,
+                error=clean(said[-1]) if said else None,
             )
             ids.append(int(connection.execute(row.returning(handoffs.c.id)).scalar_one()))
         return ids
@@ -340,10 +306,10 @@ def _jittered(delay: float) -> float:
     return delay * (1 + random.random() * JITTER)  # noqa: S311
 
 
-def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Record]]:
-    """The calls to be tried again, by the seconds until then."""
-    retries: dict[float, list[Record]] = {}
+def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Failure]]:
+    """What is to be tried again, by the seconds until then."""
+    retries: dict[float, list[Failure]] = {}
     for failure in failures:
         if failure.delay is not None:
-            retries.setdefault(failure.delay, []).append(failure.record)
+            retries.setdefault(failure.delay, []).append(failure)
     return retries

@@ -122,7 +122,8 @@ outbox = Table(
 #: What handlers have to do: `count` calls for one handler. Times are µs since 1970. The worker that works on a row
 #: keeps `leased_until` in the future, and uses `slots` of the handler's concurrency meanwhile. `attempt` is how
 #: often the calls were tried, and `crashes` how often a worker died while it worked on them. Calls `apart` are
-#: part of a batch that failed, and are claimed without any others.
+#: part of a batch that failed, and are claimed without any others. `error` is what one of them failed with last,
+#: where that is known, in one line.
 handoffs = Table(
     "handoffs",
     metadata,
@@ -136,6 +137,7 @@ handoffs = Table(
     Column("leased_until", BigInteger, nullable=False),
     Column("slots", Integer, nullable=False),
     Column("apart", Boolean, nullable=False, server_default=false()),
+    Column("error", Text),
 )
 
 #: Calls that failed in a handler at the last attempt, too. They are kept whole (`packed`), so that they can be
