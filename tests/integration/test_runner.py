@@ -1,10 +1,7 @@
 """Calling handlers: each event reaches each handler that wants it, and what fails is tried again or given up."""
 
-import itertools
 import logging
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,82 +11,24 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.settings import Settings
+from ingest.stream.keys import Keys
 from tests.support.builders import decoded, numbers, record
 from tests.support.metrics import counted_in_job
+from tests.support.plugged import Plug
 from tests.support.sql import add, dead, execute, give, rows
-from workers.handlers import calls, configured
+from workers.handlers import calls, jobs
 from workers.handlers.batches import NOTHING_WORKS
-from workers.handlers.configured import forget_handlers, known_handlers
+from workers.handlers.configured import known_handlers
 from workers.handlers.jobs import hand_on_job, handle_job
 from workers.handlers.outcomes import MAX_TRACEBACK
 from workers.handlers.throttle import Bucket, Taken
 from workers.handlers.work_queue import WorkQueue
 from workers.runtime import stop_flag
-from workers.store import tables
 from workers.store.filters import Filter
 from workers.store.store import Store
 
-HEAD = """
-import asyncio, time
-from workers import GiveUp, TryLater, on
-calls = []
-def number(event):
-    return int.from_bytes(event.delivery_id, "big")
-"""
 #: What is counted of calls at a handler.
 HANDLED = "ingest_handler_calls_total"
-#: Names of modules, each for one test.
-names = (f"handlers_of_a_test_{count}" for count in itertools.count())
-
-
-class Plugged:
-    """Handlers of a test, and the jobs that call them, done in this process."""
-
-    def __init__(self, name: str, store: Store) -> None:
-        self._name, self.store, self.handoffs = name, store, WorkQueue(store)
-
-    @property
-    def module(self) -> Any:
-        """What the piece of code has defined."""
-        return sys.modules[self._name]
-
-    @property
-    def calls(self) -> list[Any]:
-        found: list[Any] = self.module.calls
-        return found
-
-    def work(self, *handlers: str) -> dict[str, int]:
-        """Hand on what was stored, and work on it; says what became of it all."""
-        hand_on_job()
-        done: dict[str, int] = {}
-        for name in handlers or ("h",):
-            for what, count in handle_job(name).items():
-                done[what] = done.get(what, 0) + count
-        return done
-
-    def letters(self) -> list[Any]:
-        return sorted(self.store.rows(tables.dead_letters), key=lambda row: bytes(row.delivery_id))
-
-
-Plug = Callable[[str], Plugged]
-
-
-@pytest.fixture
-def plug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, database: str, store: Store) -> Plug:
-    """Set everything up with the handlers in a piece of code."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    monkeypatch.setattr(configured, "_known", {})
-
-    def plugged(source: str) -> Plugged:
-        name = next(names)
-        (tmp_path / f"{name}.py").write_text(HEAD + source)
-        for key, value in (("REDIS_URL", redis_url), ("DATABASE_URL", database), ("INGEST_HANDLERS", name)):
-            monkeypatch.setenv(key, value)
-        forget_handlers()
-        return Plugged(name, store)
-
-    return plugged
 
 
 def queue(client: redis.Redis) -> Queue:
@@ -177,7 +116,7 @@ def h(event): ...
     hand_on_job()
     with pytest.raises(KeyboardInterrupt):
         handle_job("h")
-    assert world.handoffs.waiting() == {"h": 5}
+    assert world.handoffs.waiting() == {"h": 4}  # all but the one that was called for
 
 
 @pytest.mark.parametrize("options", ["", ", batch=1"])
@@ -220,6 +159,50 @@ def test_a_call_that_takes_too_long_is_broken_off(plug: Plug, store: Store, kind
     assert world.work() == {"done": 0, "unwanted": 0, "failed": 3}
     assert (dead(store), world.calls) == ([0, 1, 2], [])
     assert "Timeout" in world.letters()[0].error
+
+
+def test_a_filter_that_takes_too_long_is_broken_off_and_ends_the_turn(
+    plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "SLICE", 0.05)
+    world = plug("""
+@on("open", timeout=0.1, retries=0, where=lambda event: number(event) or time.sleep(600))
+def h(event): calls.append(1)
+""")
+    add(store, *map(record, range(3)))
+    assert world.work() == {"done": 0, "unwanted": 0, "failed": 1}
+    assert (dead(store), world.handoffs.waiting(), world.handoffs.due()) == ([0], {"h": 2}, ["h"])
+
+
+@pytest.mark.parametrize("kind", ["def h(event)", "async def h(event)", "def h(events)"])
+def test_events_are_judged_as_they_are_needed(plug: Plug, store: Store, kind: str) -> None:
+    batch = ", batch=2" if "events" in kind else ""
+    world = plug(f"""
+def wanted(event):
+    calls.append("judged")
+    return number(event) % 2
+@on("open", concurrency=1{batch}, where=wanted)
+{kind}: calls.append("called")
+""")
+    add(store, *map(record, range(8)))
+    assert world.work() == {"done": 4, "unwanted": 4, "failed": 0}
+    assert world.calls.index("called") == (4 if batch else 2)
+
+
+def test_a_handler_whose_calls_take_long_keeps_no_other_waiting_for_two_turns(
+    plug: Plug, store: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plug("@on('open')\ndef a(event): ...\n@on('open')\ndef b(event): ...\n")
+    add(store, record(1))
+    hand_on_job()
+    monkeypatch.setattr(jobs, "SLICE", 0.0)  # the turn is over before the first call
+    for name, other in (("a", "b"), ("b", "a")):
+        client.flushall()
+        handle_job(name)
+        assert [job.args for job in queue(client).jobs] == [[other], [name]]
+        client.delete(queue(client).key, Keys().handler("a"), Keys().handler("b"))
+        hand_on_job()  # as after a worker was killed, which wakes nobody
+        assert [job.args for job in queue(client).jobs] == [[other], [name]]
 
 
 def test_a_filter_that_raises_is_a_failure_of_that_event(plug: Plug, store: Store) -> None:

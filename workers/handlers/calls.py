@@ -1,27 +1,23 @@
 """The calls of one claim: to a handler one by one, or several at once; `workers.handlers.batches` has batches."""
 
 import asyncio
-import logging
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ingest.batch import Record
 from ingest.copernica.events import Event
-from ingest.errors import IngestError
 from workers.handlers.claims import Claim
+from workers.handlers.lease_renewal import LeaseRenewal
 from workers.handlers.outcomes import Outcomes
 from workers.handlers.rate_limit import RateLimit
 from workers.handlers.registry import Handler
-from workers.handlers.time_limits import CallTimeout, alarms, time_limit
+from workers.handlers.time_limits import CallTimeout, Watchdog, alarms, time_limit
 from workers.handlers.turn import Turn
-from workers.handlers.work_queue import LEASE, WorkQueue
+from workers.handlers.work_queue import WorkQueue
 from workers.metrics import figures
 from workers.records import Quarantined, read
-
-log = logging.getLogger(__name__)
 
 #: Seconds between two settlements of what is done: as much as a killed worker may do again.
 SETTLE_EVERY = 1.0
@@ -61,56 +57,72 @@ class ClaimRun:
         self._probe = probe
         self._clock = clock
         self._settled_at = clock()
-        #: Calls to be made; None until it is known which of them are wanted.
-        self._left: deque[Call] | None = None
+        #: Calls of which is not known yet whether they are wanted, and those to be made.
+        self._unread = deque(claim.records)
+        self._left: deque[Call] = deque()
         #: Calls that are being made at the moment, by identity: they count as not done.
         self._under_way: dict[int, Call] = {}
+        self._watchdog = Watchdog(handler.name, handler.timeout)
         #: Calls that are to be made apart from those that are left; the last first.
         self._apart: list[list[Call]] = []
 
     def run(self, runner: asyncio.Runner) -> None:
         """Make the calls; coroutines run in this runner."""
         try:
-            with _LeaseRenewal(self._queue, self._claim), alarms():
-                self._left = left = deque(self._wanted())
-                self._make_calls(left, runner)
+            with self._watchdog, LeaseRenewal(self._queue, self._claim), alarms():
+                self._make_calls(runner)
         finally:  # what is done is done, even if Redis failed in the meantime
             self._settle(release=True)
 
-    def _make_calls(self, left: deque[Call], runner: asyncio.Runner) -> None:
+    def _make_calls(self, runner: asyncio.Runner) -> None:
         if self._handler.is_async:
-            runner.run(self._concurrently(left))
+            runner.run(self._concurrently())
         else:
-            self._one_by_one(left)
+            self._one_by_one()
 
-    def _wanted(self) -> Iterator[Call]:
-        """The calls whose events the handler wants; the others are done."""
-        where = self._handler.where
-        for record in self._claim.records:
-            event = read(record)
-            if isinstance(event, Quarantined):  # it could be decoded when it was stored
-                self._outcomes.unreadable(self._claim, event)
-                continue
-            try:
-                wanted = where is None or where(event)
-            except FAILURES as error:
-                self._outcomes.failed(self._claim, record, event, error)
-                continue
-            if wanted:
-                yield Call(record, event)
-            else:
-                self._outcomes.unwanted()
+    @property
+    def _unmade(self) -> int:
+        """How many calls there may be to make, at most."""
+        return len(self._left) + len(self._unread)
 
-    def _one_by_one(self, left: deque[Call]) -> None:
-        while left and not self._turn.over and self._admitted(len(left)):
-            call, began = left.popleft(), time.perf_counter()
+    def _have(self, calls: int = 1) -> bool:
+        """Look for up to so many calls that are wanted, unless the turn is over; returns whether there are any."""
+        while len(self._left) < calls and self._unread and not self._turn.over:
+            call = self._wanted(self._unread[0])
+            self._unread.popleft()
+            if call is not None:
+                self._left.append(call)
+        return bool(self._left)
+
+    def _wanted(self, record: Record) -> Call | None:
+        """A call whose event the handler wants; one that it does not want, or cannot judge, is done with."""
+        event = read(record)
+        if isinstance(event, Quarantined):  # it could be decoded when it was stored
+            self._outcomes.unreadable(self._claim, event)
+            return None
+        if (where := self._handler.where) is None:
+            return Call(record, event)
+        try:
+            with self._watchdog.watching(event), time_limit(self._handler.timeout):
+                wanted = where(event)
+        except FAILURES as error:
+            self._outcomes.failed(self._claim, record, event, error)
+            return None
+        if wanted:
+            return Call(record, event)
+        self._outcomes.unwanted()
+        return None
+
+    def _one_by_one(self) -> None:
+        while self._have() and not self._turn.over and self._admitted(self._unmade):
+            call, began = self._left.popleft(), time.perf_counter()
             try:
-                with time_limit(self._handler.timeout):
+                with self._watchdog.watching(call), time_limit(self._handler.timeout):
                     self._handler.call(call.record if self._handler.raw else call.event)
             except FAILURES as error:
                 self._failed(call, error)
             except BaseException:
-                left.appendleft(call)
+                self._left.appendleft(call)
                 raise
             else:
                 self._outcomes.succeeded()
@@ -118,24 +130,27 @@ class ClaimRun:
             if self._probe:
                 return
 
-    async def _concurrently(self, left: deque[Call]) -> None:
+    async def _concurrently(self) -> None:
         """As many calls at once as the claim has slots."""
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(1 if self._probe else max(1, self._claim.slots)):
-                    group.create_task(self._one_after_another(left))
+                    group.create_task(self._one_after_another())
         finally:
-            left.extend(self._under_way.values())
+            self._left.extend(self._under_way.values())
             self._under_way.clear()
 
-    async def _one_after_another(self, left: deque[Call]) -> None:
+    async def _one_after_another(self) -> None:
         """One call after another, while others do the same with what is left."""
-        while left and not self._turn.over and (self._rate is None or await self._rate.admit_soon(left)):
-            call = left.popleft()
+        while self._have() and not self._turn.over and await self._admitted_soon():
+            if not self._have():  # others took the last one
+                return
+            call = self._left.popleft()
             self._under_way[id(call)], began = call, time.perf_counter()
             try:
-                async with asyncio.timeout(self._handler.timeout):
-                    await self._handler.call(call.record if self._handler.raw else call.event)
+                with self._watchdog.watching(call):
+                    async with asyncio.timeout(self._handler.timeout):
+                        await self._handler.call(call.record if self._handler.raw else call.event)
             except FAILURES as error:
                 self._failed(call, error)
             else:
@@ -144,6 +159,9 @@ class ClaimRun:
             self._called_since(began)
             if self._probe:
                 return
+
+    async def _admitted_soon(self) -> bool:
+        return self._rate is None or await self._rate.admit_soon(lambda: self._unmade)
 
     def _admitted(self, calls: int) -> bool:
         """Whether the rate lets the next of so many calls pass, before the turn is over."""
@@ -162,37 +180,13 @@ class ClaimRun:
             self._settled_at = self._clock()
 
     def _settle(self, release: bool) -> None:
-        if self._left is None:  # interrupted before the first call: all are left
-            self._claim.failures.clear()
-            undone, apart = ([], [self._claim.records]) if self._claim.apart else (self._claim.records, [])
-        else:
-            undone = [call.record for call in (*self._under_way.values(), *self._left)]
-            apart = [[call.record for call in part] for part in reversed(self._apart)]
+        undone = [call.record for call in (*self._under_way.values(), *self._left)]
+        undone += self._unread
+        apart = [[call.record for call in part] for part in reversed(self._apart)]
+        if self._claim.apart and undone:  # interrupted before the first call: it stays what it was
+            undone, apart = [], [undone, *apart]
         self._queue.settle(self._handler, self._claim, undone, release, apart)
-        if self._claim.lost and self._left is not None:
+        if self._claim.lost:
+            self._unread.clear()
             self._left.clear()
             self._apart.clear()
-
-
-class _LeaseRenewal:
-    """Renews a claim while its calls are made, from a thread, because a call may take longer than the lease."""
-
-    def __init__(self, queue: WorkQueue, claim: Claim) -> None:
-        self._queue = queue
-        self._claim = claim
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._renew, daemon=True)
-
-    def __enter__(self) -> None:
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _renew(self) -> None:
-        while not self._over.wait(LEASE / 3):
-            try:
-                self._queue.renew(self._claim)
-            except IngestError as error:
-                log.warning("a claim could not be renewed: %s", error)

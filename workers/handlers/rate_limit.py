@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 
 from workers.handlers.throttle import Allowance
 from workers.handlers.turn import Turn
@@ -36,12 +36,12 @@ class RateLimit:
             self._sleep(wait)
         return wait is not None
 
-    async def admit_soon(self, calls: Sized) -> bool:
-        """The same while other calls are under way, which may take all that are left."""
+    async def admit_soon(self, calls: Callable[[], int]) -> bool:
+        """The same while other calls are under way, which may take all that are left: `calls` says how many."""
         wait: float | None = None
-        while calls and (wait := self._wait(len(calls))):
+        while (left := calls()) and (wait := self._wait(left)):
             await asyncio.sleep(wait)
-        return bool(calls) and wait is not None and not self._turn.over
+        return calls() > 0 and wait is not None and not self._turn.over
 
     def _wait(self, calls: int) -> float | None:
         """0 if a call may be made now, else the seconds to wait for it, or None if the turn is over."""

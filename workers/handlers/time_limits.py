@@ -1,13 +1,29 @@
 """Interrupts a handler that takes too long, wherever it is: by SIGALRM.
 
 Signals arrive in the main thread only. In another thread, where tests may run a job, there is no time limit.
+
+What does not let itself be interrupted (a driver that waits in C, a loop that catches everything, an `async def`
+that blocks its event loop) would hold the worker and whatever waits for it. The watchdog ends the process then, as
+the worker would a minute later: what was not noted as done is done again once its lease has run out, and what
+kills three workers becomes a dead letter.
 """
 
+import logging
+import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Self
+
+log = logging.getLogger(__name__)
+
+#: Seconds after its time limit in which a call may still end: for what it does when it is interrupted.
+GRACE = 10.0
+#: Seconds between two looks of the watchdog.
+WATCH_EVERY = 1.0
 
 
 class CallTimeout(BaseException):
@@ -47,3 +63,60 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise CallTimeout("the call took longer than its timeout")
+
+
+def _end_process() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Watchdog:
+    """Ends the process when a call goes on `GRACE` seconds after its time limit; while it is entered."""
+
+    def __init__(
+        self,
+        name: str,
+        seconds: float,
+        end: Callable[[], object] = _end_process,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`name` is the handler's, and `seconds` its time limit."""
+        self._name = name
+        self._seconds = seconds
+        self._end = end
+        self._clock = clock
+        #: When calls under way will have taken too long, by the identity of what they are called with.
+        self._too_late: dict[int, float] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    @contextmanager
+    def watching(self, call: object) -> Iterator[None]:
+        """In this block a call is made."""
+        self._too_late[id(call)] = self._clock() + self._seconds + GRACE
+        try:
+            yield
+        finally:
+            del self._too_late[id(call)]
+
+    def look(self) -> None:
+        """End the process if a call has taken too long."""
+        if min(list(self._too_late.values()), default=float("inf")) < self._clock():
+            log.error(
+                "%s: a call goes on %.0f s after its limit of %g s, so its process is ended; it is made again",
+                self._name,
+                GRACE,
+                self._seconds,
+            )
+            self._end()
+
+    def _watch(self) -> None:
+        while not self._over.wait(WATCH_EVERY):
+            self.look()
