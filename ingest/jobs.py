@@ -7,6 +7,7 @@ and which makes up for wake-ups that were lost (`sweep_…`) and starts what is 
 
 import math
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import cast
 from uuid import uuid4
@@ -16,6 +17,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.copernica.events import DAY
+from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import WAKE_TTL, Keys
 
@@ -23,6 +25,8 @@ from ingest.stream.keys import WAKE_TTL, Keys
 EVENTS_QUEUE = "events"
 #: The RQ queue of jobs in which handlers are called.
 HANDLERS_QUEUE = "handlers"
+#: All queues.
+QUEUES = (EVENTS_QUEUE, HANDLERS_QUEUE)
 
 # Jobs are enqueued by name: the receiving side never imports the processing side.
 #: Drains the stream.
@@ -195,6 +199,23 @@ class JobScheduler:
     def clear_handler(self, name: str) -> None:
         """Let `wake_handler` enqueue again; to be called before the job's first claim."""
         self._client.delete(self._keys.handler(name))
+
+    def take_turn(self, name: str) -> None:
+        """Note that a handler has its turn on a worker now."""
+        self._client.hset(self._keys.turns, name, redis_time(self._client))
+
+    def in_turn(self, names: Iterable[str]) -> list[str]:
+        """Handlers in the order in which they should have their turns: first who has waited longest for one.
+
+        So one whose calls take long, or kill their worker, keeps another waiting for one turn and not for two.
+        """
+        last = cast(dict[bytes, bytes], self._client.hgetall(self._keys.turns))
+        return sorted(names, key=lambda name: (int(last.get(name.encode(), 0)), name))
+
+    def forget_handler(self, name: str) -> None:
+        """Delete what Redis knows of a handler that is gone."""
+        self._client.hdel(self._keys.turns, name)
+        self._client.delete(self._keys.handler(name), self._keys.bucket(name), self._keys.breaker(name))
 
     def others_wait(self) -> bool:
         """Whether jobs of other handlers wait for a worker."""

@@ -3,6 +3,7 @@
 The receiving side enqueues these by name (`ingest.jobs`), and a job may lie on its queue for long, so a function
 in here is never renamed and never loses an argument; the modules that do the work may move. A job is only a
 wake-up: the stream and the tables hold what is to be done, so a job that is lost, doubled or killed costs nothing.
+A job of a queue or handler that is paused does nothing and is done; what is due comes again when that is over.
 
 `drain`, `verify`, `retention` and `reconcile` are enqueued on the queue `events`, the others on `handlers`. Each
 imports what it needs when it is called, so that naming a job costs nothing. A worker imports the same modules once

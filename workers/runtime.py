@@ -69,11 +69,16 @@ stop_flag = StopFlag()
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[None]:
-    """In this block the first SIGINT or SIGTERM asks jobs to come to an end, and the second ends the process."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+def stop_on_signals() -> Iterator[list[int]]:
+    """In this block the first SIGINT or SIGTERM asks jobs to come to an end, and the second ends the process.
 
-    def ask(_signal: int, _frame: FrameType | None) -> None:
+    The list has the signals that came.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    came: list[int] = []
+
+    def ask(signal_number: int, _frame: FrameType | None) -> None:
+        came.append(signal_number)
         stop_flag.request()
         for number in numbers:
             signal.signal(number, signal.SIG_DFL)
@@ -81,7 +86,7 @@ def stop_on_signals() -> Iterator[None]:
     before = {number: signal.signal(number, ask) for number in numbers}
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
-        yield
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

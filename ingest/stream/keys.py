@@ -16,8 +16,10 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
+    ingest:{p}:turns       hash: when each handler last had its turn on a worker, in µs since 1970
     ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.handlers.throttle`
     ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.handlers.throttle`
+    ingest:{p}:paused      hash: queues and handlers that are paused by hand, see `ingest.stream.pauses`
     ingest:{p}:probe:…     what is written, and deleted at once, to find out whether Redis takes batches again
     ingest:{p}:trial:…     what `ingest check` writes and deletes at once
     ingest:{p}:lookout     string, there while the last look for what may be wrong is young
@@ -48,6 +50,7 @@ class Keys:
         self.counts = prefix + "counts"
         self.reports = prefix + "reports"
         self.daily = prefix + "daily"
+        self.paused = prefix + "paused"
         self.probe = prefix + "probe"
         self.trial = prefix + "trial"
         self.reconcile = prefix + "reconcile"
@@ -57,6 +60,7 @@ class Keys:
         self.stored = prefix + "stored"
         self.handoffs = prefix + "handoffs"
         self.hand_on = prefix + "hand-on"
+        self.turns = prefix + "turns"
         self._prefix = prefix
 
     def handler(self, name: str) -> str:

@@ -16,7 +16,7 @@ the primary key.
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import redis
@@ -24,16 +24,18 @@ import redis
 from ingest import failpoints, redis_client, shown, tracing
 from ingest.batch import unpack
 from ingest.errors import BatchError, IngestError, Unavailable
-from ingest.jobs import JobScheduler
+from ingest.jobs import EVENTS_QUEUE, JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
 from ingest.stream.consumer import Consumer, Entry
 from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.pauses import QUEUE
 from ingest.stream.reports import DRAIN, DrainReport, process_name
 from ingest.stream.suspects import Suspects
 from workers.drain.group import Group, GroupStore
 from workers.drain.takeover import TakeOver
 from workers.metrics import figures
+from workers.pausing import PauseWatch
 from workers.runtime import SLICE, patiently, rare_garbage_collection, stop_flag, unless_refused
 from workers.store.backend import Row
 from workers.store.row_plans import RowPlans
@@ -98,13 +100,13 @@ def drain_job() -> dict[str, float]:
     settings = Settings.read()
     deadline = time.monotonic() + SLICE
     try:
-        with (
-            redis_client.connect(settings.redis) as client,
-            patiently(lambda: Store.open(settings.database), deadline) as store,
-        ):
-            return asdict(
-                Drain(client, store, settings.has_handlers, tracing.of(settings)).run(deadline, LINGER_MS)
-            )
+        with redis_client.connect(settings.redis) as client:
+            paused = PauseWatch(client, QUEUE + EVENTS_QUEUE)
+            if paused():
+                return asdict(DrainSummary())
+            with patiently(lambda: Store.open(settings.database), deadline) as store:
+                drain = Drain(client, store, settings.has_handlers, tracing.of(settings), paused)
+                return asdict(drain.run(deadline, LINGER_MS))
     except (redis.RedisError, IngestError) as error:
         log.error("the drain broke off, nothing is lost: %s", error)
         return asdict(DrainSummary())
@@ -138,9 +140,11 @@ class Drain:
         store: Store,
         has_handlers: bool = False,
         traces: tracing.Tracing | None = None,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
-        """With `has_handlers`, new events are put into the outbox for the handlers."""
+        """With `has_handlers`, new events are put into the outbox for the handlers; once `paused`, ends early."""
         self._traces = traces
+        self._paused = paused
         self._has_handlers = has_handlers
         # No other drain has this name or will have it.
         name = f"{process_name(DRAIN)}:{secrets.token_hex(4)}"
@@ -191,7 +195,8 @@ class Drain:
         reporter = _Reporter(self._heartbeats)
 
         def over() -> bool:
-            return stop_flag.requested or (deadline is not None and time.monotonic() >= deadline)
+            late = deadline is not None and time.monotonic() >= deadline
+            return late or stop_flag.requested or self._paused()
 
         takeover = TakeOver(self._suspects, self._store, self, over)
         while not over():
@@ -209,7 +214,8 @@ class Drain:
             if not woke_sibling and len(entries) == count:
                 woke_sibling = self._wake_sibling(SIBLING_BATCHES)
             count = _next_count(count, entries)
-        self._wake_sibling(1)
+        if not self._paused():
+            self._wake_sibling(1)
 
     def _wake_sibling(self, backlog: int) -> bool:
         """Have another worker join if at least that many batches are unclaimed; returns whether there were."""

@@ -34,6 +34,7 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.known_keys import KnownKeys
 from ingest.verification import Verifier
 from workers.bisection import take_all
+from workers.pausing import events_are_paused
 from workers.records import NOT_COPERNICAS, Quarantined, Why, read
 from workers.runtime import SLICE, stop_flag, unless_refused
 from workers.store.rows import Waiting
@@ -59,8 +60,11 @@ class Judged(NamedTuple):
 
 def verify_job() -> int:
     """Verify for one time slice; returns how many calls still wait, -1 if unknown. See `workers.jobs.verify`."""
+    settings = Settings.read()
+    if events_are_paused(settings):
+        return -1
     try:
-        return verify_once(Settings.read())
+        return verify_once(settings)
     except (IngestError, redis.RedisError) as error:
         log.error("calls wait to be verified, and this worker cannot do it: %s", error)
         return -1

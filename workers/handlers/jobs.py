@@ -7,7 +7,7 @@ handler has to wait for its rate or its target, so that the others get their tur
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TypeVar
@@ -16,9 +16,10 @@ import redis
 
 from ingest import redis_client, tracing
 from ingest.errors import IngestError
-from ingest.jobs import JobScheduler
+from ingest.jobs import HANDLERS_QUEUE, JobScheduler
 from ingest.settings import Settings
 from ingest.stream.clock import redis_time
+from ingest.stream.pauses import HANDLER, QUEUE, Pause, Pauses
 from workers.handlers.configured import known_handlers
 from workers.handlers.registry import Handler
 from workers.handlers.runner import HandlerRun
@@ -48,7 +49,7 @@ def hand_on_job() -> int:
             log.error("events wait for handlers, and this worker has none: set INGEST_HANDLERS as for the others")
             return 0
         moved = queue.dispatch(handlers)
-        _wake_all(scheduler, queue, handlers)
+        _wake_all(client, queue, handlers)
         return moved
 
     return _unless_unavailable(settings, work, 0)
@@ -73,7 +74,7 @@ def handle_job(name: str) -> dict[str, int]:
         summary = HandlerRun(handler, queue, client, time.monotonic() + SLICE).run()
         if traces is not None:
             traces.flush()
-        _wake_all(JobScheduler(client), queue, handlers, waiting=name if summary.waits else None)
+        _wake_all(client, queue, handlers, waiting=name if summary.waits else None)
         return {"done": summary.done, "unwanted": summary.unwanted, "failed": summary.failed}
 
     return _unless_unavailable(settings, work, {})
@@ -94,13 +95,26 @@ def _unless_unavailable(settings: Settings, work: Callable[[redis.Redis, Store],
 
 
 def _wake_all(
-    scheduler: JobScheduler, queue: WorkQueue, handlers: Mapping[str, Handler], waiting: str | None = None
+    client: redis.Redis, queue: WorkQueue, handlers: Mapping[str, Handler], waiting: str | None = None
 ) -> None:
-    """Wake every handler with something to do, now or later; not the one that is `waiting` and is woken later."""
-    for name in queue.due():
-        if name in handlers and name != waiting:
+    """Wake every handler with something to do, now or later, unless it is paused.
+
+    Not the one that is `waiting` and is woken later.
+    """
+    scheduler, pauses = JobScheduler(client), Pauses(client).all()
+    free = _not_paused(handlers, pauses)
+    for name in scheduler.in_turn(queue.due()):
+        if name in free and name != waiting:
             scheduler.wake_handler(name, handlers[name].timeout)
-    seconds = queue.next_due(handlers)
+    seconds = queue.next_due(free)
     if seconds is not None:
         scheduler.hand_on_in(max(SOONEST, seconds))
-    scheduler.note_handoffs(seconds is not None)
+    scheduler.note_handoffs(queue.next_due(handlers) is not None if pauses else seconds is not None)
+
+
+def _not_paused(handlers: Mapping[str, Handler], pauses: Sequence[Pause]) -> list[str]:
+    """Which handlers may be called now; the sweep of the endpoints looks at the others again."""
+    paused = {pause.name for pause in pauses}
+    if QUEUE + HANDLERS_QUEUE in paused:
+        return []
+    return [name for name in handlers if HANDLER + name not in paused]

@@ -4,7 +4,8 @@ import asyncio
 
 import redis
 
-from ingest.jobs import JobScheduler
+from ingest.jobs import HANDLERS_QUEUE, JobScheduler
+from ingest.stream.pauses import HANDLER, QUEUE
 from workers.handlers.batches import BatchRun
 from workers.handlers.calls import ClaimRun
 from workers.handlers.claims import Claim
@@ -15,6 +16,7 @@ from workers.handlers.registry import ASYNC_CONCURRENCY, Handler
 from workers.handlers.throttle import Allowance, Bucket, TargetBreaker
 from workers.handlers.turn import Turn
 from workers.handlers.work_queue import WorkQueue
+from workers.pausing import PauseWatch
 
 #: Calls that are claimed together: a whole row, as the stream's batches make them, or what a batch needs.
 CLAIM_CALLS = 512
@@ -28,7 +30,8 @@ class HandlerRun:
         self._handler = handler
         self._queue = queue
         self._scheduler = JobScheduler(client)
-        self._turn = Turn(deadline)
+        paused = PauseWatch(client, QUEUE + HANDLERS_QUEUE, HANDLER + handler.name)
+        self._turn = Turn(deadline, paused=paused)
         self._breaker = TargetBreaker(client, handler.name, handler.timeout) if handler.breaker else None
         self._outcomes = Outcomes(handler, self._breaker, self._turn, FirstFailures(client, handler.name))
         self._rate: RateLimit | None = None
@@ -41,9 +44,11 @@ class HandlerRun:
         """Work until nothing is due, or until the turn is over."""
         # Before the first claim: what comes due after it then wakes another job.
         self._scheduler.clear_handler(self._handler.name)
+        self._scheduler.take_turn(self._handler.name)
         with asyncio.Runner() as runner:
             while not self._turn.over and self._work(runner):
-                self._wake_sibling()
+                if not self._turn.over:  # else others come first, whose turn it is now
+                    self._wake_sibling()
             if self._handler.finish is not None:
                 runner.run(self._handler.finish())
         self._outcomes.log()

@@ -7,12 +7,18 @@ from workers.runtime import stop_flag
 
 
 class Turn:
-    """Ends at a deadline, when the process is asked to stop, or when the handler gives way to others."""
+    """Ends at a deadline, when the process is asked to stop, when the handler is paused or gives way to others."""
 
-    def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """`deadline` is by that clock, in seconds."""
+    def __init__(
+        self,
+        deadline: float,
+        clock: Callable[[], float] = time.monotonic,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`deadline` is by that clock, in seconds; `paused` says whether the handler was paused meanwhile."""
         self._deadline = deadline
         self._clock = clock
+        self._paused = paused
         self._given_way = False
 
     def give_way(self) -> None:
@@ -22,4 +28,4 @@ class Turn:
     @property
     def over(self) -> bool:
         """Whether no further call should be made."""
-        return stop_flag.requested or self._given_way or self._clock() >= self._deadline
+        return stop_flag.requested or self._given_way or self._clock() >= self._deadline or self._paused()

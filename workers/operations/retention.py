@@ -14,6 +14,7 @@ from ingest.settings import Settings
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from workers.handlers.forgetting import forget
+from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
 from workers.store.filling import fill
 from workers.store.store import Store
@@ -29,6 +30,8 @@ def daily_job() -> int:
     failed    the database was unavailable, which is logged in one line; another job tries again in ten minutes
     """  # noqa: D415
     settings = Settings.read()
+    if events_are_paused(settings, JobScheduler.retry_daily):
+        return 0
     try:
         return clean_up(settings)
     except IngestError as error:

@@ -18,6 +18,7 @@ from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain
+from workers.pausing import events_are_paused
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.reconcile.schedule import Schedule
@@ -45,6 +46,8 @@ def reconcile_job() -> int:
     """
     settings = Settings.read()
     day = today()
+    if events_are_paused(settings, lambda scheduler: scheduler.retry_reconcile(day.isoformat(), SOON)):
+        return 0
     try:
         return _catch_up(settings, day)
     except (IngestError, redis.RedisError) as error:
