@@ -99,6 +99,13 @@ def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
             yield DeadLetter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
 
 
+def ids(store: Store) -> Iterator[str]:
+    """The delivery ids of dead letters and quarantined calls, as people are shown them."""
+    for table in (tables.dead_letters, tables.quarantine):
+        for key in store.keys(table, PORTION):
+            yield from (row.delivery_id.hex() for row in key)
+
+
 def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
     columns = table.c
     in_quarantine = table is tables.quarantine

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 
 from ingest.copernica.events import Event, EventType
 from ingest.errors import SettingsError
+from ingest.shown import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,6 +37,8 @@ TIMEOUT = 30.0
 BACKOFF = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
 #: Calls under way at once in each worker, by default, for `async def` handlers: they mostly wait for the network.
 ASYNC_CONCURRENCY = 16
+#: What a handler that names no types gets.
+ALL_TYPES = frozenset(kind.value for kind in EventType)
 #: Events of one call at most, for `batch`: all of them are in memory at once.
 MAX_BATCH = 10_000
 
@@ -148,8 +151,8 @@ def _wanted_types(types: Sequence[str]) -> frozenset[str]:
     """The types that a handler names; all if it names none."""
     for name in types:
         if name not in list(EventType):
-            raise ValueError(f"{name!r} is not a type of event")
-    return frozenset(EventType(name).value for name in types or EventType)
+            raise ValueError(f"{name!r} is not a type of event.{did_you_mean(name, EventType)}".rstrip("."))
+    return frozenset(EventType(name).value for name in types) if types else ALL_TYPES
 
 
 def _check(
@@ -195,7 +198,7 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
         try:
             with _without_bytecode():
                 importlib.import_module(module)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script that was written to be run may end itself
             raise SettingsError(f"INGEST_HANDLERS={module} cannot be imported: {_where(error)}.") from error
     handlers: dict[str, Handler] = {}
     for handler in _registered:
@@ -215,7 +218,7 @@ def _without_bytecode() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """File, line and reason of an error while importing."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}, line {error.lineno}: {error.msg}"
