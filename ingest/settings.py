@@ -129,6 +129,8 @@ class Settings(BaseSettings):
     unverified_max: ByteSize = Field(ByteSize(256 * 1024**2), alias="INGEST_UNVERIFIED_MAX", gt=0)
     #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
     buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)
+    #: The time zone of times that people type and are shown; JSON and CSV are in UTC.
+    timezone: ZoneName = Field("UTC", alias="INGEST_TZ")
     #: The time zone of the times in Copernica's log files.
     logfile_tz: ZoneName = Field("UTC", alias="INGEST_LOGFILE_TZ")
     #: When yesterday's log files are compared with the store each day, in UTC; `off`, or no token: never.

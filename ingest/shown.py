@@ -7,7 +7,7 @@ the URL that it was given.
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl, quote, unquote
 
 #: What is shown in the place of something that cannot be shown.
@@ -82,6 +82,15 @@ def span(seconds: float) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """` Did you mean open?`, behind a sentence about a word that is not known; empty if none is near it."""
+    from difflib import get_close_matches  # noqa: PLC0415  # for mistakes only
+
+    spelt = {name.casefold(): name for name in known}
+    nearest = get_close_matches(word.strip().casefold().replace("_", "-"), spelt, n=1)
+    return f" Did you mean {spelt[nearest[0]]}?" if nearest else ""
 
 
 def escaped(text: str) -> str:

@@ -2,45 +2,50 @@
 
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli.options import WORDS, settings_with, which_events
+from ingest.cli import asking
+from ingest.cli.choices import OneOf
+from ingest.cli.chosen import filter_of, which_events
+from ingest.cli.interruption import interruptible
+from ingest.cli.options import WORDS, settings_with
+from ingest.cli.paging import no_pager, paged
+from ingest.shown import counted
 
 if TYPE_CHECKING:
-    from workers.store.filters import Filter
+    from zoneinfo import ZoneInfo
+
+    from ingest.settings import Settings
+    from workers.store.store import Store
 
 #: How far back `stats` looks without --since.
 LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
 
 
-def filter_of(chosen: dict[str, Any]) -> "Filter":
-    """The filter that the options of `which_events` describe."""
-    from workers.store.filters import Filter
-
-    return Filter(chosen["types"], chosen["recipient"], chosen["message"], chosen["since"], chosen["until"])
-
-
 @click.command()
 @which_events
+@click.option("--limit", type=click.IntRange(1), help="Only so many, the first to arrive.  [default: all]")
 @click.option(
     "--follow", is_flag=True, help="Print events as they come in, until Ctrl-C; stored ones only with --since."
 )
-@click.option("--format", "form", type=click.Choice(["table", "jsonl", "csv"]), default="table", show_default=True)
-def events(follow: bool, form: str, **chosen: Any) -> None:
+@click.option("--format", "form", type=OneOf(["table", "jsonl", "csv"]), default="table", show_default=True)
+@no_pager
+def events(limit: int | None, follow: bool, form: str, no_pager: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     """Print the events in the store, however many there are."""
     from ingest.cli.render import events as render
     from workers.store.store import Store
 
     settings, wanted = settings_with(), filter_of(chosen)
-    with Store.open(settings.database) as store, _ended_by_ctrl_c(follow):
+    with Store.open(settings.database) as store, _ended_by_ctrl_c(follow), paged(not (no_pager or follow)):
         if not follow:
-            render.events(store.find(wanted), form)
+            render.events(islice(store.find(wanted), limit), form, zone)
             return
         from workers.operations.follow import followed  # and with it the client of Redis
 
-        render.events(followed(settings, store, wanted), form, live=True)
+        render.events(islice(followed(settings, store, wanted), limit), form, zone, live=True)
 
 
 def _ended_by_ctrl_c(follow: bool) -> AbstractContextManager[None]:
@@ -50,9 +55,9 @@ def _ended_by_ctrl_c(follow: bool) -> AbstractContextManager[None]:
 
 @click.command()
 @which_events
-@click.option("--by", type=click.Choice(["hour", "day"]), default="hour", show_default=True)
+@click.option("--by", type=OneOf(["hour", "day"]), default="hour", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
-def stats(by: str, as_json: bool, **chosen: Any) -> None:
+def stats(by: str, as_json: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     """Show a chart of events per hour or day; by default for the last 24 hours or 30 days."""
     from ingest.cli.render import chart
     from workers.store.store import Store
@@ -60,32 +65,66 @@ def stats(by: str, as_json: bool, **chosen: Any) -> None:
     if chosen["since"] is None:
         with suppress(OverflowError):  # --until in the year 1: there is nothing before it
             # From a whole period on, which is known without counting, and not a part of one.
-            begin = (chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]
+            begin = ((chosen["until"] or datetime.now(UTC)) - LOOK_BACK[by]).astimezone(zone)
             hour = begin.hour if by == "hour" else 0
-            chosen["since"] = begin.replace(hour=hour, minute=0, second=0, microsecond=0)
+            chosen["since"] = begin.replace(hour=hour, minute=0, second=0, microsecond=0).astimezone(UTC)
+    # Hours are counted in UTC, and days of another zone are made of them.
     with Store.open(settings_with().database) as store:
-        counts = store.counts(filter_of(chosen), by)
-    chart.show(counts, by, as_json)
+        counts = store.counts(filter_of(chosen), by if as_json or zone.key == "UTC" else "hour")
+    chart.show(counts, by, zone, as_json)
 
 
 @click.command()
 @click.option("--recipient", required=True, type=WORDS, help="The person's address; case does not matter.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
 @click.option("--thorough", is_flag=True, help="With --dry-run: read every event, however many there are.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
-def erase(recipient: str, dry_run: bool, thorough: bool, as_json: bool) -> None:
-    """Erase a person for good: events, profile changes, and calls that could not be read."""
-    from ingest.cli.render import console
-    from ingest.cli.render import events as render
-    from workers.operations.erase import elsewhere
-    from workers.operations.erase import erase as run
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script; with --yes or --dry-run.")
+def erase(recipient: str, dry_run: bool, thorough: bool, yes: bool, as_json: bool) -> None:
+    """Erase a person for good: events, profile changes, and calls that could not be read.
+
+    Shows first how much that is, and asks.
+    """
     from workers.store.store import Store
 
     if "@" not in recipient.strip("@ "):
         raise click.BadParameter("it should be a whole e-mail address", param_hint="--recipient")
+    asks = not (yes or dry_run)
+    if asks:
+        if as_json:
+            raise click.UsageError("--json asks nothing: add --yes, or --dry-run.")
+        asking.require_somebody()
     settings = settings_with()
-    with Store.open(settings.database) as store, console.advancing("reading all events", as_json) as progress:
-        erased = run(store, recipient, dry_run, thorough, progress)
+    with Store.open(settings.database) as store:
+        if asks:
+            _erase(settings, store, recipient, dry_run=True, thorough=False, as_json=False)
+            asking.agreed("Erase all of this for good?")
+        _erase(settings, store, recipient, dry_run, thorough, as_json)
+
+
+def _erase(
+    settings: "Settings", store: "Store", recipient: str, dry_run: bool, thorough: bool, as_json: bool
+) -> None:
+    """Search, delete unless it is a dry run, and show how much that was."""
+    from ingest.cli.render import console
+    from ingest.cli.render import events as render
+    from workers.operations.erase import Erased, elsewhere
+    from workers.operations.erase import erase as run
+
+    erased = Erased()
+
+    def so_far() -> str:
+        if dry_run:
+            return "Nothing was erased."
+        if erased.committed:
+            return "The rows are deleted, but their bytes may be left in the files: type the same again."
+        return (
+            "Nothing older than this moment is stored of this person any more, but what was there is: type the "
+            "same again."
+        )
+
+    with interruptible(so_far), console.advancing("reading all events", as_json) as progress:
+        run(store, recipient, dry_run, thorough, progress, erased)
     render.erased(erased, dry_run, elsewhere(settings), as_json)
 
 
@@ -110,9 +149,13 @@ def upgrade(recount: bool) -> None:
         if recount:
             store.count_anew()
         if not store.is_counted:
-            with console.advancing("counting the events that were there before") as progress:
+            again = "Some events are not counted yet: the same command, or the daily job, counts the rest."
+            with (
+                interruptible(lambda: again),
+                console.advancing("counting the events that were there before") as progress,
+            ):
                 fill(store, progress)
-            click.echo(f"{store.stored():,} events are counted.")
+            click.echo(f"{counted(store.stored(), 'event is', 'events are')} counted.")
 
 
 COMMANDS = (events, stats, erase, db)

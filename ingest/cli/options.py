@@ -1,15 +1,10 @@
-"""What commands have in common: settings, times, and the options that choose events."""
+"""What commands have in common: the settings, and text as it was typed."""
 
 import os
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from ingest.copernica.event_types import EventType
 
 if TYPE_CHECKING:
     from ingest.setting_sources import Given
@@ -72,46 +67,6 @@ def settings_with(**changes: Any) -> "Settings":
     return settings
 
 
-class Moment(click.ParamType[datetime]):
-    """A date, a time, or how long ago; in UTC unless it names a zone."""
-
-    name = "time"
-    _UNITS = MappingProxyType({"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"})
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        """To a datetime in UTC."""
-        text = str(value).strip()
-        try:
-            if text[-1:] in self._UNITS and text[:-1].isdigit():
-                ago = timedelta(**{self._UNITS[text[-1]]: int(text[:-1])})
-                return datetime.now(UTC) - ago
-            moment = datetime.fromisoformat(text)
-            return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
-        except (ValueError, OverflowError):
-            self.fail(f"{text!r} is not a valid time: write 2026-11-20, 2026-11-20T09:00 or 6h", param, ctx)
-
-
-MOMENT = Moment()
-
-
-class Types(click.ParamType[tuple[EventType, ...]]):
-    """A comma-separated list of event types."""
-
-    name = "types"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[EventType, ...]:
-        """To the types."""
-        if isinstance(value, tuple):
-            return value
-        names = [name.strip().lower() for name in str(value).split(",") if name.strip()]
-        for name in names:
-            if name not in list(EventType):
-                self.fail(f"{name!r} is not an event type; choose from {', '.join(EventType)}", param, ctx)
-        return tuple(EventType(name) for name in names)
-
-
 class Words(click.ParamType[str]):
     """Text to be compared with what is stored, which is Unicode whatever the locale.
 
@@ -131,19 +86,3 @@ class Words(click.ParamType[str]):
 
 
 WORDS = Words()
-
-
-def which_events(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that choose events."""
-    options = (
-        click.option(
-            "--type", "types", type=Types(), default=(), help="Only these, comma-separated: open,click,…"
-        ),
-        click.option("--recipient", type=WORDS, help="Only this address; case does not matter."),
-        click.option("--message", type=WORDS, help="Only this message id."),
-        click.option("--since", type=MOMENT, help="From: 2026-11-20, 2026-11-20T09:00, or 15m, 6h, 2d ago."),
-        click.option("--until", type=MOMENT, help="Before this time; written like --since."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command

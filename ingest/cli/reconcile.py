@@ -1,37 +1,23 @@
 """The commands that make up for what was missed: reconcile, import."""
 
 import sys
-from collections.abc import Callable, Iterator
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.cli.completion import looked_up
+from ingest.cli.interruption import interruptible
 from ingest.cli.options import settings_with
+from ingest.cli.times import Day
+from ingest.shown import counted, did_you_mean
 
 if TYPE_CHECKING:
     from workers.reconcile.logfile import Watch
     from workers.reconcile.report import DayReport
-
-
-class Day(click.ParamType[date]):
-    """A day in UTC, or `yesterday`."""
-
-    name = "day"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> date:
-        """To a date."""
-        if isinstance(value, date):
-            return value
-        today = datetime.now(UTC).date()
-        named = {"today": today, "yesterday": today - timedelta(days=1)}
-        text = str(value).strip().lower()
-        try:
-            return named.get(text) or date.fromisoformat(text)
-        except ValueError:
-            self.fail(f"{text!r} is not a valid day: write 2026-11-20 or yesterday", param, ctx)
 
 
 def how_to(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,9 +59,19 @@ def reconcile(
     _run(lambda watch: run(settings, days, options, watch), as_json)
 
 
+def _kinds() -> Iterable[str]:
+    from ingest.copernica.logfiles.kinds import KINDS
+
+    return KINDS
+
+
 @click.command("import")
 @click.argument("files", metavar="FILE…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--kind", help="Kind of the files, if their names do not say it: cdm-click, pom-errors, …")
+@click.option(
+    "--kind",
+    shell_complete=looked_up(_kinds),
+    help="Kind of the files, if their names do not say it: cdm-click, pom-errors, …",
+)
 @click.option("--day", type=Day(), help="Day of the files, if their names do not say it.")
 @click.option("--complete", is_flag=True, help="The files given are all that exist for their days, and whole.")
 @how_to
@@ -100,7 +96,8 @@ def import_(
 
     kind = kind and kind.strip().lower()
     if kind is not None and kind not in KINDS:
-        raise click.BadParameter(f"there are {', '.join(KINDS)}", param_hint="--kind")
+        likely = did_you_mean(kind, KINDS)
+        raise click.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}.{likely}", param_hint="--kind")
     settings = settings_with()
     options = ReconcileOptions(False, everything, not no_handlers, wait)
     with by_hand(files, kind, day, whole=complete) as given:
@@ -114,9 +111,18 @@ def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool, ok: bool
     """Show each day's report as it comes; the exit code says whether all of it is in the store now."""
     from ingest.cli.render import reconcile
 
-    with reconcile.working(as_json) as watch:
+    days = 0
+
+    def so_far() -> str:
+        return (
+            f"{counted(days, 'day is', 'days are')} done. What was recovered of the next one, if anything, stays "
+            "in the store, and the same command does the rest."
+        )
+
+    with interruptible(so_far), reconcile.working(as_json) as watch:
         for report in work(watch):
             reconcile.day(report, as_json)
+            days += 1
             ok = ok and report.ok
     sys.exit(0 if ok else 1)
 

@@ -1,12 +1,16 @@
 """The commands that run the program: dev, all, serve, worker, drain."""
 
 import logging
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.exceptions import Exit
 
 from ingest.cli import garbage
+from ingest.cli.choices import OneOf
+from ingest.cli.interruption import INTERRUPTED
 from ingest.cli.options import settings_with
 from ingest.errors import SchemaMismatch, Unavailable
 from ingest.log import call_process
@@ -100,7 +104,7 @@ def _require_schema(settings: "Settings") -> None:
 
 
 @click.command()
-@click.option("--queue", type=click.Choice(["events", "handlers"]), default="events", show_default=True)
+@click.option("--queue", type=OneOf(["events", "handlers"]), default="events", show_default=True)
 @click.option("--burst", is_flag=True, help="Exit when the queue is empty.")
 def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; start as many as you like, on as many machines as you like."""
@@ -112,21 +116,28 @@ def worker(queue: str, burst: bool) -> None:
 
 
 @click.command()
+@click.option("--force", is_flag=True, help="Also while the queue `events` is paused.")
 @click.option("--board", type=int, hidden=True)
-def drain(board: int | None) -> None:
+def drain(force: bool, board: int | None) -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
     from workers.drain.drain import drain_once
     from workers.drain.late_verification import verify_once
     from workers.metrics import left_on
+    from workers.pausing import events_are_paused
     from workers.runtime import stop_on_signals
 
     settings = _started()
-    with stop_on_signals(), left_on(board):
+    if not force and events_are_paused(settings):
+        raise Unavailable("The queue `events` is paused: `ingest resume events` lets it go on, or add --force.")
+    waiting = 0
+    with stop_on_signals() as signals, left_on(board):
         drained, left = drain_once(settings)
-        waiting = verify_once(settings)
+        if not signals:
+            waiting = verify_once(settings)
     click.echo(
         f"{counted(drained.events_stored, 'event')} stored, "
         f"{counted(drained.doubles, 'was', 'were')} there already, "
+        f"{drained.erased:,} about people who were erased, "
         f"{drained.quarantined:,} unreadable, {counted(drained.dead, 'damaged batch', 'damaged batches')}, "
         f"in {drained.seconds:.1f} s."
     )
@@ -135,6 +146,10 @@ def drain(board: int | None) -> None:
     if waiting:
         calls = counted(waiting, "call")
         click.echo(f"{calls} could not be verified yet, because the key is unavailable.")
+    if signals:
+        click.echo("Interrupted; what is left waits in Redis.", err=True)
+        if signal.SIGINT in signals:
+            raise Exit(INTERRUPTED)
 
 
 COMMANDS = (dev, all_parts, serve, worker, drain)

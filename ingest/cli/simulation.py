@@ -1,12 +1,15 @@
 """The commands that stand in for Copernica: `simulate` sends its calls, `fake-api` answers as its REST API."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.completion import types_of
+from ingest.cli.interruption import INTERRUPTED
 from ingest.cli.options import settings_with
 from ingest.errors import SettingsError
 
@@ -15,11 +18,21 @@ if TYPE_CHECKING:
     from ingest.simulation.signer import Signer
 
 
+def _types() -> Iterable[str]:
+    from ingest.simulation.calls import TYPES
+
+    return TYPES
+
+
 @click.command()
 @click.option("--url", help="Where to send the calls.  [default: the endpoint of these settings]")
 @click.option("--events", type=click.IntRange(1), default=1000, show_default=True, help="How many calls to send.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Calls per second.  [default: no limit]")
-@click.option("--types", help="Comma-separated event types.  [default: all, as in a real mailing]")
+@click.option(
+    "--types",
+    shell_complete=types_of(_types),
+    help="Comma-separated event types.  [default: all, as in a real mailing]",
+)
 @click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True)
 @click.option("--seed", type=int, help="The same seed sends the same calls, byte for byte.")
 @click.option(
@@ -74,10 +87,15 @@ def simulate(
     calls = Simulator(seed, chosen_types(types))
     with LogFolder(logs) if logs else nullcontext() as folder:
         sender = Sender(target, iter(calls), events, rate, keep_going, folder)
-        with render.sending(sender, events, quiet=as_json):
-            report = uvloop.run(sender.run(connections))
-    render.report(report, as_json)
-    sys.exit(0 if report.complete else 1)
+        try:
+            with render.sending(sender, events, quiet=as_json):
+                uvloop.run(sender.run(connections))
+            code = 0 if sender.report.complete else 1
+        except KeyboardInterrupt:
+            click.echo("Interrupted. This is what was sent by then:", err=True)
+            code = INTERRUPTED
+    render.report(sender.report, as_json)
+    sys.exit(code)
 
 
 def _signer(settings: "Settings", key: Path | None) -> "Signer | None":

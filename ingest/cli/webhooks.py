@@ -7,11 +7,15 @@ from urllib.parse import urlsplit
 import click
 
 from ingest import shown
+from ingest.cli import asking
+from ingest.cli.choices import Listed, OneOf
 from ingest.cli.options import settings_with
 from ingest.copernica.api.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
 from ingest.copernica.event_types import EventType
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from ingest.copernica.api.client import Copernica
 
 T = TypeVar("T")
@@ -47,22 +51,14 @@ class Trigger(click.ParamType[str]):
             return TRIGGER_OF[name]
         is_event = name in set(EventType) - {EventType.UNKNOWN}
         why = "is nothing that REST can make a webhook for" if is_event else "is no trigger"
-        return self.fail(f"{name!r} {why}; there are {', '.join(TRIGGERS)}", param, ctx)
+        likely = shown.did_you_mean(name, TRIGGERS)
+        return self.fail(f"{name!r} {why}; there are {', '.join(TRIGGERS)}.{likely}", param, ctx)
 
-
-class Listed(click.ParamType[tuple[str, ...]]):
-    """Several values of another type, with commas."""
-
-    def __init__(self, of: click.ParamType[str], name: str) -> None:
-        self.of = of
-        self.name = name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        """To the values, each once."""
-        if isinstance(value, tuple):
-            return value
-        names = [name for name in str(value).split(",") if name.strip()]
-        return tuple(dict.fromkeys(self.of.convert(name.strip().lower(), param, ctx) for name in names))
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem]":
+        """Complete the name that Copernica has for it."""
+        return OneOf(TRIGGERS).shell_complete(ctx, param, incomplete)
 
 
 def limits(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +66,7 @@ def limits(command: Callable[..., Any]) -> Callable[..., Any]:
     options = (
         click.option(
             "--callers",
-            type=Listed(click.Choice(CALLERS), "callers"),
+            type=Listed(OneOf(CALLERS), "callers"),
             default=(),
             help="Only mailings of these: ms, publisher.  [default: both]",
         ),
@@ -175,7 +171,7 @@ def delete(webhook_id: str, yes: bool) -> None:
         found = [hook for hook in _ask(lambda copernica: copernica.webhooks()) if hook.id == webhook_id]
         if not found:
             raise click.ClickException(f"There is no webhook {webhook_id}: see `ingest webhooks list`.")
-        click.confirm(f"Delete webhook {render.told(found[0])}?", abort=True)
+        asking.agreed(f"Delete webhook {render.told(found[0])}?")
     _ask(lambda copernica: copernica.delete_webhook(webhook_id))
     click.echo(f"Webhook {webhook_id} is deleted.")
 
@@ -209,7 +205,7 @@ def setup(url: str, triggers: tuple[str, ...], prune: bool, yes: bool, as_json: 
     if not to_do and not as_json:
         click.echo("Nothing to do.")
     if to_do and not as_json and not yes:
-        click.confirm("Go on?", abort=True)
+        asking.agreed("Go on?")
     made: list[Webhook] = []
     apply = to_do and (yes or not as_json)
     if apply:

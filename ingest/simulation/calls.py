@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from ingest.copernica.events import PROFILE_EVENTS, EventType
 from ingest.errors import SettingsError
+from ingest.shown import did_you_mean
 
 FORM = "application/x-www-form-urlencoded"
 #: Unix seconds at which a run with a seed begins, since "now" would make each run different: 2026-11-20 09:00 UTC.
@@ -84,10 +85,13 @@ def chosen_types(names: str | None) -> Sequence[str]:
     Raises:
         SettingsError: one of them cannot be simulated.
     """
-    types = [name.strip().lower() for name in names.split(",")] if names else list(TYPES)
+    types = [name.strip().lower() for name in names.split(",") if name.strip()] if names else list(TYPES)
+    if not types:
+        raise SettingsError(f"--types: it names none; there are {', '.join(TYPES)}.")
     for name in types:
         if name not in WEIGHTS:
-            raise SettingsError(f"--types: {name!r} cannot be simulated; there are {', '.join(TYPES)}.")
+            likely = did_you_mean(name, TYPES)
+            raise SettingsError(f"--types: {name!r} cannot be simulated; there are {', '.join(TYPES)}.{likely}")
     return types
 
 

@@ -166,9 +166,23 @@ def test_events_as_a_table_for_people(stored: dict[str, str]) -> None:
     done = typed("events", environ=stored)
     assert done.exit_code == 0
     assert [line.split() for line in done.stdout.splitlines()][:2] == [
-        ["occurred_at", "type", "recipient", "message_id", "ip", "url"],
+        ["occurred", "UTC", "type", "recipient", "message_id"],
         ["2026-11-20T09:00:00Z", "open", "jan@example.nl", "m1"],
     ]
+    wide = typed("events", "--limit", "1", "--tz", "Europe/Amsterdam", environ=stored | {"COLUMNS": "200"})
+    assert [line.split() for line in wide.stdout.splitlines()] == [
+        ["occurred", "Europe/Amsterdam", "type", "recipient", "message_id", "ip", "url"],
+        ["2026-11-20T10:00:00+01:00", "open", "jan@example.nl", "m1"],
+    ]
+    elsewhere = stored | {"INGEST_TZ": "Asia/Kolkata"}
+    assert "2026-11-20T14:30:00+05:30" in typed("events", "--type", "open", environ=elsewhere).stdout
+
+
+def test_only_so_many_events_are_shown_as_are_asked_for(stored: dict[str, str]) -> None:
+    for limit, ids in ((1, ["00"]), (3, ["00", "01", "02"]), (9, ["00", "01", "02", "03", "04"])):
+        assert [event["delivery_id"] for event in lines("--limit", str(limit), environ=stored)] == [
+            id_ * 12 for id_ in ids
+        ]
 
 
 def test_a_table_shows_no_control_characters(environ: dict[str, str]) -> None:
@@ -176,8 +190,8 @@ def test_a_table_shows_no_control_characters(environ: dict[str, str]) -> None:
     add(store, b"type=open&recipient=a%1B%5B2J%0Ab%C2%9B%E2%80%AE&id=" + b"m" * 50)
     store.close()
     (_, line) = typed("events", environ=environ).stdout.splitlines()
-    assert "a\\x1b[2J\\nb\\x9b\\u202e " in line
-    assert "m" * 13 + "…" in line
+    assert "a\\x1b[2J\\nb\\x9b\\u202e" in line
+    assert "m" * 9 + "…" in line
 
 
 NOTHING_ELSEWHERE = {"batches_waiting": 0, "dead_batches": 0, "spooled_calls": 0, "bad_files": 0}
@@ -194,11 +208,15 @@ def test_erase_says_what_it_would_do_and_what_it_did(stored: dict[str, str], sto
     would = typed(*erase, "--dry-run", environ=stored)
     assert "2 would be deleted" in would.stdout
     assert (store.stored(), store.quarantined(), store.unverified()) == (5, 1, 2)
-    did = typed(*erase, "--json", environ=stored)
+    for words, answer, code in ((["--json"], "", 2), ([], "", 2), ([], "n\n", 1)):
+        undone = typed(*erase, *words, environ=stored, answer=answer)
+        assert (undone.exit_code, "2 would be deleted" in undone.stdout) == (code, bool(answer))
+        assert (store.stored(), store.quarantined(), store.unverified()) == (5, 1, 2)
+    did = typed(*erase, "--json", "--yes", environ=stored)
     assert json.loads(did.stdout) == {**counts, **NOTHING_ELSEWHERE, "dry_run": False}
     assert (store.stored(), store.quarantined(), store.unverified()) == (3, 0, 0)
-    again = typed(*erase, environ=stored)
-    assert again.exit_code == 0
+    again = typed(*erase, environ=stored, answer="y\n")
+    assert (again.exit_code, "Erase all of this for good?" in again.stderr) == (0, True)
     assert "0 deleted" in again.stdout
     refused = typed("erase", "--recipient", "@example.nl", environ=stored)
     assert refused.exit_code == 2

@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import redis
@@ -167,16 +168,17 @@ def test_dead_letters_do_not_need_redis(letters: Store, client: redis.Redis) -> 
 
 def typed(store_url: str, redis_url: str, *words: str, answer: str | None = None) -> Result:
     environ = {"DATABASE_URL": store_url, "REDIS_URL": redis_url, "INGEST_HANDLERS": "my_module"}
-    return CliRunner().invoke(main, ["failed", *words], input=answer, env=environ)
+    with patch("ingest.cli.asking.somebody_is_there", return_value=answer is not None):
+        return CliRunner().invoke(main, ["failed", *words], input=answer, env=environ)
 
 
 def test_the_list_is_a_table_or_a_line_of_json_each(letters: Store, database: str, redis_url: str) -> None:
     shown = typed(database, redis_url, "list")
     lines = shown.stdout.splitlines()
     assert shown.exit_code == 0
-    assert lines[0].split() == ["failed_at", "handler", "type", "delivery_id", "attempts", "error"]
-    assert [line.split()[1] for line in lines[1:]] == ["a", "a", "b", "b", STORE]
-    assert lines[1].endswith(f"{record(1).delivery_id.hex()}  1         ValueError: no")
+    assert lines[0].split() == ["failed", "UTC", "delivery_id", "handler", "error"]
+    assert [line.split()[2] for line in lines[1:]] == ["a", "a", "b", "b", STORE]
+    assert lines[1].endswith(f"Z  {record(1).delivery_id.hex()}  a             ValueError: no")
     rows = [json.loads(line) for line in typed(database, redis_url, "list", "--json").stdout.splitlines()]
     assert [(row["handler"], row["type"]) for row in rows[1:3]] == [("a", "click"), ("b", "open")]
     assert rows[0].keys() == DeadLetter("", b"", "", 0, 0, 0, "", "", record(1)).as_dict().keys()
@@ -207,7 +209,7 @@ def test_without_a_filter_it_asks_before_it_does_anything(
 
 def test_retrying_wakes_the_handlers(letters: Store, database: str, client: redis.Redis, redis_url: str) -> None:
     done = typed(database, redis_url, "retry", "--handler", "a")
-    assert (done.exit_code, done.stdout) == (0, "2 went to their handlers again.\n")
+    assert (done.exit_code, done.stdout) == (0, "2 calls went to their handlers again.\n")
     assert WorkQueue(letters).waiting() == {"a": 2}
     assert any(b"rq:queue:" in key for key in client.scan_iter())
     assert found(letters) == ALL[2:]
@@ -215,9 +217,9 @@ def test_retrying_wakes_the_handlers(letters: Store, database: str, client: redi
 
 def test_yes_does_not_ask_and_redis_need_not_be_there(letters: Store, database: str) -> None:
     done = typed(database, "redis://127.0.0.1:1", "retry", "--yes")
-    assert (done.exit_code, done.stdout) == (0, "4 went to their handlers again.\n")
+    assert (done.exit_code, done.stdout) == (0, "4 calls went to their handlers again.\n")
     assert "Redis does not answer, so the handlers start with the next event" in done.stderr
-    assert typed(database, "redis://127.0.0.1:1", "drop", "--yes").stdout == "1 dropped.\n"
+    assert typed(database, "redis://127.0.0.1:1", "drop", "--yes").stdout == "1 call dropped.\n"
 
 
 def test_a_letter_whose_event_is_not_in_the_store_any_more_is_still_whole(store: Store) -> None:

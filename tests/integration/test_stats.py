@@ -6,6 +6,7 @@ import re
 from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -98,32 +99,39 @@ def test_the_chart_as_typed(environ: dict[str, str], store: Store) -> None:
     assert [line.split()[0:2] for line in lines[:4]] == [
         ["2026-11-20", f"{hour:02}:00"] for hour in (9, 10, 11, 12)
     ]
-    assert [len(re.findall("█", line)) > 0 for line in lines] == [True, False, False, True, True]
-    assert "delivery 1" in lines[4]
-    assert "open 2" in lines[4]
-    assert "abuse 1" in lines[4]
+    assert [bool(bar(line, 16)) for line in lines[:4]] == [True, False, False, True]
+    assert lines[4:] == ["d delivery 1   o open 2   a abuse 1", "hours in UTC"]
+    elsewhere = typed("stats", "--since", "2026-11-20", "--tz", "Europe/Amsterdam", environ=environ).stdout
+    assert elsewhere.splitlines()[0].startswith("2026-11-20 10:00")
+    assert elsewhere.endswith("hours in Europe/Amsterdam\n")
     nothing = typed("stats", "--since", "2030-01-01", environ=environ)
     assert (nothing.exit_code, nothing.stdout) == (0, "No events in that time.\n")
 
 
+def bar(line: str, label: int) -> str:
+    """The bar in a line, behind its label."""
+    found = re.match(r" *([a-zA-Z?]*) ", f"{line[label:]} ")
+    assert found
+    return found[1]
+
+
 def drawn(capsys: pytest.CaptureFixture[str], counts: list[tuple[str, str, int]], by: str) -> list[str]:
-    chart.show(counts, by, as_json=False)
+    chart.show(counts, by, ZoneInfo("UTC"), as_json=False)
     return capsys.readouterr().out.splitlines()
 
 
 def test_days_without_events_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
     lines = drawn(capsys, [("2026-02-27", "open", 1_234_567), ("2026-03-02", "click", 1)], "day")
     assert [line[:10] for line in lines[:4]] == ["2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02"]
-    assert lines[0].endswith("█ 1,234,567")
-    assert lines[3].endswith(" 1")
-    assert set(lines[3][10:]) & set("█▏")  # however few, there is something to see
-    assert lines[4].split("   ")[:2] == ["█ open 1,234,567", "█ click 1"]
+    assert lines[0].endswith("o 1,234,567")
+    assert lines[3].endswith("  c 1")  # however few, there is something to see
+    assert lines[4].split("   ")[:2] == ["o open 1,234,567", "c click 1"]
 
 
 def test_a_long_silence_is_described_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     counts = [("2026-01-01 00", "open", 1), ("2026-01-03 01", "open", 1), ("2026-01-05 01", "open", 1)]
     lines = drawn(capsys, counts, "hour")
-    assert len(lines) == 1 + chart.MAX_SILENCE + 1 + 47 + 1 + 1
+    assert len(lines) == 1 + chart.MAX_SILENCE + 1 + 47 + 1 + 2
     counts[1] = ("2026-01-03 02", "open", 1)
     lines = drawn(capsys, counts[:2], "hour")
     assert [line.split("  ")[0] for line in lines[:3]] == [
@@ -131,7 +139,22 @@ def test_a_long_silence_is_described_in_words(capsys: pytest.CaptureFixture[str]
         "… 49 hours without events",
         "2026-01-03 02:00",
     ]
-    assert len(lines) == 4
+    assert len(lines) == 5
+
+
+def test_days_of_another_zone_are_made_of_its_hours(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = [("2026-11-19 22", "open", 1), ("2026-11-19 23", "open", 2), ("2026-11-20 00", "open", 4)]
+    for zone, expected in (("Europe/Amsterdam", [1, 6]), ("Asia/Kolkata", [3, 4]), ("UTC", [3, 4])):
+        chart.show(counts, "day", ZoneInfo(zone), as_json=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert [int(line.split()[-1]) for line in lines[:2]] == expected
+        assert lines[-1] == f"days in {'UTC' if zone == 'Asia/Kolkata' else zone}"  # whose hours are others
+
+
+def test_every_type_has_a_letter_of_its_own() -> None:
+    letters = [letter for letter, _ in (*chart.LOOKS.values(), chart.OTHER)]
+    assert set(EventType) - {EventType.UNKNOWN} == set(chart.LOOKS)
+    assert len(set(letters)) == len(letters)
 
 
 @given(
@@ -147,17 +170,19 @@ def test_bars_fit_and_are_as_long_as_their_numbers(counts: dict[tuple[int, str],
     step, form = (HOUR, "%Y-%m-%d %H") if by == "hour" else (DAY, "%Y-%m-%d")
     rows = [((start + place * step).strftime(form), str(kind), n) for (place, kind), n in sorted(counts.items())]
     with redirect_stdout(io.StringIO()) as out:
-        chart.show(rows, by, as_json=False)
-    *lines, legend = out.getvalue().splitlines()
+        chart.show(rows, by, ZoneInfo("UTC"), as_json=False)
+    lines = out.getvalue().splitlines()
     if not counts:
-        assert (lines, legend) == ([], "No events in that time.")
+        assert lines == ["No events in that time."]
         return
     assert all(len(line) <= WIDTH for line in lines)
     totals = {period: sum(n for p, _, n in rows if p == period) for period, _, _ in rows}
-    bars = {line[: len(rows[0][0])]: line.count("█") for line in lines if line[: len(rows[0][0])] in totals}
+    label = len(rows[0][0])
+    drawn = {line[:label]: bar(line, label + (3 if by == "hour" else 0)) for line in lines}
+    bars = {period: len(letters) for period, letters in drawn.items() if period in totals}
     assert set(bars) == set(totals)
     longest = max(bars.values())
     for period, total in totals.items():
         assert abs(bars[period] - longest * total / max(totals.values())) <= 1
     for kind in {kind for _, kind, _ in rows}:
-        assert f"█ {kind} {sum(n for _, k, n in rows if k == kind):,} " in legend + " "
+        assert f" {kind} {sum(n for _, k, n in rows if k == kind):,} " in " ".join(lines) + " "

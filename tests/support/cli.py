@@ -20,10 +20,11 @@ BUFFERED = {"PYTHONUNBUFFERED": ""}
 
 
 def typed(*arguments: str, environ: dict[str, str], answer: str = "") -> Result:
-    """A command in this process; `answer` is typed when it asks."""
+    """A command in this process; `answer` is typed, as at a terminal, when it asks."""
     unset = {name: None for name in os.environ if name not in clean_environ()}
     # What a file sets is in the environment of the process afterwards: of no other test's.
-    with patch("ingest.log.set_up"), patch.dict(os.environ):
+    asked = patch("ingest.cli.asking.somebody_is_there", return_value=bool(answer))
+    with patch("ingest.log.set_up"), patch.dict(os.environ), asked:
         done = CliRunner().invoke(main, arguments, input=answer, env={**unset, **environ})
     assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
     return done

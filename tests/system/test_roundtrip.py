@@ -12,6 +12,7 @@ from datetime import datetime
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import parse_qsl, quote_plus
+from zoneinfo import ZoneInfo
 
 import pytest
 import redis
@@ -199,7 +200,7 @@ def test_every_field_comes_back_as_it_was_sent(
     done = Drain(client, store).run()
     assert_has(done, stored=len(sent), quarantined=0, doubles=0, dead=0)
     with redirect_stdout(io.StringIO()) as out:
-        render.events(store.find(Filter()), "jsonl")
+        render.events(store.find(Filter()), "jsonl", ZoneInfo("UTC"))
     rows = came_back(out.getvalue())
     assert [fields_of(row) for row in rows] == as_php_reads(sent)
     assert [

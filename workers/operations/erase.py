@@ -47,6 +47,8 @@ class Erased:
     #: that were sent to the address.
     unread: int = 0
     seconds: float = 0.0
+    #: Whether the rows are deleted; their bytes may still be in the files of SQLite then.
+    committed: bool = False
 
     def as_dict(self) -> dict[str, int | None]:
         """The counts, for `--json`; None where it was not counted."""
@@ -67,18 +69,20 @@ def erase(
     dry_run: bool,
     thorough: bool = False,
     progress: Callable[[float], object] = lambda part: None,
+    erased: Erased | None = None,
 ) -> Erased:
     """Find everything about a person by their address and, unless it is a dry run, delete it.
 
     What was sent to the address is found by an index, and all else only by reading every event. A dry run does
     that only if it is `thorough`, or there are few events; otherwise it finds out how long it will take.
-    `progress` is called with the part that is read, from 0 to 1.
+    `progress` is called with the part that is read, from 0 to 1. What is found goes into `erased`, for
+    whoever interrupts it.
 
     Raises:
         Unavailable: the database cannot be used now; run it again to finish what it began.
     """
     person = Person(recipient)
-    erased = Erased()
+    erased = erased or Erased()
     if not dry_run:  # before the search: what is stored from here on is sifted
         store.entomb([recipient])
     stored = store.stored()
@@ -106,6 +110,7 @@ def erase(
     )
     if not dry_run:
         store.erase(sorted(erased.deleted), list(erased.blanked.values()), erased.quarantined, erased.unverified)
+        erased.committed = True
         store.scrub()
         downloads.remove_leftovers()
     return erased

@@ -1,17 +1,25 @@
 """What all commands print with: JSON, cells of a table, text that is safe for a terminal, progress of a search."""
 
 import json
+import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
+from zoneinfo import ZoneInfo
 
 import orjson
 import rich.console
+from rich.cells import cell_len, set_cell_size
 
 from ingest import shown
 from ingest.cli import streams
+
+#: What stands between two columns of a table.
+GAP = "  "
+#: Fewest characters that a line has: in less, no table can be read.
+NARROWEST = 40
 
 
 class Console(rich.console.Console):
@@ -59,12 +67,64 @@ def printable(value: str) -> str:
     return shown.escaped(shown.without_secrets(value))
 
 
+def local(micros: int, zone: ZoneInfo) -> str:
+    """µs since 1970 for people: whole seconds in a zone, with its offset, and in a form that --since takes."""
+    written = datetime.fromtimestamp(micros // 1_000_000, zone).isoformat()
+    return written.removesuffix("+00:00") + "Z" if zone.key == "UTC" else written
+
+
+def time_width(zone: ZoneInfo) -> int:
+    """Characters of what `local` writes."""
+    return 20 if zone.key == "UTC" else 25
+
+
+def width() -> int:
+    """Characters of a line: `COLUMNS`, or those of the terminal; 80 where there is none."""
+    return max(NARROWEST, shutil.get_terminal_size((80, 24)).columns)
+
+
+class Column(NamedTuple):
+    """A column of a table: the fewest characters with which it makes sense, and the most that it can use."""
+
+    name: str
+    least: int
+    most: int
+
+
+def fitted(columns: Sequence[Column], room: int) -> dict[str, int]:
+    """The width of each column in a line of so many characters; those at the end without room are left out."""
+    widths: dict[str, int] = {}
+    left = room
+    for column in columns:
+        needed = column.least + (len(GAP) if widths else 0)
+        if needed > left:
+            break
+        widths[column.name] = column.least
+        left -= needed
+    for column in columns[: len(widths)]:
+        more = min(left, column.most - column.least)
+        widths[column.name] += more
+        left -= more
+    return widths
+
+
+def line(values: Mapping[str, object], widths: Mapping[str, int]) -> str:
+    """A line of a table, which ends with a line feed."""
+    return GAP.join(cell(str(values[name]), width) for name, width in widths.items()).rstrip() + "\n"
+
+
 def cell(value: str, width: int) -> str:
-    """Text in its column of a table: printable, cut off or padded to `width` characters."""
+    """Text in its column of a table: printable, cut off or padded to `width` characters of a terminal."""
     plain = printable(value)
-    if len(plain) > width:
-        plain = plain[: width - 1] + ("…" if streams.is_utf8() else "~")
-    return f"{plain:<{width}}"
+    if plain.isascii():  # one place each
+        return f"{plain:<{width}}" if len(plain) <= width else plain[: width - 1] + _cut()
+    if cell_len(plain) > width:
+        plain = set_cell_size(plain, width - 1) + _cut()
+    return plain + " " * (width - cell_len(plain))
+
+
+def _cut() -> str:
+    return "…" if streams.is_utf8() else "~"
 
 
 @contextmanager
@@ -73,6 +133,9 @@ def advancing(what: str, quiet: bool = False) -> Iterator[Callable[[float], obje
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = TextColumn(what), BarColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True), disable=quiet, transient=True) as progress:
+    terminal = Console(stderr=True)
+    with Progress(
+        *columns, console=terminal, disable=quiet or not terminal.is_terminal, transient=True
+    ) as progress:
         task = progress.add_task(what, total=1.0)
         yield lambda part: progress.update(task, completed=part)

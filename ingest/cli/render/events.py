@@ -7,20 +7,28 @@ from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TextIO
+from zoneinfo import ZoneInfo
 
 from rich.table import Table
 
 from ingest import shown
 from ingest.cli import streams
 from ingest.cli.render import console
+from ingest.cli.render.console import Column
 from ingest.copernica.events import Event
 from ingest.shown import counted
 
 if TYPE_CHECKING:
     from workers.operations.erase import Elsewhere, Erased
 
-#: Columns of `ingest events` as a table, with the width of each in characters; jsonl and csv have the rest.
-TABLE_COLUMNS = {"occurred_at": 20, "type": 18, "recipient": 36, "message_id": 14, "ip": 24, "url": 40}
+#: Columns of `ingest events` as a table, behind the time; as many as fit. jsonl and csv have the rest.
+TABLE_COLUMNS = (
+    Column("type", 11, 18),
+    Column("recipient", 24, 40),
+    Column("message_id", 12, 24),
+    Column("ip", 15, 39),
+    Column("url", 20, 1000),
+)
 #: How a cell begins that spreadsheets would run as a formula; the wide forms count in some of them, too.
 FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
 
@@ -31,16 +39,21 @@ _FORMULA = re.compile(rf"(^|;)(?=[\s\"]*[{re.escape(FORMULA_SIGNS)}])")
 _FORMULA_IN_JSON = re.compile(rf"(?<=;)(\s*)([{re.escape(FORMULA_SIGNS)}])")
 
 
-def events(stored: Iterable[Event], form: str, live: bool = False) -> None:
+def events(stored: Iterable[Event], form: str, zone: ZoneInfo, live: bool = False) -> None:
     """Print one line per event as it comes, so any number of them. A reader that leaves is no error.
 
-    With `live` each line is flushed before the next event is waited for.
+    Times in a table are in that zone. With `live` each line is flushed before the next event is waited for.
     """
     out = sys.stdout
     if live:
         stored = _flushing(stored, out)
     with streams.reader_may_leave():
-        {"table": _table, "jsonl": _jsonl, "csv": _csv}[form](stored, out)
+        if form == "table":
+            _table(stored, out, zone)
+        elif form == "jsonl":
+            _jsonl(stored, out)
+        else:
+            _csv(stored, out)
 
 
 def _flushing(stored: Iterable[Event], out: TextIO) -> Iterator[Event]:
@@ -59,13 +72,27 @@ def as_row(event: Event) -> dict[str, Any]:
     return row
 
 
-def _table(stored: Iterable[Event], out: TextIO) -> None:
+def _table(stored: Iterable[Event], out: TextIO, zone: ZoneInfo) -> None:
     # Not a rich table: that has to see its last row before it can print its first.
-    out.write("  ".join(f"{name:<{width}}" for name, width in TABLE_COLUMNS.items()).rstrip() + "\n")
+    time = f"occurred {zone.key}"
+    widths = console.fitted(
+        [Column(time, console.time_width(zone), console.time_width(zone)), *TABLE_COLUMNS], console.width()
+    )
+    out.write(console.line({name: name for name in widths}, widths))
     for event in stored:
-        row = as_row(event)
-        cells = (console.cell(row[name] or "", width) for name, width in TABLE_COLUMNS.items())
-        out.write("  ".join(cells).rstrip() + "\n")
+        out.write(
+            console.line(
+                {
+                    time: console.local(event.occurred_at, zone),
+                    "type": event.type,
+                    "recipient": event.recipient or "",
+                    "message_id": event.message_id or "",
+                    "ip": event.ip or "",
+                    "url": event.url or "",
+                },
+                widths,
+            )
+        )
 
 
 def _jsonl(stored: Iterable[Event], out: TextIO) -> None:

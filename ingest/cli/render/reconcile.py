@@ -106,7 +106,8 @@ def _day(report: "DayReport", as_json: bool) -> None:
     _console.print(_headline(report))
     if report.kinds:
         _console.print(_table(report.kinds))
-        _console.print(_hours(report.kinds), soft_wrap=True)
+        for line in _hours(report.kinds):
+            _console.print(line, soft_wrap=True)
     for outage in report.outages[:MAX_OUTAGES]:
         figures = outage.as_dict()
         said = ", ".join(f"{number:,} of {response}" for response, number in outage.responses.items())
@@ -146,20 +147,20 @@ def _figure(name: str, number: int) -> str:
     return f"[{colour}]{number:,}[/]" if colour else f"{number:,}"
 
 
-def _hours(kinds: "list[KindReport]") -> Text:
-    """The day as 24 bars: green what was there, yellow and red where some or most had to be recovered."""
+def _hours(kinds: "list[KindReport]") -> Iterator[Text]:
+    """The day as 24 bars, with marks below those hours of which some or most had to be recovered."""
     total = [sum(numbers) for numbers in zip(*(kind.hours for kind in kinds), strict=True)]
     recovered = [sum(numbers) for numbers in zip(*(kind.recovered_hours for kind in kinds), strict=True)]
-    line = Text("00 ")
+    bars, marks = Text("00 "), Text("   ")
     for events, missed in zip(total, recovered, strict=True):
         height = -(-events * len(_BLOCKS) // max(*total, 1))
-        colour = "green" if not missed else "red" if missed * 2 > events else "yellow"
-        line.append((_BLOCKS[height - 1] if height else " ") * 2, style=colour)
-    line.append(" 24 h UTC")
+        mark, colour = (" ", "green") if not missed else ("!", "red") if missed * 2 > events else ("~", "yellow")
+        bars.append((_BLOCKS[height - 1] if height else " ") * 2, style=colour)
+        marks.append(mark * 2, style=colour)
+    yield bars.append(" 24 h UTC")
     if any(recovered):
-        for colour, what in (("green", "there"), ("yellow", "partly"), ("red", "mostly recovered")):
-            line.append("  █", colour).append(f" {what}")
-    return line
+        marks.append(" ~ partly", style="yellow").append("  ! mostly", style="red")
+        yield marks.append(" recovered")
 
 
 def _remarks(report: "DayReport") -> Iterator[str]:

@@ -34,7 +34,8 @@ def sending(sender: Sender, events: int, quiet: bool) -> Iterator[None]:
         TextColumn("{task.fields[rate]:>7,.0f}/s"),
         TimeRemainingColumn(),
     )
-    progress = Progress(*columns, console=Console(stderr=True), disable=quiet)
+    terminal = Console(stderr=True)
+    progress = Progress(*columns, console=terminal, disable=quiet or not terminal.is_terminal)
     over = threading.Event()
     task = progress.add_task("sending", total=events, rate=0.0)
 

@@ -1,0 +1,151 @@
+"""What `ingest handlers` and `ingest failed waiting` print."""
+
+import sys
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+from ingest.cli.render import console
+from ingest.cli.render.console import Column
+from ingest.shown import counted
+from ingest.stream.pauses import HANDLER, QUEUE
+
+if TYPE_CHECKING:
+    from ingest.stream.pauses import Pause
+    from workers.handlers.listing import Described
+    from workers.handlers.overview import Overview
+    from workers.handlers.waiting import Retries
+
+#: Columns of `failed waiting` behind the time of the next attempt, as many as fit.
+COLUMNS = (
+    Column("handler", 10, 14),
+    Column("calls", 7, 7),
+    Column("tried", 5, 5),
+    Column("last error", 16, 1000),
+)
+#: How far what is said of a handler stands from the margin.
+INDENT = "  "
+
+
+def retries(found: "Sequence[Retries]", zone: ZoneInfo, as_json: bool) -> None:
+    """`ingest failed waiting`."""
+    if as_json:
+        for one in found:
+            sys.stdout.write(console.dump(one._asdict() | {"next_at": console.moment(one.next_at)}) + "\n")
+        return
+    if not found:
+        sys.stdout.write("Nothing that failed waits to be tried again.\n")
+        return
+    time, room = f"next {zone.key}", console.time_width(zone)
+    widths = console.fitted([Column(time, room, room), *COLUMNS], console.width())
+    sys.stdout.write(console.line({name: name for name in widths}, widths))
+    for one in found:
+        row = {
+            time: console.local(one.next_at, zone),
+            "handler": one.handler,
+            "calls": f"{one.calls:>7,}",
+            "tried": one.attempts,
+            "last error": one.error or "not known",
+        }
+        sys.stdout.write(console.line(row, widths))
+
+
+def handlers(found: "Overview", as_json: bool) -> None:
+    """`ingest handlers`: a paragraph for each."""
+    if as_json:
+        console.print_json(_as_json(found))
+        return
+    for handler in found.handlers:
+        _say(handler.name)
+        for text in _about(handler, found):
+            _say(text, INDENT)
+    if not found.handlers and not found.problems:
+        _say("There are no handlers: name modules of yours in INGEST_HANDLERS, or scripts in INGEST_FORWARD_URL.")
+    for name in found.gone:
+        kept = _amounts(found, name)
+        _say(f"! There is no handler {name} any more, but {kept}: `ingest handlers drop {name}` drops that.")
+    if unassigned := found.waiting.get("", 0):
+        _say(f"{counted(unassigned, 'call is', 'calls are')} not handed on yet.")
+    if found.pauses is None:
+        _say("! Redis does not answer, so it is not known what is paused.")
+    for problem in found.problems:
+        _say(f"! {problem}")
+
+
+def _say(text: str, indent: str = "") -> None:
+    """Text in lines that fit; words are never cut."""
+    lines = textwrap.wrap(
+        console.printable(text),
+        console.width(),
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _about(handler: "Described", found: "Overview") -> Iterator[str]:
+    """What there is to know of one, a line or two each."""
+    types = ", ".join(handler.types) if handler.types else "all types"
+    where = ", those that its `where` lets through" if handler.has_where else ""
+    yield f"{handler.function}: {types}{where}"
+    yield ", ".join(_options(handler))
+    queue = f"queue {found.queue}: {_amounts(found, handler.name)}"
+    pauses = [pause for pause in found.pauses or () if pause.name in (HANDLER + handler.name, QUEUE + found.queue)]
+    yield f"{queue}; {paused(pauses[0])}" if pauses else queue
+
+
+def paused(pause: "Pause", zone: ZoneInfo | None = None) -> str:
+    """That something is paused, and until when."""
+    if pause.until is None:
+        return "paused until it is resumed"
+    return f"paused until {console.local(pause.until, zone or ZoneInfo('UTC'))}"
+
+
+def _options(handler: "Described") -> Iterator[str]:
+    if handler.batch is not None:
+        yield f"batches of {handler.batch:,}"
+    yield f"{handler.timeout:g} s per call"
+    if handler.retries:
+        backoff = ", ".join(f"{seconds:g}" for seconds in handler.backoff[: handler.retries])
+        yield f"{counted(handler.retries, 'retry', 'retries')} (after {backoff} s)"
+    else:
+        yield "no retries"
+    if handler.rate is not None:
+        yield f"at most {handler.rate:g} calls/s"
+    if handler.concurrency is not None:
+        yield f"{handler.concurrency} at once"
+    if handler.is_async:
+        yield "async"
+
+
+def _amounts(found: "Overview", name: str) -> str:
+    waiting, failed = found.waiting.get(name, 0), found.failed.get(name, 0)
+    return f"{counted(waiting, 'call waits', 'calls wait')}, {counted(failed, 'dead letter')}"
+
+
+def _as_json(found: "Overview") -> dict[str, object]:
+    return {
+        "handlers": [
+            asdict(handler)
+            | {
+                "queue": found.queue,
+                "waiting": found.waiting.get(handler.name, 0),
+                "failed": found.failed.get(handler.name, 0),
+            }
+            for handler in found.handlers
+        ],
+        "gone": [
+            {"name": name, "waiting": found.waiting.get(name, 0), "failed": found.failed.get(name, 0)}
+            for name in found.gone
+        ],
+        "paused": None
+        if found.pauses is None
+        else [
+            {"name": pause.name, "until": pause.until and console.moment(pause.until)} for pause in found.pauses
+        ],
+        "problems": found.problems,
+    }

@@ -1,0 +1,154 @@
+"""Ctrl-C in the middle of a command: it says what was done so far, and ends with 130."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from ingest.simulation.sender import Sender
+from tests.support.builders import event, record
+from tests.support.cli import typed
+from tests.support.sql import give
+from workers.handlers import dead_letters, dropping
+from workers.handlers.work_queue import WorkQueue
+from workers.reconcile import run as reconciling
+from workers.records import Quarantined
+from workers.store import filling
+from workers.store.store import Store
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+@pytest.fixture
+def environ(redis_url: str, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text("from workers import on\n@on('open')\ndef h(event): ...\n")
+    return {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": sqlite_url,
+        "INGEST_VERIFY": "off",
+        "INGEST_DATA_DIR": str(tmp_path),
+        "INGEST_HANDLERS": "mine",
+    }
+
+
+def at_the(time: int, of: Any, name: str) -> Any:
+    """Ctrl-C at the so-and-so-manieth call of something."""
+    real: Callable[..., Any] = getattr(of, name)
+    calls = 0
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == time:
+            raise KeyboardInterrupt
+        return real(*arguments, **named)
+
+    return patch.object(of, name, interrupted)
+
+
+def one_day(*_: Any, **__: Any) -> Iterator[Any]:
+    raise KeyboardInterrupt
+    yield  # type: ignore[unreachable]  # what makes it a generator
+
+
+@pytest.mark.parametrize(
+    ("time", "of", "name", "command", "said"),
+    [
+        (1, Store, "mentioning", "erase --recipient jan@example.nl --dry-run", "Nothing was erased."),
+        (
+            1,
+            Store,
+            "mentioning",
+            "erase --recipient jan@example.nl --yes",
+            "what was there is: type the same again.",
+        ),
+        (1, Store, "scrub", "erase --recipient jan@example.nl --yes", "The rows are deleted, but their bytes"),
+        (2, WorkQueue, "give", "replay --handler h --rate 2", "2 events handed to h so far; the same command"),
+        (1, dead_letters, "drop", "failed drop --yes", "0 calls are done; the same command does the rest."),
+        (5, dropping, "select", "handlers drop gone --yes", "1 call is dropped; the same command drops the rest."),
+        (1, Store, "find", "events", ""),
+        (1, Store, "counts", "stats", ""),
+        (1, reconciling, "days_of", "reconcile 2026-11-20", ""),
+        (1, filling, "fill", "db upgrade", "the same command, or the daily job, counts the rest."),
+    ],
+)
+def test_a_command_says_what_was_done_by_then(
+    environ: dict[str, str], store: Store, time: int, of: Any, name: str, command: str, said: str
+) -> None:
+    store.add([event(n) for n in range(4)])
+    store.add((), [Quarantined(record(1), "unreadable")])
+    give(store, "gone", [record(1)])
+    counted = (
+        patch.object(Store, "is_counted", new=False)
+        if name == "fill"
+        else patch.object(Store, "never", None, create=True)
+    )
+    with at_the(time, of, name), counted:
+        done = typed(*command.split(), environ=environ)
+    assert done.exit_code == 130
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("Interrupted.")
+    assert said in last
+
+
+def test_an_interrupted_reconciliation_says_how_many_days_are_done(
+    environ: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciling, "reconcile", one_day)
+    monkeypatch.setattr(reconciling, "reconcile_files", one_day)
+    (tmp_path / "cdm-click.2026-11-20.log").write_text("id,time\n")
+    for command in (["reconcile", "2026-11-20"], ["import", "cdm-click.2026-11-20.log"]):
+        done = typed(*command, environ=environ)
+        assert (done.exit_code, done.stderr.splitlines()[-1][:28]) == (130, "Interrupted. 0 days are done")
+
+
+def test_an_interrupted_simulation_reports_what_it_sent(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stopped(sender: Sender, _connections: int) -> None:
+        sender.report.sent = 7
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Sender, "run", stopped)
+    done = typed("simulate", "--unsigned", environ=environ)
+    assert (done.exit_code, done.stdout.split()[:2]) == (130, ["sent", "7"])
+    assert "Interrupted. This is what was sent by then:" in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+def test_an_interrupted_drain_says_what_it_stored(
+    environ: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: int,
+    request: pytest.FixtureRequest,
+) -> None:
+    from workers.drain import drain
+    from workers.runtime import stop_flag
+
+    request.addfinalizer(stop_flag.clear)
+    real = drain.drain_once
+
+    def interrupted(*arguments: Any) -> Any:
+        os.kill(os.getpid(), number)
+        return real(*arguments)
+
+    monkeypatch.setattr(drain, "drain_once", interrupted)
+    done = typed("drain", environ=environ)
+    assert (done.exit_code, done.stdout.startswith("0 events stored, ")) == (code, True)
+    assert "Interrupted; what is left waits in Redis." in done.stderr
+
+
+def test_who_follows_ends_that_by_ctrl_c(environ: dict[str, str]) -> None:
+    from workers.operations import follow
+
+    with at_the(1, follow, "followed"):
+        assert typed("events", "--follow", environ=environ).exit_code == 0
