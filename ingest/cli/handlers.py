@@ -131,7 +131,7 @@ def retry(yes: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     has_handlers = settings_with().has_handlers
     gone = _act("retry", lambda store, some: letters.retry(store, some, has_handlers), yes, chosen)
     _wake()
-    click.echo(f"{counted(gone, 'call')} went to their handlers again.")
+    click.echo(f"{counted(gone, 'call went to its handler', 'calls went to their handlers')} again.")
 
 
 @failed.command()

@@ -52,8 +52,8 @@ def test_a_webhook_is_created_listed_changed_and_deleted(fake: FakeCopernica, en
         environ=environ,
     )
     assert (made.exit_code, made.stdout) == (0, f"Created: 1 update to {URL} (only ms, only database 12).\n")
-    row = typed("webhooks", "list", environ=environ).stdout.splitlines()[1]
-    assert re.split(r"  +", row) == ["1", "update", "only ms, only database 12", URL]
+    row = typed("webhooks", "list", environ=environ | {"COLUMNS": "100"}).stdout.splitlines()[1]
+    assert re.split(r"  +", row) == ["1", "update", URL, "only ms, only database 12"]
     assert json.loads(typed("webhooks", "list", "--json", environ=environ).stdout) == [
         {"id": "1", "handler": URL, "trigger": "update", "callers": ["ms"], "database": 12, "collection": None}
     ]

@@ -314,8 +314,8 @@ def _note_basis(report: KindReport, basis: Basis) -> None:
     if basis.offset:
         ahead = "ahead of" if basis.offset > 0 else "behind"
         report.note(
-            f"The webhooks' clock is {abs(basis.offset)} s {ahead} the log's, measured on {basis.pairs} events: "
-            "if that is a difference of time zones, set INGEST_LOGFILE_TZ."
+            f"The webhooks' clock is {abs(basis.offset)} s {ahead} the log's, measured on "
+            f"{counted(basis.pairs, 'event')}: if that is a difference of time zones, set INGEST_LOGFILE_TZ."
         )
     if len(basis.near) > 1:
         least, most = basis.offset + min(basis.near), basis.offset + max(basis.near)

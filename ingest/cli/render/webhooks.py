@@ -6,10 +6,11 @@ from typing import Any
 
 from ingest import shown
 from ingest.cli.render import console
+from ingest.cli.render.console import Column
 from ingest.copernica.api.webhooks import Difference, Webhook
 
-#: Columns of the table, with the room each gets; the URL has the rest of the line.
-COLUMNS = {"id": 10, "trigger": 10, "limits": 34}
+#: Columns of the table, as many as fit.
+COLUMNS = (Column("id", 8, 10), Column("trigger", 11, 11), Column("url", 30, 1000), Column("limits", 16, 34))
 
 
 def listed(hooks: Sequence[Webhook], as_json: bool) -> None:
@@ -20,10 +21,15 @@ def listed(hooks: Sequence[Webhook], as_json: bool) -> None:
     if not hooks:
         _say("There are no webhooks: make them with `ingest webhooks setup`.")
         return
-    _say("  ".join([*(f"{name:<{width}}" for name, width in COLUMNS.items()), "url"]))
+    longest = max(len(shown.url(hook.handler)) for hook in hooks)
+    columns = [
+        column._replace(most=min(column.most, longest)) if column.name == "url" else column for column in COLUMNS
+    ]
+    widths = console.fitted(columns, console.width())
+    sys.stdout.write(console.line({name: name for name in widths}, widths))
     for hook in sorted(hooks, key=lambda hook: (hook.handler, hook.trigger)):
-        cells = (console.cell(getattr(hook, name), width) for name, width in COLUMNS.items())
-        _say("  ".join([*cells, shown.url(hook.handler)]))
+        row = {"id": hook.id, "trigger": hook.trigger, "url": shown.url(hook.handler), "limits": hook.limits}
+        sys.stdout.write(console.line(row, widths))
 
 
 def made(hook: Webhook, as_json: bool) -> None:
