@@ -63,7 +63,7 @@ def test_a_webhook_is_created_listed_changed_and_deleted(fake: FakeCopernica, en
     assert typed("webhooks", "update", "1", environ=environ).exit_code == 2
     asked = typed("webhooks", "delete", "1", environ=environ, answer="n\n")
     assert asked.exit_code == 1
-    assert f"Delete webhook 1 open to {URL}" in asked.stdout
+    assert f"Delete webhook 1 open to {URL}" in asked.output
     assert fake.webhooks
     assert typed("webhooks", "delete", "1", environ=environ, answer="y\n").exit_code == 0
     assert not fake.webhooks

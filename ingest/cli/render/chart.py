@@ -65,6 +65,7 @@ def show(counted: Sequence[tuple[str, str, int]], by: str, zone: ZoneInfo, as_js
         line = Text(f"{period}{':00' if by == 'hour' and not period.startswith('…') else ''}".ljust(label) + "  ")
         line.append_text(_bar(counts, longest / max(totals.values())))
         line.append(f" {sum(counts.values()):,}" if counts else "")
+        line.rstrip()
         console.print(line, soft_wrap=True)
     for line in _legend(periods.values()):
         console.print(line, soft_wrap=True)
@@ -126,6 +127,7 @@ def _legend(periods: Iterable[dict[str, int]]) -> Iterator[Text]:
     for kind in sorted(sums, key=_place):
         part = Text.assemble(_drawn(kind, 1), f" {kind} {sums[kind]:,}   ")
         if line and len(line) + len(part) > width():
+            line.rstrip()
             yield line
             line = Text()
         line.append_text(part)

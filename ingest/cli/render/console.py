@@ -91,8 +91,11 @@ class Column(NamedTuple):
     most: int
 
 
-def fitted(columns: Sequence[Column], room: int) -> dict[str, int]:
-    """The width of each column in a line of so many characters; those at the end without room are left out."""
+def fitted(columns: Sequence[Column], room: int, first: str = "") -> dict[str, int]:
+    """The width of each column in a line of so many characters; those at the end without room are left out.
+
+    What is left of the line goes to the `first`, then to the others in their order.
+    """
     widths: dict[str, int] = {}
     left = room
     for column in columns:
@@ -101,7 +104,7 @@ def fitted(columns: Sequence[Column], room: int) -> dict[str, int]:
             break
         widths[column.name] = column.least
         left -= needed
-    for column in columns[: len(widths)]:
+    for column in sorted(columns[: len(widths)], key=lambda column: column.name != first):
         more = min(left, column.most - column.least)
         widths[column.name] += more
         left -= more

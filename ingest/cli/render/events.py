@@ -74,10 +74,9 @@ def as_row(event: Event) -> dict[str, Any]:
 
 def _table(stored: Iterable[Event], out: TextIO, zone: ZoneInfo) -> None:
     # Not a rich table: that has to see its last row before it can print its first.
-    time = f"occurred {zone.key}"
-    widths = console.fitted(
-        [Column(time, console.time_width(zone), console.time_width(zone)), *TABLE_COLUMNS], console.width()
-    )
+    time, room = f"occurred {zone.key}", console.time_width(zone)
+    columns = [Column(time, room, room), *TABLE_COLUMNS]
+    widths = console.fitted(columns, console.width(), first="recipient")
     out.write(console.line({name: name for name in widths}, widths))
     for event in stored:
         out.write(

@@ -22,9 +22,7 @@ def listed(hooks: Sequence[Webhook], as_json: bool) -> None:
         _say("There are no webhooks: make them with `ingest webhooks setup`.")
         return
     longest = max(len(shown.url(hook.handler)) for hook in hooks)
-    columns = [
-        column._replace(most=min(column.most, longest)) if column.name == "url" else column for column in COLUMNS
-    ]
+    columns = [one._replace(most=max(one.least, longest)) if one.name == "url" else one for one in COLUMNS]
     widths = console.fitted(columns, console.width())
     sys.stdout.write(console.line({name: name for name in widths}, widths))
     for hook in sorted(hooks, key=lambda hook: (hook.handler, hook.trigger)):
