@@ -155,7 +155,7 @@ def test_no_cell_of_a_csv_is_a_formula_by_whatever_it_is_divided(environ: dict[s
     assert [json.loads(row["payload"])["x"] for row in as_csv(environ=environ)] == evils
 
 
-@pytest.mark.parametrize(("form", "header"), [("csv", ",".join(Event._fields)), ("table", "occurred_at")])
+@pytest.mark.parametrize(("form", "header"), [("csv", ",".join(Event._fields)), ("table", "occurred UTC")])
 def test_without_events_the_header_is_there_all_the_same(environ: dict[str, str], form: str, header: str) -> None:
     done = typed("events", "--format", form, environ=environ)
     assert (done.exit_code, done.stderr, done.stdout.count("\n")) == (0, "", 1)
@@ -289,7 +289,12 @@ def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
         (["events", "--follow"], {"REDIS_URL": "redis://:geheim@127.0.0.1:1/0"}, 1, "does not answer"),
         (["status"], {"DATABASE_URL": NOWHERE}, 2, "127.0.0.1:1/d cannot be used"),
         (["stats"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
-        (["erase", "--recipient", "a@b.nl"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
+        (
+            ["erase", "--recipient", "a@b.nl", "--yes"],
+            {"DATABASE_URL": NOWHERE},
+            1,
+            "127.0.0.1:1/d cannot be used",
+        ),
         (["db", "upgrade"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
         (["drain"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
         (["stats"], {"DATABASE_URL": "mysql://u:geheim@h/d"}, 2, "DATABASE_URL"),

@@ -178,7 +178,7 @@ def test_the_list_is_a_table_or_a_line_of_json_each(letters: Store, database: st
     assert shown.exit_code == 0
     assert lines[0].split() == ["failed", "UTC", "delivery_id", "handler", "error"]
     assert [line.split()[2] for line in lines[1:]] == ["a", "a", "b", "b", STORE]
-    assert lines[1].endswith(f"Z  {record(1).delivery_id.hex()}  a             ValueError: no")
+    assert lines[1].endswith(f"Z  {record(1).delivery_id.hex()}  a         ValueError: no")
     rows = [json.loads(line) for line in typed(database, redis_url, "list", "--json").stdout.splitlines()]
     assert [(row["handler"], row["type"]) for row in rows[1:3]] == [("a", "click"), ("b", "open")]
     assert rows[0].keys() == DeadLetter("", b"", "", 0, 0, 0, "", "", record(1)).as_dict().keys()

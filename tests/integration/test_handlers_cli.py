@@ -137,7 +137,7 @@ def test_what_failed_and_is_tried_again_is_listed(plug: Plug, environ: dict[str,
     shown = typed("failed", "waiting", environ=environ).stdout.splitlines()
     assert shown[0].split() == ["next", "UTC", "handler", "calls", "tried", "last", "error"]
     assert shown[1].split()[1:4] == ["h", "2", "1"]
-    assert shown[1].endswith("ValueError: no: jan@examp…")
+    assert shown[1].endswith("ValueError: no: jan@example.n…")
     assert max(map(len, shown)) <= 80
     assert "\\x1b[31m" in typed("failed", "waiting", environ=environ | {"COLUMNS": "120"}).stdout
     typed("erase", "--recipient", "jan@example.nl", "--yes", environ=environ)

@@ -162,11 +162,16 @@ def test_a_call_that_takes_too_long_is_broken_off(plug: Plug, store: Store, kind
 
 
 def test_a_filter_that_takes_too_long_is_broken_off_and_ends_the_turn(
-    plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch
+    plug: Plug, store: Store, request: pytest.FixtureRequest
 ) -> None:
-    monkeypatch.setattr(jobs, "SLICE", 0.05)
+    request.addfinalizer(stop_flag.clear)
     world = plug("""
-@on("open", timeout=0.1, retries=0, where=lambda event: number(event) or time.sleep(600))
+from workers.runtime import stop_flag
+def wanted(event):
+    if number(event): return True
+    try: time.sleep(600)
+    finally: stop_flag.request()
+@on("open", timeout=0.1, retries=0, where=wanted)
 def h(event): calls.append(1)
 """)
     add(store, *map(record, range(3)))

@@ -111,8 +111,7 @@ def test_the_chart_as_typed(environ: dict[str, str], store: Store) -> None:
 def bar(line: str, label: int) -> str:
     """The bar in a line, behind its label."""
     found = re.match(r" *([a-zA-Z?]*) ", f"{line[label:]} ")
-    assert found
-    return found[1]
+    return found[1] if found else ""
 
 
 def drawn(capsys: pytest.CaptureFixture[str], counts: list[tuple[str, str, int]], by: str) -> list[str]:

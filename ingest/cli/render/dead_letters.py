@@ -34,7 +34,7 @@ def print_list(dead_letters: Iterable["DeadLetter"], zone: ZoneInfo, as_json: bo
     """`ingest failed list`: a line for each, as they come from the database."""
     time = f"failed {zone.key}"
     room = console.time_width(zone)
-    widths = console.fitted([Column(time, room, room), *COLUMNS], console.width())
+    widths = console.fitted([Column(time, room, room), *COLUMNS], console.width(), first="error")
     with streams.reader_may_leave():
         if not as_json:
             sys.stdout.write(console.line({name: name for name in widths}, widths))

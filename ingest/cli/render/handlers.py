@@ -39,7 +39,7 @@ def retries(found: "Sequence[Retries]", zone: ZoneInfo, as_json: bool) -> None:
         sys.stdout.write("Nothing that failed waits to be tried again.\n")
         return
     time, room = f"next {zone.key}", console.time_width(zone)
-    widths = console.fitted([Column(time, room, room), *COLUMNS], console.width())
+    widths = console.fitted([Column(time, room, room), *COLUMNS], console.width(), first="last error")
     sys.stdout.write(console.line({name: name for name in widths}, widths))
     for one in found:
         row = {
