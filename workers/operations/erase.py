@@ -75,8 +75,7 @@ def erase(
 
     What was sent to the address is found by an index, and all else only by reading every event. A dry run does
     that only if it is `thorough`, or there are few events; otherwise it finds out how long it will take.
-    `progress` is called with the part that is read, from 0 to 1. What is found goes into `erased`, for
-    whoever interrupts it.
+    `progress` is called with the part that is read, from 0 to 1. What is found goes into `erased`, if given.
 
     Raises:
         Unavailable: the database cannot be used now; run it again to finish what it began.
