@@ -35,7 +35,7 @@ DRAIN_REST = 1.5
 STOP_WORKER = 2.0
 STOP_REDIS = 1.5
 #: Seconds to wait for the endpoint to answer.
-READY_TIMEOUT = 20.0
+READY_TIMEOUT = 60.0
 #: In the data folder: locked by the one program that works there.
 LOCK_FILE = "dev.lock"
 
@@ -105,15 +105,21 @@ def wait_until_ready(settings: Settings, web: Child, signals: StopSignals) -> bo
     """Wait for the endpoint to say that it can keep calls; False if it does not in time, or is to stop."""
     until = time.monotonic() + READY_TIMEOUT
     while time.monotonic() < until and not signals.count:
-        try:
-            with socket.create_connection((_reachable(settings.host), settings.port), 1.0) as connection:
-                connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: dev\r\nConnection: close\r\n\r\n")
-                if connection.recv(12).endswith(b"200"):
-                    return True
-        except OSError:
-            web.check()
+        if is_ready(settings):
+            return True
+        web.check()
         time.sleep(0.05)
     return False
+
+
+def is_ready(settings: Settings) -> bool:
+    """Whether the endpoint says that it can keep calls."""
+    try:
+        with socket.create_connection((_reachable(settings.host), settings.port), 1.0) as connection:
+            connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: dev\r\nConnection: close\r\n\r\n")
+            return connection.recv(12).endswith(b"200")
+    except OSError:
+        return False
 
 
 def _reachable(host: str) -> str:

@@ -7,6 +7,8 @@ part alone; handlers are not reloaded; and the parts write their log lines thems
 
 import logging
 import os
+import threading
+import time
 from contextlib import ExitStack
 from functools import partial
 from typing import IO
@@ -14,10 +16,13 @@ from typing import IO
 from ingest import processes, shown
 from ingest.dev import beside, parts
 from ingest.endpoint import supervisor
-from ingest.processes import Child, StopSignals, watch
+from ingest.processes import StopSignals, watch
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two questions to the endpoint, while it starts, whether it is ready.
+READY_INTERVAL = 0.2
 
 
 def run(settings: Settings, count: int) -> None:
@@ -38,7 +43,10 @@ def run(settings: Settings, count: int) -> None:
         if settings.has_handlers:
             workers.append(parts.worker("handlers", "handlers", environ))
         try:
-            _start(settings, web, workers, server, signals)
+            for child in (web, *workers):
+                child.start()
+            ready = (settings, server.what, signals)
+            threading.Thread(target=_tell_when_ready, args=ready, name="ready", daemon=True).start()
             watch([*server.children, web, *workers], signals)
         finally:
             log.info("stopping")
@@ -56,13 +64,13 @@ def _check(settings: Settings) -> None:
     configured.known_handlers(settings)
 
 
-def _start(
-    settings: Settings, web: Child, workers: list[Child], server: parts.Server, signals: StopSignals
-) -> None:
-    for child in (web, *workers):
-        child.start()
-    if parts.wait_until_ready(settings, web, signals):
-        log.info("all parts run: redis %s; database %s", server.what, settings.shown_database)
+def _tell_when_ready(settings: Settings, what_redis: str, signals: StopSignals) -> None:
+    """In a thread, since the parts are watched over meanwhile: log once that calls are taken."""
+    while not signals.count:
+        if parts.is_ready(settings):
+            log.info("all parts run: redis %s; database %s", what_redis, settings.shown_database)
+            return
+        time.sleep(READY_INTERVAL)
 
 
 def _log_warnings(name: str, lines: IO[str]) -> None:
