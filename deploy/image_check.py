@@ -205,7 +205,11 @@ def first_process(container: "subprocess.Popen[str]") -> int:
 
 def inside(root: Path, data: Path, settings: dict[str, str], *command: str) -> "subprocess.Popen[str]":
     """Start a command in the image, as process 1 of a namespace."""
-    environ = {"PATH": "/opt/ingest/bin:/usr/local/bin:/usr/bin:/bin", "INGEST_DATA_DIR": "/data", **settings}
+    environ = {
+        "PATH": "/opt/ingest/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "INGEST_DATA_DIR": "/data",
+        **settings,
+    }
     namespaces = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
     container = ["sh", "-c", CONTAINER, "sh", str(root), str(data), f"{USER}:{USER}"]
     arguments = [*namespaces, *container, *command]
