@@ -4,6 +4,7 @@ import json
 import re
 import tomllib
 from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
 import click
 import kubernetes_validate
@@ -26,7 +27,7 @@ from tests.support.hosts import (
 
 ALL_PARTS = ("ingest", "all")
 #: Names in env files that are for the host itself.
-NOT_OURS = {"POSTGRES_PASSWORD"}
+NOT_OURS = {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
 #: The oldest Kubernetes that docs/hosts/kubernetes.md promises, and a recent one.
 VERSIONS = ("1.30.0", "1.37.0")
 
@@ -181,3 +182,33 @@ def test_fly_and_render_reach_the_image_and_its_port() -> None:
         if "dockerfilePath" in service:
             assert (ROOT / PurePosixPath(service["dockerfilePath"])).exists()
             assert service["dockerContext"] == "."
+
+
+def test_files_of_settings_mean_the_same_to_systemd_docker_and_us() -> None:
+    for file in (DEPLOY / "ingest.env", DEPLOY / "compose.env"):
+        lines = [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+        # Quotes, blanks, `$` and `#` are where they differ.
+        assert [line for line in lines if not re.fullmatch(r"[A-Z_]+=[\w.:/,-]*", line)] == [], file
+
+
+def test_the_wrapper_for_a_persons_shell_reads_the_file_of_the_units() -> None:
+    wrapper = (DEPLOY / "systemd" / "ingest").read_text()
+    [(option, file)] = re.findall(r"^exec /opt/ingest/bin/ingest (--\S+) (\S+) ", wrapper, re.MULTILINE)
+    assert any(option in parameter.opts for parameter in main.params)
+    for unit in (DEPLOY / "systemd").glob("*.service"):
+        assert f"EnvironmentFile={file}\n" in unit.read_text()
+        assert "User=ingest\n" in unit.read_text()
+        assert "UMask=0077\n" in unit.read_text()
+
+
+def test_keda_asks_a_service_that_is_there() -> None:
+    [scaled] = documents(KUBERNETES / "overlays/production/scaled-object.yaml")
+    [trigger] = scaled["spec"]["triggers"]
+    url = urlsplit(trigger["metadata"]["url"])
+    name, namespace, _ = str(url.hostname).split(".")
+    assert documents(KUBERNETES / "overlays/production/kustomization.yaml")[0]["namespace"] == namespace
+    services = {one["metadata"]["name"]: one for one in manifests().values() if one["kind"] == "Service"}
+    assert services[name]["spec"]["ports"][0]["port"] == url.port
+    assert f"INGEST_METRICS_PORT={url.port}\n" in (KUBERNETES / "base" / "settings.env").read_text()
+    targets = {one["metadata"]["name"] for one in manifests().values() if one["kind"] == "Deployment"}
+    assert scaled["spec"]["scaleTargetRef"]["name"] in targets
