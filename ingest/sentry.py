@@ -5,8 +5,10 @@ users are never in it; addresses are cut out of messages, since the errors of us
 """
 
 import logging
+import os
 import re
 import sys
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +63,12 @@ def set_up(settings: Settings, process: str) -> None:
     require(settings)
     if settings.sentry_dsn is None:
         return
+    _begin(settings, process)
+    # A work-horse has a connection of its own: with that of its parent, both would write into it.
+    os.register_at_fork(after_in_child=partial(_begin, settings, process))
+
+
+def _begin(settings: Settings, process: str) -> None:
     import sentry_sdk  # noqa: PLC0415  # a fifth of a second, for those who want it
     from sentry_sdk.integrations.dedupe import DedupeIntegration  # noqa: PLC0415
     from sentry_sdk.integrations.excepthook import ExcepthookIntegration  # noqa: PLC0415

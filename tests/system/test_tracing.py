@@ -18,7 +18,6 @@ from ingest import tracing
 from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.intake import Intake
-from ingest.errors import SettingsError
 from ingest.redis_client import connect_async
 from ingest.settings import Settings
 from ingest.stream.producer import Producer
@@ -185,9 +184,3 @@ def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
 def test_where_nobody_wants_traces_nothing_is_loaded_and_nothing_is_in_the_way(redis_url: str) -> None:
     assert tracing.of(Settings.read({})) is None
     asyncio.run(taken(redis_url, None))
-
-
-def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"pip install 'copernica-ingest\[otel\]'"):
-        tracing.of(Settings.read({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}))

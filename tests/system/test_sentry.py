@@ -71,7 +71,7 @@ def test_a_report_has_a_traceback_and_nothing_personal(receiver: Script) -> None
     )
     assert done.returncode == 0, done.stderr
     assert "geheim" not in done.stderr
-    first, second = reports(receiver)
+    first, second = sorted(reports(receiver), key=lambda report: "exception" not in report)
     assert second["logentry"]["formatted"] == "said by a work-horse"
     (failure,) = first["exception"]["values"]
     assert (failure["type"], failure["stacktrace"]["frames"][-1]["lineno"]) == ("ValueError", 10)
@@ -94,26 +94,6 @@ def test_a_report_has_a_traceback_and_nothing_personal(receiver: Script) -> None
         assert word not in everything, word
 
 
-def test_what_other_releases_of_the_library_add_is_left_out() -> None:
-    report: Any = {
-        "event_id": "x",
-        "request": {"data": "body"},
-        "user": {"ip_address": "192.0.2.1"},
-        "extra": {"sys.argv": ["x"]},
-        "breadcrumbs": {"values": [{"message": "x"}]},
-        "something_new": "x",
-        "contexts": {"runtime": {"name": "CPython"}, "response": {"data": "x"}},
-        "threads": {"values": [{"stacktrace": {"frames": [{"vars": {"a": "x"}, "lineno": 1}]}}]},
-        "message": "a@b.nl",
-    }
-    assert sentry.strip(report, {}) == {
-        "event_id": "x",
-        "contexts": {"runtime": {"name": "CPython"}},
-        "threads": {"values": [{"stacktrace": {"frames": [{"lineno": 1}]}}]},
-        "message": "***",
-    }
-
-
 def test_without_a_dsn_nothing_is_loaded() -> None:
     code = "import sys; from ingest import sentry, settings; sentry.set_up(settings.Settings.read({}), 'x'); "
     code += "sentry.flush(); assert 'sentry_sdk' not in sys.modules"
@@ -121,10 +101,7 @@ def test_without_a_dsn_nothing_is_loaded() -> None:
     assert logging.getLogger("sentry_sdk").handlers == []
 
 
-def test_what_is_wrong_with_it_is_said_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dsn_that_is_none_is_refused_without_being_shown() -> None:
     with pytest.raises(SettingsError, match="SENTRY_DSN cannot be used") as refused:
         sentry.set_up(Settings.read({"SENTRY_DSN": "https://geheim.example.nl/x"}), "x")
     assert "geheim" not in str(refused.value)
-    monkeypatch.setattr(sentry, "find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"pip install 'copernica-ingest\[sentry\]'"):
-        sentry.set_up(Settings.read({"SENTRY_DSN": "https://x@example.nl/1"}), "x")
