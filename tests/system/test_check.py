@@ -261,6 +261,9 @@ def test_handlers_that_cannot_be_imported_are_found(environ: dict[str, str], tmp
     (tmp_path / "broken_one.py").write_text("import no_such_module\n")
     level, text = found(environ | {"INGEST_HANDLERS": "broken_one"})["handlers-broken"]
     assert (level, "no_such_module" in text) == ("wrong", True)
+    (tmp_path / "ending_one.py").write_text("import sys\n\nsys.exit(0)\n")
+    level, text = found(environ | {"INGEST_HANDLERS": "ending_one"})["handlers-broken"]
+    assert (level, "ending_one.py, line 3: SystemExit" in text) == ("wrong", True)
     assert found(environ | {"INGEST_FORWARD_URL": "https://e.nl/a.php"})["forward-unsigned"][0] == "risk"
 
 
