@@ -28,10 +28,17 @@ RQ_KEYS = (
 )  # fmt: skip  # a list to be read across
 #: The channel on which rq's workers are told to stop.
 RQ_CHANNEL = "rq:pubsub:trial"
+#: A script that does nothing, and its SHA-1, by which rq's and others' scripts are called.
+SCRIPT, SCRIPT_SHA = "return 1", "e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
+#: Commands whose second word is a command of its own, with a right of its own.
+CONTAINERS = frozenset({"XGROUP", "XINFO", "MEMORY", "SCRIPT", "CLIENT", "PUBSUB"})
 #: What is refused where a user may not use keys of these names.
 ALL_OURS, ALL_OF_RQ = "the keys ingest:*", "the keys rq:*"
 # "No permissions to access a key", or, before Redis 7, "… one of the keys used as arguments".
 _ABOUT_KEYS = re.compile(r"\bkeys?\b")
+
+# "User … has no permissions to run the 'xinfo|stream' command".
+_NAMED = re.compile(r"run the '([a-z|]+)' command")
 
 Word = str | int | bytes
 
@@ -96,7 +103,7 @@ class _Trial:
         yield self._subscribe(RQ_CHANNEL)
         for key in self._real_keys():
             # A script that does nothing: whether a key may be used is seen before it runs.
-            yield self._try("EVAL", "return 1", 1, key, what=f"the key {key}")
+            yield self._try("EVAL", SCRIPT, 1, key, what=f"the key {key}")
         # As an endpoint writes a batch: a server may allow a command, and refuse it in a script.
         yield self._try("EVAL", "return redis.call('XADD', KEYS[1], '*', 'b', 'trial')", 1, self._stream)
         for key in self.keys:
@@ -149,11 +156,28 @@ class _Trial:
             ("ZREM", due, "nobody"),
             ("ZREMRANGEBYSCORE", due, -2, -1),
             ("HSET", job, "status", "trial"),
+            ("HMGET", job, "status"),
+            ("HINCRBYFLOAT", job, "seconds", 1),
+            ("PERSIST", job),
+            ("LMOVE", taken, waiting, "RIGHT", "LEFT"),
             ("DEL", f"{job}:none"),
+            ("SCRIPT", "LOAD", SCRIPT),
+            ("SCRIPT", "EXISTS", SCRIPT_SHA),
+            ("EVALSHA", SCRIPT_SHA, 0),
+            ("CLIENT", "SETNAME", "trial"),
         )
 
     def _of_looking(self) -> Iterable[Sequence[Word]]:
-        return (("TIME",), ("INFO", "memory"), ("MEMORY", "USAGE", self._stream))
+        return (
+            ("TIME",),
+            ("ROLE",),
+            ("INFO", "memory"),
+            ("CLIENT", "INFO"),
+            ("MEMORY", "USAGE", self._stream),
+            ("XINFO", "STREAM", self._stream),
+            ("PUBSUB", "NUMSUB", self._real.stored),
+            ("UNWATCH",),
+        )
 
     def _try(self, *command: Word, what: str = "") -> Refusal | None:
         """One command."""
@@ -161,7 +185,7 @@ class _Trial:
             self._client.execute_command(*command)  # type: ignore[no-untyped-call]
         except redis.ResponseError as error:
             words = [str(word) for word in command]
-            name = " ".join(words[: 2 if words[0] in ("XGROUP", "XINFO", "MEMORY") else 1])
+            name = " ".join(words[: 2 if words[0] in CONTAINERS else 1])
             ours = not any(word.startswith("rq:") for word in words)
             return _of_keys(_refusal(name, error), what or (ALL_OURS if ours else ALL_OF_RQ))
         return None
@@ -182,6 +206,8 @@ class _Trial:
         try:
             with self._client.pubsub(ignore_subscribe_messages=True) as subscribed:  # type: ignore[no-untyped-call]
                 subscribed.subscribe(channel)
+                subscribed.get_message(timeout=1.0)
+                subscribed.unsubscribe(channel)
                 subscribed.get_message(timeout=1.0)
         except redis.ResponseError as error:
             refusal = _refusal("SUBSCRIBE", error)
@@ -205,6 +231,7 @@ def _of_keys(refusal: Refusal, which: str) -> Refusal:
 def _refusal(what: str, error: redis.ResponseError) -> Refusal:
     said = described(error)
     if isinstance(error, redis.exceptions.NoPermissionError) or "NOPERM" in said:
-        return Refusal(what, said, Kind.RIGHTS)
+        named = _NAMED.search(said)  # of several that belong together, the one that is meant
+        return Refusal(named[1].upper().replace("|", " ") if named else what, said, Kind.RIGHTS)
     unknown = re.search(r"unknown (?:command|subcommand)", said, re.IGNORECASE)
     return Refusal(what, said, Kind.UNKNOWN if unknown else Kind.OTHER)

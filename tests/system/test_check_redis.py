@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from rq.suspension import resume, suspend
 
+from ingest.redis_client import connect
 from ingest.stream import trial
 from ingest.stream.keys import RQ_SUSPENDED
 from tests.support.cli import findings, found
 from tests.support.redis_proxy import redis_proxy
 from tests.support.running import free_port, until
+from tests.support.source import ROOT
 from tests.support.valkey import valkey
 
 #: What is done to the server, and what the finding quotes of its refusal.
@@ -147,6 +149,30 @@ def test_what_a_user_may_not_do_is_found_and_named(
     seen = found(environ)
     assert named.casefold() in seen[code][1].casefold()
     assert client.keys("*trial*") == []
+
+
+#: Rights that need no trial: the first is needed to ask at all, the second by a URL with the number of a database,
+#: and redis-py does without the third.
+NOT_TRIED = {"+ping", "+select", "+client|setinfo"}
+
+
+def test_a_user_who_lacks_one_of_the_rights_that_are_shipped_is_found(client: Any, redis_url: str) -> None:
+    name, *rules = (ROOT / "deploy" / "redis.acl").read_text().replace("CHANGE-ME", "geheim").split()[1:]
+    url = redis_url.replace("unix://", f"unix://{name}:geheim@")
+
+    def refused(*but: str) -> list[str]:
+        client.execute_command("ACL", "SETUSER", name, "reset", *rules, *but)
+        with connect(url) as user:
+            return [refusal.what.lower().replace(" ", "|") for refusal in trial.refusals(user)]
+
+    try:
+        assert refused() == []
+        commands = {rule for rule in rules if rule.startswith("+")}
+        assert len(commands) > 40
+        for command in sorted(commands - NOT_TRIED):
+            assert command.removeprefix("+") in refused(f"-{command.removeprefix('+')}")
+    finally:
+        client.execute_command("ACL", "DELUSER", name)
 
 
 def test_a_suspended_rq_is_found(client: Any, environ: dict[str, str]) -> None:
