@@ -30,12 +30,14 @@ def folded(address: str) -> str:
     return _remembered(address) if len(address) <= MAX_LENGTH else _folded(address)
 
 
-def all_folded(addresses: Sequence[str]) -> list[str]:
-    """The same of many, in a third of the time where nothing about any of them is unusual."""
+def all_folded(addresses: Sequence[str]) -> Sequence[str]:
+    """The same of many, in a third of the time or less where nothing about any of them is unusual."""
     text = "".join(addresses)
-    if text.isascii() and ">" not in text:
-        return [address.strip().lower() for address in addresses]
-    return list(map(folded, addresses))
+    if not text.isascii() or ">" in text:
+        return list(map(folded, addresses))
+    if text.isprintable() and " " not in text and text == text.lower():
+        return addresses
+    return [address.strip().lower() for address in addresses]
 
 
 @lru_cache(REMEMBERED)

@@ -80,7 +80,9 @@ class Stored(NamedTuple):
 
 def lines_of(kind: str, said: Portion, number: int) -> Iterator[bytes]:
     """Lines of log files, of events of a kind, as records for `Partitions.add`; the first has this number."""
-    links = [url or link for url, link in zip(said.urls, said.link_ids, strict=True)]
+    links = said.urls
+    if any(said.link_ids):
+        links = [url or link for url, link in zip(said.urls, said.link_ids, strict=True)]
     return map(
         _LINE.pack,
         _messages(said.message_ids),
@@ -117,7 +119,10 @@ def _hashes(texts: Sequence[str | None]) -> list[int]:
     return [hash(text) or 1 if text else 0 for text in texts] if any(texts) else [0] * len(texts)
 
 
-def _messages(ids: Iterable[str | None]) -> list[int]:
+def _messages(ids: Sequence[str | None]) -> list[int]:
+    text = "".join(filter(None, ids))
+    if text.isalnum() and text.isascii() and text == text.lower():  # nothing to strip, and in lower case
+        return _hashes(ids)
     return [hash(message_id.strip(_BESIDE).lower()) or 1 if message_id else 0 for message_id in ids]
 
 

@@ -23,6 +23,8 @@ from workers.store.backend import INDEXED, Row
 
 #: Most seconds whose text is remembered: the events of one drain cluster around the same ones.
 REMEMBERED_SECONDS = 4096
+#: Most minutes, where events are spread over a day, as those of a log file are.
+REMEMBERED_MINUTES = 64
 #: Where in a row of `events` its delivery id is, its type, when it occurred, and its mailing.
 KEY, KIND, MOMENT, MAILING = 0, 1, 3, 14
 
@@ -181,7 +183,13 @@ def stored_time(moment: int) -> str:
 
 @lru_cache(maxsize=REMEMBERED_SECONDS)
 def _stored_second(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    minute, rest = divmod(second, 60)
+    return f"{_stored_minute(minute)}:{rest:02}"
+
+
+@lru_cache(maxsize=REMEMBERED_MINUTES)
+def _stored_minute(minute: int) -> str:
+    return datetime.fromtimestamp(60 * minute, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def micros(moment: datetime) -> int:

@@ -33,7 +33,7 @@ from ingest.health import Code, Risk
 from workers.store import event_counts, search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
-from workers.store.rows import KEY, REMEMBERED_SECONDS
+from workers.store.rows import KEY, REMEMBERED_MINUTES, REMEMBERED_SECONDS
 from workers.store.search_index import INDEXED_COLUMNS, Indexed
 from workers.store.sqlite_insert import insert_new
 from workers.store.tables import numbered_events
@@ -58,8 +58,6 @@ ABOUT_ROWS = (
     UnicodeError,
     OverflowError,
 )
-#: Minutes whose number is remembered.
-REMEMBERED_MINUTES = 64
 #: Adds to the numbers of events; its parameters are hour, type, mailing and number.
 ADD_COUNTS = """
     INSERT INTO event_counts (hour, type, mailing, shard, number) VALUES (?, ?, ?, 0, ?)

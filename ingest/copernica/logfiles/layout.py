@@ -71,9 +71,9 @@ class Layout:
 
     def has_row(self, lines: Iterable[str]) -> bool:
         """Whether any of the further lines of a record begins as a row does."""
-        begin, sign = self.begin.match, self.sign
+        begin, sign = self.begin.match, self.sign  # neither a name nor a time begins with a quote
         for line in lines:  # noqa: SIM110  # `any` takes twice as long, and this runs for nearly every record
-            if sign in line and begin(line):
+            if sign in line and line[0] != '"' and begin(line):
                 return True
         return False
 

@@ -11,8 +11,9 @@ from typing import BinaryIO, NamedTuple
 BLOCK = 1024 * 1024
 #: Most characters of one record: complaints contain whole messages. Also how far an unclosed quote can reach.
 MAX_RECORD = 16 * BLOCK
-#: Rows that are looked at together, and characters from which on no more are added to them: more gain nothing.
-TOGETHER, ENOUGH_CHARACTERS = 1000, BLOCK
+#: Rows that are looked at together, and characters from which on no more are added to them: more gain nothing,
+#: since a processor's cache holds no more.
+TOGETHER, ENOUGH_CHARACTERS = 200, BLOCK
 #: Most columns of one record; the widest that is documented has 16.
 MAX_COLUMNS = 500
 
