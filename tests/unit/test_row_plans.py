@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
@@ -14,14 +15,14 @@ from rq.timeouts import JobTimeoutException
 
 from ingest.batch import FROM_LOGFILE, Record
 from ingest.copernica.bodies import LARGE, parse_form
-from ingest.copernica.events import EventType
+from ingest.copernica.events import EPOCH, LAST_SECOND, MICROS, EventType
 from ingest.copernica.plain_forms import MAX_FIELDS, split
 from ingest.simulation.calls import TYPES, Simulator, payload
 from tests.support.builders import FORM_BYTES, record
 from workers.records import Quarantined, read, record_of
 from workers.store import row_plans
 from workers.store.row_plans import MAX_CHARACTERS, MAX_REMEMBERED, MAX_SEEN, RowPlans
-from workers.store.rows import event_row
+from workers.store.rows import event_row, stored_time
 
 
 def without_plans(call: Record) -> Any:
@@ -184,6 +185,13 @@ def test_the_content_type_says_what_can_be_read(content_type: bytes, planned: bo
 def test_the_target_is_kept_as_without(target: bytes) -> None:
     assert agreed(KNOWN, record(1, body=payload("open"))._replace(target=target))
     assert agreed(KNOWN, record(1, body=payload("profile-create"))._replace(target=target))
+
+
+@given(st.integers(0, LAST_SECOND * MICROS))
+@example(0)
+def test_a_time_is_stored_as_sqlalchemy_stores_it(moment: int) -> None:
+    when = EPOCH + timedelta(microseconds=moment)
+    assert stored_time(moment) == f"{when:%Y-%m-%d %H:%M:%S.%f}"
 
 
 # --- what is split ---
