@@ -9,7 +9,7 @@ import redis
 from ingest.stream.keys import Keys
 from ingest.stream.pauses import Pauses
 from tests.support.builders import record
-from tests.support.cli import typed
+from tests.support.cli import status_figures, typed
 from tests.support.plugged import Plug
 from tests.support.sql import add, give, rows
 from workers.handlers import listing
@@ -123,7 +123,9 @@ def test_what_is_kept_of_a_handler_that_is_gone_is_counted_and_dropped(
     assert (broken.exit_code, "ZeroDivisionError" in broken.stderr) == (2, True)  # it may be in there
 
 
-def test_what_failed_and_is_tried_again_is_listed(plug: Plug, environ: dict[str, str], store: Store) -> None:
+def test_what_failed_and_is_tried_again_is_listed(
+    plug: Plug, environ: dict[str, str], store: Store, client: redis.Redis
+) -> None:
     world = plug("@on('open')\ndef h(event): raise ValueError(f'no: {event.recipient} \x1b[31m')\n")
     nothing = typed("failed", "waiting", environ=environ)
     assert (nothing.exit_code, nothing.stdout) == (0, "Nothing that failed waits to be tried again.\n")
@@ -140,6 +142,11 @@ def test_what_failed_and_is_tried_again_is_listed(plug: Plug, environ: dict[str,
     assert shown[1].endswith("ValueError: no: jan@example.n…")
     assert max(map(len, shown)) <= 80
     assert "\\x1b[31m" in typed("failed", "waiting", environ=environ | {"COLUMNS": "120"}).stdout
+    Pauses(client).add(["handler:h"])
+    _, status = status_figures(environ)
+    assert status["handlers"]["h"]["last_error"] == row["error"]
+    assert status["handlers"]["h"]["retries"] == 2
+    assert status["paused"] == [{"name": "handler:h", "ends_at": None}]
     typed("erase", "--recipient", "jan@example.nl", "--yes", environ=environ)
     assert rows(store, "SELECT count, error FROM handoffs") == [(1, None)]
     assert "not known" in typed("failed", "waiting", environ=environ).stdout

@@ -19,6 +19,7 @@ from workers.operations.figures import (
     EndpointFigures,
     HandlerFigures,
     LostFigures,
+    PausedFigures,
     ReconciledFigures,
     RedisFigures,
     SpoolFigures,
@@ -38,6 +39,7 @@ TABLES: dict[str, type] = {
     "One of `endpoints`": EndpointReport,
     "Spool of an endpoint": SpoolReport,
     "`lost`": LostFigures,
+    "One of `paused`": PausedFigures,
     "One of `workers`": WorkerFigures,
     "One of `handlers`": HandlerFigures,
     "`reconciled`": ReconciledFigures,
@@ -75,13 +77,14 @@ REDIS = RedisFigures(
     memory_limit_bytes=None,
     endpoints=(EndpointFigures("web:host:1", ENDPOINT),),
     workers=(WorkerFigures("w", ("events", "handlers"), "idle"),),
+    paused=(PausedFigures("queue:events", NOW),),
 )
 CRM = HandlerFigures(1, 0, None, 0, None)
 STORE = StoreFigures(True, 8, 1, 0, {"crm": CRM}, ReconciledFigures(date(2026, 11, 25), date(2026, 11, 1), (), ()))
 SPOOL = SpoolFigures(3, 4096, 1.25, 0, 0)
 DISK = DiskFigures("the database", 2**40, 2**41)
 FULL = StatusFigures(REDIS, STORE, SPOOL, (DISK,), (StatusWarning(Code.SPOOL_WAITING, "careful"),))
-WELL = replace(REDIS, lost=None), replace(STORE, quarantined=0), replace(SPOOL, events=0)
+WELL = replace(REDIS, lost=None, paused=()), replace(STORE, quarantined=0), replace(SPOOL, events=0)
 
 
 def documented(heading: str) -> list[list[str]]:
@@ -143,6 +146,7 @@ def test_the_json_has_the_documented_fields() -> None:
     for heading, found in (
         ("One of `endpoints`", printed["endpoints"][0]),
         ("Spool of an endpoint", printed["endpoints"][0]["spool"]),
+        ("One of `paused`", printed["paused"][0]),
         ("One of `workers`", printed["workers"][0]),
         ("One of `handlers`", printed["handlers"]["crm"]),
         ("`reconciled`", printed["reconciled"]),
@@ -234,6 +238,7 @@ def test_nothing_is_said_of_what_is_well_or_unknown() -> None:
         (Code.NO_WORKER, {"redis": replace(WELL[0], workers=(WorkerFigures("w", ("handlers",), "idle"),))}),
         (Code.NO_HANDLERS_WORKER, {"redis": replace(WELL[0], workers=(WorkerFigures("w", ("events",), "idle"),))}),
         (Code.WORKERS_SUSPENDED, {"redis": replace(WELL[0], suspended=True)}),
+        (Code.PAUSED, {"redis": replace(WELL[0], paused=(PausedFigures("handler:crm", None),))}),
         (Code.BACKLOG_OLD, {"redis": replace(WELL[0], oldest_age_seconds=301)}),
         (Code.CALLS_LOST, {"redis": replace(WELL[0], lost=LostFigures(3, 0, NOW - LOST_LATELY + 1))}),
         (Code.REDIS_NEARLY_FULL, {"redis": replace(WELL[0], memory_bytes=9, memory_limit_bytes=10)}),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, tuple_
+from sqlalchemy import ColumnElement, Table, select, tuple_
 
 from ingest.batch import Record, unpack
 from ingest.copernica.events import Event
@@ -97,6 +97,14 @@ def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
             received = micros(row.received_at)
             record = Record(row.delivery_id, received, row.path.encode(), row.content_type.encode(), row.body)
             yield DeadLetter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
+
+
+def last_error(store: Store, handler: str) -> str | None:
+    """What the newest dead letter of a handler failed with; None if it has none."""
+    columns = tables.dead_letters.c
+    query = select(columns.error).where(columns.handler == handler).order_by(columns.failed_at.desc()).limit(1)
+    with store.reading() as connection:
+        return connection.execute(query).scalar()
 
 
 def ids(store: Store) -> Iterator[str]:

@@ -41,6 +41,16 @@ class LostFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class PausedFigures:
+    """A queue or a handler that is paused by hand."""
+
+    #: With `queue:` or `handler:` before it.
+    name: str
+    #: Unix time in seconds at which it goes on by itself; None: when it is resumed.
+    ends_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class RedisFigures:
     """What Redis knows."""
 
@@ -65,6 +75,7 @@ class RedisFigures:
     memory_limit_bytes: int | None
     endpoints: tuple[EndpointFigures, ...]
     workers: tuple[WorkerFigures, ...]
+    paused: tuple[PausedFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,10 @@ def _of_processes(
         yield StatusWarning(Code.SIGNATURES_OFF, text)
     if not figures.endpoints and not (spooled and spooled.endpoints_open):
         yield StatusWarning(Code.NO_ENDPOINT, "No endpoint is running: Copernica's calls are not received.")
+    for paused in figures.paused:
+        kind, _, name = paused.name.partition(":")
+        text = f"The {kind} `{name}` is paused, and its work waits: `ingest resume {name}` lets it go on."
+        yield StatusWarning(Code.PAUSED, text)
     if figures.suspended:
         text = f"Workers are suspended (`rq suspend`): {_waiting(figures)}, and nothing is stored or handled."
         yield StatusWarning(Code.WORKERS_SUSPENDED, text)

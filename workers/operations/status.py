@@ -4,6 +4,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -14,18 +15,21 @@ from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
 
 from ingest import redis_client, spool
+from ingest.copernica.events import MICROS
 from ingest.errors import SchemaMissing, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
+from ingest.stream.pauses import Pauses
 from ingest.stream.reports import EndpointReport, host_of
-from workers.handlers import retries
+from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.figures import (
     DiskFigures,
     EndpointFigures,
     HandlerFigures,
     LostFigures,
+    PausedFigures,
     ReconciledFigures,
     RedisFigures,
     SpoolFigures,
@@ -96,6 +100,10 @@ def _figures_of(client: redis.Redis) -> RedisFigures:
         memory_bytes=int(memory.get("used_memory", 0)),
         memory_limit_bytes=int(memory.get("maxmemory", 0)) or None,
         endpoints=tuple(EndpointFigures(name, report) for name, report in reports.endpoints.items()),
+        paused=tuple(
+            PausedFigures(one.name, None if one.until is None else one.until / MICROS)
+            for one in Pauses(client).all()
+        ),
         workers=tuple(
             WorkerFigures(worker.name, tuple(worker.queue_names()), str(worker.get_state()))
             for worker in Worker.all(connection=client, serializer=JSONSerializer)
@@ -180,11 +188,17 @@ def _store_figures(settings: Settings) -> StoreFigures:
 def _handler_figures(store: Store) -> dict[str, HandlerFigures]:
     """By handler; the empty name is for what no worker has handed on yet."""
     work_queue = WorkQueue(store)
-    waiting, failed, again = work_queue.waiting(), work_queue.failed(), retries.of_handlers(store)
+    waiting, failed = work_queue.waiting(), work_queue.failed()
+    again = {name: list(each) for name, each in groupby(work_queue.retries(), lambda one: one.handler)}
     figures = {}
     for name in sorted(waiting.keys() | failed.keys()):
-        calls, retry_at = again.get(name, (0, None))
-        figures[name] = HandlerFigures(waiting.get(name, 0), calls, retry_at, failed.get(name, 0), None)
+        retried = again.get(name, [])
+        retry_at = min((one.next_at / MICROS for one in retried), default=None)
+        error = next((one.error for one in reversed(retried) if one.error), None)
+        if error is None and name in failed:
+            error = dead_letters.last_error(store, name)
+        calls = sum(one.calls for one in retried)
+        figures[name] = HandlerFigures(waiting.get(name, 0), calls, retry_at, failed.get(name, 0), error)
     return figures
 
 

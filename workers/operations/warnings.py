@@ -151,6 +151,12 @@ class Code(StrEnum):
         Level.ALARM,
         "Let them go on with `rq resume`, once what they were suspended for is done.",
     )
+    #: A queue or a handler was paused by hand.
+    PAUSED = (
+        "paused",
+        Level.WARNING,
+        "Let it go on with `ingest resume`, once what it was paused for is done.",
+    )
     #: Batches that could not be unpacked.
     DEAD_BATCHES = (
         "dead-batches",

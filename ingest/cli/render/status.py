@@ -101,6 +101,9 @@ def _redis_rows(table: Table, figures: "RedisFigures") -> None:
     limit = figures.memory_limit_bytes
     of_limit = f" of {limit / 2**20:,.0f} MiB" if limit else ""
     table.add_row("redis", f"{figures.memory_bytes / 2**20:,.1f} MiB{of_limit} of memory")
+    for paused in figures.paused:
+        until = "until it is resumed" if paused.ends_at is None else f"until {moment(paused.ends_at)}"
+        table.add_row("paused", escape(printable(f"{paused.name.replace(':', ' ', 1)}, {until}")))
     table.add_row("endpoint", counted(len(figures.endpoints), "process", "processes"))
 
 
