@@ -6,15 +6,17 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import redis
 import yaml
 
 from tests.support.hosts import DEPLOY, KUBERNETES, ROOT
-from tests.support.running import answers, descendants, free_port, ingest, run, running, until
+from tests.support.running import answers, clean_environ, descendants, free_port, ingest, run, running, until
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="there is no kubectl, with which kustomize comes")
@@ -79,6 +81,8 @@ def test_heroku_signals_all_processes_at_once_and_the_call_that_arrives_is_kept(
         running(ingest("worker", "--queue", "events"), environ, worker_log) as worker,
     ):
         until(lambda: answers(port), "the endpoint")
+        with redis.from_url(redis_url) as client:
+            until(lambda: client.scard("rq:workers"), "the worker")
         body = b"type=open&id=1"
         head = f"POST /copernica HTTP/1.1\r\nHost: t\r\nContent-Length: {len(body)}\r\n\r\n".encode()
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
@@ -99,3 +103,32 @@ def test_heroku_signals_all_processes_at_once_and_the_call_that_arrives_is_kept(
 def test_the_hook_gives_heroku_the_file_that_it_wants(tmp_path: Path) -> None:
     subprocess.run([ROOT / "bin" / "pre_compile"], cwd=tmp_path, timeout=10, check=True)
     assert re.fullmatch(r"3\.\d+\n", (tmp_path / ".python-version").read_text())
+
+
+def test_the_wrapper_for_a_persons_shell_uses_the_settings_of_the_units(tmp_path: Path) -> None:
+    settings = tmp_path / "ingest.env"
+    settings.write_text("INGEST_ACCOUNTS=account-77\nINGEST_DATA_DIR=/var/lib/ingest/data\n")
+    settings.chmod(0o600)
+    wrapper = tmp_path / "ingest"
+    text = (DEPLOY / "systemd" / "ingest").read_text()
+    # Here the user is nobody in particular, and the program is not installed.
+    for installed, here in (
+        ("/opt/ingest/bin/ingest", f"{sys.executable} -m ingest"),
+        ("/etc/ingest.env", str(settings)),
+        ('[ "$(id -u)" = 0 ]', "false"),
+        ('"$(id -un)" != ingest', '"" != ""'),
+    ):
+        assert installed in text
+        text = text.replace(installed, here)
+    wrapper.write_text(text)
+    wrapper.chmod(0o700)
+    shown = subprocess.run(
+        [wrapper, "config"],
+        env=clean_environ(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "account-77" in shown.stdout
