@@ -1,4 +1,4 @@
-"""Where settings come from: the environment, a file such as `.env`, and an `ingest dev` that runs beside us.
+"""Where settings come from: the environment, a file such as `.env`, and what runs beside us, such as `ingest dev`.
 
 The environment wins over the file, and both over what a running `ingest dev` uses. Nothing here is read unless a
 command asks for it: settings are read from a mapping that is passed on.
@@ -28,7 +28,7 @@ NO_FILE = "off"
 MAX_SIZE = 64 * 1024
 
 #: Where a setting may come from, besides a file.
-ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest dev", "default"
+ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest dev or all", "default"
 
 #: How the names of our own variables begin.
 PREFIX = "INGEST_"
@@ -53,7 +53,7 @@ class Given:
     """What is set, and by whom."""
 
     values: Mapping[str, str]
-    #: By name, where it was set: `environment`, `file .env`, `command line`, `ingest dev` or `default`.
+    #: By name, where it was set: `environment`, `file .env`, `command line`, `ingest dev or all`, or `default`.
     origins: Mapping[str, str]
     #: The file that was read.
     file: Path | None = None

@@ -233,8 +233,8 @@ class Settings(BaseSettings):
         """
         if self.database_url is None and "DATABASE_URL" in self._withheld:
             raise SettingsError(
-                f"The `ingest dev` that runs in {self.data_dir}/ uses a database with a password, which it tells "
-                "nobody: set its DATABASE_URL here as well."
+                f"What runs in {self.data_dir}/ (`ingest dev` or `all`) uses a database with a password, "
+                "which it tells nobody: set its DATABASE_URL here as well."
             )
         return self.database_url or f"sqlite:///{self.data_dir / 'ingest.db'}"
 

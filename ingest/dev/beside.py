@@ -9,7 +9,14 @@ from ingest.errors import Unavailable
 from ingest.settings import SHOWN_AS_URLS, Settings
 
 #: Settings that are paths, each with a value that is none.
-PATHS = {"INGEST_SPOOL_DIR": "off", "INGEST_KEYS": "dns", "INGEST_VALIDATION_FILES": "", "INGEST_DATA_DIR": ""}
+PATHS = {
+    "INGEST_SPOOL_DIR": "off",
+    "INGEST_KEYS": "dns",
+    "INGEST_VALIDATION_FILES": "",
+    "INGEST_DATA_DIR": "",
+    "INGEST_REDIS_CERT": "",
+    "INGEST_REDIS_KEY": "",
+}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ingest.setting_sources import told
+from ingest.setting_sources import DEV, told
 from ingest.settings import Settings
 from tests.support.cli import typed
 
@@ -72,8 +72,8 @@ def test_beside_a_running_dev_its_settings_are_shown(here: Path) -> None:
     (here / "data").mkdir()
     with told(here / "data", {"INGEST_ACCOUNTS": "account-7"}, {"COPERNICA_TOKEN"}):
         found = shown()
-    assert found["INGEST_ACCOUNTS"] == ("account-7", "ingest dev")
-    assert found["COPERNICA_TOKEN"] == ("***", "ingest dev")
+    assert found["INGEST_ACCOUNTS"] == ("account-7", DEV)
+    assert found["COPERNICA_TOKEN"] == ("***", DEV)
 
 
 @pytest.mark.usefixtures("here")

@@ -11,7 +11,7 @@ import pytest
 from ingest import failpoints, processes, setting_sources
 from ingest.dev.beside import without_secrets
 from ingest.errors import SettingsError
-from ingest.setting_sources import FILE_VARIABLE, HIDDEN, gather, told
+from ingest.setting_sources import DEV, FILE_VARIABLE, HIDDEN, gather, told
 from ingest.settings import Settings
 from tests.support.source import modules
 
@@ -218,20 +218,20 @@ def test_quotation_marks_that_docker_keeps_are_told() -> None:
 
 # --- beside a running `ingest dev` ---
 
-DEV = {"REDIS_URL": "unix:///d/v.sock", "INGEST_ACCOUNTS": "account-7", "PORT": "1", "INGEST_METRICS_PORT": "2"}
+TOLD = {"REDIS_URL": "unix:///d/v.sock", "INGEST_ACCOUNTS": "account-7", "PORT": "1", "INGEST_METRICS_PORT": "2"}
 
 
 def test_commands_beside_a_running_dev_use_its_settings(here: Path) -> None:
     (here / "data").mkdir()
-    with told(here / "data", DEV, {"COPERNICA_TOKEN"}):
+    with told(here / "data", TOLD, {"COPERNICA_TOKEN"}):
         given = gather({})
         assert given.values["INGEST_ACCOUNTS"] == "account-7"
-        assert given.origins["INGEST_ACCOUNTS"] == "ingest dev"
+        assert given.origins["INGEST_ACCOUNTS"] == DEV
         assert given.withheld == {"COPERNICA_TOKEN"}
         assert not {"PORT", "INGEST_METRICS_PORT"} & given.values.keys()
         assert gather({"INGEST_ACCOUNTS": "account-8"}).values["INGEST_ACCOUNTS"] == "account-8"
         assert gather({"COPERNICA_TOKEN": "x"}).withheld == set()
-        assert gather({"REDIS_URL": DEV["REDIS_URL"]}).values["INGEST_ACCOUNTS"] == "account-7"
+        assert gather({"REDIS_URL": TOLD["REDIS_URL"]}).values["INGEST_ACCOUNTS"] == "account-7"
         assert "INGEST_ACCOUNTS" not in gather({"REDIS_URL": "redis://elsewhere"}).values
         assert "INGEST_ACCOUNTS" not in gather({"INGEST_DATA_DIR": "elsewhere"}).values
     assert "INGEST_ACCOUNTS" not in gather({}).values
@@ -284,7 +284,7 @@ def test_a_database_that_only_the_dev_knows_is_not_taken_for_another() -> None:
 def test_what_a_dev_tells_is_only_for_its_user(here: Path) -> None:
     before = os.umask(0o077)
     try:
-        with told(here, DEV, ()):
+        with told(here, TOLD, ()):
             assert stat.S_IMODE((here / "dev.json").stat().st_mode) == 0o600
     finally:
         os.umask(before)

@@ -31,7 +31,7 @@ def handlers(settings: Settings) -> Finding:
 def copernica(settings: Settings) -> Iterator[Finding]:
     """Ask for the account, for its log files and for its webhooks, by the token."""
     if "COPERNICA_TOKEN" in settings.withheld:
-        yield ok("log files", "`ingest dev` has a token; set COPERNICA_TOKEN here as well to have it checked")
+        yield ok("log files", "what runs here has a token; set COPERNICA_TOKEN in this shell too to check it")
         return
     if settings.copernica_token is None:
         text = "COPERNICA_TOKEN is not set: what is missed while the endpoint is away stays missing"
