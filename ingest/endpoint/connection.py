@@ -6,6 +6,7 @@ Whatever is not a plain call (`ingest.endpoint.fast_path`) ends up here.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
@@ -15,7 +16,7 @@ from ingest.endpoint.aiohttp_compat import RequestHandler, heads_parsed, newest_
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, say_goodbye
 from ingest.endpoint.framing import Body
-from ingest.endpoint.turns import MUCH
+from ingest.endpoint.turns import MUCH, PIECES
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +29,8 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_ahead", "_arriving", "_body", "_connections", "_ended", "_head_timer", "_is_http", "_judged",
-        "_reading_stopped", "_refused", "_serving", "_stream", "_unfetched_since", "_waits_for_turn", "_wire",
-        "cut_off", "held", "known", "since",
+        "_pieces", "_reading_stopped", "_refused", "_serving", "_stream", "_unfetched_since", "_waits_for_turn",
+        "_wire", "cut_off", "held", "known", "since",
     )  # fmt: skip  # a list to be read across
 
     def __init__(
@@ -42,6 +43,8 @@ class Connection(RequestHandler):
         self._ahead = b""
         #: How many of them are known to be the beginning of a head.
         self._judged = 0
+        #: In how many pieces it has arrived so far.
+        self._pieces = 0
         #: Bytes that have arrived of the body of a request which is being served.
         self._arriving = 0
         #: What of these counts in the memory of all connections.
@@ -104,8 +107,6 @@ class Connection(RequestHandler):
         self._connections.memory.hold(-limits.ANSWERS_MAX)
         self._go_on()
 
-    # --- what arrives ---
-
     def data_received(self, data: bytes) -> None:
         """Give aiohttp what has arrived: bodies at once, heads when it is their turn."""
         if not data or not self._is_http:  # no data: aiohttp goes on with what it has
@@ -113,7 +114,9 @@ class Connection(RequestHandler):
         elif not self._refused:
             self._take(data)
         if len(data) >= MUCH:
-            self._wait_for_turn()
+            self._wait_for_turn(self._connections.turns.wait)
+        elif self._pieces > PIECES:
+            self._wait_for_turn(self._connections.turns.wait_a_while)
 
     def _take(self, data: bytes) -> None:
         if not self._ahead and (self._body is None or self._body.ended):
@@ -141,7 +144,7 @@ class Connection(RequestHandler):
         if self._head_timer is None:
             loop = asyncio.get_running_loop()
             self._head_timer = loop.call_later(limits.HEAD_DEADLINE, self._refuse, answers.TOO_SLOW)
-        judged, self._judged = self._judged, 0
+        judged, self._judged, self._pieces = self._judged, 0, self._pieces + 1
         end = data.find(heads.HEAD_END, max(0, judged - 3))
         head = data if end < 0 else data[: end + len(heads.HEAD_END)]
         if refusal := heads.refusal(head):
@@ -151,6 +154,7 @@ class Connection(RequestHandler):
             self._ahead, self._judged = data, len(data)
             return b""
         self._stop_timer()
+        self._pieces = 0
         if end < 0:
             self._is_http = False
             self._feed(data)
@@ -212,12 +216,12 @@ class Connection(RequestHandler):
             if wants_to_read(self):
                 self._resume_transport_reading()
 
-    def _wait_for_turn(self) -> None:
-        """Read no more until others have been read."""
+    def _wait_for_turn(self, wait: Callable[[Callable[[], None]], None]) -> None:
+        """Read no more until `wait` calls back."""
         if not self._waits_for_turn and self._wire is not None and not self._wire.is_closing():
             self._waits_for_turn = True
             self._wire.pause_reading()
-            self._connections.turns.wait(self._take_turn)
+            wait(self._take_turn)
 
     def _take_turn(self) -> None:
         self._waits_for_turn = False
@@ -311,8 +315,7 @@ class Connection(RequestHandler):
             self._refuse(answers.BUSY)
         else:
             self.force_close()
-        self._refused = True
-        self._ahead, self._arriving = b"", 0
+        self._refused, self._ahead, self._arriving = True, b"", 0
         self._count()
 
     def close_if_late(self, now: float) -> None:
@@ -334,11 +337,7 @@ class Connection(RequestHandler):
             self._wire.abort()
 
     def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, *args: Any
     ) -> web.StreamResponse:
         """Answer malformed HTTP, which aiohttp itself rejects, with 400, and our own errors with 500."""
         answer = answers.BAD_REQUEST

@@ -19,6 +19,7 @@ from ingest.endpoint.heads import HEAD_END
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.limits import AHEAD_MAX, ANSWERS_MAX, BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, WRITE_DEADLINE
 from ingest.endpoint.plain import Plain, may_become_plain
+from ingest.endpoint.turns import PIECES
 
 
 class FastPath:
@@ -52,22 +53,9 @@ class FastPathProtocol(asyncio.Protocol):
     """One connection, until something arrives that is not plain."""
 
     __slots__ = (
-        "_advancing",
-        "_ahead",
-        "_busy",
-        "_closes",
-        "_ended",
-        "_fast_path",
-        "_known",
-        "_lesson",
-        "_more",
-        "_needs",
-        "_paused",
-        "_transport",
-        "_unfetched_since",
-        "held",
-        "since",
-    )
+        "_advancing", "_ahead", "_busy", "_closes", "_ended", "_fast_path", "_known", "_lesson", "_more",
+        "_needs", "_paused", "_pieces", "_transport", "_unfetched_since", "held", "since",
+    )  # fmt: skip  # a list to be read across
 
     def __init__(self, fast_path: FastPath) -> None:
         self._fast_path = fast_path
@@ -78,6 +66,8 @@ class FastPathProtocol(asyncio.Protocol):
         self.held = 0
         #: Length of the request in `_ahead` in bytes; 0 while its head is incomplete.
         self._needs = 0
+        #: In how many pieces it has arrived so far.
+        self._pieces = 0
         #: When the first byte of `_ahead` arrived; without any, since when this has been idle (monotonic).
         self.since = time.monotonic()
         #: Whether `_advance` runs: an answer that is given meanwhile must not call it again.
@@ -169,8 +159,12 @@ class FastPathProtocol(asyncio.Protocol):
         if not self._ahead:
             self.since = time.monotonic()
         self._hold(data)
+        self._pieces += 1
         if self._has_enough():
             self._pause()
+        elif self._pieces > PIECES and not self._paused:
+            self._pause()
+            self._fast_path.connections.turns.wait_a_while(self._read_on)
 
     def _hold(self, data: bytes) -> None:
         """Keep bytes for later, and count them."""
@@ -221,7 +215,7 @@ class FastPathProtocol(asyncio.Protocol):
             self._keep(data[at:])
             self._needs = end - at
             return 0
-        self._needs = 0
+        self._needs = self._pieces = 0
         if self.held:
             self._hold(b"")
         if is_new:
@@ -270,17 +264,23 @@ class FastPathProtocol(asyncio.Protocol):
             return
         if self._ahead:
             self._advance(self._ahead)
-        if self._paused and self._transport is not None and not self._has_enough():
-            transport.resume_reading()
-            self._paused = False
+        self._read_on()
         if self._ended and not (self._busy or self._unfetched_since):
             self._end()
+
+    def _read_on(self) -> None:
+        """Read again unless there is a reason not to."""
+        transport = self._transport
+        if self._paused and transport is not None and not (transport.is_closing() or self._has_enough()):
+            transport.resume_reading()
+            self._paused = False
 
     def _hand_over(self, data: bytes) -> None:
         """Let aiohttp serve this connection from `data` on."""
         transport, fast_path = self._transport, self._fast_path
         if transport is None or transport.is_closing():
             return  # the connection is lost already: nothing to serve
+        self._read_on()
         self._transport = None
         self._hold(b"")
         fast_path.connections.served.discard(self)

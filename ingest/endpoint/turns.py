@@ -11,6 +11,11 @@ from collections.abc import Callable
 
 #: Bytes in one read from which on a sender has to wait for a turn: more than a call and what may follow it.
 MUCH = 32 * 1024
+#: Pieces in which a request may arrive, one read each, until its sender is read less often: Copernica's come in
+#: one or two, and each piece of one that trickles in costs as much as all that came before it.
+PIECES = 16
+#: Seconds until such a sender is read again; what they send meanwhile arrives together.
+PAUSE = 0.05
 #: How many are read in each round of the event loop. A read brings 256 KB at most, so a round copies 1 MB.
 TOGETHER = 4
 
@@ -28,6 +33,10 @@ class Turns:
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._next)
+
+    def wait_a_while(self, read_on: Callable[[], None]) -> None:
+        """Call `read_on` when what trickles in has had time to gather."""
+        asyncio.get_running_loop().call_later(PAUSE, read_on)
 
     def _next(self) -> None:
         loop = asyncio.get_running_loop()

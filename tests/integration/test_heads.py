@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from ingest import batch
 from ingest.copernica.header_fields import unpack_headers
 from ingest.endpoint import intake
 from ingest.endpoint.heads import HEAD_MAX, HEADERS_MAX, TARGET_MAX
+from ingest.endpoint.turns import Turns
 from ingest.settings import Settings
 from ingest.verification import Verifier
 from tests.support.http import status
@@ -242,3 +244,28 @@ def test_a_body_in_a_few_tiny_chunks_is_taken_and_one_in_thousands_is_not(ways: 
     chunked = head[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
     assert sent(ways, chunked + b"1\r\nx\r\n" * 900 + b"0\r\n\r\n") == (200, 200)
     assert sent(ways, chunked + b"1;a=b\r\nx\r\n" * 20_000 + b"0\r\n\r\n") == (400, 400)
+
+
+@pytest.mark.parametrize("way", ["fast", "plain"])
+def test_a_call_that_trickles_in_is_read_less_often_and_taken(
+    ways: Ways, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[object] = []
+    wait = Turns.wait_a_while
+
+    def noted(turns: Turns, read_on: Callable[[], None]) -> None:
+        paused.append(read_on)
+        wait(turns, read_on)
+
+    monkeypatch.setattr(Turns, "wait_a_while", noted)
+    request = wire(SIGNER.call(), TARGET)
+    with socket.create_connection(("127.0.0.1", getattr(ways, way)), timeout=20) as sender:
+        sender.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sent_so_far = 0
+        while not paused and sent_so_far < len(request) // 2:  # far enough: the head is not whole yet
+            sender.sendall(request[sent_so_far : sent_so_far + 1])
+            sent_so_far += 1
+            time.sleep(0.001)
+        sender.sendall(request[sent_so_far:])
+        assert status(sender.recv(1000)) == 200
+    assert paused
