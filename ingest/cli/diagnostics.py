@@ -1,11 +1,18 @@
 """The commands that look at the set-up and at what is going on: status, check."""
 
 import sys
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
 from ingest import shown
+from ingest.cli.interruption import INTERRUPTED
 from ingest.cli.options import settings_with
+from ingest.cli.times import with_zone
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
 
 #: Seconds between two looks of `--watch`, unless others are given.
 WATCH_EVERY = 2.0
@@ -22,7 +29,8 @@ WATCH_EVERY = 2.0
     metavar="[SECONDS]",
     help="Show them again every so many seconds (2 if none are given), until q or Ctrl-C.",
 )
-def status(as_json: bool, quiet: bool, watch: float | None) -> None:
+@with_zone
+def status(as_json: bool, quiet: bool, watch: float | None, zone: "ZoneInfo") -> None:
     """Show the backlog, its age, rates, workers, and what is in the store.
 
     The exit code is 0 if all is well, 1 if there is a warning, and 2 if there is an alarm, such as a database that
@@ -39,15 +47,15 @@ def status(as_json: bool, quiet: bool, watch: float | None) -> None:
         from ingest.cli.render.watch import watching
 
         try:
-            figures = watching(lambda: gather(settings), render.picture, watch)
+            figures = watching(lambda: gather(settings), partial(render.picture, zone=zone), watch)
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(130) from None
+            raise click.exceptions.Exit(INTERRUPTED) from None
     else:
         figures = gather(settings)
         if quiet:
             render.one_line(figures)
         else:
-            render.status(figures, as_json)
+            render.status(figures, as_json, zone)
             if troubles := [warning.text for warning in figures.warnings if warning.code in UNREACHABLE]:
                 click.echo(f"ingest: {shown.escaped(shown.without_secrets(' '.join(troubles)))}", err=True)
     sys.exit(exit_code(figures.warnings))

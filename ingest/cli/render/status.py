@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
-from ingest.cli.render.console import Console, print_json, printable
+from ingest.cli.render.console import Console, local, print_json, printable
 from ingest.shown import counted, span
 
 if TYPE_CHECKING:
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 #: How warnings begin, by their level: told apart without colours, too.
 MARKS = {"alarm": ("ALARM", "bold red"), "warning": ("warning", "yellow")}
 
+#: The zone of times where nobody asked for another.
+UTC = ZoneInfo("UTC")
+
 _console = Console(highlight=False)
 
 
-def status(figures: "StatusFigures", as_json: bool) -> None:
+def status(figures: "StatusFigures", as_json: bool, zone: ZoneInfo = UTC) -> None:
     """Print the figures: a table and the warnings for people, or the JSON that `docs/status.md` describes."""
     if as_json:
         print_json(figures.as_json())
     else:
-        _console.print(picture(figures))
+        _console.print(picture(figures, zone))
 
 
 def one_line(figures: "StatusFigures") -> None:
@@ -48,16 +51,16 @@ def one_line(figures: "StatusFigures") -> None:
         )
 
 
-def picture(figures: "StatusFigures") -> RenderableType:
-    """The figures as a table, and the warnings below it."""
+def picture(figures: "StatusFigures", zone: ZoneInfo = UTC) -> RenderableType:
+    """The figures as a table, and the warnings below it; times are those of a zone."""
     table = Table.grid(padding=(0, 2))
-    table.add_row("time", moment(time.time()))
+    table.add_row("time", _moment(time.time(), zone))
     if figures.redis is not None:
-        _redis_rows(table, figures.redis)
+        _redis_rows(table, figures.redis, zone)
     if figures.spool is not None:
-        _spool_rows(table, figures.spool)
+        _spool_rows(table, figures.spool, zone)
     if figures.store is not None:
-        _store_rows(table, figures.store)
+        _store_rows(table, figures.store, zone)
     for worker in figures.redis.workers if figures.redis else ():
         table.add_row(
             "worker", escape(printable(f"{worker.name[:8]} on {','.join(worker.queues)}: {worker.state}"))
@@ -65,10 +68,8 @@ def picture(figures: "StatusFigures") -> RenderableType:
     return Group(table, *map(_warning, sorted(figures.warnings, key=lambda warning: warning.level != "alarm")))
 
 
-def moment(at: float) -> str:
-    """A Unix time in the time zone of this machine, which is named."""
-    here = datetime.fromtimestamp(at).astimezone()
-    return f"{here:%Y-%m-%d %H:%M:%S} {here.tzname()}"
+def _moment(at: float, zone: ZoneInfo) -> str:
+    return local(int(at * 1_000_000), zone)
 
 
 def _warning(warning: "StatusWarning") -> RenderableType:
@@ -78,48 +79,48 @@ def _warning(warning: "StatusWarning") -> RenderableType:
     return row
 
 
-def _ago(at: float) -> str:
-    return f"{moment(at)}, {span(max(0.0, time.time() - at))} ago"
+def _ago(at: float, zone: ZoneInfo) -> str:
+    return f"{_moment(at, zone)}, {span(max(0.0, time.time() - at))} ago"
 
 
-def _redis_rows(table: Table, figures: "RedisFigures") -> None:
+def _redis_rows(table: Table, figures: "RedisFigures", zone: ZoneInfo) -> None:
     waiting = _amount(figures.backlog, figures.oldest_age_seconds)
     if figures.pending_batches:
         waiting += f" ({figures.pending_batches:,} of {counted(figures.batches, 'batch', 'batches')} in progress)"
     table.add_row("backlog", waiting)
     if figures.last_call_at is not None:
-        table.add_row("last call", _ago(figures.last_call_at))
+        table.add_row("last call", _ago(figures.last_call_at, zone))
     rates = f"{figures.accepted_per_second:,.0f} events/s in, {figures.drained_per_second:,.0f} events/s out"
     table.add_row("rates", rates)
     if figures.refused:
         refused = ", ".join(f"{number:,} {reason}" for reason, number in sorted(figures.refused.items()))
         table.add_row("refused", f"{refused} (calls, since the endpoint started)")
     if figures.lost is not None:
-        table.add_row("lost", _lost(figures.lost))
+        table.add_row("lost", _lost(figures.lost, zone))
     if figures.dead_batches:
         table.add_row("dead", counted(figures.dead_batches, "batch", "batches"))
     limit = figures.memory_limit_bytes
     of_limit = f" of {limit / 2**20:,.0f} MiB" if limit else ""
     table.add_row("redis", f"{figures.memory_bytes / 2**20:,.1f} MiB{of_limit} of memory")
     for paused in figures.paused:
-        until = "until it is resumed" if paused.ends_at is None else f"until {moment(paused.ends_at)}"
+        until = "until it is resumed" if paused.ends_at is None else f"until {_moment(paused.ends_at, zone)}"
         table.add_row("paused", escape(printable(f"{paused.name.replace(':', ' ', 1)}, {until}")))
     table.add_row("endpoint", counted(len(figures.endpoints), "process", "processes"))
 
 
-def _lost(lost: "LostFigures") -> str:
-    since = f"{counted(lost.calls, 'call')} answered 503 since {moment(lost.first_at)}"
+def _lost(lost: "LostFigures", zone: ZoneInfo) -> str:
+    since = f"{counted(lost.calls, 'call')} answered 503 since {_moment(lost.first_at, zone)}"
     return since + (f", the last {span(max(0.0, time.time() - lost.last_at))} ago" if lost.last_at else "")
 
 
-def _spool_rows(table: Table, figures: "SpoolFigures") -> None:
+def _spool_rows(table: Table, figures: "SpoolFigures", zone: ZoneInfo) -> None:
     if figures.events:
         since = figures.oldest_age_seconds
-        began = "" if since is None else f", since {moment(time.time() - since)}"
+        began = "" if since is None else f", since {_moment(time.time() - since, zone)}"
         table.add_row("spool", f"{counted(figures.events, 'event')}, {figures.size_bytes / 2**20:,.1f} MiB{began}")
 
 
-def _store_rows(table: Table, figures: "StoreFigures") -> None:
+def _store_rows(table: Table, figures: "StoreFigures", zone: ZoneInfo) -> None:
     table.add_row("stored", counted(figures.stored, "event"))
     if figures.reconciled is not None:
         table.add_row("log files", _reconciled(figures.reconciled))
@@ -128,15 +129,15 @@ def _store_rows(table: Table, figures: "StoreFigures") -> None:
     table.add_row("quarantine", counted(figures.quarantined, "call"))
     for name, handler in figures.handlers.items():
         shown = escape(printable(name)) or "(not handed on yet)"
-        table.add_row("handler", f"{shown}: {', '.join(_handler(handler))}")
+        table.add_row("handler", f"{shown}: {', '.join(_handler(handler, zone))}")
         if handler.last_error is not None:
             table.add_row("", escape(printable(f"the last error: {handler.last_error}")))
 
 
-def _handler(figures: "HandlerFigures") -> Iterator[str]:
+def _handler(figures: "HandlerFigures", zone: ZoneInfo) -> Iterator[str]:
     yield f"{figures.waiting:,} waiting"
     if figures.retries:
-        due = "" if figures.retry_at is None else f", the next at {moment(figures.retry_at)}"
+        due = "" if figures.retry_at is None else f", the next at {_moment(figures.retry_at, zone)}"
         yield f"{figures.retries:,} of them {'is' if figures.retries == 1 else 'are'} tried again{due}"
     yield f"{figures.failed:,} failed"
 
