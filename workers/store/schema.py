@@ -88,12 +88,6 @@ def _transaction(engine: Engine, backend: Backend) -> Iterator[Connection]:
 
 
 def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO it reports each of its plug-ins
-    from alembic import command  # noqa: PLC0415  # a quarter of a second, for this command only
-    from alembic.config import Config  # noqa: PLC0415
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
     with engine.connect() as connection:
         backend.lock_schema(connection)
         before = _version_within(connection)
@@ -103,10 +97,21 @@ def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
             if before is None:
                 raise Unavailable(unfit)
             log.warning("%s", unfit, extra={"event": "database-unfit"})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        if before != VERSION:
+            _migrate(connection)
         connection.commit()
     return before, VERSION
+
+
+def _migrate(connection: Connection) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # at INFO it reports each of its plug-ins
+    from alembic import command  # noqa: PLC0415  # a quarter of a second, where there is something to do
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
 
 
 def _version_within(connection: Connection) -> str | None:
