@@ -12,7 +12,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, cast
@@ -55,21 +55,30 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def prepared(settings: Settings, signals: StopSignals, redis_output: Output) -> Iterator[Server]:
+def prepared(
+    settings: Settings,
+    signals: StopSignals,
+    redis_output: Output,
+    check: Callable[[], object] | None = None,
+) -> Iterator[Server]:
     """A data folder for us alone, tables, a free port, and Redis, which stops at the end of the block.
+
+    `check` is called in a fork, while the tables are made.
 
     Raises:
         AddressInUse: the port or the data folder is in use.
         SettingsError: metrics cannot be shown at their port.
         Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
     """
-    with _data_folder(settings.data_dir):
-        aside(partial(supervisor.require_metrics_address, settings))  # or the parts would fail again and again
-        _upgrade(settings)
+    with _data_folder(settings.data_dir), ExitStack() as stack:
+        with _upgrading(settings):
+            aside(partial(supervisor.require_metrics_address, settings))  # or the parts would fail again and again
+            if check is not None:
+                aside(check)
+            server = stack.enter_context(_redis(settings, signals, redis_output))
         with supervisor.listening(settings.host, settings.port, 1):
             pass  # if the port is taken, fail here rather than start the endpoint again and again
-        with _redis(settings, signals, redis_output) as server:
-            yield server
+        yield server
 
 
 def environment(settings: Settings, url: str) -> dict[str, str]:
@@ -94,20 +103,21 @@ def worker(name: str, queue: str, environ: dict[str, str], output: Output | None
     return Child(name, command, environ, output=output, own_session=True)
 
 
-def stop_in_order(web: Child, workers: Sequence[Child], url: str, signals: StopSignals) -> None:
+def stop_in_order(web: Sequence[Child], workers: Sequence[Child], url: str, signals: StopSignals) -> None:
     """Stop all but Redis: first what takes calls, then what works on them."""
-    stop([web], STOP_WEB, signals)
+    stop(web, STOP_WEB, signals)
     _drain_rest(url, signals)
     stop(workers, STOP_WORKER, signals)
 
 
-def wait_until_ready(settings: Settings, web: Child, signals: StopSignals) -> bool:
+def wait_until_ready(settings: Settings, web: Sequence[Child], signals: StopSignals) -> bool:
     """Wait for the endpoint to say that it can keep calls; False if it does not in time, or is to stop."""
     until = time.monotonic() + READY_TIMEOUT
     while time.monotonic() < until and not signals.count:
         if is_ready(settings):
             return True
-        web.check()
+        for child in web:
+            child.check()
         time.sleep(0.05)
     return False
 
@@ -127,17 +137,26 @@ def _reachable(host: str) -> str:
     return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # any address of this machine
 
 
-def _upgrade(settings: Settings) -> None:
-    """Create the tables, in a process of its own: this one need not load what the workers need."""
-    done = subprocess.run(  # noqa: S603  # our own command
+@contextmanager
+def _upgrading(settings: Settings) -> Iterator[None]:
+    """Make the tables meanwhile, in a process of its own: this one need not load what the workers need.
+
+    Raises:
+        Unavailable: at the end of the block, they could not be made.
+    """
+    upgrade = subprocess.Popen(  # noqa: S603  # our own command
         own_command("db", "upgrade"),
         env={**os.environ, "DATABASE_URL": settings.database},
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    if done.returncode:
-        raise Unavailable(done.stderr.strip().removeprefix("ingest: ") or "The tables could not be made.")
+    try:
+        yield
+    finally:
+        _, said = upgrade.communicate()
+    if upgrade.returncode:
+        raise Unavailable(said.strip().removeprefix("ingest: ") or "The tables could not be made.")
 
 
 @contextmanager

@@ -38,16 +38,16 @@ def run(settings: Settings, count: int) -> None:
         server = stack.enter_context(parts.prepared(settings, signals, _log_warnings))
         environ = parts.environment(settings, server.url)
         stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
-        web = parts.endpoint(environ)
+        web = [parts.endpoint(environ)]
         workers = [parts.worker(f"worker.{number}", "events", environ) for number in range(1, count + 1)]
         if settings.has_handlers:
             workers.append(parts.worker("handlers", "handlers", environ))
         try:
-            for child in (web, *workers):
+            for child in (*web, *workers):
                 child.start()
             ready = (settings, server.what, signals)
             threading.Thread(target=_tell_when_ready, args=ready, name="ready", daemon=True).start()
-            watch([*server.children, web, *workers], signals)
+            watch([*server.children, *web, *workers], signals)
         finally:
             log.info("stopping")
             parts.stop_in_order(web, workers, server.url, signals)

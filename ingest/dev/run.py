@@ -6,11 +6,13 @@ whenever their files change; makes a key for simulated calls; prints what runs w
 
 import json
 import os
+import socket
 import sys
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +23,7 @@ from ingest.cli.render.console import Console, printable
 from ingest.cli.streams import reader_may_leave
 from ingest.copernica.accounts import full_name
 from ingest.dev import beside, parts
+from ingest.endpoint import supervisor
 from ingest.processes import Child, StopSignals, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
 from ingest.simulation.signer import Signer
@@ -43,30 +46,50 @@ def dev(settings: Settings) -> None:
         Unavailable: the data folder cannot be written, or `REDIS_URL` does not answer.
     """
     with StopSignals.caught() as signals, ExitStack() as stack:
-        server = stack.enter_context(parts.prepared(settings, signals, _relay_quietly))
+        check = partial(supervisor.check, settings.model_copy(update={"accounts": _accounts(settings)}))
+        server = stack.enter_context(parts.prepared(settings, signals, _relay_quietly, check))
         environ = parts.environment(settings, server.url)
         environ["INGEST_ALLOW_ROOT"] = "1"  # whoever starts this as root wants to try it
         signer = _signer(settings, environ)
         stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
-        web = parts.endpoint(environ, _relay)
+        web, sockets = _endpoint(settings, environ, stack)
         workers = [parts.worker("worker", "events", environ, _relay)]
         if settings.has_handlers:
             workers.append(parts.worker("handlers", "handlers", environ, _relay))
             watched = threading.Thread(target=_reload, args=(settings.handlers, workers[1]), daemon=True)
             watched.start()
         try:
-            web.start()
-            for worker in workers:
-                worker.start()
+            for child in (*web, *workers):
+                child.start()
             if parts.wait_until_ready(settings, web, signals):
                 _write_call(settings, signer)
                 threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
                 _banner(settings, server.what, signer)
-            watch([*server.children, web, *workers], signals, _say)
+            watch([*server.children, *web, *workers], signals, _say)
         finally:
             _say("stopping" + ("" if signals.count > 1 else "; press Ctrl-C again to stop immediately"))
+            for sock in sockets:
+                sock.close()  # so that the endpoint is the last to have it
             parts.stop_in_order(web, workers, server.url, signals)
     _say("stopped; the rest of the backlog is drained at the next start")
+
+
+def _endpoint(
+    settings: Settings, environ: dict[str, str], stack: ExitStack
+) -> tuple[list[Child], list[socket.socket]]:
+    """The endpoint and its sockets: its processes without their parent, whose part this process plays.
+
+    Where metrics are shown, the parent is needed for that.
+    """
+    if settings.metrics_port is not None:
+        return [parts.endpoint(environ, _relay)], []
+    supervisor.prepare_redis(settings)
+    sockets = stack.enter_context(supervisor.listening(settings.host, settings.port, settings.web_concurrency))
+    processes = [
+        supervisor.process_of(number, sock, environ=environ, output=_relay, own_session=True)
+        for number, sock in enumerate(sockets, 1)
+    ]
+    return processes, sockets
 
 
 def _reload(modules: Sequence[str], handlers: Child) -> None:
@@ -95,17 +118,21 @@ def _changed_at(modules: Sequence[str]) -> dict[Path, int]:
     return found
 
 
+def _accounts(settings: Settings) -> tuple[str, ...]:
+    return tuple(settings.accounts) or (full_name("1"),)
+
+
 def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
     """The key pair of simulated calls, made at the first start; its public half is in a file for the endpoint."""
     if settings.verify == "off":
         return None
     path = settings.data_dir / SIGNER_FILE
-    account = full_name(settings.accounts[0] if settings.accounts else "1")
+    account = full_name(_accounts(settings)[0])
     signer = Signer.load(path).for_account(account) if path.exists() else Signer.new(account)
     signer.save(path)
     keys = settings.data_dir / KEYS_FILE
     keys.write_text(json.dumps({signer.key_id: signer.dkim_record}, indent=1) + "\n")
-    environ["INGEST_ACCOUNTS"] = ",".join(settings.accounts or [account])
+    environ["INGEST_ACCOUNTS"] = ",".join(_accounts(settings))
     if "keys" not in settings.model_fields_set:
         environ["INGEST_KEYS"] = str(keys.absolute())
     return signer
@@ -141,7 +168,7 @@ _print_lock = threading.Lock()
 
 def _say(text: str, name: str = "dev") -> None:
     with _print_lock, reader_may_leave():
-        _console.print(f"[{_COLOURS[name]}]{name:<{_WIDTH}} |[/] {escape(printable(text))}")
+        _console.print(f"[{_COLOURS[name.partition('.')[0]]}]{name:<{_WIDTH}} |[/] {escape(printable(text))}")
 
 
 def _relay(name: str, lines: IO[str]) -> None:

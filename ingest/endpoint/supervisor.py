@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from typing import Any
 
 from redis import RedisError
 
@@ -49,7 +50,7 @@ def serve(settings: Settings) -> None:
     """
     descriptors.tell_limit(descriptors.connection_limit())
     processes.aside(partial(check, settings))
-    _prepare_redis(settings)
+    prepare_redis(settings)
     with StopSignals.caught() as signals, ExitStack() as started:
         # Left in reverse: once the sockets are closed here, the children are the last to have them.
         children: list[Child] = []
@@ -62,7 +63,7 @@ def serve(settings: Settings) -> None:
             board = Board.create(settings.web_concurrency)
             started.callback(board.close)
         for number, sock in enumerate(sockets, 1):
-            children.append(_child(number, sock.fileno(), board))
+            children.append(process_of(number, sock, board))
         if board is not None:
             children.append(exporter(board, "serve"))
         for child in children:
@@ -115,14 +116,18 @@ def _log_start(settings: Settings) -> None:
         log.info("signed for %s, keys from %s", ", ".join(map(full_name, settings.accounts)), settings.keys)
 
 
-def _child(number: int, fd: int, board: Board | None) -> Child:
-    command = own_command("serve", "--listening", str(fd), "--number", str(number))
-    if board is None:
-        return Child(f"web.{number}", command, pass_fds=[fd])
-    return Child(f"web.{number}", [*command, "--board", str(board.fd)], pass_fds=[fd, board.fd])
+def process_of(number: int, sock: socket.socket, board: Board | None = None, **how: Any) -> Child:
+    """The process that serves this socket; for `how` it is started, see `Child`."""
+    command, fds = (
+        own_command("serve", "--listening", str(sock.fileno()), "--number", str(number)),
+        [sock.fileno()],
+    )
+    if board is not None:
+        command, fds = [*command, "--board", str(board.fd)], [*fds, board.fd]
+    return Child(f"web.{number}", command, pass_fds=fds, **how)
 
 
-def _prepare_redis(settings: Settings) -> None:
+def prepare_redis(settings: Settings) -> None:
     """Make the consumer group, and try to write; with a spool, an endpoint also starts while Redis is unreachable.
 
     Raises:
