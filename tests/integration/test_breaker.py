@@ -197,7 +197,7 @@ async def test_replaying_ends_although_a_library_loses_the_cancellation(
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(site.client, "memory_usage", lose_the_cancellation)
+    monkeypatch.setattr(site.appender.stream, "condition", lose_the_cancellation)
     await asyncio.wait_for(asked.wait(), PATIENCE)
     site.replay.cancel()
     await asyncio.wait_for(asyncio.wait([site.replay]), PATIENCE)
