@@ -104,8 +104,9 @@ def test_each_kind_of_line_has_a_name_that_says_something() -> None:
         (where, text) for where, text, named in found if not named and not re.search("[a-z]{4}", event_name(text))
     ]
     assert nameless == []
-    names: dict[str, set[str]] = {}
+    names: dict[str, set[tuple[str, ...]]] = {}
     for _, text, named in found:
         if not named:
-            names.setdefault(event_name(text), set()).add(text)
+            said = tuple(re.findall("[a-z0-9]+", re.sub("%[a-z]", " ", text.lower())))  # in all its words
+            names.setdefault(event_name(text), set()).add(said)
     assert [texts for texts in names.values() if len(texts) > 1] == []
