@@ -33,9 +33,7 @@ class Histogram:
 
         There are as many as calls in a batch, and nearly always all are of one bucket.
         """
-        if len(moments) < 2:
-            for moment in moments:
-                self.observe(max(0, now - moment) / 1e6)
+        if not moments:
             return
         first, last = min(moments), max(moments)
         bucket = bisect_left(_MICROS, now - first)

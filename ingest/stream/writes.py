@@ -78,21 +78,29 @@ def failed(error: Exception) -> WriteUnconfirmed:
 class WriteTimes:
     """How long writes and calls took, if that is measured."""
 
-    __slots__ = ("acknowledged", "appended", "failures", "last_at")
+    __slots__ = ("_last", "acknowledged", "appended", "failures")
 
     def __init__(self, acknowledged: Histogram, appended: Histogram, last_at: float) -> None:
         #: From a call's arrival until it is safe.
         self.acknowledged = acknowledged
         #: From a batch's sending until Redis has confirmed it; and how often it did not.
         self.appended, self.failures = appended, 0
-        #: When the last call was acknowledged, in Unix seconds; 0 before the first.
-        self.last_at = last_at
+        self._last = round(last_at * 1e6)
+
+    @property
+    def last_at(self) -> float:
+        """When the last call was acknowledged, in Unix seconds; 0 before the first."""
+        return self._last / 1e6
 
     def safe(self, write: Write) -> None:
         """The calls of a write are safe, in Redis or in the spool."""
         now = time.time_ns() // 1000
-        self.last_at = now / 1e6
-        self.acknowledged.observe_since([record.received_at for record in write.records], now)
+        self._last = now
+        records = write.records
+        if len(records) == 1:
+            self.acknowledged.observe(max(0, now - records[0].received_at) / 1e6)
+        else:
+            self.acknowledged.observe_since([record.received_at for record in records], now)
 
     def written(self, write: Write, confirmed: bool) -> None:
         """Redis confirmed a write, or did not."""

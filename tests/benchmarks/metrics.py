@@ -1,57 +1,89 @@
-"""What measuring takes: the endpoint with a metrics port beside the endpoint without, in turns.
+"""What measuring takes: calls through intake and producer into a real Redis, measured and not, in turns.
 
-`python -m tests.benchmarks.metrics` sends the same calls at one rate to both at a time, and compares the processor
-time of the process that takes them; nobody looks at the metrics meanwhile.
+`python -m tests.benchmarks.metrics` does both in one process and compares its own processor time, round by round:
+beside whole endpoints, whose processor time differs by more than this from run to run. Parsing and answering,
+which are the same in both, are not in the figures. Redis waits for no disk, which takes time but no processor.
 """
 
-from pathlib import Path
+import asyncio
+import time
+from functools import partial
 from statistics import median
 
 import click
 
-from tests.benchmarks import load
-from tests.benchmarks.servers import OURS, cpu_seconds, endpoint, redis_server, scratch
-from tests.support.running import descendants, free_port
+from ingest import redis_client
+from ingest.copernica.header_fields import HeaderFields
+from ingest.endpoint.answers import KEPT, Answer
+from ingest.endpoint.intake import Intake
+from ingest.metrics.histogram import Histogram
+from ingest.stream.producer import Producer
+from ingest.stream.writes import WriteTimes
+from tests.benchmarks import plan
+from tests.benchmarks.servers import redis_server, scratch
 
-#: Calls per second: as a large mailing brings them, and as fast as they are taken.
-PACES = (2000.0, None)
-
-
-def sample(measured: bool, seconds: float, pace: float | None) -> float:
-    """µs of processor time per call, of the process that takes the calls."""
-    more = {"INGEST_METRICS_PORT": str(free_port())} if measured else {}
-    with (
-        scratch() as folder,
-        redis_server(folder) as store,
-        endpoint(OURS, store, folder, **more) as (port, process),
-    ):
-        web = next(pid for pid in sorted(descendants(process.pid)) if _takes_calls(pid))
-        load.send(port, 1.0, pace)
-        before = cpu_seconds(web)
-        sent = load.send(port, seconds, pace)
-        return (cpu_seconds(web) - before) * 1e6 / sent.answered
+#: Calls under way at once: they make batches of one, and such as a mailing brings.
+AT_ONCE = (1, 16, 64)
+#: Calls in one round: a tenth of a second's work or so.
+ROUND = 1600
 
 
-def _takes_calls(pid: int) -> bool:
-    return b"--listening" in Path(f"/proc/{pid}/cmdline").read_bytes()
+async def one_round(intake: Intake, at_once: int) -> float:
+    """µs of processor time per call."""
+    bodies = [call.body for call in plan.calls()[:ROUND]]
+    done = asyncio.Event()
+    left = len(bodies)
+
+    def answered(answer: Answer) -> None:
+        nonlocal left
+        assert answer is KEPT
+        left -= 1
+        if bodies:
+            submit()
+        elif not left:
+            done.set()
+
+    def submit() -> None:
+        intake.submit(b"/copernica", HeaderFields({}), bodies.pop(), answered)
+
+    before = time.process_time()
+    for _ in range(at_once):
+        submit()
+    await done.wait()
+    return (time.process_time() - before) * 1e6 / ROUND
+
+
+async def measure(url: str, at_once: int, rounds: int) -> tuple[list[float], list[float]]:
+    """The figures of each round without and with measuring, in turns."""
+    async with redis_client.connect_async(url) as client:
+        producer = Producer(client, lambda: None)
+        intake = Intake(producer, 10**6)
+        times = WriteTimes(Histogram(), Histogram(), 0.0)
+        found: dict[bool, list[float]] = {False: [], True: []}
+        for number in range(-2, 2 * rounds):
+            measured = bool(number % 2) ^ bool(number // 2 % 2)  # who is first changes, too
+            producer.times = times if measured else None
+            cost = await one_round(intake, at_once)
+            if number >= 0:
+                found[measured].append(cost)
+        await producer.close()
+    return found[False], found[True]
 
 
 @click.command()
-@click.option("--repeat", type=click.IntRange(1), default=5, show_default=True, help="Rounds; in each, both.")
-@click.option("--seconds", type=float, default=3.0, show_default=True, help="Of sending, each time.")
-def main(repeat: int, seconds: float) -> None:
-    """Measure both, and print medians and the rounds' differences."""
-    for pace in PACES:
-        without: list[float] = []
-        with_it: list[float] = []
-        for number in range(repeat):
-            for measured in (False, True) if number % 2 else (True, False):
-                (with_it if measured else without).append(sample(measured, seconds, pace))
-        parts = sorted((ours / theirs - 1) * 100 for ours, theirs in zip(with_it, without, strict=True))
+@click.option("--rounds", type=click.IntRange(1), default=40, show_default=True, help="Of each kind.")
+def main(rounds: int) -> None:
+    """Measure both, and print medians and the difference of the pairs."""
+    for at_once in AT_ONCE:
+        with scratch() as folder, redis_server(folder) as store:
+            store.client.config_set("appendfsync", "no")
+            without, with_it = asyncio.run(partial(measure, store.url, at_once, rounds)())
+        apart = sorted(ours - theirs for ours, theirs in zip(with_it, without, strict=True))
+        quarter = len(apart) // 4
         click.echo(
-            f"{f'{pace:,.0f} calls/s' if pace else 'full rate'}: {median(without):.1f} µs without, "
-            f"{median(with_it):.1f} µs with ({min(with_it):.1f}-{max(with_it):.1f}); "
-            f"{median(parts):+.1f} % ({parts[0]:+.1f} to {parts[-1]:+.1f})"
+            f"{at_once:3} calls at once: {median(without):.2f} µs without, {median(with_it):.2f} µs with; "
+            f"{median(apart):+.2f} µs (middle half {apart[quarter]:+.2f} to {apart[-quarter - 1]:+.2f}); "
+            f"least {min(without):.2f} and {min(with_it):.2f} µs"
         )
 
 
