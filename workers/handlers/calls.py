@@ -87,7 +87,8 @@ class ClaimRun:
 
     def _have(self, calls: int = 1) -> bool:
         """Look for up to so many calls that are wanted, unless the turn is over; returns whether there are any."""
-        while len(self._left) < calls and self._unread and not self._turn.over:
+        judged = self._handler.where is not None  # which may take long
+        while len(self._left) < calls and self._unread and not (judged and self._turn.over):
             call = self._wanted(self._unread[0])
             self._unread.popleft()
             if call is not None:

@@ -44,21 +44,21 @@ def alarms() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Interrupt what is done in this block if it takes longer; only within `alarms`.
+class time_limit:  # noqa: N801  # used as a function; a class, since this is done for every call
+    """Interrupt what is done in this block with CallTimeout if it takes longer; only within `alarms`."""
 
-    Raises:
-        CallTimeout: it took longer.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+    __slots__ = ("_seconds",)
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds if threading.current_thread() is threading.main_thread() else 0.0
+
+    def __enter__(self) -> None:
+        if self._seconds:
+            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self._seconds:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -67,6 +67,21 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 def _end_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Watched:
+    """A call that is watched while its block runs."""
+
+    __slots__ = ("_all", "_key", "_too_late")
+
+    def __init__(self, all_: dict[int, float], key: int, too_late: float) -> None:
+        self._all, self._key, self._too_late = all_, key, too_late
+
+    def __enter__(self) -> None:
+        self._all[self._key] = self._too_late
+
+    def __exit__(self, *_: object) -> None:
+        del self._all[self._key]
 
 
 class Watchdog:
@@ -97,14 +112,9 @@ class Watchdog:
         self._over.set()
         self._thread.join()
 
-    @contextmanager
-    def watching(self, call: object) -> Iterator[None]:
-        """In this block a call is made."""
-        self._too_late[id(call)] = self._clock() + self._seconds + GRACE
-        try:
-            yield
-        finally:
-            del self._too_late[id(call)]
+    def watching(self, call: object) -> "_Watched":
+        """In the block of this, a call is made."""
+        return _Watched(self._too_late, id(call), self._clock() + self._seconds + GRACE)
 
     def look(self) -> None:
         """End the process if a call has taken too long."""
