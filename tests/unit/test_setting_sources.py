@@ -183,7 +183,7 @@ def test_a_name_that_is_like_none_is_refused_too() -> None:
         "INGEST_WEB_PORT_8000_UDP_PROTO",
         "_INGEST_COMPLETE",
         "MY_INGEST_THING",
-        *HIDDEN,
+        *sorted(HIDDEN),
     ],
 )
 def test_what_kubernetes_and_we_ourselves_set_is_no_mistake(name: str) -> None:
