@@ -16,10 +16,10 @@ run: $(READY)  ## set up, then run everything on this machine: endpoint, private
 	@exec $(BIN)/ingest dev
 
 test: $(READY)  ## the tests, with real servers, and a call's way from socket to row
-	$(BIN)/pytest -q -n auto --dist worksteal -m "not system or smoke"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not (system or slow) or smoke"
 
-test-system: $(READY)  ## the tests with whole processes; takes some minutes
-	$(BIN)/pytest -q -n auto --dist worksteal tests/system
+test-system: $(READY)  ## the tests with whole processes, and slow ones; takes some minutes
+	$(BIN)/pytest -q -n auto --dist worksteal -m "system or slow"
 
 coverage: $(READY)  ## what all tests together reach of ingest/ and workers/, by branch, processes included
 	$(BIN)/coverage erase

@@ -28,6 +28,8 @@ from ingest.stream.producer import Producer
 from tests.support.stream import records
 from tests.support.valkey import Valkey, valkey
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 10.0
 
 

@@ -31,6 +31,8 @@ from workers.store.schema import upgrade
 from workers.store.store import Store
 from workers.store.tombstones import KEPT
 
+pytestmark = pytest.mark.slow
+
 JAN = "jan@example.nl"
 #: Addresses that hold it, and are somebody else's.
 OTHERS = (

@@ -17,6 +17,8 @@ from workers.handlers.dropping import Belongings, belongings
 from workers.handlers.work_queue import WorkQueue
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 SOURCE = """
 print("a greeting")
 import os; os.write(1, b"another")

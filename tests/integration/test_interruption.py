@@ -20,6 +20,8 @@ from workers.records import Quarantined
 from workers.store import filling
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def database(sqlite_url: str) -> str:

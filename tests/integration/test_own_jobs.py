@@ -21,6 +21,8 @@ from workers.process import own_jobs
 from workers.process.graceful import GracefulWorker
 from workers.process.own_jobs import FUNCTIONS, OwnJob
 
+pytestmark = pytest.mark.slow
+
 #: A job of ours, as Redis has it.
 PLAIN = {
     "data": b'["workers.jobs.drain", null, [], {}]',

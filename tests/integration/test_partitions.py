@@ -19,6 +19,8 @@ from workers.store.postgres_insert import COPY_FROM
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 
 def count(store: Store, name: str) -> int:
     return int(rows(store, f"SELECT count(*) FROM {name}")[0][0])

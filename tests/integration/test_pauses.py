@@ -27,6 +27,8 @@ from workers.pausing import PauseWatch
 from workers.reconcile.daily import reconcile_job
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 TWO = "@on('open')\ndef a(event): calls.append('a')\n@on('open')\ndef b(event): calls.append('b')\n"
 
 

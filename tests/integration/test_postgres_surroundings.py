@@ -27,6 +27,8 @@ from workers.store.rows import event_row
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 #: An event with all that a lesser encoding, or a time zone of its own, would change.
 ODD = {
     "recipient": "zoë@exämple.nl",

@@ -30,6 +30,8 @@ from workers.store import tables
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 HASTY = RetryPolicy(attempts=4, first_pause=0.01, max_retry_after=0.01, silence_timeout=0.5, answer_timeout=0.5)
 
 

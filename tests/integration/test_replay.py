@@ -26,6 +26,8 @@ from workers.records import read, record_of
 from workers.store.filters import Filter
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 JSON = b"application/json"
 OPENS = Filter(types=("open",))
 

@@ -23,6 +23,8 @@ from workers.store.filters import Filter
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 NINE = 1_795_165_200_000_000
 
 

@@ -19,6 +19,8 @@ from workers.store.rows import event_row
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 #: Events of one run in these tests.
 RUN = 5
 RECIPIENTS = (

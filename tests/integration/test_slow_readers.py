@@ -19,6 +19,8 @@ from workers.store import store as store_module
 from workers.store.filters import Filter
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 EVENTS = 60
 
 

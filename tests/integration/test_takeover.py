@@ -26,6 +26,8 @@ from workers.store.backend import Row
 from workers.store.rows import Added
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 #: What is in calls that kill.
 POISON = b"type=open&poison=1"
 
