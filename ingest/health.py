@@ -51,6 +51,7 @@ class Code(StrEnum):
     # … whether it keeps it, and whether workers take it.
     REDIS_NO_AOF = "redis-no-aof"
     REDIS_FSYNC = "redis-fsync"
+    REDIS_LONE_PRIMARY = "redis-lone-primary"
     REDIS_EVICTS = "redis-evicts"
     REDIS_EVICTS_EXPIRING = "redis-evicts-expiring"
     REDIS_CONFIG_HIDDEN = "redis-config-hidden"
@@ -125,6 +126,7 @@ def of_redis(info: Mapping[str, Any]) -> Iterator[Risk]:
     if not info.get("aof_enabled"):
         text = "Redis does not write to disk (appendonly no): when it restarts, the backlog is lost."
         yield Risk(Code.REDIS_NO_AOF, text)
+    yield from of_replication(info)
     yield from of_eviction(str(info.get("maxmemory_policy")))
     yield from of_memory(info)
 
@@ -144,6 +146,17 @@ def of_server(info: Mapping[str, Any]) -> Iterator[Risk]:
         yield Risk(
             Code.REDIS_REPLICA,
             f"{version} is a replica of {primary}, where calls are refused or lost: name the primary.",
+        )
+
+
+def of_replication(info: Mapping[str, Any]) -> Iterator[Risk]:
+    """Whether a primary goes on taking calls when it has been replaced: nothing but its replicas tells it."""
+    # INFO counts the good replicas only where some are asked for.
+    if info.get("connected_slaves") and "min_slaves_good_slaves" not in info:
+        yield Risk(
+            Code.REDIS_LONE_PRIMARY,
+            "Redis takes calls also while no replica follows it (min-replicas-to-write 0): those that it takes "
+            "after it has been replaced are lost.",
         )
 
 

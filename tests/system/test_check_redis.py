@@ -122,6 +122,18 @@ def test_what_a_redis_is_told_to_do_is_found(
     assert of_redis(environ) == expected
 
 
+def test_a_primary_that_would_go_on_without_its_replicas_is_found(environ: dict[str, str]) -> None:
+    with (
+        valkey(free_port()) as primary,
+        valkey(free_port(), "--replicaof", f"127.0.0.1 {primary.port}"),
+        primary.client() as asked,
+    ):
+        until(lambda: asked.info("replication")["connected_slaves"] == 1, "the replica")
+        assert of_redis(environ | {"REDIS_URL": primary.url}) == {"redis-lone-primary": "risk"}
+        asked.config_set("min-replicas-to-write", 1)
+        assert of_redis(environ | {"REDIS_URL": primary.url}) == {}
+
+
 @pytest.mark.usefixtures("as_it_was")
 @pytest.mark.parametrize(
     ("rights", "code", "named"),

@@ -88,6 +88,7 @@ def _server(client: redis.Redis, url: str) -> Iterator[Finding]:
     if not unfit:
         yield ok("redis", f"{url} answers ({health.version_of(info)})")
         yield from _writes(client)
+        yield from risks("redis", health.of_replication(info))
     yield from risks("memory", health.of_memory(info))
 
 
