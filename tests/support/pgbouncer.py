@@ -34,6 +34,7 @@ def pgbouncer(server: Server) -> Iterator[str]:
             f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
             f"auth_type = trust\nauth_file = {folder}/users.txt\n"
             f"pool_mode = transaction\ndefault_pool_size = {POOL}\nmax_client_conn = 100\n"
+            "server_login_retry = 1\n"
         )
         more: dict[str, Any] = {}
         if os.getuid() == 0:  # it refuses to run as root

@@ -36,7 +36,11 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = _named("an authority of a test")
         certificate = _builder(self._name, self._name, self._key.public_key())
+        # Python 3.13 holds certificates to RFC 5280: an authority names its key and what that may sign.
         certificate = certificate.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        certificate = certificate.add_extension(_SIGNS, critical=True)
+        public = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
+        certificate = certificate.add_extension(public, critical=False)
         self.file = folder / "ca.pem"
         self.file.write_bytes(certificate.sign(self._key, hashes.SHA256()).public_bytes(_PEM))
 
@@ -49,6 +53,9 @@ class Authority:
         certificate = (
             _builder(_named(name), self._name, key.public_key(), ends)
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+            )
             .sign(self._key, hashes.SHA256())
         )
         files = Identity(self._folder / f"{name}.pem", self._folder / f"{name}.key")
@@ -60,6 +67,17 @@ class Authority:
 
 
 _PEM = serialization.Encoding.PEM
+_SIGNS = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _named(name: str) -> x509.Name:

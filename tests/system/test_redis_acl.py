@@ -78,14 +78,17 @@ def test_it_is_enough_for_everything_and_holds_nothing_more(server: Valkey, tmp_
         assert site.send(CALLS).complete
         site.wait_for(CALLS)
         # Those that fail are tried again, which rq's scheduler sees to, and end as dead letters.
-        until(lambda: run("failed", "list", environ=site.environ).stdout.count("one in fifty"), "dead letters")
+        until(
+            lambda: run("failed", "list", "--json", environ=site.environ).stdout.count("one in fifty"),
+            "dead letters",
+        )
         for command in (
             ("check",),
             ("status",),
             ("drain",),
             ("worker", "--burst"),
             ("failed", "retry", "--yes"),
-            ("erase", "--recipient", "a@example.nl"),
+            ("erase", "--recipient", "a@example.nl", "--yes"),
         ):
             done = run(*command, environ=site.environ)
             assert "NOPERM" not in done.stdout + done.stderr, done.stdout + done.stderr
