@@ -13,8 +13,8 @@ import psycopg
 from tests.support.postgres import USER, Server
 from tests.support.running import free_port, running, until
 
-#: Server connections that all clients of a database share: fewer than there are clients.
-POOL = 2
+#: Server connections that all clients of a database share: twice as many as there are workers, and some.
+POOL = 12
 
 
 def binary() -> str | None:
