@@ -39,6 +39,8 @@ def pgbouncer(server: Server) -> Iterator[str]:
         more: dict[str, Any] = {}
         if os.getuid() == 0:  # it refuses to run as root
             folder.chmod(0o755)
+            for file in folder.iterdir():  # a command that was tried in this process has changed its umask
+                file.chmod(0o644)
             more = {"user": "nobody", "group": "nogroup", "extra_groups": []}
         program = binary()
         assert program is not None
