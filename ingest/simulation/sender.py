@@ -121,9 +121,8 @@ class Sender:
             except OSError as error:
                 gone = not self._connections and time.monotonic() - self._seen_at > GONE_AFTER
                 if gone and not self._keep_going:
-                    self.fail(
-                        Unavailable(f"Nothing answers at {shown.url(target.url)} ({error.strerror or error}).")
-                    )
+                    nothing = f"Nothing answers at {shown.url(target.url)} ({error.strerror or error})"
+                    self.fail(Unavailable(f"{nothing}: start an endpoint, or name another with --url."))
                 await asyncio.sleep(RECONNECT_DELAY)
 
     async def _pace(self, began: float) -> None:

@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +101,18 @@ def running(
         yield process
     finally:
         process.stop()
+
+
+@contextmanager
+def all_running(
+    commands: Mapping[str, Sequence[str]], environ: Mapping[str, str], folder: Path
+) -> Iterator[dict[str, Process]]:
+    """Several `ingest` commands by name, each with a log of its own, for as long as the block runs."""
+    with ExitStack() as stack:
+        yield {
+            name: stack.enter_context(running(ingest(*command), environ, folder / f"{name}.log"))
+            for name, command in commands.items()
+        }
 
 
 def run(

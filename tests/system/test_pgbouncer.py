@@ -7,7 +7,7 @@ import pytest
 
 from tests.support import pgbouncer
 from tests.support.postgres import postgres
-from tests.support.running import answers, ingest, run, running, until
+from tests.support.running import all_running, answers, run, until
 from tests.support.site import Site
 from tests.support.valkey import valkey
 from workers.store.store import Store
@@ -40,10 +40,7 @@ def test_everything_works_through_it(tmp_path: Path) -> None:
             "handlers": ("worker", "--queue", "handlers"),
             "more": ("worker", "--queue", "handlers"),
         }
-        processes = {
-            name: stack.enter_context(running(ingest(*command), site.environ, tmp_path / f"{name}.log"))
-            for name, command in commands.items()
-        }
+        processes = stack.enter_context(all_running(commands, site.environ, tmp_path))
         until(lambda: answers(site.port), "the endpoint")
         for _ in range(4):
             assert site.send(CALLS // 4).complete

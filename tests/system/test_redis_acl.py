@@ -10,7 +10,7 @@ import redis
 
 from ingest.redis_client import connect
 from ingest.stream.keys import Keys
-from tests.support.running import answers, free_port, ingest, run, running, until
+from tests.support.running import all_running, answers, free_port, run, until
 from tests.support.site import Site
 from tests.support.source import ROOT
 from tests.support.valkey import Valkey, valkey
@@ -68,10 +68,7 @@ def test_it_is_enough_for_everything_and_holds_nothing_more(server: Valkey, tmp_
             "handlers": ("worker", "--queue", "handlers"),
             "follower": ("events", "--follow"),
         }
-        processes = {
-            name: stack.enter_context(running(ingest(*command), site.environ, tmp_path / f"{name}.log"))
-            for name, command in commands.items()
-        }
+        processes = stack.enter_context(all_running(commands, site.environ, tmp_path))
         until(lambda: answers(site.port), "the endpoint")
         until(lambda: admin.scard("rq:workers") == 2, "the workers")
         until(lambda: admin.pubsub_numsub(Keys().stored)[0][1], "the follower")

@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ingest.redis_client import connect
-from tests.support.running import answers, descendants, exchange, free_port, ingest, running, until
+from tests.support.running import all_running, answers, descendants, exchange, free_port, until
 from tests.support.site import Site
 from tests.support.source import ROOT
 from tests.support.valkey import valkey
@@ -59,10 +59,7 @@ def test_they_are_as_few_as_the_documentation_says(tmp_path: Path) -> None:
             "worker --queue handlers": ("worker", "--queue", "handlers"),
             "events --follow": ("events", "--follow"),
         }
-        processes = {
-            kind: stack.enter_context(running(ingest(*command), site.environ, tmp_path / f"{kind}.log"))
-            for kind, command in kinds.items()
-        }
+        processes = stack.enter_context(all_running(kinds, site.environ, tmp_path))
         until(lambda: answers(site.port), "the endpoint")
         until(lambda: admin.scard("rq:workers") == 2, "the workers")
         most: Counter[str] = Counter()

@@ -11,7 +11,7 @@ from ingest.redis_client import connect
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
 from tests.support.redis_proxy import RedisProxy, redis_proxy
-from tests.support.running import Process, answers, ingest, running, until
+from tests.support.running import Process, all_running, answers, until
 from tests.support.site import Site
 from tests.support.valkey import Valkey, valkey
 
@@ -87,10 +87,7 @@ def everybody(server: Valkey, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "handlers": ("worker", "--queue", "handlers"),
             "follower": ("events", "--follow", "--format", "jsonl"),
         }
-        processes = {
-            name: stack.enter_context(running(ingest(*command), environ, folder / f"{name}.log"))
-            for name, command in commands.items()
-        }
+        processes = stack.enter_context(all_running(commands, environ, folder))
         until(lambda: answers(site.port), "the endpoint")
         with connect(server.url) as client:
             until(lambda: client.scard("rq:workers") == 2, "the workers")

@@ -11,7 +11,7 @@ import redis
 from ingest.redis_client import connect
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
-from tests.support.running import Process, answers, ingest, run, running, until
+from tests.support.running import Process, all_running, answers, run, until
 from tests.support.sentinel import NAME, Watched, watched
 from tests.support.site import Site
 
@@ -50,10 +50,7 @@ class Everybody:
             "handlers": ("worker", "--queue", "handlers"),
             "follower": ("events", "--follow", "--format", "jsonl"),
         }
-        self.processes: dict[str, Process] = {
-            name: stack.enter_context(running(ingest(*command), self.site.environ, folder / f"{name}.log"))
-            for name, command in commands.items()
-        }
+        self.processes: dict[str, Process] = stack.enter_context(all_running(commands, self.site.environ, folder))
         until(lambda: answers(self.site.port), "the endpoint")
         with connect(servers.primary.url) as client:
             until(lambda: client.scard("rq:workers") == 2, "the workers")
