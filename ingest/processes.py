@@ -204,25 +204,33 @@ def aside(look: Callable[[], object]) -> None:
     """Call a function in a fork, so that what it imports takes no memory here; only while there is one thread.
 
     Raises:
-        IngestError: the function raised it.
+        IngestError: the function raised it, or did not come to its end.
     """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        code = 1
         try:
             look()
+            code = 0
         except IngestError as error:
             os.write(writer, pickle.dumps(error))
+            code = 0
         except Exception:
             log.exception("a look aside broke off")
         finally:
-            os._exit(0)  # without what this process would do at its end
+            os._exit(code)  # without what this process would do at its end
     os.close(writer)
     with os.fdopen(reader, "rb") as answer:
         found = answer.read()
-    os.waitpid(child, 0)
+    _, status = os.waitpid(child, 0)
     if found:
         raise pickle.loads(found)  # noqa: S301  # our own
+    if status:
+        ended = ending(os.waitstatus_to_exitcode(status))
+        raise IngestError(
+            f"A check before the start {ended}: what is wrong is above, or it was ended from outside."
+        )
 
 
 def own_command(*arguments: str) -> list[str]:

@@ -207,8 +207,8 @@ class Settings(BaseSettings):
         for name, field in cls.model_fields.items():
             if not field.repr and (value := getattr(settings, name)):
                 shown.keep_secret(*([value] if isinstance(value, str) else value))
-        if settings.alert_url:  # often secret as a whole, and libraries quote the parts of a URL
-            shown.keep_secret(urlsplit(settings.alert_url).path[1:])
+        if settings.alert_url:  # often secret as a whole, and libraries quote the path alone, slash included
+            shown.keep_secret(urlsplit(settings.alert_url).path)
         return settings
 
     @property

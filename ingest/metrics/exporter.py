@@ -147,9 +147,12 @@ class Exporter:
         figures = self._behind.figures()
         try:
             shared = await self._shared.answer()
-        except Exception as error:  # whatever it is: what the processes have left is shown all the same
+        except TimeoutError as error:
             _note(error)
             shared = Figures(gauges={("ingest_redis_up",): 0, ("ingest_database_up",): 0})
+        except Exception as error:  # a fault of ours says nothing of them; what the processes have left is shown
+            _note(error)
+            shared = Figures()
         figures.add_gauges(shared)
         return _encoded(request, list(families(figures)))
 

@@ -153,7 +153,7 @@ async def test_what_goes_wrong_with_a_look_is_logged_and_the_rest_is_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with port(shared=lambda: 1 // 0, scale=lambda: 1 // 0) as client:  # type: ignore[arg-type,return-value]
-        assert (await shown(client))["ingest_redis_up"] == 0
+        assert "ingest_redis_up" not in await shown(client)
         async with client.get("/scale") as answer:
             assert answer.status == 503
     assert "ZeroDivisionError" in caplog.text

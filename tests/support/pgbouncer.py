@@ -13,8 +13,8 @@ import psycopg
 from tests.support.postgres import USER, Server
 from tests.support.running import free_port, running, until
 
-#: Server connections that all clients of a database share: twice as many as there are workers, and some.
-POOL = 12
+#: Server connections that all clients of a database share: so few that none may need two at once.
+POOL = 2
 
 
 def binary() -> str | None:

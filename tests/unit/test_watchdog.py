@@ -1,7 +1,10 @@
 """Calls that do not let themselves be interrupted."""
 
+import threading
+
 import pytest
 
+from workers.handlers import time_limits
 from workers.handlers.time_limits import GRACE, Watchdog
 
 
@@ -26,6 +29,8 @@ def test_a_call_that_goes_on_after_its_time_limit_ends_the_process(caplog: pytes
     assert "h: a call goes on 10 s after its limit of 5 s" in caplog.text
 
 
-def test_it_watches_from_a_thread_while_it_is_entered() -> None:
-    with Watchdog("h", 5.0) as watchdog, watchdog.watching(watchdog):
-        pass
+def test_it_watches_from_a_thread_while_it_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_limits, "WATCH_EVERY", 0.01)
+    ended = threading.Event()
+    with Watchdog("h", -GRACE, end=ended.set) as watchdog, watchdog.watching(watchdog):
+        assert ended.wait(30)

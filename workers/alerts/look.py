@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 REFUSALS_LEAST, DEAD_LETTERS_LEAST = 100.0, 10.0
 #: Where it says what each code means and what to do.
 RUNBOOK = "docs/runbook.md"
+#: Seconds that the database may take: an alert that it hangs must still go out before the look is ended.
+DATABASE_PATIENCE = 20.0
 
 #: What is a matter of choice, passes by itself, or belongs to another alert.
 UNTOLD = frozenset({Code.SIGNATURES_OFF, Code.NO_TABLES, Code.SPOOL_WAITING, Code.REDIS_UNREACHABLE})
@@ -55,7 +57,7 @@ def look(settings: Settings, is_worker: bool) -> None:
         with redis_client.connect(settings.redis) as client:
             lookouts = Lookouts(client)
             memory = Memory.read(lookouts.remembered())
-            figures = gather(settings)
+            figures = gather(settings, DATABASE_PATIENCE)
             now = time.time()
             found, unknown = _found(settings, figures, memory, now, is_worker)
             memory.update(found, unknown, now)

@@ -11,6 +11,8 @@ BEFORE = 24 * 3600.0
 FACTOR = 5.0
 #: Seconds between two samples that are kept: a day of them is some 300.
 APART = 300.0
+#: Of how many processes it is remembered what they had said.
+SEEN_MAX = 1000
 
 
 class Sample(NamedTuple):
@@ -32,7 +34,9 @@ class Counted:
         """What each of them says now."""
         if self._seen is not None:
             self.total += sum(max(0.0, value - self._before(name, value)) for name, value in now.items())
-        self._seen = dict(now)
+        # Who is missing from one look comes back with the same counts.
+        missing = {name: value for name, value in (self._seen or {}).items() if name not in now}
+        self._seen = dict([*missing.items(), *now.items()][-SEEN_MAX:])
 
     def _before(self, name: str, value: float) -> float:
         before = (self._seen or {}).get(name, 0.0)

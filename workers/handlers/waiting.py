@@ -1,7 +1,6 @@
 """What waits for handlers: how much, until when, and why it waits."""
 
 from collections.abc import Callable, Collection
-from functools import cached_property
 from typing import NamedTuple
 
 from sqlalchemy import case, func, literal, or_, select, union_all
@@ -34,11 +33,9 @@ class WaitingWork:
     def __init__(self, store: Store, ask: Callable[[], int] = machine_time) -> None:
         """`ask` says the time in µs since 1970, for a database that has no clock of its own."""
         self._store = store
-        self._ask = ask
-
-    @cached_property
-    def _clock(self) -> SharedClock:
-        return SharedClock(self._store.time() or self._ask())
+        # Asked for before any transaction: within one it would take a second connection, and those who share a
+        # small pool would wait for each other.
+        self._clock = SharedClock(store.time() or ask())
 
     def _now(self, later: float = 0.0) -> int:
         """The time in `later` seconds, in µs since 1970, by the clock that all workers share."""

@@ -48,6 +48,10 @@ def _retry_soon(settings: Settings) -> None:
         log.warning("Redis is unreachable too, so it is tried again tomorrow: %s", error)
 
 
+#: Seconds for counting what an upgrade has left uncounted: the job that cleans up has a minute for everything.
+FILL_SECONDS = 20.0
+
+
 def clean_up(settings: Settings) -> int:
     """Delete what is older than the retention, if one is set; returns how many events and calls that were.
 
@@ -60,13 +64,17 @@ def clean_up(settings: Settings) -> int:
         store.tidy()
         for problem in store.make_room():
             log.warning("%s", problem, extra={"event": "no-room-made"})
-        fill(store)  # where an upgrade was ended before it was done
         now = _earliest_now(settings, store)
         store.expire_tombstones(now)
-        if not settings.retention_days:
-            return 0
-        before = now - settings.retention_days * DAY
-        deleted = _expire(store, before)
+        deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
+        # Where an upgrade was ended before it was done; last, as it may take long.
+        fill(store, seconds=FILL_SECONDS)
+    return deleted
+
+
+def _keep_to_retention(settings: Settings, store: Store, now: int) -> int:
+    before = now - settings.retention_days * DAY
+    deleted = _expire(store, before)
     _expire_unreadable(settings, before)
     age = shown.counted(settings.retention_days, "day")
     log.info("deleted %s older than %s", shown.counted(deleted, "event or call", "events and calls"), age)

@@ -119,7 +119,7 @@ def _events(settings: Settings, client: redis.Redis, workers: int, busy: int) ->
     stream = Consumer(client)
     behind, waiting = stream.oldest_age() or 0.0, stream.backlog()
     # One writer at a time is all that SQLite has: further drains would only wait for it.
-    most = 1 if settings.database.startswith("sqlite") else None
+    most = 1 if settings.sqlite_file else None
     return QueueScale(round(behind, 3), waiting, workers, busy, recommended(workers, busy, behind, most))
 
 

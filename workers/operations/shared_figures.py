@@ -13,11 +13,13 @@ from workers.operations.figures import ReconciledFigures, RedisFigures, StoreFig
 
 #: Days that are over of which it is shown whether they are complete: as far back as anybody would still look.
 DAYS = 7
+#: Seconds that the database may take: less than a scrape waits, or what Redis knows would go with it.
+DATABASE_PATIENCE = 5.0
 
 
 def gather(settings: Settings) -> Figures:
     """All that can be asked for now; what cannot be reached is left out."""
-    known = status.gather(settings)
+    known = status.gather(settings, DATABASE_PATIENCE)
     gauges: dict[Series, float] = {
         ("ingest_redis_up",): known.redis is not None,
         ("ingest_database_up",): known.store is not None,

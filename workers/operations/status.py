@@ -1,12 +1,13 @@
 """What is going on: gathers the figures of `ingest status` (`workers.operations.figures`)."""
 
 import shutil
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from functools import partial
 from itertools import groupby
-from pathlib import Path
-from urllib.parse import unquote
 
 import redis
 from redis import RedisError
@@ -43,8 +44,11 @@ from workers.reconcile.schedule import Schedule
 from workers.store.store import Store
 
 
-def gather(settings: Settings) -> StatusFigures:
-    """Everything that `status` shows. What cannot be reached does not keep it from the rest."""
+def gather(settings: Settings, patience: float | None = None) -> StatusFigures:
+    """Everything that `status` shows. What cannot be reached does not keep it from the rest.
+
+    `patience` is how many seconds the database may take, for who cannot wait; None: as long as it likes.
+    """
     troubles: list[StatusWarning] = []
     in_redis, in_store, in_spool = None, None, None
     try:
@@ -52,7 +56,7 @@ def gather(settings: Settings) -> StatusFigures:
     except Unavailable as error:
         troubles.append(StatusWarning(Code.REDIS_UNREACHABLE, str(error)))
     try:
-        in_store = _store_figures(settings)
+        in_store = _within(patience, partial(_store_figures, settings))
     except Unavailable as error:
         troubles.append(StatusWarning(Code.DATABASE_UNREACHABLE, str(error)))
     endpoints = in_redis.endpoints if in_redis else ()
@@ -63,6 +67,25 @@ def gather(settings: Settings) -> StatusFigures:
     disks = tuple(_disks(settings, endpoints))
     warnings = warnings_of(settings, in_redis, in_store, in_spool, time.time(), disks)
     return StatusFigures(in_redis, in_store, in_spool, disks, (*troubles, *warnings))
+
+
+def _within(seconds: float | None, ask: Callable[[], StoreFigures]) -> StoreFigures:
+    """What the database answers within so many seconds; a thread that is left waiting ends with the process."""
+    if seconds is None:
+        return ask()
+    answer: Future[StoreFigures] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:  # whatever it is, the caller gets it
+            answer.set_exception(error)
+
+    threading.Thread(target=run, name="ask-database", daemon=True).start()
+    try:
+        return answer.result(seconds)
+    except TimeoutError:
+        raise Unavailable(f"The database does not answer within {seconds:.0f} s.") from None
 
 
 # --- Redis ---
@@ -158,10 +181,9 @@ def _disks(settings: Settings, endpoints: Iterable[EndpointFigures]) -> Iterator
     for host, report in by_host.items():
         if report is not None and report.disk_size_bytes:
             yield DiskFigures(f"the spool on {host}", report.disk_free_bytes, report.disk_size_bytes)
-    scheme, _, place = settings.database.partition(":///")
-    if scheme == "sqlite" and place:
+    if (file := settings.sqlite_file) is not None:
         try:
-            usage = shutil.disk_usage(Path(unquote(place.partition("?")[0])).absolute().parent)
+            usage = shutil.disk_usage(file.absolute().parent)
         except OSError:  # there is no database yet, or not on this machine
             return
         yield DiskFigures("the database", usage.free, usage.total)

@@ -4,6 +4,7 @@ It goes in steps of a transaction each, with a pause in between, so that everyth
 is done, answers are found as before. Killed at any line, it goes on where it was.
 """
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,14 +14,18 @@ from workers.store.counting import Counting
 PAUSE_PER_STEP = 0.5
 
 
-def fill(store: Counting, progress: Callable[[float], object] = lambda part: None) -> None:
-    """Count the events that are not counted yet; `progress` is called with the part that is done, from 0 to 1.
+def fill(
+    store: Counting, progress: Callable[[float], object] = lambda part: None, seconds: float = math.inf
+) -> None:
+    """Count the events that are not counted yet, for about so many `seconds` at most.
+
+    `progress` is called with the part that is done, from 0 to 1.
 
     Raises:
         Unavailable: the database cannot be used now; what was done stays done.
     """
-    part = 0.0
-    while part < 1:
+    part, ends = 0.0, time.monotonic() + seconds
+    while part < 1 and time.monotonic() < ends:
         began = time.monotonic()
         part = store.count_more()
         progress(part)
