@@ -79,15 +79,20 @@ def formatter(process: Callable[[], str]) -> logging.Formatter:
 _host = socket.gethostname()
 
 
+#: Handlers log what they like.
+_ANY_KEYS = orjson.OPT_NON_STR_KEYS
+
+
 def _dump(line: dict[str, Any], **_options: Any) -> str:
     """One line of JSON that neither shows a secret nor steers a terminal."""
     clean = {
         name: shown.without_secrets(value) if isinstance(value, str) else value for name, value in line.items()
     }
     try:
-        text = orjson.dumps(clean, default=str).decode()
+        text = orjson.dumps(clean, default=str, option=_ANY_KEYS).decode()
     except TypeError:  # a lone surrogate, which stands for a byte that is no UTF-8
-        text = orjson.dumps({name: _proper(value) for name, value in clean.items()}, default=str).decode()
+        proper = {name: _proper(value) for name, value in clean.items()}
+        text = orjson.dumps(proper, default=str, option=_ANY_KEYS).decode()
     return shown.escaped_json(text)
 
 

@@ -108,19 +108,24 @@ def _content(path: Path, trusted: bool) -> bytes | None:
     Raises:
         SettingsError: it cannot be read, or should not be trusted.
     """
-    # A pipe that somebody put there under the usual name would hold us up.
-    flags = os.O_RDONLY | os.O_CLOEXEC | (0 if trusted else os.O_NONBLOCK)
     try:
-        with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
-            return file.read(MAX_SIZE + 1) if trusted or _may_be_trusted(os.fstat(file.fileno())) else None
+        with open(path, "rb", opener=None if trusted else _open_at_once) as file:
+            if not trusted and not _may_be_trusted(os.fstat(file.fileno()), os.lstat(path)):
+                return None
+            return file.read(MAX_SIZE + 1)
     except OSError as error:
         if not trusted and isinstance(error, FileNotFoundError | IsADirectoryError):
             return None  # many keep a virtual environment under this name
         raise SettingsError(f"The file of settings {path} cannot be read ({error.strerror}).") from None
 
 
-def _may_be_trusted(found: os.stat_result) -> bool:
-    """Whether what lies in the working directory is a file that only we could have written.
+def _open_at_once(path: str, flags: int) -> int:
+    """For `open`: a pipe that somebody put there under the usual name would hold us up."""
+    return os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+
+
+def _may_be_trusted(found: os.stat_result, name: os.stat_result) -> bool:
+    """Whether what lies in the working directory is a file that only we could have written, or have chosen.
 
     Whoever can write it could have us use their servers and import their code.
 
@@ -129,14 +134,17 @@ def _may_be_trusted(found: os.stat_result) -> bool:
     """
     if not stat.S_ISREG(found.st_mode):
         return False
-    if found.st_uid not in (os.geteuid(), 0):
+    strangers = {found.st_uid, name.st_uid} - {os.geteuid(), 0}  # a link's owner chose the file
+    if strangers:
         raise SettingsError(
-            f"{DEFAULT_FILE} in this folder belongs to another user (uid {found.st_uid}), so it is not read: name "
-            f"it with --env-file {DEFAULT_FILE} if you trust it, or set {FILE_VARIABLE}={NO_FILE}."
+            f"{DEFAULT_FILE} in this folder belongs to another user (uid {strangers.pop()}), so it is not read: "
+            f"name it with --env-file {DEFAULT_FILE} if you trust it, or set {FILE_VARIABLE}={NO_FILE}."
         )
-    if found.st_mode & stat.S_IWOTH:
+    # A group of one's own is that of many a user's files.
+    others = found.st_mode & stat.S_IWOTH or (found.st_mode & stat.S_IWGRP and found.st_gid != os.getegid())
+    if others:
         raise SettingsError(
-            f"Everybody may write {DEFAULT_FILE} in this folder, so it is not read: chmod 600 {DEFAULT_FILE}."
+            f"Others may write {DEFAULT_FILE} in this folder, so it is not read: chmod 600 {DEFAULT_FILE}."
         )
     return True
 
@@ -226,9 +234,12 @@ def told(folder: Path, values: Mapping[str, str], withheld: Iterable[str]) -> It
 def running_dev(folder: Path) -> tuple[dict[str, str], frozenset[str]]:
     """What the `ingest dev` that runs in a data folder uses, and the names of its secrets."""
     try:
-        with (folder / DEV_FILE).open() as file:
-            ours = os.fstat(file.fileno()).st_uid in (os.geteuid(), 0)
-            left = json.load(file) if ours and _is_locked(file) else {"settings": {}, "withheld": []}
+        with open(folder / DEV_FILE, opener=_open_at_once) as file:
+            found = os.fstat(file.fileno())
+            ours = stat.S_ISREG(found.st_mode) and found.st_uid in (os.geteuid(), 0)
+            if not (ours and _is_locked(file)):
+                return {}, frozenset()
+            left = json.loads(file.read(MAX_SIZE))
         settings = {str(name): str(value) for name, value in left["settings"].items()}
         return settings, frozenset(left["withheld"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError):  # none ran there, or one is just starting

@@ -28,15 +28,22 @@ def test() -> None:
     if not settings.has_alerts:
         raise SettingsError("Nobody is told: set INGEST_ALERT_URL, INGEST_ALERT_SMTP, or both.")
     refused = []
+    signal.signal(signal.SIGALRM, _took_too_long)  # a receiver that answers a byte at a time
     for name, send in channels(settings).items():
+        signal.alarm(LOOK_SECONDS)
         try:
             send(trial())
         except Undelivered as error:
             refused.append(f"{name}: {error}.")
         else:
             click.echo(f"{name}: taken.")
+    signal.alarm(0)
     if refused:
         raise Undelivered(" ".join(refused))
+
+
+def _took_too_long(_number: int, _frame: object) -> None:
+    raise Undelivered(f"the receiver did not come to an end within {LOOK_SECONDS} s")
 
 
 @alert.command(hidden=True)

@@ -18,12 +18,13 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
 import orjson
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
@@ -51,6 +52,8 @@ PORTS = 16
 PORT_INTERVAL = 30.0
 #: Bytes of a request's head, and seconds that a connection may be idle.
 HEAD_MAX, KEEPALIVE = 8190, 75.0
+#: Connections at once: more than anybody has scrapers, and little memory if all their heads are large.
+CONNECTIONS_MAX = 64
 
 
 class Sources(NamedTuple):
@@ -229,19 +232,50 @@ async def _export(app: web.Application, behind: Behind, address: tuple[str, int]
         loop.add_signal_handler(number, stopping.set)
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEPALIVE, max_line_size=HEAD_MAX, shutdown_timeout=0.2
+        app,
+        access_log=None,
+        keepalive_timeout=KEEPALIVE,
+        max_line_size=HEAD_MAX,
+        max_field_size=HEAD_MAX,
+        shutdown_timeout=0.2,
+        logger=_request_log(),
     )
     await runner.setup()
+    few = _Few(cast(web.Server, runner.server))  # None only before `setup`
+    opened = ExitStack()
     try:
         sock = _bind(*address) if behind.board is None else await _find_port(*address, avoid, stopping.wait)
         if sock is not None:
-            await web.SockSite(runner, sock).start()
+            opened.callback((await loop.create_server(few, sock=sock)).close)
             host, port = sock.getsockname()[:2]
             log.info("metrics at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
             await stopping.wait()
     finally:
+        opened.close()
         await runner.cleanup()
     os._exit(0)  # a question to Redis or the database may still be under way in a thread: nobody waits for it
+
+
+class _Few:
+    """Makes what serves a connection; the oldest makes way for one too many, so that nobody takes all places."""
+
+    def __init__(self, server: web.Server) -> None:
+        self._server = server
+
+    def __call__(self) -> asyncio.Protocol:
+        connections = self._server.connections
+        if len(connections) >= CONNECTIONS_MAX and (transport := connections[0].transport) is not None:
+            transport.abort()
+        return self._server()
+
+
+def _request_log() -> logging.Logger:
+    """Where aiohttp logs our faults, and not what is wrong with a request: senders would fill the log."""
+    requests = logging.getLogger(f"{__name__}.requests")
+    requests.addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+    )
+    return requests
 
 
 async def _find_port(

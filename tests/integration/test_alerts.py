@@ -219,6 +219,14 @@ def test_a_mail_server_that_takes_nothing_is_said_without_its_words(
     assert mailbox.mails == []
 
 
+def test_a_mail_server_that_does_not_come_to_an_end_is_left(mailbox: Mailbox) -> None:
+    mailbox.answer = "250-and\r\n" * 1000 + "250 ok"
+    route = f"smtp://127.0.0.1:{mailbox.port}?from=i@example.nl&to=a@example.nl"
+    (trouble,) = delivery.deliver(Settings.read({"INGEST_ALERT_SMTP": route}), trial())
+    assert "the mail server does not take it" in trouble
+    assert mailbox.mails == []
+
+
 def test_an_alert_can_be_tried(receiver: Script, mailbox: Mailbox) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import pytest
 import redis
 from aiohttp import web
+from aiohttp.http_exceptions import BadStatusLine
 from aiohttp.test_utils import TestClient, TestServer
 from click.testing import CliRunner
 
@@ -332,3 +334,26 @@ def test_a_job_counts_on_from_those_before_it() -> None:
             raise ZeroDivisionError
     assert Figures.from_json(board.read(0)).counts == {("ingest_handler_calls_total", "crm", "done"): 6}
     board.close()
+
+
+async def test_one_connection_too_many_takes_the_place_of_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporter, "CONNECTIONS_MAX", 2)
+    async with port() as client:
+        assert client.server.runner is not None
+        few = exporter._Few(cast(web.Server, client.server.runner.server))
+        listening = await asyncio.get_running_loop().create_server(few, "127.0.0.1", 0)
+        where = listening.sockets[0].getsockname()
+        opened = [await asyncio.open_connection(*where) for _ in range(3)]
+        assert await asyncio.wait_for(opened[0][0].read(), 30) == b""
+        opened[2][1].write(b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert b" 200 " in await asyncio.wait_for(opened[2][0].readline(), 30)
+        for _, writer in opened:
+            writer.close()
+        listening.close()
+
+
+def test_what_is_wrong_with_a_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    log = exporter._request_log()
+    for error in (BadStatusLine("x"), ValueError("ours")):
+        log.error("a request failed", exc_info=error)
+    assert len(caplog.records) == 1

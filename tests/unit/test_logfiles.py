@@ -469,6 +469,10 @@ def test_a_declared_encoding_counts_where_the_bytes_allow_it() -> None:
         HEADER + line().replace('"7"', '"7E+05"'),
         HEADER + line().replace('"12"', "'12"),
         HEADER.title() + line().replace("5fd0", "'5fd0"),
+        HEADER + line().replace("2026-11-20 09:00:00", "########"),
+        HEADER + line().replace("2026-11-20 09:00:00", "9:14"),
+        HEADER.replace("\n", ";;\n") + line().replace('"', "").replace("\n", ";\n"),
+        line().replace('"', "").replace("\n", ";\n") * 3,
         "".join(f'"{text.rstrip().replace(chr(34), "")}"\n' for text in (HEADER, line())),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_file_that_is_named_must_be_there(here: Path, name: str) -> None:
 def test_a_file_that_others_can_write_is_read_only_when_it_is_named(here: Path) -> None:
     path = write(here)
     path.chmod(0o602)
-    with pytest.raises(SettingsError, match=r"Everybody may write \.env .* chmod 600"):
+    with pytest.raises(SettingsError, match=r"Others may write \.env .* chmod 600"):
         gather({})
     assert gather({}, path).values["INGEST_PATH"] == "/a"
 
@@ -140,6 +140,25 @@ def test_a_file_of_another_user_is_read_only_when_it_is_named(here: Path) -> Non
     with pytest.raises(SettingsError, match=r"belongs to another user \(uid 12345\)"):
         gather({})
     assert gather({}, path).values["INGEST_PATH"] == "/a"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_link_of_another_user_and_a_file_of_a_strange_group_are_not_read(here: Path) -> None:
+    target = write(here).rename(here / "mine")
+    (here / ".env").symlink_to(target)
+    os.chown(here / ".env", 12345, -1, follow_symlinks=False)
+    with pytest.raises(SettingsError, match=r"belongs to another user \(uid 12345\)"):
+        gather({})
+    (here / ".env").unlink()
+    os.chown(write(here), -1, 12345)
+    (here / ".env").chmod(0o660)
+    with pytest.raises(SettingsError, match=r"Others may write \.env"):
+        gather({})
+
+
+def test_a_pipe_in_the_place_of_what_dev_leaves_holds_nobody_up(here: Path) -> None:
+    os.mkfifo(here / setting_sources.DEV_FILE)
+    assert setting_sources.running_dev(here) == ({}, frozenset())
 
 
 # --- names ---

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
+from typing import Any, cast
 
 import aiohttp
 import orjson
@@ -25,6 +26,8 @@ from ingest.settings import Settings
 TIMEOUT = 5.0
 #: … how often it is tried, and the seconds within which the last attempt begins: all looks end within a minute.
 ATTEMPTS, TRY_FOR = 3, 15.0
+#: Lines that a mail server may say over one connection, of 8 KB at most.
+LINES_MAX = 200
 #: Answers that may be better the next time.
 PASSING = frozenset({408, 425, 429, *range(500, 600)})
 
@@ -35,6 +38,39 @@ stamina.instrumentation.set_on_retry_hooks([stamina.instrumentation.LoggingOnRet
 
 class _TryAgain(Exception):
     """It may be taken the next time."""
+
+
+class _Lines:
+    """What a mail server says, which has an end: smtplib collects the lines of an answer until one is the last."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._left = LINES_MAX
+
+    def readline(self, size: int) -> bytes:
+        """The next line."""
+        if not self._left:
+            raise OSError("too many lines")  # smtplib then closes the connection
+        self._left -= 1
+        return cast(bytes, self._file.readline(size))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class _SMTP(smtplib.SMTP):
+    """Does not listen without end."""
+
+    def getreply(self) -> tuple[int, bytes]:
+        """One answer; the lines of all of them on one connection are counted."""
+        if self.file is None and self.sock is not None:
+            self.file = _Lines(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _SMTPOverTLS(_SMTP, smtplib.SMTP_SSL):
+    """The same over TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +153,8 @@ def _mail(route: MailURL, message: Message) -> None:
 
 def _connected(route: MailURL, context: ssl.SSLContext) -> smtplib.SMTP:
     if route.tls:
-        return smtplib.SMTP_SSL(route.host, route.port, timeout=TIMEOUT, context=context)
-    return smtplib.SMTP(route.host, route.port, timeout=TIMEOUT)
+        return _SMTPOverTLS(route.host, route.port, timeout=TIMEOUT, context=context)
+    return _SMTP(route.host, route.port, timeout=TIMEOUT)
 
 
 def _greet(server: smtplib.SMTP, route: MailURL, context: ssl.SSLContext) -> None:

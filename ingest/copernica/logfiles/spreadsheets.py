@@ -29,6 +29,7 @@ _SHOWN = re.compile(
     r"|\d{4}(?P<dash>[-/])\d\d?(?P=dash)\d\d?(?:[ T]\d{1,2}:\d\d(?: ?[AaPp][Mm])?)?"
     r"|\d{2}:\d{2}[.,]\d"
     r"|4\d{4}(?:[.,]\d+)?"  # days since 1900
+    r"|\d{1,2}:\d\d(?::\d\d)?|#{3,}"  # the time of day alone; a column too narrow for it
 )
 #: The columns of numbers and of ids, which spreadsheets take for numbers.
 _IDS = frozenset(("id", "linkinfo", "document", "groupid")) | {
@@ -83,6 +84,8 @@ def resaved(lines: Sequence[str], rows: Sequence[Sequence[str]], documented: Seq
     for sign, name in _SEPARATORS.items():
         if any(_separated(line.strip(), sign) for line in islice(lines, SAMPLE)):
             return _told(f"its columns are separated by {name}")
+    if _ends_in_semicolons(lines):
+        return _told("its lines end in semicolons")
     if any(len(row) == 1 and _is_row(row[0]) for row in islice(rows, SAMPLE)):
         return _told("each line is in quotes as a whole")
     return next(filter(None, _cells(rows, documented)), "")
@@ -96,6 +99,15 @@ def _separated(line: str, sign: str) -> bool:
     if "time" in cells and len(_NAMES.intersection(cells)) > 1:
         return True
     return "," not in line.partition(sign)[0] and any(map(_is_time, cells[:4]))
+
+
+def _ends_in_semicolons(lines: Sequence[str]) -> bool:
+    """Whether a file was opened with semicolons for separators, and saved with as many in each line."""
+    sample = [line.strip().strip('"') for line in islice(lines, SAMPLE) if line.strip()]
+    has_names = bool(sample) and "time" in spelled(sample[0].split(","))
+    return (has_names and sample[0].endswith(";")) or (
+        len(sample) > 2 and all(line.endswith(";") for line in sample)
+    )
 
 
 def _is_row(text: str) -> bool:
