@@ -17,6 +17,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -50,10 +51,10 @@ STALE = 10.0
 PORTS = 16
 #: Seconds between two attempts to find a free one.
 PORT_INTERVAL = 30.0
-#: Bytes of a request's head, and seconds that a connection may be idle.
-HEAD_MAX, KEEPALIVE = 8190, 75.0
-#: Connections at once: more than anybody has scrapers, and little memory if all their heads are large.
-CONNECTIONS_MAX = 64
+#: Bytes of a line of a request's head, its headers (a scraper sends six), and seconds a connection may be idle.
+LINE_MAX, HEADERS_MAX, KEEPALIVE = 4096, 40, 75.0
+#: Connections at once: more than anybody has scrapers. Fewer are accepted in one go: none can be closed before.
+CONNECTIONS_MAX, BACKLOG = 64, 16
 
 
 class Sources(NamedTuple):
@@ -235,8 +236,9 @@ async def _export(app: web.Application, behind: Behind, address: tuple[str, int]
         app,
         access_log=None,
         keepalive_timeout=KEEPALIVE,
-        max_line_size=HEAD_MAX,
-        max_field_size=HEAD_MAX,
+        max_line_size=LINE_MAX,
+        max_field_size=LINE_MAX,
+        max_headers=HEADERS_MAX,
         shutdown_timeout=0.2,
         logger=_request_log(),
     )
@@ -246,7 +248,7 @@ async def _export(app: web.Application, behind: Behind, address: tuple[str, int]
     try:
         sock = _bind(*address) if behind.board is None else await _find_port(*address, avoid, stopping.wait)
         if sock is not None:
-            opened.callback((await loop.create_server(few, sock=sock)).close)
+            opened.callback((await loop.create_server(few, sock=sock, backlog=BACKLOG)).close)
             host, port = sock.getsockname()[:2]
             log.info("metrics at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
             await stopping.wait()
@@ -261,12 +263,13 @@ class _Few:
 
     def __init__(self, server: web.Server) -> None:
         self._server = server
+        self._latest: deque[web.RequestHandler] = deque()
 
     def __call__(self) -> asyncio.Protocol:
-        connections = self._server.connections
-        if len(connections) >= CONNECTIONS_MAX and (transport := connections[0].transport) is not None:
+        if len(self._latest) >= CONNECTIONS_MAX and (transport := self._latest.popleft().transport) is not None:
             transport.abort()
-        return self._server()
+        self._latest.append(self._server())
+        return self._latest[-1]
 
 
 def _request_log() -> logging.Logger:
