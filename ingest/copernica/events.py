@@ -74,8 +74,8 @@ MAX_TIME_DIGITS = 10
 MICROS = 1_000_000
 #: Seconds in a day.
 DAY = 86_400
-#: Where an event comes from: a call, or a line of a log file.
-WEBHOOK, LOGFILE = "webhook", "logfile"
+#: Where an event comes from: a call, a line of a log file, or a result over REST.
+WEBHOOK, LOGFILE, REST = "webhook", "logfile", "rest"
 #: Where times in µs are counted from.
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

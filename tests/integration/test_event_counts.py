@@ -15,7 +15,7 @@ from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.cli import typed
 from tests.support.postgres import EmptyDatabase
 from tests.support.running import until
-from tests.support.sql import execute, rows
+from tests.support.sql import WITHOUT_0011, execute, rows
 from workers.operations.erase import erase
 from workers.store import event_counts, postgres, tables
 from workers.store.event_counts import NO_MAILING
@@ -159,6 +159,7 @@ def test_an_upgrade_counts_what_was_there_before_and_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(event_counts, "STEP_EVENTS", 10)
     store.add([event(n, delivery_id=delivery_id(n, NINE + n * SECOND), mailing=n % 2) for n in range(35)])
+    execute(store, *WITHOUT_0011)
     execute(store, "DROP TABLE event_counts", "DROP TABLE fillings", "ALTER TABLE handoffs DROP COLUMN error")
     execute(store, "UPDATE alembic_version SET version_num = '0008'")
     upgrade(database)

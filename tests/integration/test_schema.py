@@ -17,7 +17,7 @@ from ingest.copernica.events import Event, EventType
 from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
 from tests.support.builders import event
 from tests.support.postgres import Server
-from tests.support.sql import execute, is_a_sentence, rows, waiting
+from tests.support.sql import WITHOUT_0011, execute, is_a_sentence, rows, waiting
 from workers.store import migrations, schema, tables
 from workers.store.filters import Filter
 from workers.store.schema import upgrade
@@ -133,6 +133,7 @@ def test_recipients_that_were_stored_before_are_found_by_the_rule_of_today(
     with closing(Store.open(empty)) as store:
         store.add([event(number, recipient=one) for number, one in enumerate(written)])
         execute(store, "DROP INDEX events_folded_recipient", "ALTER TABLE events DROP COLUMN folded_recipient")
+        execute(store, *WITHOUT_0011)
         execute(store, "DROP TABLE IF EXISTS finder_hashes", "ALTER TABLE handoffs DROP COLUMN error")
         execute(store, *(f"DROP TABLE {name}" for name in ("tombstones", "event_counts", "fillings")))
         execute(store, "UPDATE alembic_version SET version_num = '0005'")

@@ -21,6 +21,12 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
+#: Bring a database from schema 0011 back to 0010.
+WITHOUT_0011 = [
+    f"DROP TABLE {name}" for name in ("coverage", "gaps", "destinations", "recovered", "mailing_totals")
+]
+
+
 def execute(store: Store, *statements: str) -> None:
     with store.engine.begin() as connection:
         for statement in statements:

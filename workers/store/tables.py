@@ -217,6 +217,75 @@ reconciliations = Table(
     Column("details", _Json, nullable=False),
 )
 
+#: Periods in which an endpoint process surely took calls: µs since 1970. Those of one process do not overlap.
+#: `ended` is how the last is known to have ended, if it is; see `workers.gaps`.
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("endpoint", Text, primary_key=True),
+    Column("since", BigInteger, primary_key=True),
+    Column("through", BigInteger, nullable=False),
+    Column("ended", Text),
+)
+
+#: Periods in which calls may be missing, in µs since 1970 (`until` is None while one lasts), why, and what became
+#: of them. `details` is a JSON object of everything else, such as how far catching up has got.
+gaps = Table(
+    "gaps",
+    metadata,
+    Column("since", BigInteger, primary_key=True),
+    Column("cause", Text, primary_key=True),
+    Column("until", BigInteger),
+    Column("state", Text, nullable=False),
+    Column("changed_at", _Moment, nullable=False),
+    Column("details", _Json, nullable=False),
+)
+
+#: Which message each destination of Copernica's is: its REST results name the number, its webhooks the message id.
+#: `product` is `ms` (Marketing Suite) or `publisher`; `sent_at` is in Unix seconds by the result's own clock.
+destinations = Table(
+    "destinations",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("destination", BigInteger, primary_key=True),
+    Column("message_id", Text, nullable=False),
+    Column("mailing", BigInteger),
+    Column("profile", BigInteger),
+    Column("subprofile", BigInteger),
+    Column("sent_at", BigInteger),
+)
+
+#: Events that were recovered, so that a call that comes in later than its recovered event is known for the same.
+#: `message` is a hash of the message id, `second` the event's time by the webhooks' clock as far as that was
+#: measured (`sure`). `call_id` is the delivery id of the call that the event was upgraded with; the event keeps
+#: its own. `number` counts up, so that drains see what is new.
+recovered = Table(
+    "recovered",
+    metadata,
+    Column("number", _Counter, primary_key=True),
+    Column("message", BigInteger, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("second", BigInteger, nullable=False),
+    Column("sure", Boolean, nullable=False),
+    Column("delivery_id", LargeBinary, nullable=False),
+    Column("call_id", LargeBinary),
+)
+
+#: The totals of a mailing at Copernica beside ours, by kind of event, when they were last compared.
+mailing_totals = Table(
+    "mailing_totals",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("mailing", BigInteger, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("checked_at", _Moment, nullable=False),
+    Column("theirs", BigInteger),
+    Column("theirs_unique", BigInteger),
+    Column("ours", BigInteger, nullable=False),
+    Column("ours_unique", BigInteger, nullable=False),
+    Column("details", _Json, nullable=False),
+)
+
 # --- SQLite only: the search index, see `workers.store.search_index` ---
 
 #: The events with the number that each got on arrival, and what the search index holds of them.

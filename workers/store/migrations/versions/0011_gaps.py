@@ -1,0 +1,37 @@
+"""What it takes to know gaps and to fill them: from Copernica's results, before the day's log files are there."""
+
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    """Create the tables; see `workers.store.tables`."""
+    postgresql = op.get_context().dialect.name == "postgresql"
+    key, counter = ("BYTEA", "BIGSERIAL") if postgresql else ("BLOB", "INTEGER")
+    moment, json = ("TIMESTAMP WITH TIME ZONE", "JSONB") if postgresql else ("DATETIME", "TEXT")
+    op.execute(
+        "CREATE TABLE coverage (endpoint TEXT NOT NULL, since BIGINT NOT NULL, through BIGINT NOT NULL, "
+        "ended TEXT, PRIMARY KEY (endpoint, since))"
+    )
+    op.execute(
+        "CREATE TABLE gaps (since BIGINT NOT NULL, cause TEXT NOT NULL, until BIGINT, state TEXT NOT NULL, "
+        f"changed_at {moment} NOT NULL, details {json} NOT NULL, PRIMARY KEY (since, cause))"
+    )
+    op.execute(
+        "CREATE TABLE destinations (product TEXT NOT NULL, destination BIGINT NOT NULL, message_id TEXT NOT NULL, "
+        "mailing BIGINT, profile BIGINT, subprofile BIGINT, sent_at BIGINT, PRIMARY KEY (product, destination))"
+        + ("" if postgresql else " WITHOUT ROWID")
+    )
+    op.execute(
+        f"CREATE TABLE recovered (number {counter} PRIMARY KEY, message BIGINT NOT NULL, type TEXT NOT NULL, "
+        f"second BIGINT NOT NULL, sure BOOLEAN NOT NULL, delivery_id {key} NOT NULL, call_id {key})"
+    )
+    op.execute("CREATE INDEX recovered_message ON recovered (message)")
+    op.execute("CREATE UNIQUE INDEX recovered_event ON recovered (delivery_id)")
+    op.execute(
+        "CREATE TABLE mailing_totals (product TEXT NOT NULL, mailing BIGINT NOT NULL, kind TEXT NOT NULL, "
+        f"checked_at {moment} NOT NULL, theirs BIGINT, theirs_unique BIGINT, ours BIGINT NOT NULL, "
+        f"ours_unique BIGINT NOT NULL, details {json} NOT NULL, PRIMARY KEY (product, mailing, kind))"
+    )
