@@ -3,25 +3,27 @@
 import random
 from collections import Counter
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from threading import Thread
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from ingest.copernica.events import DAY, EventType
+from ingest.copernica.events import DAY, LOGFILE, REST, WEBHOOK, EventType
 from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.cli import typed
 from tests.support.postgres import EmptyDatabase
 from tests.support.running import until
 from tests.support.sql import WITHOUT_0011, execute, rows
 from workers.operations.erase import erase
+from workers.reconcile import history
+from workers.reconcile.report import DayReport
 from workers.store import event_counts, postgres, tables
 from workers.store.event_counts import NO_MAILING
 from workers.store.filling import fill
 from workers.store.filters import Filter
-from workers.store.rows import event_row
+from workers.store.rows import event_of, event_row
 from workers.store.schema import VERSION, upgrade
 from workers.store.store import Store
 
@@ -29,16 +31,16 @@ HOUR = 3600 * SECOND
 PEOPLE = ("jan@example.nl", "eva@example.nl", "piet@example.nl", None)
 MENTION = "https://example.nl/?for=jan@example.nl"
 
-Numbers = Counter[tuple[str, str, int]]
+Numbers = Counter[tuple[str, str, int, str]]
 
 
 def kept(store: Store) -> Numbers:
     columns = tables.event_counts.c
-    query = select(columns.hour, columns.type, columns.mailing, columns.number)
+    query = select(columns.hour, columns.type, columns.mailing, columns.source, columns.number)
     numbers: Numbers = Counter()
     with store.reading() as connection:
-        for hour, kind, mailing, number in connection.execute(query):
-            numbers[hour, kind, mailing] += number
+        for hour, kind, mailing, source, number in connection.execute(query):
+            numbers[hour, kind, mailing, source] += number
     return Counter({key: number for key, number in numbers.items() if number})
 
 
@@ -49,13 +51,27 @@ def counted(store: Store, below: bytes | None = None) -> Numbers:
         if below is None or one.delivery_id < below:
             hour = datetime.fromtimestamp(one.occurred_at // SECOND, UTC)
             mailing = NO_MAILING if one.mailing is None else one.mailing
-            numbers[f"{hour:%Y-%m-%d %H}", one.type.value, mailing] += 1
+            numbers[f"{hour:%Y-%m-%d %H}", one.type.value, mailing, one.source] += 1
     return numbers
 
 
 def mark(store: Store) -> bytes | None:
     with store.reading() as connection:
         return event_counts.counted_below(connection)
+
+
+def upgrade_in_place(store: Store, this: bytes) -> None:
+    """As a call does that follows its recovered event: the row stays, and says more."""
+    columns = tables.events.c
+    with store.writing() as connection:
+        store._backend.share_turns(connection, event_counts.TURNS)
+        before = connection.execute(select(tables.events).where(columns.delivery_id == this)).one()
+        connection.execute(
+            update(tables.events).where(columns.delivery_id == this).values(source=WEBHOOK, mailing=8)
+        )
+        after = connection.execute(select(tables.events).where(columns.delivery_id == this)).one()
+        (as_it_is,) = map(event_row, map(event_of, [after]))
+        event_counts.change(connection, store._backend, [as_it_is], [event_counts.Deleted.of_row(before)])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -65,7 +81,7 @@ def test_the_numbers_are_those_of_the_table(store: Store, monkeypatch: pytest.Mo
     for _ in range(25):
         there = [e.delivery_id for e in store.find(Filter())]
         match luck.choice(
-            ["add", "add", "add", "doubles", "supersede", "erase", "expire", "anew", "more", "more"]
+            ["add", "add", "add", "doubles", "supersede", "upgrade", "erase", "expire", "anew", "more", "more"]
         ):
             case "add":  # late and recovered ones among them: the id says when the call came in
                 last = [
@@ -74,6 +90,7 @@ def test_the_numbers_are_those_of_the_table(store: Store, monkeypatch: pytest.Mo
                         type=luck.choice([EventType.OPEN, EventType.CLICK]),
                         occurred_at=NINE + luck.randrange(60) * HOUR + luck.randrange(HOUR),
                         mailing=luck.choice([None, 0, 7]),
+                        source=luck.choice([WEBHOOK, WEBHOOK, LOGFILE, REST]),
                         recipient=luck.choice(PEOPLE),
                         profile=None,
                         url=luck.choice([None, MENTION]),
@@ -87,6 +104,8 @@ def test_the_numbers_are_those_of_the_table(store: Store, monkeypatch: pytest.Mo
                 store.add([twice, twice._replace(type=EventType.BOUNCE, mailing=9), *last[:5]])
             case "supersede":
                 store.erase(luck.sample(there, min(4, len(there))), (), (), ())
+            case "upgrade" if there:
+                upgrade_in_place(store, luck.choice(there))
             case "erase":
                 erase(store, luck.choice(["jan@example.nl", "piet@example.nl"]), dry_run=False)
             case "expire":
@@ -126,6 +145,40 @@ def test_they_answer_as_counting_does(store: Store, by: str) -> None:
     assert not store.is_counted
     assert answers == [(store.counts(wanted, by), store.count(wanted)) for wanted in asked]
     assert store.stored() == 300
+
+
+def test_days_are_told_by_their_sources(store: Store) -> None:
+    def some(first: int, source: str, day: int, many: int) -> None:
+        store.add(
+            [event(first + n, source=source, occurred_at=NINE + (day * DAY + n) * SECOND) for n in range(many)]
+        )
+
+    for given in ((0, WEBHOOK, 0, 3), (10, LOGFILE, 0, 2), (20, REST, 1, 1), (30, WEBHOOK, 2, 4)):
+        some(*given)
+    day = datetime.fromtimestamp(NINE // SECOND, UTC).replace(hour=0, minute=0)
+    told = [(f"{day:%Y-%m-%d}", "logfile", 2), (f"{day:%Y-%m-%d}", "webhook", 3)]
+    assert store.sources(day, day + timedelta(days=1)) == told
+    told.append((f"{day + timedelta(days=1):%Y-%m-%d}", "rest", 1))
+    assert store.sources(day, day + timedelta(days=2)) == told
+    store.count_anew()
+    assert store.sources(day, day + timedelta(days=2)) == told, "counted while the numbers are made again"
+
+
+@pytest.mark.parametrize("recovered", [False, True])
+def test_an_upgrade_tells_sources_apart_by_counting_anew_only_where_it_must(
+    database: str, store: Store, recovered: bool
+) -> None:
+    store.add([event(n, mailing=n % 2, source=LOGFILE if recovered and n < 5 else WEBHOOK) for n in range(20)])
+    if recovered:
+        history.save(store, DayReport(date(2026, 11, 20)), history.API)
+    numbers = kept(store)
+    execute(store, *WITHOUT_0011)
+    execute(store, "UPDATE alembic_version SET version_num = '0010'")
+    upgrade(database)
+    with closing(Store.open(database)) as upgraded:
+        assert upgraded.is_counted is not recovered
+        fill(upgraded)
+        assert kept(upgraded) == numbers == counted(upgraded)
 
 
 def test_two_that_store_at_once_do_not_wait_for_each_other(postgres_database: EmptyDatabase) -> None:

@@ -155,8 +155,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, int]]) -> None:
-        """Add to `event_counts`: tuples of hour, type, mailing and number, in order. Ends a transaction's work."""
+    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
+        """Add to `event_counts`: hour, type, mailing, source, number, in order. Ends a transaction."""
 
     def overwrite(self, connection: Connection) -> None:  # noqa: B027  # optional
         """Have what this connection deletes from now on overwritten, where that is in our power."""

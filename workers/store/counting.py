@@ -76,6 +76,23 @@ class Counting(Database):
                 (self._add_numbers if whole else self._count_events)(part, by, found)
         return [(*names, number) for names, number in sorted(found.items())]
 
+    def sources(self, since: datetime, until: datetime) -> list[tuple[str, str, int]]:
+        """How many events of whole days came from where: sorted tuples of day (UTC), source and number."""
+        found: Counter[tuple[str, str]] = Counter()
+        if self.is_counted:
+            columns = tables.event_counts.c
+            number = func.sum(columns.number)
+            query = select(columns.hour, columns.source, number).group_by(columns.hour, columns.source)
+            conditions = [columns.hour >= _name(since), columns.hour < _name(until)]
+        else:
+            period, source = self._backend.period("day"), tables.events.c.source
+            query = select(period, source, func.count()).group_by(period, source)
+            conditions = Filter(since=since, until=until).conditions(self._backend)
+        with self.reading() as connection:
+            for name, source_of, count in connection.execute(query.where(*conditions)):
+                found[name[: PERIODS["day"]], source_of] += int(count)
+        return [(*names, count) for names, count in sorted(found.items()) if count]
+
     def _add_numbers(self, wanted: Filter, by: str, found: "Counter[tuple[str, str]]") -> None:
         """Of whole hours."""
         columns = tables.event_counts.c

@@ -1,9 +1,12 @@
-"""How many events there are, by hour, type and mailing: kept with the events, so that nobody has to count them.
+"""How many events there are, by hour, type, mailing and source: kept with them, so that nobody has to count them.
 
-Whoever adds or deletes events says so here, at the end of the same transaction; so the numbers are exact whatever
-is late, recovered, superseded, erased or too old. What was stored before there were such numbers is counted bit by
-bit, in the order of delivery ids (`count_more`). Until that is done, only events below the mark in `fillings` are
-in the numbers, and whoever asks for them has to count the events themselves.
+Whoever adds, deletes or changes events says so here, at the end of the same transaction; so the numbers are exact
+whatever is late, recovered, superseded, upgraded, erased or too old. A row that is changed in place counts as one
+that was deleted (`Deleted.of_row`, as it was) and added (as it is).
+
+What was stored before there were such numbers is counted bit by bit, in the order of delivery ids (`count_more`).
+Until that is done, only events below the mark in `fillings` are in the numbers, and whoever asks for them has to
+count the events themselves.
 
 In PostgreSQL several transactions add to the same numbers at once. Each takes a shard that no other is using, so
 none waits for another; the number is the sum of all shards.
@@ -11,26 +14,28 @@ none waits for another; the number is the sum of all shards.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sqlalchemy import Connection, delete, func, select, text, tuple_, update
 
 from workers.store.backend import PERIODS, Backend, Row, Transactions
-from workers.store.rows import KEY, KIND, MAILING, MOMENT
+from workers.store.rows import KEY, KIND, MAILING, MOMENT, SOURCE, micros, stored_time
 from workers.store.tables import event_counts, events, fillings
 
 #: The name under which those who add events, those who delete them and those who count what was there take turns.
 TURNS = "ingest tombstones"
 #: Stands for events that name no mailing.
 NO_MAILING = -1
+#: What is told as the part that is done while anything is left, even if all of that is of the last second.
+NEARLY = 0.999
 #: Events that are counted at a time: as long as others wait that want to store some, a third of a second.
 STEP_EVENTS = 100_000
 
 _HOUR = PERIODS["hour"]
 _COUNTS = event_counts.c
 
-#: A number of events by hour, type and mailing (None if they name none).
-Numbers = Counter[tuple[str, str, int | None]]
+#: A number of events by hour, type, mailing (None if they name none) and source.
+Numbers = Counter[tuple[str, str, int | None, str]]
 
 
 class Deleted(NamedTuple):
@@ -40,6 +45,13 @@ class Deleted(NamedTuple):
     hour: str
     type: str
     mailing: int | None
+    source: str
+
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Self:
+        """The same for a row of `events`, as it is stored or as it is read."""
+        at = row[MOMENT] if isinstance(row[MOMENT], str) else stored_time(micros(row[MOMENT]))
+        return cls(bytes(row[KEY]), at[:_HOUR], row[KIND], row[MAILING], row[SOURCE])
 
 
 def counted_below(connection: Connection) -> bytes | None:
@@ -53,7 +65,7 @@ def counted_below(connection: Connection) -> bytes | None:
 
 def of_rows(rows: Iterable[Row]) -> Numbers:
     """The numbers of rows of `events`."""
-    return Counter([(row[MOMENT][:_HOUR], row[KIND], row[MAILING]) for row in rows])
+    return Counter([(row[MOMENT][:_HOUR], row[KIND], row[MAILING], row[SOURCE]) for row in rows])
 
 
 def of_table(connection: Connection, name: str) -> tuple[int, Numbers]:
@@ -64,11 +76,11 @@ def of_table(connection: Connection, name: str) -> tuple[int, Numbers]:
     connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE MODE")
     below = counted_below(connection)
     query = text(
-        "SELECT to_char(occurred_at, 'YYYY-MM-DD HH24'), type, mailing, count(*), count(*) FILTER (WHERE "  # noqa: S608
-        f"CAST(:below AS bytea) IS NULL OR delivery_id < :below) FROM {name} GROUP BY 1, 2, 3"
+        "SELECT to_char(occurred_at, 'YYYY-MM-DD HH24'), type, mailing, source, count(*), count(*) FILTER (WHERE "  # noqa: S608
+        f"CAST(:below AS bytea) IS NULL OR delivery_id < :below) FROM {name} GROUP BY 1, 2, 3, 4"
     )
     found = connection.execute(query, {"below": below}).all()
-    numbers = Numbers({(hour, kind, mailing): -counted for hour, kind, mailing, _, counted in found})
+    numbers = Numbers({(at, kind, mailing, source): -counted for at, kind, mailing, source, _, counted in found})
     return sum(number for *_, number, _ in found), numbers
 
 
@@ -85,7 +97,7 @@ def change(
         added = [row for row in added if row[KEY] < below]
         deleted = [event for event in deleted if event.delivery_id < below]
     numbers = of_rows(added)
-    numbers.subtract((event.hour, event.type, event.mailing) for event in deleted)
+    numbers.subtract(event[1:] for event in deleted)
     add(connection, backend, numbers)
 
 
@@ -93,8 +105,8 @@ def add(connection: Connection, backend: Backend, numbers: Numbers) -> None:
     """Add numbers, which may be negative, as the last thing that a transaction does."""
     # In order, so that there is no deadlock where several use one shard.
     changed = sorted(
-        (hour, kind, NO_MAILING if mailing is None else mailing, number)
-        for (hour, kind, mailing), number in numbers.items()
+        (hour, kind, NO_MAILING if mailing is None else mailing, source, number)
+        for (hour, kind, mailing, source), number in numbers.items()
         if number
     )
     if changed:
@@ -103,7 +115,7 @@ def add(connection: Connection, backend: Backend, numbers: Numbers) -> None:
 
 def forget_zeros(transactions: Transactions, backend: Backend) -> None:
     """Delete numbers that have become zero, as most do when events expire."""
-    key = _COUNTS.hour, _COUNTS.type, _COUNTS.mailing
+    key = _COUNTS.hour, _COUNTS.type, _COUNTS.mailing, _COUNTS.source
     zeros = select(*key).group_by(*key).having(func.sum(_COUNTS.number) == 0)
     with transactions() as connection:
         backend.take_turns(connection, TURNS)
@@ -135,8 +147,8 @@ def count_more(transactions: Transactions, backend: Backend) -> float:
         end = connection.execute(in_order.offset(STEP_EVENTS).limit(1)).scalar()
         within = [events.c.delivery_id >= begin, *([] if end is None else [events.c.delivery_id < end])]
         hour = backend.period("hour")
-        groups = select(hour, events.c.type, events.c.mailing, func.count()).where(*within)
-        found = connection.execute(groups.group_by(hour, events.c.type, events.c.mailing)).all()
+        key = hour, events.c.type, events.c.mailing, events.c.source
+        found = connection.execute(select(*key, func.count()).where(*within).group_by(*key)).all()
         if end is None:
             connection.execute(delete(fillings).where(this))
         else:
@@ -144,8 +156,12 @@ def count_more(transactions: Transactions, backend: Backend) -> float:
         ids = select(events.c.delivery_id).limit(1)
         first = connection.execute(ids.order_by(events.c.delivery_id)).scalar() or b""
         last = connection.execute(ids.order_by(events.c.delivery_id.desc())).scalar() or b""
-        add(connection, backend, Counter({(at, kind, mailing): number for at, kind, mailing, number in found}))
-    return 1.0 if end is None else _part(bytes(first), bytes(end), bytes(last))
+        add(
+            connection,
+            backend,
+            Numbers({(at, kind, mailing, source): number for at, kind, mailing, source, number in found}),
+        )
+    return 1.0 if end is None else min(_part(bytes(first), bytes(end), bytes(last)), NEARLY)
 
 
 def _part(first: bytes, at: bytes, last: bytes) -> float:

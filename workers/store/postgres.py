@@ -75,10 +75,11 @@ SHARD_LOCK = 0x1465_7376
 ADD_COUNTS = """
     WITH mine AS MATERIALIZED (
         SELECT shard FROM generate_series(0, %s) AS shard WHERE pg_try_advisory_xact_lock(%s, shard) LIMIT 1)
-    INSERT INTO event_counts AS sums (hour, type, mailing, shard, number)
-    SELECT hour, type, mailing, shard, number FROM mine, unnest(%s::text[], %s::text[], %s::bigint[], %s::bigint[])
-        AS given (hour, type, mailing, number)
-    ON CONFLICT (hour, type, mailing, shard) DO UPDATE SET number = sums.number + excluded.number"""
+    INSERT INTO event_counts AS sums (hour, type, mailing, source, shard, number)
+    SELECT hour, type, mailing, source, shard, number
+    FROM mine, unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
+        AS given (hour, type, mailing, source, number)
+    ON CONFLICT (hour, type, mailing, source, shard) DO UPDATE SET number = sums.number + excluded.number"""
 
 
 class PostgreSQL(Backend):
@@ -210,11 +211,11 @@ class PostgreSQL(Backend):
 
     def _delete(self, connection: Connection, these: ColumnElement[bool]) -> list[Deleted]:
         columns = tables.events.c
-        counted = columns.delivery_id, self.period("hour"), columns.type, columns.mailing
+        counted = columns.delivery_id, self.period("hour"), columns.type, columns.mailing, columns.source
         rows = connection.execute(tables.events.delete().where(these).returning(*counted))
         return [Deleted._make(row) for row in rows]
 
-    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, int]]) -> None:
+    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
         """In the first shard that is free; if none is, in the first as soon as it is."""
         driver = _driver(connection)
         values = [list(column) for column in zip(*numbers, strict=True)]

@@ -25,8 +25,8 @@ from workers.store.backend import INDEXED, Row
 REMEMBERED_SECONDS = 4096
 #: Most minutes, where events are spread over a day, as those of a log file are.
 REMEMBERED_MINUTES = 64
-#: Where in a row of `events` its delivery id is, its type, when it occurred, and its mailing.
-KEY, KIND, MOMENT, MAILING = 0, 1, 3, 14
+#: Where in a row of `events` its delivery id is, its type, when it occurred, its mailing, and its source.
+KEY, KIND, MOMENT, MAILING, SOURCE = 0, 1, 3, 14, 22
 
 
 class Added(NamedTuple):

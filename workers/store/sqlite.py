@@ -58,16 +58,17 @@ ABOUT_ROWS = (
     UnicodeError,
     OverflowError,
 )
-#: Adds to the numbers of events; its parameters are hour, type, mailing and number.
+#: Adds to the numbers of events; its parameters are hour, type, mailing, source and number.
 ADD_COUNTS = """
-    INSERT INTO event_counts (hour, type, mailing, shard, number) VALUES (?, ?, ?, 0, ?)
-    ON CONFLICT (hour, type, mailing, shard) DO UPDATE SET number = number + excluded.number"""
+    INSERT INTO event_counts (hour, type, mailing, source, shard, number) VALUES (?, ?, ?, ?, 0, ?)
+    ON CONFLICT (hour, type, mailing, source, shard) DO UPDATE SET number = number + excluded.number"""
 #: What a deletion from `events` must return for the numbers of events, as `Deleted` has it.
 _COUNTED = (
     numbered_events.c.delivery_id,
     func.substr(numbered_events.c.occurred_at, 1, PERIODS["hour"]),
     numbered_events.c.type,
     numbered_events.c.mailing,
+    numbered_events.c.source,
 )
 
 
@@ -178,7 +179,7 @@ class SQLite(Backend):
         found = [connection.execute(delete, {"erased": delivery_id}).one_or_none() for delivery_id in delivery_ids]
         return _unindexed(connection, [row for row in found if row is not None])
 
-    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, int]]) -> None:
+    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
         """All in one shard: there is one writer at a time."""
         connection.exec_driver_sql(ADD_COUNTS, list(numbers))
 

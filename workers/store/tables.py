@@ -174,8 +174,8 @@ tombstones = Table(
     Column("erased_at", BigInteger, nullable=False),
 )
 
-#: How many events there are, by the hour in which they occurred (`2026-11-20 09`, UTC), type and mailing (-1 for
-#: none): written in one transaction with the events. The numbers of all shards count together: see
+#: How many events there are, by the hour in which they occurred (`2026-11-20 09`, UTC), type, mailing (-1 for
+#: none) and source: written in one transaction with the events. The numbers of all shards count together: see
 #: `workers.store.event_counts`.
 event_counts = Table(
     "event_counts",
@@ -183,6 +183,7 @@ event_counts = Table(
     Column("hour", Text, primary_key=True),
     Column("type", Text, primary_key=True),
     Column("mailing", BigInteger, primary_key=True),
+    Column("source", Text, primary_key=True),
     Column("shard", Integer, primary_key=True),
     Column("number", BigInteger, nullable=False),
 )
@@ -300,6 +301,7 @@ numbered_events = Table(
     Column("type", Text, nullable=False),
     Column("occurred_at", Text, nullable=False),
     Column("mailing", Integer),
+    Column("source", Text, nullable=False),
 )
 
 #: Which of the `numbered_events` each run covers: from `first` through `last`.

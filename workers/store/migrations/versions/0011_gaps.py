@@ -1,6 +1,7 @@
 """What it takes to know gaps and to fill them: from Copernica's results, before the day's log files are there."""
 
 from alembic import op
+from sqlalchemy import text
 
 revision = "0011"
 down_revision = "0010"
@@ -35,3 +36,31 @@ def upgrade() -> None:
         f"checked_at {moment} NOT NULL, theirs BIGINT, theirs_unique BIGINT, ours BIGINT NOT NULL, "
         f"ours_unique BIGINT NOT NULL, details {json} NOT NULL, PRIMARY KEY (product, mailing, kind))"
     )
+    _count_sources(postgresql)
+
+
+def _count_sources(postgresql: bool) -> None:
+    """Tell the numbers of events apart by their source, too.
+
+    Events that are there were counted without it. If some may have been recovered, all are counted anew after this
+    transaction, by `workers.store.event_counts`; else they all came by webhook.
+    """
+    op.execute("ALTER TABLE event_counts RENAME TO event_counts_before")
+    op.execute(
+        "CREATE TABLE event_counts (hour TEXT NOT NULL, type TEXT NOT NULL, mailing BIGINT NOT NULL, "
+        "source TEXT NOT NULL, shard INTEGER NOT NULL, number BIGINT NOT NULL, "
+        "PRIMARY KEY (hour, type, mailing, source, shard)) "
+        + ("WITH (fillfactor = 50)" if postgresql else "WITHOUT ROWID")
+    )
+    if op.get_bind().execute(text("SELECT EXISTS (SELECT 1 FROM reconciliations)")).scalar():
+        op.execute("DELETE FROM fillings WHERE name = 'event_counts'")
+        unfilled = (
+            "INSERT INTO fillings (name, done) SELECT 'event_counts', :none WHERE EXISTS (SELECT 1 FROM events)"
+        )
+        op.get_bind().execute(text(unfilled), {"none": b""})
+    else:
+        op.execute(
+            "INSERT INTO event_counts (hour, type, mailing, source, shard, number) "
+            "SELECT hour, type, mailing, 'webhook', shard, number FROM event_counts_before"
+        )
+    op.execute("DROP TABLE event_counts_before")
