@@ -17,9 +17,10 @@
     ├── RestError               a call to Copernica's REST API failed
     │   ├── InvalidToken        Copernica does not accept COPERNICA_TOKEN
     │   ├── Forbidden           it does, but the token may not do this
-    │   ├── NotFound            there is no such log file or webhook
+    │   ├── NotFound            there is no such thing
     │   │   └── LogFilesGone    Copernica has deleted the log files of a day
     │   ├── RequestRejected     Copernica rejects the request, or its answer cannot be read
+    │   │   └── AnswerTooLarge  it answers more than fits: ask for less at once
     │   ├── Unreachable         no answer, or only errors, on every attempt
     │   └── OutcomeUnknown      no answer, and the request may have been carried out
     ├── BatchError              a stream entry that `pack` did not make
@@ -139,7 +140,14 @@ class RowsRejected(IngestError):
 
 
 class RestError(IngestError):
-    """A call to Copernica's REST API failed."""
+    """A call to Copernica's REST API failed.
+
+    `status` is that of the answer that says so; None if none came, or none was a refusal.
+    """
+
+    def __init__(self, message: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class InvalidToken(RestError):
@@ -151,7 +159,7 @@ class Forbidden(RestError):
 
 
 class NotFound(RestError):
-    """Copernica has no such log file or webhook."""
+    """Copernica has no such log file, webhook, profile or whatever was asked for."""
 
 
 class LogFilesGone(NotFound):
@@ -160,6 +168,10 @@ class LogFilesGone(NotFound):
 
 class RequestRejected(RestError):
     """Copernica rejects a request, or answers something that its documentation does not mention."""
+
+
+class AnswerTooLarge(RequestRejected):
+    """An answer is larger than what is read into memory."""
 
 
 class Unreachable(RestError):

@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import orjson
 from aiohttp import web
 
-from ingest.copernica.api.client import LOG_NAME
+from ingest.copernica.api.logfile_calls import LOG_NAME
 from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
 from ingest.copernica.events import DAY
 from ingest.errors import AddressInUse

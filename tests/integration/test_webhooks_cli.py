@@ -112,7 +112,7 @@ def test_setup_for_a_script_only_looks_without_yes(fake: FakeCopernica, environ:
 
 
 def test_setup_that_is_cut_off_says_so_and_can_be_run_again(tmp_path: Path) -> None:
-    fake = FakeCopernica(tmp_path, TOKEN, Faults("ok@webhooks,ok@webhooks,cut@webhooks"))
+    fake = FakeCopernica(tmp_path, TOKEN, Faults("ok@webhooks,ok@webhooks,ok@webhooks,cut@webhooks"))
     command = ("webhooks", "setup", "--url", URL, "--types", "open,click", "--yes")
     with fake_copernica(fake) as environ:
         broken = typed(*command, environ=environ)

@@ -6,13 +6,15 @@ an answer is treated as one that did not come.
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 
 import aiohttp
 import orjson
 
-from ingest.copernica.api.connection import read_whole
+from ingest.copernica.api.connection import read_start, read_whole
 from ingest.copernica.api.retry import TemporaryFailure
 
 Form = Literal["csv", "json", "xml"]
@@ -25,8 +27,16 @@ _ROOT_END = re.compile(rb"</?records\s*/?>\Z")
 _HTML = re.compile(rb"<(!doctype\s+html|html|head|body|h1|center|title)\b", re.IGNORECASE)
 
 
+#: Headers that name what was created, the surest first: two of version 4's and 3's, and that of a redirect.
+CREATED = ("X-Created", "X-location", "Location")
+
+
 class NotJson(Exception):
-    """An answer that is neither JSON nor a page of an error."""
+    """An answer that is neither JSON of the form that is meant nor a page of an error."""
+
+
+class Declined(Exception):
+    """A refusal that comes with a status of success; its text is Copernica's."""
 
 
 async def read_json(response: aiohttp.ClientResponse) -> Any:
@@ -47,10 +57,65 @@ async def read_json(response: aiohttp.ClientResponse) -> Any:
         raise NotJson from None
 
 
-async def created_id(response: aiohttp.ClientResponse) -> str:
-    """The id of what was created: at the end of `X-location`, a URL or a path, or of `X-Created`; else empty."""
-    for name in ("X-Created", "X-location", "Location"):
-        value = response.headers.get(name, "").partition("?")[0].rstrip("/").rpartition("/")[2].strip()
+async def read_rows(response: aiohttp.ClientResponse) -> list[Any]:
+    """A page of a list: documented as `{"start", "limit", "count", "total", "data"}`, or the list alone.
+
+    PHP writes a list whose numbers have gaps as an object, `{"0": …, "2": …}`.
+
+    Raises:
+        TemporaryFailure: it is empty, null or a page of HTML.
+        NotJson: it is anything else.
+        Declined: it says that there is no such list.
+    """
+    content = await read_content(response)
+    rows = content["data"] if isinstance(content, dict) and "data" in content else content
+    if rows is None:
+        raise TemporaryFailure("null in place of a list")
+    if isinstance(rows, dict) and all(name.isdigit() for name in rows):
+        rows = list(rows.values())
+    if not isinstance(rows, list):
+        raise NotJson
+    return rows
+
+
+async def read_content(response: aiohttp.ClientResponse) -> Any:
+    """An answer in JSON that is not an error in disguise, which comes with a status of success, too.
+
+    Raises:
+        TemporaryFailure: it is empty or a page of HTML.
+        NotJson: it is anything else.
+        Declined: it is `{"error": {"message": …}}`.
+    """
+    content = await read_json(response)
+    if isinstance(content, dict) and isinstance(content.get("error"), dict):
+        raise Declined(str(content["error"].get("message") or ""))
+    return content
+
+
+async def read_created(response: aiohttp.ClientResponse) -> str:
+    """The id of what a change created: at the end of `X-Created`, or of `X-location`, a URL or a path; else empty.
+
+    Raises:
+        TemporaryFailure: it is a page of HTML, which says nothing about the change.
+        Declined: it is `{"error": {"message": …}}`.
+    """
+    if any(name in response.headers for name in (*CREATED, "X-deleted")):
+        await read_start(response)
+        return created_in(response.headers)
+    body = (await read_start(response)).removeprefix(_BOM).strip()
+    if response.status != HTTPStatus.SEE_OTHER and _HTML.match(body):
+        raise TemporaryFailure("a page of HTML in place of an answer")
+    with suppress(ValueError):
+        content = orjson.loads(body)
+        if isinstance(content, dict) and isinstance(content.get("error"), dict):
+            raise Declined(str(content["error"].get("message") or ""))
+    return ""
+
+
+def created_in(headers: Mapping[str, str]) -> str:
+    """The id that the headers of an answer name; empty if they name none."""
+    for name in CREATED:
+        value = headers.get(name, "").partition("?")[0].rstrip("/").rpartition("/")[2].strip()
         if value.isascii() and value.isalnum():
             return value
     return ""

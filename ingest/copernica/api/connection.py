@@ -32,7 +32,7 @@ def describe(error: Exception) -> str:
     return "the connection was cut"
 
 
-class AnswerTooLarge(Exception):
+class TooLarge(Exception):
     """An answer is larger than Copernica's are, or grows beyond all measure when it is unpacked."""
 
 
@@ -42,7 +42,7 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     The session must not unpack by itself: that is done in one go, however large it becomes.
 
     Raises:
-        AnswerTooLarge: it grows more than `MAX_RATIO` times when it is unpacked.
+        TooLarge: it grows more than `MAX_RATIO` times when it is unpacked.
         aiohttp.ClientPayloadError: it cannot be unpacked, or was cut off.
     """
     encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
@@ -63,7 +63,7 @@ async def pieces(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
                 rest = unpacker.unconsumed_tail
                 unpacked += len(piece)
                 if unpacked > MAX_RATIO * packed + PIECE:
-                    raise AnswerTooLarge
+                    raise TooLarge
                 if piece:
                     yield piece
     except zlib.error:
@@ -86,11 +86,11 @@ async def read_whole(response: aiohttp.ClientResponse) -> bytes:
     """A body that is kept in memory.
 
     Raises:
-        AnswerTooLarge: it has more than `MAX_ANSWER` bytes.
+        TooLarge: it has more than `MAX_ANSWER` bytes.
     """
     body = bytearray()
     async for piece in pieces(response):
         body += piece
         if len(body) > MAX_ANSWER:
-            raise AnswerTooLarge
+            raise TooLarge
     return bytes(body)

@@ -14,11 +14,11 @@ A call that must not be made twice is not repeated where it may have been carrie
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, date
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
 
@@ -27,10 +27,11 @@ import orjson
 from yarl import URL
 
 from ingest.copernica.api.auth import Access
-from ingest.copernica.api.connection import CONNECTION_ERRORS, AnswerTooLarge, describe, read_start
+from ingest.copernica.api.connection import CONNECTION_ERRORS, TooLarge, describe, read_start
+from ingest.copernica.api.request import Request, url_of
 from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure, with_retries
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
-from ingest.errors import Forbidden, InvalidToken, NotFound, OutcomeUnknown, RequestRejected
+from ingest.errors import AnswerTooLarge, Forbidden, InvalidToken, NotFound, OutcomeUnknown, RequestRejected
 
 T = TypeVar("T")
 #: Reads an answer; called once for each attempt.
@@ -38,35 +39,10 @@ Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 
 #: Statuses that say that nothing was done: after them, even a call that must not be made twice is made again.
 NOT_CARRIED_OUT = frozenset({429, 503})
-#: What Copernica's versions 2 and 3 answer to a change that was made; there is nothing to see at the other place.
-SEE_OTHER = 303
 #: Redirects that are followed for one question.
 MAX_REDIRECTS = 5
 #: Characters of a refusal that are shown: one sentence of Copernica's fits, a page of HTML does not.
 MAX_MESSAGE = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One call. `about` describes it in messages, as in "Copernica declines to list webhooks"."""
-
-    method: str
-    path: str
-    about: str
-    params: Mapping[str, str] = field(default_factory=dict)
-    #: Sent as JSON, if not None.
-    body: object = None
-    #: Whether making the call twice does no harm.
-    repeatable: bool = True
-    #: Whether the answer may be large: it then gets all the time it needs while something keeps arriving.
-    large: bool = False
-    #: What a refusal (400) says, in lower case, if everything is as it should be all the same.
-    excuse: str = ""
-
-    @property
-    def changes(self) -> bool:
-        """Whether it is more than a question."""
-        return self.method != "GET"
 
 
 class _AccessRefused(Exception):
@@ -78,7 +54,7 @@ class Transport:
 
     def __init__(self, token: str, api_url: str, auth_url: str, concurrency: int, policy: RetryPolicy) -> None:
         self._token = token
-        self._api_url = api_url.rstrip("/")
+        self._api_url = api_url
         self._auth_url = auth_url
         self._policy = policy
         self._concurrency = concurrency
@@ -138,7 +114,8 @@ class Transport:
             except _AccessRefused:
                 raise InvalidToken(
                     f"Copernica does not let us {request.about}, not even with fresh access (401): "
-                    "check COPERNICA_TOKEN and COPERNICA_API_URL."
+                    "check COPERNICA_TOKEN and COPERNICA_API_URL.",
+                    HTTPStatus.UNAUTHORIZED,
                 ) from None
 
         async with self._slots:
@@ -148,8 +125,9 @@ class Transport:
         try:
             async with self._answer(request, access) as response:
                 self._date, self._dated_at = response.headers.get("Date"), time.time()
-                if 200 <= response.status < 300 or (request.changes and response.status == SEE_OTHER):
-                    return await read(response)
+                # Versions 2 and 3 answer 303 to a change that was made; there is nothing to see over there.
+                if 200 <= response.status < 300 or (request.changes and response.status == HTTPStatus.SEE_OTHER):
+                    return await _taken(response, request, read)
                 if response.status == 401:
                     raise _AccessRefused
                 explanation = await self._refusal(response, request)
@@ -160,20 +138,17 @@ class Transport:
         except CONNECTION_ERRORS as error:
             connected = not isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
             if connected and not request.repeatable:
-                raise OutcomeUnknown(
-                    f"The connection was lost after Copernica was asked to {request.about}, and it may have done "
-                    "so: check what is there before you try again."
-                ) from None
+                raise _unknown("The connection was lost", request) from None
             raise TemporaryFailure(describe(error)) from None
-        except AnswerTooLarge:
-            raise RequestRejected(
+        except TooLarge:
+            raise AnswerTooLarge(
                 f"Copernica's answer when asked to {request.about} is far too large: check COPERNICA_API_URL."
             ) from None
 
     @asynccontextmanager
     async def _answer(self, request: Request, access: str) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a call, at the end of the redirects that may be followed."""
-        url = URL(self._api_url + request.path)
+        url = url_of(self._api_url, request.path)
         params = request.params
         for _ in range(MAX_REDIRECTS + 1):
             async with self._session.request(
@@ -194,7 +169,7 @@ class Transport:
                     f"Copernica sends us to another server ({str(there.origin())[:60]!a}) to {request.about}: "
                     "check COPERNICA_API_URL."
                 )
-            url, params = there, {}
+            url, params = there, ()
         raise RequestRejected(
             f"Copernica sends us from one address to the next to {request.about}: check COPERNICA_API_URL."
         )
@@ -212,23 +187,27 @@ class Transport:
         if status == 403:
             raise Forbidden(
                 f"Copernica does not let this token {about}{explanation}: give it the right to, or set another "
-                "COPERNICA_TOKEN."
+                "COPERNICA_TOKEN.",
+                status,
             )
         if status == 404:
             raise NotFound(
                 f"Copernica cannot {about}, because there is no such thing (404){explanation}: if it should be "
-                "there, check COPERNICA_API_URL."
+                "there, check COPERNICA_API_URL.",
+                status,
             )
         if 300 <= status < 400:
             raise RequestRejected(
-                f"Copernica answers with a redirect ({status}) to {about}: check COPERNICA_API_URL."
+                f"Copernica answers with a redirect ({status}) to {about}: check COPERNICA_API_URL.",
+                status,
             )
         if status >= 500:
             raise OutcomeUnknown(
                 f"Copernica had an error (status {status}) when asked to {about}, and may have done so: check "
-                "what is there before you try again."
+                "what is there before you try again.",
+                status,
             )
-        raise RequestRejected(f"Copernica declines to {about} (status {status}){explanation}.")
+        raise RequestRejected(f"Copernica declines to {about} (status {status}){explanation}.", status)
 
     def explained(self, text: str) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""
@@ -236,6 +215,23 @@ class Transport:
             text = text.replace(secret, "***") if secret else text
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
         return f", saying: {text[:MAX_MESSAGE]}" if text else ""
+
+
+async def _taken(response: aiohttp.ClientResponse, request: Request, read: Reader[T]) -> T:
+    """What an answer of success says; one that says nothing about a change leaves open whether it was made."""
+    try:
+        return await read(response)
+    except TemporaryFailure as failure:
+        if request.repeatable:
+            raise
+        raise _unknown(f"There was {failure}", request) from None
+
+
+def _unknown(what: str, request: Request) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"{what} after Copernica was asked to {request.about}, and it may have done so: check what is there "
+        "before you try again."
+    )
 
 
 def _redirect(response: aiohttp.ClientResponse) -> URL | None:
