@@ -218,19 +218,23 @@ reconciliations = Table(
     Column("details", _Json, nullable=False),
 )
 
-#: Periods in which an endpoint process surely took calls: µs since 1970. Those of one process do not overlap.
-#: `ended` is how the last is known to have ended, if it is; see `workers.gaps`.
+#: Periods in which an endpoint process surely took calls, in µs since 1970, each under a name of its own. `ended`
+#: is how one is known to have ended, if it is. `up_…` is the same by the clock of the machine since its start
+#: `boot`, which does not jump; see `workers.gaps`. The row with an empty name stands for what is no longer kept.
 coverage = Table(
     "coverage",
     metadata,
     Column("endpoint", Text, primary_key=True),
-    Column("since", BigInteger, primary_key=True),
+    Column("since", BigInteger, nullable=False),
     Column("through", BigInteger, nullable=False),
     Column("ended", Text),
+    Column("boot", Text),
+    Column("up_since", BigInteger, nullable=False),
+    Column("up_through", BigInteger, nullable=False),
 )
 
 #: Periods in which calls may be missing, in µs since 1970 (`until` is None while one lasts), why, and what became
-#: of them. `details` is a JSON object of everything else, such as how far catching up has got.
+#: of them, since `changed_at` (µs). `details` is a JSON object of everything else; see `workers.gaps.gap`.
 gaps = Table(
     "gaps",
     metadata,
@@ -238,7 +242,7 @@ gaps = Table(
     Column("cause", Text, primary_key=True),
     Column("until", BigInteger),
     Column("state", Text, nullable=False),
-    Column("changed_at", _Moment, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
     Column("details", _Json, nullable=False),
 )
 

@@ -13,12 +13,12 @@ def upgrade() -> None:
     key, counter = ("BYTEA", "BIGSERIAL") if postgresql else ("BLOB", "INTEGER")
     moment, json = ("TIMESTAMP WITH TIME ZONE", "JSONB") if postgresql else ("DATETIME", "TEXT")
     op.execute(
-        "CREATE TABLE coverage (endpoint TEXT NOT NULL, since BIGINT NOT NULL, through BIGINT NOT NULL, "
-        "ended TEXT, PRIMARY KEY (endpoint, since))"
+        "CREATE TABLE coverage (endpoint TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL, "
+        "through BIGINT NOT NULL, ended TEXT, boot TEXT, up_since BIGINT NOT NULL, up_through BIGINT NOT NULL)"
     )
     op.execute(
         "CREATE TABLE gaps (since BIGINT NOT NULL, cause TEXT NOT NULL, until BIGINT, state TEXT NOT NULL, "
-        f"changed_at {moment} NOT NULL, details {json} NOT NULL, PRIMARY KEY (since, cause))"
+        f"changed_at BIGINT NOT NULL, details {json} NOT NULL, PRIMARY KEY (since, cause))"
     )
     op.execute(
         "CREATE TABLE destinations (product TEXT NOT NULL, destination BIGINT NOT NULL, message_id TEXT NOT NULL, "
