@@ -1,10 +1,12 @@
 """The commands that stand in for Copernica: `simulate` sends its calls, `fake-api` answers as its REST API."""
 
 import sys
-from collections.abc import Iterable
-from contextlib import nullcontext
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -15,6 +17,7 @@ from ingest.errors import SettingsError
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
+    from ingest.simulation.records import Record
     from ingest.simulation.signer import Signer
 
 
@@ -52,6 +55,16 @@ def _types() -> Iterable[str]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which to write the log files that Copernica would keep of these events.",
 )
+@click.option("--logfiles-zone", default="UTC", show_default=True, help="Time zone of their clock.")
+@click.option(
+    "--logfiles-offset", type=int, default=0, show_default=True, help="Seconds that it is ahead of ours."
+)
+@click.option(
+    "--with-results",
+    "truth",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder in which to keep these events, for `ingest fake-api --results`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def simulate(
     url: str | None,
@@ -64,15 +77,14 @@ def simulate(
     unsigned: bool,
     forge: float,
     keep_going: bool,
-    logs: Path | None,
     as_json: bool,
+    **kept: Any,
 ) -> None:
     """Send realistic calls, as Copernica does after a mailing."""
     import uvloop
 
     from ingest.cli.render import simulation as render
     from ingest.simulation.calls import Simulator, chosen_types
-    from ingest.simulation.logwriter import LogFolder
     from ingest.simulation.sender import Sender
     from ingest.simulation.target import Target
 
@@ -84,9 +96,10 @@ def simulate(
         raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
     url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
     target = Target(url, signer, forge)
-    calls = Simulator(seed, chosen_types(types))
-    with LogFolder(logs) if logs else nullcontext() as folder:
-        sender = Sender(target, iter(calls), events, rate, keep_going, folder)
+    # At a pace, without a seed, events happen when their calls are due: a gap is then as long as it was.
+    calls = Simulator(seed, chosen_types(types), now=time.time if rate and seed is None else None)
+    with _records(**kept) as records:
+        sender = Sender(target, iter(calls), events, rate, keep_going, records)
         try:
             with render.sending(sender, events, quiet=as_json):
                 uvloop.run(sender.run(connections))
@@ -96,6 +109,37 @@ def simulate(
             code = INTERRUPTED
     render.report(sender.report, as_json)
     sys.exit(code)
+
+
+@contextmanager
+def _records(
+    logs: Path | None, logfiles_zone: str, logfiles_offset: int, truth: Path | None
+) -> Iterator["Record | None"]:
+    """Where events are recorded while the block runs."""
+    from ingest.simulation.logwriter import Clock, LogFolder
+    from ingest.simulation.records import Record, Records
+    from ingest.simulation.truth import Truth
+
+    clock = Clock(_zone(logfiles_zone, "--logfiles-zone"), logfiles_offset)
+    with ExitStack() as stack:
+        records: list[Record] = []
+        if logs:
+            records.append(stack.enter_context(LogFolder(logs, clock)))
+        if truth:
+            records.append(stack.enter_context(Truth(truth)))
+        yield Records(*records) if records else None
+
+
+def _zone(name: str, option: str) -> ZoneInfo:
+    """A time zone by its name.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        raise SettingsError(f"{option}: {name!r} is no time zone: write UTC or Europe/Amsterdam.") from None
 
 
 def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
@@ -112,9 +156,24 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
 @click.option(
     "--logfiles",
     "folder",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder of log files named PREFIX.YYYY-MM-DD.log: CSV with a header row.",
+)
+@click.option(
+    "--results",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that `ingest simulate --with-results` writes, or will write.",
+)
+@click.option("--results-zone", default="UTC", show_default=True, help="Time zone in which results are told.")
+@click.option(
+    "--results-offset", type=int, default=0, show_default=True, help="Seconds that their clock is ahead of ours."
+)
+@click.option(
+    "--results-late",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Seconds after which an event has a result.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(
@@ -128,7 +187,11 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
 @click.option("--fail-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that fail.")
 @click.option("--seed", type=int, help="The same seed fails in the same order.")
 def fake_api(
-    folder: Path,
+    folder: Path | None,
+    results: Path | None,
+    results_zone: str,
+    results_offset: int,
+    results_late: float,
     host: str,
     port: int,
     token: str | None,
@@ -143,9 +206,21 @@ def fake_api(
 
     from ingest.simulation.api_faults import Faults
     from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
+    from ingest.simulation.results_api import Manner
+    from ingest.simulation.truth import Truth
 
+    if folder is None and results is None:
+        raise SettingsError("There is nothing to serve: name a folder with --logfiles or --results.")
     token = token or secrets.token_hex(16)
-    app = create_fake_api(folder, token, Faults(plan, fail_rate, seed), life=token_life or ACCESS_LIFE)
+    manner = Manner(_zone(results_zone, "--results-zone"), results_offset, late=results_late)
+    app = create_fake_api(
+        folder,
+        token,
+        Faults(plan, fail_rate, seed),
+        life=token_life or ACCESS_LIFE,
+        truth=Truth(results),
+        results=manner,
+    )
 
     def ready(url: str) -> None:
         click.echo(f"export COPERNICA_API_URL={url}/v4")

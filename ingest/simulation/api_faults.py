@@ -35,6 +35,23 @@ class Fault(StrEnum):
     SHORT = "short"
     #: In the middle, nothing more arrives.
     SLOW = "slow"
+    #: 301: to the same address, and to another host (`FakeCopernica.elsewhere`).
+    MOVED = "moved"
+    ELSEWHERE = "elsewhere"
+    #: A page that says there is nothing, although there is.
+    NO_ROWS = "no-rows"
+    #: Since the page before, a row before this one was removed (so that one is skipped), or inserted (so that one
+    #: comes twice).
+    REMOVED = "removed"
+    INSERTED = "inserted"
+    #: A page whose `count` and `total` are wrong.
+    LIES = "lies"
+    #: All numbers come as strings, or none do.
+    STRINGS = "strings"
+    NUMBERS = "numbers"
+    #: All values are null, or those that may be absent.
+    NULL = "null"
+    BLANK = "blank"
 
 
 class Kind(StrEnum):
@@ -45,6 +62,12 @@ class Kind(StrEnum):
     DOWNLOAD = "download"
     WEBHOOKS = "webhooks"
     IDENTITY = "identity"
+    #: Lists of impressions, clicks and so on; of messages; one message; totals of a mailing; lists of mailings.
+    RESULTS = "results"
+    DESTINATIONS = "destinations"
+    DESTINATION = "destination"
+    STATISTICS = "statistics"
+    EMAILINGS = "emailings"
 
 
 #: Faults that a client with retries gets over in less than a minute: what `rate` picks from.

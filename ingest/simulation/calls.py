@@ -7,7 +7,7 @@ Bodies are encoded as PHP's `http_build_query` does it, which is how Copernica's
 
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -40,8 +40,9 @@ WEIGHTS = {
 TYPES = tuple(WEIGHTS)
 #: Messages for which events are drawn at any time; each gives several.
 AUDIENCE = 5000
-#: The mailing that all events are about, and the database and collection of its recipients.
-MAILING, DATABASE, COLLECTION = 90210, 7, 12
+#: The first of the mailings that events are about, and how many there are; the database and collection of their
+#: recipients.
+MAILING, MAILINGS, DATABASE, COLLECTION = 90210, 3, 7, 12
 
 _FIRST = (
     "anna",
@@ -111,7 +112,13 @@ class Call(NamedTuple):
 class _Message(NamedTuple):
     id: str
     recipient: str
+    #: Recipients and profiles belong together: neither has two of the other.
     profile: int
+    #: None for messages to the profile itself.
+    subprofile: int | None
+    mailing: int
+    #: When it was sent, in Unix seconds.
+    sent: int
     ip: str
     agent: str
     tags: tuple[str, ...]
@@ -132,8 +139,19 @@ def _template(kind: str) -> list[tuple[str, str]]:
 class Simulator:
     """An endless stream of calls."""
 
-    def __init__(self, seed: int | None = None, types: Sequence[str] = TYPES, start: float | None = None) -> None:
-        """`start` is the Unix time of the first events; by default now or, with a seed, `SEEDED_START`."""
+    def __init__(
+        self,
+        seed: int | None = None,
+        types: Sequence[str] = TYPES,
+        start: float | None = None,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        """`start` is the Unix time of the first events; by default now or, with a seed, `SEEDED_START`.
+
+        From there on there are 200 events per second or, if `now` is given, as many as calls are made: it tells
+        the Unix time of each.
+        """
+        self._now = now
         self._random = random.Random(seed)  # noqa: S311
         self._types = list(types)
         self._weights = [WEIGHTS[name] for name in types]
@@ -161,15 +179,24 @@ class Simulator:
 
     def _message(self) -> _Message:
         draw = self._random
-        plus = f"+{draw.choice(_CAMPAIGNS[:3])}" if draw.random() < 0.1 else ""
-        name = f"{draw.choice(_FIRST)}.{draw.choice(_LAST)}{draw.randrange(1000)}{plus}"
+        plus = draw.randrange(1, 4) if draw.random() < 0.1 else 0
+        # The digits of the profile's number, each in a base of its own, are the parts of the address.
+        parts = [draw.randrange(size) for size in (len(_FIRST), len(_LAST), 1000, len(_DOMAINS))]
+        first, last, number, domain = parts
+        profile = ((plus * len(_FIRST) + first) * len(_LAST) + last) * 1000 * len(_DOMAINS)
+        profile += number * len(_DOMAINS) + domain + 1
+        name = f"{_FIRST[first]}.{_LAST[last]}{number}" + (f"+{_CAMPAIGNS[plus - 1]}" if plus else "")
         groups = [draw.getrandbits(16) for _ in range(5)]
         ip4 = f"{draw.randrange(1, 224)}.{groups[0] >> 8}.{groups[1] & 255}.{groups[2] & 255}"
         ip6 = "2001:db8:" + ":".join(f"{group:x}" for group in groups)
+        message = draw.getrandbits(48)
         return _Message(
-            f"{draw.getrandbits(48):012x}",
-            f"{name}@{draw.choice(_DOMAINS)}",
-            draw.randrange(1, 2_000_000),
+            f"{message:012x}",
+            f"{name}@{_DOMAINS[domain]}",
+            profile,
+            None if message % 4 else profile * 3,
+            MAILING + message % MAILINGS,
+            int(self._clock),
             ip6 if draw.random() < 0.3 else ip4,
             draw.choice(_AGENTS),
             (*draw.sample(_CAMPAIGNS, draw.randrange(3)), draw.choice(_MONTHS)),
@@ -177,13 +204,21 @@ class Simulator:
 
     def _drawn(self, kind: EventType, message: _Message) -> dict[str, object]:
         """The fields that differ from one call to the next."""
-        self._clock += self._random.expovariate(200)
+        self._clock = self._now() if self._now else self._clock + self._random.expovariate(200)
         second = int(self._clock)
         stamp = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
         drawn: dict[str, object] = {"timestamp": stamp, "time": second, "profile": message.profile}
         if kind in PROFILE_EVENTS:
             return drawn | self._profile(kind, message, stamp)
-        drawn |= {"id": message.id, "recipient": message.recipient, "database": DATABASE, "mailing": MAILING}
+        drawn |= {
+            "id": message.id,
+            "recipient": message.recipient,
+            "database": DATABASE,
+            "mailing": message.mailing,
+        }
+        drawn |= {"sent": message.sent, "attempts": 1}
+        if message.subprofile:
+            drawn["subprofile"] = message.subprofile
         if kind in (EventType.OPEN, EventType.CLICK):
             drawn |= {"ip": message.ip, "useragent": message.agent, "referer": ""}
         return drawn | self._particulars(kind, message)
@@ -192,8 +227,12 @@ class Simulator:
         """The fields that belong to one type only."""
         draw = self._random
         if kind is EventType.CLICK:
-            item = f"?item={draw.randrange(10_000)}&utm_source=mail"
-            return {"original": f"https://www.example.nl/{draw.choice(_CAMPAIGNS)}{item}"}
+            item: object = draw.randrange(10_000)
+            personal = draw.random() < 0.5
+            address = f"https://www.example.nl/{draw.choice(_CAMPAIGNS)}?item={{}}&utm_source=mail"
+            # The link is what the template says, and `original` what becomes of it for this recipient.
+            original = address.format(message.profile if personal else item)
+            return {"original": original, "link": address.format("{$profile.id}" if personal else item)}
         if kind is EventType.DELIVERY:
             return {"description": f"Ok: queued as {message.id[:10].upper()}"}
         if kind is EventType.FAILURE:
@@ -224,7 +263,7 @@ class Simulator:
     def _profile(self, kind: EventType, message: _Message, stamp: str) -> dict[str, object]:
         """What differs in the profile of a person, and in the orders that are its subprofiles."""
         draw = self._random
-        subprofile = message.profile * 3 + draw.randrange(3)
+        subprofile = message.subprofile or message.profile * 3 + draw.randrange(3)
         name = message.recipient.partition("@")[0].replace(".", " ").title()
         about: dict[str, object] = {
             "id": subprofile if kind.startswith("sub") else message.profile,

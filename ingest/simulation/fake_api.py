@@ -10,10 +10,11 @@ import asyncio
 import base64
 import secrets
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import orjson
 from aiohttp import web
@@ -22,20 +23,22 @@ from ingest.copernica.api.logfile_calls import LOG_NAME
 from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
 from ingest.copernica.events import DAY
 from ingest.errors import AddressInUse
+from ingest.simulation.api_answers import FAULT, Refused, break_off, refusal, send_half, slice_of
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import BLOCK, FORMS
+from ingest.simulation.results_api import Manner, ResultsApi
+from ingest.simulation.truth import Truth
 
 #: Seconds for which an access token is valid, as Copernica's are.
 ACCESS_LIFE = float(DAY)
 #: Seconds that a Retry-After asks to wait: the shortest there is.
 RETRY_AFTER = 1
-#: Entities in a page by default, and at most.
-PAGE, MAX_PAGE = 100, 1000
+#: Requests of which `seen` tells: a fake may run for weeks.
+MAX_SEEN = 100_000
 
 #: Whether a way of listing files exists: `ignored` answers with the list of days, `refused` with 400.
 Way = Literal["there", "ignored", "refused"]
 
-FAULT = web.RequestKey("fault", Fault)
 #: What the load balancer in front of Copernica says when nothing behind it answers.
 LOAD_BALANCER = (
     "<html><head><title>Loadbalancer Error</title></head><body><h1>Loadbalancer Error</h1></body></html>"
@@ -49,15 +52,21 @@ class FakeCopernica:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | None,
         token: str,
         faults: Faults | None = None,
         life: float = ACCESS_LIFE,
         by_kind: Way = "there",
         by_day: Way = "there",
         manners: Manners = "documented",
+        truth: Truth | None = None,
+        results: Manner | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
-        """`life` is for how many seconds an access token is valid; the ways are those of listing a day's files."""
+        """`life` is for how many seconds an access token is valid; the ways are those of listing a day's files.
+
+        `truth` is what results, messages and mailings tell of, in the manner of `results`; `now` is its clock.
+        """
         self.folder = folder
         self.token = token
         self.faults = faults or Faults()
@@ -70,8 +79,14 @@ class FakeCopernica:
         self.webhooks: dict[int, dict[str, Any]] = {}
         self._removed: set[int] = set()
         self._ids = count(1)
-        #: Requests so far, such as `GET /logfiles`, including exchanges of tokens (`POST /`).
+        self.results = ResultsApi(truth or Truth(), results or Manner(), now)
+        #: Where a client is sent that must not go there with its token.
+        self.elsewhere = "http://elsewhere.invalid"
+        self._kinds: dict[str, Kind] = {}
+        #: Requests so far, such as `GET /logfiles`, including exchanges of tokens (`POST /`), and how many there
+        #: were of each kind.
         self.seen: list[str] = []
+        self.calls: Counter[Kind] = Counter()
 
     def register(self, webhook: dict[str, Any]) -> int:
         """Add a webhook, and return its id."""
@@ -79,49 +94,69 @@ class FakeCopernica:
         self.webhooks[number] = _webhook({"ID": str(number)}, webhook)
         return number
 
+    @property
+    def truth(self) -> Truth:
+        """What results tell of."""
+        return self.results.truth
+
     def app(self) -> web.Application:
         """The application: the exchange of tokens is at `/`, the API at `/v4`."""
         app = web.Application(middlewares=[self._guard])
-        app.router.add_post("/", self.exchange, name=Kind.TOKEN)
-        logfiles = app.router.add_resource("/v4/logfiles{day:(/[^/]*)?}", name=Kind.LOGFILES)
-        logfiles.add_route("GET", self.list_logfiles)
-        download = app.router.add_resource(
-            r"/v4/logfile/{name}/{form:csv|csv/header|json|xml}", name=Kind.DOWNLOAD
-        )
-        download.add_route("GET", self.download)
-        webhooks = app.router.add_resource("/v4/webhooks", name=Kind.WEBHOOKS)
-        webhooks.add_route("GET", self.list_webhooks)
-        webhooks.add_route("POST", self.create_webhook)
-        webhook = app.router.add_resource(r"/v4/webhook/{id:[0-9]+}")
-        for method in ("GET", "PUT", "DELETE"):
-            webhook.add_route(method, self.webhook)
-        app.router.add_get("/v4/identity", self.identity, name=Kind.IDENTITY)
+        routes: list[tuple[Kind, str, str, Callable[[web.Request], Any]]] = [
+            (Kind.TOKEN, "POST", "/", self.exchange),
+            (Kind.LOGFILES, "GET", "/v4/logfiles{day:(/[^/]*)?}", self.list_logfiles),
+            (Kind.DOWNLOAD, "GET", r"/v4/logfile/{name}/{form:csv|csv/header|json|xml}", self.download),
+            (Kind.WEBHOOKS, "GET", "/v4/webhooks", self.list_webhooks),
+            (Kind.WEBHOOKS, "POST", "/v4/webhooks", self.create_webhook),
+            *((Kind.WEBHOOKS, way, r"/v4/webhook/{id:[0-9]+}", self.webhook) for way in ("GET", "PUT", "DELETE")),
+            (Kind.IDENTITY, "GET", "/v4/identity", self.identity),
+            *((kind, "GET", f"/v4{path}", handler) for kind, path, handler in self.results.routes()),
+        ]
+        for kind, method, path, handler in routes:
+            route = app.router.add_route(method, path, handler)
+            self._kinds[route.resource.canonical if route.resource else ""] = kind
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
         """Before and after every request: check access, and let it fail if it should."""
-        self.seen.append(f"{request.method} {request.path_qs.removeprefix('/v4')}")
+        if len(self.seen) < MAX_SEEN:
+            self.seen.append(f"{request.method} {request.path_qs.removeprefix('/v4')}")
         resource = request.match_info.route.resource
         if resource is None:
             return refusal(404, "Invalid resource requested")
-        kind = Kind(resource.name) if resource.name else Kind.WEBHOOKS
+        kind = self._kinds[resource.canonical]
+        self.calls[kind] += 1
         fault = request[FAULT] = self.faults.next(kind)
         if fault is Fault.EXPIRED:
             self.access.clear()
         if kind is not Kind.TOKEN and not self._has_access(request):
             return refusal(401, "Invalid access token")
+        if (instead := self._instead(request, fault)) is not None:
+            return instead
+        try:
+            response: web.StreamResponse = await handler(request)
+        except Refused as why:
+            response = refusal(400, str(why))
+        if not response.prepared and fault in (Fault.CUT, Fault.SHORT, Fault.SLOW):
+            if request.method == "GET" and isinstance(response, web.Response):
+                await send_half(request, response)
+            await break_off(request, fault)
+        return response
+
+    def _instead(self, request: web.Request, fault: Fault) -> web.Response | None:
+        """What a request is answered with, and not carried out; None if it is to be."""
         if fault in (Fault.GATEWAY, Fault.HTML) or (fault is Fault.EMPTY and request.method == "GET"):
             text = "" if fault is Fault.EMPTY else LOAD_BALANCER
             status = 504 if fault is Fault.GATEWAY else 200
             return web.Response(text=text, status=status, content_type="text/html")
+        if fault in (Fault.MOVED, Fault.ELSEWHERE):
+            host = self.elsewhere if fault is Fault.ELSEWHERE else str(request.url.origin())
+            return web.Response(status=301, headers={"Location": f"{host}{request.path_qs}"})
         if fault.isdigit():
             headers = {"Retry-After": str(RETRY_AFTER)} if fault is Fault.TOO_MANY else {}
             return refusal(int(fault), f"{fault}, as requested", **headers)
-        response: web.StreamResponse = await handler(request)
-        if not response.prepared and fault in (Fault.CUT, Fault.SHORT, Fault.SLOW):
-            await _break_off(request, fault)
-        return response
+        return None
 
     def _has_access(self, request: web.Request) -> bool:
         kind, _, access = request.headers.get("Authorization", "").partition(" ")
@@ -159,14 +194,14 @@ class FakeCopernica:
 
     def _files(self) -> dict[str, tuple[str, str]]:
         """The names of the files, each with its kind and its day."""
-        paths = sorted(self.folder.glob("*.log"))
+        paths = sorted(self.folder.glob("*.log")) if self.folder else []
         matches = [match for path in paths if (match := LOG_NAME.fullmatch(path.name))]
         return {match[0]: (match[1], match[2]) for match in matches}
 
     async def download(self, request: web.Request) -> web.StreamResponse:
         """A log file, in the form asked for."""
         name, form = request.match_info["name"], request.match_info["form"]
-        if name not in self._files():
+        if self.folder is None or name not in self._files():
             return refusal(404, "No log file with that name")
         path = self.folder / name
         response = web.StreamResponse()
@@ -181,18 +216,14 @@ class FakeCopernica:
             sent += len(block)
             if request[FAULT] in (Fault.CUT, Fault.SHORT, Fault.SLOW) and sent > middle:
                 await response.write(block[: len(block) // 2])
-                await _break_off(request, request[FAULT])
+                await break_off(request, request[FAULT])
             await response.write(block)
         await response.write_eof()
         return response
 
     async def list_webhooks(self, request: web.Request) -> web.Response:
         """A page of the webhooks."""
-        try:
-            start = int(request.query.get("start", 0))
-            limit = min(int(request.query.get("limit", PAGE)), MAX_PAGE)
-        except ValueError:
-            return refusal(400, "Invalid parameters")
+        start, limit, _ = slice_of(request)
         data = list(self.webhooks.values())[start : start + limit]
         page = {"start": start, "limit": limit, "count": len(data), "total": len(self.webhooks), "data": data}
         return web.json_response(page)
@@ -239,7 +270,9 @@ class FakeCopernica:
         return web.Response(status=204)
 
 
-def create_fake_api(folder: Path, token: str, faults: Faults | None = None, **options: Any) -> web.Application:
+def create_fake_api(
+    folder: Path | None, token: str, faults: Faults | None = None, **options: Any
+) -> web.Application:
     """The fake as an application; `options` are those of `FakeCopernica`."""
     return FakeCopernica(folder, token, faults, **options).app()
 
@@ -263,23 +296,6 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[str
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()
-
-
-def refusal(status: int, message: str, **headers: str) -> web.Response:
-    """A failure in the form of Copernica's."""
-    return web.json_response({"error": {"message": message}}, status=status, headers=headers)
-
-
-async def _break_off(request: web.Request, fault: Fault) -> NoReturn:
-    """Abandon an answer: reset the connection, close it, or stay silent until the client gives up."""
-    transport = request.transport
-    if fault is Fault.SLOW:
-        while transport is not None and not transport.is_closing():
-            await asyncio.sleep(0.05)
-    elif transport is not None:
-        await asyncio.sleep(0.01)  # so that what was written is on its way
-        transport.abort() if fault is Fault.CUT else transport.close()
-    raise asyncio.CancelledError  # which aiohttp takes for a client that has left
 
 
 def _base64(content: bytes) -> str:

@@ -7,9 +7,9 @@ no log file there. The columns come from Copernica's articles, by way of `ingest
 import csv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS
 from ingest.errors import Unavailable
@@ -38,7 +38,23 @@ _FIELDS: Mapping[str, str] = {
 }
 
 
-def line_of(kind: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, str]] | None:
+class Clock(NamedTuple):
+    """The clock by which log files are written: its time zone, and by how many seconds it is ahead."""
+
+    zone: tzinfo = UTC
+    offset: int = 0
+
+    def written(self, second: int) -> str:
+        """A moment, in Unix seconds, as this clock shows it."""
+        shown = datetime.fromtimestamp(second, self.zone) + timedelta(seconds=self.offset)
+        return shown.strftime("%Y-%m-%d %H:%M:%S")
+
+
+#: The clock of Copernica's log files, as far as is known.
+UTC_CLOCK = Clock()
+
+
+def line_of(kind: str, fields: Mapping[str, Any], clock: Clock = UTC_CLOCK) -> tuple[str, dict[str, str]] | None:
     """The prefix of the file that records an event, and its columns there; None if none does.
 
     `fields` are those of its webhook; `time`, in Unix seconds, must be among them, and `recipient` should, though
@@ -48,7 +64,7 @@ def line_of(kind: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, str]] 
     if prefix is None:
         return None
     line = {name: str(fields.get(_FIELDS.get(name, name), ALWAYS.get(name, ""))) for name in KINDS[prefix].columns}
-    line["time"] = _written(int(fields["time"]))
+    line["time"] = clock.written(int(fields["time"]))
     line["tags"] = ";".join(fields.get("tags", ()))
     if "header" in line:
         about = {"User-Agent": fields.get("useragent"), "Referer": fields.get("referer")}
@@ -56,42 +72,39 @@ def line_of(kind: str, fields: Mapping[str, Any]) -> tuple[str, dict[str, str]] 
     return prefix, line
 
 
-def _written(second: int) -> str:
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
 class LogFolder:
     """A folder of log files, one per kind and day; existing files are added to."""
 
-    def __init__(self, folder: Path) -> None:
-        """Creates the folder, if need be.
+    def __init__(self, folder: Path, clock: Clock = UTC_CLOCK) -> None:
+        """Creates the folder, if need be. Days are days in UTC, by whatever clock lines are written.
 
         Raises:
             Unavailable: it cannot be written to; every other method raises this, too.
         """
         self._folder = folder
+        self._clock = clock
         self._files: dict[tuple[str, str], TextIO] = {}
         with self._writable():
             folder.mkdir(parents=True, exist_ok=True)
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Record an event in the file of its day; arguments as for `line_of`."""
-        record = line_of(kind, fields)
+        record = line_of(kind, fields, self._clock)
         if record:
-            self._write(*record)
+            self._write(*record, int(fields["time"]))
 
     def failure(self, fields: Mapping[str, Any], response: str, header: str) -> None:
         """Record that the call of an event was not taken: what came back, and the header that was sent."""
         line = {
-            "time": _written(int(fields["time"])),
+            "time": self._clock.written(int(fields["time"])),
             "response": response,
             "recipient": str(fields.get("recipient", "")),
             "header": header,
         }
-        self._write(FAILED_CALLS, line)
+        self._write(FAILED_CALLS, line, int(fields["time"]))
 
-    def _write(self, prefix: str, line: Mapping[str, str]) -> None:
-        day = line["time"][:10]
+    def _write(self, prefix: str, line: Mapping[str, str], second: int) -> None:
+        day = UTC_CLOCK.written(second)[:10]
         with self._writable():
             file = self._files.get((prefix, day))
             if file is None:

@@ -20,7 +20,7 @@ import httptools
 from ingest import shown
 from ingest.errors import Unavailable
 from ingest.simulation.calls import Call
-from ingest.simulation.logwriter import LogFolder
+from ingest.simulation.records import Record
 from ingest.simulation.report import Report
 from ingest.simulation.target import Request, Target
 
@@ -47,7 +47,7 @@ class Sender:
         events: int,
         rate: float | None = None,
         keep_going: bool = False,
-        logs: LogFolder | None = None,
+        logs: Record | None = None,
     ) -> None:
         """`rate` is in calls per second; None means as fast as they are answered.
 
