@@ -60,8 +60,8 @@ class Model:
     ) -> matching.Verdict:
         total = matching.Verdict()
         with Partitions.of_lines() as lines, Partitions.of_rows() as rows, Partitions.of_lines() as suspected:
-            suspected.add(partitions.lines_of(EventType.CLICK, portion_of(suspects), 0))
-            lines.add(partitions.lines_of(EventType.CLICK, portion_of(log), 0))
+            suspected.add(lines_of(suspects))
+            lines.add(lines_of(log))
             rows.add(rows_of(self.events))
             basis = basis or measure(lines, rows)
             for part in range(PARTS):
@@ -88,6 +88,11 @@ class Model:
             self.events.append(one._replace(delivery_id=name, source=LOGFILE, occurred_at=moved))
         self.events = [one for one in self.events if one.delivery_id not in total.superseded]
         return total
+
+
+def lines_of(events: Sequence[Event]) -> Iterator[bytes]:
+    said = portion_of(events)
+    return partitions.lines_of(said, partitions.digests_of(EventType.CLICK, said), 0)
 
 
 def rows_of(events: Sequence[Event]) -> Iterator[bytes]:
@@ -382,7 +387,7 @@ def test_taking_pairs_out_first_changes_nothing(
         near=frozenset(data.draw(st.sampled_from(((0,), (0,), (0, 1))))),
     )
     events = [event(number, *what) for number, what in enumerate(log)]
-    lines = b"".join(partitions.lines_of(EventType.CLICK, portion_of(events), 0))
+    lines = b"".join(lines_of(events))
     stored = []
     for number, (fate, what) in enumerate(zip([*fates, *["timed"] * len(there)], there, strict=False)):
         one = event(number, *what)._replace(received_at=1)

@@ -6,6 +6,7 @@ A part holds all records of its messages, so parts can be looked at one after th
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from enum import IntEnum
 from functools import partial
 from hashlib import blake2b
 from itertools import count
@@ -52,8 +53,16 @@ class Line(NamedTuple):
     number: int
 
 
+class Origin(IntEnum):
+    """Where an event of the store comes from; 0 is a call, and all others were recovered."""
+
+    CALL = 0
+    LOGFILE = 1
+    RESULT = 2
+
+
 class Row(NamedTuple):
-    """An event of the store, likewise; `recovered` from a log file earlier, `timed` if its call told when."""
+    """An event of the store, likewise; an `Origin` in `recovered`, `timed` if its call told when."""
 
     message: int
     second: int
@@ -61,7 +70,7 @@ class Row(NamedTuple):
     ip: int
     url: int
     delivery_id: bytes
-    recovered: bool
+    recovered: int
     timed: bool
 
 
@@ -74,15 +83,12 @@ class Stored(NamedTuple):
     ips: Sequence[str | None]
     urls: Sequence[str | None]
     delivery_ids: Sequence[bytes]
-    recovered: Sequence[bool]
+    recovered: Sequence[int]
     timed: Sequence[bool]
 
 
-def lines_of(kind: str, said: Portion, number: int) -> Iterator[bytes]:
-    """Lines of log files, of events of a kind, as records for `Partitions.add`; the first has this number."""
-    links = said.urls
-    if any(said.link_ids):
-        links = [url or link for url, link in zip(said.urls, said.link_ids, strict=True)]
+def lines_of(said: Portion, digests: Iterable[bytes], number: int) -> Iterator[bytes]:
+    """Lines and what names them as records for `Partitions.add`; the first has this number."""
     return map(
         _LINE.pack,
         _messages(said.message_ids),
@@ -90,9 +96,17 @@ def lines_of(kind: str, said: Portion, number: int) -> Iterator[bytes]:
         _hashes(all_folded(said.recipients)),
         _hashes(list(map(canonical_ip, said.ips))),
         _hashes(said.urls),
-        map(partial(digest, kind), said.message_ids, said.seconds, said.recipients, said.ips, links),
+        digests,
         count(number),
     )
+
+
+def digests_of(kind: str, said: Portion) -> Iterator[bytes]:
+    """What names lines of log files, of events of a kind: all that each says."""
+    links = said.urls
+    if any(said.link_ids):
+        links = [url or link for url, link in zip(said.urls, said.link_ids, strict=True)]
+    return map(partial(digest, kind), said.message_ids, said.seconds, said.recipients, said.ips, links)
 
 
 def rows_of(stored: Stored) -> Iterator[bytes]:

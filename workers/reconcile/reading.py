@@ -17,6 +17,7 @@ from ingest.copernica.events import Event
 from ingest.copernica.logfiles.reader import Entry, Lines, Portion, read, read_again
 from ingest.copernica.logfiles.rows import BLOCK, Damage
 from ingest.errors import LogFileError
+from workers.reconcile import partitions
 from workers.reconcile.basis import MAX_OFFSET
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
 
@@ -71,10 +72,19 @@ class Reading:
     def __exit__(self, *_: object) -> None:
         self._places.close()
 
-    def lines(self) -> Iterator[Portion | tuple[LogFile, Damage]]:
-        """What the lines say, or what is wrong with one. They are numbered from 0, in this order."""
+    def lines(self) -> Iterator[Portion | tuple[str, Damage]]:
+        """What the lines say, or what is wrong with one of a file. They are numbered from 0, in this order."""
         for file in self._files:
-            yield from self._lines(file)
+            for part in self._lines(file):
+                yield part if isinstance(part, Portion) else (part[0].name, part[1])
+
+    def digests(self, kind: str, said: Portion) -> Iterable[bytes]:
+        """What names each line: what it says of the event."""
+        return partitions.digests_of(kind, said)
+
+    def name_of(self, event: Event) -> bytes:
+        """What names the line that became an event."""
+        return partitions.digest_of(event)
 
     def _lines(self, file: LogFile) -> Iterator[Portion | tuple[LogFile, Damage]]:
         label, first, number, told = f"reading {file.name}", self._count, 0, 0

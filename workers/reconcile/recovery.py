@@ -6,21 +6,20 @@
 What the store has and the log files lack is reported and left alone. An event that is recovered here and whose own
 call comes in later (from a spool, say) is there twice until the next run, which keeps the call and removes the
 recovered event. A run that is killed at any line leaves nothing wrong: the next one inserts the rest.
+
+Results over REST go the same way: see `workers.reconcile.results`.
 """
 
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, tzinfo
 from itertools import islice
+from typing import Protocol
 
-from sqlalchemy import select, type_coerce
-from sqlalchemy.types import NullType
-
-from ingest.copernica.events import DAY, EPOCH, LOGFILE, MICROS, SUSPECTED, Event
+from ingest.copernica.events import DAY, MICROS, SUSPECTED, Event
 from ingest.copernica.logfiles.reader import Portion
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
@@ -30,12 +29,13 @@ from workers.bisection import take_all
 from workers.reconcile import matching, partitions
 from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
-from workers.reconcile.partitions import PARTS, Partitions, Stored
-from workers.reconcile.reading import STEP, Reading
+from workers.reconcile.partitions import PARTS, Partitions
+from workers.reconcile.reading import Reading
 from workers.reconcile.report import DayReport, KindReport, outages
+from workers.reconcile.results import Results
+from workers.reconcile.stored_rows import StoredRows
 from workers.records import record_of
 from workers.runtime import rare_garbage_collection
-from workers.store import tables
 from workers.store.store import Store
 
 #: Seconds around a day in which to look for calls without a time of their own: they count as received. Also how
@@ -43,8 +43,6 @@ from workers.store.store import Store
 SLACK = 900
 #: Events that are inserted in one transaction, and superseded ones that are removed in one.
 PORTION = 2000
-#: The type of values that SQLAlchemy passes on as the driver gives them: of millions, looking at each takes long.
-AS_IT_COMES = NullType()
 #: Seconds in an hour.
 HOUR = 3600
 
@@ -59,6 +57,24 @@ class RecoveryOptions:
     hand_on: bool = False
     #: Whether to store kinds of events, too, that no webhook brings.
     everything: bool = False
+    #: Whether only to find out what is missing: it then counts as recovered.
+    dry_run: bool = False
+
+
+class Source(Protocol):
+    """Lines that are compared: of log files (`Reading`), or results over REST (`Results`)."""
+
+    def lines(self) -> Iterator[Portion | tuple[str, Damage]]:
+        """What the lines say, or what is wrong with one, and where it is; numbered from 0, in this order."""
+
+    def digests(self, kind: str, said: Portion) -> Iterable[bytes]:
+        """What names each line: 8 bytes, of which the delivery id of its event is made."""
+
+    def again(self, wanted: "array[int]") -> Iterator[Event]:
+        """The events of the lines whose numbers have something other than 0 in `wanted`."""
+
+    def name_of(self, event: Event) -> bytes:
+        """What names the line that became an event."""
 
 
 class Recovery:
@@ -78,6 +94,7 @@ class Recovery:
         self._watch = watch
         self._tell = stored
         self._breathe = breathe
+        self._rows = StoredRows(store, watch, breathe)
         self._now = time.time_ns() // 1000
         #: What was measured on the latest kind with enough events, for kinds that have too few.
         self._clocks = Basis()
@@ -105,6 +122,20 @@ class Recovery:
             if kind_report.files or kind_report.only_in_store:
                 report.kinds.append(kind_report)
 
+    @rare_garbage_collection()
+    def results(self, results: Results, period: range) -> KindReport:
+        """Compare results over REST with the store, and insert what is missing.
+
+        `period` are the Unix seconds that they are of, by their own clock. `in_log` is then their number. What
+        only the store has stays, and may be a result that Copernica does not give yet. A second run is a no-op.
+
+        Raises:
+            Unavailable: the database cannot be used now; run it again.
+        """
+        report = KindReport(results.kind.value)
+        self._source(report, results, (), period)
+        return report
+
     def _failed_calls(self, report: DayReport, files: Sequence[LogFile]) -> Iterator[tuple[int, str]]:
         """Calls that did not reach the endpoint. They are not events: an unreadable line is only noted."""
         for file in files:
@@ -124,18 +155,25 @@ class Recovery:
         first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         seconds = range(first, first + DAY)
         with self._reading(files, seconds) as reading:
-            with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
-                span = _gather(report, reading, lines, seconds)
+            self._source(report, reading, suspect_files, seconds)
+        if report.outside:
+            outside = counted(report.outside, "line is", "lines are")
+            report.note(f"{outside} not of {day}, though the name of the file says so.")
+
+    def _source(
+        self, report: KindReport, source: Source, suspect_files: Sequence[LogFile], seconds: range
+    ) -> None:
+        with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
+            span = _gather(report, source, lines, seconds)
+            if suspect_files:
                 with self._reading(suspect_files, seconds) as others:
                     # They are no lines of this kind: nothing about them is reported here.
                     _gather(KindReport(report.kind), others, suspects, seconds)
-                wanted = self._compare(report, lines, suspects, span, seconds)
+            wanted = self._compare(report, lines, suspects, span, seconds)
+            if isinstance(source, Reading):
                 report.outside = _outside(lines, span, seconds, self._options.zone, report.offset)
-            if report.outside:
-                outside = counted(report.outside, "line is", "lines are")
-                report.note(f"{outside} not of {day}, though the name of the file says so.")
-            if any(wanted):
-                self._recover(report, reading, wanted, seconds)
+        if any(wanted):
+            self._recover(report, source, wanted, seconds)
 
     def _reading(self, files: Sequence[LogFile], day: range) -> Reading:
         return Reading(files, day, self._options.zone, self._now, self._watch, self._breathe)
@@ -149,7 +187,7 @@ class Recovery:
         """
         slack = SLACK
         while True:
-            with self._rows(report.kind, span, slack) as rows:
+            with self._rows.around(report.kind, span, slack) as rows:
                 basis = self._basis(report.kind, lines, rows, span)
                 if basis.reach <= slack:
                     report.offset, report.pairs = basis.offset, basis.pairs
@@ -161,7 +199,7 @@ class Recovery:
         basis = measure(lines, rows)
         if not basis.pairs and not lines.is_empty and self._clocks.pairs < MIN_UNANIMOUS:
             # All events shortly after midnight, and the clocks some hours apart?
-            with self._rows(kind, span, MAX_OFFSET) as more:
+            with self._rows.around(kind, span, MAX_OFFSET) as more:
                 basis = measure(lines, more)
             basis = basis if basis.reach else Basis()
         if basis.pairs >= MIN_UNANIMOUS:
@@ -196,58 +234,22 @@ class Recovery:
         self._watch(f"comparing {report.kind}", PARTS, PARTS)
         return wanted
 
-    @contextmanager
-    def _rows(self, kind: str, span: range, slack: int) -> Iterator[Partitions]:
-        """The events of the store within a range of Unix seconds and `slack` seconds around it."""
-        with Partitions.of_rows() as rows:
-            for portion in self._stored(kind, span.start - slack, span.stop + slack):
-                rows.add(partitions.rows_of(portion))
-            yield rows
-
-    def _stored(self, kind: str, since: int, until: int) -> Iterator[Stored]:
-        """Events of the store; `since` and `until` in Unix seconds."""
-        columns = tables.events.c
-        moment, second_of = self._store.seconds(columns.occurred_at)
-        of_kind, more = self._store.by_time(kind)
-        query = select(
-            moment,
-            *more,
-            type_coerce(columns.delivery_id, AS_IT_COMES),
-            columns.message_id,
-            columns.recipient,
-            columns.ip,
-            columns.url,
-            columns.source,
-            type_coerce(columns.occurred_at != columns.received_at, AS_IT_COMES),
-        ).where(
-            of_kind,
-            columns.occurred_at < EPOCH + timedelta(seconds=until),
-        )
-        first = columns.occurred_at >= EPOCH + timedelta(seconds=since)
-        label, number, told = f"looking for {kind} in the store", 0, 0
-        for rows in self._store.streamed(query, first, [moment, *more]):
-            moments, *others = zip(*rows, strict=True)
-            ids, message_ids, recipients, ips, urls, sources, timed = others[len(more) :]
-            seconds = list(map(second_of, moments))
-            yield Stored(message_ids, seconds, recipients, ips, urls, ids, [s == LOGFILE for s in sources], timed)
-            number += len(rows)
-            if number - told >= STEP:
-                told = number
-                self._watch(label, number, None)
-                self._breathe()
-        self._watch(label, number, number)
-
-    def _recover(self, report: KindReport, reading: Reading, wanted: "array[int]", day: range) -> None:
+    def _recover(self, report: KindReport, source: Source, wanted: "array[int]", day: range) -> None:
         """Store the events of the lines that are `wanted`."""
+        if self._options.dry_run:
+            report.recovered = sum(map(bool, wanted))
+            return
         self._store.make_room([day.start])
         occurrences = (occurrence - 1 for occurrence in wanted if occurrence)
-        events = (self._named(event, next(occurrences), report) for event in reading.again(wanted))
+        events = (
+            self._named(event, source.name_of(event), next(occurrences), report) for event in source.again(wanted)
+        )
         while portion := list(islice(events, PORTION)):
             self._insert(report, portion)
 
-    def _named(self, event: Event, occurrence: int, report: KindReport) -> Event:
+    def _named(self, event: Event, digest: bytes, occurrence: int, report: KindReport) -> Event:
         """The event of a line with its delivery id, its time by the clock of the webhooks, as all other events."""
-        name = partitions.delivery_id(event.occurred_at // MICROS, partitions.digest_of(event), occurrence)
+        name = partitions.delivery_id(event.occurred_at // MICROS, digest, occurrence)
         moment = event.occurred_at + report.offset * MICROS
         return Event._make((name, *event[1:3], moment, *event[4:]))  # half the time of `_replace`
 
@@ -271,22 +273,22 @@ class Recovery:
         self._tell(taken)
 
 
-def _gather(report: KindReport, reading: Reading, lines: Partitions, day: range) -> range:
+def _gather(report: KindReport, source: Source, lines: Partitions, day: range) -> range:
     """Read the files once; returns the range of seconds that their lines cover."""
     earliest, latest = day.start, day.stop - 1
     hours: Counter[int] = Counter()
     place = 0
-    for part in reading.lines():
+    for part in source.lines():
         if isinstance(part, Portion):
             first, last = min(part.seconds), max(part.seconds)
             earliest, latest = min(earliest, first), max(latest, last)
             hours.update(second // HOUR for second in part.seconds)
-            lines.add(partitions.lines_of(report.kind, part, place))
+            lines.add(partitions.lines_of(part, source.digests(report.kind, part), place))
             place += len(part.seconds)
         else:
-            file, damage = part
+            where, damage = part
             report.unmatched += 1
-            report.note(f"{file.name}, line {damage.number}: {damage.reason}")
+            report.note(f"{where}, line {damage.number}: {damage.reason}")
             place += 1
     report.in_log = place
     for hour, number in hours.items():

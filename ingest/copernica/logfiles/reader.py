@@ -164,7 +164,7 @@ def _entries(
     type_ = _type_of(kind)
     known: tuple[str, ...] | None = None
     columns = Columns((), "", ())
-    second_of = _clock(zone)
+    second_of = clock(zone)
     for row in rows:
         if isinstance(row, Damage):
             yield row
@@ -199,7 +199,7 @@ class Lines:
     ) -> None:
         _type_of(kind)
         self._kind = kind
-        self._second_of = _clock(zone)
+        self._second_of = clock(zone)
         self._begun = partial(_rows, stream, kind, whole, encoding)
         self._pick = pick
         #: The columns of the rows that were read last: in CSV, of all.
@@ -250,7 +250,7 @@ def outages(
     stream: BinaryIO, zone: tzinfo = UTC, whole: bool = False, encoding: Encoding | None = None
 ) -> Iterator[Outage | Damage]:
     """The failed calls in a file of the kind `feedback-loop-errors`; otherwise as `read`."""
-    second_of = _clock(zone)
+    second_of = clock(zone)
     for row in _each(_rows(stream, KINDS[FAILED_CALLS], whole, encoding)):
         if isinstance(row, Damage):
             yield row
@@ -314,7 +314,7 @@ _SECONDS = {f":{second:02}": second for second in range(60)}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:?\d\d)?")
 
 
-def _clock(zone: tzinfo) -> Callable[[str], int | None]:
+def clock(zone: tzinfo) -> Callable[[str], int | None]:
     """A function that turns a time into Unix seconds, as webhooks have them; None if it is not a credible time."""
 
     def read_second(text: str) -> int | None:
