@@ -206,7 +206,7 @@ def fake_api(
 
     from ingest.simulation.api_faults import Faults
     from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
-    from ingest.simulation.results_api import Manner
+    from ingest.simulation.results_clock import Manner
     from ingest.simulation.truth import Truth
 
     if folder is None and results is None:

@@ -1,15 +1,27 @@
 """What all answers of the fake API have in common: pages, refusals, and connections that break."""
 
 import asyncio
-from typing import NamedTuple, NoReturn
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, NoReturn
 
+import orjson
 from aiohttp import web
 
 from ingest.simulation.api_faults import Fault
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
 FAULT = web.RequestKey("fault", Fault)
 #: Entities in a page by default, and at most.
 PAGE, MAX_PAGE = 100, 1000
+
+
+#: A number that no account has that many results of.
+FAR_TOO_MANY = 9_999_999
+#: What a page says of itself.
+_OF_PAGES = ("start", "limit", "count", "total")
+#: Fields that results and messages always have.
+_ALWAYS = ("ID", "id", "messageID", "internal", "timestamp", "timestampsent", "destination", "mailing", "emailing")
 
 
 class Refused(Exception):  # an answer, no fault of the program's
@@ -37,6 +49,43 @@ def slice_of(request: web.Request) -> Slice:
     if not 0 <= start < 2**63 or limit < 1:
         raise Refused("Invalid parameters")
     return Slice(start, min(limit, MAX_PAGE), request.query.get("total") not in ("false", "0"))
+
+
+def page_of(request: web.Request, strings: bool, data: list[Any], total: int | None) -> web.Response:
+    """A page of a list with these entities; `total` is given if it was asked for."""
+    asked, fault = slice_of(request), request[FAULT]
+    data = [] if fault is Fault.NO_ROWS else data
+    page: dict[str, Any] = {"start": asked.start, "limit": asked.limit, "count": len(data), "data": data}
+    if total is not None:
+        page["total"] = total
+    if fault is Fault.LIES:
+        page |= {"total": FAR_TOO_MANY if len(data) < asked.limit else len(data), "count": 0}
+    return answer(request, strings, page)
+
+
+def answer(request: web.Request, strings: bool, content: dict[str, Any]) -> web.Response:
+    """What there is to tell, in the form in which it comes this time; `strings` is whether numbers are strings."""
+    fault = request[FAULT]
+    if fault in (Fault.NULL, Fault.BLANK):
+        content = _emptied(content, _OF_PAGES + (_ALWAYS if fault is Fault.BLANK else ()))
+    if fault is Fault.STRINGS or (strings and fault is not Fault.NUMBERS):
+        content = _in_strings(content)
+    return web.Response(body=orjson.dumps(content), content_type="application/json")
+
+
+def _emptied(content: Any, kept: tuple[str, ...]) -> Any:
+    """The same with null for everything but what is kept."""
+    if isinstance(content, dict):
+        return {name: value if name in kept else _emptied(value, kept) for name, value in content.items()}
+    return [_emptied(one, kept) for one in content] if isinstance(content, list) else None
+
+
+def _in_strings(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {name: _in_strings(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_in_strings(one) for one in content]
+    return str(int(content)) if isinstance(content, int) else content
 
 
 def refusal(status: int, message: str, **headers: str) -> web.Response:

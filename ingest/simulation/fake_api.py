@@ -23,10 +23,11 @@ from ingest.copernica.api.logfile_calls import LOG_NAME
 from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
 from ingest.copernica.events import DAY
 from ingest.errors import AddressInUse
-from ingest.simulation.api_answers import FAULT, Refused, break_off, refusal, send_half, slice_of
+from ingest.simulation.api_answers import FAULT, Handler, Refused, break_off, refusal, send_half, slice_of
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import BLOCK, FORMS
-from ingest.simulation.results_api import Manner, ResultsApi
+from ingest.simulation.results_api import ResultsApi
+from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import Truth
 
 #: Seconds for which an access token is valid, as Copernica's are.
@@ -102,7 +103,7 @@ class FakeCopernica:
     def app(self) -> web.Application:
         """The application: the exchange of tokens is at `/`, the API at `/v4`."""
         app = web.Application(middlewares=[self._guard])
-        routes: list[tuple[Kind, str, str, Callable[[web.Request], Any]]] = [
+        routes: list[tuple[Kind, str, str, Handler]] = [
             (Kind.TOKEN, "POST", "/", self.exchange),
             (Kind.LOGFILES, "GET", "/v4/logfiles{day:(/[^/]*)?}", self.list_logfiles),
             (Kind.DOWNLOAD, "GET", r"/v4/logfile/{name}/{form:csv|csv/header|json|xml}", self.download),
@@ -110,7 +111,7 @@ class FakeCopernica:
             (Kind.WEBHOOKS, "POST", "/v4/webhooks", self.create_webhook),
             *((Kind.WEBHOOKS, way, r"/v4/webhook/{id:[0-9]+}", self.webhook) for way in ("GET", "PUT", "DELETE")),
             (Kind.IDENTITY, "GET", "/v4/identity", self.identity),
-            *((kind, "GET", f"/v4{path}", handler) for kind, path, handler in self.results.routes()),
+            *((kind, way, f"/v4{path}", handler) for kind, way, path, handler in self.results.routes()),
         ]
         for kind, method, path, handler in routes:
             route = app.router.add_route(method, path, handler)

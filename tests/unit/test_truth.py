@@ -19,7 +19,7 @@ from ingest.simulation.api_faults import Faults, Kind
 from ingest.simulation.calls import Simulator
 from ingest.simulation.fake_api import FakeCopernica
 from ingest.simulation.logwriter import PREFIXES, Clock, LogFolder
-from ingest.simulation.results_api import Manner
+from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import LISTS, Destination, Truth
 
 TOKEN = "geheim"
