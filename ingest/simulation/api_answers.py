@@ -35,6 +35,11 @@ class Slice(NamedTuple):
     limit: int
     total: bool
 
+    def start_now(self, request: web.Request) -> int:
+        """Where the page starts, if a row before it was removed or inserted since the page before it was sent."""
+        moved = {Fault.REMOVED: 1, Fault.INSERTED: -1}.get(request[FAULT], 0)
+        return max(0, self.start + moved) if self.start else 0
+
 
 def slice_of(request: web.Request) -> Slice:
     """The part of a list that a request asks for.

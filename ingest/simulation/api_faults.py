@@ -68,6 +68,9 @@ class Kind(StrEnum):
     DESTINATION = "destination"
     STATISTICS = "statistics"
     EMAILINGS = "emailings"
+    #: One profile or subprofile; lists of them, and new ones.
+    PROFILE = "profile"
+    PROFILES = "profiles"
 
 
 #: Faults that a client with retries gets over in less than a minute: what `rate` picks from.

@@ -26,6 +26,7 @@ from ingest.errors import AddressInUse
 from ingest.simulation.api_answers import FAULT, Handler, Refused, break_off, refusal, send_half, slice_of
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import BLOCK, FORMS
+from ingest.simulation.profiles_api import Manners, ProfilesApi
 from ingest.simulation.results_api import ResultsApi
 from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import Truth
@@ -44,8 +45,6 @@ Way = Literal["there", "ignored", "refused"]
 LOAD_BALANCER = (
     "<html><head><title>Loadbalancer Error</title></head><body><h1>Loadbalancer Error</h1></body></html>"
 )
-#: How changes are answered: as version 4 documents it, or as versions 2 and 3 were seen to.
-Manners = Literal["documented", "seen"]
 
 
 class FakeCopernica:
@@ -81,6 +80,7 @@ class FakeCopernica:
         self._removed: set[int] = set()
         self._ids = count(1)
         self.results = ResultsApi(truth or Truth(), results or Manner(), now)
+        self.profiles = ProfilesApi(self.truth, lambda: self.results.manner, manners, now)
         #: Where a client is sent that must not go there with its token.
         self.elsewhere = "http://elsewhere.invalid"
         self._kinds: dict[str, Kind] = {}
@@ -112,6 +112,7 @@ class FakeCopernica:
             *((Kind.WEBHOOKS, way, r"/v4/webhook/{id:[0-9]+}", self.webhook) for way in ("GET", "PUT", "DELETE")),
             (Kind.IDENTITY, "GET", "/v4/identity", self.identity),
             *((kind, way, f"/v4{path}", handler) for kind, way, path, handler in self.results.routes()),
+            *((kind, way, f"/v4{path}", handler) for kind, way, path, handler in self.profiles.routes()),
         ]
         for kind, method, path, handler in routes:
             route = app.router.add_route(method, path, handler)

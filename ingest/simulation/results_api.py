@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import orjson
 from aiohttp import web
 
-from ingest.simulation.api_answers import FAULT, Handler, Refused, answer, page_of, slice_of
-from ingest.simulation.api_faults import Fault, Kind
+from ingest.simulation.api_answers import Handler, Refused, answer, page_of, slice_of
+from ingest.simulation.api_faults import Kind
 from ingest.simulation.results_clock import MAX_NUMBER, Condition, Manner, between, filters
 from ingest.simulation.truth import LISTS, MARKETING_SUITE, PRODUCTS, PUBLISHER, Truth
 
@@ -208,14 +208,11 @@ class ResultsApi:
         asked = slice_of(request)
         where, values = self._where(conditions, more)
         by = order.format("DESC" if self.manner.newest_first else "ASC")
-        # A row before the page was removed, or inserted, since the page before it was sent.
-        moved = {Fault.REMOVED: 1, Fault.INSERTED: -1}.get(request[FAULT], 0)
-        start = max(0, asked.start + moved) if asked.start else 0
         keys = f"SELECT {table.key} FROM {table.name} t WHERE {where} ORDER BY {by} LIMIT ? OFFSET ?"  # noqa: S608
         rows = self.truth.read(
             f"SELECT {table.columns} FROM ({keys}) JOIN {table.name} t USING ({table.key}) "  # noqa: S608
             f"{table.joined} ORDER BY {by}",
-            [*values, asked.limit, start],
+            [*values, asked.limit, asked.start_now(request)],
         )
         total = None
         if asked.total:

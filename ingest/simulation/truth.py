@@ -21,8 +21,10 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from ingest.copernica.events import EventType
+from ingest.copernica.events import PROFILE_EVENTS, EventType
 from ingest.errors import Unavailable
+from ingest.simulation import profiles
+from ingest.simulation.truth_schema import ADD, SCHEMA
 
 #: The file in a truth's folder.
 FILE = "truth.sqlite3"
@@ -63,44 +65,6 @@ PATIENCE = 30.0
 #: Memory for pages of the database, in KiB.
 CACHE = 32 * 1024
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS mailings (
-  product TEXT, id INTEGER, second INTEGER, destinations INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (product, id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS destinations (
-  product TEXT, id INTEGER, message TEXT, mailing INTEGER, second INTEGER, profile INTEGER, subprofile INTEGER,
-  recipient TEXT, unsubscribed INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (product, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS destinations_message ON destinations (product, message);
-CREATE INDEX IF NOT EXISTS destinations_mailing ON destinations (product, mailing, id);
-CREATE INDEX IF NOT EXISTS destinations_second ON destinations (product, second, id);
-CREATE TRIGGER IF NOT EXISTS sent AFTER INSERT ON destinations BEGIN
-  INSERT INTO mailings (product, id, second, destinations) VALUES (NEW.product, NEW.mailing, NEW.second, 1)
-  ON CONFLICT DO UPDATE SET destinations = destinations + 1, second = min(second, excluded.second);
-END;
-CREATE TRIGGER IF NOT EXISTS sent_earlier AFTER UPDATE OF second ON destinations BEGIN
-  UPDATE mailings SET second = min(second, NEW.second) WHERE product = NEW.product AND id = NEW.mailing;
-END;
-CREATE TABLE IF NOT EXISTS results (
-  product TEXT, kind TEXT, id INTEGER, second INTEGER, destination INTEGER, mailing INTEGER,
-  told BLOB, PRIMARY KEY (product, kind, id)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS results_second ON results (product, kind, second, id);
-CREATE INDEX IF NOT EXISTS results_mailing ON results (product, mailing, kind, second, id, destination);
-CREATE INDEX IF NOT EXISTS results_destination ON results (product, destination, kind, second, id);
-"""
-
-#: A message that is known stays as it is, but for what was not known of it.
-_ADD = """
-INSERT INTO destinations VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET
-  second = min(second, excluded.second), profile = coalesce(profile, excluded.profile),
-  subprofile = coalesce(subprofile, excluded.subprofile), recipient = coalesce(recipient, excluded.recipient),
-  unsubscribed = max(unsubscribed, excluded.unsubscribed)
-WHERE excluded.second < second OR excluded.unsubscribed > unsubscribed
-  OR profile IS NULL OR subprofile IS NULL OR recipient IS NULL
-"""
-
 
 class Destination(NamedTuple):
     """A message to one recipient: its number, and the hash by which webhooks name it."""
@@ -129,23 +93,6 @@ class Result(NamedTuple):
     destination: int
     mailing: int
     told: dict[str, Any]
-
-
-class Mailing(NamedTuple):
-    """All messages that were sent together."""
-
-    product: str
-    id: int
-    #: When the first message was sent, in Unix seconds.
-    second: int
-    destinations: int
-
-
-class Count(NamedTuple):
-    """How many results there are, and of how many messages."""
-
-    total: int
-    unique: int
 
 
 class _Event(NamedTuple):
@@ -180,7 +127,7 @@ class Truth:
             self._db = sqlite3.connect(where, PATIENCE, isolation_level=None, check_same_thread=False)
             # What a power cut takes from a simulation is no loss.
             self._db.executescript(
-                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE};{_SCHEMA}"
+                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE};{SCHEMA}"
             )
 
     @classmethod
@@ -199,6 +146,9 @@ class Truth:
         `profile`, `subprofile`, `mailing`, `ip`, … Beside them `product` (`ms` by default), `destination` (the
         number of the message), `sent` (when it was sent, in Unix seconds) and `link` (as in the template).
         """
+        if kind in PROFILE_EVENTS:
+            with self.writing() as db:
+                profiles.happened(db, kind, fields)
         if kind not in LISTS and kind != EventType.BOUNCE:
             return
         message, second = str(fields["id"]), int(fields["time"])
@@ -228,14 +178,14 @@ class Truth:
     def add_destinations(self, destinations: Iterable[Destination]) -> None:
         """Messages were sent. Of those that are known, only what was unknown is added."""
         self.flush()
-        with self._writing() as db:
-            db.executemany(_ADD, destinations)
+        with self.writing() as db:
+            db.executemany(ADD, destinations)
 
     def add_results(self, results: Iterable[Result]) -> None:
         """Results of messages that are known, with ids of their own: for truths that are too large for `event`."""
         self.flush()
         rows = ((*one[:-1], orjson.dumps(one.told)) for one in results)
-        with self._writing() as db:
+        with self.writing() as db:
             db.executemany("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
 
     def flush(self) -> None:
@@ -246,8 +196,8 @@ class Truth:
                 self._write(batch)
 
     def _write(self, batch: "list[_Event]") -> None:
-        with self._writing() as db:
-            db.executemany(_ADD, [one.destination for one in batch])
+        with self.writing() as db:
+            db.executemany(ADD, [one.destination for one in batch])
             highest: dict[tuple[str, str], int] = {}
             for (product, number, *_), kind, second, told in batch:
                 if kind is None:
@@ -295,7 +245,7 @@ class Truth:
         self.close()
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> Iterator[sqlite3.Connection]:
         """A transaction, or part of the one that is open."""
         with self._lock, self._usable():
             if self._db.in_transaction:

@@ -3,11 +3,13 @@
 import asyncio
 import csv
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
@@ -62,6 +64,43 @@ def client(environ: dict[str, str], policy: RetryPolicy = HASTY, concurrency: in
         concurrency,
         policy,
     )
+
+
+class Request(NamedTuple):
+    """A request to the API: `path` without its `/v4`."""
+
+    path: str
+    params: dict[str, Any] = {}  # noqa: RUF012  # never changed
+    method: str = "GET"
+    body: Any = None
+
+
+class Answer(NamedTuple):
+    """What a request was answered with; `content` is None where that is not JSON."""
+
+    status: int
+    content: Any
+    headers: Mapping[str, str]
+
+
+def answers(fake: FakeCopernica, *requests: Request) -> list[Answer]:
+    """What a fake answers to each of these requests, with none of our client between."""
+
+    async def ask() -> list[Answer]:
+        async with TestClient(TestServer(fake.app())) as asking:
+            access = await (await asking.post("/", data={"access_token": fake.token})).text()
+            headers = {"Authorization": f"Bearer {access}"}
+            found = []
+            for path, params, method, body in requests:
+                call = asking.request(
+                    method, f"/v4{path}", params=params, json=body, headers=headers, allow_redirects=False
+                )
+                async with call as response:
+                    content = await response.json() if response.content_type == "application/json" else None
+                    found.append(Answer(response.status, content, response.headers))
+            return found
+
+    return asyncio.run(ask())
 
 
 def log_file(folder: Path, name: str, rows: int = 3) -> Path:

@@ -1,6 +1,5 @@
 """Webhooks, log files and results tell the same events, and what the fake API tells of a truth is all of it."""
 
-import asyncio
 import csv
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -10,7 +9,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,25 +19,14 @@ from ingest.simulation.fake_api import FakeCopernica
 from ingest.simulation.logwriter import PREFIXES, Clock, LogFolder
 from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import LISTS, Destination, Truth
+from tests.support.fake_copernica import TOKEN, Request, answers
 
-TOKEN = "geheim"
 AMSTERDAM = ZoneInfo("Europe/Amsterdam")
 
 
 def asked(fake: FakeCopernica, paths: list[tuple[str, dict[str, Any]]]) -> list[Any]:
     """What a fake answers to each of these requests."""
-
-    async def ask() -> list[Any]:
-        async with TestClient(TestServer(fake.app())) as client:
-            access = await (await client.post("/", data={"access_token": TOKEN})).text()
-            headers = {"Authorization": f"Bearer {access}"}
-            answers = []
-            for path, params in paths:
-                async with client.get(f"/v4{path}", params=params, headers=headers) as response:
-                    answers.append(await response.json())
-            return answers
-
-    return asyncio.run(ask())
+    return [answer.content for answer in answers(fake, *(Request(*path) for path in paths))]
 
 
 def all_results(fake: FakeCopernica, product: str = "ms") -> dict[str, list[dict[str, Any]]]:
