@@ -23,7 +23,10 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
 
 #: Bring a database from schema 0011 back to 0010.
 WITHOUT_0011 = [
-    *(f"DROP TABLE {name}" for name in ("coverage", "gaps", "destinations", "recovered", "mailing_totals")),
+    *(
+        f"DROP TABLE {name}"
+        for name in ("coverage", "gaps", "destinations", "recovered", "mailing_totals", "day_totals")
+    ),
     "ALTER TABLE event_counts RENAME TO event_counts_after",
     "CREATE TABLE event_counts (hour TEXT NOT NULL, type TEXT NOT NULL, mailing BIGINT NOT NULL, "
     "shard INTEGER NOT NULL, number BIGINT NOT NULL, PRIMARY KEY (hour, type, mailing, shard))",

@@ -99,6 +99,7 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
         "notes": kind.notes,
         "pairs": kind.pairs,
         "suspected": kind.suspected,
+        "erased": kind.erased,
     }
     if kind.kind == WHOLE_DAY:
         outages = [outage.as_dict() for outage in report.outages]

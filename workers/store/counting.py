@@ -1,11 +1,12 @@
 """How many events and calls there are: read from `event_counts` where that can answer, else counted."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 
 from workers.store import event_counts, tables
 from workers.store.backend import PERIODS
@@ -92,6 +93,27 @@ class Counting(Database):
             for name, source_of, count in connection.execute(query.where(*conditions)):
                 found[name[: PERIODS["day"]], source_of] += int(count)
         return [(*names, count) for names, count in sorted(found.items()) if count]
+
+    def by_mailing(
+        self, since: datetime, until: datetime, types: Sequence[str]
+    ) -> list[tuple[int | None, str, str, int]]:
+        """Numbers of events of some types in whole hours: by mailing (None: they name none), type and source."""
+        if self.is_counted:
+            columns = tables.event_counts.c
+            key = columns.mailing, columns.type, columns.source
+            number: ColumnElement[Any] = func.sum(columns.number)
+            within = [columns.hour >= _name(since), columns.hour < _name(until), columns.type.in_(types)]
+        else:
+            key = tables.events.c.mailing, tables.events.c.type, tables.events.c.source
+            number = func.count()
+            within = Filter(types, since=since, until=until).conditions(self._backend)
+        query = select(*key, number).where(*within).group_by(*key).having(number != 0)
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        return [
+            (None if mailing == event_counts.NO_MAILING else mailing, kind, source, int(each))
+            for mailing, kind, source, each in rows
+        ]
 
     def _add_numbers(self, wanted: Filter, by: str, found: "Counter[tuple[str, str]]") -> None:
         """Of whole hours."""

@@ -276,10 +276,13 @@ recovered = Table(
     Column("call_id", LargeBinary),
 )
 
-#: The totals of a mailing at Copernica beside ours, by kind of event, when they were last compared.
+#: The totals of a mailing on a day (UTC) at Copernica beside ours, by kind of event, when they were last compared;
+#: `agrees` is None where there was nothing to compare. `product` is `ms`, `publisher`, `both`, or empty where
+#: Copernica knows the mailing in neither; see `workers.totals`.
 mailing_totals = Table(
     "mailing_totals",
     metadata,
+    Column("day", Date, primary_key=True),
     Column("product", Text, primary_key=True),
     Column("mailing", BigInteger, primary_key=True),
     Column("kind", Text, primary_key=True),
@@ -288,6 +291,20 @@ mailing_totals = Table(
     Column("theirs_unique", BigInteger),
     Column("ours", BigInteger, nullable=False),
     Column("ours_unique", BigInteger, nullable=False),
+    Column("agrees", Boolean),
+    Column("details", _Json, nullable=False),
+)
+
+#: Whether all totals of a day agree, which stays once they do; `why` not, or why that is not known.
+day_totals = Table(
+    "day_totals",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("first_at", _Moment, nullable=False),
+    Column("checked_at", _Moment, nullable=False),
+    Column("attempts", BigInteger, nullable=False),
+    Column("agrees", Boolean),
+    Column("why", Text, nullable=False),
     Column("details", _Json, nullable=False),
 )
 

@@ -32,10 +32,17 @@ def upgrade() -> None:
     op.execute("CREATE INDEX recovered_message ON recovered (message)")
     op.execute("CREATE UNIQUE INDEX recovered_event ON recovered (delivery_id)")
     op.execute(
-        "CREATE TABLE mailing_totals (product TEXT NOT NULL, mailing BIGINT NOT NULL, kind TEXT NOT NULL, "
-        f"checked_at {moment} NOT NULL, theirs BIGINT, theirs_unique BIGINT, ours BIGINT NOT NULL, "
-        f"ours_unique BIGINT NOT NULL, details {json} NOT NULL, PRIMARY KEY (product, mailing, kind))"
+        "CREATE TABLE mailing_totals (day DATE NOT NULL, product TEXT NOT NULL, mailing BIGINT NOT NULL, "
+        f"kind TEXT NOT NULL, checked_at {moment} NOT NULL, theirs BIGINT, theirs_unique BIGINT, "
+        f"ours BIGINT NOT NULL, ours_unique BIGINT NOT NULL, agrees BOOLEAN, details {json} NOT NULL, "
+        "PRIMARY KEY (day, product, mailing, kind))"
     )
+    op.execute(
+        f"CREATE TABLE day_totals (day DATE PRIMARY KEY, first_at {moment} NOT NULL, "
+        f"checked_at {moment} NOT NULL, attempts BIGINT NOT NULL, agrees BOOLEAN, why TEXT NOT NULL, "
+        f"details {json} NOT NULL)"
+    )
+    op.execute("CREATE INDEX destinations_message ON destinations (message_id)")
     _count_sources(postgresql)
 
 
