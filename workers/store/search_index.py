@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from workers.store.backend import INDEXED
-from workers.store.tables import finder, finder_hashes, finder_runs, numbered_events
+from workers.store.sqlite_tables import finder, finder_hashes, finder_runs, numbered_events
 
 #: Events in one run: sorting so many takes half a second, and searching so many unsorted a tenth of a second.
 RUN_ROWS = 250_000

@@ -36,7 +36,7 @@ from workers.store.event_counts import Deleted
 from workers.store.rows import KEY, REMEMBERED_MINUTES, REMEMBERED_SECONDS
 from workers.store.search_index import INDEXED_COLUMNS, Indexed
 from workers.store.sqlite_insert import insert_new
-from workers.store.tables import numbered_events
+from workers.store.sqlite_tables import numbered_events
 
 #: Seconds to wait for another process that writes to the same file.
 LOCK_TIMEOUT = 30
