@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from functools import partial
 
 import click
@@ -59,7 +60,8 @@ def look(worker: bool, redis_is_away: bool, redis_serves: bool) -> None:
     follow_parent(partial(os._exit, 0))
     settings = settings_with()
     if redis_is_away or redis_serves:
-        looking.redis_is_away(settings, is_over=redis_serves)
+        is_taken = looking.redis_is_away(settings, is_over=redis_serves)
+        sys.exit(0 if is_taken else 1)  # whoever started this tries again
     else:
         looking.look(settings, worker)
 

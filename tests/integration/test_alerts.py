@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable, Iterator
 from email import message_from_string
 from pathlib import Path
+from unittest.mock import patch
 
 import orjson
 import pytest
@@ -240,6 +241,17 @@ def test_an_alert_can_be_tried(receiver: Script, mailbox: Mailbox) -> None:
     assert "geheim" not in done.output
     (seen,) = receiver.seen
     assert orjson.loads(seen.body)["state"] == "test"
+
+
+def test_who_tells_that_redis_is_away_says_whether_anybody_took_it(receiver: Script, mailbox: Mailbox) -> None:
+    receiver.answer = lambda _: (403, {})
+    only_url = {"INGEST_ALERT_URL": receiver.url + PATH}
+    by_mail = {"INGEST_ALERT_SMTP": f"smtp://127.0.0.1:{mailbox.port}?from=i@example.nl&to=a@example.nl"}
+    assert not redis_is_away(Settings.read(only_url), is_over=False)
+    assert redis_is_away(Settings.read(only_url | by_mail), is_over=False)
+    with patch("signal.alarm"):  # that of this process ends the test
+        assert typed("alert", "look", "--redis-is-away", environ=only_url).exit_code == 1
+        assert typed("alert", "look", "--redis-is-away", environ=only_url | by_mail).exit_code == 0
 
 
 # --- silence, in both databases ---

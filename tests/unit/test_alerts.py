@@ -1,7 +1,7 @@
 """When alerts are told: once, once more when it is over, and by comparison with what is usual."""
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import lookout as lookouts
-from ingest.lookout import ASK_EVERY, AWAY_FOR, Lookout
+from ingest.lookout import ASK_EVERY, AWAY_FOR, RETRY_MAX, Lookout
 from ingest.mail_url import MailURL
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
@@ -271,6 +271,49 @@ def test_an_endpoint_without_redis_says_so_once_and_when_it_is_back(
         endpoint.look()
     assert started.commands[1:2] == [["--redis-serves"]]
     assert ["--redis-serves"] not in started.commands[2:]
+
+
+def test_that_redis_is_away_is_told_until_somebody_takes_it_and_so_is_its_end(client: fakeredis.FakeRedis) -> None:
+    clock, started = Clock(), Started()
+    endpoint = Lookout(SETTINGS, client, False, True, clock, started)
+    tries: list[tuple[str, float]] = []
+
+    def go_on(step: Callable[[], None], seconds: float) -> None:
+        for _ in range(int(seconds / 10)):
+            told = len(started.commands)
+            step()
+            tries.extend((told[0], clock.now) for told in started.commands[told:] if told != [])
+            clock.now += ASK_EVERY
+
+    def pauses(option: str) -> list[float]:
+        """How long after a failure it was tried again, which is seen with the next step."""
+        at = [moment for told, moment in tries if told == option]
+        return [later - earlier - ASK_EVERY for earlier, later in pairwise(at)]
+
+    def look() -> None:
+        client.delete(Keys().lookout)  # it is this one's turn
+        endpoint.look()
+
+    started.ended = 1  # no receiver takes it
+    go_on(endpoint.redis_is_away, 8 * RETRY_MAX)
+    assert pauses("--redis-is-away")[:7] == [60, 120, 240, 480, 960, 1920, 3600]
+    assert set(pauses("--redis-is-away")[7:]) == {RETRY_MAX}
+    look()  # before anybody knew: nobody is told that it is over
+    go_on(look, RETRY_MAX)
+    assert not pauses("--redis-serves")
+    tries.clear()
+    started.ended = 0
+    go_on(endpoint.redis_is_away, RETRY_MAX)
+    assert [told for told, _ in tries] == ["--redis-is-away"]
+    started.ended = -14  # held up until its alarm ended it
+    go_on(look, RETRY_MAX)
+    assert pauses("--redis-serves")[:3] == [60, 120, 240]
+    assert [] in started.commands[-5:]  # what else may be wrong is looked for meanwhile
+    started.ended = 0
+    go_on(look, 4 * RETRY_MAX)
+    assert len(tries) == 1 + len(pauses("--redis-serves")) + 1
+    go_on(look, RETRY_MAX)
+    assert len(tries) == 1 + len(pauses("--redis-serves")) + 1
 
 
 def test_where_nobody_is_to_be_told_nobody_looks(client: fakeredis.FakeRedis) -> None:

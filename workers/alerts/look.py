@@ -87,12 +87,17 @@ def _tell(settings: Settings, news: News, now: float) -> bool:
     return len(failures) < len(delivery.channels(settings))
 
 
-def redis_is_away(settings: Settings, is_over: bool) -> None:
-    """Tell that Redis does not serve this machine, or serves it again; an endpoint has found that out."""
+def redis_is_away(settings: Settings, is_over: bool) -> bool:
+    """Tell that Redis does not serve this machine, or serves it again; an endpoint has found that out.
+
+    Returns whether anybody has taken it.
+    """
     text = "Redis serves again." if is_over else "Redis does not serve this endpoint: calls go to the spool."
     warning = StatusWarning(Code.REDIS_UNREACHABLE, text)
-    for trouble in delivery.deliver(settings, message(warning, time.time(), is_over)):
-        log.warning("that Redis is away could not be told: %s", trouble)
+    failures = delivery.deliver(settings, message(warning, time.time(), is_over))
+    for failure in failures:
+        log.warning("that Redis %s could not be told: %s", "serves again" if is_over else "is away", failure)
+    return len(failures) < len(delivery.channels(settings))
 
 
 # --- what is wrong ---
