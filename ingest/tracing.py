@@ -23,7 +23,7 @@ from hashlib import blake2b
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from ingest import __version__
+from ingest import __version__, spans
 from ingest.errors import SettingsError
 from ingest.meters import Meters
 from ingest.settings import Settings
@@ -64,6 +64,16 @@ def of(settings: Settings) -> "Tracing | None":
     return None if settings.otlp_endpoint is None else Tracing()
 
 
+def try_out(settings: Settings) -> None:
+    """Fail at the start on what would fail with the first call; in a process of its own, as threads are started.
+
+    Raises:
+        SettingsError: what OpenTelemetry needs is not installed, or its variables cannot be used.
+    """
+    if (traces := of(settings)) is not None:
+        traces.begin()
+
+
 def trace_id(delivery_id: bytes) -> int:
     """The trace of a call: its delivery id, whose last bytes are as good as random."""
     return int.from_bytes(delivery_id[-16:]) or 1
@@ -85,6 +95,17 @@ class Tracing:
 
         self._provider_of: tuple[int, TracerProvider, Meters] | None = None
         self._next: tuple[int, int] | None = None
+
+    def begin(self) -> None:
+        """Have in place what sends, which else the first span does.
+
+        Raises:
+            SettingsError: OpenTelemetry's variables cannot be used.
+        """
+        try:
+            self._provider  # noqa: B018
+        except ValueError as error:  # what the library says of a variable
+            raise SettingsError(f"OpenTelemetry's variables OTEL_… cannot be used: {error}") from None
 
     @property
     def _provider(self) -> "TracerProvider":
@@ -109,9 +130,7 @@ class Tracing:
         return Resource.create(told)
 
     def _new_provider(self, resource: "Resource") -> "TracerProvider":
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
         from opentelemetry.sdk.trace.id_generator import RandomIdGenerator  # noqa: PLC0415
 
         outer = self
@@ -126,7 +145,7 @@ class Tracing:
                 return outer._next[1] if outer._next else super().generate_span_id()
 
         provider = TracerProvider(resource=resource, id_generator=Ids(), shutdown_on_exit=False)
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(spans.processor())
         return provider
 
     @property
@@ -186,12 +205,15 @@ class Tracing:
 
     # --- the drain ---
 
-    def stored(self, delivery_ids: Sequence[bytes], began_ns: int) -> None:
-        """Calls were committed together now; `began_ns` is when their batches were claimed, in ns since 1970."""
+    def stored(self, delivery_ids: Sequence[bytes], new: int, began_ns: int) -> None:
+        """Calls were committed together now, so many of them with `new` events: the others were there already.
+
+        `began_ns` is when their batches were claimed, in ns since 1970.
+        """
         from opentelemetry.trace import Link, SpanKind  # noqa: PLC0415
 
         ended = time.time_ns()
-        self._meters.stored.add(len(delivery_ids))
+        self._meters.stored.add(new)
         commit = self._tracer.start_span(
             "commit",
             attributes={"ingest.events": len(delivery_ids)},

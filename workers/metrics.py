@@ -31,6 +31,8 @@ class JobFigures:
     def __init__(self) -> None:
         #: Where jobs leave their figures; None: nowhere.
         self.board: Board | None = None
+        #: Events that this process has stored.
+        self.events_stored = 0
         self._figures = Figures()
         self._left_at = 0.0
 
@@ -45,6 +47,7 @@ class JobFigures:
         for kind, number in types.items():
             name = kind if kind in _TYPES else EventType.UNKNOWN.value
             self._figures.count("ingest_events_stored_total", name, by=number)
+            self.events_stored += number
         self.now_and_then()
 
     def doubles(self, number: int) -> None:

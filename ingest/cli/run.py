@@ -77,9 +77,11 @@ def serve(listening: int | None, number: int, board: int | None) -> None:
     settings = _started()
     from ingest import sentry, tracing
     from ingest.endpoint import supervisor
+    from ingest.processes import aside
 
     sentry.require(settings)
-    tracing.require(settings)
+    if settings.otlp_endpoint is not None:
+        aside(lambda: tracing.try_out(settings))  # the parent of the endpoint sends nothing
 
     _require_schema(settings)
     supervisor.serve(settings)

@@ -7,25 +7,30 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from ingest import spans as spans_waiting
 from ingest import tracing
 from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.intake import Intake
+from ingest.errors import SettingsError
 from ingest.redis_client import connect_async
 from ingest.settings import Settings
+from ingest.stream.keys import Keys
 from ingest.stream.producer import Producer
 from ingest.tracing import Tracing, arrival_id, trace_id
 from tests.support.builders import event
 from tests.support.http import Script, listening
+from tests.support.running import until
 from tests.support.stream import records
 from workers.drain.drain import drain_once
+from workers.drain.group import COMMIT_CALLS
 from workers.handlers.configured import forget_handlers
 from workers.handlers.jobs import hand_on_job, handle_job
 
@@ -105,6 +110,7 @@ def test_one_trace_from_the_socket_to_the_handler(
     assert traces is not None
     asyncio.run(taken(redis_url, traces.arrived))
     (record,) = records(client)
+    ((_, entry),) = cast(list[tuple[bytes, Any]], client.xrange(Keys().stream))
     traces.flush()
     drain_once(settings)
     hand_on_job()
@@ -140,6 +146,10 @@ def test_one_trace_from_the_socket_to_the_handler(
         "ingest.handler.duration one": 1,
         "ingest.handler.duration many": 1,
     }
+    client.xadd(Keys().stream, entry)  # as after a crash between the commit and the acknowledgement
+    drain_once(settings)
+    assert len(spans(collector)["store"]) == 2
+    assert counted(collector)["ingest.events.stored"] == 1
     sent = b"".join(seen.body for seen in collector.seen)
     assert b"jan" not in sent
     assert b"m1" not in sent
@@ -155,7 +165,7 @@ def test_all_processes_choose_the_same_calls(collector: Script, monkeypatch: pyt
     ]
     for one in events:
         endpoint.arrived(one.delivery_id, 1, 200)
-    worker.stored([one.delivery_id for one in events], 1)
+    worker.stored([one.delivery_id for one in events], len(events), 1)
     handled: list[object] = []
     handle = worker.handling("h", handled.append)
     for one in events:
@@ -179,6 +189,51 @@ def test_a_collector_that_is_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
             traces.arrived(event(number).delivery_id, 1, 200)
         traces.flush()
         assert [one for one in threading.enumerate() if one.name == "telemetry"]  # it has not been waited for
+
+
+def test_no_span_of_the_largest_commit_is_dropped_and_only_new_events_count(
+    collector: Script, caplog: pytest.LogCaptureFixture
+) -> None:
+    taking, seen = threading.Event(), collector.answer
+    collector.answer = lambda one: (taking.wait(10), seen(one))[1]  # the collector takes its time
+    worker = Tracing()
+    worker.stored([event(number).delivery_id for number in range(COMMIT_CALLS)], 5, 1)
+    taking.set()
+
+    def are_all_there() -> bool:
+        worker.flush()
+        return len(spans(collector).get("store", ())) == COMMIT_CALLS
+
+    until(are_all_there, "all spans", 20)
+    assert counted(collector)["ingest.events.stored"] == 5
+    assert "dropped" not in caplog.text
+
+
+def test_what_does_not_fit_is_dropped_and_said(collector: Script, caplog: pytest.LogCaptureFixture) -> None:
+    clock = itertools.count(0, 0.1)
+    queue = spans_waiting._Queue(100, lambda: next(clock))
+    for _ in range(100):
+        queue.came_in()
+    assert "dropped" not in caplog.text
+    for _ in range(1000):
+        queue.came_in()
+    assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [1, 601]
+    queue.taken += 50
+    for _ in range(50):
+        queue.came_in()
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("OTEL_BSP_MAX_QUEUE_SIZE", "100"), ("OTEL_BSP_MAX_QUEUE_SIZE", "many"), ("OTEL_BSP_MAX_QUEUE_SIZE", "-1")],
+)
+def test_variables_that_cannot_be_used_are_refused_at_the_start(
+    collector: Script, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match="OTEL_"):
+        tracing.try_out(Settings.read())
 
 
 def test_where_nobody_wants_traces_nothing_is_loaded_and_nothing_is_in_the_way(redis_url: str) -> None:

@@ -56,7 +56,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.lookout": {"ingest.settings", "ingest.processes", "ingest.stream"},
     "ingest.sentry": {"ingest.errors", "ingest.settings", "ingest.shown"},
     "ingest.meters": set(),
-    "ingest.tracing": {"ingest.errors", "ingest.settings", "ingest.meters"},
+    "ingest.spans": {"ingest.errors"},
+    "ingest.tracing": {"ingest.errors", "ingest.settings", "ingest.meters", "ingest.spans"},
     "ingest.endpoint": {
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",

@@ -275,7 +275,7 @@ class Drain:
 
     def _finish(self, group: Group, deadline: float | None) -> None:
         """Commit a group, then acknowledge its batches."""
-        began = time.time_ns()
+        began, stored_before = time.time_ns(), figures.events_stored
         doubles = self._store_group(group, deadline)
         if failpoints.armed:
             failpoints.reach("ack")
@@ -284,7 +284,8 @@ class Drain:
             failpoints.reach("acked")
         self._announce(group.rows)
         if self._traces is not None:
-            self._traces.stored([row[KEY] for row in group.rows], began)
+            new = figures.events_stored - stored_before
+            self._traces.stored([row[KEY] for row in group.rows], new, began)
         self.summary.batches += len(group.ids)
 
     def _store_group(self, group: Group, deadline: float | None) -> int:

@@ -87,7 +87,8 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         processes.aside(partial(_require, settings.metrics_host, settings.metrics_port))
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
-    tracing.of(settings)  # imports what it needs, once
+    if tracing.of(settings) is not None:  # imports what it needs, once
+        processes.aside(partial(tracing.try_out, settings))
     # A database or handlers that cannot be used: fail at startup, not in every job.
     Store.open(settings.database).close()
     if queue_name == HANDLERS_QUEUE:
