@@ -60,6 +60,10 @@ class Access:
                 self._renew_at = time.monotonic() + lifetime - min(RENEWAL_MARGIN, lifetime / 10)
             return self.current
 
+    def take_over(self, other: "Access") -> None:
+        """Go on with the access token that another had, for the same API token."""
+        self.current, self._renew_at = other.current, other._renew_at
+
     def forget(self, refused: str) -> None:
         """Drop an access token that was refused, unless another call has renewed it already."""
         if self.current == refused:

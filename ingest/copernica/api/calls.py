@@ -46,7 +46,11 @@ class HasAccess(Protocol):
 
 
 class Calls:
-    """Calls to the API, for whoever knows its paths; an asynchronous context manager."""
+    """Calls to the API, for whoever knows its paths; an asynchronous context manager.
+
+    One client may be entered again and again, by several tasks at once or in one event loop after another: those
+    inside share its connections, and access, which is valid for a day, is gained once.
+    """
 
     def __init__(
         self,

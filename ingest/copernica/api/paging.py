@@ -18,7 +18,8 @@ from ingest.copernica.api.values import entity, taken
 PAGE_SIZE = 1000
 #: Rows of a page that are asked for again with the next; as many may be removed meanwhile without going back.
 OVERLAP = 50
-#: Requests in a row that bring nothing new, after which a list counts as never ending.
+#: Requests in a row that bring nothing new, and times to go back without getting any further, after which a list
+#: counts as never ending.
 MAX_FRUITLESS = 10
 #: Empty answers after which a list counts as empty.
 EMPTY_ANSWERS = 2
@@ -63,10 +64,14 @@ class Reading:
         self._limit = limit
         self._known: dict[Key, None] = {}
         self._fruitless = 0
+        self._went_back = 0
+        self._furthest = 0
         #: Rows from the beginning up to which it was read.
         self.position = 0
         #: Different rows so far. Fewer than `position` means that some came twice, so that others may be missing.
         self.different = 0
+        #: The same for two readings to which all pages were the same.
+        self.fingerprint = 0
 
     async def pages(self) -> AsyncIterator[list[Row]]:
         """The rows that did not come before, page by page.
@@ -104,13 +109,18 @@ class Reading:
         if self._fruitless >= MAX_FRUITLESS:
             raise Unsettled
         self._fruitless += 1
-        return await self._ask(start)
+        page = await self._ask(start)
+        self.fingerprint = hash((self.fingerprint, start, *(one.key for one in page)))
+        return page
 
     def _is_whole(self, page: list[Row]) -> bool:
         """Whether a page from beyond the end is the list from its beginning: it then comes whole, not in pages."""
         return len(page) == len(self._known) != self._limit and page[0].key == next(iter(self._known))
 
     def _go_back(self) -> None:
+        self._went_back += 1
+        if self._went_back > MAX_FRUITLESS:
+            raise Unsettled
         self.position = max(0, self.position - self._limit)
 
     def _taken_in(self, start: int, page: list[Row]) -> list[Row]:
@@ -123,6 +133,8 @@ class Reading:
             del self._known[next(iter(self._known))]
         self.different += len(fresh)
         self.position = max(self.position, start + len(page))
+        if self.position > self._furthest:
+            self._furthest, self._went_back = self.position, 0
         if fresh:
             self._fruitless = 0
         return fresh

@@ -50,7 +50,10 @@ class _AccessRefused(Exception):
 
 
 class Transport:
-    """Makes calls, several at once; an asynchronous context manager, inside of which it is used."""
+    """Makes calls, several at once; an asynchronous context manager, inside of which it is used.
+
+    It may be entered again, by several tasks at once and in one event loop after another.
+    """
 
     def __init__(self, token: str, api_url: str, auth_url: str, concurrency: int, policy: RetryPolicy) -> None:
         self._token = token
@@ -58,25 +61,42 @@ class Transport:
         self._auth_url = auth_url
         self._policy = policy
         self._concurrency = concurrency
-        self._slots = asyncio.Semaphore(concurrency)
         self._date: str | None = None
         self._dated_at = 0.0
+        #: How many are inside at the moment, and in which event loop: they share the connections.
+        self._users = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._slots: asyncio.Semaphore
         self._session: aiohttp.ClientSession
-        self._access: Access
+        self._access: Access | None = None
 
     async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop or not self._users:
+            self._open()
+            self._loop, self._users = loop, 0
+        self._users += 1
+        return self
+
+    def _open(self) -> None:
+        """Prepare for calls in this event loop; access that was gained before is kept."""
+        self._slots = asyncio.Semaphore(self._concurrency)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._concurrency + 1),  # one more for the exchange of tokens
             trust_env=True,  # many servers reach the outside through a proxy only
             auto_decompress=False,  # `connection.pieces` does it, within bounds
         )
-        self._access = Access(self._session, self._token, self._auth_url, self._policy.for_answers)
-        return self
+        access = Access(self._session, self._token, self._auth_url, self._policy.for_answers)
+        if self._access is not None:
+            access.take_over(self._access)
+        self._access = access
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        self._users -= 1
+        if not self._users:
+            await self._session.close()
 
     @property
     def today(self) -> date | None:
@@ -101,14 +121,17 @@ class Transport:
         Raises:
             RestError: it failed; the message says what to do.
         """
+        gate = self._access
+        if gate is None or not self._users:
+            raise RuntimeError("a client is used inside `async with` only")
 
         async def attempt() -> T:
-            access = await self._access.token()
+            access = await gate.token()
             try:
                 return await self._send(request, read, access)
             except _AccessRefused:
-                self._access.forget(access)
-            access = await self._access.token()
+                gate.forget(access)
+            access = await gate.token()
             try:
                 return await self._send(request, read, access)
             except _AccessRefused:
@@ -211,7 +234,7 @@ class Transport:
 
     def explained(self, text: str) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""
-        for secret in (self._token, self._access.current):
+        for secret in (self._token, self._access.current if self._access else ""):
             text = text.replace(secret, "***") if secret else text
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
         return f", saying: {text[:MAX_MESSAGE]}" if text else ""
