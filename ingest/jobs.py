@@ -37,6 +37,8 @@ VERIFY_JOB = "workers.jobs.verify"
 DAILY_JOB = "workers.jobs.retention"
 #: Compares yesterday's log files with the store.
 RECONCILE_JOB = "workers.jobs.reconcile"
+#: Fills gaps from Copernica's results.
+CATCH_UP_JOB = "workers.jobs.catch_up"
 #: Gives each handler its share of what was stored.
 HAND_ON_JOB = "workers.jobs.hand_on"
 #: Works for the one handler that its argument names.
@@ -46,6 +48,11 @@ HANDLE_JOB = "workers.jobs.handle"
 JOB_TIMEOUT = 60
 #: Seconds that the reconcile job may take: millions of lines have to be downloaded.
 RECONCILE_TIMEOUT = 6 * 3600
+#: Seconds that the job may take that fills gaps: a gap can be as long as an outage was.
+CATCH_UP_TIMEOUT = 6 * 3600
+#: Seconds between two jobs that look for gaps to fill: while there are some, so that they are filled soon after
+#: their end, and otherwise.
+GAPS_EVERY, GAPS_SWEEP_EVERY = 15, 60
 #: Seconds that RQ keeps a failed job, for whoever looks for the reason.
 FAILURE_TTL = DAY
 #: Seconds between two verify jobs: as often as it is worth asking DNS again.
@@ -61,8 +68,8 @@ DAILY_RETRY = 600
 
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
-#: How those of verify jobs begin.
-_VERIFY = "verify"
+#: How those of verify jobs begin, and of jobs that fill gaps.
+_VERIFY, _CATCH_UP = "verify", "catch-up"
 
 
 class JobScheduler:
@@ -129,6 +136,27 @@ class JobScheduler:
         every = VERIFY_EVERY if self._client.exists(self._keys.unverified) else VERIFY_SWEEP_EVERY
         key = f"{self._keys.verify}:{every}"
         return bool(self._client.set(key, 1, nx=True, ex=every)) and self.wake_verify()
+
+    # --- gaps ---
+
+    def note_gaps(self, some: bool) -> None:
+        """Let the sweeps know whether there are gaps that are not filled."""
+        if some:
+            self._client.set(f"{self._keys.catch_up}:waits", 1)
+        else:
+            self._client.delete(f"{self._keys.catch_up}:waits")
+
+    def sweep_gaps(self) -> bool:
+        """Enqueue a job that looks for gaps to fill, if the last was a while ago and none waits or works."""
+        waits = self._client.exists(f"{self._keys.catch_up}:waits")
+        every = GAPS_EVERY if waits else GAPS_SWEEP_EVERY
+        if not self._client.set(f"{self._keys.catch_up}:{every}", 1, nx=True, ex=every):
+            return False
+        working = self._events.started_job_registry.get_job_ids(cleanup=False)
+        if any(job_id.startswith(_CATCH_UP) for job_id in (*self._events.job_ids, *working)):
+            return False
+        self._enqueue(CATCH_UP_JOB, _CATCH_UP, CATCH_UP_TIMEOUT)
+        return True
 
     # --- once a day ---
 

@@ -135,6 +135,10 @@ class Settings(BaseSettings):
     logfile_tz: ZoneName = Field("UTC", alias="INGEST_LOGFILE_TZ")
     #: When yesterday's log files are compared with the store each day, in UTC; `off`, or no token: never.
     reconcile_at: TimeOfDay = Field("04:00", alias="INGEST_RECONCILE_AT")
+    #: Whether gaps are filled from Copernica's results as soon as they are over; without a token they are not.
+    catch_up: Literal["on", "off"] = Field("on", alias="INGEST_CATCH_UP")
+    #: Whether that asks for the profiles of recipients whose addresses are not known, one call for each.
+    catch_up_profiles: Literal["on", "off"] = Field("off", alias="INGEST_CATCH_UP_PROFILES")
     #: A folder of the files with which SMTPeter validates a domain, served as they are.
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
     #: The port at which metrics are shown, in a process of their own; where several processes on one machine have
@@ -257,6 +261,11 @@ class Settings(BaseSettings):
         if not self.copernica_token or self.reconcile_at == "off" or f"{now:%H:%M}" < self.reconcile_at:
             return None
         return now.date().isoformat()
+
+    @property
+    def catches_up(self) -> bool:
+        """Whether gaps are filled from Copernica's results by themselves."""
+        return bool(self.copernica_token) and self.catch_up == "on"
 
     @property
     def spool_dir(self) -> Path | None:

@@ -5,9 +5,9 @@ in here is never renamed and never loses an argument; the modules that do the wo
 wake-up: the stream and the tables hold what is to be done, so a job that is lost, doubled or killed costs nothing.
 A job of a queue or handler that is paused does nothing and is done; what is due comes again when that is over.
 
-`drain`, `verify`, `retention` and `reconcile` are enqueued on the queue `events`, the others on `handlers`. Each
-imports what it needs when it is called, so that naming a job costs nothing. A worker imports the same modules once
-at its start, before RQ forks (`workers.process.worker`).
+`drain`, `verify`, `retention`, `reconcile` and `catch_up` are enqueued on the queue `events`, the others on
+`handlers`. Each imports what it needs when it is called, so that naming a job costs nothing. A worker imports the
+modules of frequent jobs once at its start, before RQ forks (`workers.process.worker`).
 """
 # ruff: noqa: PLC0415  # see above
 
@@ -63,6 +63,19 @@ def reconcile() -> int:
     from workers.reconcile.daily import reconcile_job
 
     return reconcile_job()
+
+
+def catch_up() -> int:
+    """Fill gaps that are due from Copernica's results; returns how many events were recovered.
+
+    done     every gap that was due is closed, or will be tried again later
+    retried  Copernica, Redis or the database failed, or the worker was stopped: logged in one line, and another
+             job goes on. After a kill likewise, when the lease of the gap has ended
+    dead     nothing: what cannot be stored is named, and its gap stays open
+    """
+    from workers.catch_up.job import catch_up_job
+
+    return catch_up_job()
 
 
 def hand_on() -> int:

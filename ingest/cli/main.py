@@ -13,6 +13,7 @@ from click.exceptions import Exit
 from ingest import __version__, shown
 from ingest.cli import (
     alerts,
+    catch_up,
     completion,
     config,
     diagnostics,
@@ -128,6 +129,7 @@ GROUPS = (
     handlers,
     pauses,
     reconcile,
+    catch_up,
     simulation,
     webhooks,
     completion,

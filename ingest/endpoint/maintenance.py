@@ -146,6 +146,7 @@ def report_and_sweep(
         scheduler.sweep_unverified,
         scheduler.enqueue_daily,
         partial(_reconcile, settings, scheduler),
+        partial(_catch_up, settings, scheduler),
         scheduler.sweep_handoffs,
     ]
     if lookout is not None:
@@ -168,6 +169,11 @@ def report_and_sweep(
 def _reconcile(settings: Settings, scheduler: JobScheduler) -> None:
     if day := settings.reconciles_on(datetime.now(UTC)):
         scheduler.enqueue_reconcile(day)
+
+
+def _catch_up(settings: Settings, scheduler: JobScheduler) -> None:
+    if settings.catches_up:
+        scheduler.sweep_gaps()
 
 
 def _retract(heartbeats: Heartbeats) -> None:

@@ -13,6 +13,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
     ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
+    ingest:{p}:catch-up:S  string, there while the last look for gaps to fill is younger than S seconds
+    ingest:{p}:catch-up:waits  string, there while there are gaps that are not filled
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
@@ -54,6 +56,7 @@ class Keys:
         self.probe = prefix + "probe"
         self.trial = prefix + "trial"
         self.reconcile = prefix + "reconcile"
+        self.catch_up = prefix + "catch-up"
         self.lookout = prefix + "lookout"
         self.looked = prefix + "looked"
         self.alerts = prefix + "alerts"

@@ -66,7 +66,7 @@ def _catch_up(settings: Settings, today: date) -> int:
         days = due(store, today)
     recovered = 0
     with redis_client.connect(settings.redis) as client:
-        for report in reconcile(settings, days, ReconcileOptions(), _no_progress, Turns(client).take):
+        for report in reconcile(settings, days, ReconcileOptions(), no_progress, Turns(client).take):
             recovered += report.total("recovered")
             _log(report)
     with Store.open(settings.database) as store:
@@ -121,5 +121,5 @@ class Turns:
         self._looked_at = time.monotonic()
 
 
-def _no_progress(_what: str, _done: int, _total: int | None) -> None:
+def no_progress(_what: str, _done: int, _total: int | None) -> None:
     """A job has no one to show its progress to."""

@@ -175,12 +175,12 @@ def _compare(
     report.in_flight = waiting.calls if waiting else None
     has_handlers = options.handlers and settings.has_handlers
     recovery = RecoveryOptions(ZoneInfo(settings.logfile_tz), has_handlers, options.everything)
-    Recovery(store, recovery, watch, partial(_announce, settings, has_handlers), breathe).day(
+    Recovery(store, recovery, watch, partial(announce, settings, has_handlers), breathe).day(
         report, files, expected
     )
 
 
-def _announce(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
+def announce(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
     """Wake the handlers and announce the events; recovery goes on if Redis is unreachable."""
     with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
         Announcements(client).publish([event.delivery_id for event in events])

@@ -176,6 +176,10 @@ class Backend(ABC):
         Recipients are compared as `folded` has them.
         """
 
+    def of_messages(self, message_ids: Sequence[str]) -> ColumnElement[bool]:
+        """A condition that finds the events of some messages without reading all others."""
+        return tables.events.c.message_id.in_(message_ids)
+
     @abstractmethod
     def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
         """Whether a text has a piece of lower case ASCII letters and digits in it, in whatever case."""

@@ -189,6 +189,10 @@ class Database:
         """For `streamed`, events of a type by their times: the condition, and the rest of the order."""
         return self._backend.by_time(kind)
 
+    def of_messages(self, message_ids: Sequence[str]) -> ColumnElement[bool]:
+        """For a query of the events of some messages: the condition. The connection is to be `by_message`."""
+        return self._backend.of_messages(message_ids)
+
     def overwrite(self, connection: Connection) -> None:
         """Have what this connection deletes from now on overwritten, where that is in our power."""
         self._backend.overwrite(connection)

@@ -90,6 +90,16 @@ def rows_with(term: str, folded_recipient: str | None = None) -> ColumnElement[b
     return literal_column("events.row").in_(union_all(*found))
 
 
+def rows_with_messages(message_ids: Sequence[str]) -> ColumnElement[bool]:
+    """A condition: the event is of one of these messages, or may be, since only their hashes are compared."""
+    runs = select(finder_runs.c.run)
+    hashes = {term_hash(message_id) for message_id in message_ids}
+    in_runs = select(finder_hashes.c.row).where(finder_hashes.c.run.in_(runs), finder_hashes.c.hash.in_(hashes))
+    in_old_runs = select(finder.c.row).where(finder.c.run.in_(runs), finder.c.term.in_(message_ids))
+    after_runs = select(_EVENTS.row).where(_EVENTS.row > _last_indexed(), _EVENTS.message_id.in_(message_ids))
+    return literal_column("events.row").in_(union_all(in_runs, in_old_runs, after_runs))
+
+
 def make_run(connection: Connection) -> bool:
     """Make the next run if there are enough events for one; returns whether it did."""
     last, newest = connection.execute(select(_last_indexed(), newest_row())).one()

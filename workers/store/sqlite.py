@@ -17,6 +17,7 @@ from sqlalchemy import (
     Engine,
     Table,
     Text,
+    and_,
     bindparam,
     create_engine,
     event,
@@ -227,6 +228,10 @@ class SQLite(Backend):
             conditions += [] if recipient else [search_index.rows_with(message_id)]
             conditions.append(columns.message_id == message_id)
         return conditions
+
+    def of_messages(self, message_ids: Sequence[str]) -> ColumnElement[bool]:
+        """By the search index, as for one."""
+        return and_(search_index.rows_with_messages(message_ids), super().of_messages(message_ids))
 
     def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
         """By `instr`, which unlike LIKE goes on after a NUL."""

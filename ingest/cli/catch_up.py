@@ -1,0 +1,69 @@
+"""The command that fills gaps from Copernica's results: catch-up."""
+
+import sys
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.interruption import interruptible
+from ingest.cli.options import settings_with
+from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from zoneinfo import ZoneInfo
+
+    from workers.catch_up.closing import Outcome
+
+
+@click.command("catch-up")
+@click.option("--since", type=MOMENT, help=SINCE_HELP + "  [default: the gaps that are due]")
+@click.option("--until", type=MOMENT, help="Up to: a time as for --since.  [default: now]")
+@click.option("--dry-run", is_flag=True, help="Only show what is missing; store nothing.")
+@click.option("--no-handlers", is_flag=True, help="Do not call handlers with what is recovered.")
+@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per gap or period.")
+@with_zone
+def catch_up(
+    since: datetime | None,
+    until: datetime | None,
+    dry_run: bool,
+    no_handlers: bool,
+    as_json: bool,
+    zone: "ZoneInfo",
+) -> None:
+    """Ask Copernica for the results of gaps, or of any period, and insert what is missing."""
+    from ingest.cli.render import catch_up as render
+    from ingest.cli.render.reconcile import working
+    from workers.catch_up.by_hand import gaps_or_period
+
+    settings = settings_with()
+    if until is not None and since is None:
+        raise click.BadParameter("it needs --since as well", param_hint="--until")
+    now = datetime.now(UTC)
+    if until is not None and until > now:
+        raise click.BadParameter("it is still to come", param_hint="--until")
+    in_order(since, until or now)
+    period = None if since is None else (since, until or now)
+    done = 0
+
+    def so_far() -> str:
+        return (
+            f"{done} done. What was recovered of the next stays in the store, and the same command does the rest."
+        )
+
+    ok = True
+    interrupted: AbstractContextManager[object] = interruptible(so_far)
+    with interrupted, working(as_json) as watch:
+        outcomes: Iterable[Outcome] = gaps_or_period(settings, period, dry_run, not no_handlers, watch)
+        for outcome in outcomes:
+            render.outcome(outcome, as_json, zone, dry_run)
+            done += 1
+            ok = ok and not outcome.open
+    if not done:
+        render.nothing(as_json)
+    sys.exit(0 if ok else 1)
+
+
+COMMANDS = (catch_up,)

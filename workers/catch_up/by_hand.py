@@ -1,0 +1,30 @@
+"""What `ingest catch-up` does: fill the gaps that are due, or look at a period that somebody names."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from ingest.settings import Settings
+from workers.catch_up.closing import Outcome, fill_due, fill_period
+from workers.catch_up.look import Context
+from workers.reconcile.logfile import Watch
+from workers.reconcile.sources import client
+from workers.store.store import Store
+
+
+def gaps_or_period(
+    settings: Settings, period: tuple[datetime, datetime] | None, dry_run: bool, handlers: bool, watch: Watch
+) -> Iterator[Outcome]:
+    """What became of each gap, or of the period.
+
+    Raises:
+        SettingsError: COPERNICA_TOKEN is not set.
+        RestError: not everything could be fetched.
+        Unavailable: the database or the disk cannot be used now.
+    """
+    client(settings)  # report a mistake in its settings before waiting for anything
+    with Store.open(settings.database) as store:
+        context = Context(settings, store, watch, lambda: None, dry_run, handlers)
+        if period is None:
+            yield from fill_due(context)
+        else:
+            yield fill_period(context, *period)

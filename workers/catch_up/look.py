@@ -1,0 +1,309 @@
+"""One look at a period: what Copernica has of it now, and what of that the store lacked.
+
+Results are requested by their own clock, whose zone is not documented. It is taken for that of the log files
+(`INGEST_LOGFILE_TZ`), and what is left between it and the webhooks' clock is measured on events that both tell
+of, in the period and for `MARGIN` before and after it. If it turns out that another period was requested than was
+meant, the one that was is requested next.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+from zoneinfo import ZoneInfo
+
+from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.request import Params
+from ingest.copernica.api.results import LISTS, Product, results
+from ingest.copernica.events import EventType
+from ingest.errors import RestError
+from ingest.settings import Settings
+from ingest.shown import counted
+from workers.catch_up.fetching import NAMES, Period, fetch, is_refusal, shown
+from workers.catch_up.messages import Messages
+from workers.catch_up.recipients import Recipients
+from workers.catch_up.shelf import Shelf
+from workers.catch_up.translation import told
+from workers.reconcile import downloads
+from workers.reconcile.basis import MIN_UNANIMOUS
+from workers.reconcile.logfile import Watch
+from workers.reconcile.recovery import Recovery, RecoveryOptions
+from workers.reconcile.report import KindReport
+from workers.reconcile.results import Results
+from workers.reconcile.run import announce
+from workers.store.filters import Filter
+from workers.store.store import Store
+
+T = TypeVar("T")
+
+#: Seconds before and after a period of which results are fetched, too: to measure clocks on.
+MARGIN = 600
+#: Seconds of a longer period that are looked at at once: of 200 events per second, a million.
+WINDOW = 3600
+#: Seconds before now of which results are not expected yet.
+LATELY = 15
+#: Seconds by which the clocks may differ from what was assumed before a period is requested once more.
+TOLERANCE = MARGIN // 2
+#: Hours by which the results' clock may be behind that of the zone: those that zones can differ by.
+BEHIND = range(1, 15)
+HOUR, QUARTER = 3600, 900
+#: Seconds between two calls of `breathe` while something is fetched.
+BREATH = 1.0
+
+
+class Context(NamedTuple):
+    """What all looks of a run share."""
+
+    settings: Settings
+    store: Store
+    watch: Watch
+    #: Called often; may raise to stop the run.
+    breathe: Callable[[], object]
+    #: Whether only to find out what is missing.
+    dry_run: bool = False
+    #: Whether to hand what was missing to the handlers.
+    handlers: bool = True
+    connect: "Callable[[Settings], Asked] | None" = None
+
+
+class Asked(Copernica):
+    """The client, which counts what it is asked for."""
+
+    #: Questions so far; one that is asked again for a failure counts once.
+    calls = 0
+
+    async def get(self, path: str, params: Params | None = None, about: str = "") -> Any:
+        """As of the client."""
+        self.calls += 1
+        return await super().get(path, params, about)
+
+    async def page(self, path: str, params: Params | None, start: int, limit: int, about: str) -> list[Any]:
+        """As of the client."""
+        self.calls += 1
+        return await super().page(path, params, start, limit, about)
+
+
+@dataclass(slots=True)
+class Look:
+    """What one look came to: `fetched` = `in_store` + `recovered` + `erased` + `unmatched` + `unresolved`.
+
+    in_store       results whose event was in the store before
+    recovered      those whose event was inserted now; in a dry run, would be
+    erased         about people who were erased, and so left out
+    unmatched      neither: without a time, or rejected by the database; `notes` say which and why
+    unresolved     Copernica does not tell which message they are of; they were not inserted
+    unreadable     entries without an ID, which are not among the `fetched`
+    only_in_store  events of the period that Copernica has no result of, or not yet
+    calls          questions that Copernica was asked
+    """
+
+    fetched: int = 0
+    in_store: int = 0
+    recovered: int = 0
+    erased: int = 0
+    unmatched: int = 0
+    unresolved: int = 0
+    unreadable: int = 0
+    only_in_store: int = 0
+    calls: int = 0
+    #: Seconds by which the webhooks' clock is ahead of the results', measured on `pairs` events.
+    offset: int = 0
+    pairs: int = 0
+    absent: list[Product] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    #: Whether the period that was requested is not the one that was meant, by what was measured.
+    elsewhere: bool = False
+
+    def add(self, other: "Look") -> None:
+        """What another look came to, at another period."""
+        for name in COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        if other.pairs > self.pairs:
+            self.offset = other.offset
+        self.pairs += other.pairs
+        self.absent = sorted({*self.absent, *other.absent})
+        self.notes += [note for note in other.notes if note not in self.notes]
+        self.elsewhere = self.elsewhere or other.elsewhere
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        counts = {name: getattr(self, name) for name in COUNTS}
+        return counts | {"clock_offset": self.offset, "absent": [NAMES[one] for one in self.absent]}
+
+    @property
+    def wrong(self) -> str:
+        """Why not all that Copernica has is in the store, in one sentence; empty if it is."""
+        if self.unresolved:
+            them = counted(self.unresolved, "result", "results")
+            return f"Copernica does not say which message {them} of {self.fetched:,} are of: they were left out."
+        if self.unreadable or self.unmatched:
+            them = counted(self.unreadable + self.unmatched, "result is", "results are")
+            return f"{them} without an ID, a time or a message that could be stored."
+        if self.elsewhere:
+            return "The results' clock could not be told: set INGEST_LOGFILE_TZ to the time zone of its log files."
+        return ""
+
+
+#: The figures of a look that add up.
+COUNTS = (
+    *("fetched", "in_store", "recovered", "erased", "unmatched", "unresolved", "unreadable", "only_in_store"),
+    "calls",
+)
+
+
+def windows(period: Period) -> Iterator[Period]:
+    """A period in parts that are looked at one after the other."""
+    for since in range(period.since, max(period.until, period.since + 1), WINDOW):
+        yield Period(since, min(since + WINDOW, period.until))
+
+
+def look_at(context: Context, period: Period) -> Look:
+    """Fetch what Copernica has of a period, and insert what is missing.
+
+    Raises:
+        RestError: not all of it could be fetched; nothing of the part in which that happened was inserted.
+        Unavailable: the database or the disk cannot be used now.
+    """
+    total = Look()
+    for window in windows(period):
+        now = int(time.time())
+        around = Period(window.since - MARGIN, max(window.until, min(window.until + MARGIN, now - LATELY)))
+        total.add(_by_its_own_clock(context, around))
+    return total
+
+
+def _by_its_own_clock(context: Context, period: Period) -> Look:
+    """One look and, if the results' clock proves to be of another zone than was thought, a second one."""
+    zone: tzinfo = ZoneInfo(context.settings.logfile_tz)
+    look = _look(context, period, zone)
+    other = _zone_behind(zone, period, look.offset)
+    if not look.fetched and _happened(context.store, period):
+        other = _asked(context, partial(_zone_of_nothing, zone, period))
+        look.elsewhere = other is None
+    if other is not None:
+        before, look = look, _look(context, period, other)
+        look.calls += before.calls
+        look.recovered += before.recovered
+        look.elsewhere = abs(look.offset) > TOLERANCE
+        look.notes.append(
+            f"The results' clock is {_ahead(other, zone, period)} that of INGEST_LOGFILE_TZ ({zone})."
+        )
+    return look
+
+
+def _zone_behind(zone: tzinfo, period: Period, seconds: int) -> tzinfo | None:
+    """The zone whose clock is behind that of another by so many seconds, about; None if that is the same zone."""
+    quarters = round(seconds / QUARTER)
+    if abs(seconds) <= TOLERANCE or not quarters:
+        return None
+    offset = datetime.fromtimestamp(period.since, zone).utcoffset() or timedelta()
+    return timezone(offset - timedelta(seconds=quarters * QUARTER))
+
+
+def _ahead(one: tzinfo, other: tzinfo, period: Period) -> str:
+    first, second = (
+        datetime.fromtimestamp(period.since, zone).utcoffset() or timedelta() for zone in (one, other)
+    )
+    hours = (first - second) / timedelta(hours=1)
+    return f"{abs(hours):g} h {'ahead of' if hours > 0 else 'behind'}"
+
+
+def _happened(store: Store, period: Period) -> int:
+    """How many events there are of a period, of kinds that have results."""
+    since, until = (datetime.fromtimestamp(second, UTC) for second in period)
+    return store.count(Filter(types=tuple(LISTS), since=since, until=until))
+
+
+def _look(context: Context, period: Period, zone: tzinfo) -> Look:
+    with downloads.folder() as folder, Shelf(folder) as shelf:
+        look = _asked(context, lambda api: _gathered(context, api, shelf, period, zone))
+        _compare(context, shelf, look, period, zone)
+    return look
+
+
+def _asked(context: Context, ask: "Callable[[Asked], Awaitable[T]]") -> T:
+    """What comes of questions; `breathe` is called beside them."""
+
+    async def asked() -> T:
+        connect = context.connect or Asked.with_settings
+        async with connect(context.settings) as api:
+            asking = asyncio.ensure_future(ask(api))
+            try:
+                while not asking.done():
+                    await asyncio.wait([asking], timeout=BREATH)
+                    await asyncio.to_thread(context.breathe)
+                return asking.result()
+            finally:
+                asking.cancel()
+                await asyncio.wait([asking])
+
+    return asyncio.run(asked())
+
+
+async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, zone: tzinfo) -> Look:
+    """Everything that Copernica is asked for, put on the shelf."""
+    fetched = await fetch(api, shelf, period, zone, context.watch)
+    messages = Messages(api, context.store, shelf, context.watch, keeps=not context.dry_run)
+    await messages.find()
+    recipients = Recipients(context.store, shelf, context.watch)
+    recipients.from_events(period)
+    if context.settings.catch_up_profiles == "on":
+        await recipients.from_profiles(api)
+    look = Look(fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls)
+    look.notes = [f"The account has no {NAMES[product]}." for product in fetched.absent]
+    return look
+
+
+def _compare(context: Context, shelf: Shelf, look: Look, period: Period, zone: tzinfo) -> None:
+    """Compare what is on the shelf with the store, and insert what is missing."""
+    settings = context.settings
+    hand_on = context.handlers and settings.has_handlers
+    options = RecoveryOptions(zone, hand_on, dry_run=context.dry_run)
+    tell = partial(announce, settings, hand_on)
+    recovery = Recovery(context.store, options, context.watch, tell, context.breathe)
+    counts = shelf.counts()
+    # The largest first: kinds with too few events use the clocks that were measured on others.
+    for kind in (*counts, *(kind for kind in LISTS if kind not in counts)):
+        with Results(kind, zone) as lines:
+            for some in shelf.found(kind):
+                lines.add(told(kind, one) for one in some if one.message)
+                look.unresolved += sum(not one.message for one in some)
+            _note(look, recovery.results(lines, range(period.since, period.until + 1)))
+
+
+def _note(look: Look, report: KindReport) -> None:
+    look.in_store += report.in_store
+    look.recovered += report.recovered
+    look.erased += report.erased
+    look.unmatched += report.unmatched
+    look.only_in_store += report.only_in_store
+    if report.pairs > look.pairs and report.pairs >= MIN_UNANIMOUS:
+        look.offset, look.pairs = report.offset, report.pairs
+    look.notes += [f"{report.kind}: {note}" for note in report.notes]
+
+
+async def _zone_of_nothing(zone: tzinfo, period: Period, api: Asked) -> tzinfo | None:
+    """The zone by whose clock a period is over, if by that of the one that was thought of it is still to come."""
+    for hours in BEHIND:
+        behind = _zone_behind(zone, period, hours * HOUR)
+        if behind is None:
+            continue
+        begin, end = shown(period, behind)
+        for kind in (EventType.DELIVERY, EventType.OPEN, EventType.CLICK):
+            for product in Product:
+                if await _any(api, product, kind, begin, end):
+                    return behind
+    return None
+
+
+async def _any(api: Asked, product: Product, kind: EventType, begin: datetime, end: datetime) -> bool:
+    try:
+        async for page in results(api, product, kind, begin, end):
+            return bool(page)
+    except RestError as error:
+        if not is_refusal(error):
+            raise
+    return False
