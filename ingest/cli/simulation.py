@@ -1,5 +1,6 @@
 """The commands that stand in for Copernica: `simulate` sends its calls, `fake-api` answers as its REST API."""
 
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -36,6 +37,12 @@ def _types() -> Iterable[str]:
     shell_complete=types_of(_types),
     help="Comma-separated event types.  [default: all, as in a real mailing]",
 )
+@click.option(
+    "--products",
+    default="ms",
+    show_default=True,
+    help="Comma-separated products that mail comes from: ms,publisher.",
+)
 @click.option("--connections", type=click.IntRange(1, 1000), default=16, show_default=True)
 @click.option("--seed", type=int, help="The same seed sends the same calls, byte for byte.")
 @click.option(
@@ -71,6 +78,7 @@ def simulate(
     events: int,
     rate: float | None,
     types: str | None,
+    products: str,
     connections: int,
     seed: int | None,
     key: Path | None,
@@ -84,7 +92,7 @@ def simulate(
     import uvloop
 
     from ingest.cli.render import simulation as render
-    from ingest.simulation.calls import Simulator, chosen_types
+    from ingest.simulation.calls import Simulator, chosen_products, chosen_types
     from ingest.simulation.sender import Sender
     from ingest.simulation.target import Target
 
@@ -97,9 +105,12 @@ def simulate(
     url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
     target = Target(url, signer, forge)
     # At a pace, without a seed, events happen when their calls are due: a gap is then as long as it was.
-    calls = Simulator(seed, chosen_types(types), now=time.time if rate and seed is None else None)
+    now = time.time if rate and seed is None else None
+    calls = Simulator(seed, chosen_types(types), now=now, products=chosen_products(products))
     with _records(**kept) as records:
         sender = Sender(target, iter(calls), events, rate, keep_going, records)
+        # Stopped by a supervisor, it writes what it knows as it does after Ctrl-C.
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         try:
             with render.sending(sender, events, quiet=as_json):
                 uvloop.run(sender.run(connections))

@@ -38,6 +38,8 @@ WEIGHTS = {
     "subprofile-delete": 1,
 }
 TYPES = tuple(WEIGHTS)
+#: Copernica's products that send mail: the Marketing Suite and the Publisher.
+PRODUCTS = ("ms", "publisher")
 #: Messages for which events are drawn at any time; each gives several.
 AUDIENCE = 5000
 #: The first of the mailings that events are about, and how many there are; the database and collection of their
@@ -100,6 +102,18 @@ def chosen_types(names: str | None) -> Sequence[str]:
 _TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
 
 
+def chosen_products(names: str) -> Sequence[str]:
+    """Comma-separated products, as a person writes them.
+
+    Raises:
+        SettingsError: one of them does not exist.
+    """
+    products = [name.strip().lower() for name in names.split(",") if name.strip()]
+    if not products or not set(products) <= set(PRODUCTS):
+        raise SettingsError(f"--products: {names!r} names none of {', '.join(PRODUCTS)}.")
+    return products
+
+
 class Call(NamedTuple):
     """A call as Copernica would send it; `fields` is what the simulator knows about it, also for the log files."""
 
@@ -110,6 +124,7 @@ class Call(NamedTuple):
 
 
 class _Message(NamedTuple):
+    product: str
     id: str
     recipient: str
     #: Recipients and profiles belong together: neither has two of the other.
@@ -145,12 +160,14 @@ class Simulator:
         types: Sequence[str] = TYPES,
         start: float | None = None,
         now: Callable[[], float] | None = None,
+        products: Sequence[str] = PRODUCTS[:1],
     ) -> None:
         """`start` is the Unix time of the first events; by default now or, with a seed, `SEEDED_START`.
 
         From there on there are 200 events per second or, if `now` is given, as many as calls are made: it tells
-        the Unix time of each.
+        the Unix time of each. Messages are of these products in turn; webhooks do not tell of which.
         """
+        self._products = products
         self._now = now
         self._random = random.Random(seed)  # noqa: S311
         self._types = list(types)
@@ -191,6 +208,7 @@ class Simulator:
         ip6 = "2001:db8:" + ":".join(f"{group:x}" for group in groups)
         message = draw.getrandbits(48)
         return _Message(
+            self._products[(message >> 8) % len(self._products)],
             f"{message:012x}",
             f"{name}@{_DOMAINS[domain]}",
             profile,
@@ -210,13 +228,8 @@ class Simulator:
         drawn: dict[str, object] = {"timestamp": stamp, "time": second, "profile": message.profile}
         if kind in PROFILE_EVENTS:
             return drawn | self._profile(kind, message, stamp)
-        drawn |= {
-            "id": message.id,
-            "recipient": message.recipient,
-            "database": DATABASE,
-            "mailing": message.mailing,
-        }
-        drawn |= {"sent": message.sent, "attempts": 1}
+        drawn |= {"id": message.id, "recipient": message.recipient, "database": DATABASE}
+        drawn |= {"product": message.product, "mailing": message.mailing, "sent": message.sent, "attempts": 1}
         if message.subprofile:
             drawn["subprofile"] = message.subprofile
         if kind in (EventType.OPEN, EventType.CLICK):

@@ -1,7 +1,8 @@
 """The simulator's log files: what Copernica records of each event, whether or not your endpoint took it.
 
-They are those of the Marketing Suite, in CSV with a header row, all in one folder. Bounces and profile events have
-no log file there. The columns come from Copernica's articles, by way of `ingest.copernica.logfiles.kinds`.
+They are those of the Marketing Suite and of the Publisher, in CSV with a header row, all in one folder. Bounces
+and profile events have no log file there. The columns come from Copernica's articles, by way of
+`ingest.copernica.logfiles.kinds`.
 """
 
 import csv
@@ -14,9 +15,14 @@ from typing import Any, NamedTuple, TextIO
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS
 from ingest.errors import Unavailable
 
-#: The file in which Copernica records each type of event.
-PREFIXES: Mapping[str, str] = {
-    kind.type: prefix for prefix, kind in KINDS.items() if prefix.startswith("cdm-") and kind.type
+#: The file in which Copernica records each type of event, by product: the Marketing Suite and the Publisher.
+PREFIXES: Mapping[str, Mapping[str, str]] = {
+    product: {
+        kind.type: prefix
+        for prefix, kind in KINDS.items()
+        if prefix.startswith(start) and kind.type and not prefix.endswith("-old")
+    }
+    for product, start in (("ms", "cdm-"), ("publisher", "pom-"))
 }
 #: The values of columns about which simulated events say nothing: where the reader is, where mail is sent from.
 ALWAYS: Mapping[str, str] = {
@@ -27,6 +33,8 @@ ALWAYS: Mapping[str, str] = {
     "senderdomain": "example.nl",
     "template": "1207",
     "attempts": "1",
+    "groupid": "31",
+    "document": "88",
 }
 #: The field of a webhook for a column, where their names differ.
 _FIELDS: Mapping[str, str] = {
@@ -58,9 +66,9 @@ def line_of(kind: str, fields: Mapping[str, Any], clock: Clock = UTC_CLOCK) -> t
     """The prefix of the file that records an event, and its columns there; None if none does.
 
     `fields` are those of its webhook; `time`, in Unix seconds, must be among them, and `recipient` should, though
-    not all webhooks have them. `tags` is a list.
+    not all webhooks have them. `tags` is a list; `product` is `ms` by default.
     """
-    prefix = PREFIXES.get(kind)
+    prefix = PREFIXES[fields.get("product", "ms")].get(kind)
     if prefix is None:
         return None
     line = {name: str(fields.get(_FIELDS.get(name, name), ALWAYS.get(name, ""))) for name in KINDS[prefix].columns}

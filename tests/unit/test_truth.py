@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ingest.copernica.events import decode
@@ -29,12 +29,20 @@ def asked(fake: FakeCopernica, paths: list[tuple[str, dict[str, Any]]]) -> list[
     return [answer.content for answer in answers(fake, *(Request(*path) for path in paths))]
 
 
-def all_results(fake: FakeCopernica, product: str = "ms") -> dict[str, list[dict[str, Any]]]:
-    pages = asked(fake, [(f"/{product}/{name}", {"limit": "1000"}) for name in LISTS.values()])
-    return {name: page["data"] for name, page in zip(LISTS.values(), pages, strict=True)}
+def told(fake: FakeCopernica, product: str, number: str, message: str) -> Counter[tuple[str, ...]]:
+    """The results of a product; its list of messages has their numbers and hashes under these names."""
+    all_of_it = {"limit": "1000"}
+    lists = [(f"/{product}/{name}", all_of_it) for name in LISTS.values()]
+    sent, *pages = asked(fake, [(f"/{product}/destinations", all_of_it), *lists])
+    messages = {one[number]: one[message] for one in sent["data"]}
+    return Counter(
+        (str(kind), messages[one["destination"]], one["timestamp"], one.get("ip") or "")
+        for kind, page in zip(LISTS, pages, strict=True)
+        for one in page["data"]
+    )
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(
     seed=st.integers(0, 99),
     count=st.integers(0, 80),
@@ -42,11 +50,18 @@ def all_results(fake: FakeCopernica, product: str = "ms") -> dict[str, list[dict
     offset=st.integers(-100, 100),
     # On the second day, clocks go back.
     start=st.sampled_from([1_795_165_200, 1_792_889_990]),
+    products=st.sampled_from([["ms"], ["publisher"], ["ms", "publisher"]]),
 )
 def test_webhooks_log_files_and_results_tell_the_same_events(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, count: int, zone: Any, offset: int, start: int
+    tmp_path_factory: pytest.TempPathFactory,
+    seed: int,
+    count: int,
+    zone: Any,
+    offset: int,
+    start: int,
+    products: list[str],
 ) -> None:
-    calls = list(islice(Simulator(seed, start=start), count))
+    calls = list(islice(Simulator(seed, start=start, products=products), count))
     truth, folder = Truth.of((call.type, call.fields) for call in calls), tmp_path_factory.mktemp("logs")
     with LogFolder(folder, Clock(zone, offset)) as logs:
         for call in calls:
@@ -64,21 +79,14 @@ def test_webhooks_log_files_and_results_tell_the_same_events(
                 call.type, event.message_id or "", written(int(call.fields["time"])), event.ip or ""
             ] += 1
     told_by_logs: Counter[tuple[str, ...]] = Counter()
-    for kind, prefix in PREFIXES.items():
+    for kind, prefix in [pair for prefixes in PREFIXES.values() for pair in prefixes.items()]:
         for path in folder.glob(f"{prefix}.*"):
             with path.open(newline="") as file:
                 told_by_logs.update(
                     (kind, row["id"], row["time"], row.get("ip", "")) for row in csv.DictReader(file)
                 )
     fake = FakeCopernica(None, TOKEN, truth=truth, results=Manner(zone, offset))
-    (page,) = asked(fake, [("/ms/destinations", {"limit": "1000"})])
-    messages = {one["id"]: one["messageID"] for one in page["data"]}
-    results = all_results(fake)
-    told_by_results = Counter(
-        (str(kind), messages[one["destination"]], one["timestamp"], one.get("ip") or "")
-        for kind, name in LISTS.items()
-        for one in results[name]
-    )
+    told_by_results = told(fake, "ms", "id", "messageID") + told(fake, "publisher", "internal", "id")
     assert told_by_webhooks == told_by_logs == told_by_results
 
 
