@@ -17,6 +17,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import BadStatusLine
 from aiohttp.test_utils import TestClient, TestServer
 from click.testing import CliRunner
+from sqlalchemy import Engine, event
 
 from ingest import redis_client
 from ingest.batch import Record
@@ -263,6 +264,34 @@ def test_what_cannot_be_reached_is_left_out(database: str, store: Store, tmp_pat
     assert away.gauges[("ingest_redis_up",)] == 0
     assert away.gauges[("ingest_stored_events",)] == 0
     assert ("ingest_backlog_events",) not in away.gauges
+
+
+def test_a_scrape_asks_each_question_once_and_none_that_nobody_sees(
+    redis_url: str, database: str, store: Store, client: redis.Redis
+) -> None:
+    settings = Settings.read({"REDIS_URL": redis_url, "DATABASE_URL": database})
+    give(store, "crm", [record(6)])
+    with store.engine.begin() as connection:  # a dead letter, whose error is for `status` to show
+        moment = "'2026-11-26 00:00:00'"
+        connection.exec_driver_sql(
+            f"INSERT INTO dead_letters VALUES ('crm', '1', 'open', {moment}, {moment}, 9, 'error', '', '')"
+        )
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    client.config_resetstat()
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        found = shared_figures.gather(settings).gauges
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    assert found["ingest_dead_letters", "crm"] == 1
+    of_tables = [statement for statement in asked if "pg_" not in statement and "clock" not in statement]
+    assert sorted(of_tables) == sorted(set(of_tables))
+    assert not [statement for statement in asked if "dead_letters.error" in statement]
+    assert client.info("commandstats")["cmdstat_smembers"]["calls"] == 1  # RQ's workers
 
 
 def test_of_the_last_days_it_is_shown_what_is_known() -> None:

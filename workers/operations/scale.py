@@ -9,9 +9,10 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import NamedTuple, cast
 
 import redis
 from redis import RedisError
@@ -28,6 +29,7 @@ from ingest.stream.consumer import Consumer
 from workers.handlers.lateness import seconds_behind
 from workers.handlers.throttle import is_held_up
 from workers.handlers.work_queue import WorkQueue
+from workers.operations.figures import RedisFigures
 from workers.store.store import Store
 
 #: Seconds that work may wait before there should be more workers.
@@ -82,6 +84,28 @@ class Scale:
         }
 
 
+class InRedis(NamedTuple):
+    """What Redis knows of this."""
+
+    seconds_behind: float
+    #: Events that wait, and by queue how many workers there are and how many of them are busy.
+    backlog: int
+    workers: Mapping[str, tuple[int, int]]
+    #: By `rq suspend`: neither more workers nor fewer would change anything.
+    suspended: bool
+
+
+class InStore(NamedTuple):
+    """What the database knows of it: how far behind each handler is, and how many calls wait for all."""
+
+    seconds_behind: Mapping[str, float]
+    waiting: int
+
+
+#: What a database without tables knows.
+NOTHING_WAITS = InStore({}, 0)
+
+
 def gather(settings: Settings) -> Scale:
     """How things are now.
 
@@ -91,49 +115,71 @@ def gather(settings: Settings) -> Scale:
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
         try:
-            workers = _workers(client)
-            events = _events(settings, client, *workers[EVENTS_QUEUE])
-            handlers = _handlers(settings, client, *workers[HANDLERS_QUEUE])
-            if is_suspended(client):  # by `rq suspend`: neither more nor fewer would change anything
-                events, handlers = (
-                    replace(queue, recommended_workers=max(1, queue.workers)) for queue in (events, handlers)
-                )
+            stream = Consumer(client)
+            in_redis = InRedis(
+                stream.oldest_age() or 0.0,
+                stream.backlog(),
+                _workers((worker.queue_names(), str(worker.get_state())) for worker in _all_workers(client)),
+                bool(is_suspended(client)),
+            )
+            return of(settings, client, in_redis, _in_store(settings, client))
         except RedisError as error:
             raise redis_client.unavailable(settings.redis, error) from None
-    return Scale({EVENTS_QUEUE: events, HANDLERS_QUEUE: handlers})
 
 
-def _workers(client: redis.Redis) -> dict[str, tuple[int, int]]:
+def of(settings: Settings, client: redis.Redis, in_redis: InRedis, in_store: InStore) -> Scale:
+    """The same, for who knows already what both know.
+
+    Raises:
+        redis.RedisError: Redis failed.
+    """
+    (workers, busy), behind = in_redis.workers[EVENTS_QUEUE], in_redis.seconds_behind
+    # One writer at a time is all that SQLite has: further drains would only wait for it.
+    most = 1 if settings.sqlite_file else None
+    wanted = recommended(workers, busy, behind, most)
+    queues = {EVENTS_QUEUE: QueueScale(round(behind, 3), in_redis.backlog, workers, busy, wanted)}
+    (workers, busy), of_each = in_redis.workers[HANDLERS_QUEUE], in_store.seconds_behind
+    # More workers are no help to a handler that waits for its rate or its target.
+    helped = max((seconds for name, seconds in of_each.items() if not is_held_up(client, name)), default=0.0)
+    furthest, wanted = max(of_each.values(), default=0.0), recommended(workers, busy, helped, None)
+    queues[HANDLERS_QUEUE] = QueueScale(round(furthest, 3), in_store.waiting, workers, busy, wanted)
+    if in_redis.suspended:
+        queues = {
+            name: replace(queue, recommended_workers=max(1, queue.workers)) for name, queue in queues.items()
+        }
+    return Scale(queues)
+
+
+def of_figures(figures: RedisFigures) -> InRedis:
+    """What figures of Redis say of this."""
+    workers = _workers((worker.queues, worker.state) for worker in figures.workers)
+    return InRedis(figures.oldest_age_seconds or 0.0, figures.backlog, workers, figures.suspended)
+
+
+def _in_store(settings: Settings, client: redis.Redis) -> InStore:
+    try:
+        with Store.open(settings.database) as store:
+            # A database without a clock goes by that of Redis.
+            behind = seconds_behind(store, partial(redis_time, client))
+            return InStore(behind, sum(WorkQueue(store).waiting().values()))
+    except SchemaMissing:
+        return NOTHING_WAITS
+
+
+def _all_workers(client: redis.Redis) -> list[Worker]:
+    return cast(list[Worker], Worker.all(connection=client, serializer=JSONSerializer))
+
+
+def _workers(found: Iterable[tuple[Sequence[str], str]]) -> dict[str, tuple[int, int]]:
     """How many workers each queue has, and how many of them are busy."""
-    found = Worker.all(connection=client, serializer=JSONSerializer)
+    states = list(found)
     return {
         queue: (
-            sum(queue in worker.queue_names() for worker in found),
-            sum(queue in worker.queue_names() and str(worker.get_state()) == "busy" for worker in found),
+            sum(queue in queues for queues, _ in states),
+            sum(queue in queues and state == "busy" for queues, state in states),
         )
         for queue in DYNOS
     }
-
-
-def _events(settings: Settings, client: redis.Redis, workers: int, busy: int) -> QueueScale:
-    stream = Consumer(client)
-    behind, waiting = stream.oldest_age() or 0.0, stream.backlog()
-    # One writer at a time is all that SQLite has: further drains would only wait for it.
-    most = 1 if settings.sqlite_file else None
-    return QueueScale(round(behind, 3), waiting, workers, busy, recommended(workers, busy, behind, most))
-
-
-def _handlers(settings: Settings, client: redis.Redis, workers: int, busy: int) -> QueueScale:
-    try:
-        with Store.open(settings.database) as store:
-            behind = seconds_behind(store, partial(redis_time, client))
-            waiting = sum(WorkQueue(store).waiting().values())
-    except SchemaMissing:
-        behind, waiting = {}, 0
-    # More workers are no help to a handler that waits for its rate or its target.
-    helped = max((seconds for name, seconds in behind.items() if not is_held_up(client, name)), default=0.0)
-    furthest = max(behind.values(), default=0.0)
-    return QueueScale(round(furthest, 3), waiting, workers, busy, recommended(workers, busy, helped, None))
 
 
 def recommended(workers: int, busy: int, seconds_behind: float, most: int | None) -> int:

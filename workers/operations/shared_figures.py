@@ -2,14 +2,21 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 
-from ingest.errors import Unavailable
+from redis import Redis, RedisError
+
+from ingest import redis_client
+from ingest.errors import SchemaMissing, Unavailable
 from ingest.metrics.figures import Figures, Series
 from ingest.settings import Settings
+from ingest.stream.clock import redis_time
+from workers.handlers.lateness import seconds_behind
 from workers.operations import scale, status
 from workers.operations.figures import ReconciledFigures, RedisFigures, StoreFigures
+from workers.store.store import Store
 
 #: Days that are over of which it is shown whether they are complete: as far back as anybody would still look.
 DAYS = 7
@@ -18,20 +25,39 @@ DATABASE_PATIENCE = 5.0
 
 
 def gather(settings: Settings) -> Figures:
-    """All that can be asked for now; what cannot be reached is left out."""
-    known = status.gather(settings, DATABASE_PATIENCE)
-    gauges: dict[Series, float] = {
-        ("ingest_redis_up",): known.redis is not None,
-        ("ingest_database_up",): known.store is not None,
-    }
-    if known.redis is not None:
-        gauges.update(_of_redis(known.redis))
-    if known.store is not None and known.store.has_tables:  # a machine without the database's URL has none
-        gauges.update(_of_store(known.store, datetime.now(UTC).date()))
-    if known.redis is not None and known.store is not None:
-        with suppress(Unavailable):  # it went away between two questions
-            gauges.update(_of_scale(scale.gather(settings)))
+    """All that can be asked for now, each once; what cannot be reached is left out."""
+    gauges: dict[Series, float] = {("ingest_redis_up",): 0, ("ingest_database_up",): 0}
+    with ExitStack() as opened:
+        client = in_redis = None
+        with suppress(Unavailable, RedisError):
+            client = opened.enter_context(redis_client.connect(settings.redis))
+            redis_client.require(client, settings.redis)
+            in_redis = status.of_redis(client)
+            gauges |= {("ingest_redis_up",): 1, **dict(_of_redis(in_redis))}
+        with suppress(Unavailable):
+            ask = partial(_ask_store, settings, client if in_redis else None)
+            in_store, behind = status.within(DATABASE_PATIENCE, ask)
+            gauges["ingest_database_up",] = 1
+            if in_store.has_tables:  # a machine without the database's URL has none
+                gauges.update(_of_store(in_store, datetime.now(UTC).date()))
+            if client is not None and in_redis is not None and behind is not None:
+                with suppress(RedisError):  # it went away between two questions
+                    gauges.update(_of_scale(scale.of(settings, client, scale.of_figures(in_redis), behind)))
     return Figures(gauges=gauges)
+
+
+def _ask_store(settings: Settings, client: Redis | None) -> tuple[StoreFigures, scale.InStore | None]:
+    """What the database knows, and how far behind handlers are if Redis serves."""
+    try:
+        with Store.open(settings.database) as store:
+            known = status.of_store(store, last_errors=False)
+            if client is None:
+                return known, None
+            waiting = sum(handler.waiting for handler in known.handlers.values())
+            # A database without a clock goes by that of Redis.
+            return known, scale.InStore(seconds_behind(store, partial(redis_time, client)), waiting)
+    except SchemaMissing:
+        return status.NO_TABLES, scale.NOTHING_WAITS
 
 
 def _of_redis(known: RedisFigures) -> Iterator[tuple[Series, float]]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from functools import partial
 from itertools import groupby
+from typing import TypeVar
 
 import redis
 from redis import RedisError
@@ -43,6 +44,11 @@ from workers.operations.warnings import Code, StatusWarning
 from workers.reconcile.schedule import Schedule
 from workers.store.store import Store
 
+T = TypeVar("T")
+
+#: What a database knows that has no tables.
+NO_TABLES = StoreFigures(False, 0, 0, 0, {}, None)
+
 
 def gather(settings: Settings, patience: float | None = None) -> StatusFigures:
     """Everything that `status` shows. What cannot be reached does not keep it from the rest.
@@ -56,7 +62,7 @@ def gather(settings: Settings, patience: float | None = None) -> StatusFigures:
     except Unavailable as error:
         troubles.append(StatusWarning(Code.REDIS_UNREACHABLE, str(error)))
     try:
-        in_store = _within(patience, partial(_store_figures, settings))
+        in_store = within(patience, partial(_store_figures, settings))
     except Unavailable as error:
         troubles.append(StatusWarning(Code.DATABASE_UNREACHABLE, str(error)))
     endpoints = in_redis.endpoints if in_redis else ()
@@ -69,11 +75,15 @@ def gather(settings: Settings, patience: float | None = None) -> StatusFigures:
     return StatusFigures(in_redis, in_store, in_spool, disks, (*troubles, *warnings))
 
 
-def _within(seconds: float | None, ask: Callable[[], StoreFigures]) -> StoreFigures:
-    """What the database answers within so many seconds; a thread that is left waiting ends with the process."""
+def within(seconds: float | None, ask: Callable[[], T]) -> T:
+    """What the database answers within so many seconds; a thread that is left waiting ends with the process.
+
+    Raises:
+        Unavailable: it does not answer within them, or cannot be used.
+    """
     if seconds is None:
         return ask()
-    answer: Future[StoreFigures] = Future()
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
@@ -95,12 +105,17 @@ def _redis_figures(settings: Settings) -> RedisFigures:
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
         try:
-            return _figures_of(client)
+            return of_redis(client)
         except RedisError as error:
             raise redis_client.unavailable(settings.redis, error) from None
 
 
-def _figures_of(client: redis.Redis) -> RedisFigures:
+def of_redis(client: redis.Redis) -> RedisFigures:
+    """What Redis knows.
+
+    Raises:
+        redis.RedisError: it failed.
+    """
     stream = Consumer(client)
     counts = stream.counts()
     reports = Heartbeats(client).reports()
@@ -195,19 +210,24 @@ def _disks(settings: Settings, endpoints: Iterable[EndpointFigures]) -> Iterator
 def _store_figures(settings: Settings) -> StoreFigures:
     try:
         with Store.open(settings.database) as store:
-            return StoreFigures(
-                has_tables=True,
-                stored=store.stored(),
-                quarantined=store.quarantined(),
-                unverified=store.unverified(),
-                handlers=_handler_figures(store),
-                reconciled=_reconciled_figures(store),
-            )
+            return of_store(store)
     except SchemaMissing:
-        return StoreFigures(False, 0, 0, 0, {}, None)
+        return NO_TABLES
 
 
-def _handler_figures(store: Store) -> dict[str, HandlerFigures]:
+def of_store(store: Store, last_errors: bool = True) -> StoreFigures:
+    """What the database knows; `last_errors` of handlers are looked up for who shows them."""
+    return StoreFigures(
+        has_tables=True,
+        stored=store.stored(),
+        quarantined=store.quarantined(),
+        unverified=store.unverified(),
+        handlers=_handler_figures(store, last_errors),
+        reconciled=_reconciled_figures(store),
+    )
+
+
+def _handler_figures(store: Store, last_errors: bool) -> dict[str, HandlerFigures]:
     """By handler; the empty name is for what no worker has handed on yet."""
     work_queue = WorkQueue(store)
     waiting, failed = work_queue.waiting(), work_queue.failed()
@@ -217,7 +237,7 @@ def _handler_figures(store: Store) -> dict[str, HandlerFigures]:
         retried = again.get(name, [])
         retry_at = min((one.next_at / MICROS for one in retried), default=None)
         error = next((one.error for one in reversed(retried) if one.error), None)
-        if error is None and name in failed:
+        if last_errors and error is None and name in failed:
             error = dead_letters.last_error(store, name)
         calls = sum(one.calls for one in retried)
         figures[name] = HandlerFigures(waiting.get(name, 0), calls, retry_at, failed.get(name, 0), error)
