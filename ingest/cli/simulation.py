@@ -1,6 +1,5 @@
 """The commands that stand in for Copernica: `simulate` sends its calls, `fake-api` answers as its REST API."""
 
-import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from ingest.cli.completion import types_of
-from ingest.cli.interruption import INTERRUPTED
+from ingest.cli.interruption import INTERRUPTED, terminated_as_interrupted
 from ingest.cli.options import settings_with
 from ingest.errors import SettingsError
 
@@ -109,10 +108,8 @@ def simulate(
     calls = Simulator(seed, chosen_types(types), now=now, products=chosen_products(products))
     with _records(**kept) as records:
         sender = Sender(target, iter(calls), events, rate, keep_going, records)
-        # Stopped by a supervisor, it writes what it knows as it does after Ctrl-C.
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         try:
-            with render.sending(sender, events, quiet=as_json):
+            with terminated_as_interrupted(), render.sending(sender, events, quiet=as_json):
                 uvloop.run(sender.run(connections))
             code = 0 if sender.report.complete else 1
         except KeyboardInterrupt:
