@@ -26,6 +26,7 @@ from ingest.cli import (
     run,
     simulation,
     streams,
+    totals,
     webhooks,
 )
 from ingest.cli.interruption import interruptible
@@ -130,6 +131,7 @@ GROUPS = (
     pauses,
     reconcile,
     catch_up,
+    totals,
     simulation,
     webhooks,
     completion,

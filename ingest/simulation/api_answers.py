@@ -72,7 +72,9 @@ def answer(request: web.Request, strings: bool, content: dict[str, Any]) -> web.
     """What there is to tell, in the form in which it comes this time; `strings` is whether numbers are strings."""
     fault = request[FAULT]
     if fault in (Fault.NULL, Fault.BLANK):
-        content = _emptied(content, _OF_PAGES + (_ALWAYS if fault is Fault.BLANK else ()))
+        kept = _ALWAYS if fault is Fault.BLANK else ()
+        of_page = {name: value for name, value in content.items() if name in _OF_PAGES}
+        content = _emptied(content, kept) | of_page
     if fault is Fault.STRINGS or (strings and fault is not Fault.NUMBERS):
         content = _in_strings(content)
     return web.Response(body=orjson.dumps(content), content_type="application/json")
