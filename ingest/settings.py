@@ -55,7 +55,7 @@ SPOOL_FOLDER = "spool"
 SHOWN_AS_URLS = frozenset(
     {
         "REDIS_URL", "REDIS_TLS_URL", "DATABASE_URL", "COPERNICA_API_URL", "COPERNICA_AUTH_URL",
-        "INGEST_FORWARD_URL",
+        "INGEST_FORWARD_URL", "INGEST_SMTPETER_URL",
     }
 )  # fmt: skip  # a list to be read across
 
@@ -154,6 +154,9 @@ class Settings(BaseSettings):
     copernica_auth_url: PlainURL = Field(
         "https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL", repr=False
     )
+    #: The token for SMTPeter's API, and where that is.
+    smtpeter_token: Token = Field(None, alias="INGEST_SMTPETER_TOKEN", repr=False)
+    smtpeter_url: PlainURL = Field("https://www.smtpeter.com/v1", alias="INGEST_SMTPETER_URL", repr=False)
     #: The file with more of these, which the environment wins over: `.env` if it is there; `off`: none.
     env_file: str | None = Field(None, alias="INGEST_ENV_FILE")
     #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.

@@ -50,8 +50,12 @@ def _of_redis(url: str) -> Iterator[Risk]:
 
 
 def of_api(settings: Settings) -> Iterator[Risk]:
-    """What concerns Copernica's REST API, where the token goes."""
-    urls = {"COPERNICA_API_URL": settings.copernica_api_url, "COPERNICA_AUTH_URL": settings.copernica_auth_url}
+    """What concerns Copernica's APIs, where the tokens go."""
+    urls = {
+        "COPERNICA_API_URL": settings.copernica_api_url,
+        "COPERNICA_AUTH_URL": settings.copernica_auth_url,
+        "INGEST_SMTPETER_URL": settings.smtpeter_url,
+    }
     for name, url in urls.items():
         if _is_plain(url, "http"):
             text = f"{name} is plain http: whoever is on the way can read the token; use https://"

@@ -61,6 +61,7 @@ def _types() -> Iterable[str]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which to write the log files that Copernica would keep of these events.",
 )
+@click.option("--smtpeter", is_flag=True, help="Write them as SMTPeter does.")
 @click.option("--logfiles-zone", default="UTC", show_default=True, help="Time zone of their clock.")
 @click.option(
     "--logfiles-offset", type=int, default=0, show_default=True, help="Seconds that it is ahead of ours."
@@ -121,10 +122,10 @@ def simulate(
 
 @contextmanager
 def _records(
-    logs: Path | None, logfiles_zone: str, logfiles_offset: int, truth: Path | None
+    logs: Path | None, smtpeter: bool, logfiles_zone: str, logfiles_offset: int, truth: Path | None
 ) -> Iterator["Record | None"]:
     """Where events are recorded while the block runs."""
-    from ingest.simulation.logwriter import Clock, LogFolder
+    from ingest.simulation.logwriter import SMTPETER, Clock, LogFolder
     from ingest.simulation.records import Record, Records
     from ingest.simulation.truth import Truth
 
@@ -132,7 +133,7 @@ def _records(
     with ExitStack() as stack:
         records: list[Record] = []
         if logs:
-            records.append(stack.enter_context(LogFolder(logs, clock)))
+            records.append(stack.enter_context(LogFolder(logs, clock, SMTPETER if smtpeter else None)))
         if truth:
             records.append(stack.enter_context(Truth(truth)))
         yield Records(*records) if records else None
@@ -183,6 +184,7 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
     show_default=True,
     help="Seconds after which an event has a result.",
 )
+@click.option("--smtpeter", is_flag=True, help="Say how to use it as SMTPeter, too.")
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free port."
@@ -200,6 +202,7 @@ def fake_api(
     results_zone: str,
     results_offset: int,
     results_late: float,
+    smtpeter: bool,
     host: str,
     port: int,
     token: str | None,
@@ -215,6 +218,7 @@ def fake_api(
     from ingest.simulation.api_faults import Faults
     from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
     from ingest.simulation.results_clock import Manner
+    from ingest.simulation.smtpeter import ROOT
     from ingest.simulation.truth import Truth
 
     if folder is None and results is None:
@@ -234,6 +238,9 @@ def fake_api(
         click.echo(f"export COPERNICA_API_URL={url}/v4")
         click.echo(f"export COPERNICA_AUTH_URL={url}")
         click.echo(f"export COPERNICA_TOKEN={token}")
+        if smtpeter:
+            click.echo(f"export INGEST_SMTPETER_URL={url}{ROOT}")
+            click.echo(f"export INGEST_SMTPETER_TOKEN={token}")
 
     try:
         asyncio.run(serve(app, host, port, ready))

@@ -1,13 +1,15 @@
 """What all answers of the fake API have in common: pages, refusals, and connections that break."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import orjson
 from aiohttp import web
 
 from ingest.simulation.api_faults import Fault
+from ingest.simulation.api_files import BLOCK
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -107,6 +109,42 @@ async def send_half(request: web.Request, answer: web.Response) -> None:
     begun.content_length = len(body)
     await begun.prepare(request)
     await begun.write(body[: len(body) // 2])
+
+
+async def send_file(
+    request: web.Request, path: Path, pieces: Iterator[bytes], content_type: str, announced: bool
+) -> web.StreamResponse:
+    """Send a log file, of which a fault cuts off the second half; `announced`: as `path` is, with its length."""
+    response = web.StreamResponse()
+    response.content_type = content_type
+    size = path.stat().st_size
+    if announced:
+        response.content_length = size
+    await response.prepare(request)
+    middle = size // 2
+    sent = 0
+    async for block in _blocks(pieces):
+        sent += len(block)
+        if request[FAULT] in (Fault.CUT, Fault.SHORT, Fault.SLOW) and sent > middle:
+            await response.write(block[: len(block) // 2])
+            await break_off(request, request[FAULT])
+        await response.write(block)
+    await response.write_eof()
+    return response
+
+
+async def _blocks(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Pieces of any size, as blocks worth sending; other requests get their turn in between."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= BLOCK:
+            yield b"".join(held)
+            held, size = [], 0
+            await asyncio.sleep(0)
+    yield b"".join(held)
 
 
 async def break_off(request: web.Request, fault: Fault) -> NoReturn:

@@ -71,6 +71,9 @@ class Kind(StrEnum):
     #: One profile or subprofile; lists of them, and new ones.
     PROFILE = "profile"
     PROFILES = "profiles"
+    #: SMTPeter's lists of log files and the files, and its events.
+    SMTPETER = "smtpeter"
+    EVENTS = "events"
 
 
 #: Faults that a client with retries gets over in less than a minute: what `rate` picks from.

@@ -28,7 +28,7 @@ def _without_header(path: Path) -> Iterator[bytes]:
             yield piece
 
 
-def _rows(path: Path) -> Iterator[dict[str, str]]:
+def rows(path: Path) -> Iterator[dict[str, str]]:
     """The rows by their columns; absent fields are empty. Complaints contain whole messages: any size is read."""
     names: list[str] = []
     lines: list[str] = []
@@ -48,7 +48,7 @@ def _rows(path: Path) -> Iterator[dict[str, str]]:
 
 def _json(path: Path) -> Iterator[bytes]:
     between = b"["
-    for row in _rows(path):
+    for row in rows(path):
         yield between + orjson.dumps(row)
         between = b",\n"
     yield b"[]" if between == b"[" else b"]"
@@ -56,7 +56,7 @@ def _json(path: Path) -> Iterator[bytes]:
 
 def _xml(path: Path) -> Iterator[bytes]:
     yield b'<?xml version="1.0" encoding="UTF-8"?>\n<records>\n'
-    for row in _rows(path):
+    for row in rows(path):
         fields = (f"<{name}>{_xml_text(value)}</{name}>" for name, value in row.items())
         yield f"<record>{''.join(fields)}</record>\n".encode()
     yield b"</records>\n"

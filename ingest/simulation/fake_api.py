@@ -11,7 +11,7 @@ import base64
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any, Literal
@@ -23,12 +23,22 @@ from ingest.copernica.api.logfile_calls import LOG_NAME
 from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
 from ingest.copernica.events import DAY
 from ingest.errors import AddressInUse
-from ingest.simulation.api_answers import FAULT, Handler, Refused, break_off, refusal, send_half, slice_of
+from ingest.simulation.api_answers import (
+    FAULT,
+    Handler,
+    Refused,
+    break_off,
+    refusal,
+    send_file,
+    send_half,
+    slice_of,
+)
 from ingest.simulation.api_faults import Fault, Faults, Kind
-from ingest.simulation.api_files import BLOCK, FORMS
+from ingest.simulation.api_files import FORMS
 from ingest.simulation.profiles_api import Manners, ProfilesApi
 from ingest.simulation.results_api import ResultsApi
 from ingest.simulation.results_clock import Manner
+from ingest.simulation.smtpeter import ROOT, FakeSMTPeter
 from ingest.simulation.truth import Truth
 
 #: Seconds for which an access token is valid, as Copernica's are.
@@ -81,6 +91,7 @@ class FakeCopernica:
         self._ids = count(1)
         self.results = ResultsApi(truth or Truth(), results or Manner(), now)
         self.profiles = ProfilesApi(self.truth, lambda: self.results.manner, manners, now)
+        self.smtpeter = FakeSMTPeter(folder, token)
         #: Where a client is sent that must not go there with its token.
         self.elsewhere = "http://elsewhere.invalid"
         self._kinds: dict[str, Kind] = {}
@@ -101,7 +112,7 @@ class FakeCopernica:
         return self.results.truth
 
     def app(self) -> web.Application:
-        """The application: the exchange of tokens is at `/`, the API at `/v4`."""
+        """The application: the exchange of tokens is at `/`, the API at `/v4`, that of SMTPeter at `/v1`."""
         app = web.Application(middlewares=[self._guard])
         routes: list[tuple[Kind, str, str, Handler]] = [
             (Kind.TOKEN, "POST", "/", self.exchange),
@@ -113,6 +124,7 @@ class FakeCopernica:
             (Kind.IDENTITY, "GET", "/v4/identity", self.identity),
             *((kind, way, f"/v4{path}", handler) for kind, way, path, handler in self.results.routes()),
             *((kind, way, f"/v4{path}", handler) for kind, way, path, handler in self.profiles.routes()),
+            *((kind, "GET", f"{ROOT}{path}", handler) for kind, path, handler in self.smtpeter.routes()),
         ]
         for kind, method, path, handler in routes:
             route = app.router.add_route(method, path, handler)
@@ -161,6 +173,8 @@ class FakeCopernica:
         return None
 
     def _has_access(self, request: web.Request) -> bool:
+        if request.path.startswith(f"{ROOT}/"):
+            return self.smtpeter.has_access(request)
         kind, _, access = request.headers.get("Authorization", "").partition(" ")
         return kind == "Bearer" and self.access.get(access, 0.0) > time.time()
 
@@ -206,22 +220,9 @@ class FakeCopernica:
         if self.folder is None or name not in self._files():
             return refusal(404, "No log file with that name")
         path = self.folder / name
-        response = web.StreamResponse()
-        response.content_type = {"json": "application/json", "xml": "text/xml"}.get(form, "text/csv")
-        size = path.stat().st_size
-        if form == "csv/header":
-            response.content_length = size  # the other forms are made while they are sent
-        await response.prepare(request)
-        middle = size // 2
-        sent = 0
-        async for block in _blocks(FORMS[form](path)):
-            sent += len(block)
-            if request[FAULT] in (Fault.CUT, Fault.SHORT, Fault.SLOW) and sent > middle:
-                await response.write(block[: len(block) // 2])
-                await break_off(request, request[FAULT])
-            await response.write(block)
-        await response.write_eof()
-        return response
+        content_type = {"json": "application/json", "xml": "text/xml"}.get(form, "text/csv")
+        announced = form == "csv/header"  # the other forms are made while they are sent
+        return await send_file(request, path, FORMS[form](path), content_type, announced)
 
     async def list_webhooks(self, request: web.Request) -> web.Response:
         """A page of the webhooks."""
@@ -321,17 +322,3 @@ def _wrong(sent: Any, needed: tuple[str, ...]) -> str | None:
 def _webhook(before: dict[str, Any], sent: dict[str, Any]) -> dict[str, Any]:
     known = ("handler", "trigger", "callers", "database", "collection")
     return {"callers": list(CALLERS)} | before | {name: sent[name] for name in known if name in sent}
-
-
-async def _blocks(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Pieces of any size, as blocks worth sending; other requests get their turn in between."""
-    held: list[bytes] = []
-    size = 0
-    for piece in pieces:
-        held.append(piece)
-        size += len(piece)
-        if size >= BLOCK:
-            yield b"".join(held)
-            held, size = [], 0
-            await asyncio.sleep(0)
-    yield b"".join(held)

@@ -1,8 +1,8 @@
 """The simulator's log files: what Copernica records of each event, whether or not your endpoint took it.
 
-They are those of the Marketing Suite and of the Publisher, in CSV with a header row, all in one folder. Bounces
-and profile events have no log file there. The columns come from Copernica's articles, by way of
-`ingest.copernica.logfiles.kinds`.
+They are those of the Marketing Suite and of the Publisher, or of SMTPeter, in CSV with a header row, all in one
+folder. Bounces have no log file in the first two, and those who unsubscribe none in SMTPeter; profile events have
+none at all. The columns come from Copernica's articles, by way of `ingest.copernica.logfiles.kinds`.
 """
 
 import csv
@@ -15,14 +15,21 @@ from typing import Any, NamedTuple, TextIO
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS
 from ingest.errors import Unavailable
 
-#: The file in which Copernica records each type of event, by product: the Marketing Suite and the Publisher.
+#: The products, as calls name them, and that of SMTPeter, which no call names.
+MARKETING_SUITE, PUBLISHER, SMTPETER = "ms", "publisher", "smtpeter"
+#: The file in which Copernica records each type of event, by product; SMTPeter's are not named after it.
 PREFIXES: Mapping[str, Mapping[str, str]] = {
-    product: {
-        kind.type: prefix
-        for prefix, kind in KINDS.items()
-        if prefix.startswith(start) and kind.type and not prefix.endswith("-old")
-    }
-    for product, start in (("ms", "cdm-"), ("publisher", "pom-"))
+    **{
+        product: {
+            kind.type: prefix
+            for prefix, kind in KINDS.items()
+            if prefix.startswith(start) and kind.type and not prefix.endswith("-old")
+        }
+        for product, start in ((MARKETING_SUITE, "cdm-"), (PUBLISHER, "pom-"))
+    },
+    SMTPETER: {
+        kind.type: prefix for prefix, kind in KINDS.items() if kind.type and kind.twin and "-" not in prefix
+    },
 }
 #: The values of columns about which simulated events say nothing: where the reader is, where mail is sent from.
 ALWAYS: Mapping[str, str] = {
@@ -32,14 +39,19 @@ ALWAYS: Mapping[str, str] = {
     "city": "Amsterdam",
     "senderdomain": "example.nl",
     "template": "1207",
+    "templateid": "1207",
     "attempts": "1",
     "groupid": "31",
     "document": "88",
+    "attempt": "1",
+    "protocol": "http",
 }
 #: The field of a webhook for a column, where their names differ.
 _FIELDS: Mapping[str, str] = {
     "email": "recipient",
     "linkinfo": "original",
+    "url": "original",
+    "destination": "original",
     "mail": "mime",
     "status": "extended",
     "type": "state",
@@ -62,42 +74,47 @@ class Clock(NamedTuple):
 UTC_CLOCK = Clock()
 
 
-def line_of(kind: str, fields: Mapping[str, Any], clock: Clock = UTC_CLOCK) -> tuple[str, dict[str, str]] | None:
+def line_of(
+    kind: str, fields: Mapping[str, Any], clock: Clock = UTC_CLOCK, product: str | None = None
+) -> tuple[str, dict[str, str]] | None:
     """The prefix of the file that records an event, and its columns there; None if none does.
 
     `fields` are those of its webhook; `time`, in Unix seconds, must be among them, and `recipient` should, though
-    not all webhooks have them. `tags` is a list; `product` is `ms` by default.
+    not all webhooks have them. `tags` is a list; `product` is that of the call, by default `ms`.
     """
-    prefix = PREFIXES[fields.get("product", "ms")].get(kind)
+    prefix = PREFIXES[product or fields.get("product", MARKETING_SUITE)].get(kind)
     if prefix is None:
         return None
     line = {name: str(fields.get(_FIELDS.get(name, name), ALWAYS.get(name, ""))) for name in KINDS[prefix].columns}
     line["time"] = clock.written(int(fields["time"]))
     line["tags"] = ";".join(fields.get("tags", ()))
-    if "header" in line:
+    for header in {"header", "headers"} & set(line):
         about = {"User-Agent": fields.get("useragent"), "Referer": fields.get("referer")}
-        line["header"] = "\n".join(f"{name}: {value}" for name, value in about.items() if value)
+        line[header] = "\n".join(f"{name}: {value}" for name, value in about.items() if value)
     return prefix, line
 
 
 class LogFolder:
     """A folder of log files, one per kind and day; existing files are added to."""
 
-    def __init__(self, folder: Path, clock: Clock = UTC_CLOCK) -> None:
+    def __init__(self, folder: Path, clock: Clock = UTC_CLOCK, product: str | None = None) -> None:
         """Creates the folder, if need be. Days are days in UTC, by whatever clock lines are written.
+
+        `product` is that of all events; by default each call says it.
 
         Raises:
             Unavailable: it cannot be written to; every other method raises this, too.
         """
         self._folder = folder
         self._clock = clock
+        self._product = product
         self._files: dict[tuple[str, str], TextIO] = {}
         with self._writable():
             folder.mkdir(parents=True, exist_ok=True)
 
     def event(self, kind: str, fields: Mapping[str, Any]) -> None:
         """Record an event in the file of its day; arguments as for `line_of`."""
-        record = line_of(kind, fields, self._clock)
+        record = line_of(kind, fields, self._clock, self._product)
         if record:
             self._write(*record, int(fields["time"]))
 

@@ -27,6 +27,7 @@ from tests.support.runbook import is_shown
         ({"DATABASE_URL": "postgresql:///d?host=db.example.nl"}, "postgresql:///d may be used without"),
         ({"COPERNICA_API_URL": "http://api.copernica.com/v4"}, "COPERNICA_API_URL is plain http"),
         ({"COPERNICA_AUTH_URL": "HTTP://authenticate.copernica.com"}, "COPERNICA_AUTH_URL is plain http"),
+        ({"INGEST_SMTPETER_URL": "http://www.smtpeter.com/v1"}, "INGEST_SMTPETER_URL is plain http"),
         (
             {"INGEST_FORWARD_URL": "http://u:geheim@e.nl/a.php?token=geheim"},
             "calls are forwarded to http://e.nl/a.php",

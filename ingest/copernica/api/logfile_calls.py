@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from ingest.copernica.api.calls import Calls, unexpected_answer
 from ingest.copernica.api.connection import pieces
 from ingest.copernica.api.request import Request
 from ingest.copernica.api.retry import TemporaryFailure
+from ingest.copernica.api.transport import Transport
 from ingest.errors import NotFound, RequestRejected, Unavailable, Unreachable
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ class LogFileCalls(Calls):
     async def dates(self) -> list[date]:
         """The days (in UTC) that have log files, in order."""
         entries = await self.get("/logfiles", about="list the days of log files")
-        days = {day for text in entries if (day := _day(text))} if isinstance(entries, list) else set()
+        days = {day for text in entries if (day := day_of(text))} if isinstance(entries, list) else set()
         if not isinstance(entries, list) or (entries and not days):
             raise unexpected_answer("list the days of log files")
         return sorted(days)
@@ -98,7 +100,7 @@ class LogFileCalls(Calls):
             entries = await self.get(path, params, about)
         except (RequestRejected, NotFound) as refusal:
             return refusal
-        names = [entry for entry in entries if _is_of(entry, day)] if isinstance(entries, list) else []
+        names = [entry for entry in entries if is_of(entry, day)] if isinstance(entries, list) else []
         if not isinstance(entries, list) or (entries and not names):
             return _NotNames(str(unexpected_answer(about)))
         return names
@@ -119,26 +121,46 @@ class LogFileCalls(Calls):
         if not LOG_NAME.fullmatch(name):
             raise NotFound("Not the name of a log file: they look like cdm-click.2026-11-20.log.")
         request = Request("GET", f"/logfile/{name}/{URL_ENDINGS[form]}", f"send {name}", large=True)
-        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+        check = partial(require_log_file, form=form)
+        return await saved(self._transport, request, path, self._policy.download_timeout, check, progress)
 
-        async def save(response: aiohttp.ClientResponse) -> int:
-            size = await _save(response, part, progress or (lambda _received, _expected: None))
-            require_log_file(part, form)
-            return size
 
-        try:
-            async with asyncio.timeout(self._policy.download_timeout):
-                size = await self._transport.call(request, save)
-            part.replace(path)
-            return size
-        except TimeoutError:
-            minutes = round(self._policy.download_timeout / 60)
-            raise Unreachable(f"Copernica did not send {name} in {minutes} minutes: try again later.") from None
-        except OSError as error:
-            raise Unavailable(f"{path} cannot be written ({error.strerror}): make room first.") from None
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
+async def saved(
+    transport: Transport,
+    request: Request,
+    path: Path,
+    limit: float,
+    check: Callable[[Path], object],
+    progress: ProgressCall | None = None,
+) -> int:
+    """Make a call and put what it brings at `path`, within `limit` seconds; returns its size in bytes.
+
+    `check` is given the file when it has come to its end, and raises where that cannot be all of it.
+
+    Raises:
+        RestError: the call failed.
+        Unavailable: the file cannot be written.
+    """
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}{PART_SUFFIX}")
+
+    async def save(response: aiohttp.ClientResponse) -> int:
+        size = await _save(response, part, progress or (lambda _received, _expected: None))
+        check(part)
+        return size
+
+    try:
+        async with asyncio.timeout(limit):
+            size = await transport.call(request, save)
+        part.replace(path)
+        return size
+    except TimeoutError:
+        minutes = round(limit / 60)
+        raise Unreachable(f"Copernica did not {request.about} in {minutes} minutes: try again later.") from None
+    except OSError as error:
+        raise Unavailable(f"{path} cannot be written ({error.strerror}): make room first.") from None
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 class _NotNames(RequestRejected):
@@ -178,13 +200,15 @@ async def _save(response: aiohttp.ClientResponse, path: Path, progress: Progress
     return size
 
 
-def _day(text: object) -> date | None:
+def day_of(text: object) -> date | None:
+    """The day in a list of days; None if it is none."""
     try:
         return date.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
 
 
-def _is_of(name: object, day: date) -> bool:
+def is_of(name: object, day: date) -> bool:
+    """Whether something in a list of files is the name of one of that day."""
     match = LOG_NAME.fullmatch(name) if isinstance(name, str) else None
     return match is not None and match[2] == str(day)

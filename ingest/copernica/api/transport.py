@@ -14,10 +14,11 @@ A call that must not be made twice is not repeated where it may have been carrie
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date
 from email.utils import parsedate_to_datetime
+from functools import partial
 from http import HTTPStatus
 from types import TracebackType
 from typing import NoReturn, Self, TypeVar
@@ -45,7 +46,7 @@ MAX_REDIRECTS = 5
 MAX_MESSAGE = 200
 
 
-class _AccessRefused(Exception):
+class AccessRefused(Exception):
     """The access token was not accepted."""
 
 
@@ -54,6 +55,12 @@ class Transport:
 
     It may be entered again, by several tasks at once and in one event loop after another.
     """
+
+    #: The settings that messages name: that of the API token and that of the API's URL.
+    token_setting, url_setting = "COPERNICA_TOKEN", "COPERNICA_API_URL"
+    #: What makes the HTTP requests, and what reads the answers.
+    request_class: type[aiohttp.ClientRequest] = aiohttp.ClientRequest
+    response_class: type[aiohttp.ClientResponse] = aiohttp.ClientResponse
 
     def __init__(self, token: str, api_url: str, auth_url: str, concurrency: int, policy: RetryPolicy) -> None:
         self._token = token
@@ -83,6 +90,8 @@ class Transport:
         self._slots = asyncio.Semaphore(self._concurrency)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=self._concurrency + 1),  # one more for the exchange of tokens
+            request_class=self.request_class,
+            response_class=self.response_class,
             trust_env=True,  # many servers reach the outside through a proxy only
             auto_decompress=False,  # `connection.pieces` does it, within bounds
         )
@@ -121,28 +130,28 @@ class Transport:
         Raises:
             RestError: it failed; the message says what to do.
         """
-        gate = self._access
-        if gate is None or not self._users:
+        if self._access is None or not self._users:
             raise RuntimeError("a client is used inside `async with` only")
-
-        async def attempt() -> T:
-            access = await gate.token()
-            try:
-                return await self._send(request, read, access)
-            except _AccessRefused:
-                gate.forget(access)
-            access = await gate.token()
-            try:
-                return await self._send(request, read, access)
-            except _AccessRefused:
-                raise InvalidToken(
-                    f"Copernica does not let us {request.about}, not even with fresh access (401): "
-                    "check COPERNICA_TOKEN and COPERNICA_API_URL.",
-                    HTTPStatus.UNAUTHORIZED,
-                ) from None
-
         async with self._slots:
-            return await with_retries(self._policy, request.about, attempt)
+            return await with_retries(self._policy, request.about, partial(self._attempt, request, read))
+
+    async def _attempt(self, request: Request, read: Reader[T]) -> T:
+        gate = self._access
+        assert gate is not None
+        access = await gate.token()
+        try:
+            return await self._send(request, read, access)
+        except AccessRefused:
+            gate.forget(access)
+        access = await gate.token()
+        try:
+            return await self._send(request, read, access)
+        except AccessRefused:
+            raise InvalidToken(
+                f"Copernica does not let us {request.about}, not even with fresh access (401): "
+                f"check {self.token_setting} and {self.url_setting}.",
+                HTTPStatus.UNAUTHORIZED,
+            ) from None
 
     async def _send(self, request: Request, read: Reader[T], access: str) -> T:
         try:
@@ -152,7 +161,7 @@ class Transport:
                 if 200 <= response.status < 300 or (request.changes and response.status == HTTPStatus.SEE_OTHER):
                     return await _taken(response, request, read)
                 if response.status == 401:
-                    raise _AccessRefused
+                    raise AccessRefused
                 explanation = await self._refusal(response, request)
                 excused = bool(request.excuse) and request.excuse in explanation.lower()
                 if response.status != 400 or not excused:
@@ -165,13 +174,13 @@ class Transport:
             raise TemporaryFailure(describe(error)) from None
         except TooLarge:
             raise AnswerTooLarge(
-                f"Copernica's answer when asked to {request.about} is far too large: check COPERNICA_API_URL."
+                f"Copernica's answer when asked to {request.about} is far too large: check {self.url_setting}."
             ) from None
 
     @asynccontextmanager
     async def _answer(self, request: Request, access: str) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to a call, at the end of the redirects that may be followed."""
-        url = url_of(self._api_url, request.path)
+        url = self._url_of(request)
         params = request.params
         for _ in range(MAX_REDIRECTS + 1):
             async with self._session.request(
@@ -183,19 +192,33 @@ class Transport:
                 timeout=self._policy.for_downloads if request.large else self._policy.for_answers,
                 allow_redirects=False,
             ) as response:
-                there = None if request.changes else _redirect(response)
+                there = None if request.changes else self._redirect(response)
                 if there is None:
                     yield response
                     return
             if there.origin() != url.origin() or there.user is not None:
                 raise RequestRejected(
                     f"Copernica sends us to another server ({str(there.origin())[:60]!a}) to {request.about}: "
-                    "check COPERNICA_API_URL."
+                    f"check {self.url_setting}."
                 )
             url, params = there, ()
         raise RequestRejected(
-            f"Copernica sends us from one address to the next to {request.about}: check COPERNICA_API_URL."
+            f"Copernica sends us from one address to the next to {request.about}: check {self.url_setting}."
         )
+
+    def _url_of(self, request: Request) -> URL:
+        return url_of(self._api_url, request.path)
+
+    def _redirect(self, response: aiohttp.ClientResponse) -> URL | None:
+        """Where an answer sends us; None if nowhere."""
+        location = response.headers.get("Location", "")
+        if not 300 < response.status < 400 or not location:
+            return None
+        try:
+            there = response.url.join(URL(location))
+            return there if there.host else None
+        except ValueError:
+            return None
 
     async def _refusal(self, response: aiohttp.ClientResponse, request: Request) -> str:
         """What an answer says that is no success; a temporary one is raised as such."""
@@ -210,18 +233,18 @@ class Transport:
         if status == 403:
             raise Forbidden(
                 f"Copernica does not let this token {about}{explanation}: give it the right to, or set another "
-                "COPERNICA_TOKEN.",
+                f"{self.token_setting}.",
                 status,
             )
         if status == 404:
             raise NotFound(
                 f"Copernica cannot {about}, because there is no such thing (404){explanation}: if it should be "
-                "there, check COPERNICA_API_URL.",
+                f"there, check {self.url_setting}.",
                 status,
             )
         if 300 <= status < 400:
             raise RequestRejected(
-                f"Copernica answers with a redirect ({status}) to {about}: check COPERNICA_API_URL.",
+                f"Copernica answers with a redirect ({status}) to {about}: check {self.url_setting}.",
                 status,
             )
         if status >= 500:
@@ -234,10 +257,14 @@ class Transport:
 
     def explained(self, text: str) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""
-        for secret in (self._token, self._access.current if self._access else ""):
-            text = text.replace(secret, "***") if secret else text
+        for secret in filter(None, self._secrets()):
+            text = text.replace(secret, "***")
         text = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
         return f", saying: {text[:MAX_MESSAGE]}" if text else ""
+
+    def _secrets(self) -> Iterator[str]:
+        """What no message may show."""
+        yield from (self._token, self._access.current if self._access else "")
 
 
 async def _taken(response: aiohttp.ClientResponse, request: Request, read: Reader[T]) -> T:
@@ -257,21 +284,11 @@ def _unknown(what: str, request: Request) -> OutcomeUnknown:
     )
 
 
-def _redirect(response: aiohttp.ClientResponse) -> URL | None:
-    """Where an answer sends us; None if nowhere."""
-    location = response.headers.get("Location", "")
-    if not 300 < response.status < 400 or not location:
-        return None
-    try:
-        there = response.url.join(URL(location))
-        return there if there.host else None
-    except ValueError:
-        return None
-
-
 def _headers(request: Request, access: str) -> dict[str, str]:
     # As it is, so that Content-Length is that of the file, and nothing can grow.
-    headers = {"Authorization": f"Bearer {access}", "Accept-Encoding": "identity"}
+    headers = {"Accept-Encoding": "identity"}
+    if access:
+        headers["Authorization"] = f"Bearer {access}"
     if request.body is not None:
         headers["Content-Type"] = "application/json"
     return headers
