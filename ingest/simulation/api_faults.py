@@ -23,8 +23,8 @@ class Fault(StrEnum):
     #: Too many requests; has a Retry-After.
     TOO_MANY = "429"
     BROKEN = "500"
-    UNAVAILABLE = "503"
     #: What its load balancer says: a page of HTML, with that status or, where a file or a list is meant, with 200.
+    UNAVAILABLE = "503"
     GATEWAY = "504"
     HTML = "html"
     #: 200, and nothing.

@@ -160,9 +160,10 @@ class FakeCopernica:
 
     def _instead(self, request: web.Request, fault: Fault) -> web.Response | None:
         """What a request is answered with, and not carried out; None if it is to be."""
-        if fault in (Fault.GATEWAY, Fault.HTML) or (fault is Fault.EMPTY and request.method == "GET"):
-            text = "" if fault is Fault.EMPTY else LOAD_BALANCER
-            status = 504 if fault is Fault.GATEWAY else 200
+        from_balancer = fault in (Fault.UNAVAILABLE, Fault.GATEWAY, Fault.HTML)
+        if from_balancer or (fault is Fault.EMPTY and request.method == "GET"):
+            text = LOAD_BALANCER if from_balancer else ""
+            status = int(fault) if fault.isdigit() else 200
             return web.Response(text=text, status=status, content_type="text/html")
         if fault in (Fault.MOVED, Fault.ELSEWHERE):
             host = self.elsewhere if fault is Fault.ELSEWHERE else str(request.url.origin())

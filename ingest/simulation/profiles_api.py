@@ -12,7 +12,7 @@ from ingest.simulation import profiles
 from ingest.simulation.api_answers import Handler, Refused, answer, page_of, slice_of
 from ingest.simulation.api_faults import Kind
 from ingest.simulation.profiles import Entity
-from ingest.simulation.results_clock import MAX_NUMBER, Manner
+from ingest.simulation.results_clock import Manner, number
 from ingest.simulation.truth import Truth
 
 #: How changes are answered: as version 4 documents it, or as versions 2 and 3 were seen to.
@@ -79,8 +79,8 @@ class ProfilesApi:
         about = request.match_info
         kind = "profile" if "parent" in about else "subprofile"
         column = "owner" if "owner" in about else "parent"
-        number = min(int(about.get("parent") or about.get("collection") or about["owner"]), MAX_NUMBER)
-        where, values = f"kind = ? AND {column} = ? AND removed IS NULL", (kind, number)
+        parent = number(about.get("parent") or about.get("collection") or about["owner"])
+        where, values = f"kind = ? AND {column} = ? AND removed IS NULL", (kind, parent)
         asked = slice_of(request)
         rows = self._truth.read(
             f"SELECT {profiles.COLUMNS} FROM profiles WHERE {where} ORDER BY id LIMIT ? OFFSET ?",  # noqa: S608
@@ -98,26 +98,26 @@ class ProfilesApi:
         with self._truth.writing() as db:
             if "parent" in about:
                 kind = "profile"
-                number = profiles.create(db, kind, _small(about["parent"]), None, fields, second)
+                its = profiles.create(db, kind, number(about["parent"]), None, fields, second)
             else:
                 kind = "subprofile"
                 owner = self._found(request, "profile", about["owner"])
-                number = profiles.create(db, kind, _small(about["collection"]), owner.id, fields, second)
+                its = profiles.create(db, kind, number(about["collection"]), owner.id, fields, second)
         if self._manners == "seen":
-            return web.Response(status=200, headers={"X-Created": str(number)})
-        where = request.url.origin() / "v4" / kind / str(number)
+            return web.Response(status=200, headers={"X-Created": str(its)})
+        where = request.url.origin() / "v4" / kind / str(its)
         return web.Response(status=201, headers={"X-location": str(where)})
 
     def _found(self, request: web.Request, kind: str = "", name: str = "") -> Entity:
         kind = kind or request.match_info["kind"]
-        number = min(int(name or request.match_info["id"]), MAX_NUMBER)
+        its = number(name or request.match_info["id"])
         query = f"SELECT {profiles.COLUMNS} FROM profiles WHERE kind = ? AND id = ?"  # noqa: S608
-        rows = self._truth.read(query, (kind, number))
+        rows = self._truth.read(query, (kind, its))
         if not rows:
             raise Refused(f"No {kind} with supplied ID")
         one = profiles.entity(rows[0])
         if one.removed is not None:
-            raise Refused(f"{kind.capitalize()} with ID {number} has already been removed")
+            raise Refused(f"{kind.capitalize()} with ID {its} has already been removed")
         return one
 
     def _told(self, one: Entity) -> dict[str, Any]:
@@ -149,9 +149,3 @@ def _mapping(sent: dict[str, Any], name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(f"Invalid {name}")
     return value
-
-
-def _small(text: str) -> int:
-    if int(text) > MAX_NUMBER:
-        raise Refused("Invalid ID")
-    return int(text)

@@ -14,7 +14,7 @@ from aiohttp import web
 from ingest.simulation.api_answers import Handler, Refused, answer, page_of, slice_of
 from ingest.simulation.api_faults import Kind
 from ingest.simulation.calls import PRODUCTS
-from ingest.simulation.results_clock import MAX_NUMBER, Condition, Manner, between, filters
+from ingest.simulation.results_clock import Condition, Manner, between, filters, number
 from ingest.simulation.truth import LISTS, MARKETING_SUITE, PUBLISHER, Truth
 
 #: The lists of statistics: one of results has no list of its own.
@@ -99,7 +99,7 @@ class ResultsApi:
         mailing, message = request.match_info.get("mailing"), request.match_info.get("destination")
         if mailing:
             self._size(product, mailing)
-            conditions.append(Condition("t.mailing = ?", int(mailing)))
+            conditions.append(Condition("t.mailing = ?", number(mailing)))
         if message:
             conditions.append(Condition("t.destination = ?", self._number(product, message)))
         conditions += (
@@ -118,15 +118,15 @@ class ResultsApi:
         conditions = [Condition("t.product = ?", product)]
         if mailing:
             self._size(product, mailing)
-            conditions.append(Condition("t.mailing = ?", int(mailing)))
+            conditions.append(Condition("t.mailing = ?", number(mailing)))
         conditions += between(self.manner, request.query.get("from"), request.query.get("to"))
 
         def told(row: Any) -> dict[str, Any]:
-            number, message, second, profile, subprofile, its_mailing, unsubscribed = row
+            its, message, second, profile, subprofile, its_mailing, unsubscribed = row
             # One mailing's list names no message ids.
-            names = {"id": number} if mailing else {"id": number, "messageID": message}
+            names = {"id": its} if mailing else {"id": its, "messageID": message}
             if product == PUBLISHER:
-                names = {"id": message, "internal": number}
+                names = {"id": message, "internal": its}
             about = {"timestampsent": self.manner.written(second), "profile": profile, "subprofile": subprofile}
             return names | about | {"mailing": its_mailing, "unsubscribed": bool(unsubscribed)}
 
@@ -134,21 +134,21 @@ class ResultsApi:
         return self._page(request, _DESTINATIONS, conditions, order, told)
 
     async def _destination(self, product: str, request: web.Request) -> web.Response:
-        number = self._number(product, request.match_info["destination"])
+        its = self._number(product, request.match_info["destination"])
         query = f"SELECT {_DESTINATIONS.columns} FROM destinations t WHERE product = ? AND id = ?"  # noqa: S608
         ((_, message, second, profile, subprofile, mailing, _unsubscribed),) = self.truth.read(
-            query, (product, number)
+            query, (product, its)
         )
-        names = {"ID": number, "messageID": message}
+        names = {"ID": its, "messageID": message}
         if product == PUBLISHER:
-            names = {"id": message, "internal": number}
+            names = {"id": message, "internal": its}
         about = {"mailing": mailing, "timestampsent": self.manner.written(second)}
         return answer(request, self.manner.strings, names | about | {"profile": profile, "subprofile": subprofile})
 
     async def _statistics(self, product: str, request: web.Request) -> web.Response:
         mailing = request.match_info["mailing"]
         told: dict[str, Any] = {"destinations": self._size(product, mailing)}
-        conditions = [Condition("t.product = ?", product), Condition("t.mailing = ?", int(mailing))]
+        conditions = [Condition("t.product = ?", product), Condition("t.mailing = ?", number(mailing))]
         conditions += between(self.manner, request.query.get("begintime"), request.query.get("endtime"))
         where, values = self._where(conditions)
         counted = "t.kind, count(*), count(DISTINCT t.destination)"
@@ -162,9 +162,9 @@ class ResultsApi:
         conditions += between(self.manner, request.query.get("fromdate"), request.query.get("todate"))
 
         def told(row: Any) -> dict[str, Any]:
-            number, second, destinations = row
-            about = {"id": number, "timestamp": self.manner.written(second), "template": 1207}
-            sender = {"subject": f"Nieuwsbrief {number}", "from_address": "nieuws@example.nl"}
+            its, second, destinations = row
+            about = {"id": its, "timestamp": self.manner.written(second), "template": 1207}
+            sender = {"subject": f"Nieuwsbrief {its}", "from_address": "nieuws@example.nl"}
             return about | sender | {"destinations": destinations, "type": "mass", "target": "database:7"}
 
         return self._page(request, _MAILINGS, conditions, "t.second {0}, t.id {0}", told)
@@ -172,18 +172,17 @@ class ResultsApi:
     def _size(self, product: str, mailing: str) -> int:
         """How many messages a mailing has; it is refused if there is none of that number."""
         query = "SELECT destinations FROM mailings WHERE product = ? AND id = ?"
-        rows = self.truth.read(query, (product, min(int(mailing), MAX_NUMBER)))
+        rows = self.truth.read(query, (product, number(mailing)))
         if not rows:
             raise Refused("No emailing with supplied ID")
         return int(rows[0][0])
 
     def _number(self, product: str, name: str) -> int:
         """The number of a message that is named by its number or by its hash."""
-        number = int(name) if name.isdecimal() and name.isascii() else -1
         rows = self.truth.read(
             "SELECT id FROM destinations WHERE product = ?1 AND message = ?2 UNION ALL "
             "SELECT id FROM destinations WHERE product = ?1 AND id = ?3",
-            (product, name, min(number, MAX_NUMBER)),
+            (product, name, number(name) if name.isdecimal() else -1),
         )
         if not rows:
             raise Refused("No destination with supplied ID")
@@ -222,8 +221,8 @@ class ResultsApi:
 
 
 def _told_by_suite(kind: str, written: Callable[[int], str], with_profile: bool, row: Any) -> dict[str, Any]:
-    number, second, destination, mailing, told, profile, subprofile = row
-    about = {"ID": number, "mailing": mailing, "timestamp": written(second), "destination": destination}
+    its, second, destination, mailing, told, profile, subprofile = row
+    about = {"ID": its, "mailing": mailing, "timestamp": written(second), "destination": destination}
     if with_profile:
         about |= {"profile": profile, "subprofile": subprofile}
     fields = orjson.loads(told)
@@ -233,8 +232,8 @@ def _told_by_suite(kind: str, written: Callable[[int], str], with_profile: bool,
 
 
 def _told_by_publisher(kind: str, written: Callable[[int], str], _of_mailing: bool, row: Any) -> dict[str, Any]:
-    number, second, destination, mailing, told, profile, subprofile = row
-    about = {"ID": number, "timestamp": written(second), "emailing": mailing, "destination": destination}
+    its, second, destination, mailing, told, profile, subprofile = row
+    about = {"ID": its, "timestamp": written(second), "emailing": mailing, "destination": destination}
     fields = orjson.loads(told)
     names = (*FIELDS[kind], *MORE_FIELDS.get(kind, ()))
     return about | {"profile": profile, "subprofile": subprofile} | {name: fields.get(name) for name in names}

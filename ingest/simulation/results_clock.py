@@ -38,6 +38,11 @@ class Manner:
         return int(datetime.fromtimestamp(second, self.zone).replace(tzinfo=UTC).timestamp()) + self.offset
 
 
+def number(text: str) -> int:
+    """A number in digits that was sent; any that is too large for a database is the largest that is not."""
+    return min(int(text), MAX_NUMBER) if len(text) < len(str(MAX_NUMBER)) + 1 else MAX_NUMBER
+
+
 class Condition(NamedTuple):
     """A condition of a query, such as `t.second > ?`, and its value."""
 
@@ -88,8 +93,8 @@ def filters(manner: Manner, texts: list[str]) -> list[Condition]:
         sign = "=" if sign == "==" else sign
         if name == "timestamp" and sign:
             found += compared(manner, sign, value)
-        elif name == "id" and sign and value.isdecimal() and int(value) <= MAX_NUMBER:
-            found.append(Condition(f"t.id {sign} ?", int(value)))
+        elif name == "id" and sign and value.isdecimal():
+            found.append(Condition(f"t.id {sign} ?", number(value)))
         else:
             raise Refused(f"Invalid field {text}")
     return found

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -219,3 +220,36 @@ def test_messages_that_are_known_keep_what_is_known() -> None:
     truth.event("open", {"id": "m", "destination": 4, "time": 100, "mailing": 2})
     truth.add_destinations([Destination("ms", 4, "other", 9, 50, 11, None, "a@example.nl")])
     assert truth.destinations() == [Destination("ms", 4, "m", 2, 50, 11, None, "a@example.nl")]
+
+
+ODD = st.sampled_from(
+    ["", "0", "-1", "9" * 30, "9" * 5000, "x", "é", "\0", "0001-01-01", "9999-12-31 23:59:59", "id<9"]
+)
+SOME = ODD | st.text(max_size=9).filter(lambda text: text < "\ud800" or text > "\udfff")
+
+
+@settings(max_examples=15, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(values=st.lists(SOME, min_size=12, max_size=12), zone=st.sampled_from([UTC, AMSTERDAM]))
+def test_whatever_is_asked_is_answered_or_refused(values: list[str], zone: Any) -> None:
+    names = [
+        "start",
+        "limit",
+        "total",
+        "begintime",
+        "endtime",
+        "from",
+        "to",
+        "fromdate",
+        "todate",
+        "fields[]",
+        "unique",
+    ]
+    params, odd = dict(zip(names, values, strict=False)), quote(values[-1].replace("/", "") or "1", safe="")
+    number = "9" * 5000 if len(values[0]) > 9 else "7"
+    paths = [f"/ms/emailing/{number}/clicks", f"/ms/destination/{odd}", f"/publisher/destination/{odd}/clicks"]
+    lists = ["/ms/clicks", "/ms/destinations", "/ms/emailings", "/ms/emailing/7/statistics", "/publisher/clicks"]
+    profiles = [f"/profile/{number}", f"/database/{number}/profiles", f"/profile/{number}/subprofiles"]
+    fake = FakeCopernica(None, TOKEN, truth=a_truth(), results=Manner(zone, 7))
+    few = {name: value for name, value in params.items() if len(value) < 99}
+    for answer in answers(fake, *(Request(path, few) for path in [*paths, *lists, *profiles])):
+        assert answer.status in (200, 400, 404), answer
