@@ -22,7 +22,7 @@ CLUSTER = "runs as a Redis Cluster, which rq's jobs cannot be spread over: use o
 CLOCK_TOLERANCE = 5.0
 
 
-class Code(StrEnum):
+class RiskCode(StrEnum):
     """The name of a finding: it stays the same whatever its sentence says, for monitoring and for the runbook."""
 
     # Whose calls are taken, and how that is known.
@@ -109,7 +109,7 @@ class Code(StrEnum):
 class Risk(NamedTuple):
     """Something that may cost calls: its code, and the sentence that people are shown."""
 
-    code: Code
+    code: RiskCode
     text: str
 
 
@@ -125,7 +125,7 @@ def of_redis(info: Mapping[str, Any]) -> Iterator[Risk]:
     yield from of_server(info)
     if not info.get("aof_enabled"):
         text = "Redis does not write to disk (appendonly no): when it restarts, the backlog is lost."
-        yield Risk(Code.REDIS_NO_AOF, text)
+        yield Risk(RiskCode.REDIS_NO_AOF, text)
     yield from of_replication(info)
     yield from of_eviction(str(info.get("maxmemory_policy")))
     yield from of_memory(info)
@@ -135,16 +135,16 @@ def of_server(info: Mapping[str, Any]) -> Iterator[Risk]:
     """Why this is not a server to be used at all, whatever its settings are."""
     version = version_of(info)
     if is_too_old(info):
-        yield Risk(Code.REDIS_TOO_OLD, f"{version} is too old: 6.2 is the oldest Redis that works.")
+        yield Risk(RiskCode.REDIS_TOO_OLD, f"{version} is too old: 6.2 is the oldest Redis that works.")
     if info.get("cluster_enabled"):
         yield Risk(
-            Code.REDIS_CLUSTER,
+            RiskCode.REDIS_CLUSTER,
             f"{version} {CLUSTER}",
         )
     if info.get("role") == "slave":
         primary = f"{info.get('master_host')}:{info.get('master_port')}"
         yield Risk(
-            Code.REDIS_REPLICA,
+            RiskCode.REDIS_REPLICA,
             f"{version} is a replica of {primary}, where calls are refused or lost: name the primary.",
         )
 
@@ -154,7 +154,7 @@ def of_replication(info: Mapping[str, Any]) -> Iterator[Risk]:
     # INFO counts the good replicas only where some are asked for.
     if info.get("connected_slaves") and "min_slaves_good_slaves" not in info:
         yield Risk(
-            Code.REDIS_LONE_PRIMARY,
+            RiskCode.REDIS_LONE_PRIMARY,
             "Redis takes calls also while no replica follows it (min-replicas-to-write 0): those that it takes "
             "after it has been replaced are lost.",
         )
@@ -164,19 +164,19 @@ def of_work(suspended: bool, ahead: float) -> Iterator[Risk]:
     """What Redis shows of workers and clocks: whether rq is suspended, and seconds by which its clock is ahead."""
     if suspended:
         text = "rq is suspended: workers start no jobs, and the backlog only grows; `rq resume` ends that."
-        yield Risk(Code.WORKERS_SUSPENDED, text)
+        yield Risk(RiskCode.WORKERS_SUSPENDED, text)
     if abs(ahead) > CLOCK_TOLERANCE:
         text = f"Our clock and that of Redis differ by {abs(ahead):.1f} s: one of them is wrong."
-        yield Risk(Code.CLOCK_REDIS, text)
+        yield Risk(RiskCode.CLOCK_REDIS, text)
 
 
 def of_eviction(policy: str) -> Iterator[Risk]:
     """What a full Redis does: nothing of ours but wake-ups ever expires."""
     if policy.startswith("allkeys-"):
-        yield Risk(Code.REDIS_EVICTS, f"A full Redis evicts acknowledged calls (maxmemory-policy {policy}).")
+        yield Risk(RiskCode.REDIS_EVICTS, f"A full Redis evicts acknowledged calls (maxmemory-policy {policy}).")
     elif policy != "noeviction":
         yield Risk(
-            Code.REDIS_EVICTS_EXPIRING,
+            RiskCode.REDIS_EVICTS_EXPIRING,
             f"A full Redis evicts wake-ups and what rq keeps for a time (maxmemory-policy {policy}).",
         )
 
@@ -191,9 +191,9 @@ def of_memory(info: Mapping[str, Any]) -> Iterator[Risk]:
     limit, used = info.get("maxmemory", 0), info.get("used_memory", 0)
     if not limit:
         text = "Redis has no memory limit (maxmemory 0): the system kills it when memory runs out."
-        yield Risk(Code.REDIS_NO_LIMIT, text)
+        yield Risk(RiskCode.REDIS_NO_LIMIT, text)
     elif used > NEARLY_FULL * limit:
-        yield Risk(Code.REDIS_NEARLY_FULL, f"Redis uses {used / limit:.0%} of the memory it may use.")
+        yield Risk(RiskCode.REDIS_NEARLY_FULL, f"Redis uses {used / limit:.0%} of the memory it may use.")
 
 
 def of_spool(folder: Path | None, max_bytes: int, enough_for: float | None = None) -> Iterator[Risk]:
@@ -202,11 +202,11 @@ def of_spool(folder: Path | None, max_bytes: int, enough_for: float | None = Non
     `max_bytes` is its limit; `enough_for`, if its disk goes with the process, for how many seconds it is enough.
     """
     if folder is None:
-        yield Risk(Code.SPOOL_OFF, "There is no spool: while Redis is unreachable, calls are answered 503.")
+        yield Risk(RiskCode.SPOOL_OFF, "There is no spool: while Redis is unreachable, calls are answered 503.")
         return
     if enough_for is not None:
         yield Risk(
-            Code.SPOOL_PASSING,
+            RiskCode.SPOOL_PASSING,
             "The disk of the spool goes with its process (INGEST_SPOOL_DURABLE=no): once Redis has not taken "
             f"calls for {enough_for:.0f} s, they are answered 503.",
         )
@@ -216,23 +216,23 @@ def of_spool(folder: Path | None, max_bytes: int, enough_for: float | None = Non
         files = os.statvfs(nearest)
     except OSError as error:
         yield Risk(
-            Code.SPOOL_ROOM_UNKNOWN,
+            RiskCode.SPOOL_ROOM_UNKNOWN,
             f"How much room the disk of the spool has cannot be seen ({error.strerror}).",
         )
         return
     if free < max_bytes:
         yield Risk(
-            Code.SPOOL_ROOM,
+            RiskCode.SPOOL_ROOM,
             f"The disk of the spool has {free >> 20:,} MiB free, but the spool may use {max_bytes >> 20:,} MiB.",
         )
     elif files.f_files and not files.f_favail:  # some filesystems count no files
-        yield Risk(Code.SPOOL_ROOM, "The disk of the spool has room, but takes no more files (inodes).")
+        yield Risk(RiskCode.SPOOL_ROOM, "The disk of the spool has room, but takes no more files (inodes).")
     kind = disks.filesystem(nearest)
     if why := disks.EPHEMERAL.get(kind):
-        yield Risk(Code.SPOOL_EPHEMERAL, f"The filesystem of the spool {why}.")
+        yield Risk(RiskCode.SPOOL_EPHEMERAL, f"The filesystem of the spool {why}.")
     if disks.is_network(kind):
         yield Risk(
-            Code.SPOOL_NETWORK,
+            RiskCode.SPOOL_NETWORK,
             f"The spool is on a network filesystem ({kind}): calls wait for the network, and are refused when it "
             "is away; name a folder on a local disk in INGEST_SPOOL_DIR.",
         )

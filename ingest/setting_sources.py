@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from ingest import shown
 from ingest.errors import SettingsError
 
 #: The file that is read if it lies in the working directory and no other is named.
@@ -34,8 +35,6 @@ ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest
 PREFIX = "INGEST_"
 #: Variables of ours that are no settings: for tests, and for processes that we start.
 HIDDEN = frozenset({"INGEST_FAIL_AT", "INGEST_PARENT_PID"})
-#: How alike two names must be for the one to be suggested for the other.
-ALIKE = 0.6
 # What Kubernetes, and Docker's links of old, set in every container for a service whose name begins with `ingest`.
 _SERVICE_LINK = re.compile(
     r"INGEST_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT\w*|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:ADDR|PORT|PROTO))?)?)"
@@ -184,22 +183,9 @@ def unknown(names: Iterable[str], known: Collection[str]) -> Iterator[str]:
     for name in sorted(names):
         if name in known or name in HIDDEN or not name.upper().startswith(PREFIX) or _SERVICE_LINK.fullmatch(name):
             continue
-        meant = nearest(name, known)
+        # It may have our prefix where it should not.
+        meant = shown.nearest(sorted(known), name, name.upper().removeprefix(PREFIX))
         yield f"{name} is not a setting; did you mean {meant}?" if meant else f"{name} is not a setting."
-
-
-def nearest(name: str, known: Collection[str]) -> str | None:
-    """The name that is most like this one, which may have our prefix where it should not."""
-    import difflib  # noqa: PLC0415  # only where there is a mistake
-
-    written = name.upper().replace("-", "_")
-    spellings = (written, written.removeprefix(PREFIX))
-    likeness = {
-        candidate: max(difflib.SequenceMatcher(None, spelling, candidate).ratio() for spelling in spellings)
-        for candidate in sorted(known)
-    }
-    best = max(likeness, key=lambda candidate: likeness[candidate], default=None)
-    return best if best is not None and likeness[best] >= ALIKE else None
 
 
 def is_service_link(name: str, value: str) -> bool:

@@ -8,8 +8,11 @@ the URL that it was given.
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from operator import itemgetter
 from urllib.parse import parse_qsl, quote, unquote
 
+#: How alike two names must be, from 0 to 1, for the one to be suggested for the other.
+ALIKE = 0.6
 #: What is shown in the place of something that cannot be shown.
 HIDDEN = "***"
 #: Schemes of the URLs in our settings. Another one may be anything, a password included.
@@ -84,13 +87,26 @@ def span(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h" if seconds < 2 * 86400 else f"{seconds / 86400:.0f} days"
 
 
+def nearest(known: Iterable[str], *spellings: str) -> str | None:
+    """The one of these names that is most like a word, in any of its spellings; None if none is like it."""
+    from difflib import SequenceMatcher  # noqa: PLC0415  # for mistakes only
+
+    def likeness(name: str) -> float:
+        plain = _plainly(name)
+        return max(SequenceMatcher(None, plain, _plainly(spelling)).ratio() for spelling in spellings)
+
+    best, name = max(((likeness(name), name) for name in known), key=itemgetter(0), default=(0.0, ""))
+    return name if best >= ALIKE else None
+
+
+def _plainly(name: str) -> str:
+    return name.strip().casefold().replace("_", "-")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` Did you mean open?`, behind a sentence about a word that is not known; empty if none is near it."""
-    from difflib import get_close_matches  # noqa: PLC0415  # for mistakes only
-
-    spelt = {name.casefold(): name for name in known}
-    nearest = get_close_matches(word.strip().casefold().replace("_", "-"), spelt, n=1)
-    return f" Did you mean {spelt[nearest[0]]}?" if nearest else ""
+    name = nearest(known, word)
+    return f" Did you mean {name}?" if name else ""
 
 
 def escaped(text: str) -> str:

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from urllib.parse import parse_qs, urlsplit
 
 from ingest import shown
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 from ingest.redis_url import speaks_tls, verifies
 from ingest.settings import Settings
 
@@ -19,7 +19,7 @@ def readable(settings: Settings) -> Iterator[Risk]:
         yield from _of_redis(address)
     if (database := settings.database_url or "").startswith("postgresql:") and _may_be_plain(database):
         yield Risk(
-            Code.PLAIN_DATABASE,
+            RiskCode.PLAIN_DATABASE,
             f"{shown.url(database)} may be used without encryption: add ?sslmode=verify-full "
             "(or require) to DATABASE_URL",
         )
@@ -29,7 +29,7 @@ def readable(settings: Settings) -> Iterator[Risk]:
             text = (
                 f"calls are forwarded to {shown.url(url)} without encryption: others can read them; use https://"
             )
-            yield Risk(Code.PLAIN_FORWARD, text)
+            yield Risk(RiskCode.PLAIN_FORWARD, text)
 
 
 def _of_redis(url: str) -> Iterator[Risk]:
@@ -37,13 +37,13 @@ def _of_redis(url: str) -> Iterator[Risk]:
     if speaks_tls(url):
         if not verifies(url):
             yield Risk(
-                Code.UNVERIFIED_REDIS,
+                RiskCode.UNVERIFIED_REDIS,
                 f"{place} is encrypted, but need not prove who it is: whoever is on the way can take its place; "
                 "use INGEST_REDIS_TLS=ca:/path with its certificate, if the host gives you one",
             )
     elif not url.strip().lower().startswith("unix:") and any(map(_is_remote, _hosts(url))):
         yield Risk(
-            Code.PLAIN_REDIS,
+            RiskCode.PLAIN_REDIS,
             f"{place} is not encrypted: unless that network is yours alone, others can read its password and all "
             "calls; use rediss://",
         )
@@ -59,7 +59,7 @@ def of_api(settings: Settings) -> Iterator[Risk]:
     for name, url in urls.items():
         if _is_plain(url, "http"):
             text = f"{name} is plain http: whoever is on the way can read the token; use https://"
-            yield Risk(Code.PLAIN_API, text)
+            yield Risk(RiskCode.PLAIN_API, text)
 
 
 def _is_plain(url: str, scheme: str) -> bool:

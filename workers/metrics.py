@@ -5,7 +5,6 @@ slot of its worker, and leaves there what it has counted, now and then and at it
 time.
 """
 
-import logging
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,8 +13,6 @@ from contextlib import contextmanager
 from ingest.copernica.event_types import EventType
 from ingest.metrics.board import Board
 from ingest.metrics.figures import Figures
-
-log = logging.getLogger(__name__)
 
 #: Seconds between two times that figures are left while a job runs: what a kill may cost.
 LEAVE_EVERY = 1.0
@@ -96,10 +93,7 @@ class JobFigures:
             return
         self._left_at = time.monotonic()
         self._figures.pid, self._figures.at = os.getpid(), time.time()
-        try:
-            self.board.write(SLOT, self._figures.as_json())
-        except OSError as error:
-            log.warning("figures could not be left for the metrics port: %s", error)
+        self.board.write(SLOT, self._figures.as_json())
 
 
 figures = JobFigures()

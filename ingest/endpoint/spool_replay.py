@@ -13,7 +13,7 @@ import time
 from ingest import failpoints, health, shown
 from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_INTERVAL
 from ingest.errors import WriteUnconfirmed
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 from ingest.spool import Portion, Spool
 from ingest.stream.appends import Condition
 from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, PASSING_SPOOL, Producer
@@ -104,7 +104,7 @@ class SpoolReplayer:
             )
             if spool.trouble is not None:
                 text = f"{spool.trouble} While Redis is unreachable, calls are answered 503."
-                risks.append(Risk(Code.SPOOL_TAKES_NOTHING, text))
+                risks.append(Risk(RiskCode.SPOOL_TAKES_NOTHING, text))
         if self.producer.breaker.is_closed:
             try:
                 condition = await self.producer.stream.condition(APPEND_PATIENCE)

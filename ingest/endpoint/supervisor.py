@@ -103,7 +103,7 @@ def require_metrics_address(settings: Settings) -> None:
             f"INGEST_METRICS_PORT and PORT are both {settings.port}: metrics are not shown where calls come in; "
             "choose another INGEST_METRICS_PORT."
         )
-    from ingest.metrics.exporter import require  # noqa: PLC0415  # an HTTP server, which is not for here
+    from ingest.metrics.listening import require  # noqa: PLC0415
 
     require(settings.metrics_host, settings.metrics_port)
 

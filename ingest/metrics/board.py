@@ -5,8 +5,10 @@ last of them. Each process has a slot of its own, in two halves that it writes i
 while it writes leaves what it had written before. Whoever comes after it finds its figures there, and counts on.
 """
 
+import logging
 import os
 import tempfile
+import time
 import zlib
 from contextlib import suppress
 from struct import Struct
@@ -14,10 +16,14 @@ from typing import NamedTuple
 
 from ingest.errors import Unavailable
 
+log = logging.getLogger(__name__)
+
 #: Bytes of a half: enough for the figures of hundreds of handlers. Only what is written takes memory.
 HALF = 256 * 1024
 #: Of each half: a number that grows with each write, the length of what follows, and a checksum of both and it.
 _HEAD = Struct("<QII")
+#: Seconds between two warnings that nothing can be left.
+SAY_EVERY = 600.0
 
 
 class _Half(NamedTuple):
@@ -32,6 +38,7 @@ class Board:
         """`fd` is that of `create`, perhaps inherited."""
         self.fd = fd
         self.slots = os.fstat(fd).st_size // (2 * HALF)
+        self._said_at = float("-inf")
 
     @classmethod
     def create(cls, slots: int) -> "Board":
@@ -54,16 +61,27 @@ class Board:
         """Have it open here no longer."""
         os.close(self.fd)
 
-    def write(self, slot: int, content: bytes) -> bool:
-        """Leave this in a slot, which one process writes at a time; False if it does not fit."""
+    def write(self, slot: int, content: bytes) -> None:
+        """Leave this in a slot, which one process writes at a time.
+
+        What cannot be left is no trouble for who counts: what was left before stays, and the log says why.
+        """
         if len(content) > HALF - _HEAD.size:
-            return False
-        newest = self._newest(slot)
-        number = newest.number + 1 if newest else 1
-        os.pwrite(
-            self.fd, _HEAD.pack(number, len(content), _checksum(number, content)) + content, _at(slot, number)
-        )
-        return True
+            self._say(f"they take {len(content):,} bytes, and there is room for {HALF - _HEAD.size:,}")
+            return
+        try:
+            newest = self._newest(slot)
+            number = newest.number + 1 if newest else 1
+            os.pwrite(
+                self.fd, _HEAD.pack(number, len(content), _checksum(number, content)) + content, _at(slot, number)
+            )
+        except OSError as error:  # there may be a file behind it, and no room on its disk
+            self._say(error.strerror or type(error).__name__)
+
+    def _say(self, why: str) -> None:
+        if time.monotonic() - self._said_at >= SAY_EVERY:
+            self._said_at = time.monotonic()
+            log.warning("the metrics port shows old figures of this process: new ones cannot be left (%s)", why)
 
     def read(self, slot: int) -> bytes | None:
         """What was last left there whole; None if nothing was."""

@@ -14,7 +14,6 @@ from typing import cast
 import pytest
 import redis
 from aiohttp import web
-from aiohttp.http_exceptions import BadStatusLine
 from aiohttp.test_utils import TestClient, TestServer
 from click.testing import CliRunner
 from sqlalchemy import Engine, event
@@ -26,7 +25,7 @@ from ingest.endpoint.connections import Connections
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.measuring import Measuring
 from ingest.errors import AddressInUse, SettingsError, Unavailable
-from ingest.metrics import exporter
+from ingest.metrics import connections, exporter, listening
 from ingest.metrics.board import Board
 from ingest.metrics.catalogue import CATALOGUE, Port
 from ingest.metrics.exporter import Asked, Behind, Exporter, Sources
@@ -182,20 +181,20 @@ async def test_where_a_port_is_taken_the_next_one_is_used() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         number = taken.getsockname()[1]
         with pytest.raises(AddressInUse, match=f"port {number}"):
-            exporter._bind("127.0.0.1", number)
+            listening.bind("127.0.0.1", number)
         stopped = asyncio.Event()
-        found = await exporter._find_port("127.0.0.1", number, number + 1, stopped.wait)
+        found = await listening.find_port("127.0.0.1", number, number + 1, stopped.wait)
         assert found is not None
         with found:
-            assert number + 1 < found.getsockname()[1] < number + exporter.PORTS
+            assert number + 1 < found.getsockname()[1] < number + listening.PORTS
         stopped.set()
-        assert await exporter._find_port("127.0.0.1", 65536, None, stopped.wait) is None
+        assert await listening.find_port("127.0.0.1", 65536, None, stopped.wait) is None
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host"])
 def test_a_host_that_is_not_this_machine_is_a_mistake(host: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_METRICS_HOST"):
-        exporter.require(host, 9464)
+        listening.require(host, 9464)
 
 
 # --- the endpoint ---
@@ -366,10 +365,10 @@ def test_a_job_counts_on_from_those_before_it() -> None:
 
 
 async def test_one_connection_too_many_takes_the_place_of_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporter, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(connections, "CONNECTIONS_MAX", 2)
     async with port() as client:
         assert client.server.runner is not None
-        few = exporter._Few(cast(web.Server, client.server.runner.server))
+        few = connections.Few(cast(web.Server, client.server.runner.server))
         listening = await asyncio.get_running_loop().create_server(few, "127.0.0.1", 0)
         where = listening.sockets[0].getsockname()
         opened = [await asyncio.open_connection(*where) for _ in range(3)]
@@ -381,8 +380,33 @@ async def test_one_connection_too_many_takes_the_place_of_the_oldest(monkeypatch
         listening.close()
 
 
-def test_what_is_wrong_with_a_request_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    log = exporter._request_log()
-    for error in (BadStatusLine("x"), ValueError("ours")):
-        log.error("a request failed", exc_info=error)
-    assert len(caplog.records) == 1
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        ("GET /metrics HTTP/geheim\r\n\r\n", 400),
+        ("GEH<EIM /metrics HTTP/1.1\r\n\r\n", 400),
+        ("GET /metrics HTTP/1.1\r\ngeheim\r\n\r\n", 400),
+        ("GET /metrics HTTP/1.1\r\nHost: t\r\nContent-Length: geheim\r\n\r\n", 400),
+        (f"GET /geheim{'x' * 5000} HTTP/1.1\r\nHost: t\r\n\r\n", 400),
+        ("GET /geheim HTTP/1.1\r\nHost: t\r\n\r\n", 404),
+        ("POST /metrics HTTP/1.1\r\nHost: t\r\nContent-Length: 6\r\n\r\ngeheim", 404),
+        ("GET /geheim HTTP/1.1\r\nHost: t\r\nExpect: geheim\r\n\r\n", 404),
+        ("GET /healthz HTTP/1.1\r\nHost: t\r\nExpect: geheim\r\n\r\n", 200),
+        ("GET /hirefire/geheim/info HTTP/1.1\r\nHost: t\r\n\r\n", 404),
+    ],
+)
+async def test_no_answer_and_no_line_of_the_log_repeats_a_request(
+    request_: str, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with port() as client:
+        assert client.server.runner is not None
+        few = connections.Few(cast(web.Server, client.server.runner.server))
+        server = await asyncio.get_running_loop().create_server(few, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.write(request_.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1).encode())
+        answer = (await asyncio.wait_for(reader.read(), 30)).decode()
+        writer.close()
+        server.close()
+    assert answer.split()[1] == str(status)
+    assert "geheim" not in (answer + caplog.text).lower()
+    assert not [record for record in caplog.records if record.name.startswith("ingest")]

@@ -22,7 +22,8 @@ from ingest.stream.keys import Keys
 from workers.alerts import rising
 from workers.alerts.memory import MOST_PAUSE, Memory, Seen
 from workers.alerts.rising import BEFORE, FACTOR, WINDOW, Counted, Sample
-from workers.alerts.silence import BUSY, HOUR, LEAST, WEEK, allowed_seconds
+from workers.alerts.silence import BUSY, LEAST, WEEK, allowed_seconds
+from workers.store.counting import HOUR
 
 URL = "https://hooks.example.nl/geheim-pad?token=geheim-teken"
 ROUTE = "smtp://user:geheim-woord@mail.example.nl?from=i@example.nl&to=a@example.nl,b@example.nl"

@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.database_url": set(),
     "ingest.mail_url": set(),
     "ingest.setting_values": {"ingest.redis_url", "ingest.database_url", "ingest.mail_url"},
-    "ingest.setting_sources": {"ingest.errors"},
+    "ingest.setting_sources": {"ingest.errors", "ingest.shown"},
     "ingest.setting_reader": {"ingest.setting_sources"},
     "ingest.settings": {
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values", "ingest.setting_sources",

@@ -76,7 +76,7 @@ def board() -> Board:
 def test_a_slot_holds_what_was_last_left_in_it(board: Board) -> None:
     assert board.read(0) is None
     for content in (b"one", b"two, which is longer", b"3"):
-        assert board.write(0, content)
+        board.write(0, content)
         assert (board.read(0), board.read(1)) == (content, None)
     board.close()
 
@@ -105,9 +105,22 @@ def test_without_memory_of_that_kind_a_board_is_a_file(monkeypatch: pytest.Monke
         Board.create(1)
 
 
-def test_what_is_too_large_for_a_slot_is_not_left_in_it(board: Board) -> None:
+def test_what_cannot_be_left_in_a_slot_is_said_and_what_was_there_stays(
+    board: Board, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     board.write(0, b"before")
-    assert not board.write(0, b"x" * HALF)
+    for _ in range(3):
+        board.write(0, b"x" * HALF)
+    assert [record.getMessage().partition("262,128")[1] for record in caplog.records] == ["262,128"]
+    other = Board(board.fd)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    for _ in range(3):
+        other.write(0, b"after")
+    assert [record.getMessage()[-26:] for record in caplog.records[1:]] == ["(No space left on device)"[-26:]]
     assert (board.read(0), board.read(1)) == (b"before", None)
     board.close()
 

@@ -56,5 +56,5 @@ def test_a_copy_with_other_values_knows_the_host() -> None:
 
 def test_it_is_a_risk_of_its_own(tmp_path: Path) -> None:
     found = {risk.code: risk.text for risk in health.of_spool(tmp_path, 1, 60.0)}
-    assert is_shown("spool-passing", found[health.Code("spool-passing")])
+    assert is_shown("spool-passing", found[health.RiskCode("spool-passing")])
     assert "spool-passing" not in {risk.code for risk in health.of_spool(tmp_path, 1)}

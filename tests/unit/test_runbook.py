@@ -16,7 +16,7 @@ NOT_TO_BE_HAD = {"database-too-old"}
 
 
 def found_by_check() -> set[str]:
-    return {code.value for code in health.Code}
+    return {code.value for code in health.RiskCode}
 
 
 def test_the_runbook_describes_what_can_be_found_and_nothing_else() -> None:

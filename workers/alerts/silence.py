@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from sqlalchemy import func, or_, select
 
 from ingest.shown import span
-from workers.store.backend import PERIODS
+from workers.store.counting import HOUR, hour_of, name_of
 from workers.store.store import Store
 from workers.store.tables import event_counts
 
@@ -21,7 +21,6 @@ LONGEST = 72
 #: Events in an hour from which on a quarter of an hour without any is unusual, rather than a whole hour.
 BUSY = 2000
 
-HOUR = timedelta(hours=1)
 WEEK = timedelta(days=7)
 
 
@@ -42,7 +41,7 @@ def numbers(store: Store, now: float) -> dict[datetime, int]:
     columns = event_counts.c
     here = _hour(now)
     spans = [(here - week * WEEK - LONGEST * HOUR, here - week * WEEK + 2 * HOUR) for week in range(1, WEEKS + 1)]
-    within = or_(*(columns.hour.between(_name(begin), _name(end)) for begin, end in spans))
+    within = or_(*(columns.hour.between(name_of(begin), name_of(end)) for begin, end in spans))
     query = select(columns.hour, func.sum(columns.number)).where(within).group_by(columns.hour)
     with store.reading() as connection:
         return {_moment(hour): int(number) for hour, number in connection.execute(query) if number}
@@ -76,11 +75,7 @@ def _quiet_hours(events: Mapping[datetime, int], hour: datetime) -> int:
 
 
 def _hour(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC).replace(minute=0, second=0, microsecond=0)
-
-
-def _name(hour: datetime) -> str:
-    return hour.isoformat(" ")[: PERIODS["hour"]]
+    return hour_of(datetime.fromtimestamp(at, UTC))
 
 
 def _moment(name: str) -> datetime:

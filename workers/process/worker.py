@@ -112,7 +112,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 
 
 def _require(host: str, port: int) -> None:
-    from ingest.metrics.exporter import require  # noqa: PLC0415  # an HTTP server, which is not for here
+    from ingest.metrics.listening import require  # noqa: PLC0415
 
     require(host, port)
 

@@ -84,7 +84,7 @@ class Counting(Database):
             columns = tables.event_counts.c
             number = func.sum(columns.number)
             query = select(columns.hour, columns.source, number).group_by(columns.hour, columns.source)
-            conditions = [columns.hour >= _name(since), columns.hour < _name(until)]
+            conditions = [columns.hour >= name_of(since), columns.hour < name_of(until)]
         else:
             period, source = self._backend.period("day"), tables.events.c.source
             query = select(period, source, func.count()).group_by(period, source)
@@ -102,7 +102,7 @@ class Counting(Database):
             columns = tables.event_counts.c
             key = columns.mailing, columns.type, columns.source
             number: ColumnElement[Any] = func.sum(columns.number)
-            within = [columns.hour >= _name(since), columns.hour < _name(until), columns.type.in_(types)]
+            within = [columns.hour >= name_of(since), columns.hour < name_of(until), columns.type.in_(types)]
         else:
             key = tables.events.c.mailing, tables.events.c.type, tables.events.c.source
             number = func.count()
@@ -123,9 +123,9 @@ class Counting(Database):
         if wanted.types:
             query = query.where(columns.type.in_(wanted.types))
         if wanted.since is not None:
-            query = query.where(columns.hour >= _name(wanted.since))
+            query = query.where(columns.hour >= name_of(wanted.since))
         if wanted.until is not None:
-            query = query.where(columns.hour < _name(wanted.until))
+            query = query.where(columns.hour < name_of(wanted.until))
         with self.reading() as connection:
             for hour, kind, count in connection.execute(query):
                 found[hour[: PERIODS[by]], kind] += int(count)
@@ -171,7 +171,7 @@ def _hours(wanted: Filter) -> Iterator[tuple[Filter, bool]]:
     except OverflowError:  # in the last hour of all
         yield wanted, False
         return
-    end = until and _hour_of(until)
+    end = until and hour_of(until)
     if begin is not None and end is not None and begin >= end:
         yield wanted, False
         return
@@ -182,16 +182,17 @@ def _hours(wanted: Filter) -> Iterator[tuple[Filter, bool]]:
         yield replace(wanted, since=end), False
 
 
-def _hour_of(moment: datetime) -> datetime:
+def hour_of(moment: datetime) -> datetime:
+    """The beginning of the hour (UTC) that a moment is in."""
     return moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
 def _hour_from(moment: datetime) -> datetime:
     """The first whole hour that does not begin earlier."""
-    begin = _hour_of(moment)
+    begin = hour_of(moment)
     return begin if begin == moment else begin + HOUR
 
 
-def _name(hour: datetime) -> str:
-    """As the numbers name it."""
+def name_of(hour: datetime) -> str:
+    """An hour as the numbers name it."""
     return hour.isoformat(" ")[: PERIODS["hour"]]

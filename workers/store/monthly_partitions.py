@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ingest import shown
 from ingest.errors import Unavailable
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 from workers.store import event_counts, tables
 from workers.store.backend import Backend, Transactions
 
@@ -237,19 +237,19 @@ def weaknesses(connection: Connection) -> list[Risk]:
             f"the partitions of events {when}: without one, events go into {OTHER} and are slow to delete; "
             "`ingest db upgrade` makes those of a year"
         )
-        found.append(Risk(Code.DATABASE_PARTITIONS, made))
+        found.append(Risk(RiskCode.DATABASE_PARTITIONS, made))
     months = [str(month) for month in left_over(connection)]
     if months:
         held = f"{OTHER} holds events of {', '.join(months)}"
         moved = f"{held}: `ingest db upgrade` moves them to their own partitions"
-        found.append(Risk(Code.DATABASE_OTHER_PARTITION, moved))
+        found.append(Risk(RiskCode.DATABASE_OTHER_PARTITION, moved))
     try:
         _set_patience(connection)
         _make(connection, FIRST_MONTH.later(-1))
     except DBAPIError as error:
         if _state(error) == NOT_ALLOWED:
             owner = "its role may not make partitions: run `ingest db upgrade` as the owner of the tables once in "
-            found.append(Risk(Code.DATABASE_NO_DDL, f"{owner}{MONTHS_AHEAD} months"))
+            found.append(Risk(RiskCode.DATABASE_NO_DDL, f"{owner}{MONTHS_AHEAD} months"))
         elif _state(error) not in IN_USE:
             raise
     connection.rollback()

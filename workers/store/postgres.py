@@ -29,7 +29,7 @@ from sqlalchemy import (
 from ingest import shown
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 from workers.store import event_counts, monthly_partitions, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
@@ -270,13 +270,13 @@ class PostgreSQL(Backend):
         """A standby, or a server, database or role that is set to read only."""
         if connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one():
             return Risk(
-                Code.DATABASE_STANDBY,
+                RiskCode.DATABASE_STANDBY,
                 f"{self.shown} is a standby, which stores nothing: name the primary in DATABASE_URL, or add "
                 "?target_session_attrs=read-write with several hosts",
             )
         if connection.execute(text("SHOW transaction_read_only")).scalar_one() == "on":
             return Risk(
-                Code.DATABASE_READ_ONLY,
+                RiskCode.DATABASE_READ_ONLY,
                 f"{self.shown} is read-only (default_transaction_read_only): nothing can be stored in it",
             )
         return None
@@ -285,11 +285,11 @@ class PostgreSQL(Backend):
         """What can lose events when the server's machine crashes, or makes them hard to delete."""
         weaknesses = []
         if (connection.dialect.server_version_info or OLDEST) < OLDEST:
-            weaknesses.append(Risk(Code.DATABASE_TOO_OLD, f"the server is older than release {OLDEST[0]}"))
+            weaknesses.append(Risk(RiskCode.DATABASE_TOO_OLD, f"the server is older than release {OLDEST[0]}"))
         for name in ("fsync", "full_page_writes", "synchronous_commit"):
             if connection.execute(text(f"SHOW {name}")).scalar() == "off":
                 lost = f"{name} is off: a crash of its machine can lose events that exist nowhere else"
-                weaknesses.append(Risk(Code.DATABASE_UNSAFE, lost))
+                weaknesses.append(Risk(RiskCode.DATABASE_UNSAFE, lost))
         return weaknesses + monthly_partitions.weaknesses(connection)
 
     def period(self, by: str) -> ColumnElement[str]:

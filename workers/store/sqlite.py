@@ -30,7 +30,7 @@ from sqlalchemy import (
 
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, Unavailable
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 from workers.store import event_counts, search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
@@ -250,7 +250,7 @@ class SQLite(Backend):
             f"the write-ahead log {self.shown}-wal has {size >> 20:,} MiB, because another process has been "
             "reading for long: end that process, or the log fills the disk"
         )
-        return [Risk(Code.DATABASE_LOG, text)]
+        return [Risk(RiskCode.DATABASE_LOG, text)]
 
     @property
     def _log_size(self) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, false, select
 from ingest.batch import DELIVERY_ID_SIZE
 from ingest.copernica.events import MICROS, decode
 from ingest.errors import IngestError
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 from workers.store import tables
 from workers.store.database import Database
 from workers.store.rows import event_of, event_row
@@ -30,11 +30,11 @@ def faults(database: Database) -> Iterator[Risk]:
     ]
     said: set[str] = set()
     for trial in trials:
-        code = Code.DATABASE_CHANGES
+        code = RiskCode.DATABASE_CHANGES
         try:
             fault = _undone(database, trial)
         except IngestError as error:
-            code, fault = Code.DATABASE_REFUSES, str(error)
+            code, fault = RiskCode.DATABASE_REFUSES, str(error)
         if fault and fault not in said:
             said.add(fault)
             yield Risk(code, fault)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.errors import Forbidden, IngestError, InvalidToken, RestError
-from ingest.health import Code
+from ingest.health import RiskCode
 from ingest.settings import Settings
 from workers.handlers.configured import all_handlers
 from workers.operations.check.clock import compared
@@ -21,10 +21,10 @@ def handlers(settings: Settings) -> Finding:
     try:
         names = ", ".join(all_handlers(settings))
     except IngestError as error:
-        return wrong("handlers", Code.HANDLERS_BROKEN, str(error))
+        return wrong("handlers", RiskCode.HANDLERS_BROKEN, str(error))
     if settings.forward_url and not (settings.forward_secret or "INGEST_FORWARD_SECRET" in settings.withheld):
         text = f"{names}; INGEST_FORWARD_SECRET is not set: targets cannot tell your calls"
-        return risk("handlers", Code.FORWARD_UNSIGNED, text)
+        return risk("handlers", RiskCode.FORWARD_UNSIGNED, text)
     return ok("handlers", names or "none (INGEST_HANDLERS, INGEST_FORWARD_URL)")
 
 
@@ -35,7 +35,7 @@ def copernica(settings: Settings) -> Iterator[Finding]:
         return
     if settings.copernica_token is None:
         text = "COPERNICA_TOKEN is not set: what is missed while the endpoint is away stays missing"
-        yield risk("log files", Code.TOKEN_MISSING, text)
+        yield risk("log files", RiskCode.TOKEN_MISSING, text)
         return
     yield from asyncio.run(_asked(settings))
 
@@ -54,12 +54,12 @@ async def _rights(settings: Settings) -> AsyncIterator[Finding]:
         except Forbidden:
             name = "the account"  # to tell its name is a right of its own
         except RestError as error:
-            yield _refused("log files", error, Code.TOKEN_NO_LOGFILES)
+            yield _refused("log files", error, RiskCode.TOKEN_NO_LOGFILES)
             return
         try:
             await api.dates()
         except RestError as error:
-            yield _refused("log files", error, Code.TOKEN_NO_LOGFILES)
+            yield _refused("log files", error, RiskCode.TOKEN_NO_LOGFILES)
         else:
             off = settings.reconcile_at == "off"
             when = "never by itself" if off else f"daily at {settings.reconcile_at} UTC"
@@ -67,17 +67,19 @@ async def _rights(settings: Settings) -> AsyncIterator[Finding]:
         try:
             webhooks = await api.webhooks()
         except Forbidden as error:
-            yield risk("webhooks", Code.TOKEN_NO_WEBHOOKS, f"{error} Without it, make webhooks in the dashboard.")
+            yield risk(
+                "webhooks", RiskCode.TOKEN_NO_WEBHOOKS, f"{error} Without it, make webhooks in the dashboard."
+            )
         except RestError as error:
-            yield _refused("webhooks", error, Code.TOKEN_NO_WEBHOOKS)
+            yield _refused("webhooks", error, RiskCode.TOKEN_NO_WEBHOOKS)
         else:
             yield ok("webhooks", f"{len(webhooks):,} registered")
         if (offset := api.clock_offset) is not None:
-            yield compared("Copernica", Code.CLOCK_COPERNICA, offset, settings.max_age)
+            yield compared("Copernica", RiskCode.CLOCK_COPERNICA, offset, settings.max_age)
 
 
-def _refused(about: str, error: RestError, forbidden: Code) -> Finding:
+def _refused(about: str, error: RestError, forbidden: RiskCode) -> Finding:
     if isinstance(error, Forbidden):
         return wrong(about, forbidden, str(error))
-    code = Code.TOKEN_REFUSED if isinstance(error, InvalidToken) else Code.API_FAILS
+    code = RiskCode.TOKEN_REFUSED if isinstance(error, InvalidToken) else RiskCode.API_FAILS
     return wrong(about, code, str(error))

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ingest import disks
 from ingest.errors import IngestError, SchemaMismatch, SchemaMissing
-from ingest.health import Code
+from ingest.health import RiskCode
 from ingest.settings import Settings
 from ingest.shown import counted
 from workers.operations.check.clock import compared
@@ -27,13 +27,13 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield ok("retention", f"events are deleted after {counted(settings.retention_days, 'day')}")
     else:
         text = "INGEST_RETENTION_DAYS is not set: personal data is kept forever"
-        yield risk("retention", Code.RETENTION_OFF, text)
+        yield risk("retention", RiskCode.RETENTION_OFF, text)
 
 
-def _code(error: IngestError) -> Code:
+def _code(error: IngestError) -> RiskCode:
     if isinstance(error, SchemaMissing):
-        return Code.NO_TABLES
-    return Code.DATABASE_OTHER_RELEASE if isinstance(error, SchemaMismatch) else Code.DATABASE_UNREACHABLE
+        return RiskCode.NO_TABLES
+    return RiskCode.DATABASE_OTHER_RELEASE if isinstance(error, SchemaMismatch) else RiskCode.DATABASE_UNREACHABLE
 
 
 def _store(store: Store, settings: Settings) -> Iterator[Finding]:
@@ -48,7 +48,7 @@ def _store(store: Store, settings: Settings) -> Iterator[Finding]:
     before = time.time()
     if (theirs := store.time()) is not None:
         offset = theirs / 1e6 - (before + time.time()) / 2
-        yield compared("the database", Code.CLOCK_DATABASE, offset, settings.max_age)
+        yield compared("the database", RiskCode.CLOCK_DATABASE, offset, settings.max_age)
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
@@ -61,10 +61,10 @@ def _disk(settings: Settings) -> Iterator[Finding]:
     except OSError:
         return  # a file that cannot be seen could not be opened either
     if why := disks.EPHEMERAL.get(kind):
-        yield risk("database", Code.DATABASE_EPHEMERAL, f"the filesystem of {file} {why}")
+        yield risk("database", RiskCode.DATABASE_EPHEMERAL, f"the filesystem of {file} {why}")
     if disks.is_network(kind):
         text = (
             f"{file} is on a network filesystem ({kind}), where SQLite's write-ahead log does not work: put it "
             "on a local disk, or use PostgreSQL"
         )
-        yield risk("database", Code.DATABASE_NETWORK, text)
+        yield risk("database", RiskCode.DATABASE_NETWORK, text)

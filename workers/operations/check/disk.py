@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ingest import health, spool
 from ingest.errors import IngestError
-from ingest.health import Code
+from ingest.health import RiskCode
 from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.settings import Settings
 from ingest.shown import counted
@@ -32,14 +32,14 @@ def _spool(settings: Settings) -> Iterator[Finding]:
     if folder is not None:
         try:
             if trouble := spool.require(folder):
-                found.append(wrong("spool", Code.SPOOL_TAKES_NOTHING, str(trouble)))
+                found.append(wrong("spool", RiskCode.SPOOL_TAKES_NOTHING, str(trouble)))
             figures = spool.look(folder)
         except IngestError as error:
-            yield wrong("spool", Code.SPOOL_UNUSABLE, str(error))
+            yield wrong("spool", RiskCode.SPOOL_UNUSABLE, str(error))
             return
         if figures.bad_files:
             damaged = counted(figures.bad_files, "damaged stretch is", "damaged stretches are")
-            found.append(risk("spool", Code.SPOOL_DAMAGED, f"{damaged} in {folder} as *.bad"))
+            found.append(risk("spool", RiskCode.SPOOL_DAMAGED, f"{damaged} in {folder} as *.bad"))
         yield ok("spool", f"{folder} holds {counted(figures.events, 'event')}")
     yield from found
 
@@ -49,7 +49,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
         yield from _settings_file(Path(settings.env_file))
     for path, mode in islice(open_to_others(settings), MAX_FILES):
         wanted = FOLDER_MODE if path.is_dir() else FILE_MODE
-        yield risk("files", Code.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {wanted:o} it")
+        yield risk("files", RiskCode.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {wanted:o} it")
 
 
 def _settings_file(path: Path) -> Iterator[Finding]:
@@ -58,5 +58,5 @@ def _settings_file(path: Path) -> Iterator[Finding]:
         mode = stat.S_IMODE(path.stat().st_mode)
         if path.is_file() and mode & stat.S_IRWXO:
             yield risk(
-                "files", Code.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {mode & 0o770:o} it"
+                "files", RiskCode.FILES_OPEN, f"others may use {path} (mode {mode:o}): chmod {mode & 0o770:o} it"
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ingest.health import Code, Risk
+from ingest.health import Risk, RiskCode
 
 
 class Level(StrEnum):
@@ -23,7 +23,7 @@ class Finding:
     about: str
     text: str
     #: Where docs/runbook.md describes it; None where all is well.
-    code: Code | None = None
+    code: RiskCode | None = None
 
 
 def ok(about: str, text: str) -> Finding:
@@ -31,12 +31,12 @@ def ok(about: str, text: str) -> Finding:
     return Finding(Level.OK, about, text)
 
 
-def risk(about: str, code: Code, text: str) -> Finding:
+def risk(about: str, code: RiskCode, text: str) -> Finding:
     """It works, but may cost calls or show them to others."""
     return Finding(Level.RISK, about, text, code)
 
 
-def wrong(about: str, code: Code, text: str) -> Finding:
+def wrong(about: str, code: RiskCode, text: str) -> Finding:
     """It does not work."""
     return Finding(Level.WRONG, about, text, code)
 

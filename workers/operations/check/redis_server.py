@@ -9,7 +9,7 @@ import redis
 
 from ingest import health, redis_client, shown
 from ingest.errors import IngestError, RedisUnavailable, SettingsError
-from ingest.health import CLUSTER, Code
+from ingest.health import CLUSTER, RiskCode
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
 from ingest.stream import trial
@@ -21,21 +21,21 @@ from workers.operations.check.findings import Finding, ok, risk, risks, wrong
 
 #: What the promise "200 means it is safe" needs of Redis, and what it is a risk of not to have it.
 NEEDED = {
-    "appendonly": ("yes", Code.REDIS_NO_AOF, "a restart of Redis loses the backlog"),
+    "appendonly": ("yes", RiskCode.REDIS_NO_AOF, "a restart of Redis loses the backlog"),
     "appendfsync": (
         "always",
-        Code.REDIS_FSYNC,
+        RiskCode.REDIS_FSYNC,
         "a crash of its machine can lose the last second of acknowledged calls",
     ),
 }
 #: What a word in a refusal means that is no matter of rights. Redis before 7 puts words of its own before those
 #: that a script met.
 REFUSALS = {
-    "READONLY": Code.REDIS_REPLICA,
-    "MASTERDOWN": Code.REDIS_REPLICA,
-    "OOM": Code.REDIS_FULL,
-    "NOREPLICAS": Code.REDIS_NO_REPLICAS,
-    "MISCONF": Code.REDIS_DISK,
+    "READONLY": RiskCode.REDIS_REPLICA,
+    "MASTERDOWN": RiskCode.REDIS_REPLICA,
+    "OOM": RiskCode.REDIS_FULL,
+    "NOREPLICAS": RiskCode.REDIS_NO_REPLICAS,
+    "MISCONF": RiskCode.REDIS_DISK,
 }
 
 #: Commands and keys that are named as refused; a user without any right is refused them all.
@@ -50,14 +50,14 @@ def check(settings: Settings) -> Iterator[Finding]:
             redis_client.require(client, settings.redis)
             if ignored := RedisURL.read(settings.redis).ignored:
                 text = f"REDIS_URL sets {', '.join(ignored)}, which is not for it to set: left out"
-                yield risk("redis", Code.REDIS_URL_OPTIONS, text)
+                yield risk("redis", RiskCode.REDIS_URL_OPTIONS, text)
             yield from _server(client, shown.url(settings.redis))
             offset = _offset(client)
-            yield compared("Redis", Code.CLOCK_REDIS, offset, settings.max_age)
+            yield compared("Redis", RiskCode.CLOCK_REDIS, offset, settings.max_age)
             yield from _durability(client)
             yield from _workers(client)
     except SettingsError as error:
-        yield wrong("redis", Code.REDIS_NOT_SET, str(error))
+        yield wrong("redis", RiskCode.REDIS_NOT_SET, str(error))
     except IngestError as error:
         yield wrong("redis", _code(error), str(error))
     except redis.RedisError as error:
@@ -65,15 +65,15 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield wrong("redis", _code(found), str(found))
 
 
-def _code(error: IngestError) -> Code:
+def _code(error: IngestError) -> RiskCode:
     """What it means that Redis does not even answer a question."""
     if word := _STATE.search(str(error)):
         return REFUSALS[word[0]]
     if "NOPERM" in str(error):
-        return Code.REDIS_RIGHTS
+        return RiskCode.REDIS_RIGHTS
     if CLUSTER in str(error):
-        return Code.REDIS_CLUSTER
-    return Code.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else Code.REDIS_REFUSES
+        return RiskCode.REDIS_CLUSTER
+    return RiskCode.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else RiskCode.REDIS_REFUSES
 
 
 def _server(client: redis.Redis, url: str) -> Iterator[Finding]:
@@ -82,7 +82,7 @@ def _server(client: redis.Redis, url: str) -> Iterator[Finding]:
     unfit = list(health.of_server(info))
     for one in unfit:
         said = ""
-        if one.code is Code.REDIS_REPLICA and (refusals := trial.refusals(client)):
+        if one.code is RiskCode.REDIS_REPLICA and (refusals := trial.refusals(client)):
             said = f" It says: {refusals[0].said}."
         yield wrong("redis", one.code, f"{url}: {one.text}{said}")
     if not unfit:
@@ -104,9 +104,9 @@ def _writes(client: redis.Redis) -> Iterator[Finding]:
             yield wrong("commands", REFUSALS[word[0]], text)
             return
     for code, kind, mend in (
-        (Code.REDIS_RIGHTS, Kind.RIGHTS, "give its user the rights to them"),
-        (Code.REDIS_LACKS_COMMANDS, Kind.UNKNOWN, "they must not be renamed or left out"),
-        (Code.REDIS_REFUSES_WRITES, Kind.OTHER, "check the state of that server"),
+        (RiskCode.REDIS_RIGHTS, Kind.RIGHTS, "give its user the rights to them"),
+        (RiskCode.REDIS_LACKS_COMMANDS, Kind.UNKNOWN, "they must not be renamed or left out"),
+        (RiskCode.REDIS_REFUSES_WRITES, Kind.OTHER, "check the state of that server"),
     ):
         if these := [refusal for refusal in refusals if refusal.kind is kind]:
             text = f"Redis answers, but refuses what calls and jobs need: {_summary(these)}; {mend}"
@@ -152,9 +152,9 @@ def _durability(client: redis.Redis) -> Iterator[Finding]:
     try:
         values = {name: cast(Any, client.config_get(name)).get(name) for name in NEEDED}
     except redis.ResponseError:
-        yield from risks("redis", [one for one in health.of_redis(info) if one.code is Code.REDIS_NO_AOF])
+        yield from risks("redis", [one for one in health.of_redis(info) if one.code is RiskCode.REDIS_NO_AOF])
         text = "does not show its configuration: see deploy/redis.conf for what it needs"
-        yield risk("redis", Code.REDIS_CONFIG_HIDDEN, text)
+        yield risk("redis", RiskCode.REDIS_CONFIG_HIDDEN, text)
         return
     for name, (wanted, code, why) in NEEDED.items():
         if values[name] == wanted:
