@@ -84,12 +84,14 @@ class Access:
         except CONNECTION_ERRORS as error:
             raise TemporaryFailure(f"{describe(error)} at {host}") from None
         if status in (400, 401, 403):
-            raise InvalidToken(f"Copernica does not accept the token (status {status}): check COPERNICA_TOKEN.")
+            raise InvalidToken(
+                f"Copernica does not accept the token (status {status}): check COPERNICA_TOKEN.", status
+            )
         # Documented as the token and nothing else; quotes would make it JSON, which is understood as well.
         access = body.decode("utf-8", "replace").strip().strip('"').strip()
         if status != 200 or not TOKEN.fullmatch(access):
             raise RequestRejected(
-                f"{host} does not answer with a token (status {status}): check COPERNICA_AUTH_URL."
+                f"{host} does not answer with a token (status {status}): check COPERNICA_AUTH_URL.", status
             )
         return access
 

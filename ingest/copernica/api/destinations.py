@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from ingest.copernica.api.calls import Calls
-from ingest.copernica.api.request import Params
+from ingest.copernica.api.request import Params, shifted
 from ingest.copernica.api.results import Product
 from ingest.copernica.api.values import entity, rest, taken, text
 
@@ -39,12 +39,14 @@ class Destination(NamedTuple):
 async def destinations(api: Calls, product: Product, first: date, last: date) -> AsyncIterator[list[Destination]]:
     """The destinations of some days, page by page; those of the day after may come as well.
 
-    One day more is requested because whether `to` belongs to the period is not documented.
+    One day more is requested because it is not documented whether `to` belongs to the period. Nor is it for
+    `from`, where a day more might bring a million: what was sent at that very midnight may be missing here, and
+    `destination` tells of it.
 
     Raises:
         RestError: the list cannot be read to its end.
     """
-    params = {"from": first, "to": last + timedelta(days=1)}
+    params = {"from": first, "to": shifted(last, timedelta(days=1))}
     async for page in _listed(api, f"/{product}/destinations", params, f"list destinations ({product})"):
         yield page
 

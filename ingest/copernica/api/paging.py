@@ -36,6 +36,11 @@ class Row(NamedTuple):
     key: Key
     value: Any
 
+    @property
+    def has_id(self) -> bool:
+        """Whether the key is an ID."""
+        return not isinstance(self.key, bytes)
+
 
 #: Asks for the rows from `start` on, a page of them.
 Ask = Callable[[int], Awaitable[list[Row]]]

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
+from typing import TypeVar
 
 from yarl import URL
 
+Moment = TypeVar("Moment", date, datetime)
 #: What a parameter may be: None leaves it out, and a moment is written as its clock shows it, without its zone.
 Value = str | int | float | date | datetime | None
 #: Parameters by name; several values under one name, as in `fields[]`, are a list.
@@ -60,9 +62,17 @@ def params_of(params: Params | None) -> list[tuple[str, str]]:
     return pairs
 
 
+def shifted(moment: Moment, by: timedelta) -> Moment:
+    """A moment or a day earlier or later, but not beyond the calendar."""
+    try:
+        return moment + by
+    except OverflowError:
+        return moment
+
+
 def _written(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S")
+        return value.replace(tzinfo=None, microsecond=0).isoformat(" ")
     return str(value)

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 from ingest.copernica.api.calls import Calls
 from ingest.copernica.api.paging import PAGE_SIZE, Key, Reading, Row, Unsettled, row
-from ingest.copernica.api.request import Params
+from ingest.copernica.api.request import Params, shifted
 from ingest.copernica.api.values import entity, rest, taken, text
 from ingest.copernica.event_types import EventType
 from ingest.errors import AnswerTooLarge, Unreachable
@@ -113,7 +113,8 @@ async def results(
         RestError: the list cannot be read to its end; there may be more results than those that came.
     """
     first, last = begin.replace(tzinfo=None, microsecond=0), end.replace(tzinfo=None)
-    last = last.replace(microsecond=0) + (SECOND if last.microsecond else SECOND * 0)
+    if last.microsecond:
+        last = shifted(last.replace(microsecond=0), SECOND)
     if first > last:
         return
     reader = _Reader(api, product, kind, Period(first, last), unreadable)
@@ -170,7 +171,7 @@ class _Reader:
     async def pages(self) -> AsyncIterator[list[Result]]:
         while self._periods:
             period = self._periods.pop()
-            while self._came and self._came[0][0] + SECOND < period.first - SECOND:
+            while self._came and shifted(self._came[0][0], SECOND) < shifted(period.first, -SECOND):
                 self._came.popleft()
             async for rows in self._read(period):
                 if page := self._results(rows):
@@ -219,15 +220,19 @@ class _Reader:
         return not probed and reading.position >= self._limit and bool(await self._ask(period, MAX_START))
 
     async def _ask(self, period: Period, start: int) -> list[Row]:
-        after, before = period.first - SECOND, period.last + SECOND
+        page = await self._page(period, start)
+        if any(not one.has_id for one in page):
+            page = await self._page(period, start)  # which may be as it should, if that was a mishap
+        return page
+
+    async def _page(self, period: Period, start: int) -> list[Row]:
+        params = self._params(shifted(period.first, -SECOND), shifted(period.last, SECOND))
         while True:
             if self._requests >= self._allowed:
                 raise self._endless()
             self._requests += 1
             try:
-                page = await self._api.page(
-                    self._path, self._params(after, before), start, self._limit, self._about
-                )
+                page = await self._api.page(self._path, params, start, self._limit, self._about)
             except AnswerTooLarge:
                 if self._limit == 1:
                     raise

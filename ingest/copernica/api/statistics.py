@@ -9,12 +9,14 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from ingest.copernica.api.calls import Calls, unexpected_answer
+from ingest.copernica.api.request import shifted
 from ingest.copernica.api.results import LISTS, Product
 from ingest.copernica.api.values import count, entity, rest, taken, text
 from ingest.copernica.event_types import EventType
 
 #: What totals are called: as the lists of results are, and one that has no list.
 TOTALS = {**LISTS, EventType.RETRY: "retries"}
+ONE_DAY = timedelta(days=1)
 _NUMBER = ("id", "ID")
 _NAMED = (*_NUMBER, "timestamp", "template", "subject", "from_address", "destinations", "type", "target")
 
@@ -70,14 +72,15 @@ def read_totals(value: Any) -> Totals:
 
 
 async def emailings(api: Calls, product: Product, first: date, last: date) -> AsyncIterator[list[Emailing]]:
-    """The mailings of some days, page by page; those of the day after may come as well.
+    """The mailings of some days, page by page; those of the day before and the day after may come as well.
 
-    One day more is requested because whether `todate` belongs to the period is not documented.
+    A day more is requested on both sides because it is not documented whether `fromdate` and `todate` themselves
+    belong to the period, and many a mailing is sent at midnight.
 
     Raises:
         RestError: the list cannot be read to its end.
     """
-    params = {"fromdate": first, "todate": last + timedelta(days=1)}
+    params = {"fromdate": shifted(first, -ONE_DAY), "todate": shifted(last, ONE_DAY)}
     async for rows in api.pages_of(f"/{product}/emailings", params, about=f"list mailings ({product})"):
         if page := [one for values in rows if (one := read_emailing(values))]:
             yield page
