@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest import setting_sources, shown
+from ingest.copernica.api import API_URL, AUTH_URL
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
 from ingest.platforms import Platform, loses, platform_of
@@ -150,10 +151,8 @@ class Settings(BaseSettings):
     metrics_token: Token = Field(None, alias="INGEST_METRICS_TOKEN", repr=False)
     #: The account's token for Copernica's REST API, where that is, and where the token is exchanged for access.
     copernica_token: Token = Field(None, alias="COPERNICA_TOKEN", repr=False)
-    copernica_api_url: PlainURL = Field("https://api.copernica.com/v4", alias="COPERNICA_API_URL", repr=False)
-    copernica_auth_url: PlainURL = Field(
-        "https://authenticate.copernica.com", alias="COPERNICA_AUTH_URL", repr=False
-    )
+    copernica_api_url: PlainURL = Field(API_URL, alias="COPERNICA_API_URL", repr=False)
+    copernica_auth_url: PlainURL = Field(AUTH_URL, alias="COPERNICA_AUTH_URL", repr=False)
     #: The token for SMTPeter's API, and where that is.
     smtpeter_token: Token = Field(None, alias="INGEST_SMTPETER_TOKEN", repr=False)
     smtpeter_url: PlainURL = Field("https://www.smtpeter.com/v1", alias="INGEST_SMTPETER_URL", repr=False)

@@ -9,7 +9,7 @@ import logging
 import time
 import tracemalloc
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from email.utils import format_datetime
@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from ingest.copernica.api import logfile_calls, webhook_calls
 from ingest.copernica.api.answers import Form
 from ingest.copernica.api.auth import DEFAULT_LIFETIME, Access, lifetime_of
-from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure
 from ingest.copernica.api.retry_after import seconds_to_wait
 from ingest.copernica.api.webhooks import Webhook
@@ -43,7 +42,16 @@ from ingest.errors import (
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.api_files import FORMS, NOT_XML
 from ingest.simulation.fake_api import FakeCopernica
-from tests.support.fake_copernica import HASTY, TOKEN, client, fake_copernica, log_file, serving
+from tests.support.fake_copernica import (
+    HASTY,
+    TOKEN,
+    client,
+    client_at,
+    fake_copernica,
+    log_file,
+    scripted,
+    serving,
+)
 from tests.support.running import PATIENCE
 
 DAY = date(2026, 11, 20)
@@ -322,35 +330,13 @@ async def test_a_wrong_token_is_reported_and_never_shown(folder: Path, caplog: p
     assert "status 500 at 127.0.0.1; trying again in" in caplog.text
 
 
-def scripted(
-    answer: Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]], access: str = "abc"
-) -> web.Application:
-    """An API of which every call is answered alike."""
-    app = web.Application()
-
-    async def exchange(_request: web.Request) -> web.Response:
-        return web.Response(text=access)
-
-    async def everything(request: web.Request) -> web.StreamResponse:
-        answered = answer(request)
-        return answered if isinstance(answered, web.StreamResponse) else await answered
-
-    app.router.add_post("/", exchange)
-    app.router.add_route("*", "/{rest:.+}", everything)
-    return app
-
-
-def of(url: str) -> Copernica:
-    return client({"COPERNICA_API_URL": f"{url}/v4/", "COPERNICA_AUTH_URL": url, "COPERNICA_TOKEN": TOKEN})
-
-
 @pytest.mark.parametrize("access", ["abc", ' "abc"\n', "\nabc\r\n"])
 async def test_an_access_token_is_understood_with_blanks_and_quotes(access: str) -> None:
     def answer(request: web.Request) -> web.Response:
         return web.json_response([request.path] if request.headers["Authorization"] == "Bearer abc" else None)
 
     with serving(scripted(answer, access)) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected, match="unexpected answer"):  # it is no list of days, but it came
                 await copernica.dates()
 
@@ -358,7 +344,7 @@ async def test_an_access_token_is_understood_with_blanks_and_quotes(access: str)
 @pytest.mark.parametrize("access", ["", "<html>log in</html>", "a b", "x" * 10 + "\r\nHost: evil"])
 async def test_what_is_no_access_token_is_not_used(access: str) -> None:
     with serving(scripted(lambda _: web.json_response([]), access)) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected, match="check COPERNICA_AUTH_URL") as raised:
                 await copernica.dates()
     one_sentence(raised.value)
@@ -368,7 +354,7 @@ async def test_names_that_are_not_of_that_day_and_kind_are_left_out() -> None:
     hostile = ["../../etc/cron.2026-11-20.log", f"/x/{CLICKS}", f"{CLICKS}\n", f"..{CLICKS}", 7, None, {"a": 1}]
     names = [*hostile, CLICKS, "cdm-click.2026-11-21.log", "cdm-click-old.2026-11-20.log", CLICKS]
     with serving(scripted(lambda _: web.json_response(names))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             assert await copernica.logfiles(DAY, ["cdm-click"]) == [CLICKS]
 
 
@@ -395,7 +381,7 @@ async def test_a_refusal_of_copernica_is_shown_short_and_clean(
         return answer(status=400, **({"data": body} if answer is web.json_response else {}))
 
     with serving(scripted(refuse)) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(error, match=says) as raised:
                 await copernica.dates()
     assert "abc" not in one_sentence(raised.value)
@@ -526,7 +512,7 @@ async def test_a_question_follows_redirects_on_the_same_server_only(status: int)
             return web.Response(status=status, headers={"Location": place})
 
         with serving(scripted(here)) as url:
-            async with of(url) as copernica:
+            async with client_at(url) as copernica:
                 assert (await copernica.identity())["id"] == "1234"
                 with pytest.raises(RequestRejected, match="another server") as raised:
                     await copernica.dates()
@@ -541,7 +527,7 @@ async def test_a_question_follows_redirects_on_the_same_server_only(status: int)
 async def test_no_redirect_leads_astray(location: str) -> None:
     answer = web.Response(status=301, headers={"Location": location})
     with serving(scripted(lambda _: web.Response(status=301, headers=answer.headers))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected) as raised:
                 await copernica.identity()
     one_sentence(raised.value)
@@ -555,7 +541,7 @@ async def test_a_change_is_not_made_where_a_redirect_leads() -> None:
         return web.Response(status=307, headers={"Location": "/elsewhere"})
 
     with serving(scripted(here)) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected):
                 await copernica.create_webhook("https://example.nl/c", "open")
     assert asked == ["POST"]
@@ -567,7 +553,7 @@ async def test_a_change_is_not_made_where_a_redirect_leads() -> None:
 async def test_an_error_with_the_status_of_a_success_is_one() -> None:
     refusal = {"error": {"message": "Too tired \x1b[31m"}}
     with serving(scripted(lambda _: web.json_response(refusal))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected, match="saying: Too tired") as raised:
                 await copernica.identity()
     one_sentence(raised.value)
@@ -597,7 +583,7 @@ async def test_a_file_that_is_none_is_not_downloaded(tmp_path: Path, form: Form,
         return web.Response(body=content)
 
     with serving(scripted(here)) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(Unreachable) as raised:
                 await copernica.download(CLICKS, tmp_path / "got", form=form)
     one_sentence(raised.value)
@@ -619,7 +605,7 @@ async def test_a_file_that_is_none_is_not_downloaded(tmp_path: Path, form: Form,
 )
 async def test_a_day_without_events_is_a_file_all_the_same(tmp_path: Path, form: Form, content: bytes) -> None:
     with serving(scripted(lambda _: web.Response(body=content))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             assert await copernica.download(CLICKS, tmp_path / "got", form=form) == len(content)
 
 
@@ -636,7 +622,7 @@ def packed(encoding: str, size: int) -> Callable[[web.Request], web.Response]:
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_an_answer_that_explodes_takes_no_memory(tmp_path: Path, encoding: str) -> None:
     with serving(scripted(packed(encoding, 32))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             tracemalloc.start()
             for call in (copernica.identity(), copernica.download(CLICKS, tmp_path / "got")):
                 with pytest.raises(RequestRejected, match="too large") as raised:
@@ -659,7 +645,7 @@ async def test_an_endless_answer_is_not_read_whole() -> None:
 
     app = scripted(endless)
     with serving(app) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected, match="too large"):
                 await copernica.identity()
 
@@ -672,7 +658,7 @@ async def test_a_list_without_end_is_not_read_for_ever(monkeypatch: pytest.Monke
         return web.json_response({"data": [{"ID": str(start + number)} for number in range(20)]})
 
     with serving(scripted(page)) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(RequestRejected, match="unexpected answer"):
                 await copernica.webhooks()
 
@@ -693,14 +679,14 @@ async def test_an_answer_that_is_packed_unasked_is_read() -> None:
     body = gzip.compress(b'{"id": "1234"}')
     answer = {"Content-Encoding": "gzip"}
     with serving(scripted(lambda _: web.Response(body=body, headers=answer))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             assert await copernica.identity() == {"id": "1234"}
 
 
 @pytest.mark.parametrize("headers", [{"Content-Encoding": "br"}, {"Content-Encoding": "gzip"}])
 async def test_an_answer_that_cannot_be_unpacked_is_a_failure(headers: dict[str, str]) -> None:
     with serving(scripted(lambda _: web.Response(body=b"\x1f\x8b{}", headers=headers))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             with pytest.raises(Unreachable) as raised:
                 await copernica.identity()
     one_sentence(raised.value)
@@ -740,7 +726,7 @@ async def test_lists_of_several_pages_are_read_whole(folder: Path) -> None:
 async def test_a_plain_array_of_webhooks_is_understood_and_ends() -> None:
     entries = [{"id": 5, "handler": "https://example.nl", "trigger": "open", "callers": None, "database": "0"}, 7]
     with serving(scripted(lambda _: web.json_response(entries))) as url:
-        async with of(url) as copernica:
+        async with client_at(url) as copernica:
             assert await copernica.webhooks() == [Webhook("5", "https://example.nl", "open")]
 
 

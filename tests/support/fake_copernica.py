@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,3 +113,27 @@ def log_file(folder: Path, name: str, rows: int = 3) -> Path:
             header = 'Host: é\nReferer: "<&>\r\n'
             writer.writerow([f"m{number}", "2026-11-20 09:00:00", header, f"a{number}@example.nl", "a;b"])
     return path
+
+
+def scripted(
+    answer: Callable[[web.Request], web.StreamResponse | Awaitable[web.StreamResponse]], access: str = "abc"
+) -> web.Application:
+    """An API of which every call is answered alike."""
+    app = web.Application()
+
+    async def exchange(_request: web.Request) -> web.Response:
+        return web.Response(text=access)
+
+    async def everything(request: web.Request) -> web.StreamResponse:
+        answered = answer(request)
+        return answered if isinstance(answered, web.StreamResponse) else await answered
+
+    app.router.add_post("/", exchange)
+    app.router.add_route("*", "/{rest:.+}", everything)
+    return app
+
+
+def client_at(url: str, policy: RetryPolicy = HASTY) -> Copernica:
+    """A client of such an API."""
+    urls = {"COPERNICA_API_URL": f"{url}/v4/", "COPERNICA_AUTH_URL": url}
+    return client(urls | {"COPERNICA_TOKEN": TOKEN}, policy)

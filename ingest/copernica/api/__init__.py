@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.copernica.api.client import Copernica as Copernica
+    from ingest.copernica.api.retry import RetryPolicy as RetryPolicy
 
-__all__ = ["API_URL", "AUTH_URL", "Copernica"]
+__all__ = ["API_URL", "AUTH_URL", "Copernica", "RetryPolicy"]
 
 #: Where the API is, and where an API token is exchanged for access to it.
 API_URL = "https://api.copernica.com/v4"
 AUTH_URL = "https://authenticate.copernica.com"
 
+_HOMES = {"Copernica": "ingest.copernica.api.client", "RetryPolicy": "ingest.copernica.api.retry"}
+
 
 def __getattr__(name: str) -> Any:
     # The client needs an HTTP library, which much that uses other modules of this package does not.
-    if name != "Copernica":
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("ingest.copernica.api.client").Copernica
+    return getattr(import_module(_HOMES[name]), name)

@@ -25,8 +25,6 @@ T = TypeVar("T")
 
 #: Calls made at once by one client: enough to hide the network, far from what Copernica limits.
 CONCURRENCY = 4
-#: Characters of a path that a message shows.
-MAX_SHOWN = 100
 
 
 class HasAccess(Protocol):
@@ -101,7 +99,7 @@ class Calls:
         `path` is below the API's URL and taken literally: `/profile/12`. `about` describes the call in messages,
         as in "Copernica declines to `list webhooks`".
         """
-        request = Request("GET", path, about or f"answer {_shown('GET', path)}", params_of(params))
+        request = Request("GET", path, about or self._about("answer GET", path), params_of(params))
         return await self._read(request, read_content)
 
     async def get_if_there(self, path: str, params: Params | None = None, about: str = "") -> Any:
@@ -120,7 +118,7 @@ class Calls:
             OutcomeUnknown: no answer came, and it may be there: it is not tried again.
         """
         request = Request(
-            "POST", path, about or _carry_out("POST", path), params_of(params), body, repeatable=False
+            "POST", path, about or self._about("carry out POST", path), params_of(params), body, repeatable=False
         )
         return await self._read(request, read_created)
 
@@ -129,13 +127,17 @@ class Calls:
 
         It is tried again where it may have been done: twice is as good as once.
         """
-        request = Request("PUT", path, about or _carry_out("PUT", path), params_of(params), body)
+        request = Request("PUT", path, about or self._about("carry out PUT", path), params_of(params), body)
         return await self._read(request, read_created)
 
     async def delete(self, path: str, params: Params | None = None, about: str = "") -> None:
         """Delete something. What is deleted already is as it should be."""
         request = Request(
-            "DELETE", path, about or _carry_out("DELETE", path), params_of(params), excuse="already been removed"
+            "DELETE",
+            path,
+            about or self._about("carry out DELETE", path),
+            params_of(params),
+            excuse="already been removed",
         )
         await self._read(request, read_created)
 
@@ -158,7 +160,7 @@ class Calls:
         self, path: str, params: Params | None = None, limit: int = PAGE_SIZE, about: str = ""
     ) -> AsyncIterator[list[dict[str, Any]]]:
         """The same, page by page."""
-        what = about or f"answer {_shown('GET', path)}"
+        what = about or self._about("answer GET", path)
         reading = Reading(partial(self._rows, path, params, limit, what), limit)
         try:
             async for rows in reading.pages():
@@ -183,6 +185,9 @@ class Calls:
         asked = {**(params or {}), "start": start, "limit": limit, "total": False}
         return await self._read(Request("GET", path, about, params_of(asked)), read_rows)
 
+    def _about(self, doing: str, path: str) -> str:
+        return f"{doing} {self._transport.shown(path)}"
+
     async def _rows(self, path: str, params: Params | None, limit: int, about: str, start: int) -> list[Row]:
         return [row(entry) for entry in await self.page(path, params, start, limit, about)]
 
@@ -199,12 +204,3 @@ class Calls:
 def unexpected_answer(about: str) -> RequestRejected:
     """The error for an answer that is not what the documentation says."""
     return RequestRejected(f"Copernica gives an unexpected answer when asked to {about}: check COPERNICA_API_URL.")
-
-
-def _carry_out(method: str, path: str) -> str:
-    return f"carry out {_shown(method, path)}"
-
-
-def _shown(method: str, path: str) -> str:
-    printable = "".join(character if character.isprintable() else "?" for character in path)
-    return f"{method} {printable[:MAX_SHOWN]}"

@@ -48,7 +48,7 @@ def url_of(api_url: str, path: str) -> URL:
     parts = path.removeprefix("/").split("/")
     if any(part in ("", ".", "..") for part in parts):
         raise ValueError(
-            "a path below the API's URL is needed, such as /profile/12, without empty parts, . and .."
+            "no part of a path may be empty, . or ..; a path below the API's URL looks like /profile/12"
         )
     return URL(api_url).joinpath(*parts)
 

@@ -42,6 +42,9 @@ Reader = Callable[[aiohttp.ClientResponse], Awaitable[T]]
 NOT_CARRIED_OUT = frozenset({429, 503})
 #: Redirects that are followed for one question.
 MAX_REDIRECTS = 5
+#: Seconds after which an idle connection is not used again: servers close theirs after 5 at the earliest, and a
+#: POST on one that is being closed may or may not arrive.
+KEEP_ALIVE = 4.0
 #: Characters of a refusal that are shown: one sentence of Copernica's fits, a page of HTML does not.
 MAX_MESSAGE = 200
 
@@ -89,7 +92,10 @@ class Transport:
         """Prepare for calls in this event loop; access that was gained before is kept."""
         self._slots = asyncio.Semaphore(self._concurrency)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency + 1),  # one more for the exchange of tokens
+            connector=aiohttp.TCPConnector(
+                limit=self._concurrency + 1,  # one more for the exchange of tokens
+                keepalive_timeout=KEEP_ALIVE,
+            ),
             request_class=self.request_class,
             response_class=self.response_class,
             trust_env=True,  # many servers reach the outside through a proxy only
@@ -257,10 +263,14 @@ class Transport:
 
     def explained(self, text: str) -> str:
         """What a refusal says, as the rest of a sentence: printable, short, and without a token it may repeat."""
+        text = self.shown(text).rstrip(".")
+        return f", saying: {text}" if text else ""
+
+    def shown(self, text: str) -> str:
+        """A text that is fit for a message: printable, on one line, short, without a token of ours."""
         for secret in filter(None, self._secrets()):
             text = text.replace(secret, "***")
-        text = " ".join("".join(c if c.isprintable() else " " for c in text).split()).rstrip(".")
-        return f", saying: {text[:MAX_MESSAGE]}" if text else ""
+        return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:MAX_MESSAGE]
 
     def _secrets(self) -> Iterator[str]:
         """What no message may show."""
