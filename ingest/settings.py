@@ -140,6 +140,8 @@ class Settings(BaseSettings):
     catch_up: Literal["on", "off"] = Field("on", alias="INGEST_CATCH_UP")
     #: Whether that asks for the profiles of recipients whose addresses are not known, one call for each.
     catch_up_profiles: Literal["on", "off"] = Field("off", alias="INGEST_CATCH_UP_PROFILES")
+    #: Whether Copernica's totals of each mailing are compared with the store, too, once log files are.
+    audit_mailings: Literal["on", "off"] = Field("on", alias="INGEST_AUDIT_MAILINGS")
     #: A folder of the files with which SMTPeter validates a domain, served as they are.
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
     #: The port at which metrics are shown, in a process of their own; where several processes on one machine have

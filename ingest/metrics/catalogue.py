@@ -120,7 +120,8 @@ CATALOGUE = (
            ("handler",)),
     Metric("ingest_day_complete", _GAUGE, _SHARED,
            "Of the last seven days that are over: 1 if its log files were compared and every line is in the "
-           "store, 0 if it may lack events; not there while that is not known.", ("day",)),
+           "store, and no totals are known to differ; 0 if it may lack events; not there while that is not known.",
+           ("day",)),
     # --- the processes behind a port ---
     Metric("ingest_build_info", _GAUGE, _OWN, "1; the release, and whose port this is (serve, worker, metrics).",
            ("version", "part")),

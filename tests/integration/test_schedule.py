@@ -130,3 +130,20 @@ def test_an_attempt_that_is_stopped_leaves_no_trace(store: Store) -> None:
         raise Interrupted("The worker was asked to stop.")
     assert history.tried(store) == {}
     store.close()
+
+
+def test_a_day_whose_totals_differ_is_not_complete_and_is_waited_for_two_weeks() -> None:
+    days = {day(n): COMPLETE for n in range(1, 20)}
+    totals = {day(2): False, day(17): False, day(18): True, day(19): None}
+    found = Schedule(days, NOW.date(), NOW, totals)
+    assert found.incomplete == found.differing == [day(2), day(17)]
+    assert found.due(9) == [], "its log files are there"
+    assert found.through == (day(16), day(3))
+    assert [found.is_complete(day(n)) for n in (2, 16, 17, 18, 19)] == [False, True, False, True, True]
+    assert found.is_complete(day(20)) is None
+    without = Schedule({**days, day(17): FAILED}, NOW.date(), NOW, totals)
+    assert (without.differing, without.incomplete, without.log_files(day(17))) == (
+        [day(2)],
+        [day(2), day(17)],
+        False,
+    )

@@ -15,6 +15,7 @@ from ingest.settings import Settings
 from ingest.stream.reports import EndpointReport, SpoolReport
 from tests.support.runbook import is_shown
 from workers.operations.figures import (
+    DayFigures,
     DiskFigures,
     EndpointFigures,
     HandlerFigures,
@@ -43,6 +44,7 @@ TABLES: dict[str, type] = {
     "One of `workers`": WorkerFigures,
     "One of `handlers`": HandlerFigures,
     "`reconciled`": ReconciledFigures,
+    "One of `days`": DayFigures,
     "`spool`": SpoolFigures,
     "One of `disks`": DiskFigures,
     "One of `warnings`": StatusWarning,
@@ -80,10 +82,13 @@ REDIS = RedisFigures(
     paused=(PausedFigures("queue:events", NOW),),
 )
 CRM = HandlerFigures(1, 0, None, 0, None)
-STORE = StoreFigures(True, 8, 1, 0, {"crm": CRM}, ReconciledFigures(date(2026, 11, 25), date(2026, 11, 1), (), ()))
+YESTERDAY = DayFigures(date(2026, 11, 25), True, True, None, None, 7, 1, 0)
+COMPLETE = ReconciledFigures(date(2026, 11, 25), date(2026, 11, 1), (), ())
+STORE = StoreFigures(True, 8, 1, 0, {"crm": CRM}, COMPLETE, (YESTERDAY,))
 SPOOL = SpoolFigures(3, 4096, 1.25, 0, 0)
 DISK = DiskFigures("the database", 2**40, 2**41)
 FULL = StatusFigures(REDIS, STORE, SPOOL, (DISK,), (StatusWarning(Code.SPOOL_WAITING, "careful"),))
+DIFFERING = replace(COMPLETE, incomplete=(date(2026, 11, 24),), differing=(date(2026, 11, 24),))
 WELL = replace(REDIS, lost=None, paused=()), replace(STORE, quarantined=0), replace(SPOOL, events=0)
 
 
@@ -150,6 +155,7 @@ def test_the_json_has_the_documented_fields() -> None:
         ("One of `workers`", printed["workers"][0]),
         ("One of `handlers`", printed["handlers"]["crm"]),
         ("`reconciled`", printed["reconciled"]),
+        ("One of `days`", printed["days"][0]),
         ("`spool`", printed["spool"]),
         ("`lost`", printed["lost"]),
         ("One of `disks`", printed["disks"][0]),
@@ -247,6 +253,7 @@ def test_nothing_is_said_of_what_is_well_or_unknown() -> None:
         (Code.DEAD_LETTERS, {"store": replace(WELL[1], handlers={"crm": replace(CRM, failed=1)})}),
         (Code.UNVERIFIED, {"store": replace(WELL[1], unverified=1)}),
         (Code.QUARANTINED, {"store": replace(WELL[1], quarantined=1)}),
+        (Code.TOTALS_DIFFER, {"store": replace(WELL[1], reconciled=DIFFERING)}),
     ],
 )
 def test_each_trouble_has_a_code(code: Code, figures: dict[str, Any]) -> None:
@@ -284,3 +291,23 @@ def test_the_quiet_line_is_the_worst_and_nothing_if_all_is_well(capsys: pytest.C
     assert line.count("\n") == 1
     render.one_line(replace(FULL, warnings=()))
     assert capsys.readouterr().out == ""
+
+
+def test_days_say_where_their_events_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    differs = "the totals of 1 mailing differ (open: 3 missing)"
+    days = (
+        DayFigures(date(2026, 11, 26), None, None, None, None, 5, 0, 0),
+        DayFigures(date(2026, 11, 25), False, True, False, differs, 1200, 30, 4),
+        DayFigures(date(2026, 11, 24), True, True, True, None, 9, 0, 0),
+        DayFigures(date(2026, 11, 23), True, True, None, "refused", 9, 0, 0),
+        DayFigures(date(2026, 11, 22), False, False, None, None, 9, 0, 0),
+    )
+    render.status(replace(FULL, store=replace(STORE, days=days)), as_json=False)
+    lines = [line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if line.startswith("2026-")]
+    assert {name: text.strip() for name, text in lines} == {
+        "2026-11-26": "5 webhook, 0 log file, 0 REST",
+        "2026-11-25": "1,200 webhook, 30 log file, 4 REST; not complete: totals differ",
+        "2026-11-24": "9 webhook, 0 log file, 0 REST; complete",
+        "2026-11-23": "9 webhook, 0 log file, 0 REST; complete by its log files",
+        "2026-11-22": "9 webhook, 0 log file, 0 REST; not complete",
+    }

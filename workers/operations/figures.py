@@ -100,6 +100,25 @@ class ReconciledFigures:
     since: date | None
     incomplete: tuple[date, ...]
     gone: tuple[date, ...]
+    #: Those of `incomplete` whose log files are complete, while Copernica's totals differ from the store.
+    differing: tuple[date, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DayFigures:
+    """One day (UTC): how many of its events came from where, and whether it is complete."""
+
+    day: date
+    #: None while that is not known; True once log files, and totals where they could be compared, agree.
+    complete: bool | None
+    #: The same of each; None where they were not compared, or not to an end.
+    log_files: bool | None
+    totals: bool | None
+    #: What of its totals differs, or why that is not known; None if they agree, or were not compared.
+    differs: str | None
+    webhook: int
+    logfile: int
+    rest: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +132,8 @@ class StoreFigures:
     unverified: int
     handlers: Mapping[str, HandlerFigures]
     reconciled: ReconciledFigures | None
+    #: The last days of which something is known, today included, the newest first.
+    days: tuple[DayFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

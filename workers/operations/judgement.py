@@ -136,7 +136,13 @@ def _of_days(figures: ReconciledFigures, settings: Settings) -> Iterable[StatusW
     if gone := figures.gone:
         missed = f"{counted(len(gone), 'day')} may lack events for ever, the last is {gone[-1]}"
         yield StatusWarning(Code.DAYS_GONE, f"{missed}: Copernica has deleted the log files.")
-    if days := [day for day in figures.incomplete if day not in gone]:
+    if differing := figures.differing:
+        text = (
+            f"Copernica's totals of {counted(len(differing), 'day')} differ from the store, the last is "
+            f"{differing[-1]}: `ingest audit-mailings {differing[-1]}` says where."
+        )
+        yield StatusWarning(Code.TOTALS_DIFFER, text)
+    if days := [day for day in figures.incomplete if day not in gone and day not in differing]:
         missed = f"{counted(len(days), 'day')} may lack events, the last is {days[-1]}"
         text = f"{missed}: {_tried_again(settings)}. `ingest reconcile` says why."
         yield StatusWarning(Code.DAYS_INCOMPLETE, text)

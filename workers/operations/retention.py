@@ -3,6 +3,7 @@
 import logging
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 
 import redis
 
@@ -18,6 +19,7 @@ from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
 from workers.store.filling import fill
 from workers.store.store import Store
+from workers.totals.history import expire as expire_totals
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +68,7 @@ def clean_up(settings: Settings) -> int:
             log.warning("%s", problem, extra={"event": "no-room-made"})
         now = _earliest_now(settings, store)
         store.expire_tombstones(now)
+        expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
         deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
         # Where an upgrade was ended before it was done; last, as it may take long.
         fill(store, seconds=FILL_SECONDS)

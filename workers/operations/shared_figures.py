@@ -50,7 +50,7 @@ def _ask_store(settings: Settings, client: Redis | None) -> tuple[StoreFigures, 
     """What the database knows, and how far behind handlers are if Redis serves."""
     try:
         with Store.open(settings.database) as store:
-            known = status.of_store(store, last_errors=False)
+            known = status.of_store(store, for_people=False)
             if client is None:
                 return known, None
             waiting = sum(handler.waiting for handler in known.handlers.values())

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
 from typing import TypeVar
@@ -17,7 +18,7 @@ from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
 
 from ingest import redis_client, spool
-from ingest.copernica.events import MICROS
+from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK
 from ingest.errors import SchemaMissing, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
@@ -27,6 +28,7 @@ from ingest.stream.reports import EndpointReport, host_of
 from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.figures import (
+    DayFigures,
     DiskFigures,
     EndpointFigures,
     HandlerFigures,
@@ -43,9 +45,13 @@ from workers.operations.judgement import warnings_of
 from workers.operations.warnings import Code, StatusWarning
 from workers.reconcile.schedule import Schedule
 from workers.store.store import Store
+from workers.totals import ours
+from workers.totals.history import verdicts
 
 T = TypeVar("T")
 
+#: Days before today that are shown one by one: as far back as anybody would still look.
+DAYS = 7
 #: What a database knows that has no tables.
 NO_TABLES = StoreFigures(False, 0, 0, 0, {}, None)
 
@@ -215,15 +221,17 @@ def _store_figures(settings: Settings) -> StoreFigures:
         return NO_TABLES
 
 
-def of_store(store: Store, last_errors: bool = True) -> StoreFigures:
-    """What the database knows; `last_errors` of handlers are looked up for who shows them."""
+def of_store(store: Store, for_people: bool = True) -> StoreFigures:
+    """What the database knows; last errors of handlers and single days are looked up for who shows them."""
+    schedule = Schedule.of(store)
     return StoreFigures(
         has_tables=True,
         stored=store.stored(),
         quarantined=store.quarantined(),
         unverified=store.unverified(),
-        handlers=_handler_figures(store, last_errors),
-        reconciled=_reconciled_figures(store),
+        handlers=_handler_figures(store, for_people),
+        reconciled=_reconciled_figures(schedule),
+        days=tuple(_days(store, schedule)) if for_people else (),
     )
 
 
@@ -244,9 +252,35 @@ def _handler_figures(store: Store, last_errors: bool) -> dict[str, HandlerFigure
     return figures
 
 
-def _reconciled_figures(store: Store) -> ReconciledFigures | None:
-    schedule = Schedule.of(store)
+def _reconciled_figures(schedule: Schedule) -> ReconciledFigures | None:
     through, incomplete, gone = schedule.through, tuple(schedule.incomplete), tuple(schedule.gone)
     if through is None and not incomplete:
         return None
-    return ReconciledFigures(through and through.day, through and through.since, incomplete, gone)
+    differing = tuple(schedule.differing)
+    return ReconciledFigures(through and through.day, through and through.since, incomplete, gone, differing)
+
+
+def _days(store: Store, schedule: Schedule) -> Iterator[DayFigures]:
+    """The last days of which something is known."""
+    today = datetime.now(UTC).date()
+    begin = ours.begin_of(today - timedelta(days=DAYS))
+    came: dict[str, Counter[str]] = {}
+    for name, source, number in store.sources(begin, begin + timedelta(days=DAYS + 1)):
+        came.setdefault(name, Counter())[source] += number
+    found = verdicts(store)
+    for back in range(DAYS + 1):
+        day = today - timedelta(days=back)
+        numbers, verdict = came.get(day.isoformat(), Counter()), found.get(day)
+        complete = schedule.is_complete(day) if back else None
+        if not numbers and complete is None:
+            continue
+        yield DayFigures(
+            day=day,
+            complete=complete,
+            log_files=schedule.log_files(day) if back else None,
+            totals=None if verdict is None else verdict.agrees,
+            differs=verdict.why or None if verdict is not None else None,
+            webhook=numbers[WEBHOOK],
+            logfile=numbers[LOGFILE],
+            rest=numbers[REST],
+        )

@@ -197,6 +197,13 @@ class Code(StrEnum):
         "If you have their log files, `ingest import` them; else nothing can be done.",
     )
 
+    #: Days whose log files are complete, while Copernica counts more, or less, than is in the store.
+    TOTALS_DIFFER = (
+        "totals-differ",
+        Level.WARNING,
+        "Run `ingest audit-mailings` for the day, which says where they differ and what is likely behind it.",
+    )
+
     # --- handlers ---
 
     #: Events that handlers did not take after their last attempt.

@@ -24,6 +24,7 @@ from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.reconcile.schedule import Schedule
 from workers.runtime import stop_flag, unless_refused
 from workers.store.store import Store
+from workers.totals import daily as totals
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ def _catch_up(settings: Settings, today: date) -> int:
         for report in reconcile(settings, days, ReconcileOptions(), no_progress, Turns(client).take):
             recovered += report.total("recovered")
             _log(report)
+        totals.compare_due(settings, today, Turns(client).take)
     with Store.open(settings.database) as store:
         next_due = Schedule.of(store, today).next_due()
     if next_due is not None:

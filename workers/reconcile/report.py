@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from ingest.copernica.events import MICROS
 from ingest.shown import counted
@@ -99,6 +99,14 @@ class KindReport:
         return asdict(self)
 
 
+class Totals(NamedTuple):
+    """Whether Copernica's totals of a day agree with the store, when last compared; None: nobody knows."""
+
+    agree: bool | None
+    #: What differs, or why that is not known.
+    why: str
+
+
 @dataclass(slots=True)
 class DayReport:
     """One day. `complete` says that the store holds every event that the log files have."""
@@ -117,6 +125,8 @@ class DayReport:
     gone: bool = False
     #: Whether these were all files of a day that is over.
     whole: bool = False
+    #: What is known of the day's totals; None: not compared since the store last changed, or never.
+    totals: Totals | None = None
 
     @property
     def unmatched(self) -> int:
@@ -134,8 +144,15 @@ class DayReport:
         return self.ok and self.whole
 
     @property
+    def agrees(self) -> bool:
+        """Whether the day is complete, and its totals say nothing else: only then is it shown as complete."""
+        return self.complete and (self.totals is None or self.totals.agree is not False)
+
+    @property
     def why(self) -> str:
         """Why it is not complete; empty if it is."""
+        if self.complete and self.totals is not None and self.totals.agree is False:
+            return self.totals.why
         if self.error:
             return self.error
         if self.unmatched:
@@ -152,7 +169,9 @@ class DayReport:
         """For JSON."""
         return {
             "day": self.day.isoformat(),
-            "complete": self.complete,
+            "complete": self.agrees,
+            "log_files": self.complete,
+            "totals": None if self.totals is None else self.totals._asdict(),
             "error": self.error,
             "underway": self.in_flight,
             "notes": self.notes,

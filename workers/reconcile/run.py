@@ -30,9 +30,10 @@ from ingest.stream.announcements import Announcements
 from workers.reconcile import downloads, history, in_flight
 from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.recovery import Recovery, RecoveryOptions
-from workers.reconcile.report import DayReport, days_between
+from workers.reconcile.report import DayReport, Totals, days_between
 from workers.reconcile.sources import client, fetch
 from workers.store.store import Store
+from workers.totals.history import verdicts
 
 #: Seconds between two calls of `breathe` while files are downloaded.
 BREATH = 1.0
@@ -110,6 +111,7 @@ def reconcile(
                         report.error = str(error)
                         report.gone = isinstance(error, LogFilesGone)
                 history.save(store, report, history.API, began)
+            _add_totals(store, report)
             yield report
 
 
@@ -133,7 +135,15 @@ def reconcile_files(
             if report.total("outside"):
                 report.whole = False  # only the names, which anyone can give, say that these are files of the day
             history.save(store, report, history.FILES)
+            _add_totals(store, report)
             yield report
+
+
+def _add_totals(store: Store, report: DayReport) -> None:
+    """Say what is known of the day's totals, unless that was before something was recovered."""
+    verdict = verdicts(store, report.day).get(report.day)
+    if verdict is not None and (verdict.agrees or not report.total("recovered")):
+        report.totals = Totals(verdict.agrees, verdict.why)
 
 
 async def _fetched(

@@ -7,12 +7,14 @@ something is wrong with the files. Where Copernica no longer has the files, a lo
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from types import MappingProxyType
 from typing import NamedTuple, Self
 
 from workers.reconcile import history
 from workers.reconcile.history import Tried
 from workers.reconcile.report import days_between
 from workers.store.store import Store
+from workers.totals.history import AGAIN_FOR, verdicts
 
 #: Days back that are looked at at all: Copernica keeps log files for some months.
 KEPT = timedelta(days=400)
@@ -35,8 +37,16 @@ class Through(NamedTuple):
 class Schedule:
     """The days before today, and how each of them stands at a moment."""
 
-    def __init__(self, tried: Mapping[date, Tried], today: date, now: datetime) -> None:
+    def __init__(
+        self,
+        tried: Mapping[date, Tried],
+        today: date,
+        now: datetime,
+        totals: Mapping[date, bool | None] = MappingProxyType({}),
+    ) -> None:
+        """`totals` says of days whether Copernica's totals agree with the store; None: nobody knows."""
         self._now = now
+        self._totals = totals
         self._yesterday = today - timedelta(days=1)
         earliest = today - KEPT
         # Days that are still to come were noted when the clock was wrong.
@@ -53,7 +63,9 @@ class Schedule:
     def of(cls, store: Store, today: date | None = None, now: datetime | None = None) -> Self:
         """What the store says of them; `today` is in UTC."""
         now = now or datetime.now(UTC)
-        return cls(history.tried(store), today or now.date(), now)
+        today = today or now.date()
+        totals = {day: verdict.agrees for day, verdict in verdicts(store).items() if day < today}
+        return cls(history.tried(store), today, now, totals)
 
     def due(self, most: int) -> list[date]:
         """The days to reconcile now, the oldest first: those that Copernica deletes next."""
@@ -73,8 +85,28 @@ class Schedule:
 
     @property
     def incomplete(self) -> list[date]:
-        """Days that may lack events: those that were tried, or passed over."""
-        return [day for day in self._owed if day in self._tried or day < self._yesterday]
+        """Days that may lack events: those that were tried, or passed over, and those whose totals differ."""
+        tried = [day for day in self._owed if day in self._tried or day < self._yesterday]
+        return sorted({*tried, *self.differing})
+
+    @property
+    def differing(self) -> list[date]:
+        """Days whose log files are complete, but whose totals differ."""
+        return sorted(
+            day
+            for day, agrees in self._totals.items()
+            if agrees is False and self._tried.get(day, Tried()).complete
+        )
+
+    def log_files(self, day: date) -> bool | None:
+        """Whether everything in a day's log files is in the store; None if they were not compared."""
+        return self._tried[day].complete if day in self._tried else None
+
+    def is_complete(self, day: date) -> bool | None:
+        """Whether a day is complete; None if that is not known yet."""
+        if day in self._tried:
+            return self._tried[day].complete and self._totals.get(day) is not False
+        return False if day in self.incomplete else None
 
     @property
     def gone(self) -> list[date]:
@@ -87,9 +119,10 @@ class Schedule:
 
         Days that can never be complete are no reason to wait: what is told then begins after them.
         """
-        gone = set(self.gone)
-        awaited = min((day for day in self._owed if day not in gone), default=date.max)
-        complete = {day for day, one in self._tried.items() if one.complete}
+        gone, differing = set(self.gone), self.differing
+        compared_again = [day for day in differing if day > self._yesterday - AGAIN_FOR]
+        awaited = min((*(day for day in self._owed if day not in gone), *compared_again), default=date.max)
+        complete = {day for day, one in self._tried.items() if one.complete} - set(differing)
         reached = [day for day in complete if day < awaited]
         if not reached:
             return None

@@ -20,9 +20,8 @@ from ingest.shown import counted
 from workers.reconcile.sources import client
 from workers.store.store import Store
 from workers.totals import compare, history, ours
-from workers.totals.compare import Circumstances
 from workers.totals.ours import A_DAY, Ours, begin_of
-from workers.totals.report import Cause, DayTotals
+from workers.totals.report import Cause, Circumstances, DayTotals
 from workers.totals.theirs import Mailing, Theirs
 
 #: Seconds between two calls of `breathe` while Copernica is asked.

@@ -13,13 +13,12 @@ All other causes are what a person should look at.
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 
 from ingest.copernica.api.results import Product
 from ingest.copernica.api.statistics import Totals
 from ingest.copernica.event_types import EventType
 from workers.totals.ours import Key, Ours
-from workers.totals.report import KINDS, Cause, Line, Number
+from workers.totals.report import KINDS, Cause, Circumstances, Line, Number
 from workers.totals.theirs import Theirs
 
 #: Stands for both products where a mailing of each has the same number.
@@ -28,20 +27,6 @@ BOTH = "both"
 LEAST_MEASURED = 20
 #: Hours by which a zone can be away from another.
 HOURS = (*range(-14, 0), *range(1, 15))
-
-
-@dataclass(slots=True)
-class Circumstances:
-    """What else is known of a day."""
-
-    #: Lines of the log files about people who were erased.
-    erased: Counter[EventType] = field(default_factory=Counter)
-    #: Events that the log files do not have.
-    only_here: Counter[EventType] = field(default_factory=Counter)
-    #: Seconds by which the webhooks' clock is ahead of that of log files; None: not measured.
-    offset: int | None = None
-    #: What may have to do with whatever is missing.
-    suspicions: tuple[Cause, ...] = ()
 
 
 def lines_of(ours: Ours, theirs: Theirs) -> list[Line]:

@@ -14,10 +14,11 @@ from workers.reconcile.history import WHOLE_DAY
 from workers.store import tables
 from workers.store.rows import clean, load, micros, stored_time
 from workers.store.store import Store
-from workers.totals.compare import Circumstances
 from workers.totals.ours import begin_of
-from workers.totals.report import KINDS, Cause, DayTotals
+from workers.totals.report import KINDS, Cause, Circumstances, DayTotals
 
+#: Time for which a day whose totals differ is compared again, and waited for.
+AGAIN_FOR = timedelta(days=14)
 #: Days for which the totals of single mailings are kept, and those for which the result of a day is.
 MAILINGS_KEPT = timedelta(days=62)
 DAYS_KEPT = timedelta(days=400)
@@ -82,10 +83,10 @@ def save(store: Store, found: DayTotals) -> Verdict:
         return _verdicts(connection, found.day)[found.day]
 
 
-def verdicts(store: Store) -> dict[date, Verdict]:
-    """Every day whose totals were ever compared, and what was found out."""
+def verdicts(store: Store, day: date | None = None) -> dict[date, Verdict]:
+    """Every day whose totals were ever compared, or this one, and what was found out."""
     with store.reading() as connection:
-        return _verdicts(connection)
+        return _verdicts(connection, day)
 
 
 def _verdicts(connection: Connection, day: date | None = None) -> dict[date, Verdict]:

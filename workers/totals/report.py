@@ -1,5 +1,6 @@
 """The results of comparing totals, as values: per mailing and kind, and per day."""
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
@@ -41,7 +42,7 @@ class Cause(StrEnum):
     #: These do not, but are what to look at.
     DAY_NOT_OVER = "not-over", "the day is not over"
     LOG_FILES = "log-files", "the day's log files are not all in the store yet: `ingest reconcile`"
-    GAP = "gap", "a gap of that day is not closed: `ingest gaps`"
+    GAP = "gap", "a gap of that day is not closed"
     RETENTION = "retention", "events that old are deleted (INGEST_RETENTION_DAYS)"
     ERASURE = "erasure", "people were erased since then"
     NOT_REGISTERED = "no-webhook", "no webhook brought any of this kind that day: `ingest webhooks list`"
@@ -157,6 +158,20 @@ class DayTotals:
             "notes": self.notes,
             "totals": [line.as_dict() for line in self.lines],
         }
+
+
+@dataclass(slots=True)
+class Circumstances:
+    """What else is known of a day."""
+
+    #: Lines of the log files about people who were erased.
+    erased: Counter[EventType] = field(default_factory=Counter)
+    #: Events that the log files do not have.
+    only_here: Counter[EventType] = field(default_factory=Counter)
+    #: Seconds by which the webhooks' clock is ahead of that of log files; None: not measured.
+    offset: int | None = None
+    #: What may have to do with whatever is missing.
+    suspicions: tuple[Cause, ...] = ()
 
 
 def what_differs(lines: Iterable[Line]) -> str:

@@ -124,8 +124,9 @@ def _day(report: "DayReport", as_json: bool) -> None:
 
 
 def _headline(report: "DayReport") -> Text:
-    if report.complete:
-        return Text(f"{report.day}  complete", style="bold green")
+    if report.agrees:
+        totals = "log files and totals" if report.totals and report.totals.agree else "its log files"
+        return Text(f"{report.day}  complete ({totals})", style="bold green")
     return Text(
         f"{report.day}  not complete: {printable(report.why or '')}",
         style="bold yellow" if report.ok else "bold red",

@@ -14,6 +14,7 @@ from ingest.shown import counted, span
 
 if TYPE_CHECKING:
     from workers.operations.figures import (
+        DayFigures,
         HandlerFigures,
         LostFigures,
         ReconciledFigures,
@@ -124,6 +125,8 @@ def _store_rows(table: Table, figures: "StoreFigures", zone: ZoneInfo) -> None:
     table.add_row("stored", counted(figures.stored, "event"))
     if figures.reconciled is not None:
         table.add_row("log files", _reconciled(figures.reconciled))
+    for day in figures.days:
+        table.add_row(f"{day.day}", escape(printable(_day(day))))
     if figures.unverified:
         table.add_row("unverified", counted(figures.unverified, "call waits for a key", "calls wait for a key"))
     table.add_row("quarantine", counted(figures.quarantined, "call"))
@@ -132,6 +135,15 @@ def _store_rows(table: Table, figures: "StoreFigures", zone: ZoneInfo) -> None:
         table.add_row("handler", f"{shown}: {', '.join(_handler(handler, zone))}")
         if handler.last_error is not None:
             table.add_row("", escape(printable(f"the last error: {handler.last_error}")))
+
+
+def _day(day: "DayFigures") -> str:
+    sources = f"{day.webhook:,} webhook, {day.logfile:,} log file, {day.rest:,} REST"
+    if day.complete:
+        return f"{sources}; complete" + ("" if day.totals else " by its log files")
+    if day.complete is None:
+        return sources
+    return f"{sources}; not complete" + (": totals differ" if day.log_files else "")
 
 
 def _handler(figures: "HandlerFigures", zone: ZoneInfo) -> Iterator[str]:
