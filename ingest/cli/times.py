@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest import shown
+from ingest.cli import written_dates
 from ingest.cli.options import settings_with
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Moment(click.ParamType[datetime]):
             moment = moment.astimezone(UTC)
         except (ValueError, OverflowError):
             example = "tomorrow, 18:00, 2h" if self._ahead else "today, yesterday, 6h"
-            likely = shown.did_you_mean(text, _NAMED)
+            likely = written_dates.likely(text, with_time=True) or shown.did_you_mean(text, _NAMED)
             self.fail(f"{text!r} is no time: write 2026-11-20, 2026-11-20T09:00, {example}.{likely}", param, ctx)
         if self._ahead and moment <= now:
             self.fail(f"{text!r} is over already", param, ctx)
@@ -131,7 +132,7 @@ class Day(click.ParamType[date]):
                 return datetime.now(UTC).date() + timedelta(days=_NAMED[text])
             return date.fromisoformat(text)
         except ValueError:
-            likely = shown.did_you_mean(text, _NAMED)
+            likely = written_dates.likely(text) or shown.did_you_mean(text, _NAMED)
             self.fail(f"{text!r} is not a valid day: write 2026-11-20 or yesterday.{likely}", param, ctx)
 
 

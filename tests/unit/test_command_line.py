@@ -76,6 +76,55 @@ def test_a_wrong_name_is_answered_with_the_nearest(kind: click.ParamType, typed:
 
 
 @pytest.mark.parametrize(
+    ("typed", "day"),
+    [
+        ("20-11-2026", "2026-11-20"),
+        ("20/11/2026", "2026-11-20"),
+        ("20.11.2026", "2026-11-20"),
+        ("20-11-26", "2026-11-20"),
+        ("2026/11/20", "2026-11-20"),
+        ("2026-11-5", "2026-11-05"),
+        ("11/20/2026", "2026-11-20"),
+        ("5-11-2026", "2026-11-05 or 2026-05-11"),
+        ("20 november 2026", "2026-11-20"),
+        ("vr 20 nov. 2026", "2026-11-20"),
+        ("1 mrt 2026", "2026-03-01"),
+        ("November 20, 2026", "2026-11-20"),
+        ("20-okt-2026", "2026-10-20"),
+        ("29-02-2026", ""),
+        ("32-13-2026", ""),
+        ("20-11", ""),
+        ("1 xyz 2026", ""),
+        ("20-11/2026", ""),
+        ("\u0663-\u0661\u0661-2026", ""),
+    ],
+)
+def test_a_day_as_it_is_written_elsewhere_is_answered_with_how_it_is_written_here(typed: str, day: str) -> None:
+    assert problem(Day(), typed).partition(" Did you mean ")[2] == (f"{day}?" if day else "")
+    assert problem(Moment(), typed).partition(" Did you mean ")[2] == (f"{day}?" if day else "")
+    times = problem(Moment(), f"{typed} 9:05").partition(" Did you mean ")[2]
+    assert times == (f"{day.replace(' or', 'T09:05 or')}T09:05?" if day else "")
+
+
+@pytest.mark.parametrize(
+    ("kind", "typed", "meant"),
+    [
+        (Day(), "2026-11-20T09:00", "2026-11-20"),
+        (Moment(), "20-11-2026 09:05:06", "2026-11-20T09:05:06"),
+        (Moment(), "20-11-2026T25:00", ""),
+        (Moment(), "20-11-2026 9:05 UTC", "2026-11-20T09:05Z"),
+        (Moment(), "2026-11-20T9:05", "2026-11-20T09:05"),
+    ],
+)
+def test_a_time_as_it_is_written_elsewhere_likewise(
+    kind: click.ParamType[Any],
+    typed: str,
+    meant: str,
+) -> None:
+    assert problem(kind, typed).partition(" Did you mean ")[2] == (f"{meant}?" if meant else "")
+
+
+@pytest.mark.parametrize(
     ("typed", "nearest"),
     [
         (["evnts"], "'events'"),
