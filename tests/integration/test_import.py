@@ -1,6 +1,7 @@
 """`ingest import` as typed: what is taken, what is passed over, and what the exit code says."""
 
 import io
+import json
 import os
 import shutil
 import zipfile
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from sqlalchemy import select
 
 from ingest.copernica.logfiles.kinds import KINDS
 from ingest.copernica.logfiles.text import Encoding
@@ -22,6 +24,7 @@ from workers.reconcile import archives
 from workers.reconcile.by_hand import Given, by_hand
 from workers.reconcile.logfile import LogFile
 from workers.reconcile.run import ReconcileOptions, reconcile_files
+from workers.store import tables
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -229,3 +232,46 @@ def test_a_whole_day_in_a_folder_is_imported(tmp_path: Path, environ: dict[str, 
     (headings,) = [line for line in done.stdout.splitlines() if line.startswith("kind")]
     assert headings.endswith("unmatched"), "they fit in one line of 80 columns"
     assert len(headings) <= 80
+
+
+IDS = ["00000012345678901234", "0000123456789012345a", "12345678901234567890", "0123456789abcdef0123"]
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_ids_that_lost_their_zeros_as_numbers_are_the_same_events(
+    tmp_path: Path, environ: dict[str, str], form: str, whole_first: bool
+) -> None:
+    def file(folder: str, ids: list[str]) -> Path:
+        times = [f"2026-11-20 09:00:0{place}" for place in range(len(ids))]
+        if form == "json":
+            rows = [{"id": one, "time": time, "email": "a@b.nl"} for one, time in zip(ids, times, strict=True)]
+            content = json.dumps([row | {"id": int(one) if (one := row["id"]).isdigit() else one} for row in rows])
+            content = content if folder == "lost" else json.dumps(rows)
+        else:
+            lines = (f"{one},{time},a@b.nl\n" for one, time in zip(ids, times, strict=True))
+            content = "".join(["id,time,email\n", *lines])
+        (tmp_path / folder).mkdir()
+        path = tmp_path / folder / NAME
+        path.write_text(content)
+        return path
+
+    whole = file("whole", IDS)
+    lost = file("lost", [one.lstrip("0") if one.isdigit() else one for one in IDS])
+    for path in (whole, lost) if whole_first else (lost, whole):
+        done, events = imported(environ, path)
+        assert (done.exit_code, events) == (0, len(IDS)), done.stdout
+        assert ("1 message id had lost zeros" in done.stdout) == (path is lost)
+    with Store.open(environ["DATABASE_URL"]) as store, store.reading() as connection:
+        assert sorted(connection.execute(select(tables.events.c.message_id)).scalars()) == sorted(IDS)
+
+
+def test_many_lines_with_one_fault_are_gathered(tmp_path: Path, environ: dict[str, str]) -> None:
+    lines = [f"m{number},2026-13-20 09:00:00,a@b.nl\n" for number in range(5000)]
+    lines += [f'm{number},2026-11-20 09:00:00,"a@b.nl\n' for number in range(3)]
+    (tmp_path / NAME).write_text("id,time,email\nm,2026-11-20 09:00:00,a@b.nl\n" + "".join(lines))
+    done, events = imported(environ, tmp_path / NAME)
+    said = [line for line in done.stdout.splitlines() if ", line " in line or "more:" in line]
+    assert (done.exit_code, events) == (1, 1)
+    assert len(said) < 12
+    assert any("… and 4,996 more: … is not a valid time" in line for line in said), done.stdout

@@ -1,6 +1,7 @@
 """What holds for all commands: names in any case, the nearest for a wrong one, help that fits a terminal."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import click
 import pytest

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import compress
+from operator import ne
 from struct import Struct
 from tempfile import TemporaryFile
 from typing import IO, BinaryIO, NamedTuple, Self
@@ -17,6 +18,7 @@ from ingest.copernica.events import Event
 from ingest.copernica.logfiles.reader import Entry, Lines, Portion, read, read_again
 from ingest.copernica.logfiles.rows import BLOCK, Damage
 from ingest.errors import LogFileError
+from ingest.shown import counted
 from workers.reconcile import partitions
 from workers.reconcile.basis import MAX_OFFSET
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
@@ -24,12 +26,50 @@ from workers.reconcile.logfile import LogFile, Unpackable, Watch
 #: Lines between two reports of progress, and between two calls of `breathe`.
 STEP = 2000
 
+#: Characters from which on an id is a hash, so that all are as long.
+HASH = 16
+
 #: Places of lines that are read at once.
 PLACES = 4096
 
 #: Where a line begins in its file, and where it ends; and either of a line that is never wanted again.
 _PLACE = Struct("=QQ")
 _NOWHERE = (0,)
+
+
+class LostZeros:
+    """Puts back the zeros that programs take from the beginning of an id that has digits only, as of a number.
+
+    All ids are of one length, so those with letters tell which; the first lines of a file decide.
+    """
+
+    def __init__(self) -> None:
+        #: Ids that were made whole.
+        self.number = 0
+        #: Characters of an id; 0 if that is not known, None as long as nothing was read.
+        self._length: int | None = None
+
+    def restored(self, lines: Portion) -> Portion:
+        """Lines with whole ids."""
+        ids = lines.message_ids
+        if self._length is None:
+            lengths = {len(one) for one in ids if one and not one.isdigit()}
+            self._length = lengths.pop() if len(lengths) == 1 and min(lengths) >= HASH else 0
+        if not self._length or set(map(len, ids)) == {self._length}:
+            return lines
+        whole = list(map(self._whole, ids))
+        changed = sum(map(ne, ids, whole))
+        self.number += changed
+        return lines._replace(message_ids=whole) if changed else lines
+
+    def of(self, event: Event) -> Event:
+        """An event with a whole id."""
+        whole = self._whole(event.message_id or "")
+        return event if whole == (event.message_id or "") else event._replace(message_id=whole)
+
+    def _whole(self, one: str) -> str:
+        length = self._length or 0
+        return one.zfill(length) if 0 < len(one) < length and one.isdigit() else one
 
 
 class _Read(NamedTuple):
@@ -41,6 +81,7 @@ class _Read(NamedTuple):
     file: LogFile
     numbers: range
     names: tuple[str, ...] | None
+    zeros: LostZeros
 
 
 class Reading:
@@ -88,7 +129,7 @@ class Reading:
 
     def _lines(self, file: LogFile) -> Iterator[Portion | tuple[LogFile, Damage]]:
         label, first, number, told = f"reading {file.name}", self._count, 0, 0
-        placed = False
+        placed, zeros = False, LostZeros()
         self._watch(label, 0, file.size)
         with file.open() as stream:
             lines = Lines(stream, file.kind, self._zone, file.whole, file.pick(), file.encoding)
@@ -101,7 +142,7 @@ class Reading:
                     else:
                         number, placed = part.numbers[-1], part.ends[-1] > 0
                         self._note(part.begins, part.ends)
-                        yield from self._believable(file, part)
+                        yield from self._believable(file, zeros.restored(part))
                     if self._count - told >= STEP:
                         told = self._count
                         self._watch(label, stream.tell(), file.size)
@@ -110,7 +151,14 @@ class Reading:
                 self._note(_NOWHERE, _NOWHERE)
                 yield file, Damage(number, f"what follows cannot be unpacked ({error})")
         self._watch(label, file.size or 1, file.size or 1)
-        self._done.append(_Read(file, range(first, self._count), lines.names if placed else None))
+        self._done.append(_Read(file, range(first, self._count), lines.names if placed else None, zeros))
+
+    def notes(self) -> Iterator[str]:
+        """What people should know of how files were read."""
+        for done in self._done:
+            if number := done.zeros.number:
+                ids = counted(number, "message id")
+                yield f"{done.file.name}: {ids} had lost zeros at the beginning, which were put back."
 
     def _believable(self, file: LogFile, lines: Portion) -> Iterator[Portion | tuple[LogFile, Damage]]:
         believed = self._believed
@@ -147,7 +195,7 @@ class Reading:
                 for entry in self._entries(read, flags):
                     if isinstance(entry, Entry):
                         found += 1
-                        yield entry.event
+                        yield read.zeros.of(entry.event)
                 if found != missing:
                     raise LogFileError(f"{read.file.name} changed while it was read: reconcile the day again.")
 

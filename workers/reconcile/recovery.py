@@ -143,7 +143,7 @@ class Recovery:
                 with file.open() as stream:
                     for call in failed_calls(stream, self._options.zone, file.whole, file.encoding):
                         if isinstance(call, Damage):
-                            report.notes.append(f"{file.name}, line {call.number}: {call.reason}")
+                            report.notes.add(f"{file.name}, line {call.number}: {call.reason}")
                         else:
                             yield call.moment, call.response
             except Unpackable as error:
@@ -156,6 +156,8 @@ class Recovery:
         seconds = range(first, first + DAY)
         with self._reading(files, seconds) as reading:
             self._source(report, reading, suspect_files, seconds)
+        for note in reading.notes():
+            report.note(note)
         if report.outside:
             outside = counted(report.outside, "line is", "lines are")
             report.note(f"{outside} not of {day}, though the name of the file says so.")

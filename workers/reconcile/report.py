@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 
 from ingest.copernica.events import MICROS
 from ingest.shown import counted
+from workers.reconcile.notes import Notes
 
 #: Failed calls that are at most so many seconds apart belong to one outage.
 OUTAGE_GAP = 300
-#: Notes kept for one kind: a file that is damaged throughout would give a million of them.
-MAX_NOTES = 20
 
 
 @dataclass(slots=True)
@@ -82,17 +81,14 @@ class KindReport:
     superseded: int = 0
     offset: int = 0
     pairs: int = 0
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     #: Lines of the log, and events recovered, per hour of the day.
     hours: list[int] = field(default_factory=lambda: [0] * 24)
     recovered_hours: list[int] = field(default_factory=lambda: [0] * 24)
 
     def note(self, text: str) -> None:
         """Add something that a person should read."""
-        if len(self.notes) < MAX_NOTES:
-            self.notes.append(text)
-        elif len(self.notes) == MAX_NOTES:
-            self.notes.append("… and more like these.")
+        self.notes.add(text)
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -115,7 +111,7 @@ class DayReport:
     kinds: list[KindReport] = field(default_factory=list)
     outages: list[Outage] = field(default_factory=list)
     #: What else a person should read.
-    notes: list[str] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     #: Calls that were in flight when the store was compared: in the backlog, in spools, unverified; None if Redis
     #: was unreachable.
     in_flight: int | None = 0
