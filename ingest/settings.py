@@ -260,9 +260,14 @@ class Settings(BaseSettings):
         """Secrets that a running `ingest dev` has, and that are not set here."""
         return self._withheld
 
+    @property
+    def has_logfiles(self) -> bool:
+        """Whether there is a token by which log files can be had: Copernica's or SMTPeter's."""
+        return bool(self.copernica_token or self.smtpeter_token)
+
     def reconciles_on(self, now: datetime) -> str | None:
         """The day (in UTC) whose daily reconciliation is due by now; None if none is due yet, or ever."""
-        if not self.copernica_token or self.reconcile_at == "off" or f"{now:%H:%M}" < self.reconcile_at:
+        if not self.has_logfiles or self.reconcile_at == "off" or f"{now:%H:%M}" < self.reconcile_at:
             return None
         return now.date().isoformat()
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import redis
 
-from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.errors import Interrupted, InvalidToken, RestError
 from ingest.jobs import DRAIN_JOB, RECONCILE_JOB, JobScheduler
@@ -21,10 +20,12 @@ from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
 from tests.support.stream import job_names, keep
-from workers.reconcile import daily, history, run
+from workers.reconcile import daily, history
+from workers.reconcile import sources as reconcile_sources
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.reconcile.schedule import Schedule
+from workers.reconcile.sources import Source, sources
 from workers.runtime import stop_flag
 from workers.store import tables
 from workers.store.schema import upgrade
@@ -42,8 +43,8 @@ def written(folder: Path, happened: list[Happened], day: date = DAY) -> Path:
     return folder
 
 
-def connect(settings: Settings) -> Copernica:
-    return Copernica(settings.token, settings.copernica_api_url, settings.copernica_auth_url, policy=HASTY)
+def connect(settings: Settings) -> list[Source]:
+    return sources(settings, HASTY)
 
 
 def reconciled(
@@ -236,7 +237,7 @@ def test_a_day_that_is_over_by_our_clock_only_is_not_complete(tmp_path: Path) ->
         fake_copernica(FakeCopernica(written(tmp_path / "logs", moved, today), TOKEN)) as environ,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(run, "datetime", Ahead)
+        patch.setattr(reconcile_sources, "datetime", Ahead)
         report = reconciled(environ, database, today)
     assert (report.total("recovered"), report.complete) == (70, False)
 

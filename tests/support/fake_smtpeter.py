@@ -35,11 +35,13 @@ def client(environ: Mapping[str, str], policy: RetryPolicy = PATIENT) -> SMTPete
 
 
 def written(folder: Path, prefix: str, day: str, lines: Iterable[Mapping[str, str]]) -> Path:
-    """A log file of these lines; columns that one does not give are empty, and its time is at nine."""
+    """A log file of these lines; columns that one does not give are empty, others are left out."""
     folder.mkdir(exist_ok=True)
     path = folder / f"{prefix}.{day}.log"
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, KINDS[prefix].columns, restval="", lineterminator="\n")
+        writer = csv.DictWriter(
+            file, KINDS[prefix].columns, restval="", extrasaction="ignore", lineterminator="\n"
+        )
         writer.writeheader()
         writer.writerows({"time": f"{day} 09:00:00"} | dict(line) for line in lines)
     return path

@@ -219,6 +219,7 @@ def test_one_of_everything_is_told_in_the_singular(capsys: pytest.CaptureFixture
         ({}, False),
         ({"COPERNICA_TOKEN": "x", "INGEST_RECONCILE_AT": "off"}, False),
         ({"COPERNICA_TOKEN": "x"}, True),
+        ({"INGEST_SMTPETER_TOKEN": "x"}, True),
     ],
 )
 def test_nobody_is_told_that_a_day_is_tried_again_if_nothing_does_that(

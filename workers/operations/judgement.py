@@ -150,7 +150,7 @@ def _of_days(figures: ReconciledFigures, settings: Settings) -> Iterable[StatusW
 
 def _tried_again(settings: Settings) -> str:
     """Whether incomplete days mend by themselves."""
-    if settings.copernica_token is None and "COPERNICA_TOKEN" not in settings.withheld:
+    if not settings.has_logfiles and not settings.withheld & {"COPERNICA_TOKEN", "INGEST_SMTPETER_TOKEN"}:
         return "without COPERNICA_TOKEN, which is not set here, nothing tries again"
     if settings.reconcile_at == "off":
         return "with INGEST_RECONCILE_AT=off nothing tries again"

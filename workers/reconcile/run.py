@@ -1,6 +1,6 @@
 """Reconcile: after it the store holds every event that Copernica's log files do.
 
-    REST ─▶ files of a day ─┐
+    REST ─▶ files of a day ─┐                                       (REST: Copernica's, SMTPeter's, or both)
     files by hand ──────────┴─▶ wait for calls in flight ─▶ `workers.reconcile.recovery` ─▶ the day's report, kept
 
 A day counts as complete only when all of its files were there, whole, and every line of them is in the store; a
@@ -14,15 +14,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import redis
 
 from ingest import redis_client
-from ingest.copernica.api.client import Copernica
 from ingest.copernica.events import Event
-from ingest.copernica.logfiles.kinds import KINDS
 from ingest.errors import Interrupted, InvalidToken, LogFilesGone, RestError, SettingsError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -31,18 +28,12 @@ from workers.reconcile import downloads, history, in_flight
 from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import DayReport, Totals, days_between
-from workers.reconcile.sources import client, fetch
+from workers.reconcile.sources import Source, fetched, sources
 from workers.store.store import Store
 from workers.totals.history import verdicts
 
-#: Seconds between two calls of `breathe` while files are downloaded.
-BREATH = 1.0
 #: Days that may be asked for at once; Copernica does not keep log files for longer than some months.
 MAX_DAYS = 400
-#: Types that every product of Copernica logs: a day without their files had none of them.
-LOGGED = tuple(
-    kind.type for prefix, kind in KINDS.items() if kind.type and kind.twin and prefix.startswith("cdm-")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +77,7 @@ def reconcile(
     options: ReconcileOptions,
     watch: Watch,
     breathe: Callable[[], object] = lambda: None,
-    connect: Callable[[Settings], Copernica] = client,
+    connect: Callable[[Settings], Sequence[Source]] = sources,
 ) -> Iterator[DayReport]:
     """Reconcile days over REST, and save the report of each.
 
@@ -101,15 +92,16 @@ def reconcile(
             with history.attempt(store, day) as began:
                 with downloads.folder() as folder:
                     try:
-                        fetching = _fetched(connect(settings), day, options.everything, folder, watch, breathe)
-                        files, today = asyncio.run(fetching)
-                        report.whole = day < today
-                        _compare(settings, store, report, files, options, watch, breathe, LOGGED)
+                        wanted = connect(settings)
+                        fetching = fetched(wanted, day, options.everything, folder, watch, breathe)
+                        found = asyncio.run(fetching)
+                        report.whole = day < found.today and not found.failures
+                        _compare(settings, store, report, found.files, options, watch, breathe, found.logged)
+                        _note_failures(report, found.failures)
                     except (InvalidToken, Interrupted):
                         raise
                     except RestError as error:
-                        report.error = str(error)
-                        report.gone = isinstance(error, LogFilesGone)
+                        _note_failures(report, [error])
                 history.save(store, report, history.API, began)
             _add_totals(store, report)
             yield report
@@ -146,28 +138,11 @@ def _add_totals(store: Store, report: DayReport) -> None:
         report.totals = Totals(verdict.agrees, verdict.why)
 
 
-async def _fetched(
-    connected: Copernica,
-    day: date,
-    everything: bool,
-    folder: Path,
-    watch: Watch,
-    breathe: Callable[[], object],
-) -> tuple[list[LogFile], date]:
-    """The files of a day, and today's date; `breathe` is called beside the downloads.
-
-    This machine's clock may be ahead: a day is over when it is for Copernica, too.
-    """
-    async with connected as copernica:
-        fetching = asyncio.create_task(fetch(copernica, day, everything, folder, watch))
-        try:
-            while not fetching.done():
-                await asyncio.wait([fetching], timeout=BREATH)
-                await asyncio.to_thread(breathe)
-            return fetching.result(), min(datetime.now(UTC).date(), copernica.today or date.max)
-        finally:
-            fetching.cancel()
-            await asyncio.wait([fetching])
+def _note_failures(report: DayReport, failures: Sequence[RestError]) -> None:
+    """What kept a service's files from being compared: the day is not complete without them."""
+    if failures:
+        report.error = " ".join(map(str, failures))
+        report.gone = all(isinstance(error, LogFilesGone) for error in failures)
 
 
 def _compare(

@@ -18,4 +18,5 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield from database.check(settings)
     yield code.handlers(settings)
     yield from code.copernica(settings)
+    yield from code.smtpeter(settings)
     yield from risks("encryption", unencrypted.readable(settings))

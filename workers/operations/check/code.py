@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
+from ingest.copernica.smtpeter.client import SMTPeter
 from ingest.errors import Forbidden, IngestError, InvalidToken, RestError
 from ingest.health import RiskCode
 from ingest.settings import Settings
@@ -37,11 +38,27 @@ def copernica(settings: Settings) -> Iterator[Finding]:
         text = "COPERNICA_TOKEN is not set: what is missed while the endpoint is away stays missing"
         yield risk("log files", RiskCode.TOKEN_MISSING, text)
         return
-    yield from asyncio.run(_asked(settings))
+    yield from asyncio.run(_asked(_rights(settings)))
 
 
-async def _asked(settings: Settings) -> list[Finding]:
-    return [finding async for finding in _rights(settings)]
+def smtpeter(settings: Settings) -> Iterator[Finding]:
+    """Ask SMTPeter for its log files, if there is a token for it."""
+    if settings.smtpeter_token is not None:
+        yield from asyncio.run(_asked(_days(settings)))
+
+
+async def _asked(findings: AsyncIterator[Finding]) -> list[Finding]:
+    return [finding async for finding in findings]
+
+
+async def _days(settings: Settings) -> AsyncIterator[Finding]:
+    async with SMTPeter.with_settings(settings, RetryPolicy(attempts=ATTEMPTS)) as api:
+        try:
+            days = await api.dates()
+        except RestError as error:
+            yield _refused("smtpeter", error, RiskCode.TOKEN_NO_LOGFILES)
+        else:
+            yield ok("smtpeter", f"log files of {days[0]} to {days[-1]}" if days else "no log files yet")
 
 
 async def _rights(settings: Settings) -> AsyncIterator[Finding]:
