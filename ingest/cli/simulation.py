@@ -216,7 +216,7 @@ def fake_api(
     import secrets
 
     from ingest.simulation.api_faults import Faults
-    from ingest.simulation.fake_api import ACCESS_LIFE, create_fake_api, serve
+    from ingest.simulation.fake_api import ACCESS_LIFE, FakeCopernica, serve
     from ingest.simulation.results_clock import Manner
     from ingest.simulation.smtpeter import ROOT
     from ingest.simulation.truth import Truth
@@ -225,7 +225,7 @@ def fake_api(
         raise SettingsError("There is nothing to serve: name a folder with --logfiles or --results.")
     token = token or secrets.token_hex(16)
     manner = Manner(_zone(results_zone, "--results-zone"), results_offset, late=results_late)
-    app = create_fake_api(
+    fake = FakeCopernica(
         folder,
         token,
         Faults(plan, fail_rate, seed),
@@ -243,9 +243,10 @@ def fake_api(
             click.echo(f"export INGEST_SMTPETER_TOKEN={token}")
 
     try:
-        asyncio.run(serve(app, host, port, ready))
+        asyncio.run(serve(fake.app(), host, port, ready))
     except KeyboardInterrupt:
-        click.echo("Stopped.", err=True)
+        counts = ", ".join(f"{kind} {number}" for kind, number in fake.calls.items())
+        click.echo(f"Stopped. Requests by what they were about: {counts or 'none'}.", err=True)
 
 
 COMMANDS = (simulate, fake_api)

@@ -274,13 +274,6 @@ class FakeCopernica:
         return web.Response(status=204)
 
 
-def create_fake_api(
-    folder: Path | None, token: str, faults: Faults | None = None, **options: Any
-) -> web.Application:
-    """The fake as an application; `options` are those of `FakeCopernica`."""
-    return FakeCopernica(folder, token, faults, **options).app()
-
-
 async def serve(app: web.Application, host: str, port: int, ready: Callable[[str], object]) -> None:
     """Serve until cancelled; `ready` is called with the URL. Port 0 picks a free one.
 

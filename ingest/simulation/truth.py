@@ -126,10 +126,24 @@ class Truth:
                 folder.mkdir(parents=True, exist_ok=True)
             where = folder / FILE if folder else ":memory:"
             self._db = sqlite3.connect(where, PATIENCE, isolation_level=None, check_same_thread=False)
-            # What a power cut takes from a simulation is no loss.
-            self._db.executescript(
-                f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE};{SCHEMA}"
-            )
+            self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what is not there yet. Of several who do so at once, SQLite has all but one try again."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                # What a power cut takes from a simulation is no loss.
+                self._db.executescript(
+                    f"PRAGMA journal_mode=WAL; PRAGMA synchronous=OFF; PRAGMA cache_size=-{CACHE};{SCHEMA}"
+                )
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                    raise
+                if time.monotonic() > ends:
+                    raise
+                time.sleep(0.02)
 
     @classmethod
     def of(cls, events: "Iterable[tuple[str, Mapping[str, Any]]]") -> Self:

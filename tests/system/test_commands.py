@@ -218,6 +218,7 @@ async def test_the_fake_runs_as_a_command_with_faults_until_it_is_stopped(tmp_pa
         process.send(signal.SIGINT)
         assert process.wait() == 0
         assert "Traceback" not in process.output
+        assert "Requests by what they were about: token 2, download 2." in process.output
 
 
 def test_no_other_command_loads_what_sending_needs() -> None:

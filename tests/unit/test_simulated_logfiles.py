@@ -191,6 +191,17 @@ def test_the_command_logs_what_was_not_accepted_and_appends(
 def test_the_command_says_what_it_cannot_do(tmp_path: Path) -> None:
     done = typed("--keep-going")
     assert (done.exit_code, done.stderr) == (2, "ingest: --keep-going needs a pace to keep: add --rate.\n")
+    for words in (["--products", "ms,x"], ["--logfiles-zone", "Mars/Phobos"]):
+        done = typed(*words)
+        assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
+        assert words[0] in done.stderr
+    (tmp_path / "file").touch()
+    for command in (["simulate", "--unsigned", "--with-results"], ["fake-api", "--results"]):
+        done = CliRunner().invoke(main, [*command, str(tmp_path / "file" / "truth")])
+        assert done.exit_code == 1
+        assert done.stderr.startswith("ingest: The truth in ")
+    done = CliRunner().invoke(main, ["fake-api"])
+    assert (done.exit_code, done.stderr.count("\n")) == (2, 1)
     (tmp_path / "cdm-impression.2026-11-20.log").mkdir()
     done = typed("--seed", "1", "--rate", "9", "--keep-going", "--types", "open", "--with-logfiles", str(tmp_path))
     assert done.exit_code == 1
