@@ -17,6 +17,7 @@ from ingest.errors import SettingsError
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
+    from ingest.simulation.fake_api import FakeCopernica
     from ingest.simulation.records import Record
     from ingest.simulation.signer import Signer
 
@@ -196,57 +197,55 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
 @click.option("--fail", "plan", default="", help="Which requests fail, and how: 429*2,cut@download,500.")
 @click.option("--fail-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that fail.")
 @click.option("--seed", type=int, help="The same seed fails in the same order.")
-def fake_api(
-    folder: Path | None,
-    results: Path | None,
-    results_zone: str,
-    results_offset: int,
-    results_late: float,
-    smtpeter: bool,
-    host: str,
-    port: int,
-    token: str | None,
-    token_life: float | None,
-    plan: str,
-    fail_rate: float,
-    seed: int | None,
-) -> None:
+def fake_api(smtpeter: bool, host: str, port: int, **served: Any) -> None:
     """Serve a fake of Copernica's REST API for your own tests, until Ctrl-C."""
     import asyncio
-    import secrets
 
-    from ingest.simulation.api_faults import Faults
-    from ingest.simulation.fake_api import ACCESS_LIFE, FakeCopernica, serve
-    from ingest.simulation.results_clock import Manner
+    from ingest.simulation.fake_api import serve
     from ingest.simulation.smtpeter import ROOT
-    from ingest.simulation.truth import Truth
 
-    if folder is None and results is None:
-        raise SettingsError("There is nothing to serve: name a folder with --logfiles or --results.")
-    token = token or secrets.token_hex(16)
-    manner = Manner(_zone(results_zone, "--results-zone"), results_offset, late=results_late)
-    fake = FakeCopernica(
-        folder,
-        token,
-        Faults(plan, fail_rate, seed),
-        life=token_life or ACCESS_LIFE,
-        truth=Truth(results),
-        results=manner,
-    )
+    fake = _fake(**served)
 
     def ready(url: str) -> None:
         click.echo(f"export COPERNICA_API_URL={url}/v4")
         click.echo(f"export COPERNICA_AUTH_URL={url}")
-        click.echo(f"export COPERNICA_TOKEN={token}")
+        click.echo(f"export COPERNICA_TOKEN={fake.token}")
         if smtpeter:
             click.echo(f"export INGEST_SMTPETER_URL={url}{ROOT}")
-            click.echo(f"export INGEST_SMTPETER_TOKEN={token}")
+            click.echo(f"export INGEST_SMTPETER_TOKEN={fake.token}")
 
     try:
         asyncio.run(serve(fake.app(), host, port, ready))
     except KeyboardInterrupt:
         counts = ", ".join(f"{kind} {number}" for kind, number in fake.calls.items())
         click.echo(f"Stopped. Requests by what they were about: {counts or 'none'}.", err=True)
+
+
+def _fake(
+    folder: Path | None,
+    results: Path | None,
+    results_zone: str,
+    results_offset: int,
+    results_late: float,
+    token: str | None,
+    token_life: float | None,
+    plan: str,
+    fail_rate: float,
+    seed: int | None,
+) -> "FakeCopernica":
+    import secrets
+
+    from ingest.simulation.api_faults import Faults
+    from ingest.simulation.fake_api import ACCESS_LIFE, FakeCopernica
+    from ingest.simulation.results_clock import Manner
+    from ingest.simulation.truth import Truth
+
+    if folder is None and results is None:
+        raise SettingsError("There is nothing to serve: name a folder with --logfiles or --results.")
+    manner = Manner(_zone(results_zone, "--results-zone"), results_offset, late=results_late)
+    faults, life = Faults(plan, fail_rate, seed), token_life or ACCESS_LIFE
+    token = token or secrets.token_hex(16)
+    return FakeCopernica(folder, token, faults, life, truth=Truth(results), results=manner)
 
 
 COMMANDS = (simulate, fake_api)

@@ -49,8 +49,8 @@ def told(fake: FakeCopernica, product: str, number: str, message: str) -> Counte
     count=st.integers(0, 80),
     zone=st.sampled_from([UTC, AMSTERDAM]),
     offset=st.integers(-100, 100),
-    # On the second day, clocks go back.
-    start=st.sampled_from([1_795_165_200, 1_792_889_990]),
+    # On the second day, clocks go back meanwhile.
+    start=st.sampled_from([1_795_165_200, 1_792_889_999.8]),
     products=st.sampled_from([["ms"], ["publisher"], ["ms", "publisher"]]),
 )
 def test_webhooks_log_files_and_results_tell_the_same_events(
@@ -59,7 +59,7 @@ def test_webhooks_log_files_and_results_tell_the_same_events(
     count: int,
     zone: Any,
     offset: int,
-    start: int,
+    start: float,
     products: list[str],
 ) -> None:
     calls = list(islice(Simulator(seed, start=start, products=products), count))
@@ -89,6 +89,38 @@ def test_webhooks_log_files_and_results_tell_the_same_events(
     fake = FakeCopernica(None, TOKEN, truth=truth, results=Manner(zone, offset))
     told_by_results = told(fake, "ms", "id", "messageID") + told(fake, "publisher", "internal", "id")
     assert told_by_webhooks == told_by_logs == told_by_results
+
+
+#: When clocks go back, and forth, in Amsterdam.
+TURNS = [1_792_890_000, 1_774_746_000]
+
+
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@given(
+    turn=st.sampled_from(TURNS),
+    ends=st.lists(st.integers(-20, 20), min_size=2, max_size=2),
+    edges=st.sampled_from(["()", "[)", "(]", "[]"]),
+    offset=st.sampled_from([0, 37]),
+)
+def test_a_period_is_what_the_clock_of_results_shows_also_where_it_goes_back_and_forth(
+    turn: int, ends: list[int], edges: Any, offset: int
+) -> None:
+    seconds = [turn + 600 * step for step in range(-20, 20)]
+    manner = Manner(AMSTERDAM, offset, edges)
+    truth = Truth.of(("open", {"id": f"m{second}", "time": second}) for second in seconds)
+    begin, end = (str(datetime.fromtimestamp(turn + 600 * step, UTC))[:19] for step in ends)
+    expected = [
+        manner.written(second)
+        for second in seconds
+        if (begin < manner.written(second) or (edges[0] == "[" and begin == manner.written(second)))
+        and (manner.written(second) < end or (edges[1] == "]" and end == manner.written(second)))
+    ]
+    (page,) = asked(
+        FakeCopernica(None, TOKEN, truth=truth, results=manner),
+        [("/ms/impressions", {"begintime": begin, "endtime": end})],
+    )
+    assert [row["timestamp"] for row in page["data"]] == expected
+    assert page["total"] == len(expected)
 
 
 def test_each_message_has_one_number_mailing_profile_and_recipient() -> None:
