@@ -37,6 +37,8 @@ VERIFY_JOB = "workers.jobs.verify"
 DAILY_JOB = "workers.jobs.retention"
 #: Compares yesterday's log files with the store.
 RECONCILE_JOB = "workers.jobs.reconcile"
+#: Looks for gaps: periods in which calls may be missing.
+FIND_GAPS_JOB = "workers.jobs.find_gaps"
 #: Fills gaps from Copernica's results.
 CATCH_UP_JOB = "workers.jobs.catch_up"
 #: Gives each handler its share of what was stored.
@@ -51,6 +53,8 @@ RECONCILE_TIMEOUT = 6 * 3600
 #: Seconds that the job may take that fills gaps: a gap can be as long as an outage was.
 CATCH_UP_TIMEOUT = 6 * 3600
 #: Seconds between two jobs that look for gaps to fill: while there are some, so that they are filled soon after
+#: Seconds between two jobs that look for gaps: one is filled from two minutes after its end on.
+FIND_GAPS_EVERY = 30
 #: their end, and otherwise.
 GAPS_EVERY, GAPS_SWEEP_EVERY = 15, 60
 #: Seconds that RQ keeps a failed job, for whoever looks for the reason.
@@ -68,8 +72,8 @@ DAILY_RETRY = 600
 
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
-#: How those of verify jobs begin, and of jobs that fill gaps.
-_VERIFY, _CATCH_UP = "verify", "catch-up"
+#: How those of verify jobs begin, of jobs that look for gaps, and of those that fill them.
+_VERIFY, _FIND_GAPS, _CATCH_UP = "verify", "find-gaps", "catch-up"
 
 
 class JobScheduler:
@@ -138,6 +142,15 @@ class JobScheduler:
         return bool(self._client.set(key, 1, nx=True, ex=every)) and self.wake_verify()
 
     # --- gaps ---
+
+    def sweep_coverage(self) -> bool:
+        """Enqueue a job that looks for gaps, if the last was a while ago and none waits for a worker."""
+        if not self._client.set(self._keys.gaps, 1, nx=True, ex=FIND_GAPS_EVERY):
+            return False
+        if any(job_id.startswith(_FIND_GAPS) for job_id in self._events.job_ids):
+            return False
+        self._enqueue(FIND_GAPS_JOB, _FIND_GAPS)
+        return True
 
     def note_gaps(self, some: bool) -> None:
         """Let the sweeps know whether there are gaps that are not filled."""

@@ -5,9 +5,9 @@ in here is never renamed and never loses an argument; the modules that do the wo
 wake-up: the stream and the tables hold what is to be done, so a job that is lost, doubled or killed costs nothing.
 A job of a queue or handler that is paused does nothing and is done; what is due comes again when that is over.
 
-`drain`, `verify`, `retention`, `reconcile` and `catch_up` are enqueued on the queue `events`, the others on
-`handlers`. Each imports what it needs when it is called, so that naming a job costs nothing. A worker imports the
-modules of frequent jobs once at its start, before RQ forks (`workers.process.worker`).
+`drain`, `verify`, `retention`, `reconcile`, `find_gaps` and `catch_up` are enqueued on the queue `events`, the
+others on `handlers`. Each imports what it needs when it is called, so that naming a job costs nothing. A worker
+imports the modules of frequent jobs once at its start, before RQ forks (`workers.process.worker`).
 """
 # ruff: noqa: PLC0415  # see above
 
@@ -63,6 +63,19 @@ def reconcile() -> int:
     from workers.reconcile.daily import reconcile_job
 
     return reconcile_job()
+
+
+def find_gaps() -> int:
+    """Look for periods in which calls may be missing; returns how many are not closed.
+
+    done     the tables `coverage` and `gaps` are up to date
+    retried  Redis or the database failed: logged in one line, and a sweep enqueues another job. After a kill
+             likewise, since it is one transaction
+    dead     nothing
+    """
+    from workers.gaps.looking import look_job
+
+    return look_job()
 
 
 def catch_up() -> int:

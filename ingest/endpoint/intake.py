@@ -43,6 +43,7 @@ from ingest.endpoint.losses import Losses
 from ingest.endpoint.memory import CALL_COST, Memory
 from ingest.endpoint.random_ids import RandomIds
 from ingest.endpoint.rare_warnings import RareWarnings
+from ingest.endpoint.under_way import Cohort, UnderWay
 from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
@@ -95,7 +96,6 @@ class Intake:
         self.failed = 0
         #: Calls that were answered 503 because too much was held in memory.
         self.turned_away = 0
-        #: When that was.
         self.losses = Losses()
         #: Calls that were kept although their key could not be looked up.
         self.unverified = 0
@@ -103,9 +103,9 @@ class Intake:
         #: How many calls were rejected, by reason; and requests that are no calls, by the status of their answer.
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
-        #: What is held in memory, and the number of calls that are being checked or kept right now.
+        #: What is held in memory, and the calls that are being checked or kept right now.
         self.memory = Memory()
-        self.busy = 0
+        self.under_way = UnderWay()
         self._warn = RareWarnings(log)
         self._random_ids = RandomIds()
         #: Calls that wait for their key to be looked up, and the bytes of these.
@@ -151,8 +151,9 @@ class Intake:
             failpoints.reach("body-read")
         size = len(body) + CALL_COST
         self.memory.used += size
-        self.busy += 1
-        finish = partial(self._finish, size, answer)
+        cohort = self.under_way.current
+        cohort.pending += 1
+        finish = partial(self._finish, cohort, size, answer)
         content_type = fields.values.get(b"content-type", b"")
         headers = pack_headers(fields) if self._keep_headers else b""
         if self._verifier is None:
@@ -264,15 +265,17 @@ class Intake:
     def _turn_away(self, unavailable: KeyUnavailable, finish: Callable[[Answer], None]) -> None:
         """Answer 503 to a call of a key that we cannot look up and have no reason, or no room, to keep it for."""
         self.rejected[KEY_UNAVAILABLE] += 1
+        if unavailable.plausible:  # what strangers invent is no loss
+            self.losses.note()
         why = "no more may be kept for it." if unavailable.plausible else str(unavailable)
         number = self.rejected[KEY_UNAVAILABLE]
         self._warn(KEY_UNAVAILABLE, "calls of an unknown key are answered 503: %s %d so far.", why, number)
         finish(UNAVAILABLE)
 
-    def _finish(self, size: int, answer: Callable[[Answer], None], result: Answer) -> None:
+    def _finish(self, cohort: Cohort, size: int, answer: Callable[[Answer], None], result: Answer) -> None:
         """Answer a call of which so many bytes were held."""
         self.memory.used -= size
-        self.busy -= 1
+        cohort.pending -= 1
         try:
             answer(result)
         except Exception:  # the fault of one connection: the others of this turn must be answered
@@ -330,13 +333,14 @@ class Intake:
             CallRejected: the call is not Copernica's.
         """
         self.memory.used += len(body)
-        self.busy += 1
+        cohort = self.under_way.current
+        cohort.pending += 1
         try:
             now = time.time_ns() // 1000
             return await asyncio.to_thread(verifier.examine, target, fields, body, now)
         finally:
             self.memory.used -= len(body)
-            self.busy -= 1
+            cohort.pending -= 1
 
     def _reject(self, rejected: CallRejected) -> Answer:
         reason = rejected.reason

@@ -13,6 +13,7 @@ from typing import Self
 from redis import RedisError, ResponseError
 
 from ingest import shown
+from ingest.endpoint.covering import Covering
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
@@ -21,6 +22,7 @@ from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.spool import Spool
+from ingest.stream.coverage import Statement
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.producer import Producer
 from ingest.stream.reports import EndpointReport, SpoolReport
@@ -35,6 +37,7 @@ async def maintain(
     heartbeats: Heartbeats,
     scheduler: JobScheduler,
     number: int,
+    covering: Covering,
     sharing: KeySharing | None = None,
     lookout: Lookout | None = None,
 ) -> None:
@@ -54,6 +57,7 @@ async def maintain(
             report = _report(settings.verify, intake, producer, now.rate_since(before), disk)
             before = now
             if producer.breaker.is_closed:
+                covering.told(await asyncio.to_thread(_tell, covering, outage))
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
                 if sharing is not None:
                     await sharing.refresh(producer.spool)
@@ -67,7 +71,7 @@ async def maintain(
             await asyncio.sleep(MAINTENANCE_INTERVAL)
     finally:
         if producer.breaker.is_closed:
-            await asyncio.to_thread(_retract, heartbeats)
+            covering.told(await asyncio.to_thread(_say_goodbye, heartbeats, covering))
 
 
 def _report(
@@ -144,6 +148,7 @@ def report_and_sweep(
         partial(heartbeats.report, report),
         scheduler.sweep_backlog,
         scheduler.sweep_unverified,
+        scheduler.sweep_coverage,
         scheduler.enqueue_daily,
         partial(_reconcile, settings, scheduler),
         partial(_catch_up, settings, scheduler),
@@ -176,8 +181,22 @@ def _catch_up(settings: Settings, scheduler: JobScheduler) -> None:
         scheduler.sweep_gaps()
 
 
-def _retract(heartbeats: Heartbeats) -> None:
+def _tell(covering: Covering, outage: Outage) -> list[Statement]:
+    """Tell Redis what is surely taken; returns what it knows now."""
+    try:
+        return covering.tell()
+    except RedisError as error:
+        outage.failed(error)
+    except Exception:  # the next round must come, whatever is wrong with this one
+        log.exception("what is taken could not be told")
+    return []
+
+
+def _say_goodbye(heartbeats: Heartbeats, covering: Covering) -> list[Statement]:
+    """Remove the report, and tell Redis up to when calls were taken; returns what it knows now."""
     try:
         heartbeats.retract()
+        return covering.tell()
     except RedisError as error:
         log.debug("could not retract the report: %s", error)
+        return []

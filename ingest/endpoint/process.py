@@ -23,6 +23,7 @@ from ingest import redis_client, shown, tracing
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.connections import Connections
+from ingest.endpoint.covering import Covering
 from ingest.endpoint.descriptors import connection_limit
 from ingest.endpoint.fallback import connection_factory
 from ingest.endpoint.fast_path import FastPath
@@ -43,6 +44,7 @@ from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.stream.consumer import Consumer
+from ingest.stream.coverage import Coverage
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_keys import KnownKeys
 from ingest.stream.producer import Producer
@@ -95,17 +97,14 @@ async def _serve_socket(
         spool = None
         if settings.spool_dir is not None:
             spool = await opened.enter_async_context(Spool(settings.spool_dir, settings.spool_max))
-        heartbeats = Heartbeats(blocking, process_name(ENDPOINT))
+        name = process_name(ENDPOINT)
         scheduler = JobScheduler(blocking)
         producer = Producer(client, scheduler.wake_drain, spool=spool, spool_lasts=settings.spool_lasts)
         opened.push_async_callback(producer.close)
-        start = await opened.enter_async_context(_background_tasks())
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
-        budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
-        thread = _verification_thread(settings, opened) if verifier is not None else None
-        traces = tracing.of(settings)
-        arrived = None if traces is None else traces.arrived
-        intake = Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread, arrived)
+        intake = _intake(settings, producer, verifier, opened)
+        covering = await opened.enter_async_context(Covering(name, intake, Coverage(blocking), spool))
+        start = await opened.enter_async_context(_background_tasks())
         sharing = (
             KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, Consumer(blocking))
             if verifier is not None
@@ -118,22 +117,36 @@ async def _serve_socket(
         connections = Connections(limit, intake.memory)
         fast_path = FastPath(intake, settings.path, connection_factory(server, connections), connections)
         async with listening(sock, fast_path):
+            start(covering.run())
             start(connections.watch())
             start(_measure(board, number, intake, producer, connections))
             start(replayer.run())
             lookout = Lookout(settings, blocking, is_worker=False, speaks=number == 1)
-            start(maintain(settings, intake, producer, heartbeats, scheduler, number, sharing, lookout))
+            heartbeats = Heartbeats(blocking, name)
+            start(maintain(settings, intake, producer, heartbeats, scheduler, number, covering, sharing, lookout))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
+            covering.stop()
             app[CLOSING].set()
             fast_path.closing = True
         await _until_answered(intake, connections)
         connections.close_idle()
         await asyncio.sleep(CLOSE_SECONDS)
         connections.abort()
-        if traces is not None:
-            await asyncio.to_thread(traces.flush)
+        covering.end()
     log.info("web.%d took %s and stops", number, shown.counted(intake.accepted, "call"))
+
+
+def _intake(settings: Settings, producer: Producer, verifier: Verifier | None, opened: AsyncExitStack) -> Intake:
+    """What takes the calls, with what it needs besides."""
+    budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
+    thread = _verification_thread(settings, opened) if verifier is not None else None
+    traces = tracing.of(settings)
+    arrived = None
+    if traces is not None:
+        arrived = traces.arrived
+        opened.push_async_callback(asyncio.to_thread, traces.flush)
+    return Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread, arrived)
 
 
 def _verification_thread(settings: Settings, opened: AsyncExitStack) -> VerificationThread | None:
@@ -197,7 +210,9 @@ async def _until_answered(intake: Intake, connections: Connections) -> None:
     """Wait until all calls are answered: longest for those being kept, shortest for those just arriving."""
     began = time.monotonic()
     while True:
-        patience = ANSWER_SECONDS if intake.busy else RECEIVE_SECONDS if connections.busy else QUIET_SECONDS
+        patience = (
+            ANSWER_SECONDS if intake.under_way.count else RECEIVE_SECONDS if connections.busy else QUIET_SECONDS
+        )
         if time.monotonic() - began >= patience:
             return
         await asyncio.sleep(ANSWER_CHECK_INTERVAL)

@@ -52,6 +52,8 @@ class SegmentReader:
 
     def __init__(self, waiting: WaitingSegment) -> None:
         self.segment = waiting
+        #: From when to when it was written, in µs since 1970; the end may be later than it was.
+        self.written = waiting.name.created_ns // 1000, waiting.path.stat().st_mtime_ns // 1000
         self._data = waiting.path.read_bytes()
         sync = waiting.name.sync
         start = max(segment.confirmed(self._data, sync), waiting.replayed_to)

@@ -8,10 +8,10 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar, TypeVarTuple
+from typing import TypeVar, TypeVarTuple
 
 from ingest import failpoints
 from ingest.batch import Batch
@@ -35,7 +35,7 @@ KEEP_TIMEOUT = 5.0
 POSTPONE = 60.0
 
 
-class Spool:
+class Spool(AbstractAsyncContextManager["Spool"]):
     """One process's part in the folder. An asynchronous context manager: leaving it is `close`."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -66,11 +66,10 @@ class Spool:
         self._others_bytes = 0
         #: Files in the folder that hold what could not be read.
         self.bad = 0
+        #: From when to when calls were kept (µs since 1970) that were lost here, for whoever takes it from here.
+        self.damages: list[tuple[int, int]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._keeping: asyncio.Future[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -282,6 +281,8 @@ class Spool:
             level = logging.INFO if waiting.is_borrowed else logging.ERROR
             log.log(level, "the segment %s has disappeared, with some %d events", waiting.path, waiting.events)
             self._waiting.remove(waiting)
+            if not waiting.is_borrowed:
+                self.damages.append((waiting.name.created_ns // 1000, time.time_ns() // 1000))
         waiting.not_before = time.monotonic() + POSTPONE
 
     def _finish(self, reader: SegmentReader) -> None:
@@ -289,7 +290,9 @@ class Spool:
         self._reader = None
         waiting = reader.segment
         try:
-            self.bad += reader.put_damage_aside()
+            if damaged := reader.put_damage_aside():
+                self.bad += damaged
+                self.damages.append(reader.written)
             if failpoints.armed:
                 failpoints.reach("segment-delete")
             waiting.path.unlink(missing_ok=True)

@@ -10,6 +10,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:known-keys  hash: Copernica's public keys by name, as JSON, see `ingest.stream.known_keys`
     ingest:{p}:verify:S    string, there while the last attempt to verify those is younger than S seconds
     ingest:{p}:counts      hash: events ever `accepted`, `drained`, and `doubles` (in the store already)
+    ingest:{p}:coverage    hash: what endpoint processes surely took, as JSON, see `ingest.stream.coverage`
+    ingest:{p}:gaps        string, there while the last job that looks for gaps is young
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
     ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
@@ -50,6 +52,8 @@ class Keys:
         self.known_keys = prefix + "known-keys"
         self.verify = prefix + "verify"
         self.counts = prefix + "counts"
+        self.coverage = prefix + "coverage"
+        self.gaps = prefix + "gaps"
         self.reports = prefix + "reports"
         self.daily = prefix + "daily"
         self.paused = prefix + "paused"

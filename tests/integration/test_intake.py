@@ -55,7 +55,7 @@ async def test_only_so_many_calls_wait_for_keys_and_the_others_are_told_at_once(
                 await asyncio.sleep(0)
             assert answers == [UNAVAILABLE] * 2
             slow.answer.set()
-            while taking.busy:
+            while taking.under_way.count:
                 await asyncio.sleep(0)
     assert [answer.status for answer in answers[2:]] == [401, 401]
     assert taking.memory.used == 0
@@ -88,7 +88,7 @@ async def test_calls_that_come_together_are_verified_in_a_thread_as_well(
             take = partial(answers.__setitem__, number)
             taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, take)
         async with asyncio.timeout(10):
-            while taking.busy:
+            while taking.under_way.count:
                 await asyncio.sleep(0.001)
     thread.close()
     # No Redis is there to keep the genuine ones.
@@ -113,7 +113,7 @@ async def test_calls_are_verified_although_no_thread_can_be_started(
             call = signer.call(b"%d" % number)
             taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, answers.append)
         async with asyncio.timeout(10):
-            while taking.busy:
+            while taking.under_way.count:
                 await asyncio.sleep(0.001)
     assert answers == [UNAVAILABLE] * SHARED_MIN
 

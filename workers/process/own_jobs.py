@@ -13,7 +13,16 @@ from typing import Any
 
 from rq.exceptions import NoSuchJobError
 
-from ingest.jobs import CATCH_UP_JOB, DAILY_JOB, DRAIN_JOB, HAND_ON_JOB, HANDLE_JOB, RECONCILE_JOB, VERIFY_JOB
+from ingest.jobs import (
+    CATCH_UP_JOB,
+    DAILY_JOB,
+    DRAIN_JOB,
+    FIND_GAPS_JOB,
+    HAND_ON_JOB,
+    HANDLE_JOB,
+    RECONCILE_JOB,
+    VERIFY_JOB,
+)
 from workers import jobs
 from workers.process.rq_compat import CompatJob
 
@@ -26,6 +35,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         VERIFY_JOB: jobs.verify,
         DAILY_JOB: jobs.retention,
         RECONCILE_JOB: jobs.reconcile,
+        FIND_GAPS_JOB: jobs.find_gaps,
         CATCH_UP_JOB: jobs.catch_up,
         HAND_ON_JOB: jobs.hand_on,
         HANDLE_JOB: jobs.handle,

@@ -204,6 +204,7 @@ def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
         scheduler.clear_hand_on()
         scheduler.hand_on()
         return
+    scheduler.sweep_coverage()
     scheduler.enqueue_daily()
     if day := settings.reconciles_on(datetime.now(UTC)):
         scheduler.enqueue_reconcile(day)

@@ -24,6 +24,7 @@ from ingest.errors import Interrupted, InvalidToken, LogFilesGone, RestError, Se
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
+from workers.gaps import outages
 from workers.reconcile import downloads, history, in_flight
 from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.recovery import Recovery, RecoveryOptions
@@ -104,6 +105,7 @@ def reconcile(
                         _note_failures(report, [error])
                 history.save(store, report, history.API, began)
             _add_totals(store, report)
+            outages.note(store, report)
             yield report
 
 
@@ -128,6 +130,7 @@ def reconcile_files(
                 report.whole = False  # only the names, which anyone can give, say that these are files of the day
             history.save(store, report, history.FILES)
             _add_totals(store, report)
+            outages.note(store, report)
             yield report
 
 
