@@ -1,6 +1,7 @@
 """Copernica's totals beside the store: what agrees, what differs and why, and what that costs."""
 
 import json
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.results import Product
 from ingest.copernica.event_types import EventType
 from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK, Event
 from ingest.errors import Forbidden
@@ -248,7 +250,11 @@ def test_a_number_that_both_products_have_is_compared_together(store: Store, dat
 
 
 def test_zones_that_are_hours_apart_are_measured(store: Store, database: str) -> None:
-    told = [one._replace(second=hour * 3600 + 1800) for hour, one in enumerate(some(40))]
+    told = [
+        one._replace(second=hour * 3600 + 1800)
+        for mailing in (77, 78, 79)
+        for hour, one in enumerate(some(40, mailing))
+    ]
     store.add(calls(told))
     log_files_are_there(store)
     amsterdam = Manner(zone=ZoneInfo("Europe/Amsterdam"))
@@ -257,6 +263,68 @@ def test_zones_that_are_hours_apart_are_measured(store: Store, database: str) ->
     assert any("INGEST_LOGFILE_TZ" in note for note in found.notes)
     found = compared(database, truth_of(told), manner=amsterdam, INGEST_LOGFILE_TZ="Europe/Amsterdam")
     assert (found.agrees, found.offset, found.notes) == (True, 0, [])
+
+
+def test_a_loss_is_not_taken_for_a_difference_of_zones(store: Store, database: str) -> None:
+    told = [one._replace(second=hour * 1800 + 900) for hour, one in enumerate(some(80))]
+    store.add(calls([*told[:20], *told[21:]]))
+    log_files_are_there(store)
+    found = compared(database, truth_of(told))
+    assert (found.agrees, found.offset, found.notes) == (False, 0, [])
+
+
+@pytest.mark.parametrize("day", [date(2026, 10, 24), date(2026, 10, 25), date(2026, 3, 28), date(2026, 3, 29)])
+def test_a_day_on_which_clocks_are_changed_is_that_day(store: Store, database: str, day: date) -> None:
+    first = (day - DAY).days * 86_400
+    told = [one._replace(second=first + n * 600 + 300) for n, one in enumerate(some(300))]
+    told = [one._replace(second=one.second - 86_400) for one in told]
+    store.add(calls(told))
+    reconciled.save(store, DayReport(day, whole=True), reconciled.API)
+    amsterdam = Manner(zone=ZoneInfo("Europe/Amsterdam"))
+    found = compared(database, truth_of(told), manner=amsterdam, day=day, INGEST_LOGFILE_TZ="Europe/Amsterdam")
+    assert (found.agrees, differences(found), found.lines[0].theirs.total) == (True, {}, 144)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_day_agrees_if_and_only_if_the_store_has_what_happened(store: Store, database: str, seed: int) -> None:
+    luck = random.Random(seed)
+    kinds = OPEN, CLICK, EventType.FAILURE
+    told = [
+        Told(f"{mailing}-{n}", mailing, luck.choice(kinds), luck.randrange(-4000, 90_000) // 300 * 300 + 150)
+        for n in range(120)
+        for mailing in [luck.choice([77, 78, 2000])]
+    ]
+    store.add([call(n, one, luck.choice([WEBHOOK, LOGFILE, REST])) for n, one in enumerate(told)])
+    log_files_are_there(store)
+    with asked(database, truth_of(told)) as (_, settings):
+        (found,) = audit(settings, [DAY], no_progress, connect=connect)
+        assert (found.agrees, differences(found)) == (True, {})
+        for _ in range(4):
+            number = luck.randrange(len(told))
+            gone = call(number, told[number])
+            within = 0 <= told[number].second < 86_400
+            store.erase([gone.delivery_id], (), (), ())
+            (found,) = audit(settings, [DAY], no_progress, connect=connect)
+            assert (found.agrees, [line.difference for line in found.differing]) == (not within, [1] * within)
+            store.add([gone])
+
+
+def test_a_mailing_that_is_listed_and_then_unknown_leaves_the_day_undecided() -> None:
+    asking = theirs.Theirs(Copernica(TOKEN), datetime(2026, 11, 20), datetime(2026, 11, 21))
+    assert asking.problem is None
+    asking.unknown = {(Product.MARKETING_SUITE, 9)}
+    assert asking.problem is None, "an older one may have been deleted"
+    asking.sent = {(Product.MARKETING_SUITE, 9), (Product.PUBLISHER, 9)}
+    assert asking.problem == "Copernica lists mailing 9 (ms), but does not know it when asked for totals."
+
+
+def test_a_mailing_of_0_is_none(store: Store, database: str) -> None:
+    told = some(3)
+    store.add([*calls(told[:2]), call(2, told[2]._replace(mailing=0))])
+    log_files_are_there(store)
+    assert differences(compared(database, truth_of(told))) == {("ms", 77, "open"): (1, {Cause.UNNAMED})}
+    add_destinations(store, [("ms", 1, told[2].message, 77)])
+    assert differences(compared(database, truth_of(told))) == {}
 
 
 def test_a_clock_that_was_measured_on_log_files_is_allowed_for(store: Store, database: str) -> None:

@@ -92,26 +92,30 @@ def _day(
     watch(f"counting {found.day}", 1, 1)
     found.undecided = _undecided(settings, found.day, known)
     found.offset = known.offset or 0
-    zone = ZoneInfo(settings.logfile_tz)
-    for last in (False, True):
-        theirs = asyncio.run(_asked(connect(settings), found, here, zone, watch, breathe))
-        found.mailings, found.requests = len(theirs.totals), found.requests + theirs.requests
-        found.lines = compare.lines_of(here, theirs)
-        if last or not any(line.difference for line in found.lines):
-            break
-        shifted = {hours: ours.shifted(store, found.day, hours) for hours in compare.HOURS}
-        hours = compare.hours_apart(found.lines, shifted, here.unnamed)
-        if not hours:
-            break
-        found.offset += hours * 3600
+
+    def ask(offset: int) -> bool:
+        asking = _asked(connect(settings), found, offset, here, ZoneInfo(settings.logfile_tz), watch, breathe)
+        theirs = asyncio.run(asking)
+        lines = compare.lines_of(here, theirs)
+        compare.find_causes(lines, here, known)
+        found.requests += theirs.requests
+        if offset != found.offset and (theirs.problem or any(line.agrees is False for line in lines)):
+            return False  # it did not only seem to fit
+        found.offset, found.mailings, found.lines = offset, len(theirs.totals), lines
+        found.error, found.notes = theirs.problem, list(theirs.unlisted.values())
+        return True
+
+    ask(found.offset)
+    if not found.differing:
+        return
+    shifted = {hours: ours.shifted(store, found.day, hours) for hours in compare.HOURS}
+    hours = compare.hours_apart(found.lines, shifted, here.unnamed)
+    if hours and ask(found.offset + hours * 3600):
         ahead = "ahead of" if hours < 0 else "behind"
         found.notes.append(
             f"The clock of Copernica's statistics is {counted(abs(hours), 'hour')} {ahead} that of webhooks: if "
             "that is a difference of time zones, set INGEST_LOGFILE_TZ."
         )
-    found.error = theirs.problem
-    found.notes += theirs.unlisted.values()
-    compare.find_causes(found.lines, here, known)
 
 
 def _undecided(settings: Settings, day: date, known: Circumstances) -> Cause | None:
@@ -126,6 +130,7 @@ def _undecided(settings: Settings, day: date, known: Circumstances) -> Cause | N
 async def _asked(
     connected: Copernica,
     found: DayTotals,
+    offset: int,
     here: Ours,
     zone: ZoneInfo,
     watch: Watch,
@@ -133,7 +138,7 @@ async def _asked(
 ) -> Theirs:
     """What Copernica counts; `breathe` is called beside it."""
     async with connected as copernica:
-        begin = begin_of(found.day) - timedelta(seconds=found.offset)
+        begin = begin_of(found.day) - timedelta(seconds=offset)
         first, last = (moment.astimezone(zone).replace(tzinfo=None) for moment in (begin, begin + A_DAY))
         theirs = Theirs(copernica, first, last)
         asking = asyncio.create_task(_ask(theirs, found.day, here))
@@ -157,17 +162,18 @@ async def _ask(theirs: Theirs, day: date, here: Ours) -> None:
     Events do not say of which product the mailing is that they name. What is not known otherwise is taken for one
     of Marketing Suite first; the other is asked where that does not know it, or counts less than there is.
     """
-    listed = await theirs.listed(day)
+    await theirs.list_sent(day)
     products: dict[int, set[Product]] = {}
-    for product, mailing in listed:
+    for product, mailing in theirs.sent:
         products.setdefault(mailing, set()).add(product)
-    wanted: set[Mailing] = set(listed)
+    for mailing, names in here.products.items():
+        products.setdefault(mailing, set()).update(map(Product, names))
+    wanted: set[Mailing] = set(theirs.sent)
     for mailing in here.mailings:
-        known = {Product(name) for name in here.products.get(mailing, ())} | products.get(mailing, set())
-        wanted |= {(product, mailing) for product in known or {Product.MARKETING_SUITE}}
+        wanted |= {(product, mailing) for product in products.get(mailing) or {Product.MARKETING_SUITE}}
     await theirs.ask(wanted)
-    both = len({product for product, _ in listed}) > 1 or bool(theirs.unknown)
-    others = {mailing for _, mailing in theirs.unknown}
-    if both:
-        others |= {line.mailing for line in compare.lines_of(here, theirs) if (line.difference or 0) < 0}
-    await theirs.ask((product, mailing) for product in Product for mailing in others & here.mailings)
+    unknown = {mailing for _, mailing in theirs.unknown} & here.mailings
+    await theirs.ask((product, mailing) for product in Product for mailing in unknown)
+    if len({product for product, _ in theirs.totals}) > 1:  # else the account has but one of them
+        more = {line.mailing for line in compare.lines_of(here, theirs) if (line.difference or 0) < 0}
+        await theirs.ask((product, mailing) for product in Product for mailing in more)

@@ -23,8 +23,9 @@ from workers.totals.theirs import Theirs
 
 #: Stands for both products where a mailing of each has the same number.
 BOTH = "both"
-#: Events that have to be compared before the hours are trusted by which the clocks are apart.
-LEAST_MEASURED = 20
+#: Results that have to be compared before the hours are trusted by which the clocks are apart, and totals that
+#: have to differ: a single loss can be made up for by what came in an hour later.
+LEAST_MEASURED, LEAST_DIFFERING = 20, 3
 #: Hours by which a zone can be away from another.
 HOURS = (*range(-14, 0), *range(1, 15))
 
@@ -118,7 +119,8 @@ def hours_apart(lines: Collection[Line], shifted: Mapping[int, Counter[Key]], un
     `shifted` has, for each number of hours, the totals of the day that begins so much later.
     """
     compared = [line for line in lines if line.theirs.total is not None and not unnamed[line.kind]]
-    if sum(line.theirs.total or 0 for line in compared) < LEAST_MEASURED:
+    measured = sum(line.theirs.total or 0 for line in compared)
+    if measured < LEAST_MEASURED or sum(bool(line.difference) for line in compared) < LEAST_DIFFERING:
         return 0
 
     def off_by(totals: Counter[Key]) -> int:

@@ -73,7 +73,7 @@ def read(store: Store, day: date, edge: timedelta, breathe: Callable[[], object]
     """
     ours, begin = Ours(), begin_of(day)
     for mailing, kind, source, number in store.by_mailing(begin, begin + A_DAY, _OF_KINDS):
-        if mailing is None:
+        if not mailing:  # 0 is Copernica's way to say that there is none
             ours.unnamed[EventType(kind)] += number
         else:
             ours.totals[mailing, EventType(kind)] += number
@@ -101,7 +101,7 @@ def _named(
         of_kind, more = store.by_time(kind.value)
         order: list[ColumnElement[Any]] = [moment, *more]
         query = select(*order, _COLUMNS.mailing, _COLUMNS.message_id).where(
-            of_kind, _COLUMNS.mailing.is_not(None), _COLUMNS.occurred_at < begin + A_DAY
+            of_kind, _COLUMNS.mailing > 0, _COLUMNS.occurred_at < begin + A_DAY
         )
         by_mailing: defaultdict[int, array[int]] = defaultdict(lambda: array("q"))
         for rows in store.streamed(query, _COLUMNS.occurred_at >= begin, order):
@@ -128,7 +128,7 @@ def _fill(
     query = (
         select(destinations.product, destinations.mailing, _COLUMNS.type, _COLUMNS.message_id, func.count())
         .join_from(tables.events, tables.destinations, destinations.message_id == _COLUMNS.message_id)
-        .where(_COLUMNS.mailing.is_(None), destinations.mailing.is_not(None), _COLUMNS.type.in_(_OF_KINDS))
+        .where(func.coalesce(_COLUMNS.mailing, 0) == 0, destinations.mailing > 0, _COLUMNS.type.in_(_OF_KINDS))
         .group_by(destinations.product, destinations.mailing, _COLUMNS.type, _COLUMNS.message_id)
     )
     with store.reading() as connection:
@@ -160,7 +160,7 @@ def _edges(store: Store, begin: datetime, edge: timedelta, ours: Ours) -> None:
         "outside": ((begin - edge, begin), (end, end + edge)),
     }
     query = select(_COLUMNS.mailing, _COLUMNS.type, func.count()).group_by(_COLUMNS.mailing, _COLUMNS.type)
-    query = query.where(_COLUMNS.mailing.is_not(None), _COLUMNS.type.in_(_OF_KINDS))
+    query = query.where(_COLUMNS.mailing > 0, _COLUMNS.type.in_(_OF_KINDS))
     for name, spans in around.items():
         within = or_(
             *(and_(_COLUMNS.occurred_at >= since, _COLUMNS.occurred_at < until) for since, until in spans)
@@ -176,6 +176,6 @@ def shifted(store: Store, day: date, hours: int) -> Counter[Key]:
     begin = begin_of(day) + timedelta(hours=hours)
     found: Counter[Key] = Counter()
     for mailing, name, _, number in store.by_mailing(begin, begin + A_DAY, _OF_KINDS):
-        if mailing is not None:
+        if mailing:
             found[mailing, EventType(name)] += number
     return found

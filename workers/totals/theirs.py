@@ -38,6 +38,8 @@ class Theirs:
         self._begin, self._end = begin - timedelta(seconds=1), end
         #: What Copernica counts, by mailing and kind.
         self.totals: dict[Mailing, dict[EventType, Totals]] = {}
+        #: Mailings that were sent on the day or shortly before.
+        self.sent: set[Mailing] = set()
         #: Mailings that Copernica does not know.
         self.unknown: set[Mailing] = set()
         #: Why mailings could not be asked about.
@@ -48,23 +50,21 @@ class Theirs:
         #: Mailings that were left out, since there are too many.
         self.left_out = 0
 
-    async def listed(self, day: date) -> set[Mailing]:
-        """The mailings that were sent on a day or shortly before.
+    async def list_sent(self, day: date) -> None:
+        """Find out which mailings were sent on a day or shortly before.
 
         A product that the account or the token has no right to has none.
 
         Raises:
             RestError: Copernica does not tell.
         """
-        found: set[Mailing] = set()
         for product in Product:
             try:
                 async for page in emailings(self._api, product, day - SENT_WITHIN, day):
                     self.requests += 1
-                    found |= {(product, one.id) for one in page}
+                    self.sent |= {(product, one.id) for one in page}
             except (Forbidden, NotFound, RequestRejected) as refusal:
                 self.unlisted[product] = str(refusal)
-        return found
 
     async def ask(self, mailings: Iterable[Mailing]) -> None:
         """Ask about mailings that were not asked about yet.
@@ -106,6 +106,9 @@ class Theirs:
             return next(iter(self.failed.values()))
         if self.left_out:
             return f"{self.left_out:,} mailings were left out: a day takes at most {MOST_REQUESTS:,} requests."
+        if denied := self.sent & self.unknown:
+            product, mailing = min(denied)
+            return f"Copernica lists mailing {mailing} ({product}), but does not know it when asked for totals."
         if len(self.unlisted) == len(Product):
             return next(iter(self.unlisted.values()))
         return None
