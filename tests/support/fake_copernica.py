@@ -13,7 +13,9 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
+from ingest.simulation import profiles
 from ingest.simulation.fake_api import FakeCopernica, serve
+from ingest.simulation.profiles import Entity
 from tests.support.running import PATIENCE
 
 TOKEN = "geheim-0123456789abcdef"
@@ -137,3 +139,17 @@ def client_at(url: str, policy: RetryPolicy = HASTY) -> Copernica:
     """A client of such an API."""
     urls = {"COPERNICA_API_URL": f"{url}/v4/", "COPERNICA_AUTH_URL": url}
     return client(urls | {"COPERNICA_TOKEN": TOKEN}, policy)
+
+
+def add_profile(fake: FakeCopernica, number: int, email: str, removed: int | None = None) -> None:
+    """Have a profile in the fake's database 7; `removed` is when (in Unix seconds) it was."""
+    with fake.truth.writing() as db:
+        profiles.save(db, Entity("profile", number, 7, None, {"email": email}, {}, 0, 0, removed))
+
+
+def fields_of(fake: FakeCopernica, number: int) -> dict[str, Any]:
+    """The fields of a profile."""
+    with fake.truth.writing() as db:
+        found = profiles.found(db, "profile", number)
+    assert found is not None
+    return found.fields

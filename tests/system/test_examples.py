@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from standardwebhooks import Webhook
 
+from ingest.simulation.api_faults import Faults
+from ingest.simulation.fake_api import FakeCopernica
+from tests.support.fake_copernica import TOKEN, add_profile, fake_copernica, fields_of
 from tests.support.running import answers, exchange, free_port, ingest, run, running, until
 from workers.store.schema import upgrade
 
@@ -61,6 +64,34 @@ def test_contacts_are_kept_up_to_date_and_no_event_counts_twice(tmp_path: Path) 
         until(lambda: dev.output.count("contacts: ") >= 2, "the second time")
         assert rows(found, query) == expected
     assert "Traceback" not in dev.output
+
+
+def test_the_last_click_is_written_into_the_profile(tmp_path: Path) -> None:
+    folder = tmp_path / "write-back"
+    shutil.copytree(EXAMPLES / "write-back", folder)
+    fake, port = FakeCopernica(None, TOKEN, Faults("ok@profile,503@profile,cut@profile")), free_port()
+    jan, gone = 1, 2
+    add_profile(fake, jan, "jan@example.nl")
+    add_profile(fake, gone, "weg@example.nl", removed=1795165964)
+    with fake_copernica(fake) as access:
+        environ = {"INGEST_HANDLERS": "write_back", "INGEST_VERIFY": "off", "PORT": str(port), **access}
+        with running(ingest("dev"), environ, tmp_path / "log", cwd=folder) as dev:
+            until(lambda: "Now type" in dev.output, "the banner")
+            for at, number in ((1795165964, jan), (1795165999, jan), (1795165900, jan), (1795165964, gone)):
+                post(port, form(type="click", id="a", original="x", time=at, profile=number))
+            post(port, form(type="click", id="b", original="x", time=1795166999))  # of nobody's profile
+            until(
+                lambda: fields_of(fake, jan).get("LastClick") == "2026-11-20 09:13:19",
+                "the time of the last click",
+            )
+            until(lambda: dev.output.count("4 events done") == 1, "the first time")
+            again = run("replay", "--handler", "write_back", environ=environ, cwd=folder)
+            assert again.returncode == 0, again.stderr
+            until(lambda: dev.output.count("4 events done") == 2, "the second time")
+    assert fields_of(fake, jan).get("LastClick") == "2026-11-20 09:13:19"
+    assert fake.seen.count(f"PUT /profile/{jan}/fields") <= 3, "a time that is there is not written again"
+    assert "Traceback" not in dev.output
+    assert TOKEN not in dev.output
 
 
 def settings(path: Path) -> dict[str, str]:

@@ -20,6 +20,7 @@ FOLDERS = (
     "deploy",
     "examples/contacts",
     "examples/php-behind",
+    "examples/write-back",
     "tests/benchmarks",
 )
 PAGES = [page for folder in FOLDERS for page in sorted((ROOT / folder).glob("*.md"))]
