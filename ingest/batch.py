@@ -45,6 +45,8 @@ DICTIONARY_MAX = 32 * 1024
 UNVERIFIED = 1
 #: Flag of a record that no call brought: it was made from a line of a log file.
 FROM_LOGFILE = 2
+#: The same of one that was made from a result over REST.
+FROM_REST = 4
 #: Bytes of a delivery id: 4 of time, 8 that tell equal seconds apart.
 DELIVERY_ID_SIZE = 12
 #: Records in one batch, at most. More than 512 hardly compress better, and a batch is the unit of redoing.

@@ -15,14 +15,16 @@ from urllib.parse import quote_plus, urlencode
 
 import orjson
 
-from ingest.batch import FROM_LOGFILE, Record
+from ingest.batch import FROM_LOGFILE, FROM_REST, Record
 from ingest.copernica.bodies import parse
 from ingest.copernica.columns import fits_column, is_column_text
-from ingest.copernica.events import LOGFILE, Event, decode
+from ingest.copernica.events import LOGFILE, REST, Event, decode
 from ingest.errors import Undecodable
 
 log = logging.getLogger(__name__)
 
+#: The flags of the record of an event that no call brought.
+FLAGS = {LOGFILE: FROM_LOGFILE, REST: FROM_REST}
 #: Content types of the bodies that `record_of` writes.
 FORM = b"application/x-www-form-urlencoded"
 JSON = b"application/json"
@@ -66,7 +68,9 @@ def read(record: Record) -> Event | Quarantined:
     try:
         path = target.decode("utf-8", "replace")
         event = decode(body, content_type.decode("latin-1"), path, received_at, delivery_id)
-        return event._replace(source=LOGFILE) if flags & FROM_LOGFILE else event
+        if flags & FROM_LOGFILE:
+            return event._replace(source=LOGFILE)
+        return event._replace(source=REST) if flags & FROM_REST else event
     except Undecodable as error:
         return Quarantined(record, str(error))
     except Exception as error:  # a fault of ours must not hold up the other events
@@ -80,7 +84,7 @@ def record_of(event: Event) -> Record:
         body, content_type = event.raw, (event.raw_type or "").encode("latin-1", "replace")
     else:
         body, content_type = _body_of(event.fields)
-    flags = FROM_LOGFILE if event.source == LOGFILE else 0
+    flags = FLAGS.get(event.source, 0)
     return Record(event.delivery_id, event.received_at, event.path.encode(), content_type, body, flags=flags)
 
 

@@ -136,9 +136,11 @@ def drain(force: bool, board: int | None) -> None:
         drained, left = drain_once(settings)
         if not signals:
             waiting = verify_once(settings)
+    late = f"{drained.upgraded:,} of events that had been recovered, " if drained.upgraded else ""
     click.echo(
         f"{counted(drained.events_stored, 'event')} stored, "
         f"{counted(drained.doubles, 'was', 'were')} there already, "
+        f"{late}"
         f"{drained.erased:,} about people who were erased, "
         f"{drained.quarantined:,} unreadable, {counted(drained.dead, 'damaged batch', 'damaged batches')}, "
         f"in {drained.seconds:.1f} s."

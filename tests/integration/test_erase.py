@@ -479,10 +479,10 @@ def test_nothing_of_a_person_that_is_older_than_the_erasure_is_stored_any_more(s
     # The subscription of database 3 is known only from an event that came too late.
     late = [event for event in late if event.database != 3 or event.recipient]
     known = event(300, recipient=OTHERS[0])
-    assert store.add([known]) == (1, 0)
+    assert store.add([known]) == (1, 0, 0)
     # What was erased is told from what was there already.
     added = store.add([*late, known], [Quarantined(each, "why") for each in waiting], waiting)
-    assert added == (0, len(late) + 2 * len(waiting))
+    assert added == (0, len(late) + 2 * len(waiting), 0)
     store.erase([known.delivery_id], [], [], [])
     assert counts(store) == (0, 0, 0)
     assert nowhere(store, JAN)
@@ -518,7 +518,7 @@ def test_tombstones_name_nobody_and_are_kept_as_long_as_log_files(store: Store) 
     erase(store, JAN.upper(), dry_run=False)
     ((digest, key, erased_at),) = rows(store, "SELECT digest, key, erased_at FROM tombstones")
     assert (len(digest), len(key)) == (16, 16)
-    store.expire_tombstones(erased_at + KEPT)
+    store.expire_notes(erased_at + KEPT)
     assert len(rows(store, "SELECT * FROM tombstones")) == 1
-    store.expire_tombstones(erased_at + KEPT + 1)
+    store.expire_notes(erased_at + KEPT + 1)
     assert rows(store, "SELECT * FROM tombstones") == []

@@ -25,7 +25,16 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
 WITHOUT_0011 = [
     *(
         f"DROP TABLE {name}"
-        for name in ("coverage", "gaps", "destinations", "recovered", "mailing_totals", "day_totals")
+        for name in (
+            "coverage",
+            "gaps",
+            "destinations",
+            "recovered",
+            "comparisons",
+            "comparison_calls",
+            "mailing_totals",
+            "day_totals",
+        )
     ),
     "ALTER TABLE event_counts RENAME TO event_counts_after",
     "CREATE TABLE event_counts (hour TEXT NOT NULL, type TEXT NOT NULL, mailing BIGINT NOT NULL, "

@@ -67,6 +67,8 @@ class DrainSummary:
     doubles: int = 0
     #: Not stored, because they are about people who were erased since.
     erased: int = 0
+    #: Late: their events had been recovered, and say now what their calls do.
+    upgraded: int = 0
     quarantined: int = 0
     unverified: int = 0
     dead: int = 0
@@ -76,7 +78,7 @@ class DrainSummary:
     @property
     def events(self) -> int:
         """Everything that was taken out of the stream."""
-        return self.stored + self.doubles + self.erased
+        return self.stored + self.doubles + self.erased + self.upgraded
 
     @property
     def events_stored(self) -> int:
@@ -87,6 +89,7 @@ class DrainSummary:
         counts = (
             (self.doubles, "there already"),
             (self.erased, "about people who were erased"),
+            (self.upgraded, "of events that had been recovered"),
             (self.quarantined, "unreadable and in quarantine"),
             (self.unverified, "to be verified later"),
             (self.dead, "dead batches"),
@@ -293,8 +296,8 @@ class Drain:
         if failpoints.armed:
             failpoints.reach("commit")
         began = time.monotonic()
-        new, erased, refused = self._groups.add(group, deadline)
-        doubles = group.calls - new - erased
+        new, erased, upgraded, refused = self._groups.add(group, deadline)
+        doubles = group.calls - new - erased - upgraded
         figures.committed(time.monotonic() - began)
         figures.doubles(doubles)
         if failpoints.armed:
@@ -304,6 +307,7 @@ class Drain:
         self.summary.stored += new
         self.summary.doubles += doubles
         self.summary.erased += erased
+        self.summary.upgraded += upgraded
         self.summary.quarantined += len(group.quarantined) + refused
         self.summary.unverified += len(group.unverified)
         return doubles

@@ -94,10 +94,11 @@ def _resident() -> int:
 
 
 class Stored(NamedTuple):
-    """What became of a group: how many of its calls are new, or erased people's, and how many were refused."""
+    """What became of a group: how many of its calls are new, erased people's, or late, and how many refused."""
 
     new: int
     erased: int
+    upgraded: int
     refused: int
 
 

@@ -139,11 +139,11 @@ class TakeOver:
     def _holds(self, record: Record) -> bool:
         """Whether a call is in the database already: then it killed no one, and Redis was away afterwards."""
         with self._store.reading() as connection:
+            columns = [table.c.delivery_id for table in (tables.events, tables.quarantine, tables.unverified)]
+            columns.append(tables.recovered.c.call_id)  # if its event had been recovered before
             return any(
-                connection.execute(
-                    select(table.c.delivery_id).where(table.c.delivery_id == record.delivery_id)
-                ).first()
-                for table in (tables.events, tables.quarantine, tables.unverified)
+                connection.execute(select(column).where(column == record.delivery_id)).first()
+                for column in columns
             )
 
 

@@ -67,7 +67,7 @@ def clean_up(settings: Settings) -> int:
         for problem in store.make_room():
             log.warning("%s", problem, extra={"event": "no-room-made"})
         now = _earliest_now(settings, store)
-        store.expire_tombstones(now)
+        store.expire_notes(now)
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
         deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
         # Where an upgrade was ended before it was done; last, as it may take long.

@@ -37,6 +37,8 @@ _BESIDE = "<> \t\r\n"
 _BLANK = blake2b(digest_size=8)
 #: Where in the record of a row it says whether it was recovered.
 _RECOVERED = _ROW.size - 2
+#: Where in the record of a line its address and its link are.
+_IP, _URL = _KEY.size, _KEY.size + 8
 #: Where in a key second and recipient are, and what stands for a recipient if there is none.
 _SECOND, _RECIPIENT, _NOBODY = 8, 12, bytes(8)
 
@@ -247,11 +249,15 @@ def rows(data: bytes) -> Iterator[Row]:
 
 
 class Unpaired(NamedTuple):
-    """Records of lines and rows that are left, in their order, and how many lines were paired with a row."""
+    """Records of lines and rows that are left, in their order, and how many lines were paired with a row.
+
+    `fills` are (number, delivery id) of lines that tell an address or a link which their rows lack.
+    """
 
     lines: bytes
     rows: bytes
     pairs: int
+    fills: list[tuple[int, bytes]]
 
 
 def without_pairs(lines: bytes, rows: bytes, offset: int) -> Unpaired:
@@ -270,15 +276,35 @@ def without_pairs(lines: bytes, rows: bytes, offset: int) -> Unpaired:
     paired: set[bytes] = set()
     pair = paired.add
     left = []
-    for place, (key, _, recovered, timed) in enumerate(_ROW_BY_KEY.iter_unpack(rows)):
+    ips, urls = _any(lines, _IP), _any(lines, _URL)
+    lacking: list[tuple[bytes, bytes]] = []
+    for place, (key, rest, recovered, timed) in enumerate(_ROW_BY_KEY.iter_unpack(rows)):
         if key in lone and key not in paired and timed and not recovered and key[_RECIPIENT:] != _NOBODY:
             pair(key)
+            if (ips and rest[:8] == _NOBODY) or (urls and rest[8:16] == _NOBODY):
+                lacking.append((key, rest))
         else:
             left.append(rows[place * _ROW.size : (place + 1) * _ROW.size])
     unsaid = [
         lines[place * _LINE.size : (place + 1) * _LINE.size] for place, key in enumerate(keys) if key not in paired
     ]
-    return Unpaired(b"".join(unsaid), b"".join(left), len(paired))
+    fills = _fills(lines, keys, dict(lacking)) if lacking else []
+    return Unpaired(b"".join(unsaid), b"".join(left), len(paired), fills)
+
+
+def _any(lines: bytes, at: int) -> bool:
+    """Whether any of the lines has a hash in this place of its record."""
+    return any(lines[at + place :: _LINE.size].strip(b"\0") for place in range(8))
+
+
+def _fills(lines: bytes, keys: Sequence[bytes], lacking: dict[bytes, bytes]) -> list[tuple[int, bytes]]:
+    """Which lines tell an address or a link that the rows of their keys lack."""
+    fills = []
+    for key, line in zip(keys, map(Line._make, _LINE.iter_unpack(lines)), strict=True):
+        rest = lacking.get(key)
+        if rest and ((line.ip and rest[:8] == _NOBODY) or (line.url and rest[8:16] == _NOBODY)):
+            fills.append((line.number, rest[16:]))
+    return fills
 
 
 def _keys_of_lines(lines: bytes, offset: int) -> list[bytes]:

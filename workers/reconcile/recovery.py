@@ -3,48 +3,45 @@
     files of a day ─▶ read ─▶ compared with the store (`matching`) ─▶ missing lines again ─▶ their events inserted
                        └─▶ what cannot be read is reported, line by line
 
-What the store has and the log files lack is reported and left alone. An event that is recovered here and whose own
-call comes in later (from a spool, say) is there twice until the next run, which keeps the call and removes the
-recovered event. A run that is killed at any line leaves nothing wrong: the next one inserts the rest.
+What the store has and the log files lack is reported and left alone. An event that is recovered here and its own
+call, which comes in later (from a spool, say) or just now, are one: see docs/decisions/three-sources.md.
+A run that is killed at any line leaves nothing wrong: the next one inserts the rest.
 
 Results over REST go the same way: see `workers.reconcile.results`.
 """
 
 import time
-from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, tzinfo
-from itertools import islice
-from typing import Protocol
+from typing import NamedTuple
 
-from ingest.copernica.events import DAY, MICROS, SUSPECTED, Event
+from ingest.copernica.events import DAY, SUSPECTED, Event
 from ingest.copernica.logfiles.reader import Portion
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
-from ingest.errors import RowsRejected
 from ingest.shown import counted
-from workers.bisection import take_all
 from workers.reconcile import matching, partitions
-from workers.reconcile.basis import MAX_OFFSET, MIN_UNANIMOUS, Basis, measure
+from workers.reconcile.basis import MAX_OFFSET, MAX_SPREAD, MIN_UNANIMOUS, Basis, measure
+from workers.reconcile.insertion import HOUR, Found, Insertion, Source
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
+from workers.reconcile.matching import Rules
 from workers.reconcile.partitions import PARTS, Partitions
 from workers.reconcile.reading import Reading
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.reconcile.results import Results
 from workers.reconcile.stored_rows import StoredRows
-from workers.records import record_of
 from workers.runtime import rare_garbage_collection
+from workers.store.recovered import Comparison
 from workers.store.store import Store
 
 #: Seconds around a day in which to look for calls without a time of their own: they count as received. Also how
 #: far from its file's day a line may be: what is written down at midnight can be in the next day's file.
 SLACK = 900
-#: Events that are inserted in one transaction, and superseded ones that are removed in one.
-PORTION = 2000
-#: Seconds in an hour.
-HOUR = 3600
+#: How often what is missing is compared again because calls came in meanwhile.
+ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +58,14 @@ class RecoveryOptions:
     dry_run: bool = False
 
 
-class Source(Protocol):
-    """Lines that are compared: of log files (`Reading`), or results over REST (`Results`)."""
+class Sides(NamedTuple):
+    """What is compared with the store: lines, those of suspected clicks, the seconds of both, and the day's."""
 
-    def lines(self) -> Iterator[Portion | tuple[str, Damage]]:
-        """What the lines say, or what is wrong with one, and where it is; numbered from 0, in this order."""
-
-    def digests(self, kind: str, said: Portion) -> Iterable[bytes]:
-        """What names each line: 8 bytes, of which the delivery id of its event is made."""
-
-    def again(self, wanted: "array[int]") -> Iterator[Event]:
-        """The events of the lines whose numbers have something other than 0 in `wanted`."""
-
-    def name_of(self, event: Event) -> bytes:
-        """What names the line that became an event."""
+    lines: Partitions
+    suspects: Partitions
+    span: range
+    day: range
+    rules: Rules
 
 
 class Recovery:
@@ -118,7 +109,8 @@ class Recovery:
         for kind in sorted(by_type, key=lambda kind: -sum(file.size or 0 for file in by_type[kind])):
             kind_report = KindReport(kind, [file.name for file in by_type[kind]])
             suspects = [file for file in files if file.kind.type and SUSPECTED.get(file.kind.type) == kind]
-            self._kind(report.day, kind_report, by_type[kind], suspects)
+            rules = matching.OF_LOG_FILES if report.whole else matching.OF_SOME_LOG_FILES
+            self._kind(report.day, kind_report, by_type[kind], suspects, rules)
             if kind_report.files or kind_report.only_in_store:
                 report.kinds.append(kind_report)
 
@@ -133,7 +125,7 @@ class Recovery:
             Unavailable: the database cannot be used now; run it again.
         """
         report = KindReport(results.kind.value)
-        self._source(report, results, (), period)
+        self._source(report, results, (), period, matching.OF_RESULTS)
         return report
 
     def _failed_calls(self, report: DayReport, files: Sequence[LogFile]) -> Iterator[tuple[int, str]]:
@@ -150,12 +142,17 @@ class Recovery:
                 report.notes.append(f"{file.name}: what follows cannot be unpacked ({error})")
 
     def _kind(
-        self, day: date, report: KindReport, files: Sequence[LogFile], suspect_files: Sequence[LogFile]
+        self,
+        day: date,
+        report: KindReport,
+        files: Sequence[LogFile],
+        suspect_files: Sequence[LogFile],
+        rules: Rules,
     ) -> None:
         first = int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
         seconds = range(first, first + DAY)
         with self._reading(files, seconds) as reading:
-            self._source(report, reading, suspect_files, seconds)
+            self._source(report, reading, suspect_files, seconds, rules)
         for note in reading.notes():
             report.note(note)
         if report.outside:
@@ -163,7 +160,12 @@ class Recovery:
             report.note(f"{outside} not of {day}, though the name of the file says so.")
 
     def _source(
-        self, report: KindReport, source: Source, suspect_files: Sequence[LogFile], seconds: range
+        self,
+        report: KindReport,
+        source: Source,
+        suspect_files: Sequence[LogFile],
+        seconds: range,
+        rules: Rules,
     ) -> None:
         with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
             span = _gather(report, source, lines, seconds)
@@ -171,31 +173,60 @@ class Recovery:
                 with self._reading(suspect_files, seconds) as others:
                     # They are no lines of this kind: nothing about them is reported here.
                     _gather(KindReport(report.kind), others, suspects, seconds)
-            wanted = self._compare(report, lines, suspects, span, seconds)
+            sides = Sides(lines, suspects, span, seconds, rules)
+            before = report.unmatched, len(report.notes)
+            for _ in range(ATTEMPTS):
+                report.unmatched = before[0]
+                del report.notes[before[1] :]
+                if not (late := self._compare(report, source, sides)):
+                    break
+            else:
+                report.unmatched += late
+                report.note(f"Calls of {counted(late, 'line')} kept coming in: they are compared by the next run.")
             if isinstance(source, Reading):
                 report.outside = _outside(lines, span, seconds, self._options.zone, report.offset)
-        if any(wanted):
-            self._recover(report, source, wanted, seconds)
 
     def _reading(self, files: Sequence[LogFile], day: range) -> Reading:
         return Reading(files, day, self._options.zone, self._now, self._watch, self._breathe)
 
-    def _compare(
-        self, report: KindReport, lines: Partitions, suspects: Partitions, span: range, day: range
-    ) -> "array[int]":
-        """Compare the lines with the store; returns what is missing: for each line, its occurrence plus one, or 0.
+    def _compare(self, report: KindReport, source: Source, sides: Sides) -> int:
+        """Compare the lines with the store, once, and insert what is missing; returns how many came too late.
 
-        Rows are read again, from a wider range, when the clocks turn out to be far apart.
+        Their calls may have come in meanwhile: they have to be compared again. Rows are read again, from a wider
+        range, when the clocks turn out to be far apart.
         """
-        slack = SLACK
+        span, slack = sides.span, SLACK
         while True:
-            with self._rows.around(report.kind, span, slack) as rows:
-                basis = self._basis(report.kind, lines, rows, span)
-                if basis.reach <= slack:
+            around = range(span.start - slack, span.stop + slack)
+            with self._announced(report.kind, around) as comparison:
+                with self._rows.around(report.kind, span, slack) as rows:
+                    basis = self._basis(report.kind, sides.lines, rows, span)
+                    if basis.reach > slack:
+                        slack = basis.reach + SLACK
+                        continue
                     report.offset, report.pairs = basis.offset, basis.pairs
                     _note_basis(report, basis)
-                    return self._match(report, lines, suspects, rows, basis, day)
-            slack = basis.reach + SLACK
+                    found = self._match(report, sides, rows, basis)
+                if comparison is None:
+                    report.recovered = sum(map(bool, found.wanted))
+                    return 0
+                if any(found.wanted):
+                    self._store.make_room([sides.day.start])
+                insertion = Insertion(self._store, report, self._options.hand_on, self._tell)
+                return insertion.all(source, found, comparison, self._spread(basis))
+
+    @contextmanager
+    def _announced(self, kind: str, seconds: range) -> Iterator[Comparison | None]:
+        if self._options.dry_run:
+            yield None
+        else:
+            with self._store.comparing(kind, seconds) as comparison:
+                yield comparison
+
+    def _spread(self, basis: Basis) -> int | None:
+        """By how many seconds the clocks vary; None if their offset is not known, or changes in between."""
+        known = self._clocks.pairs >= MIN_UNANIMOUS and max(basis.near) - min(basis.near) <= MAX_SPREAD
+        return max(map(abs, basis.near)) if known else None
 
     def _basis(self, kind: str, lines: Partitions, rows: Partitions, span: range) -> Basis:
         basis = measure(lines, rows)
@@ -209,70 +240,28 @@ class Recovery:
             return basis
         return replace(basis, offset=self._clocks.offset, near=self._clocks.near)
 
-    def _match(
-        self,
-        report: KindReport,
-        lines: Partitions,
-        suspects: Partitions,
-        rows: Partitions,
-        basis: Basis,
-        day: range,
-    ) -> "array[int]":
-        """Match part by part; only what is missing is kept, since a whole day can be missing."""
-        wanted = array("I", bytes(array("I").itemsize * report.in_log))
-        by_rows = range(day.start + basis.offset, day.stop + basis.offset)
+    def _match(self, report: KindReport, sides: Sides, rows: Partitions, basis: Basis) -> Found:
+        """Match part by part; only what is missing or tells more is kept, since a whole day can be missing."""
+        found = Found.nothing(report.in_log)
+        by_rows = range(sides.day.start + basis.offset, sides.day.stop + basis.offset)
+        superseded: list[bytes] = []
+        report.in_store, report.suspected, report.only_in_store = -report.recovered, 0, 0
         for part in range(PARTS):
             self._watch(f"comparing {report.kind}", part, PARTS)
             self._breathe()
-            verdict = matching.compare(lines.data(part), rows.data(part), basis, by_rows, suspects.data(part))
+            suspects = sides.suspects.data(part)
+            verdict = matching.compare(
+                sides.lines.data(part), rows.data(part), basis, by_rows, suspects, sides.rules
+            )
             report.in_store += verdict.in_store
             report.suspected += verdict.suspected
             report.only_in_store += verdict.only_in_store
-            report.superseded += len(verdict.superseded)
-            for number, occurrence in verdict.missing:
-                wanted[number] = occurrence + 1
-            if verdict.superseded:
-                self._store.erase(verdict.superseded, (), (), ())
+            found.add(verdict)
+            superseded += verdict.superseded
         self._watch(f"comparing {report.kind}", PARTS, PARTS)
-        return wanted
-
-    def _recover(self, report: KindReport, source: Source, wanted: "array[int]", day: range) -> None:
-        """Store the events of the lines that are `wanted`."""
-        if self._options.dry_run:
-            report.recovered = sum(map(bool, wanted))
-            return
-        self._store.make_room([day.start])
-        occurrences = (occurrence - 1 for occurrence in wanted if occurrence)
-        events = (
-            self._named(event, source.name_of(event), next(occurrences), report) for event in source.again(wanted)
-        )
-        while portion := list(islice(events, PORTION)):
-            self._insert(report, portion)
-
-    def _named(self, event: Event, digest: bytes, occurrence: int, report: KindReport) -> Event:
-        """The event of a line with its delivery id, its time by the clock of the webhooks, as all other events."""
-        name = partitions.delivery_id(event.occurred_at // MICROS, digest, occurrence)
-        moment = event.occurred_at + report.offset * MICROS
-        return Event._make((name, *event[1:3], moment, *event[4:]))  # half the time of `_replace`
-
-    def _insert(self, report: KindReport, events: Sequence[Event]) -> None:
-        taken: list[Event] = []
-
-        def take(some: Sequence[Event]) -> None:
-            calls = {e.delivery_id: record_of(e) for e in some} if self._options.hand_on else None
-            added = self._store.add(some, hand_on=calls)
-            report.recovered += added.new
-            report.erased += added.erased
-            taken.extend(some)
-
-        def give_up(event: Event, refusal: RowsRejected) -> None:
-            report.unmatched += 1
-            report.note(f"{event.type} of message {event.message_id}: {refusal}")
-
-        take_all(events, take, give_up)
-        for event in taken:
-            report.recovered_hours[event.occurred_at // MICROS % DAY // HOUR] += 1
-        self._tell(taken)
+        if superseded and not self._options.dry_run:
+            report.superseded += self._store.supersede(superseded)
+        return found
 
 
 def _gather(report: KindReport, source: Source, lines: Partitions, day: range) -> range:

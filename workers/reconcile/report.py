@@ -64,7 +64,9 @@ class KindReport:
     only_in_store  events that no line accounts for; they stay
     suspected      the same, but suspected clicks that Copernica lists elsewhere do
     outside        lines that are of another day than their file's name says; among the others, too
-    superseded     events that were recovered earlier and whose own call arrived after all: removed
+    superseded     events that were recovered earlier and whose own call was stored beside them: removed; handlers
+                   got them twice
+    filled         events of the store in which the log files filled something in
     offset         seconds by which the webhooks' clock is ahead of the log's, measured on `pairs` events
     """
 
@@ -79,6 +81,7 @@ class KindReport:
     suspected: int = 0
     outside: int = 0
     superseded: int = 0
+    filled: int = 0
     offset: int = 0
     pairs: int = 0
     notes: Notes = field(default_factory=Notes)

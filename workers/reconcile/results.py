@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple, Self, TypeVar
 import orjson
 
 from ingest.copernica.events import REST, WIRE_NAMES, Event, EventType, event_of
+from ingest.copernica.links import PLACEHOLDER
 from ingest.copernica.logfiles.reader import NO_ID, Portion, clock
 from ingest.copernica.logfiles.rows import Damage
 
@@ -35,8 +36,6 @@ T = TypeVar("T")
 RESULT = "result"
 #: Results that are handled at once.
 STEP = 2000
-#: What a link of a template has where the address of a reader's own link has something else.
-PLACEHOLDER = "{"
 
 
 class Told(NamedTuple):

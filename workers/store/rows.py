@@ -25,21 +25,24 @@ from workers.store.backend import INDEXED, Row
 REMEMBERED_SECONDS = 4096
 #: Most minutes, where events are spread over a day, as those of a log file are.
 REMEMBERED_MINUTES = 64
-#: Where in a row of `events` its delivery id is, its type, when it occurred, its mailing, and its source.
-KEY, KIND, MOMENT, MAILING, SOURCE = 0, 1, 3, 14, 22
+#: Where in a row of `events` its delivery id is, its type, its message, when it occurred and was received, its
+#: mailing, and its source.
+KEY, KIND, MESSAGE, MOMENT, RECEIVED, MAILING, SOURCE = 0, 1, 2, 3, 4, 14, 22
 
 
 class Added(NamedTuple):
     """Of events and calls that were to be stored, how many are new, and how many are about erased people.
 
-    The rest was there already.
+    `upgraded` are late calls, whose events had been recovered: their rows tell now what the calls do. The rest was
+    there already.
     """
 
     new: int
     erased: int
+    upgraded: int = 0
 
     def __add__(self, other: "Added") -> "Added":  # type: ignore[override]  # a sum, not one tuple after the other
-        return Added(self.new + other.new, self.erased + other.erased)
+        return Added._make(map(sum, zip(self, other, strict=True)))
 
 
 def event_row(e: Event) -> Row:
@@ -109,6 +112,13 @@ def event_of(row: Sequence[Any]) -> Event:
     values = decode(raw, raw_type or "", path, received).payload if raw is not None else load(payload)
     head = delivery_id, EventType(kind), message_id, micros(occurred_at), received
     return Event._make((*head, *columns, load(tags), values, path, source, raw, raw_type))
+
+
+def event_of_new(row: Row) -> Event:
+    """The event of a row that `event_row` made."""
+    return event_of(
+        (*row[:MOMENT], *map(datetime.fromisoformat, row[MOMENT : RECEIVED + 1]), *row[RECEIVED + 1 :])
+    )
 
 
 def outbox_rows(events: Sequence[Row], calls: Mapping[bytes, Record]) -> list[dict[str, Any]]:

@@ -6,41 +6,29 @@ stored already is skipped, so storing a batch twice does no harm.
 
 import operator
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from functools import reduce
 from itertools import islice
-from operator import itemgetter
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Text, and_, cast, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select, tuple_
 
 from ingest.batch import Record
 from ingest.copernica.events import MICROS, Event
 from ingest.errors import RowsRejected
-from workers.metrics import figures
 from workers.person import MENTIONING
-from workers.records import Quarantined
-from workers.store import event_counts, tables
-from workers.store.backend import Row
-from workers.store.counting import Counting
+from workers.store import event_counts, recovered, tables
 from workers.store.database import FETCH_SIZE, PORTION
 from workers.store.filters import Filter
 from workers.store.rows import (
-    KEY,
-    KIND,
-    Added,
     Waiting,
     event_of,
     event_row,
-    oldest_second,
-    outbox_rows,
-    quarantine_row,
     unverified_call,
-    unverified_row,
 )
-from workers.store.tombstones import KEPT, Tombstones, bury
+from workers.store.tombstones import KEPT, bury
+from workers.store.writing import Writing, delete_unverified
 
 #: Delivery ids that are gathered before their events are read: some 16 MB of memory.
 GATHERED = 250_000
@@ -48,7 +36,6 @@ GATHERED = 250_000
 K = TypeVar("K")
 #: Is told how many rows were read.
 Passed = Callable[[int], object]
-_key, _kind = itemgetter(KEY), itemgetter(KIND)
 
 
 class Signer(NamedTuple):
@@ -59,89 +46,10 @@ class Signer(NamedTuple):
     oldest: datetime
 
 
-class Store(Counting):
+class Store(Writing):
     """The database of events."""
 
     # --- writing ---
-
-    def add(
-        self,
-        events: Sequence[Event],
-        quarantined: Sequence[Quarantined] = (),
-        unverified: Sequence[Record] = (),
-        settled: Sequence[tuple[bytes, bytes]] = (),
-        hand_on: Mapping[bytes, Record] | None = None,
-    ) -> Added:
-        """Store events, calls for quarantine and unverified calls in one transaction.
-
-        `settled` are the keys of unverified calls that no longer wait. `hand_on` maps delivery ids to the calls
-        that brought the events: if it is given, new events are put into the outbox for the handlers.
-
-        Raises:
-            RowsRejected: the database does not take some of the rows; nothing was stored.
-            Unavailable: the database cannot be used now; nothing was stored.
-        """
-        return self.add_rows(
-            [event_row(event) for event in events], lambda: events, quarantined, unverified, settled, hand_on
-        )
-
-    def add_rows(
-        self,
-        rows: Sequence[Row],
-        events: Callable[[], Sequence[Event]],
-        quarantined: Sequence[Quarantined] = (),
-        unverified: Sequence[Record] = (),
-        settled: Sequence[tuple[bytes, bytes]] = (),
-        hand_on: Mapping[bytes, Record] | None = None,
-    ) -> Added:
-        """The same for events that are rows of their table already.
-
-        `events` gives them as events, in the same order; it is asked only while somebody was erased just now.
-        """
-        with self.writing() as connection:
-            oldest = oldest_second(rows, (*unverified, *(call.record for call in quarantined)))
-            given = len(rows) + len(quarantined) + len(unverified)
-            if erased := self._tombstones(connection, oldest):
-                kept, quarantined, unverified, hand_on = erased.sift(events(), quarantined, unverified, hand_on)
-                rows = [event_row(event) for event in kept]
-            left_out = given - len(rows) - len(quarantined) - len(unverified)
-            added = self._new_events(connection, rows)
-            new = len(added)
-            if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
-                connection.execute(tables.outbox.insert(), waiting)
-            if quarantined:
-                new += self.insert(connection, tables.quarantine, [quarantine_row(call) for call in quarantined])
-            if unverified:
-                new += self.insert(connection, tables.unverified, [unverified_row(call) for call in unverified])
-            if settled:
-                _delete_unverified(connection, settled)
-            event_counts.change(connection, self._backend, added)
-        figures.stored(Counter(map(_kind, added)))
-        figures.quarantined(call.why for call in quarantined)
-        return Added(new, left_out)
-
-    def _new_events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
-        """Insert events; returns the rows that were not there yet."""
-        if not rows:
-            return rows
-        if len(set(map(_key, rows))) < len(rows):  # of doubles, it must be certain which one is stored
-            first: dict[bytes, Row] = {}
-            for row in rows:
-                first.setdefault(row[KEY], row)
-            rows = list(first.values())
-        new = self._backend.insert_events(connection, rows)
-        if len(new) == len(rows):
-            return rows
-        new_ids = set(new)
-        return [row for row in rows if row[KEY] in new_ids]
-
-    def _tombstones(self, connection: Connection, oldest: int) -> Tombstones | None:
-        """Of whom nothing older may be stored any more, within a transaction that stores what is not `oldest`.
-
-        None if of nobody, or if all that is stored is younger than the last of them.
-        """
-        self._backend.share_turns(connection, event_counts.TURNS)
-        return Tombstones.read(connection, oldest)
 
     def entomb(self, addresses: Sequence[str], profiles: Sequence[tuple[int, int]] = ()) -> None:
         """Have nothing stored any more, of these addresses and profiles, that is older than now.
@@ -159,13 +67,13 @@ class Store(Counting):
         Returns how many events were stored: none if the database still rejects it, or has it already.
         """
         try:
-            stored = self.add([event], hand_on={event.delivery_id: record} if hand_on else None).new
+            added = self.add([event], hand_on={event.delivery_id: record} if hand_on else None)
         except RowsRejected:
             return 0
         with self.writing() as connection:
             this_call = tables.quarantine.c.delivery_id == record.delivery_id
             connection.execute(tables.quarantine.delete().where(this_call))
-        return stored
+        return added.new + added.upgraded
 
     def tidy(self) -> None:
         """Do maintenance that keeps the database fast and is not urgent."""
@@ -180,13 +88,19 @@ class Store(Counting):
             for table in (tables.quarantine, tables.unverified, tables.dead_letters):
                 expired = table.delete().where(table.c.delivery_id < oldest_kept)
                 deleted += connection.execute(expired).rowcount
+            noted = tables.recovered
+            connection.execute(noted.delete().where(noted.c.delivery_id < oldest_kept))
         event_counts.forget_zeros(self.writing, self._backend)
         return deleted
 
-    def expire_tombstones(self, now: int) -> None:
-        """Delete the tombstones of which nothing that old can come any more; `now` in Unix seconds."""
+    def expire_notes(self, now: int) -> None:
+        """Delete tombstones, and what is noted of recovered events, of which nothing can come any more.
+
+        `now` in Unix seconds.
+        """
         with self.writing() as connection:
             connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < now - KEPT))
+            recovered.expire(connection, now)
 
     def erase(
         self,
@@ -201,12 +115,13 @@ class Store(Counting):
             gone: list[event_counts.Deleted] = []
             for delivery_ids in _portions([*deleted, *(event.delivery_id for event in blanked)]):
                 gone += self._backend.erase(connection, delivery_ids)
+            recovered.forget(connection, deleted)
             added = self._new_events(connection, [event_row(event) for event in blanked])
             for delivery_ids in _portions(quarantined):
                 calls = tables.quarantine.c.delivery_id.in_(delivery_ids)
                 connection.execute(tables.quarantine.delete().where(calls))
             for keys in _portions(unverified):
-                _delete_unverified(connection, keys)
+                delete_unverified(connection, keys)
             event_counts.change(connection, self._backend, added, gone)
 
     def empty_log(self) -> None:
@@ -335,11 +250,6 @@ class Store(Counting):
         query = select(tables.unverified).where(columns.key_id == key_id, tuple_(*own) > after)
         with self.reading() as connection:
             return [unverified_call(row) for row in connection.execute(query.order_by(*own).limit(limit))]
-
-
-def _delete_unverified(connection: Connection, keys: Sequence[tuple[bytes, bytes]]) -> None:
-    key = tuple_(tables.unverified.c.delivery_id, tables.unverified.c.digest)
-    connection.execute(tables.unverified.delete().where(key.in_(keys)))
 
 
 def _portions(keys: Sequence[K]) -> Iterator[Sequence[K]]:

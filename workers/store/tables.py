@@ -259,10 +259,11 @@ destinations = Table(
     Column("sent_at", BigInteger),
 )
 
-#: Events that were recovered, so that a call that comes in later than its recovered event is known for the same.
-#: `message` is a hash of the message id, `second` the event's time by the webhooks' clock as far as that was
-#: measured (`sure`). `call_id` is the delivery id of the call that the event was upgraded with; the event keeps
-#: its own. `number` counts up, so that drains see what is new.
+#: Events that were recovered, so that a call which comes in later is known for its event (see
+#: `workers.store.late_calls`). `message` is a hash of the message id, `second` the event's time by the webhooks'
+#: clock, `spread` by how many seconds that may vary (None if the offset of the clocks was not measured), and
+#: `latest` the last second that the call can tell. `call_id` is the delivery id of the call that the event was
+#: upgraded with; the event keeps its own.
 recovered = Table(
     "recovered",
     metadata,
@@ -270,9 +271,30 @@ recovered = Table(
     Column("message", BigInteger, nullable=False),
     Column("type", Text, nullable=False),
     Column("second", BigInteger, nullable=False),
-    Column("sure", Boolean, nullable=False),
+    Column("spread", BigInteger),
+    Column("latest", BigInteger, nullable=False),
+    Column("handed_on", Boolean, nullable=False),
     Column("delivery_id", LargeBinary, nullable=False),
     Column("call_id", LargeBinary),
+)
+
+#: Comparisons that are under way: of events of a type, from second `since` through `until`. Drains note in
+#: `comparison_calls` of which messages they stored a call of those meanwhile.
+comparisons = Table(
+    "comparisons",
+    metadata,
+    Column("number", _Counter, primary_key=True),
+    Column("type", Text, nullable=False),
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("began", BigInteger, nullable=False),
+)
+comparison_calls = Table(
+    "comparison_calls",
+    metadata,
+    Column("number", _Counter, primary_key=True),
+    Column("comparison", BigInteger, nullable=False),
+    Column("message", BigInteger, nullable=False),
 )
 
 #: The totals of a mailing on a day (UTC) at Copernica beside ours, by kind of event, when they were last compared;

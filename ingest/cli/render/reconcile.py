@@ -187,11 +187,15 @@ def _remarks(report: "DayReport") -> Iterator[str]:
             "events that an earlier run had recovered were removed: their own calls",
         )
         yield f"{events} came in after all. Handlers got both."
+    if filled := report.total("filled"):
+        yield (
+            counted(filled, "event was filled in with", "events were filled in with") + " what the log files tell."
+        )
     if report.in_flight is None:
-        yield "Redis does not answer: calls that wait there may be stored twice, until this is run again."
+        yield "Redis does not answer: calls that wait there are of events that may have been recovered just now."
     elif report.in_flight:
         calls = counted(report.in_flight, "call was", "calls were")
         yield (
-            f"{calls} still on the way to the store; what of that is of this day will be there twice until the "
-            "next run."
+            f"{calls} still on the way to the store; what of that is of events that were recovered just now will "
+            "upgrade them."
         )

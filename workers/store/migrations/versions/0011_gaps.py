@@ -10,7 +10,9 @@ down_revision = "0010"
 def upgrade() -> None:
     """Create the tables; see `workers.store.tables`."""
     postgresql = op.get_context().dialect.name == "postgresql"
-    key, counter = ("BYTEA", "BIGSERIAL") if postgresql else ("BLOB", "INTEGER")
+    key = "BYTEA" if postgresql else "BLOB"
+    # Numbers are never given twice: by them, what is new is told from what was seen.
+    counter = "BIGSERIAL PRIMARY KEY" if postgresql else "INTEGER PRIMARY KEY AUTOINCREMENT"
     moment, json = ("TIMESTAMP WITH TIME ZONE", "JSONB") if postgresql else ("DATETIME", "TEXT")
     op.execute(
         "CREATE TABLE coverage (endpoint TEXT NOT NULL PRIMARY KEY, since BIGINT NOT NULL, "
@@ -26,11 +28,21 @@ def upgrade() -> None:
         + ("" if postgresql else " WITHOUT ROWID")
     )
     op.execute(
-        f"CREATE TABLE recovered (number {counter} PRIMARY KEY, message BIGINT NOT NULL, type TEXT NOT NULL, "
-        f"second BIGINT NOT NULL, sure BOOLEAN NOT NULL, delivery_id {key} NOT NULL, call_id {key})"
+        f"CREATE TABLE recovered (number {counter}, message BIGINT NOT NULL, type TEXT NOT NULL, "
+        "second BIGINT NOT NULL, spread BIGINT, latest BIGINT NOT NULL, handed_on BOOLEAN NOT NULL, "
+        f"delivery_id {key} NOT NULL, call_id {key})"
     )
     op.execute("CREATE INDEX recovered_message ON recovered (message)")
+    op.execute("CREATE INDEX recovered_latest ON recovered (latest)")
     op.execute("CREATE UNIQUE INDEX recovered_event ON recovered (delivery_id)")
+    op.execute("CREATE INDEX recovered_call ON recovered (call_id) WHERE call_id IS NOT NULL")
+    op.execute(
+        f"CREATE TABLE comparisons (number {counter}, type TEXT NOT NULL, since BIGINT NOT NULL, "
+        "until BIGINT NOT NULL, began BIGINT NOT NULL)"
+    )
+    op.execute(
+        f"CREATE TABLE comparison_calls (number {counter}, comparison BIGINT NOT NULL, message BIGINT NOT NULL)"
+    )
     op.execute(
         "CREATE TABLE mailing_totals (day DATE NOT NULL, product TEXT NOT NULL, mailing BIGINT NOT NULL, "
         f"kind TEXT NOT NULL, checked_at {moment} NOT NULL, theirs BIGINT, theirs_unique BIGINT, "
