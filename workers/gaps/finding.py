@@ -124,12 +124,10 @@ def _names(row: Cut) -> dict[str, int]:
     return dict(calls) if isinstance(calls, dict) else {}
 
 
-#: Processes whose lost calls are counted apart in one row.
-MOST_NAMES = 50
+#: Periods of single processes whose lost calls are counted in one row; of more, those with the most calls.
+MOST_NAMES = 200
 
 
 def _few(calls: dict[str, int]) -> dict[str, int]:
-    names = list(calls)
-    earlier = sum(calls[name] for name in names[:-MOST_NAMES])
-    few = {name: calls[name] for name in names[-MOST_NAMES:]}
-    return {**few, "": few.get("", 0) + earlier} if earlier else few
+    most = sorted(calls.items(), key=lambda one: (-one[1], one[0]))[:MOST_NAMES]
+    return dict(sorted(most))
