@@ -1,10 +1,13 @@
-"""The example that writes back to Copernica, called as a worker calls it."""
+"""The example that writes back to Copernica, and the recipes for handlers, called as a worker calls them."""
 
 import asyncio
 import importlib.util
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -71,3 +74,22 @@ def test_a_failure_says_whether_there_is_a_point_in_trying_again(
     fake.faults = Faults("ok,503@profile,ok@profile,cut@profile")
     asyncio.run(example.write_back([click(1)]))
     assert fields_of(fake, 1)["LastClick"] == WRITTEN
+
+
+def test_what_the_clients_page_shows_works_as_printed(
+    fake: FakeCopernica, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (EXAMPLE.parents[2] / "docs" / "client.md").read_text()
+    script, *recipes = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    urls = ", ".join(repr(os.environ[name]) for name in ("COPERNICA_API_URL", "COPERNICA_AUTH_URL"))
+    for database, number in ((1, 12), (1, 13)):
+        add_profile(fake, number, "jan@example.nl", database=database)
+    exec(script.replace('"your API token"', f"{TOKEN!r}, {urls}"), {})
+    assert "{'Email': 'jan@example.nl'}" in capsys.readouterr().out
+    assert fields_of(fake, 12)["Clicked"] == "yes"
+
+    names: dict[str, Any] = {}
+    exec("\n".join(recipes), names)
+    asyncio.run(names["unsubscribed"](click(12)))
+    names["unsubscribed_too"](click(13))
+    assert fields_of(fake, 12)["Newsletter"] == fields_of(fake, 13)["Newsletter"] == "no"

@@ -141,10 +141,12 @@ def client_at(url: str, policy: RetryPolicy = HASTY) -> Copernica:
     return client(urls | {"COPERNICA_TOKEN": TOKEN}, policy)
 
 
-def add_profile(fake: FakeCopernica, number: int, email: str, removed: int | None = None) -> None:
-    """Have a profile in the fake's database 7; `removed` is when (in Unix seconds) it was."""
+def add_profile(
+    fake: FakeCopernica, number: int, email: str, removed: int | None = None, database: int = 7
+) -> None:
+    """Have a profile in a database of the fake; `removed` is when (in Unix seconds) it was."""
     with fake.truth.writing() as db:
-        profiles.save(db, Entity("profile", number, 7, None, {"email": email}, {}, 0, 0, removed))
+        profiles.save(db, Entity("profile", number, database, None, {"email": email}, {}, 0, 0, removed))
 
 
 def fields_of(fake: FakeCopernica, number: int) -> dict[str, Any]:
