@@ -10,6 +10,7 @@ import orjson
 from sqlalchemy import Connection, select
 
 from ingest.errors import Interrupted, InvalidToken
+from workers.reconcile.basis import MIN_UNANIMOUS, Basis
 from workers.reconcile.report import DayReport, KindReport
 from workers.store import tables
 from workers.store.rows import clean, load, stored_time
@@ -20,6 +21,9 @@ API, FILES = "api", "files"
 #: What the row of a whole day has instead of a kind.
 WHOLE_DAY = ""
 
+
+#: Results of kinds that are looked through for one that measured the clocks: those of a month of days.
+RECENT = 400
 
 #: The error of an attempt that has begun; it stays where the attempt's process is killed.
 CUT_SHORT = "The attempt was cut short: its process was killed, or lost the database."
@@ -145,3 +149,14 @@ def tried(store: Store) -> dict[date, Tried]:
                 )
             days[day] = after
     return days
+
+
+def clocks(store: Store) -> Basis:
+    """By how much the clocks differ, as it was measured last; no difference if it never was."""
+    columns = tables.reconciliations.c
+    query = select(columns.clock_offset, columns.details).where(columns.kind != WHOLE_DAY)
+    with store.reading() as connection:
+        for offset, details in connection.execute(query.order_by(columns.finished_at.desc()).limit(RECENT)):
+            if (pairs := int(load(details).get("pairs") or 0)) >= MIN_UNANIMOUS:
+                return Basis(offset, pairs)
+    return Basis()
