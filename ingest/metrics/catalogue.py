@@ -118,6 +118,9 @@ CATALOGUE = (
            "Of these, calls that failed before and are tried again.", ("handler",)),
     Metric("ingest_dead_letters", _GAUGE, _SHARED, "Calls that a handler did not take after its last attempt.",
            ("handler",)),
+    Metric("ingest_gaps_unfilled", _GAUGE, _SHARED,
+           "Periods in which calls may be missing that are not filled yet, see `ingest gaps`."),
+    Metric("ingest_gaps_left", _GAUGE, _SHARED, "Those of which nothing more is to be had."),
     Metric("ingest_day_complete", _GAUGE, _SHARED,
            "Of the last seven days that are over: 1 if its log files were compared and every line is in the "
            "store, and no totals are known to differ; 0 if it may lack events; not there while that is not known.",

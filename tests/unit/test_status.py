@@ -18,6 +18,7 @@ from workers.operations.figures import (
     DayFigures,
     DiskFigures,
     EndpointFigures,
+    GapFigures,
     HandlerFigures,
     LostFigures,
     PausedFigures,
@@ -45,6 +46,7 @@ TABLES: dict[str, type] = {
     "One of `handlers`": HandlerFigures,
     "`reconciled`": ReconciledFigures,
     "One of `days`": DayFigures,
+    "`gaps`": GapFigures,
     "`spool`": SpoolFigures,
     "One of `disks`": DiskFigures,
     "One of `warnings`": StatusWarning,
@@ -156,6 +158,7 @@ def test_the_json_has_the_documented_fields() -> None:
         ("One of `handlers`", printed["handlers"]["crm"]),
         ("`reconciled`", printed["reconciled"]),
         ("One of `days`", printed["days"][0]),
+        ("`gaps`", printed["gaps"]),
         ("`spool`", printed["spool"]),
         ("`lost`", printed["lost"]),
         ("One of `disks`", printed["disks"][0]),
@@ -227,6 +230,18 @@ def test_nobody_is_told_that_a_day_is_tried_again_if_nothing_does_that(
 ) -> None:
     store = replace(WELL[1], reconciled=ReconciledFigures(None, None, (date(2026, 11, 25),), ()))
     assert ("the daily job tries" in told(store=store, environ=environ)[Code.DAYS_INCOMPLETE]) == promised
+
+
+def test_gaps_are_told_of_when_they_should_have_been_filled(capsys: pytest.CaptureFixture[str]) -> None:
+    young = replace(WELL[1], gaps=GapFigures(1, 0, NOW - 1700))
+    assert told(store=young) == {}
+    assert told(store=replace(young, gaps=GapFigures(1, 1, NOW - 7200))) == {
+        Code.GAPS_UNFILLED: "1 gap is not filled yet, the oldest began 2.0 h ago: calls may be missing, see "
+        "`ingest gaps`.",
+        Code.GAPS_LEFT: "1 gap cannot be closed: calls may be missing, see `ingest gaps`.",
+    }
+    render.status(StatusFigures(None, replace(young, gaps=GapFigures(2, 1, NOW)), None, (), ()), as_json=False)
+    assert "2 not filled yet; 1 cannot be closed: see `ingest gaps`" in capsys.readouterr().out
 
 
 def test_nothing_is_said_of_what_is_well_or_unknown() -> None:

@@ -45,6 +45,8 @@ OF_STORE = frozenset(
         Code.UNVERIFIED,
         Code.DAYS_INCOMPLETE,
         Code.DAYS_GONE,
+        Code.GAPS_UNFILLED,
+        Code.GAPS_LEFT,
         Code.DEAD_LETTERS,
         Code.DEAD_LETTERS_RISING,
     }

@@ -28,6 +28,8 @@ AFTER = 120
 #: Seconds for which a gap is one process's, unless it renews that: long enough for a page that is asked for again
 #: and again, short enough for the next to begin soon after a kill.
 LEASE = 600
+#: Days for which gaps are listed that nothing waits for: as long as days are looked back at.
+KEPT_DAYS = 400
 
 
 def due(store: Store, now: int | None = None) -> list[Gap]:
@@ -149,6 +151,16 @@ def filled(
             row.turned(State.CLOSED, now, **{**gone, **details}).put(store, connection)
             closed += 1
     return closed
+
+
+def forget(store: Store, before: int) -> int:
+    """Delete gaps that ended before a time (µs since 1970) and that nothing waits for; returns how many."""
+    columns = tables.gaps.c
+    waits = [State.OPEN.value, State.ENDED.value, State.CATCHING_UP.value]
+    with store.writing() as connection:
+        store.take_turns(connection, TURNS)
+        old = tables.gaps.delete().where(columns.until < before, columns.state.not_in(waits))
+        return int(connection.execute(old).rowcount)
 
 
 def shared_time(store: Store) -> int:

@@ -122,6 +122,17 @@ class DayFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class GapFigures:
+    """Gaps that are not closed: see `ingest gaps`."""
+
+    #: Those that are filled by themselves or by log files, and those that nothing tries any more.
+    unfilled: int
+    cannot_be_closed: int
+    #: Unix time in seconds at which the oldest of the unfilled began; None without any.
+    oldest_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class StoreFigures:
     """What the database knows."""
 
@@ -134,6 +145,7 @@ class StoreFigures:
     reconciled: ReconciledFigures | None
     #: The last days of which something is known, today included, the newest first.
     days: tuple[DayFigures, ...] = ()
+    gaps: GapFigures = GapFigures(0, 0, None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from ingest.settings import Settings
 from ingest.shown import counted, span
 from workers.operations.figures import (
     DiskFigures,
+    GapFigures,
     ReconciledFigures,
     RedisFigures,
     SpoolFigures,
@@ -17,6 +18,8 @@ from workers.operations.warnings import Code, StatusWarning
 
 #: Seconds after the last lost call for which that is an alarm; then it is a figure, and reconciling mends it.
 LOST_LATELY = 900.0
+#: Seconds for which a gap may be there before it is told of: longer than it takes to fill one.
+UNFILLED_FOR = 1800.0
 #: Share of a disk that should be free …
 DISK_FREE = 0.1
 #: … unless it has so many bytes free.
@@ -39,6 +42,7 @@ def warnings_of(
         yield from _of_stream(in_redis, settings.alert_age, now)
     if in_store is not None:
         yield from _of_store(in_store)
+        yield from _of_gaps(in_store.gaps, now)
         if in_store.reconciled is not None:
             yield from _of_days(in_store.reconciled, settings)
 
@@ -130,6 +134,17 @@ def _of_store(figures: StoreFigures) -> Iterable[StatusWarning]:
     if figures.quarantined:
         calls = counted(figures.quarantined, "call could not be read and is", "calls could not be read and are")
         yield StatusWarning(Code.QUARANTINED, f"{calls} in the table `quarantine`.")
+
+
+def _of_gaps(figures: GapFigures, now: float) -> Iterable[StatusWarning]:
+    if figures.oldest_at is not None and now - figures.oldest_at > UNFILLED_FOR:
+        gaps = counted(figures.unfilled, "gap is", "gaps are")
+        age = span(now - figures.oldest_at)
+        text = f"{gaps} not filled yet, the oldest began {age} ago: calls may be missing, see `ingest gaps`."
+        yield StatusWarning(Code.GAPS_UNFILLED, text)
+    if figures.cannot_be_closed:
+        gaps = counted(figures.cannot_be_closed, "gap", "gaps")
+        yield StatusWarning(Code.GAPS_LEFT, f"{gaps} cannot be closed: calls may be missing, see `ingest gaps`.")
 
 
 def _of_days(figures: ReconciledFigures, settings: Settings) -> Iterable[StatusWarning]:

@@ -95,6 +95,8 @@ def _of_store(known: StoreFigures, today: date) -> Iterator[tuple[Series, float]
             yield ("ingest_handler_waiting", name), handler.waiting
             yield ("ingest_handler_retries", name), handler.retries
             yield ("ingest_dead_letters", name), handler.failed
+    yield ("ingest_gaps_unfilled",), known.gaps.unfilled
+    yield ("ingest_gaps_left",), known.gaps.cannot_be_closed
     if known.reconciled is not None:
         yield from _of_days(known.reconciled, today)
 

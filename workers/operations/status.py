@@ -25,12 +25,14 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
 from ingest.stream.pauses import Pauses
 from ingest.stream.reports import EndpointReport, host_of
+from workers.gaps.gap import State, cuts
 from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.figures import (
     DayFigures,
     DiskFigures,
     EndpointFigures,
+    GapFigures,
     HandlerFigures,
     LostFigures,
     PausedFigures,
@@ -44,6 +46,7 @@ from workers.operations.figures import (
 from workers.operations.judgement import warnings_of
 from workers.operations.warnings import Code, StatusWarning
 from workers.reconcile.schedule import Schedule
+from workers.store import tables
 from workers.store.store import Store
 from workers.totals import ours
 from workers.totals.history import verdicts
@@ -232,7 +235,16 @@ def of_store(store: Store, for_people: bool = True) -> StoreFigures:
         handlers=_handler_figures(store, for_people),
         reconciled=_reconciled_figures(schedule),
         days=tuple(_days(store, schedule)) if for_people else (),
+        gaps=_gap_figures(store),
     )
+
+
+def _gap_figures(store: Store) -> GapFigures:
+    with store.reading() as connection:
+        unclosed = cuts(connection, tables.gaps.c.state != State.CLOSED.value)
+    unfilled = [gap.since for gap in unclosed if gap.state is not State.CANNOT_BE_CLOSED]
+    oldest = min(unfilled, default=None)
+    return GapFigures(len(unfilled), len(unclosed) - len(unfilled), None if oldest is None else oldest / MICROS)
 
 
 def _handler_figures(store: Store, last_errors: bool) -> dict[str, HandlerFigures]:

@@ -204,6 +204,19 @@ class Code(StrEnum):
         "Run `ingest audit-mailings` for the day, which says where they differ and what is likely behind it.",
     )
 
+    #: Periods in which calls may be missing have not been filled a while after they ended.
+    GAPS_UNFILLED = (
+        "gaps-unfilled",
+        Level.WARNING,
+        "See `ingest gaps`; with COPERNICA_TOKEN they are filled by themselves, else by `ingest reconcile`.",
+    )
+    #: Nothing tries to fill them any more.
+    GAPS_LEFT = (
+        "gaps-left",
+        Level.WARNING,
+        "See `ingest gaps`; if you have the log files of these days, `ingest import` them.",
+    )
+
     # --- handlers ---
 
     #: Events that handlers did not take after their last attempt.

@@ -127,6 +127,9 @@ def _store_rows(table: Table, figures: "StoreFigures", zone: ZoneInfo) -> None:
         table.add_row("log files", _reconciled(figures.reconciled))
     for day in figures.days:
         table.add_row(f"{day.day}", escape(printable(_day(day))))
+    if figures.gaps.unfilled or figures.gaps.cannot_be_closed:
+        left = f"; {figures.gaps.cannot_be_closed:,} cannot be closed" if figures.gaps.cannot_be_closed else ""
+        table.add_row("gaps", f"{figures.gaps.unfilled:,} not filled yet{left}: see `ingest gaps`")
     if figures.unverified:
         table.add_row("unverified", counted(figures.unverified, "call waits for a key", "calls wait for a key"))
     table.add_row("quarantine", counted(figures.quarantined, "call"))
