@@ -47,10 +47,14 @@ POINTS = (
     "batches-claimed",
     "batch-unpacked",
     "commit",
+    "upgrading",
     "committed",
     "handlers-wake",
     "ack",
     "acked",
+    # Recovery: what is missing is known; a portion of it is inserted, and not committed yet.
+    "compared",
+    "recovering",
 )
 ACTIONS = ("kill", "raise", "stop", "sleep")
 

@@ -102,7 +102,7 @@ class Insertion:
                 self._insert(portion, comparison, spread)
         if any(found.fills):
             events = self._events(source, found.fills)
-            given = (self._moved(event, found.id_of(number)) for number, event in events)
+            given = (self._given(event, found.id_of(number), spread) for number, event in events)
             while portion := list(islice(given, FILLED)):
                 self._report.filled += self._store.fill_in(portion)
         return self._late
@@ -115,6 +115,11 @@ class Insertion:
         """The event of a line with its delivery id."""
         digest, occurrence = source.name_of(event), found.wanted[number] - 1
         return self._moved(event, partitions.delivery_id(event.occurred_at // MICROS, digest, occurrence))
+
+    def _given(self, event: Event, delivery_id: bytes, spread: int | None) -> Event:
+        """What an event is filled in with; without its time, if nobody knows that by the clock of the webhooks."""
+        moved = self._moved(event, delivery_id)
+        return moved if spread is not None else moved._replace(occurred_at=moved.received_at)
 
     def _moved(self, event: Event, delivery_id: bytes) -> Event:
         """An event with its time by the clock of the webhooks, as all other events."""

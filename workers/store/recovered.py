@@ -81,6 +81,14 @@ def message_hash(message_id: str | None) -> int:
     return crc32(message_id.strip(BESIDE).lower().encode("utf-8", "replace")) if message_id else 0
 
 
+def message_hashes(message_ids: Sequence[str]) -> list[int]:
+    """The same of many at once."""
+    text = "".join(message_ids)
+    if text.isascii() and text.isalnum() and text == text.lower():  # nothing to strip, and in lower case
+        return list(map(crc32, map(str.encode, message_ids)))
+    return list(map(message_hash, message_ids))
+
+
 def look(connection: Connection) -> Look | None:
     """What is to be heeded; None if there is nothing."""
     *comparisons, (_, _, latest, newest, _) = connection.execute(_LOOK).all()
@@ -102,16 +110,16 @@ class Recovered:
         if now.latest is None:
             return Late(rows)
         last = stored_time((now.latest + 1) * MICROS)
-        old = [row for row in rows if row[MESSAGE] and (row[MOMENT] < last or row[MOMENT] == row[RECEIVED])]
+        old = [row for row in rows if (row[MOMENT] < last or row[MOMENT] == row[RECEIVED]) and row[MESSAGE]]
         if not old:
             return Late(rows)
         self._learn(connection, now.newest)
         known, mask = self._map, MAP_BITS - 1
+        messages = message_hashes([row[MESSAGE] for row in old])
         by_message: defaultdict[int, list[Row]] = defaultdict(list)
-        for row in old:
-            message = message_hash(row[MESSAGE])
+        for at, message in enumerate(messages):
             if known[(message & mask) >> 3] >> (message & 7) & 1:
-                by_message[message].append(row)
+                by_message[message].append(old[at])
         return _late(connection, rows, by_message) if by_message else Late(rows)
 
     def _learn(self, connection: Connection, newest: int) -> None:

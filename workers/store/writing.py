@@ -237,6 +237,8 @@ class Writing(Counting):
             if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
                 connection.execute(tables.outbox.insert(), waiting)
             recovered.note_recovered(connection, added, spread, hand_on is not None)
+            if failpoints.armed:
+                failpoints.reach("recovering")
             if now := recovered.look(connection):
                 recovered.note(connection, now, added, comparison.number)
             event_counts.change(connection, self._backend, added)
