@@ -94,8 +94,7 @@ def _ask(call: Callable[["Copernica"], Awaitable[T]]) -> T:
     async def run() -> T:
         for risk in unencrypted.of_api(settings):
             click.echo(f"! {risk.text}", err=True)
-        api_url, auth_url = settings.copernica_api_url, settings.copernica_auth_url
-        async with Copernica(settings.token, api_url, auth_url) as copernica:
+        async with Copernica.with_settings(settings) as copernica:
             return await call(copernica)
 
     return asyncio.run(run())

@@ -63,8 +63,7 @@ async def _days(settings: Settings) -> AsyncIterator[Finding]:
 
 async def _rights(settings: Settings) -> AsyncIterator[Finding]:
     policy = RetryPolicy(attempts=ATTEMPTS)
-    urls = settings.copernica_api_url, settings.copernica_auth_url
-    async with Copernica(settings.token, *urls, policy=policy) as api:
+    async with Copernica.with_settings(settings, policy) as api:
         try:
             account = await api.identity()
             name = account.get("name") or account.get("id")
