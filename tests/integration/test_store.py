@@ -505,7 +505,8 @@ def lite(tmp_path: Path) -> Iterator[Store]:
 def test_a_commit_waits_for_the_disk(lite: Store) -> None:
     assert rows(lite, "PRAGMA synchronous") == [(2,)]  # FULL
     assert rows(lite, "PRAGMA journal_mode") == [("wal",)]
-    assert sqlite3.connect(lite.shown).execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    with closing(sqlite3.connect(lite.shown)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.mark.parametrize("use", [lambda url: Store.open(url).close(), upgrade])
