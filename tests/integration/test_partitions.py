@@ -6,13 +6,14 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import Connection
 
 from ingest.errors import RowsRejected, Unavailable
 from tests.support.builders import LONG, event
 from tests.support.months import event_of_month, first_second, month, partition, partitions
 from tests.support.postgres import Server
 from tests.support.sql import everything, execute, explained, rows
-from workers.store import monthly_partitions
+from workers.store import event_counts, monthly_partitions
 from workers.store.filters import Filter
 from workers.store.monthly_partitions import MONTHS_AHEAD
 from workers.store.postgres_insert import COPY_FROM
@@ -173,6 +174,54 @@ def test_a_month_that_others_read_is_dropped_another_day(store: Store) -> None:
             store.expire(first_second(-1))
     assert store.expire(first_second(-1)) == 1
     assert everything(store) == [event_of_month(0)]
+
+
+def test_while_a_month_is_counted_to_be_dropped_nobody_waits_for_a_turn(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add([event_of_month(-3, 1), event_of_month(-3, 2), event_of_month(0)])
+    store.make_room()
+    before = store.stored()
+    counting = event_counts.of_table
+    counted: list[int] = []
+
+    def while_counting(connection: Connection, name: str) -> tuple[int, event_counts.Numbers]:
+        found = counting(connection, name)
+        with store.writing() as other:  # as whoever erases somebody, and all who store something behind them
+            other.exec_driver_sql("SET LOCAL lock_timeout = '1s'")
+            store._backend.take_turns(other, event_counts.TURNS)
+        assert store.add([event_of_month(0, 7 + len(counted))]).new == 1
+        counted.append(found[0])
+        return found
+
+    monkeypatch.setattr(event_counts, "of_table", while_counting)
+    assert store.expire(first_second(-1)) == 2
+    assert counted == [2]
+    assert store.stored() == before - 2 + 1 == len(everything(store))
+
+
+def test_what_is_counted_meanwhile_of_what_was_there_before_is_counted_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.add([event_of_month(-3, n) for n in range(3)] + [event_of_month(0)])
+    store.make_room()
+    store.count_anew()
+    counting = event_counts.of_table
+    calls: list[str] = []
+
+    def while_counting(connection: Connection, name: str) -> tuple[int, event_counts.Numbers]:
+        found = counting(connection, name)
+        if not calls:
+            while store.count_more() < 1:
+                pass
+        calls.append(name)
+        return found
+
+    monkeypatch.setattr(event_counts, "of_table", while_counting)
+    assert store.expire(first_second(-1)) == 3
+    assert len(calls) == 2
+    assert store.is_counted
+    assert store.stored() == 1 == len(everything(store))
 
 
 def test_a_table_that_was_detached_is_left_alone(store: Store) -> None:

@@ -13,9 +13,8 @@ Its DDL is text: SQLAlchemy knows no partitions.
 import logging
 import time
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -25,13 +24,12 @@ from ingest.errors import Unavailable
 from ingest.health import Risk, RiskCode
 from workers.store import event_counts, tables
 from workers.store.backend import Backend, Transactions
+from workers.store.months import FIRST_MONTH, Month
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: The first year with a credible delivery id.
-FIRST_YEAR = 2010
 #: How many months are made ahead: a year, so that a role which may not make any is good for a year.
 MONTHS_AHEAD = 12
 #: Months ahead below which `check` says that it is time to make more.
@@ -57,51 +55,6 @@ OTHER = f"{tables.events.name}_other"
 #: SQLSTATE where a role may not do what it tried, and where another attempt may succeed: a lock was not granted,
 #: or an event of the month came in while its partition was being made.
 NOT_ALLOWED, IN_USE = "42501", ("55P03", "40P01", "23514")
-
-
-class Month(NamedTuple):
-    """A month in UTC."""
-
-    year: int
-    month: int
-
-    @classmethod
-    def now(cls) -> Self:
-        """The current month."""
-        now = datetime.now(UTC)
-        return cls(now.year, now.month)
-
-    @classmethod
-    def of(cls, second: int) -> Self:
-        """The month of a time in Unix seconds."""
-        moment = datetime.fromtimestamp(second, UTC)
-        return cls(moment.year, moment.month)
-
-    @classmethod
-    def of_id(cls, delivery_id: bytes) -> Self:
-        """The month of the time that a delivery id begins with."""
-        return cls.of(int.from_bytes(delivery_id[:4], "big"))
-
-    def later(self, months: int) -> "Month":
-        """The month that is `months` later."""
-        count = self.year * 12 + self.month - 1 + months
-        return Month(count // 12, count % 12 + 1)
-
-    @property
-    def first_id(self) -> bytes:
-        """The smallest delivery id that this month can have, as far as its time goes."""
-        return int(datetime(self.year, self.month, 1, tzinfo=UTC).timestamp()).to_bytes(4, "big")
-
-    @property
-    def partition(self) -> str:
-        """The name of its table."""
-        return f"{tables.events.name}_{self.year:04d}_{self.month:02d}"
-
-    def __str__(self) -> str:
-        return f"{self.year:04d}-{self.month:02d}"
-
-
-FIRST_MONTH = Month(FIRST_YEAR, 1)
 
 
 class NotAllowedError(Exception):
@@ -288,13 +241,20 @@ def drop_expired(transactions: Transactions, before: bytes, backend: Backend) ->
 
 
 def _drop(connection: Connection, name: str, backend: Backend) -> int:
-    """Drop a partition, unless another process did; returns how many events it held."""
-    backend.share_turns(connection, event_counts.TURNS)
+    """Drop a partition, unless another process did; returns how many events it held.
+
+    Counting takes long, and whoever shares turns makes those wait who want one alone, and all who store behind
+    them. So only the partition is locked meanwhile, into which nobody writes who is not late by years.
+    """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
     if name not in _partitions(connection):
         return 0
     qualified = _qualified(connection, name)
+    below = event_counts.counted_below(connection)
     count, counted = event_counts.of_table(connection, qualified)
+    backend.share_turns(connection, event_counts.TURNS)
+    if event_counts.counted_below(connection) != below:  # more of what was there before is in the numbers now
+        count, counted = event_counts.of_table(connection, qualified)
     connection.exec_driver_sql(f"DROP TABLE {qualified}")
     event_counts.add(connection, backend, counted)
     log.info("dropped the partition %s with %s", name, shown.counted(count, "event"))
