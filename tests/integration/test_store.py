@@ -502,6 +502,16 @@ def lite(tmp_path: Path) -> Iterator[Store]:
         yield store
 
 
+def test_a_database_is_where_it_was_named_whatever_the_working_folder_is_later(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with closing(Store.open("sqlite:///events.db")) as store:
+        store.engine.dispose()
+        monkeypatch.chdir("/")
+        assert store.add([event()]).new == 1
+
+
 def test_a_commit_waits_for_the_disk(lite: Store) -> None:
     assert rows(lite, "PRAGMA synchronous") == [(2,)]  # FULL
     assert rows(lite, "PRAGMA journal_mode") == [("wal",)]

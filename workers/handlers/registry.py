@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from ingest.copernica.events import Event, EventType
 from ingest.errors import SettingsError
 from ingest.shown import did_you_mean
+from workers.handlers import surroundings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -196,7 +197,7 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
     importlib.invalidate_caches()
     for module in modules:
         try:
-            with _without_bytecode():
+            with _without_bytecode(), surroundings.kept(module):
                 importlib.import_module(module)
         except (Exception, SystemExit) as error:  # a script that was written to be run may end itself
             raise SettingsError(f"INGEST_HANDLERS={module} cannot be imported: {_where(error)}.") from error

@@ -102,7 +102,9 @@ class SQLite(Backend):
             self.path.absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unavailable(f"The database {self.shown} cannot be used: {error.strerror}.") from None
-        engine = create_engine(self._url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
+        # As it is now: a handler may change the working folder before the next connection is made.
+        url = self._url.set(database=str(self.path.absolute()))
+        engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
         event.listen(engine, "connect", _set_up)
         return engine
 

@@ -1,0 +1,50 @@
+"""What handlers' modules do to the process when they are imported is undone, and told."""
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import SettingsError
+from workers.handlers.registry import load
+
+numbers = count()
+
+
+@pytest.mark.parametrize(
+    ("does", "what"),
+    [
+        ("import os; os.chdir('/')", "the working folder"),
+        ("import os; os.umask(0)", "the umask"),
+        ("import socket; socket.setdefaulttimeout(0.001)", "the time limit of all sockets"),
+        ("import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "what signals do"),
+        ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", "what signals do"),
+        ("import os; os.chdir('/'); os.umask(0)", "the working folder, the umask"),
+        ("import os", ""),
+        ("import os; os.chdir('/'); 1 / 0", "the working folder"),
+    ],
+)  # fmt: skip
+def test_what_a_module_changes_is_put_back_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, does: str, what: str
+) -> None:
+    module = f"changing_{next(numbers)}"
+    (tmp_path / f"{module}.py").write_text(does)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def now() -> object:
+        mask = os.umask(0o077)
+        os.umask(mask)
+        signals = [signal.getsignal(one) for one in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1)]
+        return Path.cwd(), mask, socket.getdefaulttimeout(), signals
+
+    before = now()
+    with suppress(SettingsError):  # of the last one
+        load([module])
+    assert now() == before
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [] if not what else f"INGEST_HANDLERS={module} changes {what} of the process" in told[0]

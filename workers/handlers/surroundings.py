@@ -1,0 +1,65 @@
+"""What belongs to the whole process and handlers' modules may change while they are imported: put back, and told.
+
+A module that was written as a script changes the working folder, say, and with it where `sqlite:///data/ingest.db`
+is. What a function does to the process when it is called is over when its job is: each has a process of its own.
+"""
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+log = logging.getLogger(__name__)
+
+#: Signals that the worker, or what it is built upon, waits for.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+@contextmanager
+def kept(module: str) -> Iterator[None]:
+    """Import a module in the block, and have the process as it was afterwards."""
+    folder, mask, timeout = _folder(), _mask(), socket.getdefaulttimeout()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        changed = []
+        if folder is not None and _folder() != folder:
+            os.chdir(folder)
+            changed.append("the working folder")
+        if _mask() != mask:
+            os.umask(mask)
+            changed.append("the umask")
+        if socket.getdefaulttimeout() != timeout:
+            socket.setdefaulttimeout(timeout)
+            changed.append("the time limit of all sockets")
+        if any(signal.getsignal(number) != handler for number, handler in handlers.items()):
+            with suppress(ValueError):  # not in the main thread, where nobody can change them either
+                for number, handler in handlers.items():
+                    if handler is not None:
+                        signal.signal(number, handler)
+            changed.append("what signals do")
+        is_ours = handlers[signal.SIGALRM] not in (signal.SIG_DFL, signal.SIG_IGN, None)  # as RQ's time limit
+        if signal.getitimer(signal.ITIMER_REAL)[0] and not is_ours:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            changed.append("the alarm")
+        if changed:
+            log.warning(
+                "INGEST_HANDLERS=%s changes %s of the process when it is imported: that was put back, since the "
+                "program and other handlers rely on it", module, ", ".join(changed),
+            )  # fmt: skip
+
+
+def _folder() -> str | None:
+    try:
+        return os.getcwd()  # noqa: PTH109  # it may be gone
+    except OSError:
+        return None
+
+
+def _mask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
