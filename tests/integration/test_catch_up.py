@@ -4,22 +4,27 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from ingest.copernica.events import REST
+from ingest.errors import InvalidToken
 from ingest.settings import Settings
-from ingest.simulation.api_faults import Faults
+from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.fake_api import FakeCopernica
 from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import Truth
 from tests.support.fake_copernica import HASTY, TOKEN, fake_copernica
-from tests.support.gaps import call, found, keep_gap, known, spread, told, truth_of
+from tests.support.gaps import call, found, happened, keep_gap, known, spread, told, truth_of
 from tests.support.logs import no_progress
+from tests.support.sql import is_a_sentence
 from workers import gaps
-from workers.catch_up import closing
+from workers.catch_up import closing, messages
 from workers.catch_up.closing import Outcome, fill_due
 from workers.catch_up.look import Asked, Context
+from workers.gaps import State
+from workers.store import tables
 from workers.store.store import Store
 
 #: When the gap of these tests ended: long enough ago that nothing is late.
@@ -67,3 +72,97 @@ def test_what_a_gap_lacks_is_inserted_once_and_the_gap_closed(store: Store, data
     assert len(recovered) == len(missing)
     assert {event.recipient for event in recovered} == {None}
     assert {event.profile for event in recovered} == {one["profile"] for one in missing}
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset"), [("UTC", 37), ("Europe/Amsterdam", 0), ("Asia/Tokyo", -3), ("America/New_York", 2)]
+)
+@pytest.mark.parametrize("after", [500, 0])
+def test_the_clock_of_results_may_be_another(sqlite_url: str, zone: str, offset: int, after: int) -> None:
+    now = int(time.time())
+    end = now - 200 - after
+    since = end - 300
+    events = spread(since - 600, now - 20, 120)
+    with Store.open(sqlite_url) as store:
+        store.add([call(at, one) for at, one in enumerate(events) if not since <= one["time"] < end])
+        keep_gap(store, since, end)
+        with faked(sqlite_url, truth_of(events), zone=ZoneInfo(zone), offset=offset) as (
+            _,
+            settings,
+        ):
+            (outcome,) = filled(settings, store)
+        assert not outcome.open
+        assert told(store) == known(events)
+
+
+def test_a_product_that_the_account_does_not_have_is_told(sqlite_url: str) -> None:
+    events = [one | {"product": "publisher"} for one in spread(SINCE, END, 10)]
+    with Store.open(sqlite_url) as store:
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(events)) as (fake, settings):
+            fake.absent = frozenset({"ms"})
+            (outcome,) = filled(settings, store)
+        assert not outcome.open
+        assert outcome.look.notes == ["The account has no Marketing Suite."]
+        assert told(store) == known(events)
+
+
+@pytest.mark.parametrize("profiles", ["off", "on"])
+def test_recipients_are_those_of_other_events_or_of_profiles(sqlite_url: str, profiles: str) -> None:
+    around = [happened(at, SINCE - 100, "delivery") for at in range(4)]
+    older = [happened(at, SINCE - 90_000, "delivery") for at in range(4, 6)]
+    of_profile = happened(90, SINCE - 50, "delivery", profile=8)
+    inside = [happened(at, SINCE + 10, "open") for at in range(10)]
+    with Store.open(sqlite_url) as store:
+        store.add([call(at, one) for at, one in enumerate([*around, *older, of_profile])])
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of([*around, *older, of_profile, *inside])) as (_, settings):
+            (outcome,) = filled(settings.model_copy(update={"catch_up_profiles": profiles}), store)
+        assert not outcome.open
+        recovered = {event.message_id: event.recipient for event in found(store) if event.source == REST}
+    said = {one["id"]: one["recipient"] for one in inside}
+    said[inside[7]["id"]] = of_profile["recipient"]
+    if profiles == "off":
+        said |= {one["id"]: None for one in inside[6:] if one is not inside[7]}
+    assert recovered == said
+
+
+#: What can be wrong with each kind of request that a look makes, once or for good.
+PLANS = [
+    f"{fault}{times}@{kind}"
+    for kind in (Kind.RESULTS, Kind.DESTINATIONS, Kind.DESTINATION, Kind.EMAILINGS)
+    for fault in Fault
+    for times in ("", "*99")
+    if fault not in (Fault.OK, Fault.SLOW)
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "plan", [*PLANS, "slow@results", "500*99@token", "401*99@token", "expired*2", "html*2@token"]
+)
+def test_whatever_goes_wrong_a_gap_is_not_closed_while_something_is_missing(
+    sqlite_url: str, plan: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not plan.endswith(f"@{Kind.DESTINATION}"):
+        monkeypatch.setattr(messages, "FEW", 0)
+    events = spread(SINCE - 60, END + 60, 24)
+    with Store.open(sqlite_url) as store:
+        store.add([call(at, one) for at, one in enumerate(events) if not SINCE <= one["time"] < END])
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(events), plan) as (_, settings):
+            try:
+                (outcome,) = filled(settings, store)
+            except InvalidToken as error:
+                said = str(error)
+            else:
+                said = outcome.open
+        stored, truth = told(store), known(events)
+        assert stored <= truth
+        (row,) = store.rows(tables.gaps)
+        if row.state == State.CLOSED:
+            assert stored == truth
+            assert not said
+        else:
+            assert is_a_sentence(Exception(said))
+            assert said in str(row.details)

@@ -140,8 +140,8 @@ class Look:
             them = counted(self.unresolved, "result", "results")
             return f"Copernica does not say which message {them} of {self.fetched:,} are of: they were left out."
         if self.unreadable or self.unmatched:
-            them = counted(self.unreadable + self.unmatched, "result is", "results are")
-            return f"{them} without an ID, a time or a message that could be stored."
+            them = counted(self.unreadable + self.unmatched, "result", "results")
+            return f"Copernica gives {them} without an ID or a time, or that the database rejects: see the notes."
         if self.elsewhere:
             return "The results' clock could not be told: set INGEST_LOGFILE_TZ to the time zone of its log files."
         return ""
