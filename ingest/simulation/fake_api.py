@@ -94,6 +94,8 @@ class FakeCopernica:
         self.smtpeter = FakeSMTPeter(folder, token)
         #: Where a client is sent that must not go there with its token.
         self.elsewhere = "http://elsewhere.invalid"
+        #: Products that the account does not have: whatever is asked about them is refused.
+        self.absent: frozenset[str] = frozenset()
         self._kinds: dict[str, Kind] = {}
         #: Requests so far, such as `GET /logfiles`, including exchanges of tokens (`POST /`), and how many there
         #: were of each kind.
@@ -160,6 +162,8 @@ class FakeCopernica:
 
     def _instead(self, request: web.Request, fault: Fault) -> web.Response | None:
         """What a request is answered with, and not carried out; None if it is to be."""
+        if self.absent.intersection(request.path.split("/")):
+            return refusal(403, "Access denied")
         from_balancer = fault in (Fault.UNAVAILABLE, Fault.GATEWAY, Fault.HTML)
         if from_balancer or (fault is Fault.EMPTY and request.method == "GET"):
             text = LOAD_BALANCER if from_balancer else ""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -24,6 +25,7 @@ from workers.catch_up import closing, messages
 from workers.catch_up.closing import Outcome, fill_due
 from workers.catch_up.look import Asked, Context
 from workers.gaps import State
+from workers.operations.erase import erase
 from workers.store import tables
 from workers.store.store import Store
 
@@ -82,7 +84,12 @@ def test_the_clock_of_results_may_be_another(sqlite_url: str, zone: str, offset:
     now = int(time.time())
     end = now - 200 - after
     since = end - 300
+    zone_apart = int((datetime.now(ZoneInfo(zone)).utcoffset() or timedelta()).total_seconds())
     events = spread(since - 600, now - 20, 120)
+    # What goes on at the time that is asked for while nobody knows of the zone.
+    events += [
+        happened(1000 + at, one["time"] - zone_apart) for at, one in enumerate(events[:100]) if zone_apart > 0
+    ]
     with Store.open(sqlite_url) as store:
         store.add([call(at, one) for at, one in enumerate(events) if not since <= one["time"] < end])
         keep_gap(store, since, end)
@@ -166,3 +173,22 @@ def test_whatever_goes_wrong_a_gap_is_not_closed_while_something_is_missing(
         else:
             assert is_a_sentence(Exception(said))
             assert said in str(row.details)
+
+
+def test_nothing_is_left_or_comes_back_of_who_was_erased(store: Store, database: str) -> None:
+    known_before = call(1, happened(3, SINCE - 50, "delivery", database=7))
+    events = [happened(3, SINCE - 50, "delivery"), happened(3, SINCE + 10, "open")]
+    events += [happened(70, SINCE + 20, "open", profile=4), happened(5, SINCE + 30, "open")]
+    store.add([known_before])
+    keep_gap(store, SINCE, END)
+    with faked(database, truth_of(events)) as (_, settings):
+        assert not filled(settings, store)[0].open
+        assert {event.profile for event in found(store)} == {4, 6}
+        erase(store, "a3@example.nl", dry_run=False)
+        assert {event.profile for event in found(store)} == {6}
+        assert {row.profile for row in store.rows(tables.destinations)} == {6}
+        keep_gap(store, SINCE, END)
+        (outcome,) = filled(settings, store)
+    assert outcome.look.erased == 2
+    assert not outcome.open
+    assert {event.profile for event in found(store)} == {6}

@@ -9,7 +9,7 @@ meant, the one that was is requested next.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -28,7 +28,6 @@ from workers.catch_up.recipients import Recipients
 from workers.catch_up.shelf import Shelf
 from workers.catch_up.translation import told
 from workers.reconcile import downloads
-from workers.reconcile.basis import MIN_UNANIMOUS
 from workers.reconcile.logfile import Watch
 from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import KindReport
@@ -184,13 +183,11 @@ def _by_its_own_clock(context: Context, period: Period) -> Look:
         other = _asked(context, partial(_zone_of_nothing, zone, period))
         look.elsewhere = other is None
     if other is not None:
-        before, look = look, _look(context, period, other)
-        look.calls += before.calls
-        look.recovered += before.recovered
-        look.elsewhere = abs(look.offset) > TOLERANCE
-        look.notes.append(
-            f"The results' clock is {_ahead(other, zone, period)} that of INGEST_LOGFILE_TZ ({zone})."
-        )
+        calls, look = look.calls, _look(context, period, other)
+        look.calls += calls
+        look.elsewhere = look.elsewhere or _zone_behind(other, period, look.offset) is not None
+        ahead = _ahead(other, zone, period)
+        look.notes.append(f"The results' clock is {ahead} that of INGEST_LOGFILE_TZ ({zone}).")
     return look
 
 
@@ -258,20 +255,38 @@ async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, 
 
 
 def _compare(context: Context, shelf: Shelf, look: Look, period: Period, zone: tzinfo) -> None:
-    """Compare what is on the shelf with the store, and insert what is missing."""
+    """Compare what is on the shelf with the store, and insert what is missing; nothing if the clock is another."""
     settings = context.settings
     hand_on = context.handlers and settings.has_handlers
-    options = RecoveryOptions(zone, hand_on, dry_run=context.dry_run)
-    tell = partial(announce, settings, hand_on)
-    recovery = Recovery(context.store, options, context.watch, tell, context.breathe)
-    counts = shelf.counts()
+    options = RecoveryOptions(zone, hand_on, dry_run=True)
+    seconds = range(period.since, period.until + 1)
     # The largest first: kinds with too few events use the clocks that were measured on others.
-    for kind in (*counts, *(kind for kind in LISTS if kind not in counts)):
-        with Results(kind, zone) as lines:
-            for some in shelf.found(kind):
-                lines.add(told(kind, one) for one in some if one.message)
-                look.unresolved += sum(not one.message for one in some)
-            _note(look, recovery.results(lines, range(period.since, period.until + 1)))
+    kinds = [*shelf.counts(), *LISTS]
+    trial = Recovery(context.store, options, context.watch, breathe=context.breathe)
+    for kind in dict.fromkeys(kinds):
+        with _lines(shelf, kind, zone) as lines:
+            report = trial.results(lines, seconds)
+        if report.in_store or report.only_in_store:
+            look.offset, look.pairs = report.offset, report.pairs
+            look.elsewhere = bool(len(lines)) and not report.in_store
+            if look.elsewhere or _zone_behind(zone, period, look.offset) is not None:
+                return
+            break
+    tell = partial(announce, settings, hand_on)
+    options = replace(options, dry_run=context.dry_run)
+    recovery = Recovery(context.store, options, context.watch, tell, context.breathe)
+    for kind in dict.fromkeys(kinds):
+        with _lines(shelf, kind, zone) as lines:
+            _note(look, recovery.results(lines, seconds))
+    look.unresolved = shelf.unresolved()
+
+
+def _lines(shelf: Shelf, kind: EventType, zone: tzinfo) -> Results:
+    """The results of a kind whose messages are known."""
+    lines = Results(kind, zone)
+    for some in shelf.found(kind):
+        lines.add(told(kind, one) for one in some if one.message)
+    return lines
 
 
 def _note(look: Look, report: KindReport) -> None:
@@ -280,7 +295,7 @@ def _note(look: Look, report: KindReport) -> None:
     look.erased += report.erased
     look.unmatched += report.unmatched
     look.only_in_store += report.only_in_store
-    if report.pairs > look.pairs and report.pairs >= MIN_UNANIMOUS:
+    if report.pairs > look.pairs:
         look.offset, look.pairs = report.offset, report.pairs
     look.notes += [f"{report.kind}: {note}" for note in report.notes]
 

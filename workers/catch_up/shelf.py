@@ -123,6 +123,14 @@ class Shelf:
         for rows in self._portions(_FOUND, [kind.value]):
             yield [Found._make((*row[:-1], orjson.loads(row[-1]))) for row in rows]
 
+    def unresolved(self) -> int:
+        """How many there are whose messages are not known."""
+        query = (
+            "SELECT count(*) FROM results r LEFT JOIN messages m USING (product, destination) "
+            "WHERE m.message IS NULL"
+        )
+        return int(self._read(query)[0][0])
+
     # --- messages ---
 
     def seek(self) -> None:
