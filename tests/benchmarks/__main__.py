@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tests.benchmarks import endpoint, machine, plan, verification
+from tests.benchmarks.catch_up import catch_up
 from tests.benchmarks.drain import drain, drain_into_full
 from tests.benchmarks.handlers import handle
 from tests.benchmarks.plan import Plan
@@ -23,8 +24,8 @@ from tests.benchmarks.report import Report
 RESULTS = Path(__file__).with_name("results.json")
 #: Samples in one round: three endpoints at full rate, four drains, three workers that call functions, two
 #: latencies, five of the check, one flood, four drains more into databases that were filled in two steps before,
-#: and a day, written in one step before, that is read and reconciled.
-STEPS, STEPS_BEFORE = 24, 3
+#: a day, written in one step before, that is read and reconciled, and a gap, likewise, that is filled.
+STEPS, STEPS_BEFORE = 25, 4
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
@@ -58,6 +59,7 @@ def main(repeat: int, quick: bool, output: Path) -> None:
         report.rows += [*verification.verify(size, step), *verification.flood(size, step)]
         report.rows += drain_into_full(size, step)
         report.rows += reconcile(size, step)
+        report.rows += catch_up(size, step)
     report.conditions |= {"took_s": round(time.monotonic() - began), "load_after": round(os.getloadavg()[0], 2)}
     report.show(console)
     report.write(output)
@@ -74,6 +76,8 @@ def _conditions(size: Plan) -> dict[str, object]:
         "stored_events": size.stored,
         "handled_events": size.handled,
         "logged_events": size.logged,
+        "destinations": size.destinations,
+        "results_of_the_gap": size.results,
         "drained_jobs": size.jobs,
     }
 

@@ -41,6 +41,9 @@ class Plan:
     handled: int = 50_000
     #: Lines of the log file that is reconciled.
     logged: int = 5_000_000
+    #: Destinations of the mailing in whose midst there is a gap, and results within it.
+    destinations: int = 1_000_000
+    results: int = 300_000
     #: Jobs in the queue that the RQ worker works through.
     jobs: int = 2000
 
@@ -55,6 +58,8 @@ def quick(repeat: int) -> Plan:
         stored=200_000,
         handled=5000,
         logged=100_000,
+        destinations=20_000,
+        results=6000,
         jobs=300,
     )
 
