@@ -189,6 +189,6 @@ def test_nothing_is_left_or_comes_back_of_who_was_erased(store: Store, database:
         assert {row.profile for row in store.rows(tables.destinations)} == {6}
         keep_gap(store, SINCE, END)
         (outcome,) = filled(settings, store)
-    assert outcome.look.erased == 2
+    assert outcome.look.erased == 3
     assert not outcome.open
     assert {event.profile for event in found(store)} == {6}

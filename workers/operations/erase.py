@@ -20,6 +20,7 @@ from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import SpoolReport, host_of
+from workers.catch_up import keeping
 from workers.handlers.forgetting import forget
 from workers.person import Person
 from workers.reconcile import downloads
@@ -41,6 +42,9 @@ class Erased:
     blanked: dict[bytes, Event] = field(default_factory=dict)
     quarantined: list[bytes] = field(default_factory=list)
     unverified: list[tuple[bytes, bytes]] = field(default_factory=list)
+    #: The messages that were sent to the person, and the numbers of their profiles.
+    messages: set[str] = field(default_factory=set)
+    profiles: set[int] = field(default_factory=set)
     #: Calls that wait for handlers, or that these gave up.
     handed_on: int = 0
     #: Events that a dry run did not read, and how many seconds that takes, about. Then `deleted` are only those
@@ -108,6 +112,7 @@ def erase(
         dry_run,
     )
     if not dry_run:
+        keeping.erase(store, erased.messages, erased.profiles)
         store.erase(sorted(erased.deleted), list(erased.blanked.values()), erased.quarantined, erased.unverified)
         erased.committed = True
         store.scrub()
@@ -132,6 +137,8 @@ def _read_all(store: Store, person: Person, erased: Erased, dry_run: bool, readi
     for event in store.mentioning(person.address, person.pieces, person.spellings, reading):
         if person.is_subject_of(event):
             erased.deleted.add(event.delivery_id)
+            if event.message_id:
+                erased.messages.add(event.message_id)
             if event.database is not None and event.profile is not None:
                 profiles.add((event.database, event.profile))
         elif (blanked := person.blanked(event)) != event:
@@ -141,6 +148,8 @@ def _read_all(store: Store, person: Person, erased: Erased, dry_run: bool, readi
     for event in store.of_profiles(sorted(profiles), reading) if profiles else ():
         erased.deleted.add(event.delivery_id)
         erased.blanked.pop(event.delivery_id, None)
+    erased.profiles = {number for _, number in profiles}
+    erased.deleted.update(keeping.without_recipient(store, erased.messages))
 
 
 def _seconds_to_read(store: Store, person: Person, stored: int) -> float:

@@ -14,6 +14,7 @@ from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
+from workers.catch_up import keeping
 from workers.handlers.forgetting import forget
 from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
@@ -69,6 +70,7 @@ def clean_up(settings: Settings) -> int:
         now = _earliest_now(settings, store)
         store.expire_notes(now)
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
+        keeping.expire(store, now - min(settings.retention_days * DAY or keeping.KEPT, keeping.KEPT))
         deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
         # Where an upgrade was ended before it was done; last, as it may take long.
         fill(store, seconds=FILL_SECONDS)

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select, tuple_
 
 from ingest.batch import Record
-from ingest.copernica.events import MICROS, Event
+from ingest.copernica.events import MICROS, REST, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
 from workers.store import event_counts, recovered, tables
@@ -230,10 +230,11 @@ class Store(Writing):
     ) -> Iterator[Event]:
         """Events of these profiles, each a pair of database and profile number: reads the whole table.
 
-        For `passed` and `portions`, see `mentioning`.
+        Those from results name no database. For `passed` and `portions`, see `mentioning`.
         """
         columns = tables.events.c
-        condition = tuple_(columns.database, columns.profile).in_(profiles)
+        recovered = and_(columns.source == REST, columns.profile.in_({number for _, number in profiles}))
+        condition = or_(tuple_(columns.database, columns.profile).in_(profiles), recovered)
         yield from self._events_of_all(condition, passed, portions)
 
     def unverified_signers(self) -> list[Signer]:

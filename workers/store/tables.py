@@ -246,7 +246,7 @@ gaps = Table(
 )
 
 #: Which message each destination of Copernica's is: its REST results name the number, its webhooks the message id.
-#: `product` is `ms` (Marketing Suite) or `publisher`; `sent_at` is in Unix seconds by the result's own clock.
+#: `product` is `ms` (Marketing Suite) or `publisher`; they were asked for `kept_at`, in Unix seconds.
 destinations = Table(
     "destinations",
     metadata,
@@ -256,7 +256,7 @@ destinations = Table(
     Column("mailing", BigInteger),
     Column("profile", BigInteger),
     Column("subprofile", BigInteger),
-    Column("sent_at", BigInteger),
+    Column("kept_at", BigInteger, nullable=False),
 )
 
 #: Events that were recovered, so that a call which comes in later is known for its event (see

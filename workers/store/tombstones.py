@@ -32,7 +32,9 @@ _ADDRESS = re.compile(r"""[^\s<>()\[\]{}"',;:=&?/\\|]+@[\w.\-]+""")
 def bury(connection: Connection, addresses: Sequence[str], profiles: Sequence[tuple[int, int]], now: int) -> None:
     """Add tombstones for these, or bring them up to date; `now` in Unix seconds."""
     key = connection.execute(select(tombstones.c.key).limit(1)).scalar() or secrets.token_bytes(KEY_SIZE)
-    digests = {_digest(bytes(key), text) for text in (*map(folded, addresses), *map(_name, profiles))}
+    # What comes from a result names the profile without its database.
+    names = [_name(pair) for database, profile in profiles for pair in ((database, profile), (None, profile))]
+    digests = {_digest(bytes(key), text) for text in (*map(folded, addresses), *names)}
     connection.execute(tombstones.delete().where(tombstones.c.digest.in_(digests)))
     rows = [{"digest": digest, "key": key, "erased_at": now} for digest in digests]
     connection.execute(tombstones.insert(), rows)
@@ -91,7 +93,7 @@ class Tombstones:
         if when > self.latest:  # nearly all
             return event
         profile = event.database, event.profile
-        if None not in profile and self._is_buried(_name(profile), when):
+        if event.profile is not None and self._is_buried(_name(profile), when):
             return None
         whole = [text for text in (event.recipient, *texts([event.payload, event.tags])) if text and "@" in text]
         mentions = [text for name in MENTIONING if isinstance(text := getattr(event, name), str)]

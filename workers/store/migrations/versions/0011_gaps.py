@@ -24,7 +24,8 @@ def upgrade() -> None:
     )
     op.execute(
         "CREATE TABLE destinations (product TEXT NOT NULL, destination BIGINT NOT NULL, message_id TEXT NOT NULL, "
-        "mailing BIGINT, profile BIGINT, subprofile BIGINT, sent_at BIGINT, PRIMARY KEY (product, destination))"
+        "mailing BIGINT, profile BIGINT, subprofile BIGINT, kept_at BIGINT NOT NULL, "
+        "PRIMARY KEY (product, destination))"
         + ("" if postgresql else " WITHOUT ROWID")
     )
     op.execute(
