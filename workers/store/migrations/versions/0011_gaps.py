@@ -25,8 +25,7 @@ def upgrade() -> None:
     op.execute(
         "CREATE TABLE destinations (product TEXT NOT NULL, destination BIGINT NOT NULL, message_id TEXT NOT NULL, "
         "mailing BIGINT, profile BIGINT, subprofile BIGINT, kept_at BIGINT NOT NULL, "
-        "PRIMARY KEY (product, destination))"
-        + ("" if postgresql else " WITHOUT ROWID")
+        "PRIMARY KEY (product, destination))" + ("" if postgresql else " WITHOUT ROWID")
     )
     op.execute(
         f"CREATE TABLE recovered (number {counter}, message BIGINT NOT NULL, type TEXT NOT NULL, "
