@@ -112,7 +112,6 @@ def erase(
         dry_run,
     )
     if not dry_run:
-        keeping.erase(store, erased.messages, erased.profiles)
         store.erase(sorted(erased.deleted), list(erased.blanked.values()), erased.quarantined, erased.unverified)
         erased.committed = True
         store.scrub()
@@ -150,6 +149,8 @@ def _read_all(store: Store, person: Person, erased: Erased, dry_run: bool, readi
         erased.blanked.pop(event.delivery_id, None)
     erased.profiles = {number for _, number in profiles}
     erased.deleted.update(keeping.without_recipient(store, erased.messages))
+    if not dry_run:
+        keeping.erase(store, erased.messages, erased.profiles)
 
 
 def _seconds_to_read(store: Store, person: Person, stored: int) -> float:
