@@ -1,28 +1,32 @@
 """Filling gaps from Copernica's results, with its side faked on a real socket and failing on demand."""
 
+import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import datetime, timedelta
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote_plus
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from ingest.copernica.events import REST
-from ingest.errors import InvalidToken
+from ingest.errors import Interrupted, InvalidToken, Unreachable
 from ingest.settings import Settings
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.fake_api import FakeCopernica
 from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import Truth
+from tests.support.cli import typed
 from tests.support.fake_copernica import HASTY, TOKEN, fake_copernica
 from tests.support.gaps import call, found, happened, keep_gap, known, spread, told, truth_of
 from tests.support.logs import no_progress
-from tests.support.sql import is_a_sentence
+from tests.support.sql import execute, is_a_sentence
 from workers import gaps
-from workers.catch_up import closing, messages
+from workers.catch_up import closing, look, messages
 from workers.catch_up.closing import Outcome, fill_due
+from workers.catch_up.fetching import Period
 from workers.catch_up.look import Asked, Context
 from workers.gaps import State
 from workers.operations.erase import erase
@@ -132,6 +136,151 @@ def test_recipients_are_those_of_other_events_or_of_profiles(sqlite_url: str, pr
     if profiles == "off":
         said |= {one["id"]: None for one in inside[6:] if one is not inside[7]}
     assert recovered == said
+
+
+class Killed(BaseException):
+    """What a process feels of being killed: nothing."""
+
+
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 6, 9, 14, 22, 35])
+@pytest.mark.parametrize("kill", [True, False])
+def test_an_attempt_that_ends_anywhere_leaves_nothing_wrong(
+    sqlite_url: str, at: int, kill: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "BREATH", 0.001)
+    events = spread(SINCE - 60, END + 60, 24)
+    left = at
+
+    def breathe() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Killed if kill else Interrupted("The worker was asked to stop.")
+
+    with Store.open(sqlite_url) as store, faked(sqlite_url, truth_of(events)) as (_, settings):
+        store.add([call(at, one) for at, one in enumerate(events) if not SINCE <= one["time"] < END])
+        keep_gap(store, SINCE, END)
+        with monkeypatch.context() as dying, suppress(Killed, Interrupted):
+            if kill:
+                dying.setattr(closing, "_failed", lambda *_, **__: None)
+            list(fill_due(Context(settings, store, no_progress, breathe, connect=connect)))
+        assert told(store) <= known(events)
+        if kill:  # its lease ends by itself
+            execute(store, "UPDATE gaps SET state = 'ended' WHERE state = 'catching-up'")
+        assert all(outcome.closed for outcome in filled(settings, store))
+        assert told(store) == known(events)
+        assert {row.state for row in store.rows(tables.gaps)} == {State.CLOSED}
+
+
+def test_a_long_gap_is_filled_in_parts_and_goes_on_where_it_was(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(look, "WINDOW", 100)
+    look_at = look.look_at
+
+    def once(context: Context, window: Period) -> look.Look:
+        if window.since > SINCE:
+            raise Unreachable("Copernica does not answer.")
+        return look_at(context, window)
+
+    events = spread(SINCE, END, 12)
+    with Store.open(sqlite_url) as store:
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(events)) as (_, settings), monkeypatch.context() as failing:
+            failing.setattr(closing, "look_at", once)
+            assert filled(settings, store)[0].open == "Copernica does not answer."
+        (row,) = store.rows(tables.gaps)
+        assert f'"filled_through":{(SINCE + 100) * 1_000_000}' in str(row.details).replace(" ", "")
+        execute(store, f"UPDATE gaps SET details = '{str(row.details).replace('retry_at', 'x')}'")
+        with faked(sqlite_url, truth_of(events)) as (fake, settings):
+            (outcome,) = filled(settings, store)
+            assert outcome.closed == 1
+            assert not [path for path in fake.seen if _shown(SINCE - 605) in path]
+        assert told(store) == known(events)
+
+
+def _shown(second: int) -> str:
+    return quote_plus(f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S}")
+
+
+def test_a_dry_run_tells_what_is_missing_and_stores_nothing(sqlite_url: str) -> None:
+    events = spread(SINCE, END, 12)
+    with Store.open(sqlite_url) as store:
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(events)) as (_, settings):
+            (outcome,) = filled(settings, store, dry_run=True)
+        assert outcome.look.recovered == 12
+        assert not told(store)
+        assert not list(store.rows(tables.destinations))
+        assert gaps.due(store)
+
+
+def test_only_one_process_fills_a_gap(sqlite_url: str) -> None:
+    events = spread(SINCE, END, 12)
+    with Store.open(sqlite_url) as store, Store.open(sqlite_url) as other:
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(events)) as (_, settings):
+            first = gaps.begin(other, gaps.due(other)[0])
+            assert first
+            assert not filled(settings, store)
+            assert gaps.failed(other, first, "", 0)
+            assert filled(settings, store)[0].closed == 1
+
+
+def test_results_that_come_late_keep_a_gap_open(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = int(time.time())
+    since, end = now - 260, now - 140
+    events = spread(since - 300, now - 16, 60)
+    with Store.open(sqlite_url) as store:
+        store.add([call(at, one) for at, one in enumerate(events) if not since <= one["time"] < end])
+        keep_gap(store, since, end)
+        with faked(sqlite_url, truth_of(events), late=200.0) as (fake, settings):
+            (outcome,) = filled(settings, store)
+            assert outcome.open.startswith("Copernica has no results yet of ")
+            assert told(store) < known(events)
+            fake.results.manner = Manner()
+            execute(store, "UPDATE gaps SET details = '{}'")
+            assert filled(settings, store)[0].closed == 1
+        assert told(store) == known(events)
+
+
+def test_the_command_fills_any_period_and_says_what_it_did(sqlite_url: str) -> None:
+    events = spread(SINCE, END, 12)
+    with Store.open(sqlite_url) as store:
+        keep_gap(store, SINCE + 10, END - 10)
+        with faked(sqlite_url, truth_of(events)) as (fake, settings):
+            environ = {
+                "DATABASE_URL": sqlite_url,
+                "REDIS_URL": "redis://127.0.0.1:1",
+                "COPERNICA_TOKEN": TOKEN,
+                "COPERNICA_API_URL": settings.copernica_api_url,
+                "COPERNICA_AUTH_URL": settings.copernica_auth_url,
+            }
+            between = ("--since", f"{since_text(SINCE - 1)}", "--until", f"{since_text(END)}")
+            dry = typed("catch-up", *between, "--dry-run", environ=environ)
+            assert "missing" in dry.stdout
+            assert not told(store)
+            done = typed("catch-up", *between, "--json", environ=environ)
+            assert done.exit_code == 0
+            said = json.loads(done.stdout)
+            assert (said["recovered"], said["gaps_closed"], said["open"]) == (12, 1, None)
+            assert "0 gaps are closed" in typed("catch-up", *between, environ=environ).stdout
+            assert "No gap is due" in typed("catch-up", environ=environ).stdout
+            fake.token = "another"  # of a fake
+            fake.access.clear()
+            refused = typed("catch-up", *between, environ=environ)
+            assert refused.exit_code == 1
+            assert is_a_sentence(Exception(refused.stderr.strip().removeprefix("ingest: ")))
+        del environ["COPERNICA_TOKEN"]
+        missing = typed("catch-up", environ=environ)
+        assert (missing.exit_code, missing.stderr.count("\n")) == (2, 1)
+        assert "COPERNICA_TOKEN" in missing.stderr
+        assert typed("catch-up", "--until", "1h", environ=environ).exit_code == 2
+        assert typed("catch-up", "--since", "1h", "--until", "2h", environ=environ).exit_code == 2
+
+
+def since_text(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}+00:00"
 
 
 #: What can be wrong with each kind of request that a look makes, once or for good.

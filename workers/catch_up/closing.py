@@ -22,7 +22,7 @@ from ingest.errors import Interrupted, InvalidToken, RestError
 from ingest.shown import counted
 from workers import gaps
 from workers.catch_up.fetching import Period
-from workers.catch_up.look import Context, Look, look_at
+from workers.catch_up.look import Context, Look, look_at, windows
 from workers.gaps import Gap
 from workers.gaps.filling import shared_time
 from workers.reconcile import in_flight
@@ -121,30 +121,46 @@ def fill_due(context: Context) -> Iterator[Outcome]:
 
 
 def _fill(context: Context, gap: Gap, outcome: Outcome) -> None:
-    period = period_of(gap.since, gap.until)
+    """Fill a gap part by part, so that a long one that is interrupted goes on where it was."""
+    period = period_of(max(gap.since, gap.filled_through), gap.until)
     if context.dry_run:
         outcome.look = look_at(context, period)
         outcome.open = outcome.look.wrong or "This was a dry run: nothing was stored."
         _failed(context, gap, "", soon=True)
         return
     in_flight.wait(context.settings, context.store, IN_FLIGHT, context.watch)
-    for number in range(MOST_LOOKS):
-        if number:
-            _pause(context)
-        look = look_at(context, period)
-        look.recovered += outcome.look.recovered
-        look.in_store -= outcome.look.recovered
-        new = look.recovered - outcome.look.recovered
-        look.calls += outcome.look.calls
-        outcome.look = look
-        age = (shared_time(context.store) - gap.until) / MICROS
-        outcome.open = unsettled(look, new, first=not number, age=age)
-        if not outcome.open:
-            outcome.closed = gaps.close(context.store, gap, details(look))
+    for window in windows(period):
+        look, outcome.open = _settled(context, window)
+        outcome.look.add(look)
+        if outcome.open:
+            _failed(context, gap, outcome.open)
             return
-        if look.wrong:
+        gaps.note(context.store, gap, filled_through=window.until * MICROS)
+    outcome.closed = gaps.close(context.store, gap, details(outcome.look))
+
+
+def _settled(context: Context, window: Period, by_hand: bool = False) -> tuple[Look, str]:
+    """Look at a part of a gap until nothing new is found; returns what came of it, and why it is not settled.
+
+    Somebody who waits for it is not kept waiting: then one look will do that finds nothing new.
+    """
+    total = Look()
+    open_ = ""
+    for number in range(MOST_LOOKS):
+        if number and not by_hand:
+            _pause(context)
+        look = look_at(context, window)
+        new, calls = look.recovered, look.calls
+        look.recovered += total.recovered
+        look.in_store -= total.recovered
+        look.calls += total.calls
+        total = look
+        age = shared_time(context.store) / MICROS - window.until
+        open_ = unsettled(total, new, first=not number and not by_hand, age=age)
+        log.debug("look %d at %s: %d calls, %d events new, %s", number, window, calls, new, open_ or "settled")
+        if not open_ or look.wrong:
             break
-    _failed(context, gap, outcome.open)
+    return total, open_
 
 
 def details(look: Look) -> dict[str, Any]:
@@ -195,7 +211,7 @@ def _failed(context: Context, gap: Gap, reason: str, soon: bool = False) -> None
 
 
 def fill_period(context: Context, since: datetime, until: datetime) -> Outcome:
-    """Look at a period that somebody names, once; gaps within it are closed if that look would do for them.
+    """Fill a period that somebody names; gaps within it are closed if nothing more is to be expected of it.
 
     Raises:
         RestError: not all of it could be fetched.
@@ -203,11 +219,17 @@ def fill_period(context: Context, since: datetime, until: datetime) -> Outcome:
     """
     outcome = Outcome(since, until)
     first, last = (int(moment.timestamp()) * MICROS for moment in (since, until))
-    if not context.dry_run:
-        in_flight.wait(context.settings, context.store, IN_FLIGHT, context.watch)
-    look = outcome.look = look_at(context, period_of(first, last))
-    age = (shared_time(context.store) - last) / MICROS
-    outcome.open = look.wrong
-    if not context.dry_run and not unsettled(look, look.recovered, first=False, age=age):
-        outcome.closed = gaps.filled(context.store, first, last, details(look))
+    if context.dry_run:
+        outcome.look = look_at(context, period_of(first, last))
+        outcome.open = outcome.look.wrong
+        return outcome
+    in_flight.wait(context.settings, context.store, IN_FLIGHT, context.watch)
+    settled = True
+    for window in windows(period_of(first, last)):
+        look, open_ = _settled(context, window, by_hand=True)
+        outcome.look.add(look)
+        settled = settled and not open_
+    outcome.open = outcome.look.wrong
+    if settled:
+        outcome.closed = gaps.filled(context.store, first, last, details(outcome.look))
     return outcome

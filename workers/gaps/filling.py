@@ -96,6 +96,12 @@ def renew(store: Store, gap: Gap, now: int | None = None) -> bool:
     return _change(store, gap, lambda row: row.turned(row.state, now, lease_until=now + LEASE * MICROS))
 
 
+def note(store: Store, gap: Gap, now: int | None = None, **details: Any) -> bool:
+    """Keep something about a gap that is being filled, such as how far; False if it is no longer ours."""
+    now = shared_time(store) if now is None else now
+    return _change(store, gap, lambda row: row.turned(row.state, now, **details))
+
+
 def failed(store: Store, gap: Gap, reason: str, retry_at: int | None, now: int | None = None) -> bool:
     """A gap could not be filled, for a reason in one sentence: it is due again at `retry_at` (µs since 1970).
 

@@ -127,6 +127,8 @@ class Gap:
     #: Times that somebody began to fill it.
     attempts: int
     rows: tuple[tuple[int, str], ...]
+    #: Up to where everything is in the store already, in µs; `since` if that is not known of any part.
+    filled_through: int = 0
     #: Who has the lease; see `workers.gaps.filling`.
     holder: str = ""
 
@@ -141,6 +143,7 @@ class Gap:
             state=rows[0].state,
             attempts=max(int(row.details.get("attempts", 0)) for row in rows),
             rows=tuple(row.key for row in rows),
+            filled_through=min(int(row.details.get("filled_through", row.since)) for row in rows),
         )
 
     @property

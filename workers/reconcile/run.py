@@ -170,8 +170,13 @@ def _compare(
 
 def announce(settings: Settings, has_handlers: bool, events: Sequence[Event]) -> None:
     """Wake the handlers and announce the events; recovery goes on if Redis is unreachable."""
+    # An error of Redis's can live long in a cycle, and with it what the function knows that catches it.
+    _announce(settings, has_handlers, [event.delivery_id for event in events])
+
+
+def _announce(settings: Settings, has_handlers: bool, delivery_ids: Sequence[bytes]) -> None:
     with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
-        Announcements(client).publish([event.delivery_id for event in events])
+        Announcements(client).publish(delivery_ids)
         if has_handlers:
             scheduler = JobScheduler(client)
             scheduler.note_handoffs(True)
