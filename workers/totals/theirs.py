@@ -59,12 +59,14 @@ class Theirs:
             RestError: Copernica does not tell.
         """
         for product in Product:
+            pages = 0
             try:
                 async for page in emailings(self._api, product, day - SENT_WITHIN, day):
-                    self.requests += 1
+                    pages += 1
                     self.sent |= {(product, one.id) for one in page}
             except (Forbidden, NotFound, RequestRejected) as refusal:
                 self.unlisted[product] = str(refusal)
+            self.requests += max(1, pages)
 
     async def ask(self, mailings: Iterable[Mailing]) -> None:
         """Ask about mailings that were not asked about yet.
