@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
-from ingest.copernica.events import LOGFILE, MICROS, Event, decode
+from ingest.copernica.events import LOGFILE, MICROS, WEBHOOK, Event, decode
 from ingest.settings import Settings
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
@@ -18,9 +19,11 @@ from tests.support.logs import no_progress
 from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.reconcile.sources import sources
 from workers.smtpeter.answers import Asked, months
+from workers.store import tables
 from workers.store.filters import Filter
-from workers.store.schema import upgrade
 from workers.store.store import Store
+
+pytestmark = pytest.mark.slow
 
 DAY = "2026-11-20"
 PERIOD = ("--since", "2026-10-01", "--until", "2026-11-21")
@@ -42,13 +45,6 @@ def folder(tmp_path: Path) -> Path:
     written(folder, "attempts", DAY, [line(-1)])
     written(folder, "bounces", "2026-10-20", [line(-31 * 86_400, mime="From: x\n\ny")])
     return folder
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> str:
-    url = f"sqlite:///{tmp_path}/events.db"
-    upgrade(url)
-    return url
 
 
 @pytest.fixture
@@ -132,6 +128,24 @@ def test_a_log_file_first_and_then_the_question_store_nothing_twice(
     assert {event["in_store"] for event in events} == {"yes"}
     assert len(events) == 6
     assert stored(database) == before
+
+
+def test_a_call_that_comes_after_all_is_its_event_and_handlers_get_that_once(
+    environ: dict[str, str], database: str
+) -> None:
+    handled = environ | {"INGEST_FORWARD_URL": "http://127.0.0.1:9/"}
+    asked(handled, "--message", "m1", "--store", "--since", DAY)
+    before = {event.delivery_id for event in stored(database)}
+    add(database, call(0, number=1), call(5, number=2))
+    after = stored(database)
+    assert {event.delivery_id for event in after} == before
+    assert sorted(event.source for event in after) == [LOGFILE] * 2 + [WEBHOOK] * 2
+    with Store.open(database) as store, store.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(tables.outbox)).scalar_one() == 2, "types"
+    asked(handled, "--message", "m2", "--store", "--no-handlers", "--since", DAY)
+    assert len(stored(database)) == len(before) + 1
+    with Store.open(database) as store, store.reading() as connection:
+        assert connection.execute(select(func.count()).select_from(tables.outbox)).scalar_one() == 2
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from workers.store.filters import Filter
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 DAY, BEFORE = "2026-11-20", "2026-11-18"
 #: One file of each kind that SMTPeter has: webhooks bring six of them.
 KINDS = ("opens", "clicks", "deliveries", "failures", "bounces", "abuses", "attempts", "dmarc", "responses")
