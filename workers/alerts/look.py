@@ -59,7 +59,7 @@ def look(settings: Settings, is_worker: bool) -> None:
         with redis_client.connect(settings.redis) as client:
             lookouts = Lookouts(client)
             memory = Memory.read(lookouts.remembered())
-            figures = gather(settings, DATABASE_PATIENCE)
+            figures = gather(settings, DATABASE_PATIENCE, for_people=False)
             now = time.time()
             found, unknown = _found(settings, figures, memory, now, is_worker)
             memory.update(found, unknown, now)

@@ -59,10 +59,11 @@ DAYS = 7
 NO_TABLES = StoreFigures(False, 0, 0, 0, {}, None)
 
 
-def gather(settings: Settings, patience: float | None = None) -> StatusFigures:
+def gather(settings: Settings, patience: float | None = None, for_people: bool = True) -> StatusFigures:
     """Everything that `status` shows. What cannot be reached does not keep it from the rest.
 
-    `patience` is how many seconds the database may take, for who cannot wait; None: as long as it likes.
+    `patience` is how many seconds the database may take, for who cannot wait; None: as long as it likes. What is
+    only shown, and no warning depends on, is looked up `for_people`.
     """
     troubles: list[StatusWarning] = []
     in_redis, in_store, in_spool = None, None, None
@@ -71,7 +72,7 @@ def gather(settings: Settings, patience: float | None = None) -> StatusFigures:
     except Unavailable as error:
         troubles.append(StatusWarning(Code.REDIS_UNREACHABLE, str(error)))
     try:
-        in_store = within(patience, partial(_store_figures, settings))
+        in_store = within(patience, partial(_store_figures, settings, for_people))
     except Unavailable as error:
         troubles.append(StatusWarning(Code.DATABASE_UNREACHABLE, str(error)))
     endpoints = in_redis.endpoints if in_redis else ()
@@ -216,10 +217,10 @@ def _disks(settings: Settings, endpoints: Iterable[EndpointFigures]) -> Iterator
 # --- the database ---
 
 
-def _store_figures(settings: Settings) -> StoreFigures:
+def _store_figures(settings: Settings, for_people: bool) -> StoreFigures:
     try:
         with Store.open(settings.database) as store:
-            return of_store(store)
+            return of_store(store, for_people)
     except SchemaMissing:
         return NO_TABLES
 
