@@ -56,7 +56,7 @@ CATCH_UP_TIMEOUT = 6 * 3600
 #: Seconds between two jobs that look for gaps: one is filled from two minutes after its end on.
 FIND_GAPS_EVERY = 30
 #: their end, and otherwise.
-GAPS_EVERY, GAPS_SWEEP_EVERY = 15, 60
+GAPS_EVERY, GAPS_SWEEP_EVERY = 5, 60
 #: Seconds that RQ keeps a failed job, for whoever looks for the reason.
 FAILURE_TTL = DAY
 #: Seconds between two verify jobs: as often as it is worth asking DNS again.

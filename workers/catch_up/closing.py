@@ -30,7 +30,7 @@ from workers.reconcile import in_flight
 log = logging.getLogger(__name__)
 
 #: Seconds between two looks of one run, and most looks of one run.
-PAUSE, MOST_LOOKS = 15.0, 3
+PAUSE, MOST_LOOKS = 5.0, 3
 #: Seconds after the end of a gap from which results that are not there count as such that will not come.
 LATE = 300
 #: Seconds until a gap is tried again: at first and at most, doubled with each attempt.
