@@ -4,6 +4,7 @@ import pytest
 
 from ingest.copernica.events import MICROS
 from workers import gaps
+from workers.gaps import filling
 from workers.gaps.gap import Cause, Cut, State, cuts
 from workers.store.store import Store
 
@@ -92,6 +93,13 @@ def test_a_period_closes_only_what_lies_wholly_within_it_and_is_over(store: Stor
     put(store, cut(0, 5), cut(6, None, state=State.OPEN))
     gaps.filled(store, NINE + since * MINUTE, NINE + 59 * MINUTE, {"by": "results"}, TEN)
     assert states(store) == [State.CLOSED if since < 0 else State.ENDED, State.OPEN]
+
+
+def test_old_gaps_are_forgotten_unless_something_waits_for_them(store: Store) -> None:
+    put(store, cut(0, 1, state=State.CLOSED), cut(2, 3), cut(4, 5, state=State.CANNOT_BE_CLOSED), cut(6, 60))
+    put(store, cut(7, 8, state=State.CLOSED))
+    assert filling.forget(store, NINE + 6 * MINUTE) == 2
+    assert states(store) == [State.ENDED, State.ENDED, State.CLOSED]
 
 
 def test_what_another_process_fills_is_left_to_it(store: Store) -> None:

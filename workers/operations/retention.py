@@ -15,6 +15,7 @@ from ingest.settings import Settings
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from workers.catch_up import keeping
+from workers.gaps import filling
 from workers.handlers.forgetting import forget
 from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
@@ -69,6 +70,7 @@ def clean_up(settings: Settings) -> int:
             log.warning("%s", problem, extra={"event": "no-room-made"})
         now = _earliest_now(settings, store)
         store.expire_notes(now)
+        filling.forget(store, (now - filling.KEPT_DAYS * DAY) * MICROS)
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
         keeping.expire(store, now - min(settings.retention_days * DAY or keeping.KEPT, keeping.KEPT))
         deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
