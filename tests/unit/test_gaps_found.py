@@ -1,9 +1,11 @@
 """Whatever endpoints go through, each moment in which none surely took calls is found, and little else."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ingest.stream.coverage import COVERED, Statement
 from tests.support.lives import SECOND, World, length
+from workers.gaps.coverage import Covered, merged
 from workers.gaps.finding import LEAST, MOST
 from workers.gaps.gap import State
 from workers.gaps.intervals import without
@@ -79,6 +81,9 @@ def test_every_moment_without_an_endpoint_is_found_and_little_else(lives: list[t
 
 
 @given(st.lists(st.one_of(acts, jumps), max_size=20))
+@example([("sleep", 0), ("pass", 10), ("wake", 0), ("start", 0), ("jump", 45)])
+@example([("start", 0), ("jump", 3600), ("redis goes", 0), ("stop", 0), ("stop", 0)])
+@example([("pass", 25), ("jump", -7200), ("pass", 17), ("kill", 0)])
 def test_a_clock_that_jumps_hides_no_gap_and_makes_none_of_a_minute(lives: list[tuple[str, int]]) -> None:
     world = World(machines=1)
     world.start(0)
@@ -90,6 +95,25 @@ def test_a_clock_that_jumps_hides_no_gap_and_makes_none_of_a_minute(lives: list[
         by_clock = [(since + wrong, until + wrong) for wrong in world.wrongs]
         assert any(length(without([one], world.found())) <= 2 for one in by_clock), (since, until)
     assert length(world.found()) <= length(world.untaken()) + 60
+
+
+def test_an_endpoint_that_took_over_from_another_machine_keeps_its_beginning_when_the_clock_is_set() -> None:
+    world = World()
+    world.start(0)
+    world.pass_time(20)
+    world.start(1)
+    world.pass_time(20)
+    world.stop(world.lives[0])
+    world.pass_time(20)
+    world.jump(3600)
+    world.pass_time(60)
+    assert world.found() == []
+
+
+def test_an_old_note_takes_nothing_back_that_was_said_later() -> None:
+    row = Covered("web:1", 10, 90, None, "boot", 10, 90)
+    old = Statement("web:1", COVERED, 10, 50, 10, 50, "boot", at=50, up_at=50, is_found=True)
+    assert merged([row], [old], 100) == [row]
 
 
 def test_a_call_without_an_answer_makes_what_follows_unsure() -> None:
