@@ -13,7 +13,7 @@ from operator import not_
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, bindparam, select, text
 
 from ingest.copernica.events import DAY, MICROS, WEBHOOK, Event
 from workers.store import tables
@@ -172,7 +172,9 @@ def _noted(connection: Connection, messages: Sequence[int]) -> list[Any]:
     messages = sorted(messages)
     for at in range(0, len(messages), PORTION):
         same = table.c.message.in_(messages[at : at + PORTION])
-        found += connection.execute(select(table).where(same).order_by(table.c.number).with_for_update()).all()
+        # In one order across all portions, so that two drains wait for each other rather than deadlock.
+        in_order = select(table).where(same).order_by(table.c.message, table.c.number)
+        found += connection.execute(in_order.with_for_update()).all()
     return found
 
 
@@ -236,16 +238,15 @@ def with_ids(connection: Connection, delivery_ids: Iterable[bytes]) -> list[Even
 
 def mark(connection: Connection, upgrades: Sequence[Upgrade]) -> None:
     """Note which calls events were upgraded with."""
-    columns = tables.recovered.c
-    for upgrade in upgrades:
-        this = tables.recovered.update().where(columns.number == upgrade.number)
-        connection.execute(this.values(call_id=upgrade.call_id))
+    this = tables.recovered.update().where(tables.recovered.c.number == bindparam("upgraded"))
+    values = [{"upgraded": upgrade.number, "call": upgrade.call_id} for upgrade in upgrades]
+    connection.execute(this.values(call_id=bindparam("call")), values)
 
 
-def note_recovered(connection: Connection, rows: Sequence[Row], spread: int | None, handed_on: bool) -> None:
+def note_recovered(connection: Connection, events: Sequence[Event], spread: int | None, handed_on: bool) -> None:
     """Note that events were recovered, so that their calls are known for theirs."""
     reach = MAX_OFFSET if spread is None else spread
-    noted = [
+    noted: list[dict[str, Any]] = [
         {
             "message": message_hash(event.message_id),
             "type": event.type.value,
@@ -255,12 +256,12 @@ def note_recovered(connection: Connection, rows: Sequence[Row], spread: int | No
             "handed_on": handed_on,
             "delivery_id": event.delivery_id,
         }
-        for event in map(event_of_new, rows)
+        for event in events
         if event.message_id
     ]
     if noted:
         # Of events that somebody has deleted by hand since, something may be noted still.
-        forget(connection, [row[KEY] for row in rows])
+        forget(connection, [row["delivery_id"] for row in noted])
         connection.execute(tables.recovered.insert(), noted)
 
 

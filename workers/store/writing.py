@@ -236,7 +236,9 @@ class Writing(Counting):
             added = self._new_events(connection, rows)
             if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
                 connection.execute(tables.outbox.insert(), waiting)
-            recovered.note_recovered(connection, added, spread, hand_on is not None)
+            new = set(map(_key, added))
+            fresh = [event for event in kept if event.delivery_id in new]
+            recovered.note_recovered(connection, fresh, spread, hand_on is not None)
             if failpoints.armed:
                 failpoints.reach("recovering")
             if now := recovered.look(connection):
