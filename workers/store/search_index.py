@@ -128,10 +128,12 @@ def _entries(first: int, last: int) -> CompoundSelect[tuple[int | None, int]]:
 
 
 def remove(connection: Connection, events: Sequence[Indexed]) -> None:
-    """Remove the entries of events that were deleted."""
+    """Remove the entries of events that were deleted, as far as there are any yet."""
+    last = connection.execute(select(_last_indexed())).scalar_one() if events else 0
     entries = [
         {"of_row": event.row, "of_term": term, "of_hash": term_hash(term)}
         for event in events
+        if event.row <= last
         for term in (None if event.recipient is None else lower(event.recipient[:INDEXED]), event.message_id)
         if term is not None
     ]

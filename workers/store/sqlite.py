@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
-    bindparam,
     create_engine,
     event,
     func,
@@ -177,10 +176,9 @@ class SQLite(Backend):
 
     def erase(self, connection: Connection, delivery_ids: Sequence[bytes]) -> list[Deleted]:
         """Out of the table, and out of the search index."""
-        same = numbered_events.c.delivery_id == bindparam("erased")
-        delete = numbered_events.delete().where(same).returning(*INDEXED_COLUMNS, *_COUNTED)
-        found = [connection.execute(delete, {"erased": delivery_id}).one_or_none() for delivery_id in delivery_ids]
-        return _unindexed(connection, [row for row in found if row is not None])
+        these = numbered_events.c.delivery_id.in_(delivery_ids)
+        delete = numbered_events.delete().where(these).returning(*INDEXED_COLUMNS, *_COUNTED)
+        return _unindexed(connection, connection.execute(delete).all())
 
     def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
         """All in one shard: there is one writer at a time."""
