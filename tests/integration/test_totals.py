@@ -221,8 +221,8 @@ def add_destinations(store: Store, found: Sequence[tuple[str, int, str, int]]) -
     execute(
         store,
         *(
-            "INSERT INTO destinations (product, destination, message_id, mailing) "
-            f"VALUES ('{product}', {number}, '{message}', {mailing})"
+            "INSERT INTO destinations (product, destination, message_id, mailing, kept_at) "
+            f"VALUES ('{product}', {number}, '{message}', {mailing}, 0)"
             for product, number, message, mailing in found
         ),
     )

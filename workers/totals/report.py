@@ -42,7 +42,7 @@ class Cause(StrEnum):
     #: These do not, but are what to look at.
     DAY_NOT_OVER = "not-over", "the day is not over"
     LOG_FILES = "log-files", "the day's log files are not all in the store yet: `ingest reconcile`"
-    GAP = "gap", "a gap of that day is not closed"
+    GAP = "gap", "a gap of that day is not closed: `ingest gaps`"
     RETENTION = "retention", "events that old are deleted (INGEST_RETENTION_DAYS)"
     ERASURE = "erasure", "people were erased since then"
     NOT_REGISTERED = "no-webhook", "no webhook brought any of this kind that day: `ingest webhooks list`"
