@@ -1,6 +1,7 @@
 """SMTPeter with the real program: simulated log files are recovered whole, and nothing it writes has the token."""
 
 import json
+import signal
 from pathlib import Path
 from urllib.parse import quote
 
@@ -89,4 +90,6 @@ def test_no_list_of_processes_has_the_token(tmp_path: Path, environ: dict[str, s
             until(lambda: state.seen, "a call", LONG)
             for pid in {process.pid, *descendants(process.pid)}:
                 assert not shows(Path(f"/proc/{pid}/cmdline").read_text())
+            process.send(signal.SIGINT)  # after which it removes what it has downloaded
+            process.wait(LONG)
     assert not shows((tmp_path / "reconcile.log").read_text())
