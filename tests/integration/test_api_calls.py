@@ -4,6 +4,7 @@ import asyncio
 import importlib
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -386,3 +387,33 @@ async def test_a_client_that_was_not_entered_says_so() -> None:
     api = Copernica(TOKEN, policy=RetryPolicy(attempts=1))
     with pytest.raises(RuntimeError, match="inside `async with` only"):
         await api.get("/identity")
+
+
+async def test_a_login_of_netrc_is_never_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password of-another-host\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    script = Script(web.json_response({"id": 1}))
+    assert await ask(script, lambda api: api.get("/identity")) == [{"id": 1}]
+    assert script.seen[-1].headers["Authorization"].startswith("Bearer ")
+
+
+async def test_a_proxy_of_the_environment_is_asked_except_for_hosts_without_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = Script(web.Response(text="abc"), web.json_response({"id": 1}))
+
+    @web.middleware
+    async def everything(request: web.Request, handler: Any) -> web.StreamResponse:
+        return await script.answer(request)
+
+    with serving(web.Application(middlewares=[everything])) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.partition("://")[2])
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        async with client_at("http://api.invalid") as api:
+            assert await api.get("/identity") == {"id": 1}
+        assert {request.host for request in script.seen} == {"api.invalid"}
+        monkeypatch.setenv("no_proxy", ".invalid")
+        async with client_at("http://api.invalid") as api:
+            with pytest.raises(Unreachable):
+                await api.get("/identity")

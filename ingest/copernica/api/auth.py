@@ -12,8 +12,10 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
+from yarl import URL
 
 from ingest.copernica.api.connection import CONNECTION_ERRORS, describe, read_start
+from ingest.copernica.api.proxies import proxy_for
 from ingest.copernica.api.retry import TemporaryFailure
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
 from ingest.copernica.events import DAY
@@ -74,7 +76,11 @@ class Access:
         form = {"access_token": self._token}
         try:
             async with self._session.post(
-                self._url, data=form, timeout=self._timeout, allow_redirects=False
+                self._url,
+                data=form,
+                timeout=self._timeout,
+                allow_redirects=False,
+                proxy=proxy_for(URL(self._url)),
             ) as response:
                 status = response.status
                 if is_temporary(status):

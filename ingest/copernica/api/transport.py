@@ -29,6 +29,7 @@ from yarl import URL
 
 from ingest.copernica.api.auth import Access
 from ingest.copernica.api.connection import CONNECTION_ERRORS, TooLarge, describe, read_start
+from ingest.copernica.api.proxies import proxy_for
 from ingest.copernica.api.request import Request, url_of
 from ingest.copernica.api.retry import RetryPolicy, TemporaryFailure, with_retries
 from ingest.copernica.api.retry_after import is_temporary, seconds_to_wait
@@ -98,7 +99,6 @@ class Transport:
             ),
             request_class=self.request_class,
             response_class=self.response_class,
-            trust_env=True,  # many servers reach the outside through a proxy only
             auto_decompress=False,  # `connection.pieces` does it, within bounds
         )
         access = Access(self._session, self._token, self._auth_url, self._policy.for_answers)
@@ -195,6 +195,7 @@ class Transport:
                 params=params,
                 data=None if request.body is None else orjson.dumps(request.body),
                 headers=_headers(request, access),
+                proxy=proxy_for(url),  # many servers reach the outside through a proxy only
                 timeout=self._policy.for_downloads if request.large else self._policy.for_answers,
                 allow_redirects=False,
             ) as response:
