@@ -69,6 +69,8 @@ def _cut(found: Interval, old: Sequence[Cut], rows: Sequence[Covered], now: int)
     ended = next((row.ended or "lost" for row in rows if row.through == since and row.endpoint != BASE), None)
     before = next((row for row in old if row.since < found[1] and since < _end(row.until)), None)
     details: dict[str, Any] = dict(before.details) if before is not None else {}
+    if before is not None and since < before.since:
+        details.pop("filled_through", None)  # it says nothing of what is before it
     if ended is not None:
         details["ended"] = ended
     state = State.OPEN if until is None else State.ENDED
@@ -108,6 +110,8 @@ def _with_loss(rows: list[Cut], said: Statement, cause: Cause, now: int) -> list
     first = min([since, *(row.since for row in near)])
     last = max([until, *(row.until or until for row in near)])
     details = {**(near[0].details if near else {}), "calls": _few(calls)}
+    if len(near) > 1 or (near and first < near[0].since):
+        details.pop("filled_through", None)  # of one of them, or of what is behind the beginning
     changed = Cut(first, cause, last, State.ENDED, near[0].changed_at if near else now, details)
     others = [row for row in rows if row not in near]
     while any(row.key == changed.key for row in others):  # one that is being filled begins in the same microsecond
