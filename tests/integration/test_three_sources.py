@@ -288,6 +288,28 @@ def test_who_was_erased_does_not_come_back_with_a_late_call(store: Store) -> Non
     assert not [one for one in everything(store) if one.recipient == CLICK.recipient]
 
 
+def test_what_a_late_call_tells_while_somebody_is_erased_stays(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that only mentions the person was read before its call came in, and is blanked afterwards."""
+    link = "https://example.nl/a?to=piet%40example.nl"
+    site = Site(store, [CLICK._replace(link=link), CLICK._replace(message="m2", link=link)], blank=BLANK_IP)
+    site.log([0, 1])
+    found = Store.erase
+
+    def erasing(self: Store, *args: Any) -> None:
+        with Store.open(database) as other:
+            drain = Site(other, [CLICK, CLICK])
+            assert drain.calls([0]).upgraded == 1
+            drain.store.supersede([one.delivery_id for one in everything(other) if one.message_id == "m2"])
+        found(self, *args)
+
+    monkeypatch.setattr(Store, "erase", erasing)
+    erase(store, "piet@example.nl", dry_run=False)
+    (left,) = everything(store)
+    assert (left.source, left.url) == (WEBHOOK, CLICK.link)
+
+
 def test_what_is_noted_of_recovered_events_goes_with_them_and_when_no_call_can_come(store: Store) -> None:
     site = Site(store, [CLICK])
     site.log(range(len(site.truth)))

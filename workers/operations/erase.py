@@ -112,7 +112,7 @@ def erase(
         dry_run,
     )
     if not dry_run:
-        store.erase(sorted(erased.deleted), list(erased.blanked.values()), erased.quarantined, erased.unverified)
+        store.erase(erased.deleted, erased.blanked, erased.quarantined, erased.unverified, person.blanked)
         erased.committed = True
         store.scrub()
         downloads.remove_leftovers()

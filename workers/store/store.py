@@ -6,7 +6,7 @@ stored already is skipped, so storing a batch twice does no harm.
 
 import operator
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from functools import reduce
 from itertools import islice
@@ -24,7 +24,6 @@ from workers.store.filters import Filter
 from workers.store.rows import (
     Waiting,
     event_of,
-    event_row,
     unverified_call,
 )
 from workers.store.tombstones import KEPT, bury
@@ -104,19 +103,25 @@ class Store(Writing):
 
     def erase(
         self,
-        deleted: Sequence[bytes],
-        blanked: Sequence[Event],
+        deleted: Collection[bytes],
+        blanked: Collection[bytes],
         quarantined: Sequence[bytes],
         unverified: Sequence[tuple[bytes, bytes]],
+        blank: Callable[[Event], Event] = lambda event: event,
     ) -> None:
-        """Delete rows by their keys; events that are `blanked` are replaced by those given here."""
+        """Delete rows by their keys; of events that are `blanked`, keep what `blank` leaves.
+
+        They are blanked as they are now: since somebody found them, a late call may have upgraded one, or
+        reconciling may have removed it.
+        """
         with self.writing() as connection:
-            self._backend.share_turns(connection, event_counts.TURNS)
-            gone: list[event_counts.Deleted] = []
-            for delivery_ids in _portions([*deleted, *(event.delivery_id for event in blanked)]):
+            self.take_turns(connection, event_counts.TURNS)
+            kept = [blank(event) for event in recovered.with_ids(connection, blanked)]
+            added, replaced = self._replaced(connection, kept)
+            gone = [*replaced]
+            for delivery_ids in _portions(sorted(deleted)):
                 gone += self._backend.erase(connection, delivery_ids)
             recovered.forget(connection, deleted)
-            added = self._new_events(connection, [event_row(event) for event in blanked])
             for delivery_ids in _portions(quarantined):
                 calls = tables.quarantine.c.delivery_id.in_(delivery_ids)
                 connection.execute(tables.quarantine.delete().where(calls))
