@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -50,9 +50,9 @@ def connect(settings: Settings) -> Asked:
 
 @contextmanager
 def faked(
-    database: str, truth: Truth, faults: str = "", **manner: Any
+    database: str, truth: Truth, faults: str = "", now: Callable[[], float] = time.time, **manner: Any
 ) -> Iterator[tuple[FakeCopernica, Settings]]:
-    fake = FakeCopernica(None, TOKEN, Faults(faults), truth=truth, results=Manner(**manner))
+    fake = FakeCopernica(None, TOKEN, Faults(faults), truth=truth, results=Manner(**manner), now=now)
     with fake_copernica(fake) as environ:
         yield fake, Settings.read({"DATABASE_URL": database, "REDIS_URL": "redis://127.0.0.1:1", **environ})
 
@@ -227,14 +227,14 @@ def test_only_one_process_fills_a_gap(sqlite_url: str) -> None:
             assert filled(settings, store)[0].closed == 1
 
 
-def test_results_that_come_late_keep_a_gap_open(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_that_come_late_keep_a_gap_open(sqlite_url: str) -> None:
     now = int(time.time())
     since, end = now - 260, now - 140
     events = spread(since - 300, now - 16, 60)
     with Store.open(sqlite_url) as store:
         store.add([call(at, one) for at, one in enumerate(events) if not since <= one["time"] < end])
         keep_gap(store, since, end)
-        with faked(sqlite_url, truth_of(events), late=200.0) as (fake, settings):
+        with faked(sqlite_url, truth_of(events), now=lambda: float(now), late=200.0) as (fake, settings):
             (outcome,) = filled(settings, store)
             assert outcome.open.startswith("Copernica has no results yet of ")
             assert told(store) < known(events)
