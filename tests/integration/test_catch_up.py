@@ -62,7 +62,7 @@ def filled(settings: Settings, store: Store, **options: Any) -> list[Outcome]:
 
 
 def test_what_a_gap_lacks_is_inserted_once_and_the_gap_closed(store: Store, database: str) -> None:
-    events = spread(SINCE - 500, END + 500, 150)
+    events = spread(SINCE - 500, END + 500, 60)
     store.add([call(at, one) for at, one in enumerate(events) if not SINCE <= one["time"] < END])
     missing = [one for one in events if SINCE <= one["time"] < END]
     keep_gap(store, SINCE, END)
@@ -81,9 +81,14 @@ def test_what_a_gap_lacks_is_inserted_once_and_the_gap_closed(store: Store, data
 
 
 @pytest.mark.parametrize(
-    ("zone", "offset"), [("UTC", 37), ("Europe/Amsterdam", 0), ("Asia/Tokyo", -3), ("America/New_York", 2)]
+    ("zone", "offset", "after"),
+    [
+        ("Asia/Tokyo", -3, 0),
+        pytest.param("America/New_York", 2, 500, marks=pytest.mark.slow),
+        pytest.param("Europe/Amsterdam", 0, 0, marks=pytest.mark.slow),
+        pytest.param("UTC", 37, 500, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.parametrize("after", [500, 0])
 def test_the_clock_of_results_may_be_another(sqlite_url: str, zone: str, offset: int, after: int) -> None:
     now = int(time.time())
     end = now - 200 - after
@@ -142,7 +147,9 @@ class Killed(BaseException):
     """What a process feels of being killed: nothing."""
 
 
-@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 6, 9, 14, 22, 35])
+@pytest.mark.parametrize(
+    "at", [*(pytest.param(at, marks=pytest.mark.slow) for at in (0, 1, 2, 3, 4, 6, 9, 22, 35)), 14]
+)
 @pytest.mark.parametrize("kill", [True, False])
 def test_an_attempt_that_ends_anywhere_leaves_nothing_wrong(
     sqlite_url: str, at: int, kill: bool, monkeypatch: pytest.MonkeyPatch

@@ -166,9 +166,7 @@ def empty(store: Store) -> None:
     execute(store, *(f"DELETE FROM {name}" for name in ("events", "recovered", "outbox", "event_counts")))
 
 
-@pytest.mark.timeout(240)  # seconds; much of it is for machines that are busy
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
+anything = given(
     truth=clicks,
     ahead=st.sampled_from((0, 7, -3, 7200, -19_796)),
     blank=st.frozensets(
@@ -176,7 +174,23 @@ def empty(store: Store) -> None:
     ),
     data=st.data(),
 )
-def test_whatever_comes_in_whatever_order_the_store_is_the_truth(
+
+
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@anything
+def test_whatever_comes_in_whatever_order_the_store_is_the_truth(store: Store, **drawn: Any) -> None:
+    assert_true_in_whatever_order(store, **drawn)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)  # seconds; much of it is for machines that are busy
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@anything
+def test_so_it_is_with_many_more_examples(store: Store, **drawn: Any) -> None:
+    assert_true_in_whatever_order(store, **drawn)
+
+
+def assert_true_in_whatever_order(
     store: Store, truth: list[Click], ahead: int, blank: frozenset[str], data: st.DataObject
 ) -> None:
     empty(store)
@@ -225,7 +239,7 @@ def test_a_late_call_upgrades_its_event_and_fills_nothing_out(store: Store) -> N
     site.assert_true()
 
 
-@pytest.mark.parametrize("ahead", [0, 7200, 7213, -34_200])
+@pytest.mark.parametrize("ahead", [0, 7213, *(pytest.param(n, marks=pytest.mark.slow) for n in (7200, -34_200))])
 def test_calls_of_a_time_of_which_nothing_came_are_known_though_no_clock_was_measured(
     store: Store, ahead: int
 ) -> None:
