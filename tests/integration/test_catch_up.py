@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ingest.copernica.events import REST
-from ingest.errors import Interrupted, InvalidToken, Unreachable
+from ingest.errors import Interrupted, InvalidToken, Unavailable, Unreachable
 from ingest.settings import Settings
 from ingest.simulation.api_faults import Fault, Faults, Kind
 from ingest.simulation.fake_api import FakeCopernica
@@ -329,6 +329,25 @@ def test_whatever_goes_wrong_a_gap_is_not_closed_while_something_is_missing(
         else:
             assert is_a_sentence(Exception(said))
             assert said in str(row.details)
+
+
+@pytest.mark.parametrize("error", [TypeError("a5@example.nl"), Unavailable("The disk is full.")])
+def test_what_fails_each_time_waits_and_keeps_no_other_gap_waiting(sqlite_url: str, error: Exception) -> None:
+    with Store.open(sqlite_url) as store:
+        keep_gap(store, SINCE - 9000, END - 9000)
+        keep_gap(store, SINCE, END)
+
+        def fails(_settings: Settings) -> Asked:
+            raise error
+
+        with faked(sqlite_url, truth_of([])) as (_, settings):
+            with pytest.raises(type(error)):
+                list(fill_due(Context(settings, store, no_progress, lambda: None, connect=fails)))
+            (outcome,) = filled(settings, store)
+        first, second = store.rows(tables.gaps)
+    assert outcome.since == datetime.fromtimestamp(SINCE, UTC)
+    assert (first.state, second.state) == (State.ENDED, State.CLOSED)
+    assert "a5@example.nl" not in str(first.details)
 
 
 def test_nothing_is_left_or_comes_back_of_who_was_erased(store: Store, database: str) -> None:

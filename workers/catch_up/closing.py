@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.copernica.events import MICROS
-from ingest.errors import Interrupted, InvalidToken, RestError
+from ingest.errors import IngestError, Interrupted, InvalidToken, RestError
 from ingest.shown import counted
 from workers import gaps
 from workers.catch_up.fetching import Period
@@ -115,7 +115,9 @@ def fill_due(context: Context) -> Iterator[Outcome]:
                 raise
             outcome.open = str(error)
         except BaseException as error:
-            _failed(context, gap, str(error) if isinstance(error, Exception) else "It was interrupted.", soon=True)
+            # What fails each time must neither be tried again and again, nor keep other gaps waiting.
+            soon = isinstance(error, Interrupted) or not isinstance(error, Exception)
+            _failed(context, gap, _reason(error), soon)
             raise
         yield outcome
 
@@ -199,6 +201,15 @@ def _pause(context: Context) -> None:
     while (left := until - time.monotonic()) > 0:
         context.breathe()
         time.sleep(min(left, 0.25))
+
+
+def _reason(error: BaseException) -> str:
+    """Why an attempt ended. Only our own sentences are shown: others may quote what a row holds."""
+    if isinstance(error, IngestError):
+        return str(error)
+    if isinstance(error, Exception):
+        return f"It failed unexpectedly ({type(error).__name__}): see the worker's log."
+    return "It was interrupted."
 
 
 def _failed(context: Context, gap: Gap, reason: str, soon: bool = False) -> None:

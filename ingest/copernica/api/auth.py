@@ -97,7 +97,8 @@ class Access:
         access = body.decode("utf-8", "replace").strip().strip('"').strip()
         if status != 200 or not TOKEN.fullmatch(access):
             raise RequestRejected(
-                f"Copernica ({host}) does not answer with a token (status {status}): check COPERNICA_AUTH_URL.", status
+                f"Copernica ({host}) does not answer with a token (status {status}): check COPERNICA_AUTH_URL.",
+                status,
             )
         return access
 
