@@ -302,6 +302,19 @@ def test_who_was_erased_does_not_come_back_with_a_late_call(store: Store) -> Non
     assert not [one for one in everything(store) if one.recipient == CLICK.recipient]
 
 
+def test_the_line_of_a_result_does_not_bring_back_who_was_erased(store: Store) -> None:
+    """A result does not tell whose it is: once its line says so, it goes."""
+    site = Site(store, [CLICK])
+    site.calls(range(1, len(site.truth)))
+    site.results(range(len(site.truth)))
+    erase(store, CLICK.recipient, dry_run=False)
+    assert len(everything(store)) == len(site.truth)
+    site.log(range(len(site.truth)))
+    assert {one.recipient for one in everything(store)} == {OTHERS[0].recipient}
+    assert rows(store, "SELECT count(*) FROM recovered") == [(0,)]
+    assert site.log(range(len(site.truth))).total("erased") == 1
+
+
 def test_what_a_late_call_tells_while_somebody_is_erased_stays(
     store: Store, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,16 +181,30 @@ class Writing(Counting):
     def fill_in(self, events: Sequence[Event]) -> int:
         """Fill in events of the store with what another source tells of them, given under their delivery ids.
 
-        Returns how many have changed.
+        An event that turns out to be about somebody who was erased is deleted. Returns how many were filled in.
         """
         given = {event.delivery_id: event for event in events}
         with self.writing() as connection:
             self.take_turns(connection, event_counts.TURNS)
+            buried: list[bytes] = []
+            if erased := Tombstones.read(connection, min(int.from_bytes(key[:4], "big") for key in given)):
+                kept, *_ = erased.sift(events, (), (), None)
+                buried = sorted(given.keys() - {event.delivery_id for event in kept})
+                given = {event.delivery_id: event for event in kept}
             stored = recovered.with_ids(connection, given)
             whole = [(event, merged(event, given[event.delivery_id])) for event in stored]
-            changed, gone = self._replaced(connection, [event for was, event in whole if event != was])
+            changed, replaced = self._replaced(connection, [event for was, event in whole if event != was])
+            gone = [*replaced, *self._delete(connection, buried)]
             event_counts.change(connection, self._backend, changed, gone)
         return len(changed)
+
+    def _delete(self, connection: Connection, delivery_ids: Sequence[bytes]) -> list[Deleted]:
+        """Delete events, and what is noted of their recovery."""
+        gone: list[Deleted] = []
+        for at in range(0, len(delivery_ids), recovered.PORTION):
+            gone += self._backend.erase(connection, delivery_ids[at : at + recovered.PORTION])
+        recovered.forget(connection, delivery_ids)
+        return gone
 
     @contextmanager
     def comparing(self, kind: str, seconds: range) -> Iterator[Comparison]:
@@ -253,12 +267,7 @@ class Writing(Counting):
         with self.writing() as connection:
             self.take_turns(connection, event_counts.TURNS)
             left = [e.delivery_id for e in recovered.with_ids(connection, delivery_ids) if e.source != WEBHOOK]
-            gone = [
-                one
-                for at in range(0, len(left), recovered.PORTION)
-                for one in self._backend.erase(connection, left[at : at + recovered.PORTION])
-            ]
-            recovered.forget(connection, left)
+            gone = self._delete(connection, left)
             event_counts.change(connection, self._backend, deleted=gone)
         return len(gone)
 
