@@ -390,6 +390,31 @@ def test_a_call_that_is_stored_while_its_event_is_compared_is_found_in_the_same_
     site.assert_true()
 
 
+def test_an_event_that_changes_while_others_are_compared_has_them_compared_again(store: Store) -> None:
+    """Its call tells another time: who reads in order of time meanwhile may find it nowhere."""
+    site = Site(store, [CLICK, CLICK._replace(message="m2")], ahead=-7200)
+    site.log([0, 1])
+    seconds = range(START - 900, START + 86_400)
+    with store.comparing("click", seconds) as one, store.comparing("click", seconds) as own:
+        assert site.calls([0]).upgraded == 1
+        (other,) = [event for event in everything(store) if event.message_id == "m2"]
+        assert store.fill_in([other._replace(profile=7)], own.number) == 1
+        again = [event._replace(delivery_id=bytes(12)) for event in everything(store)]
+        assert len(store.recover(again, one, 0).late) == 2
+        assert len(store.recover(again, own, 0).late) == 1
+
+
+def test_a_comparison_that_was_taken_for_dead_inserts_nothing(store: Store) -> None:
+    """Nobody noted for it what came in. Others are not slowed down by it for long."""
+    site = Site(store, [])
+    with store.comparing("click", range(START, START + 86_400)) as slept:
+        execute(store, f"UPDATE comparisons SET began = began - {recovered.STALE + 1}")
+        with store.comparing("click", range(1)):
+            assert rows(store, "SELECT count(*) FROM comparisons") == [(1,)]
+        call = site.call(0)
+        assert store.recover([call], slept, 0) == (0, 0, 0, [call])
+
+
 @pytest.mark.slow
 def test_drains_and_recoveries_at_the_same_time_store_each_event_once(store: Store, database: str) -> None:
     """Two of each, in threads with connections of their own, over the same calls, lines and results."""

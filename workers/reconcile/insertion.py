@@ -104,7 +104,7 @@ class Insertion:
             events = self._events(source, found.fills)
             given = (self._given(event, found.id_of(number), spread) for number, event in events)
             while portion := list(islice(given, FILLED)):
-                self._report.filled += self._store.fill_in(portion)
+                self._report.filled += self._store.fill_in(portion, comparison.number)
         return self._late
 
     def _events(self, source: Source, flags: "array[int]") -> Iterator[tuple[int, Event]]:

@@ -25,8 +25,9 @@ from workers.store.rows import KEY, KIND, MESSAGE, MOMENT, RECEIVED, event_of, e
 #: Seconds for which it is noted that an event was recovered: a call that waits longer, in a spool, say, or for its
 #: signer's key, is stored beside its event, until the day is reconciled again.
 KEPT = 60 * DAY
-#: Seconds after which a comparison is no longer under way, whatever became of its process.
-STALE = DAY
+#: Seconds after which a comparison counts as dead; if it is not, it is made again. As long as that of a process
+#: which was killed is there, drains note calls for it in vain.
+STALE = 4 * 3600
 #: Keys in one statement.
 PORTION = 1000
 #: Bits of the map of messages of which something was recovered: 2 MiB. With a million of them, one call in
@@ -274,8 +275,13 @@ def forget(connection: Connection, delivery_ids: Iterable[bytes]) -> None:
 # --- comparisons under way ---
 
 
-def note(connection: Connection, now: Look, rows: Sequence[Row], own: int | None = None) -> None:
-    """Tell comparisons, other than the `own`, which messages they cannot have seen all events of."""
+def note(
+    connection: Connection, now: Look, rows: Sequence[Row], changed: Sequence[Row] = (), own: int | None = None
+) -> None:
+    """Tell comparisons, other than the `own`, which messages they cannot have seen all events of.
+
+    What has `changed` may be of another time now, so that who reads meanwhile, in order, finds it nowhere.
+    """
     for comparison in now.comparisons:
         if comparison.number == own:
             continue
@@ -285,6 +291,7 @@ def note(connection: Connection, now: Look, rows: Sequence[Row], own: int | None
             for row in rows
             if row[KIND] == comparison.type and first <= row[MOMENT] < last
         }
+        messages |= {message_hash(row[MESSAGE]) for row in changed if row[KIND] == comparison.type}
         if messages:
             noted = [{"comparison": comparison.number, "message": message} for message in sorted(messages)]
             connection.execute(tables.comparison_calls.insert(), noted)
@@ -296,11 +303,16 @@ class Comparison:
 
     number: int
     messages: set[int] = field(default_factory=set)
+    #: Whether it was taken for dead, so that nobody noted anything for it any more.
+    lost: bool = False
     _through: int = 0
 
     def learn(self, connection: Connection) -> None:
         """Read of which messages something was stored; nobody stores anything before the transaction ends."""
         columns = tables.comparison_calls.c
+        this = tables.comparisons.c.number == self.number
+        # As of a machine that slept in between.
+        self.lost = self.lost or connection.execute(select(tables.comparisons).where(this)).first() is None
         query = select(columns.number, columns.message).where(
             columns.comparison == self.number, columns.number > self._through
         )
@@ -310,6 +322,8 @@ class Comparison:
 
     def divided(self, events: Sequence[Event]) -> tuple[Sequence[Event], Sequence[Event]]:
         """Events of those messages, which have to be compared again, and all others."""
+        if self.lost:
+            return events, ()
         if not self.messages:
             return (), events
         late = [message_hash(event.message_id) in self.messages for event in events]
@@ -318,6 +332,7 @@ class Comparison:
 
 def announce(connection: Connection, kind: str, seconds: range, now: int) -> Comparison:
     """Begin a comparison of events of a type and time; the transaction has taken turns. `now` in Unix seconds."""
+    forget_dead(connection, now)
     row = {"type": kind, "since": seconds.start, "until": seconds.stop, "began": now}
     made = connection.execute(tables.comparisons.insert().returning(tables.comparisons.c.number), row)
     return Comparison(made.scalar_one())
@@ -332,6 +347,11 @@ def conclude(connection: Connection, number: int) -> None:
 def expire(connection: Connection, now: int) -> None:
     """Forget what is too old to matter; `now` in Unix seconds."""
     connection.execute(tables.recovered.delete().where(tables.recovered.c.latest < now - KEPT))
+    forget_dead(connection, now)
+
+
+def forget_dead(connection: Connection, now: int) -> None:
+    """Forget comparisons whose processes died, and what was noted for them; `now` in Unix seconds."""
     connection.execute(tables.comparisons.delete().where(tables.comparisons.c.began < now - STALE))
     under_way = select(tables.comparisons.c.number)
     left = tables.comparison_calls.c.comparison.not_in(under_way)

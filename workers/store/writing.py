@@ -111,7 +111,7 @@ class Writing(Counting):
             if settled:
                 delete_unverified(connection, settled)
             if now:
-                recovered.note(connection, now, added)
+                recovered.note(connection, now, added, changed)
             event_counts.change(connection, self._backend, [*added, *changed] if changed else added, gone)
         figures.stored(Counter(map(_kind, added)))
         figures.quarantined(call.why for call in quarantined)
@@ -178,9 +178,10 @@ class Writing(Counting):
         rows = [event_row(event) for event in events if event.delivery_id in there]
         return self._new_events(connection, rows), gone
 
-    def fill_in(self, events: Sequence[Event]) -> int:
+    def fill_in(self, events: Sequence[Event], own: int | None = None) -> int:
         """Fill in events of the store with what another source tells of them, given under their delivery ids.
 
+        `own` is the number of the comparison that found them.
         An event that turns out to be about somebody who was erased is deleted. Returns how many were filled in.
         """
         given = {event.delivery_id: event for event in events}
@@ -194,6 +195,8 @@ class Writing(Counting):
             stored = recovered.with_ids(connection, given)
             whole = [(event, merged(event, given[event.delivery_id])) for event in stored]
             changed, replaced = self._replaced(connection, [event for was, event in whole if event != was])
+            if changed and (now := recovered.look(connection)):
+                recovered.note(connection, now, (), changed, own)
             gone = [*replaced, *self._delete(connection, buried)]
             event_counts.change(connection, self._backend, changed, gone)
         return len(changed)
@@ -256,7 +259,7 @@ class Writing(Counting):
             if failpoints.armed:
                 failpoints.reach("recovering")
             if now := recovered.look(connection):
-                recovered.note(connection, now, added, comparison.number)
+                recovered.note(connection, now, added, own=comparison.number)
             event_counts.change(connection, self._backend, added)
         figures.stored(Counter(map(_kind, added)))
         there = len(kept) - len(added)
