@@ -25,7 +25,7 @@ from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import DayReport
 from workers.reconcile.results import Results, Told
 from workers.records import read, record_of
-from workers.store import recovered
+from workers.store import comparisons, recovered
 from workers.store.store import Store
 
 
@@ -408,7 +408,7 @@ def test_a_comparison_that_was_taken_for_dead_inserts_nothing(store: Store) -> N
     """Nobody noted for it what came in. Others are not slowed down by it for long."""
     site = Site(store, [])
     with store.comparing("click", range(START, START + 86_400)) as slept:
-        execute(store, f"UPDATE comparisons SET began = began - {recovered.STALE + 1}")
+        execute(store, f"UPDATE comparisons SET began = began - {comparisons.STALE + 1}")
         with store.comparing("click", range(1)):
             assert rows(store, "SELECT count(*) FROM comparisons") == [(1,)]
         call = site.call(0)

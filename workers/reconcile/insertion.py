@@ -16,7 +16,7 @@ from workers.reconcile import partitions
 from workers.reconcile.matching import Verdict
 from workers.reconcile.report import KindReport
 from workers.records import record_of
-from workers.store.recovered import Comparison
+from workers.store.comparisons import Comparison
 from workers.store.store import Store
 
 #: Events that are inserted in one transaction, and those that are filled in in one: each takes ten times as long.

@@ -34,7 +34,7 @@ from workers.reconcile.report import DayReport, KindReport, outages
 from workers.reconcile.results import Results
 from workers.reconcile.stored_rows import StoredRows
 from workers.runtime import rare_garbage_collection
-from workers.store.recovered import Comparison
+from workers.store.comparisons import Comparison
 from workers.store.store import Store
 
 #: Seconds around a day in which to look for calls without a time of their own: they count as received. Also how

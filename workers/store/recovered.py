@@ -1,15 +1,13 @@
 """Late calls of recovered events, and calls that come while a comparison is under way.
 
-Who stores calls asks `Recovered.look` once in the transaction. Nearly always nothing that old was recovered, and
-nothing is compared: then that is all. Else `upgrades` finds the calls whose events are there already, and `note`
-tells comparisons of what they cannot have seen. See docs/decisions/three-sources.md.
+Who stores calls asks `look` once in the transaction. Nearly always nothing that old was recovered, and nothing is
+compared: then that is all. Else `Recovered.late` finds the calls whose events are there already, and
+`comparisons.note` tells comparisons of what they cannot have seen. See docs/decisions/three-sources.md.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
-from operator import not_
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -25,9 +23,6 @@ from workers.store.rows import KEY, KIND, MESSAGE, MOMENT, RECEIVED, event_of, e
 #: Seconds for which it is noted that an event was recovered: a call that waits longer, in a spool, say, or for its
 #: signer's key, is stored beside its event, until the day is reconciled again.
 KEPT = 60 * DAY
-#: Seconds after which a comparison counts as dead; if it is not, it is made again. As long as that of a process
-#: which was killed is there, drains note calls for it in vain.
-STALE = 4 * 3600
 #: Keys in one statement.
 PORTION = 1000
 #: Bits of the map of messages of which something was recovered: 2 MiB. With a million of them, one call in
@@ -272,90 +267,9 @@ def forget(connection: Connection, delivery_ids: Iterable[bytes]) -> None:
         connection.execute(tables.recovered.delete().where(tables.recovered.c.delivery_id.in_(some)))
 
 
-# --- comparisons under way ---
-
-
-def note(
-    connection: Connection, now: Look, rows: Sequence[Row], changed: Sequence[Row] = (), own: int | None = None
-) -> None:
-    """Tell comparisons, other than the `own`, which messages they cannot have seen all events of.
-
-    What has `changed` may be of another time now, so that who reads meanwhile, in order, finds it nowhere.
-    """
-    for comparison in now.comparisons:
-        if comparison.number == own:
-            continue
-        first, last = stored_time(comparison.since * MICROS), stored_time((comparison.until + 1) * MICROS)
-        messages = {
-            message_hash(row[MESSAGE])
-            for row in rows
-            if row[KIND] == comparison.type and first <= row[MOMENT] < last
-        }
-        messages |= {message_hash(row[MESSAGE]) for row in changed if row[KIND] == comparison.type}
-        if messages:
-            noted = [{"comparison": comparison.number, "message": message} for message in sorted(messages)]
-            connection.execute(tables.comparison_calls.insert(), noted)
-
-
-@dataclass(slots=True)
-class Comparison:
-    """One's own comparison, and the messages of which something was stored meanwhile, as far as that was read."""
-
-    number: int
-    messages: set[int] = field(default_factory=set)
-    #: Whether it was taken for dead, so that nobody noted anything for it any more.
-    lost: bool = False
-    _through: int = 0
-
-    def learn(self, connection: Connection) -> None:
-        """Read of which messages something was stored; nobody stores anything before the transaction ends."""
-        columns = tables.comparison_calls.c
-        this = tables.comparisons.c.number == self.number
-        # As of a machine that slept in between.
-        self.lost = self.lost or connection.execute(select(tables.comparisons).where(this)).first() is None
-        query = select(columns.number, columns.message).where(
-            columns.comparison == self.number, columns.number > self._through
-        )
-        for number, message in connection.execute(query):
-            self._through = max(self._through, number)
-            self.messages.add(message)
-
-    def divided(self, events: Sequence[Event]) -> tuple[Sequence[Event], Sequence[Event]]:
-        """Events of those messages, which have to be compared again, and all others."""
-        if self.lost:
-            return events, ()
-        if not self.messages:
-            return (), events
-        late = [message_hash(event.message_id) in self.messages for event in events]
-        return list(compress(events, late)), list(compress(events, map(not_, late)))
-
-
-def announce(connection: Connection, kind: str, seconds: range, now: int) -> Comparison:
-    """Begin a comparison of events of a type and time; the transaction has taken turns. `now` in Unix seconds."""
-    forget_dead(connection, now)
-    row = {"type": kind, "since": seconds.start, "until": seconds.stop, "began": now}
-    made = connection.execute(tables.comparisons.insert().returning(tables.comparisons.c.number), row)
-    return Comparison(made.scalar_one())
-
-
-def conclude(connection: Connection, number: int) -> None:
-    """End a comparison."""
-    connection.execute(tables.comparisons.delete().where(tables.comparisons.c.number == number))
-    connection.execute(tables.comparison_calls.delete().where(tables.comparison_calls.c.comparison == number))
-
-
 def expire(connection: Connection, now: int) -> None:
     """Forget what is too old to matter; `now` in Unix seconds."""
     connection.execute(tables.recovered.delete().where(tables.recovered.c.latest < now - KEPT))
-    forget_dead(connection, now)
-
-
-def forget_dead(connection: Connection, now: int) -> None:
-    """Forget comparisons whose processes died, and what was noted for them; `now` in Unix seconds."""
-    connection.execute(tables.comparisons.delete().where(tables.comparisons.c.began < now - STALE))
-    under_way = select(tables.comparisons.c.number)
-    left = tables.comparison_calls.c.comparison.not_in(under_way)
-    connection.execute(tables.comparison_calls.delete().where(left))
 
 
 def _portions(keys: Iterable[bytes]) -> Iterable[list[bytes]]:

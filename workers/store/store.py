@@ -18,7 +18,7 @@ from ingest.batch import Record
 from ingest.copernica.events import MICROS, REST, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
-from workers.store import event_counts, recovered, tables
+from workers.store import comparisons, event_counts, recovered, tables
 from workers.store.database import FETCH_SIZE, PORTION
 from workers.store.filters import Filter
 from workers.store.rows import (
@@ -100,6 +100,7 @@ class Store(Writing):
         with self.writing() as connection:
             connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < now - KEPT))
             recovered.expire(connection, now)
+            comparisons.forget_dead(connection, now)
 
     def erase(
         self,

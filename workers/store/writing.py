@@ -14,12 +14,13 @@ from ingest.batch import Record
 from ingest.copernica.events import WEBHOOK, Event
 from workers.metrics import figures
 from workers.records import Quarantined, record_of
-from workers.store import event_counts, recovered, tables
+from workers.store import comparisons, event_counts, recovered, tables
 from workers.store.backend import Backend, Row
+from workers.store.comparisons import Comparison
 from workers.store.counting import Counting
 from workers.store.event_counts import Deleted
 from workers.store.merging import merged
-from workers.store.recovered import Comparison, Late, Recovered
+from workers.store.recovered import Late, Recovered
 from workers.store.rows import (
     KEY,
     KIND,
@@ -111,7 +112,7 @@ class Writing(Counting):
             if settled:
                 delete_unverified(connection, settled)
             if now:
-                recovered.note(connection, now, added, changed)
+                comparisons.note(connection, now, added, changed)
             event_counts.change(connection, self._backend, [*added, *changed] if changed else added, gone)
         figures.stored(Counter(map(_kind, added)))
         figures.quarantined(call.why for call in quarantined)
@@ -196,7 +197,7 @@ class Writing(Counting):
             whole = [(event, merged(event, given[event.delivery_id])) for event in stored]
             changed, replaced = self._replaced(connection, [event for was, event in whole if event != was])
             if changed and (now := recovered.look(connection)):
-                recovered.note(connection, now, (), changed, own)
+                comparisons.note(connection, now, (), changed, own)
             gone = [*replaced, *self._delete(connection, buried)]
             event_counts.change(connection, self._backend, changed, gone)
         return len(changed)
@@ -218,12 +219,12 @@ class Writing(Counting):
         """
         with self.writing() as connection:
             self.take_turns(connection, event_counts.TURNS)
-            comparison = recovered.announce(connection, kind, seconds, int(time.time()))
+            comparison = comparisons.announce(connection, kind, seconds, int(time.time()))
         try:
             yield comparison
         finally:
             with self.writing() as connection:
-                recovered.conclude(connection, comparison.number)
+                comparisons.conclude(connection, comparison.number)
 
     def recover(
         self,
@@ -259,7 +260,7 @@ class Writing(Counting):
             if failpoints.armed:
                 failpoints.reach("recovering")
             if now := recovered.look(connection):
-                recovered.note(connection, now, added, own=comparison.number)
+                comparisons.note(connection, now, added, own=comparison.number)
             event_counts.change(connection, self._backend, added)
         figures.stored(Counter(map(_kind, added)))
         there = len(kept) - len(added)

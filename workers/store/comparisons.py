@@ -1,0 +1,98 @@
+"""Comparisons with the store that are under way, and what is stored meanwhile.
+
+See docs/decisions/three-sources.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from operator import not_
+
+from sqlalchemy import Connection, select
+
+from ingest.copernica.events import MICROS, Event
+from workers.store import tables
+from workers.store.backend import Row
+from workers.store.recovered import Look, message_hash
+from workers.store.rows import KIND, MESSAGE, MOMENT, stored_time
+
+#: Seconds after which a comparison counts as dead; if it is not, it is made again. As long as that of a process
+#: which was killed is there, drains note calls for it in vain.
+STALE = 4 * 3600
+
+
+def note(
+    connection: Connection, now: Look, rows: Sequence[Row], changed: Sequence[Row] = (), own: int | None = None
+) -> None:
+    """Tell comparisons, other than the `own`, which messages they cannot have seen all events of.
+
+    What has `changed` may be of another time now, so that who reads meanwhile, in order, finds it nowhere.
+    """
+    for comparison in now.comparisons:
+        if comparison.number == own:
+            continue
+        first, last = stored_time(comparison.since * MICROS), stored_time((comparison.until + 1) * MICROS)
+        messages = {
+            message_hash(row[MESSAGE])
+            for row in rows
+            if row[KIND] == comparison.type and first <= row[MOMENT] < last
+        }
+        messages |= {message_hash(row[MESSAGE]) for row in changed if row[KIND] == comparison.type}
+        if messages:
+            noted = [{"comparison": comparison.number, "message": message} for message in sorted(messages)]
+            connection.execute(tables.comparison_calls.insert(), noted)
+
+
+@dataclass(slots=True)
+class Comparison:
+    """One's own comparison, and the messages of which something was stored meanwhile, as far as that was read."""
+
+    number: int
+    messages: set[int] = field(default_factory=set)
+    #: Whether it was taken for dead, so that nobody noted anything for it any more.
+    lost: bool = False
+    _through: int = 0
+
+    def learn(self, connection: Connection) -> None:
+        """Read of which messages something was stored; nobody stores anything before the transaction ends."""
+        columns = tables.comparison_calls.c
+        this = tables.comparisons.c.number == self.number
+        # As of a machine that slept in between.
+        self.lost = self.lost or connection.execute(select(tables.comparisons).where(this)).first() is None
+        query = select(columns.number, columns.message).where(
+            columns.comparison == self.number, columns.number > self._through
+        )
+        for number, message in connection.execute(query):
+            self._through = max(self._through, number)
+            self.messages.add(message)
+
+    def divided(self, events: Sequence[Event]) -> tuple[Sequence[Event], Sequence[Event]]:
+        """Events of those messages, which have to be compared again, and all others."""
+        if self.lost:
+            return events, ()
+        if not self.messages:
+            return (), events
+        late = [message_hash(event.message_id) in self.messages for event in events]
+        return list(compress(events, late)), list(compress(events, map(not_, late)))
+
+
+def announce(connection: Connection, kind: str, seconds: range, now: int) -> Comparison:
+    """Begin a comparison of events of a type and time; the transaction has taken turns. `now` in Unix seconds."""
+    forget_dead(connection, now)
+    row = {"type": kind, "since": seconds.start, "until": seconds.stop, "began": now}
+    made = connection.execute(tables.comparisons.insert().returning(tables.comparisons.c.number), row)
+    return Comparison(made.scalar_one())
+
+
+def conclude(connection: Connection, number: int) -> None:
+    """End a comparison."""
+    connection.execute(tables.comparisons.delete().where(tables.comparisons.c.number == number))
+    connection.execute(tables.comparison_calls.delete().where(tables.comparison_calls.c.comparison == number))
+
+
+def forget_dead(connection: Connection, now: int) -> None:
+    """Forget comparisons whose processes died, and what was noted for them; `now` in Unix seconds."""
+    connection.execute(tables.comparisons.delete().where(tables.comparisons.c.began < now - STALE))
+    under_way = select(tables.comparisons.c.number)
+    left = tables.comparison_calls.c.comparison.not_in(under_way)
+    connection.execute(tables.comparison_calls.delete().where(left))
