@@ -3,7 +3,7 @@
 import json
 import re
 import tomllib
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 import click
@@ -212,3 +212,19 @@ def test_keda_asks_a_service_that_is_there() -> None:
     assert f"INGEST_METRICS_PORT={url.port}\n" in (KUBERNETES / "base" / "settings.env").read_text()
     targets = {one["metadata"]["name"] for one in manifests().values() if one["kind"] == "Deployment"}
     assert scaled["spec"]["scaleTargetRef"]["name"] in targets
+
+
+def test_the_connections_that_pages_add_up_are_those_of_the_table() -> None:
+    table = (ROOT / "docs" / "redis.md").read_text().split("<!-- connections: begin -->")[1].split("<!--")[0]
+    endpoint, worker, handlers, _ = (int(most) for most in re.findall(r"\| (\d+) \|$", table, re.MULTILINE))
+    total = 2 * endpoint + worker + handlers + 1
+    for page in ("redis.md", "hosts/README.md", "hosts/heroku.md"):
+        said = re.search(r"(?:come\s+to|command\s+hold)\s+(\d+)", (ROOT / "docs" / page).read_text())
+        assert said is not None, page
+        assert int(said[1]) == total, page
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("examples/*/README.md")), ids=lambda page: page.parent.name)
+def test_examples_call_the_endpoint_where_it_listens_by_default(page: Path) -> None:
+    ports = re.findall(r"http://127\.0\.0\.1:(\d+)/copernica\b(?!\.)", page.read_text())
+    assert set(ports) <= {str(Settings.model_fields["port"].default)}
