@@ -16,6 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "gaps.md").read_text()
 #: µs since 1970.
 NINE = 1_795_165_200_000_000
 SECOND = 1_000_000
+NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
 
 
 def documented() -> list[set[str]]:
@@ -81,9 +82,21 @@ def test_what_is_closed_can_be_left_out(environ: dict[str, str], store: Store) -
     assert left["state"] == "cannot-be-closed"
 
 
+def test_why_a_gap_is_not_closed_can_be_read_whole_on_80_columns(environ: dict[str, str], store: Store) -> None:
+    reason = (
+        "Copernica does not let this token read results: give it that right in the dashboard, or make another."
+    )
+    with store.writing() as connection:
+        row = Cut(NINE, Cause.NO_ENDPOINT, NINE + 5 * SECOND, State.ENDED, NINE)
+        row.turned(State.ENDED, NINE, error=reason, retry_at=NINE + 60 * SECOND).put(store, connection)
+    shown = typed("gaps", "--tz", "Europe/Amsterdam", environ={**environ, **NO_REDIS, "COLUMNS": "80"}).stdout
+    assert f"tried again at 2026-11-20T10:01:00+01:00, {reason}" in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_without_redis_what_is_known_is_shown_and_that_it_may_be_outdated(
     environ: dict[str, str], store: Store
 ) -> None:
-    shown = typed("gaps", environ={**environ, "REDIS_URL": "redis://127.0.0.1:1/0"})
+    shown = typed("gaps", environ={**environ, **NO_REDIS})
     assert shown.exit_code == 0
     assert "may be outdated" in shown.stderr

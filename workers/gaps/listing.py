@@ -1,6 +1,6 @@
 """The gaps as people and scripts see them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -91,8 +91,8 @@ def listing(settings: Settings, since: datetime | None = None, unclosed: bool = 
             return Listing(known_since, tuple(cuts(connection, *conditions)), outdated)
 
 
-def explained(gap: Cut) -> Iterator[str]:
-    """What else there is to say of a gap, in a few words each."""
+def explained(gap: Cut, at: Callable[[int], str]) -> Iterator[str]:
+    """What else there is to say of a gap, in a few words each; `at` writes a time (µs since 1970)."""
     details = gap.details
     if ended := details.get("ended"):
         yield {"stopped": "it was stopped", "frozen": "it stood still"}.get(ended, "it ended without a word")
@@ -100,5 +100,7 @@ def explained(gap: Cut) -> Iterator[str]:
         yield f"{gap.calls:,} calls" if gap.calls != 1 else "1 call"
     if gap.state is State.CLOSED and (by := details.get("by")):
         yield f"by {by}"
+    if gap.state is State.ENDED and (retry_at := details.get("retry_at")):
+        yield f"tried again at {at(int(retry_at))}"
     if error := details.get("error"):
         yield str(error)

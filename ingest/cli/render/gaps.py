@@ -1,6 +1,7 @@
 """What `ingest gaps` prints."""
 
 import sys
+import textwrap
 from typing import TYPE_CHECKING
 
 import click
@@ -23,10 +24,12 @@ COLUMNS = (
     Column("state", 16, 16),
     Column("details", 12, 1000),
 )
+#: Before what is said of a gap on a line of its own.
+INDENT = "  "
 
 
 def gaps(listing: "Listing", as_json: bool, zone: "ZoneInfo") -> None:
-    """A line for each gap, the oldest first."""
+    """A line for each gap, the oldest first; details that do not fit into it follow below."""
     from workers.gaps.listing import explained
 
     if listing.outdated is not None:
@@ -44,9 +47,17 @@ def gaps(listing: "Listing", as_json: bool, zone: "ZoneInfo") -> None:
         sys.stdout.write(console.line({name: name for name in widths}, widths))
         for gap in listing.gaps:
             lasts = "until now" if gap.until is None else span((gap.until - gap.since) / MICROS)
-            details = ", ".join(explained(gap))
+            details = ", ".join(explained(gap, lambda micros: console.local(micros, zone)))
             row = {time: console.local(gap.since, zone), "lasts": lasts, "cause": gap.cause, "state": gap.state}
-            sys.stdout.write(console.line({**row, "details": details}, widths))
+            fits = len(details) <= widths.get("details", 0)
+            sys.stdout.write(console.line({**row, "details": details if fits else ""}, widths))
+            if not fits:
+                sys.stdout.write(_below(details))
+
+
+def _below(details: str) -> str:
+    wrapped = textwrap.wrap(console.printable(details), console.width() - len(INDENT), break_on_hyphens=False)
+    return "".join(f"{INDENT}{line}\n" for line in wrapped)
 
 
 def _none(listing: "Listing", zone: "ZoneInfo") -> str:
