@@ -208,7 +208,7 @@ class Code(StrEnum):
     GAPS_UNFILLED = (
         "gaps-unfilled",
         Level.WARNING,
-        "See `ingest gaps`; with COPERNICA_TOKEN they are filled by themselves, else by `ingest reconcile`.",
+        "See `ingest gaps`; with COPERNICA_TOKEN they are filled by themselves, else by `ingest import`.",
     )
     #: Nothing tries to fill them any more.
     GAPS_LEFT = (
