@@ -44,7 +44,9 @@ def catch_up(
     now = datetime.now(UTC)
     if until is not None and until > now:
         raise click.BadParameter("it is still to come", param_hint="--until")
-    in_order(since, until or now)
+    if since is not None and since >= now:
+        raise click.BadParameter("it is still to come", param_hint="--since")
+    in_order(since, until)
     period = None if since is None else (since, until or now)
     done = 0
 

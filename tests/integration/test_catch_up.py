@@ -284,6 +284,7 @@ def test_the_command_fills_any_period_and_says_what_it_did(sqlite_url: str) -> N
         assert "COPERNICA_TOKEN" in missing.stderr
         assert typed("catch-up", "--until", "1h", environ=environ).exit_code == 2
         assert typed("catch-up", "--since", "1h", "--until", "2h", environ=environ).exit_code == 2
+        assert "--since: it is still to come" in typed("catch-up", "--since", "tomorrow", environ=environ).stderr
 
 
 def since_text(second: int) -> str:

@@ -56,4 +56,8 @@ def _said(outcome: "Outcome") -> str:
 def nothing(as_json: bool) -> None:
     """There was no gap to fill."""
     if not as_json:
-        _console.print("No gap is due. Name any period with --since and --until.")
+        _console.print(
+            "No gap is due: it is two minutes after its end, and `ingest gaps` shows them all. "
+            "Name any period with --since and --until.",
+            soft_wrap=True,
+        )
