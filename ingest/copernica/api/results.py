@@ -1,8 +1,9 @@
 """Results: what became of mail, as Copernica lists it for any period, with an ID of its own for each.
 
 The facts come from the articles of REST v4 on `/ms/impressions`, `/publisher/impressions` and their like. Pages
-far from the beginning of a list are slow, so a long list is not read to its end: its period is halved. Where two
-halves X
+far from the beginning of a list are slow, so a long list is not read to its end: its period is halved. A second
+more is requested on both sides, since it is not documented whether the ends of a period belong to it; what comes
+twice for that, where two halves meet, is told once.
 
 A list that changes while it is read is read again. What was in the period when reading began is found, once each;
 what is added meanwhile may be. Of a period of S seconds with P pages of new results,
