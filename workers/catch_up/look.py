@@ -36,6 +36,7 @@ from workers.reconcile.report import KindReport
 from workers.reconcile.results import Results
 from workers.reconcile.run import announce
 from workers.store.filters import Filter
+from workers.store.late_calls import ZONE_STEP
 from workers.store.store import Store
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ LATELY = 15
 TOLERANCE = MARGIN // 2
 #: Hours by which the results' clock may be behind that of the zone: those that zones can differ by.
 BEHIND = range(1, 15)
-HOUR, QUARTER = 3600, 900
+HOUR = 3600
 #: Portions of recovered events after which what is left of them is collected: cycles keep it in memory, and
 #: Python rarely looks for these during a comparison.
 PORTIONS_KEPT = 8
@@ -198,11 +199,11 @@ def _by_its_own_clock(context: Context, period: Period) -> Look:
 
 def _zone_behind(zone: tzinfo, period: Period, seconds: int) -> tzinfo | None:
     """The zone whose clock is behind that of another by so many seconds, about; None if that is the same zone."""
-    quarters = round(seconds / QUARTER)
+    quarters = round(seconds / ZONE_STEP)
     if abs(seconds) <= TOLERANCE or not quarters:
         return None
     offset = datetime.fromtimestamp(period.since, zone).utcoffset() or timedelta()
-    return timezone(offset - timedelta(seconds=quarters * QUARTER))
+    return timezone(offset - timedelta(seconds=quarters * ZONE_STEP))
 
 
 def _ahead(one: tzinfo, other: tzinfo, period: Period) -> str:

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from workers.reconcile.partitions import PARTS, Line, Partitions, Row
+from workers.store.late_calls import MAX_OFFSET, MAX_SPREAD
 
 #: Pairs from which the two sides are compared; more would not tell more.
 ENOUGH_PAIRS = 5000
 #: Fewer pairs than this prove nothing unless they all agree, and then there must be some.
 MIN_PAIRS, MIN_UNANIMOUS = 20, 3
-#: Largest credible offset between the two clocks, in seconds: what time zones can differ by.
-MAX_OFFSET = 15 * 3600
-#: Seconds between two differences of the clocks that have one cause, and most that they can vary for one cause:
-#: rounding, and what lies between an event and its being written down.
-CLUSTER_GAP, MAX_SPREAD = 2, 30
+#: Seconds between two differences of the clocks that have one cause.
+CLUSTER_GAP = 2
 #: Of all pairs, the part that has to agree on a second offset (summer time), and on any at all.
 MIN_SHARE, MIN_EXPLAINED = 0.02, 0.9
 

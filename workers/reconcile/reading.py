@@ -20,8 +20,8 @@ from ingest.copernica.logfiles.rows import BLOCK, Damage
 from ingest.errors import LogFileError
 from ingest.shown import counted
 from workers.reconcile import partitions
-from workers.reconcile.basis import MAX_OFFSET
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
+from workers.store.late_calls import MAX_OFFSET
 
 #: Lines between two reports of progress, and between two calls of `breathe`.
 STEP = 2000

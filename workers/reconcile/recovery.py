@@ -24,7 +24,7 @@ from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
 from ingest.shown import counted
 from workers.reconcile import matching, partitions
-from workers.reconcile.basis import MAX_OFFSET, MAX_SPREAD, MIN_UNANIMOUS, Basis, measure
+from workers.reconcile.basis import MIN_UNANIMOUS, Basis, measure
 from workers.reconcile.insertion import HOUR, Found, Insertion, Source
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
 from workers.reconcile.matching import Rules
@@ -35,6 +35,7 @@ from workers.reconcile.results import Results
 from workers.reconcile.stored_rows import StoredRows
 from workers.runtime import rare_garbage_collection
 from workers.store.comparisons import Comparison
+from workers.store.late_calls import MAX_OFFSET, MAX_SPREAD
 from workers.store.store import Store
 
 #: Seconds around a day in which to look for calls without a time of their own: they count as received. Also how

@@ -10,8 +10,8 @@ from ingest.copernica.links import PLACEHOLDER
 
 #: Largest credible offset between two clocks, in seconds: what time zones can differ by.
 MAX_OFFSET = 15 * 3600
-#: Seconds between two offsets of time zones, and by how much an event may be off one: rounding, and what lies
-#: between an event and its being written down.
+#: Seconds between two offsets of time zones, and by how much differences of two clocks may vary for one cause:
+#: rounding, and what lies between an event and its being written down.
 ZONE_STEP, MAX_SPREAD = 900, 30
 #: Seconds by which this machine's clock may be behind that of the calls.
 CLOCK_SLACK = 900
