@@ -18,6 +18,7 @@ from ingest.copernica.addresses import all_folded, canonical_ip
 from ingest.copernica.events import MICROS, Event
 from ingest.copernica.logfiles.fields import LINK_ID
 from ingest.copernica.logfiles.reader import Portion
+from ingest.copernica.message_ids import bare
 
 #: Parts that each side is divided into: of five million events, one holds some 80,000, 30 MB in memory.
 PARTS = 64
@@ -30,9 +31,6 @@ _ROW = Struct("<qIqqq12sBB")
 _LINE_BY_KEY = Struct("<20s28s")
 _ROW_BY_KEY = Struct("<20s28sBB")
 _KEY = Struct("<qIq")
-#: What may stand beside the id of a message on one side only, as its case may be another: nobody has two messages
-#: that differ in these only.
-_BESIDE = "<> \t\r\n"
 #: Of nothing yet: to copy it takes less time than to make another.
 _BLANK = blake2b(digest_size=8)
 #: Where in the record of a row it says whether it was recovered.
@@ -139,7 +137,7 @@ def _messages(ids: Sequence[str | None]) -> list[int]:
     text = "".join(filter(None, ids))
     if text.isalnum() and text.isascii() and text == text.lower():  # nothing to strip, and in lower case
         return _hashes(ids)
-    return [hash(message_id.strip(_BESIDE).lower()) or 1 if message_id else 0 for message_id in ids]
+    return [hash(bare(message_id)) or 1 if message_id else 0 for message_id in ids]
 
 
 def digest(kind: str, message_id: str, second: int, recipient: str, ip: str, link: str) -> bytes:

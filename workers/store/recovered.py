@@ -14,6 +14,7 @@ from zlib import crc32
 from sqlalchemy import Connection, bindparam, select, text
 
 from ingest.copernica.events import DAY, MICROS, WEBHOOK, Event
+from ingest.copernica.message_ids import bare
 from workers.store import tables
 from workers.store.backend import Row
 from workers.store.late_calls import MAX_OFFSET, Known, pair
@@ -28,8 +29,6 @@ PORTION = 1000
 #: Bits of the map of messages of which something was recovered: 2 MiB. With a million of them, one call in
 #: seventeen is looked up in vain.
 MAP_BITS = 2**24
-#: What may stand beside the id of a message on one side only; its case may be another, too.
-BESIDE = "<> \t\r\n"
 
 _LOOK = text(
     "SELECT number, type, since, until, began FROM comparisons UNION ALL "
@@ -74,7 +73,7 @@ class Late:
 
 def message_hash(message_id: str | None) -> int:
     """A hash of the id of a message, which is the same in every process."""
-    return crc32(message_id.strip(BESIDE).lower().encode("utf-8", "replace")) if message_id else 0
+    return crc32(bare(message_id).encode("utf-8", "replace")) if message_id else 0
 
 
 def message_hashes(message_ids: Sequence[str]) -> list[int]:
@@ -204,7 +203,7 @@ def _paired(
     for key, rows in groups.items():
         by_name: defaultdict[str, list[Event]] = defaultdict(list)  # two messages may share a hash
         for row in rows:
-            by_name[_name(row[MESSAGE])].append(event_of_new(row))
+            by_name[bare(row[MESSAGE])].append(event_of_new(row))
         for name, some in by_name.items():
             noted = [one for one in free[key] if _is_of(events.get(bytes(one.delivery_id)), name)]
             known = [Known(events[bytes(one.delivery_id)], one.second, one.spread) for one in noted]
@@ -215,12 +214,8 @@ def _paired(
     return upgrades
 
 
-def _name(message_id: str) -> str:
-    return message_id.strip(BESIDE).lower()
-
-
 def _is_of(event: Event | None, name: str) -> bool:
-    return event is not None and event.message_id is not None and _name(event.message_id) == name
+    return event is not None and event.message_id is not None and bare(event.message_id) == name
 
 
 def with_ids(connection: Connection, delivery_ids: Iterable[bytes]) -> list[Event]:
