@@ -20,7 +20,7 @@ from ingest.simulation.results_clock import Manner
 from ingest.simulation.truth import Truth
 from tests.support.cli import typed
 from tests.support.fake_copernica import HASTY, TOKEN, fake_copernica
-from tests.support.gaps import call, found, happened, keep_gap, known, spread, told, truth_of
+from tests.support.gaps import call, documented, found, happened, keep_gap, known, spread, told, truth_of
 from tests.support.logs import no_progress
 from tests.support.sql import execute, is_a_sentence
 from workers import gaps
@@ -270,6 +270,7 @@ def test_the_command_fills_any_period_and_says_what_it_did(sqlite_url: str) -> N
             done = typed("catch-up", *between, "--json", environ=environ)
             assert done.exit_code == 0
             said = json.loads(done.stdout)
+            assert said.keys() == documented()[2]
             assert (said["recovered"], said["gaps_closed"], said["open"]) == (12, 1, None)
             assert "0 gaps are closed" in typed("catch-up", *between, environ=environ).stdout
             assert "No gap is due" in typed("catch-up", environ=environ).stdout

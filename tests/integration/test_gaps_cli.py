@@ -1,7 +1,6 @@
 """`ingest gaps`: what people and scripts see, and what its page says of the JSON."""
 
 import re
-from pathlib import Path
 
 import orjson
 import pytest
@@ -9,19 +8,14 @@ import redis
 
 from ingest.stream.coverage import ANSWERED_503, COVERED, STOPPED, Coverage, Statement
 from tests.support.cli import typed
+from tests.support.gaps import documented
 from workers.gaps.gap import Cause, Cut, State
 from workers.store.store import Store
 
-PAGE = (Path(__file__).parents[2] / "docs" / "gaps.md").read_text()
 #: µs since 1970.
 NINE = 1_795_165_200_000_000
 SECOND = 1_000_000
 NO_REDIS = {"REDIS_URL": "redis://127.0.0.1:1/0"}
-
-
-def documented() -> list[set[str]]:
-    """The fields of the whole, and of one gap."""
-    return [set(re.findall(r"^\| `(\w+)`", part, re.MULTILINE)) for part in PAGE.split("One of `gaps`:")]
 
 
 @pytest.fixture
@@ -65,7 +59,7 @@ def test_the_table_says_when_why_and_what_became_of_it(
 def test_the_json_has_the_documented_fields(environ: dict[str, str], client: redis.Redis, store: Store) -> None:
     said(client)
     printed = orjson.loads(typed("gaps", "--json", environ=environ).stdout)
-    whole, one = documented()
+    whole, one, _ = documented()
     assert printed.keys() == whole
     assert all(gap.keys() == one for gap in printed["gaps"])
     lost, away = printed["gaps"]

@@ -1,8 +1,10 @@
 """What happened around a gap: told to the store by calls, and to the fake API by results."""
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from ingest.copernica.events import MICROS, Event, EventType, event_of
@@ -14,6 +16,13 @@ from workers.store.store import Store
 
 #: The kinds of events of which there are results.
 KINDS = ("open", "click", "delivery", "failure", "unsubscribe")
+
+
+def documented() -> list[set[str]]:
+    """The fields that docs/gaps.md names: of `gaps --json`, of one of its gaps, and of `catch-up --json`."""
+    page = (Path(__file__).parents[2] / "docs" / "gaps.md").read_text()
+    parts = re.split("One of `gaps`:|## `ingest catch-up --json`", page)
+    return [set(re.findall(r"^\| `(\w+)`", part, re.MULTILINE)) for part in parts]
 
 
 def happened(number: int, second: int, kind: str = "", **changes: Any) -> dict[str, Any]:
