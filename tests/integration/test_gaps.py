@@ -49,11 +49,11 @@ def test_one_process_at_a_time_fills_a_gap(store: Store) -> None:
     assert held.attempts == 1
     assert gaps.begin(store, first, TEN) is None
     assert gaps.begin(store, second, TEN) is None
-    assert gaps.renew(store, held, TEN + 9 * MINUTE)
-    assert gaps.begin(store, second, TEN + 18 * MINUTE) is None
-    assert gaps.close(store, held, {"by": "results"}, TEN + 18 * MINUTE) == 1
+    assert gaps.renew(store, held, TEN + MINUTE)
+    assert gaps.begin(store, second, TEN + 2 * MINUTE) is None
+    assert gaps.close(store, held, {"by": "results"}, TEN + 2 * MINUTE) == 1
     assert states(store) == [State.CLOSED, State.ENDED]
-    assert gaps.begin(store, second, TEN + 18 * MINUTE) is not None
+    assert gaps.begin(store, second, TEN + 2 * MINUTE) is not None
 
 
 def test_a_gap_whose_holder_died_is_due_again_and_only_the_next_holder_can_say_that_it_failed(
@@ -63,8 +63,8 @@ def test_a_gap_whose_holder_died_is_due_again_and_only_the_next_holder_can_say_t
     (gap,) = gaps.due(store, TEN)
     dead = gaps.begin(store, gap, TEN)
     assert dead is not None
-    assert gaps.due(store, TEN + 9 * MINUTE) == []
-    later = TEN + 11 * MINUTE
+    assert gaps.due(store, TEN + MINUTE) == []
+    later = TEN + 3 * MINUTE
     next_one = gaps.begin(store, gaps.due(store, later)[0], later)
     assert next_one is not None
     assert next_one.attempts == 2

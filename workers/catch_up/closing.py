@@ -40,7 +40,7 @@ GIVE_UP = 3 * 86_400
 #: Seconds to wait for calls that are still on their way to the store, such as those that a spool had.
 IN_FLIGHT = 20.0
 #: Seconds between two renewals of a lease.
-RENEW_EVERY = 60.0
+RENEW_EVERY = 20.0
 
 
 @dataclass(slots=True)

@@ -25,9 +25,9 @@ from workers.store.store import Store
 #: Seconds after its end from which a gap is filled: until then calls may be on their way, and results are not
 #: all there.
 AFTER = 120
-#: Seconds for which a gap is one process's, unless it renews that: long enough for a page that is asked for again
-#: and again, short enough for the next to begin soon after a kill.
-LEASE = 600
+#: Seconds for which a gap is one process's, unless it renews that, which it does beside all that it waits for:
+#: short enough for the next to begin soon after a kill. Who loses it for being slow only does some work twice.
+LEASE = 120
 #: Days for which gaps are listed that nothing waits for: as long as days are looked back at.
 KEPT_DAYS = 400
 
