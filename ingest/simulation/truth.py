@@ -126,7 +126,11 @@ class Truth:
                 folder.mkdir(parents=True, exist_ok=True)
             where = folder / FILE if folder else ":memory:"
             self._db = sqlite3.connect(where, PATIENCE, isolation_level=None, check_same_thread=False)
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
 
     def _prepare(self) -> None:
         """Make what is not there yet. Of several who do so at once, SQLite has all but one try again."""

@@ -95,7 +95,11 @@ class Shelf:
         with self._usable():
             where = folder / "results.sqlite3"
             self._db = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
-            self._db.executescript(_SCHEMA)
+            try:
+                self._db.executescript(_SCHEMA)
+            except BaseException:
+                self._db.close()
+                raise
 
     def __enter__(self) -> Self:
         return self
