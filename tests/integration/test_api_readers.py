@@ -14,8 +14,9 @@ from ingest.copernica.api.destinations import (
     mailing_destinations,
     read_destination,
 )
+from ingest.copernica.api.paging import row
 from ingest.copernica.api.profiles import profile
-from ingest.copernica.api.results import LISTS, Product, Result, results
+from ingest.copernica.api.results import LISTS, Product, Result, result, results
 from ingest.copernica.api.statistics import Totals, emailings, statistics
 from ingest.copernica.event_types import EventType
 from ingest.errors import RequestRejected, RestError
@@ -208,3 +209,13 @@ async def test_days_beyond_the_calendar_are_no_crash() -> None:
         async with client(environ) as api:
             assert await listed(emailings(api, Product.PUBLISHER, date.min, date.max))
             assert await listed(results(api, Product.PUBLISHER, EventType.OPEN, datetime.min, datetime.max))
+
+
+def test_what_is_nested_too_deeply_to_be_kept_does_not_count() -> None:
+    deep: Any = []
+    for _ in range(900):
+        deep = [deep]
+    read = result(Product.PUBLISHER, EventType.OPEN, {"ID": 1, "device": deep, "ip": ["192.0.2.1"]})
+    assert read is not None
+    assert read.fields == {"device": None, "ip": ["192.0.2.1"]}
+    assert not row({"device": deep}).has_id

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ingest.copernica.api.values import entity, taken
+from ingest.copernica.api.values import entity, is_deep, taken
 
 #: Rows in a page: at most 1000, by default 100.
 PAGE_SIZE = 1000
@@ -57,7 +57,8 @@ def row(value: Any) -> Row:
         return Row(number, value)
     if isinstance(given, str) and given.strip(" 0"):
         return Row(given, value)
-    return Row(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), value)
+    whole = None if is_deep(value) else value
+    return Row(orjson.dumps(whole, option=orjson.OPT_SORT_KEYS), value)
 
 
 class Reading:

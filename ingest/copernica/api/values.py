@@ -7,6 +7,8 @@ from typing import Any
 MAX_NUMBER = 2**63 - 1
 #: Digits of it; longer strings are not worth reading.
 MAX_DIGITS = 19
+#: Lists and objects within each other. More can be read than can be written again.
+MAX_DEPTH = 32
 
 
 def count(value: Any) -> int | None:
@@ -36,7 +38,15 @@ def taken(row: Mapping[str, Any], names: Iterable[str]) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
+def is_deep(value: Any, levels: int = MAX_DEPTH) -> bool:
+    """Whether a value is nested deeper than anything that Copernica means to say."""
+    if not isinstance(value, list | dict):
+        return False
+    inner = value.values() if isinstance(value, dict) else value
+    return not levels or any(is_deep(one, levels - 1) for one in inner)
+
+
 def rest(row: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """What a row holds under other names than these."""
+    """What a row holds under other names than these; None in place of what is nested beyond all measure."""
     without = set(names)
-    return {name: value for name, value in row.items() if name not in without}
+    return {name: None if is_deep(value) else value for name, value in row.items() if name not in without}
