@@ -22,6 +22,7 @@ from tests.support.cli import typed
 from tests.support.fake_copernica import HASTY, TOKEN, fake_copernica
 from tests.support.gaps import call, documented, found, happened, keep_gap, known, spread, told, truth_of
 from tests.support.logs import no_progress
+from tests.support.result_lists import list_server, row
 from tests.support.sql import execute, is_a_sentence
 from workers import gaps
 from workers.catch_up import closing, look, messages
@@ -350,6 +351,19 @@ def test_what_fails_each_time_waits_and_keeps_no_other_gap_waiting(sqlite_url: s
     assert outcome.since == datetime.fromtimestamp(SINCE, UTC)
     assert (first.state, second.state) == (State.ENDED, State.CLOSED)
     assert "a5@example.nl" not in str(first.details)
+
+
+def test_results_of_another_time_are_left_out_and_keep_a_gap_open(sqlite_url: str) -> None:
+    with Store.open(sqlite_url) as store, list_server() as server:
+        keep_gap(store, SINCE, END)
+        server.lists.disguise = lambda _page, _number: [row(4711, -9 * 366 * 86_400)]
+        settings = Settings.read(
+            {"DATABASE_URL": sqlite_url, "REDIS_URL": "redis://127.0.0.1:1", **server.environ}
+        )
+        (outcome,) = filled(settings, store)
+        assert outcome.look.unmatched == outcome.look.fetched == 12
+        assert "of another period" in outcome.open
+        assert not list(found(store))
 
 
 def test_nothing_is_left_or_comes_back_of_who_was_erased(store: Store, database: str) -> None:

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from ingest.copernica.api.client import Copernica
+from ingest.copernica.api.request import shifted
 from ingest.copernica.api.results import LISTS, Product, results
 from ingest.copernica.events import EventType
 from ingest.errors import Forbidden, NotFound, RequestRejected, RestError
@@ -18,6 +19,9 @@ from workers.reconcile.logfile import Watch
 NAMES: Mapping[Product, str] = {Product.MARKETING_SUITE: "Marketing Suite", Product.PUBLISHER: "Publisher"}
 #: An hour is added on both sides where clocks change: then the same time can be shown twice, or none.
 CHANGE = timedelta(hours=1)
+#: By how much a result's time may lie outside of the period that it was requested for: more than any two zones
+#: differ by, as its time may be written in another than the one by which periods are read.
+ASTRAY = timedelta(days=1)
 
 
 class Period(NamedTuple):
@@ -34,6 +38,9 @@ class Fetched:
     results: int = 0
     absent: list[Product] = field(default_factory=list)
     unreadable: int = 0
+    #: Results of quite another time than was asked for, which are left out: they would be compared with all events
+    #: from there on.
+    astray: int = 0
 
 
 async def fetch(api: Copernica, shelf: Shelf, period: Period, zone: tzinfo, watch: Watch) -> Fetched:
@@ -52,7 +59,9 @@ async def fetch(api: Copernica, shelf: Shelf, period: Period, zone: tzinfo, watc
     async def one(product: Product, kind: EventType) -> None:
         try:
             async for page in results(api, product, kind, begin, end, count):
-                fetched.results += shelf.put(page)
+                near = [one for one in page if _is_near(one.timestamp, begin, end)]
+                fetched.astray += len(page) - len(near)
+                fetched.results += shelf.put(near)
                 watch("fetching results", fetched.results, None)
         except RestError as error:
             if not is_refusal(error):
@@ -63,6 +72,15 @@ async def fetch(api: Copernica, shelf: Shelf, period: Period, zone: tzinfo, watc
     watch("fetching results", fetched.results, fetched.results)
     fetched.absent = _absent(refused)
     return fetched
+
+
+def _is_near(timestamp: str | None, begin: datetime, end: datetime) -> bool:
+    """Whether a result may be of a period; one without a time may be."""
+    try:
+        moment = datetime.fromisoformat(timestamp or "").replace(tzinfo=None)
+    except ValueError:
+        return True
+    return shifted(begin, -ASTRAY) <= moment <= shifted(end, ASTRAY)
 
 
 def _absent(refused: Mapping[Product, list[RestError]]) -> list[Product]:

@@ -98,7 +98,7 @@ class Look:
     in_store       results whose event was in the store before
     recovered      those whose event was inserted now; in a dry run, would be
     erased         about people who were erased, and so left out
-    unmatched      neither: without a time, or rejected by the database; `notes` say which and why
+    unmatched      neither: without a time, of another period, or rejected by the database; `notes` say why
     unresolved     Copernica does not tell which message they are of; they were not inserted
     unreadable     entries without an ID, which are not among the `fetched`
     only_in_store  events of the period that Copernica has no result of, or not yet
@@ -146,7 +146,10 @@ class Look:
             return f"Copernica does not say which message {them} of {self.fetched:,} are of: they were left out."
         if self.unreadable or self.unmatched:
             them = counted(self.unreadable + self.unmatched, "result", "results")
-            return f"Copernica gives {them} without an ID or a time, or that the database rejects: see the notes."
+            return (
+                f"Copernica gives {them} without an ID or a time, of another period, or that the database "
+                "rejects: see the notes."
+            )
         if self.elsewhere:
             return "The results' clock could not be told: set INGEST_LOGFILE_TZ to the time zone of its log files."
         return ""
@@ -257,6 +260,10 @@ async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, 
         await recipients.from_profiles(api)
     look = Look(fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls)
     look.notes = [f"The account has no {NAMES[product]}." for product in fetched.absent]
+    if fetched.astray:
+        look.fetched += fetched.astray
+        look.unmatched += fetched.astray
+        look.notes.append(f"{counted(fetched.astray, 'result')} were of another time than was asked for.")
     return look
 
 
