@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
+from ingest import failpoints
 from ingest.batch import unpack
 from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK, Event, EventType
 from ingest.copernica.logfiles.kinds import KINDS
@@ -140,6 +141,10 @@ class Site:
         )
         assert report.ok, report.kinds
         return report
+
+    def log_and_calls(self, numbers: Sequence[int]) -> None:
+        self.log(numbers)
+        self.calls(numbers)
 
     def assert_true(self) -> None:
         """The store is the truth, and each event was handed on once."""
@@ -402,6 +407,25 @@ def test_an_event_that_changes_while_others_are_compared_has_them_compared_again
         again = [event._replace(delivery_id=bytes(12)) for event in everything(store)]
         assert len(store.recover(again, one, 0).late) == 2
         assert len(store.recover(again, own, 0).late) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", ["compared", "recovering", "upgrading"])
+def test_who_fails_in_a_recovery_or_an_upgrade_leaves_nothing_half_done(store: Store, point: str) -> None:
+    site = Site(store, [CLICK, CLICK._replace(message="m2")])
+    everyone = range(len(site.truth))
+    site.calls(everyone[2:])
+    failpoints.arm({failpoints.VARIABLE: f"{point}=raise"})
+    try:
+        with pytest.raises(failpoints.Injected):
+            site.log_and_calls(everyone)
+    finally:
+        failpoints.arm({})
+    assert rows(store, "SELECT count(*) FROM recovered") == [(2 if point == "upgrading" else 0,)]
+    site.log_and_calls(everyone)
+    assert rows(store, "SELECT count(*) FROM recovered WHERE call_id IS NOT NULL") == [(2,)]
+    site.assert_true()
+    assert_nothing_to_do(site)
 
 
 def test_a_comparison_that_was_taken_for_dead_inserts_nothing(store: Store) -> None:
