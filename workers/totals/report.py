@@ -35,7 +35,7 @@ class Cause(StrEnum):
         return code
 
     #: These account for a difference: a day may agree all the same.
-    MIDNIGHT = "midnight", "events within a minute of midnight, which the two clocks put on different days"
+    MIDNIGHT = "midnight", "events next to midnight, which the two clocks put on different days"
     UNNAMED = "unnamed", "events that name no mailing, such as those that came from log files"
     ERASED = "erased", "lines of the log files that were left out, since they are about people who were erased"
     ONLY_HERE = "only-in-store", "events that Copernica's log files do not have either, such as suspected clicks"
