@@ -84,10 +84,8 @@ class Lookout:
             raise
         self._away_since = None
         if not self._away_told:
-            self._failures, self._retry_at = (
-                0,
-                float("-inf"),
-            )  # nobody knows, so nobody need be told that it is over
+            # Nobody knows, so nobody need be told that it is over.
+            self._failures, self._retry_at = 0, float("-inf")
         if self._away_told and self._clock() >= self._retry_at:
             self._tell("--redis-serves")
         elif is_ours:
