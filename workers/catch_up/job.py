@@ -83,13 +83,13 @@ def _log(outcome: "Outcome") -> None:
     level = logging.WARNING if outcome.open else logging.INFO
     log.log(
         level,
-        "gap from %s to %s: %s fetched, %d in the store before, %s recovered, %d of unknown messages; %s",
+        "gap from %s to %s: %s fetched, %s in the store before, %s recovered, %s of unknown messages; %s",
         f"{outcome.since:%Y-%m-%d %H:%M:%S}",
         f"{outcome.until:%H:%M:%S} UTC",
         counted(look.fetched, "result"),
-        look.in_store,
+        f"{look.in_store:,}",
         counted(look.recovered, "event"),
-        look.unresolved,
+        f"{look.unresolved:,}",
         f"not closed yet: {outcome.open}" if outcome.open else "closed",
         extra={"event": "gap-filled"},
     )
