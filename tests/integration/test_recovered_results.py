@@ -1,5 +1,6 @@
 """Results over REST against the store: what is missing is recovered once, whatever is fetched again."""
 
+import gc
 from datetime import UTC, datetime
 
 from ingest.copernica.events import REST, Event, EventType
@@ -56,3 +57,19 @@ def test_a_result_of_an_unknown_message_is_told_and_not_stored(store: Store) -> 
     report = compared(store, [without, told(1), told(2)._replace(timestamp="soon")])
     assert (report.in_log, report.recovered, report.unmatched) == (3, 1, 2)
     assert "result 1000 of ms" in report.notes[0]
+
+
+def test_no_ids_of_what_was_recovered_are_left_to_the_garbage_collector(sqlite_url: str) -> None:
+    with Store.open(sqlite_url) as store:
+        compared(store, [told(number) for number in range(3)])
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            compared(store, [told(number) for number in range(3, 9)])
+            gc.collect()
+            assert not [
+                one for one in gc.garbage if isinstance(one, list) and any(type(id_) is bytes for id_ in one)
+            ]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()

@@ -182,12 +182,17 @@ def _may_be(row: Row, noted: Any) -> bool:
     return bool(stored_time(first) <= row[MOMENT] < stored_time(last))
 
 
+#: Made once, as a condition that has the ids in it would be a cycle that keeps them in memory.
+_AMONG = select(tables.events.c.delivery_id).where(
+    tables.events.c.delivery_id.in_(bindparam("ids", expanding=True))
+)
+
+
 def _ids_among(connection: Connection, ids: Iterable[bytes]) -> list[bytes]:
     """Those of some delivery ids of which there are events."""
-    key = tables.events.c.delivery_id
     found: list[bytes] = []
     for some in _portions(ids):
-        found += map(bytes, connection.execute(select(key).where(key.in_(some))).scalars())
+        found += map(bytes, connection.execute(_AMONG, {"ids": some}).scalars())
     return found
 
 
@@ -258,8 +263,9 @@ def note_recovered(connection: Connection, events: Sequence[Event], spread: int 
 
 def forget(connection: Connection, delivery_ids: Iterable[bytes]) -> None:
     """Note no longer that these were recovered."""
+    these = tables.recovered.c.delivery_id.in_(bindparam("ids", expanding=True))
     for some in _portions(delivery_ids):
-        connection.execute(tables.recovered.delete().where(tables.recovered.c.delivery_id.in_(some)))
+        connection.execute(tables.recovered.delete().where(these), {"ids": some})
 
 
 def expire(connection: Connection, now: int) -> None:
