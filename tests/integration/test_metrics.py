@@ -296,7 +296,7 @@ def test_a_scrape_asks_each_question_once_and_none_that_nobody_sees(
 def test_of_the_last_days_it_is_shown_what_is_known() -> None:
     today = date(2026, 11, 26)
     days = ReconciledFigures(date(2026, 11, 23), date(2026, 11, 22), (date(2026, 11, 24),), (date(2026, 11, 20),))
-    assert {series[1]: value for series, value in shared_figures._of_days(days, today)} == {
+    assert {series[1]: value for series, value in shared_figures.of_days(days, today)} == {
         "2026-11-24": 0,
         "2026-11-23": 1,
         "2026-11-22": 1,

@@ -578,7 +578,7 @@ def test_status_says_of_each_day_what_came_from_where_and_whether_it_is_complete
     assert "totals-differ" in [one["code"] for one in figures["warnings"]]
     assert f"{yesterday}" in typed("status", environ=environ).stdout
     with Store.open(database) as there:
-        gauges = dict(shared_figures._of_store(status.of_store(there, for_people=False), today))
+        gauges = dict(shared_figures.of_store(status.of_store(there, for_people=False), today))
     assert gauges["ingest_day_complete", str(yesterday)] == 0
     compared(database, truth_of(moved), day=yesterday)
     assert days()[1] == {

@@ -39,7 +39,7 @@ def gather(settings: Settings) -> Figures:
             in_store, behind = status.within(DATABASE_PATIENCE, ask)
             gauges["ingest_database_up",] = 1
             if in_store.has_tables:  # a machine without the database's URL has none
-                gauges.update(_of_store(in_store, datetime.now(UTC).date()))
+                gauges.update(of_store(in_store, datetime.now(UTC).date()))
             if client is not None and in_redis is not None and behind is not None:
                 with suppress(RedisError):  # it went away between two questions
                     gauges.update(_of_scale(scale.of(settings, client, scale.of_figures(in_redis), behind)))
@@ -84,7 +84,8 @@ def _of_scale(known: scale.Scale) -> Iterator[tuple[Series, float]]:
         yield ("ingest_recommended_workers", name), queue.recommended_workers
 
 
-def _of_store(known: StoreFigures, today: date) -> Iterator[tuple[Series, float]]:
+def of_store(known: StoreFigures, today: date) -> Iterator[tuple[Series, float]]:
+    """What the database knows, and what of each day."""
     yield ("ingest_stored_events",), known.stored
     yield ("ingest_quarantined_calls",), known.quarantined
     yield ("ingest_unverified_calls",), known.unverified
@@ -98,10 +99,10 @@ def _of_store(known: StoreFigures, today: date) -> Iterator[tuple[Series, float]
     yield ("ingest_gaps_unfilled",), known.gaps.unfilled
     yield ("ingest_gaps_left",), known.gaps.cannot_be_closed
     if known.reconciled is not None:
-        yield from _of_days(known.reconciled, today)
+        yield from of_days(known.reconciled, today)
 
 
-def _of_days(known: ReconciledFigures, today: date) -> Iterator[tuple[Series, float]]:
+def of_days(known: ReconciledFigures, today: date) -> Iterator[tuple[Series, float]]:
     """The days of which something is known."""
     incomplete, through, since = {*known.incomplete, *known.gone}, known.complete_through, known.since
     for back in range(1, DAYS + 1):
