@@ -51,9 +51,8 @@ def catch_up(
     done = 0
 
     def so_far() -> str:
-        return (
-            f"{done} done. What was recovered of the next stays in the store, and the same command does the rest."
-        )
+        stays = "Nothing was stored" if dry_run else "What was recovered of the next stays in the store"
+        return f"{done} done. {stays}, and the same command does the rest."
 
     ok = True
     interrupted: AbstractContextManager[object] = interruptible(so_far)

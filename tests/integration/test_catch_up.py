@@ -26,9 +26,11 @@ from tests.support.result_lists import list_server, row
 from tests.support.sql import execute, is_a_sentence
 from workers import gaps
 from workers.catch_up import closing, look, messages
+from workers.catch_up.asked import Asked
+from workers.catch_up.clocks import wrong_by
 from workers.catch_up.closing import Outcome, fill_due
 from workers.catch_up.fetching import Period
-from workers.catch_up.look import Asked, Context
+from workers.catch_up.look import Context, Look
 from workers.gaps import State
 from workers.operations.erase import erase
 from workers.store import tables
@@ -287,6 +289,16 @@ def test_the_command_fills_any_period_and_says_what_it_did(sqlite_url: str) -> N
         assert typed("catch-up", "--until", "1h", environ=environ).exit_code == 2
         assert typed("catch-up", "--since", "1h", "--until", "2h", environ=environ).exit_code == 2
         assert "--since: it is still to come" in typed("catch-up", "--since", "tomorrow", environ=environ).stderr
+        environ["COPERNICA_TOKEN"] = TOKEN
+        assert "more than 7 days" in typed("catch-up", "--since", "400d", "--dry-run", environ=environ).stderr
+
+
+def test_a_gap_by_a_clock_that_is_wrong_is_not_closed() -> None:
+    unreachable = Settings.read({"REDIS_URL": "redis://127.0.0.1:1"})
+    assert wrong_by(unreachable, None) == 0
+    look = Look(wrong_by=wrong_by(unreachable, 7200.0))
+    assert "7,200 s apart" in closing.unsettled(look, 0, first=False, age=closing.LATE)
+    assert not closing.unsettled(Look(wrong_by=wrong_by(unreachable, -1.5)), 0, first=False, age=closing.LATE)
 
 
 def since_text(second: int) -> str:

@@ -1,14 +1,18 @@
 """What `ingest catch-up` does: fill the gaps that are due, or look at a period that somebody names."""
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from ingest.errors import SettingsError
 from ingest.settings import Settings
 from workers.catch_up.closing import Outcome, fill_due, fill_period
 from workers.catch_up.look import Context
 from workers.reconcile.logfile import Watch
 from workers.reconcile.sources import client
 from workers.store.store import Store
+
+#: The longest period that may be named: some 600 requests for each day of it, and each looks at the store.
+LONGEST = timedelta(days=7)
 
 
 def gaps_or_period(
@@ -17,11 +21,16 @@ def gaps_or_period(
     """What became of each gap, or of the period.
 
     Raises:
-        SettingsError: COPERNICA_TOKEN is not set.
+        SettingsError: COPERNICA_TOKEN is not set, or the period is too long.
         RestError: not everything could be fetched.
         Unavailable: the database or the disk cannot be used now.
     """
     client(settings)  # report a mistake in its settings before waiting for anything
+    if period is not None and period[1] - period[0] > LONGEST:
+        raise SettingsError(
+            f"That is more than {LONGEST.days} days: name at most so many. Whole days that are over are quicker "
+            "to take from their log files, with `ingest reconcile`."
+        )
     with Store.open(settings.database) as store:
         context = Context(settings, store, watch, lambda: None, dry_run, handlers)
         if period is None:

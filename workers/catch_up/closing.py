@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 PAUSE, MOST_LOOKS = 5.0, 3
 #: Seconds after the end of a gap from which results that are not there count as such that will not come.
 LATE = 300
+#: Seconds that Redis' clock may be wrong by: with a margin on both sides, the right period is still asked for.
+WRONG = 300
 #: Seconds until a gap is tried again: at first and at most, doubled with each attempt.
 FIRST_RETRY, LAST_RETRY = 60, 3600
 #: Seconds after the end of a gap from which it is left to the log files, which are there by then.
@@ -177,6 +179,11 @@ def unsettled(look: Look, new: int, first: bool, age: float) -> str:
     """
     if look.wrong:
         return look.wrong
+    if abs(look.wrong_by) > WRONG:
+        return (
+            f"The clock of Redis, by which gaps are known, and Copernica's are {abs(look.wrong_by):,.0f} s apart: "
+            "set it right, and fill this gap by hand, with `ingest catch-up --since …`."
+        )
     if new:
         return f"{counted(new, 'event was', 'events were')} stored just now: Copernica is asked once more."
     known = look.in_store + look.recovered

@@ -17,13 +17,13 @@ from itertools import count
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
-from ingest.copernica.api.client import Copernica
-from ingest.copernica.api.request import Params
 from ingest.copernica.api.results import LISTS, Product, results
 from ingest.copernica.events import Event, EventType
 from ingest.errors import RestError
 from ingest.settings import Settings
 from ingest.shown import counted
+from workers.catch_up.asked import Asked
+from workers.catch_up.clocks import wrong_by
 from workers.catch_up.fetching import NAMES, Period, fetch, is_refusal, shown
 from workers.catch_up.messages import Messages
 from workers.catch_up.recipients import Recipients
@@ -71,24 +71,7 @@ class Context(NamedTuple):
     dry_run: bool = False
     #: Whether to hand what was missing to the handlers.
     handlers: bool = True
-    connect: "Callable[[Settings], Asked] | None" = None
-
-
-class Asked(Copernica):
-    """The client, which counts what it is asked for."""
-
-    #: Questions so far; one that is asked again for a failure counts once.
-    calls = 0
-
-    async def get(self, path: str, params: Params | None = None, about: str = "") -> Any:
-        """As of the client."""
-        self.calls += 1
-        return await super().get(path, params, about)
-
-    async def page(self, path: str, params: Params | None, start: int, limit: int, about: str) -> list[Any]:
-        """As of the client."""
-        self.calls += 1
-        return await super().page(path, params, start, limit, about)
+    connect: Callable[[Settings], Asked] | None = None
 
 
 @dataclass(slots=True)
@@ -121,6 +104,8 @@ class Look:
     notes: list[str] = field(default_factory=list)
     #: Whether the period that was requested is not the one that was meant, by what was measured.
     elsewhere: bool = False
+    #: Seconds by which the clock that gaps go by is ahead of Copernica's.
+    wrong_by: float = 0.0
 
     def add(self, other: "Look") -> None:
         """What another look came to, at another period."""
@@ -132,6 +117,7 @@ class Look:
         self.absent = sorted({*self.absent, *other.absent})
         self.notes += [note for note in other.notes if note not in self.notes]
         self.elsewhere = self.elsewhere or other.elsewhere
+        self.wrong_by = other.wrong_by
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -259,6 +245,7 @@ async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, 
     if context.settings.catch_up_profiles == "on":
         await recipients.from_profiles(api)
     look = Look(fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls)
+    look.wrong_by = await asyncio.to_thread(wrong_by, context.settings, api.clock_offset)
     look.notes = [f"The account has no {NAMES[product]}." for product in fetched.absent]
     if fetched.astray:
         look.fetched += fetched.astray
