@@ -114,6 +114,7 @@ def test_the_clock_of_results_may_be_another(sqlite_url: str, zone: str, offset:
         assert told(store) == known(events)
 
 
+@pytest.mark.slow
 def test_a_product_that_the_account_does_not_have_is_told(sqlite_url: str) -> None:
     events = [one | {"product": "publisher"} for one in spread(SINCE, END, 10)]
     with Store.open(sqlite_url) as store:
@@ -182,6 +183,7 @@ def test_an_attempt_that_ends_anywhere_leaves_nothing_wrong(
         assert {row.state for row in store.rows(tables.gaps)} == {State.CLOSED}
 
 
+@pytest.mark.slow
 def test_a_long_gap_is_filled_in_parts_and_goes_on_where_it_was(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +227,7 @@ def test_a_dry_run_tells_what_is_missing_and_stores_nothing(sqlite_url: str) -> 
         assert gaps.due(store)
 
 
+@pytest.mark.slow
 def test_only_one_process_fills_a_gap(sqlite_url: str) -> None:
     events = spread(SINCE, END, 12)
     with Store.open(sqlite_url) as store, Store.open(sqlite_url) as other:
@@ -237,6 +240,7 @@ def test_only_one_process_fills_a_gap(sqlite_url: str) -> None:
             assert filled(settings, store)[0].closed == 1
 
 
+@pytest.mark.slow
 def test_results_that_come_late_keep_a_gap_open(sqlite_url: str) -> None:
     now = int(time.time())
     since, end = now - 260, now - 140
@@ -254,6 +258,7 @@ def test_results_that_come_late_keep_a_gap_open(sqlite_url: str) -> None:
         assert told(store) == known(events)
 
 
+@pytest.mark.slow
 def test_the_command_fills_any_period_and_says_what_it_did(sqlite_url: str) -> None:
     events = spread(SINCE, END, 12)
     with Store.open(sqlite_url) as store:
@@ -346,6 +351,7 @@ def test_whatever_goes_wrong_a_gap_is_not_closed_while_something_is_missing(
             assert said in str(row.details)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [TypeError("a5@example.nl"), Unavailable("The disk is full.")])
 def test_what_fails_each_time_waits_and_keeps_no_other_gap_waiting(sqlite_url: str, error: Exception) -> None:
     with Store.open(sqlite_url) as store:
@@ -378,6 +384,7 @@ def test_results_of_another_time_are_left_out_and_keep_a_gap_open(sqlite_url: st
         assert not list(found(store))
 
 
+@pytest.mark.slow
 def test_nothing_is_left_or_comes_back_of_who_was_erased(store: Store, database: str) -> None:
     known_before = call(1, happened(3, SINCE - 50, "delivery", database=7))
     events = [happened(3, SINCE - 50, "delivery"), happened(3, SINCE + 10, "open")]

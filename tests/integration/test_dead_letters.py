@@ -20,6 +20,8 @@ from workers.handlers.work_queue import WorkQueue
 from workers.records import Quarantined
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 UNREADABLE = record(7, body=b"hello")
 
 

@@ -27,6 +27,8 @@ from workers.store.rows import event_of, event_row
 from workers.store.schema import VERSION, upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600 * SECOND
 PEOPLE = ("jan@example.nl", "eva@example.nl", "piet@example.nl", None)
 MENTION = "https://example.nl/?for=jan@example.nl"

@@ -29,6 +29,8 @@ from workers.handlers.work_queue import WorkQueue
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
+pytestmark = pytest.mark.slow
+
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 BODY = b"type=open&id=5fd2&recipient=jan%40example.nl&ip=192.0.2.7&note=%E2%82%AC+%ff&time=1795165964"
 FORM = b"application/x-www-form-urlencoded"

@@ -23,6 +23,8 @@ from ingest.errors import CallRejected, KeyUnavailable, Reason, SettingsError
 from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.signing import KEY_ID, der, dkim_record, private_key
 
+pytestmark = pytest.mark.slow
+
 KEY = private_key().public_key()
 OTHER = private_key(2048, "another").public_key()
 RECORD = dkim_record(KEY)

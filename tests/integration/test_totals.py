@@ -203,6 +203,7 @@ def test_an_event_at_midnight_may_be_of_either_day(store: Store, database: str) 
     assert {cause for _, causes in differences(found).values() for cause in causes} == {Cause.MIDNIGHT}
 
 
+@pytest.mark.slow
 def test_events_without_a_mailing_count_as_far_as_their_messages_are_known(store: Store, database: str) -> None:
     told = [*some(4), *some(2, mailing=78, kind=CLICK)]
     store.add(calls(told[:1]) + calls(told[1:], 1, LOGFILE, named=False))
@@ -502,6 +503,7 @@ def compare(settings: Settings, day: date = DAY) -> int:
     return daily.compare_due(settings, day + timedelta(days=1), lambda: None)
 
 
+@pytest.mark.slow
 def test_days_are_compared_once_their_log_files_are_there_and_again_until_they_agree(
     store: Store, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,6 +547,7 @@ def test_a_token_without_the_right_ends_no_job_and_totals_can_be_left_out(
     assert "Traceback" not in caplog.text
 
 
+@pytest.mark.slow
 def test_status_says_of_each_day_what_came_from_where_and_whether_it_is_complete(
     store: Store, database: str, redis_url: str, tmp_path: Path
 ) -> None:
