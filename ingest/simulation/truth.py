@@ -125,7 +125,7 @@ class Truth:
             if folder:
                 folder.mkdir(parents=True, exist_ok=True)
             where = folder / FILE if folder else ":memory:"
-            self._db = sqlite3.connect(where, PATIENCE, isolation_level=None, check_same_thread=False)
+            self._db = sqlite3.connect(where, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare()
             except BaseException:
