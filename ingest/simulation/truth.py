@@ -13,6 +13,7 @@ An event is given by the fields of its webhook, as log files are written from: s
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -131,6 +132,9 @@ class Truth:
             except BaseException:
                 self._db.close()
                 raise
+        if folder is None:
+            # Nothing of it is to be written when it goes, so that nobody has to say when that is.
+            weakref.finalize(self, self._db.close)
 
     def _prepare(self) -> None:
         """Make what is not there yet. Of several who do so at once, SQLite has all but one try again."""

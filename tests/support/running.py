@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,11 +154,12 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
 def exchange(port: int, *parts: bytes, pause: float = 0.05, seconds: float = 5.0) -> bytes:
     """Send bytes as they are, half-close, and return all that comes back."""
     with socket.create_connection(("127.0.0.1", port), seconds) as connection:
-        for number, part in enumerate(parts):
-            if number:
-                time.sleep(pause)
-            connection.sendall(part)
-        connection.shutdown(socket.SHUT_WR)
+        with suppress(OSError):  # who refuses answers and closes before everything is there
+            for number, part in enumerate(parts):
+                if number:
+                    time.sleep(pause)
+                connection.sendall(part)
+            connection.shutdown(socket.SHUT_WR)
         received = b""
         try:
             while chunk := connection.recv(65536):
