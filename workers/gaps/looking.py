@@ -16,10 +16,8 @@ from ingest.copernica.events import MICROS
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from ingest.shown import counted
 from ingest.stream.coverage import Coverage, Statement
 from workers.gaps import coverage
-from workers.gaps.coverage import Covered
 from workers.gaps.filling import AFTER
 from workers.gaps.finding import absences, losses
 from workers.gaps.gap import NEAR, TURNS, Cause, Cut, State, cuts
@@ -85,7 +83,7 @@ def update(store: Store, statements: Sequence[Statement], now: int) -> list[Cut]
         found += [row for row in known if row.cause is Cause.UNREACHABLE]
         _replace(store, connection, known, found)
         coverage.write(store, connection, before, coverage.settled(rows, now))
-    _tell(known, found, rows)
+    _tell(known, found)
     return found
 
 
@@ -103,15 +101,18 @@ def _replace(store: Store, connection: Connection, before: Sequence[Cut], rows: 
             row.put(store, connection)
 
 
-def _tell(before: Sequence[Cut], rows: Sequence[Cut], covered: Sequence[Covered]) -> None:
+def _tell(before: Sequence[Cut], rows: Sequence[Cut]) -> None:
     old = {row.key: row for row in before}
     for row in rows:
         if row.state is State.ENDED and (row.key not in old or old[row.key].state is State.OPEN):
             length = ((row.until or row.since) - row.since) / MICROS
             log.warning(
-                "calls may be missing: %s for %.0f s from %s (%s)", row.cause, length, _time(row.since),
-                counted(len(covered), "period of coverage", "periods of coverage"), extra={"event": "gap-found"},
-            )  # fmt: skip
+                "calls may be missing: %s for %.0f s from %s, see `ingest gaps`",
+                row.cause,
+                length,
+                _time(row.since),
+                extra={"event": "gap-found"},
+            )
 
 
 def _time(moment: int) -> str:
