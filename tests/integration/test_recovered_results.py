@@ -9,6 +9,7 @@ from tests.support.sql import everything
 from workers.reconcile.recovery import Recovery, RecoveryOptions
 from workers.reconcile.report import KindReport
 from workers.reconcile.results import RESULT, Results, Told
+from workers.store.recovered import with_ids
 from workers.store.store import Store
 
 CLICKS = [one for one in a_day(700) if one.prefix == "cdm-click"]
@@ -62,10 +63,14 @@ def test_a_result_of_an_unknown_message_is_told_and_not_stored(store: Store) -> 
 def test_no_ids_of_what_was_recovered_are_left_to_the_garbage_collector(sqlite_url: str) -> None:
     with Store.open(sqlite_url) as store:
         compared(store, [told(number) for number in range(3)])
+        ids = [event.delivery_id for event in recovered(store)]
         gc.collect()
         gc.set_debug(gc.DEBUG_SAVEALL)
         try:
             compared(store, [told(number) for number in range(3, 9)])
+            for _ in range(2):  # the first time, SQLAlchemy keeps the statement itself
+                with store.reading() as connection:
+                    assert len(with_ids(connection, ids)) == 3
             gc.collect()
             assert not [
                 one for one in gc.garbage if isinstance(one, list) and any(type(id_) is bytes for id_ in one)

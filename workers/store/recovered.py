@@ -182,17 +182,16 @@ def _may_be(row: Row, noted: Any) -> bool:
     return bool(stored_time(first) <= row[MOMENT] < stored_time(last))
 
 
-#: Made once, as a condition that has the ids in it would be a cycle that keeps them in memory.
-_AMONG = select(tables.events.c.delivery_id).where(
-    tables.events.c.delivery_id.in_(bindparam("ids", expanding=True))
-)
+#: Given the ids when it is executed: a condition that has them in it would be a cycle that keeps them in memory.
+_AMONG = tables.events.c.delivery_id.in_(bindparam("ids", expanding=True))
+_IDS_AMONG, _EVENTS_AMONG = select(tables.events.c.delivery_id).where(_AMONG), select(tables.events).where(_AMONG)
 
 
 def _ids_among(connection: Connection, ids: Iterable[bytes]) -> list[bytes]:
     """Those of some delivery ids of which there are events."""
     found: list[bytes] = []
     for some in _portions(ids):
-        found += map(bytes, connection.execute(_AMONG, {"ids": some}).scalars())
+        found += map(bytes, connection.execute(_IDS_AMONG, {"ids": some}).scalars())
     return found
 
 
@@ -225,10 +224,9 @@ def _is_of(event: Event | None, name: str) -> bool:
 
 def with_ids(connection: Connection, delivery_ids: Iterable[bytes]) -> list[Event]:
     """The events with these delivery ids."""
-    key = tables.events.c.delivery_id
     found: list[Event] = []
     for some in _portions(delivery_ids):
-        found += map(event_of, connection.execute(select(tables.events).where(key.in_(some))).all())
+        found += map(event_of, connection.execute(_EVENTS_AMONG, {"ids": some}).all())
     return found
 
 
