@@ -243,10 +243,11 @@ def test_a_truth_in_a_folder_is_gone_on_with_and_read_by_others_meanwhile(tmp_pa
                 truth.event(kind, fields)
             truth.flush()
             assert truth.results() == other.results()
-    found, once = Truth(tmp_path / "t"), Truth.of(calls)
-    results = found.results()
-    assert len(results) == len({(one.kind, one.id) for one in results}) == 2 * len(once.results())
-    assert found.destinations() == once.destinations()
+    once = Truth.of(calls)
+    with Truth(tmp_path / "t") as found:
+        results = found.results()
+        assert len(results) == len({(one.kind, one.id) for one in results}) == 2 * len(once.results())
+        assert found.destinations() == once.destinations()
 
 
 def test_messages_that_are_known_keep_what_is_known() -> None:
