@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from ingest.copernica.api.answers import Form
 from ingest.copernica.logfiles.kinds import KINDS
@@ -23,7 +24,7 @@ from ingest.copernica.smtpeter.events import Told
 from ingest.errors import InvalidToken, NotFound, RequestRejected, RestError, SettingsError
 from ingest.simulation.api_faults import Fault, Faults
 from ingest.simulation.fake_api import FakeCopernica
-from tests.support.fake_copernica import HASTY
+from tests.support.fake_copernica import HASTY, serving
 from tests.support.fake_smtpeter import PATIENT, SMTPETER_TOKEN, client, fake_smtpeter, written
 
 DAY = "2026-11-20"
@@ -61,6 +62,28 @@ async def test_days_and_files_are_listed(folder: Path) -> None:
                 await smtpeter.download(f"opens.{DAY[:-1]}1.log", folder / "got")
             with pytest.raises(NotFound, match="Not the name"):
                 await smtpeter.download("../identity", folder / "got")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('["x"]', "unexpected answer .* check INGEST_SMTPETER_URL"),
+        ('{"a": 1}', "unexpected answer .* check INGEST_SMTPETER_URL"),
+        ("x", "unexpected answer .* check INGEST_SMTPETER_URL"),
+        ('{"error": {"message": "not today"}}', "declines to list .* not today"),
+    ],
+)
+async def test_an_answer_that_is_no_list_is_said_with_what_to_check(body: str, said: str) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=body)
+
+    app = web.Application()
+    app.router.add_get("/{any:.*}", answer)
+    with serving(app) as url:
+        async with SMTPeter("token", url, policy=PATIENT) as smtpeter:
+            for call in smtpeter.dates(), smtpeter.logfiles(date(2026, 11, 20), ["opens"]):
+                with pytest.raises(RequestRejected, match=said):
+                    await call
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "xml"])

@@ -87,8 +87,7 @@ async def read_content(response: aiohttp.ClientResponse) -> Any:
         Declined: it is `{"error": {"message": …}}`.
     """
     content = await read_json(response)
-    if isinstance(content, dict) and isinstance(content.get("error"), dict):
-        raise Declined(str(content["error"].get("message") or ""))
+    _require_no_refusal(content)
     return content
 
 
@@ -106,10 +105,13 @@ async def read_created(response: aiohttp.ClientResponse) -> str:
     if response.status != HTTPStatus.SEE_OTHER and _HTML.match(body):
         raise TemporaryFailure("a page of HTML in place of an answer")
     with suppress(ValueError):
-        content = orjson.loads(body)
-        if isinstance(content, dict) and isinstance(content.get("error"), dict):
-            raise Declined(str(content["error"].get("message") or ""))
+        _require_no_refusal(orjson.loads(body))
     return ""
+
+
+def _require_no_refusal(content: Any) -> None:
+    if isinstance(content, dict) and isinstance(content.get("error"), dict):
+        raise Declined(str(content["error"].get("message") or ""))
 
 
 def created_in(headers: Mapping[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""The calls of the public client: get, post, put, delete, and lists page by page.
+"""The calls of the public client: get, post, put, delete, and lists page by page; and what SMTPeter's is, too.
 
 How a call gets there, and what becomes of failures, is in `ingest.copernica.api.transport`.
 """
@@ -43,36 +43,16 @@ class HasAccess(Protocol):
         """Where the token is exchanged for access."""
 
 
-class Calls:
-    """Calls to the API, for whoever knows its paths; an asynchronous context manager.
+class Caller:
+    """What the clients of both APIs, Copernica's and SMTPeter's, have in common; an asynchronous context manager.
 
     One client may be entered again and again, by several tasks at once or in one event loop after another: those
     inside share its connections, and access, which is valid for a day, is gained once.
     """
 
-    def __init__(
-        self,
-        token: str,
-        api_url: str = API_URL,
-        auth_url: str = AUTH_URL,
-        concurrency: int = CONCURRENCY,
-        policy: RetryPolicy | None = None,
-    ) -> None:
-        """`token` is an API token of the account, exchanged at `auth_url` for access to `api_url`.
-
-        `concurrency` is how many calls are made at once, `policy` how often a call is tried and how long it waits.
-        """
-        self._policy = policy or RetryPolicy()
-        self._transport = Transport(token, api_url, auth_url, concurrency, self._policy)
-
-    @classmethod
-    def with_settings(cls, settings: HasAccess, policy: RetryPolicy | None = None) -> Self:
-        """A client of the account that the program's settings name.
-
-        Raises:
-            SettingsError: COPERNICA_TOKEN is not set.
-        """
-        return cls(settings.token, settings.copernica_api_url, settings.copernica_auth_url, policy=policy)
+    def __init__(self, transport: Transport, policy: RetryPolicy) -> None:
+        self._transport = transport
+        self._policy = policy
 
     async def __aenter__(self) -> Self:
         await self._transport.__aenter__()
@@ -92,6 +72,46 @@ class Calls:
     def clock_offset(self) -> float | None:
         """Seconds by which Copernica's clock is ahead of ours; None before its first answer."""
         return self._transport.clock_offset
+
+    async def _read(self, request: Request, read: Reader[T]) -> T:
+        try:
+            return await self._transport.call(request, read)
+        except NotJson:
+            raise self._unexpected(request.about) from None
+        except Declined as declined:
+            said = self._transport.explained(str(declined))
+            raise RequestRejected(f"Copernica declines to {request.about}{said}.") from None
+
+    def _unexpected(self, about: str) -> RequestRejected:
+        return unexpected_answer(about, self._transport.url_setting)
+
+
+class Calls(Caller):
+    """Calls to the API, for whoever knows its paths."""
+
+    def __init__(
+        self,
+        token: str,
+        api_url: str = API_URL,
+        auth_url: str = AUTH_URL,
+        concurrency: int = CONCURRENCY,
+        policy: RetryPolicy | None = None,
+    ) -> None:
+        """`token` is an API token of the account, exchanged at `auth_url` for access to `api_url`.
+
+        `concurrency` is how many calls are made at once, `policy` how often a call is tried and how long it waits.
+        """
+        policy = policy or RetryPolicy()
+        super().__init__(Transport(token, api_url, auth_url, concurrency, policy), policy)
+
+    @classmethod
+    def with_settings(cls, settings: HasAccess, policy: RetryPolicy | None = None) -> Self:
+        """A client of the account that the program's settings name.
+
+        Raises:
+            SettingsError: COPERNICA_TOKEN is not set.
+        """
+        return cls(settings.token, settings.copernica_api_url, settings.copernica_auth_url, policy=policy)
 
     async def get(self, path: str, params: Params | None = None, about: str = "") -> Any:
         """What Copernica answers to a question, read from its JSON.
@@ -191,16 +211,7 @@ class Calls:
     async def _rows(self, path: str, params: Params | None, limit: int, about: str, start: int) -> list[Row]:
         return [row(entry) for entry in await self.page(path, params, start, limit, about)]
 
-    async def _read(self, request: Request, read: Reader[T]) -> T:
-        try:
-            return await self._transport.call(request, read)
-        except NotJson:
-            raise unexpected_answer(request.about) from None
-        except Declined as declined:
-            said = self._transport.explained(str(declined))
-            raise RequestRejected(f"Copernica declines to {request.about}{said}.") from None
 
-
-def unexpected_answer(about: str) -> RequestRejected:
+def unexpected_answer(about: str, url_setting: str = Transport.url_setting) -> RequestRejected:
     """The error for an answer that is not what the documentation says."""
-    return RequestRejected(f"Copernica gives an unexpected answer when asked to {about}: check COPERNICA_API_URL.")
+    return RequestRejected(f"Copernica gives an unexpected answer when asked to {about}: check {url_setting}.")

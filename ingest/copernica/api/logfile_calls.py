@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import aiohttp
 
 from ingest.copernica.api.answers import Form, require_log_file
-from ingest.copernica.api.calls import Calls, unexpected_answer
+from ingest.copernica.api.calls import Calls
 from ingest.copernica.api.connection import pieces
 from ingest.copernica.api.request import Request
 from ingest.copernica.api.retry import TemporaryFailure
@@ -53,11 +53,11 @@ class LogFileCalls(Calls):
 
     async def dates(self) -> list[date]:
         """The days (in UTC) that have log files, in order."""
-        entries = await self.get("/logfiles", about="list the days of log files")
-        days = {day for text in entries if (day := day_of(text))} if isinstance(entries, list) else set()
-        if not isinstance(entries, list) or (entries and not days):
-            raise unexpected_answer("list the days of log files")
-        return sorted(days)
+        about = "list the days of log files"
+        days = days_in(await self.get("/logfiles", about=about))
+        if days is None:
+            raise self._unexpected(about)
+        return days
 
     async def logfiles(self, day: date, prefixes: Collection[str]) -> list[str]:
         """The names of a day's log files of these kinds, in order: `cdm-click.2026-11-20.log`.
@@ -100,10 +100,8 @@ class LogFileCalls(Calls):
             entries = await self.get(path, params, about)
         except (RequestRejected, NotFound) as refusal:
             return refusal
-        names = [entry for entry in entries if is_of(entry, day)] if isinstance(entries, list) else []
-        if not isinstance(entries, list) or (entries and not names):
-            return _NotNames(str(unexpected_answer(about)))
-        return names
+        names = names_in(entries, day)
+        return _NotNames(str(self._unexpected(about))) if names is None else names
 
     async def download(
         self, name: str, path: Path, progress: ProgressCall | None = None, form: Form = "csv"
@@ -200,15 +198,25 @@ async def _save(response: aiohttp.ClientResponse, path: Path, progress: Progress
     return size
 
 
-def day_of(text: object) -> date | None:
-    """The day in a list of days; None if it is none."""
+def days_in(entries: object) -> list[date] | None:
+    """The days in an answer that should be a list of them, in order; None if it is something else."""
+    days = {day for text in entries if (day := _day_of(text))} if isinstance(entries, list) else set()
+    return sorted(days) if days or entries == [] else None
+
+
+def names_in(entries: object, day: date) -> list[str] | None:
+    """The names in an answer that should be a list of a day's files; None if it is something else."""
+    names = [entry for entry in entries if _is_of(entry, day)] if isinstance(entries, list) else []
+    return names if names or entries == [] else None
+
+
+def _day_of(text: object) -> date | None:
     try:
         return date.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
 
 
-def is_of(name: object, day: date) -> bool:
-    """Whether something in a list of files is the name of one of that day."""
+def _is_of(name: object, day: date) -> bool:
     match = LOG_NAME.fullmatch(name) if isinstance(name, str) else None
     return match is not None and match[2] == str(day)

@@ -5,22 +5,21 @@ from datetime import date
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self
 from urllib.parse import quote
 
 import orjson
 
-from ingest.copernica.api.answers import Declined, Form, NotJson, read_content, require_log_file
-from ingest.copernica.api.logfile_calls import LOG_NAME, ProgressCall, day_of, is_of, saved
+from ingest.copernica.api.answers import Form, read_content, require_log_file
+from ingest.copernica.api.calls import CONCURRENCY, Caller
+from ingest.copernica.api.logfile_calls import LOG_NAME, ProgressCall, days_in, names_in, saved
 from ingest.copernica.api.request import Request
 from ingest.copernica.api.retry import RetryPolicy
+from ingest.copernica.api.transport import message_in
 from ingest.copernica.smtpeter import API_URL
 from ingest.copernica.smtpeter.transport import TokenInUrl
 from ingest.errors import NotFound, RequestRejected, SettingsError
 
-#: Calls made at once: as many as to Copernica.
-CONCURRENCY = 4
 #: The part of the URL that asks for each form. Without `/header`, CSV has no header row.
 URL_ENDINGS: Mapping[Form, str] = {"csv": "header", "json": "json", "xml": "xml"}
 #: Characters of a criterion: ids, addresses (320 at most) and some tags fit, and web servers take URLs so long.
@@ -89,7 +88,7 @@ class HasAccess(Protocol):
         """Where the API is."""
 
 
-class SMTPeter:
+class SMTPeter(Caller):
     """A client, to be used as `async with SMTPeter(token) as smtpeter`.
 
     Every call raises a `RestError` if it still fails after all attempts; its message says what to do.
@@ -99,8 +98,8 @@ class SMTPeter:
         self, token: str, api_url: str = API_URL, concurrency: int = CONCURRENCY, policy: RetryPolicy | None = None
     ) -> None:
         """`concurrency` is how many calls are made at once."""
-        self._policy = policy or RetryPolicy()
-        self._transport = TokenInUrl(token, api_url, concurrency, self._policy)
+        policy = policy or RetryPolicy()
+        super().__init__(TokenInUrl(token, api_url, concurrency, policy), policy)
 
     @classmethod
     def with_settings(cls, settings: HasAccess, policy: RetryPolicy | None = None) -> Self:
@@ -113,28 +112,13 @@ class SMTPeter:
             raise SettingsError("INGEST_SMTPETER_TOKEN is not set: create an API token in SMTPeter and set it.")
         return cls(settings.smtpeter_token, settings.smtpeter_url, policy=policy)
 
-    async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._transport.__aexit__(kind, error, trace)
-
-    @property
-    def today(self) -> date | None:
-        """Today's date in UTC by SMTPeter's clock; None before its first answer, or if that does not tell."""
-        return self._transport.today
-
     async def dates(self) -> list[date]:
         """The days (in UTC) that have log files, in order."""
         about = "list SMTPeter's days of log files"
-        entries = await self._list("/logfiles", about)
-        days = {day for text in entries if (day := day_of(text))}
-        if entries and not days:
-            raise _unexpected(about)
-        return sorted(days)
+        days = days_in(await self._read(Request("GET", "/logfiles", about), read_content))
+        if days is None:
+            raise self._unexpected(about)
+        return days
 
     async def logfiles(self, day: date, prefixes: Collection[str]) -> list[str]:
         """The names of a day's log files of these kinds, in order: `opens.2026-11-20.log`.
@@ -143,11 +127,10 @@ class SMTPeter:
             NotFound: there is no list of that day.
         """
         about = f"list SMTPeter's log files of {day}"
-        entries = await self._list(f"/logfiles/{day}", about)
-        names = {str(entry) for entry in entries if is_of(entry, day)}
-        if entries and not names:
-            raise _unexpected(about)
-        return sorted(name for name in names if name.removesuffix(f".{day}.log") in prefixes)
+        names = names_in(await self._read(Request("GET", f"/logfiles/{day}", about), read_content), day)
+        if names is None:
+            raise self._unexpected(about)
+        return sorted({name for name in names if name.removesuffix(f".{day}.log") in prefixes})
 
     async def download(
         self, name: str, path: Path, progress: ProgressCall | None = None, form: Form = "csv"
@@ -198,21 +181,5 @@ class SMTPeter:
         except ValueError:
             return
         if error:
-            said = error.get("message") if isinstance(error, dict) else error
-            raise RequestRejected(f"SMTPeter declines to {about}{self._transport.explained(str(said or ''))}.")
-
-    async def _list(self, path: str, about: str) -> list[Any]:
-        try:
-            entries = await self._transport.call(Request("GET", path, about), read_content)
-        except NotJson:
-            raise _unexpected(about) from None
-        except Declined as declined:
-            said = self._transport.explained(str(declined))
-            raise RequestRejected(f"SMTPeter declines to {about}{said}.") from None
-        if not isinstance(entries, list):
-            raise _unexpected(about)
-        return entries
-
-
-def _unexpected(about: str) -> RequestRejected:
-    return RequestRejected(f"There is an unexpected answer to the call to {about}: check INGEST_SMTPETER_URL.")
+            said = self._transport.explained(message_in(body))
+            raise RequestRejected(f"Copernica declines to {about}{said}.")
