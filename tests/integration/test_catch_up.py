@@ -147,6 +147,17 @@ def test_recipients_are_those_of_other_events_or_of_profiles(sqlite_url: str, pr
     assert recovered == said
 
 
+def test_a_token_that_may_not_read_profiles_keeps_no_gap_open(sqlite_url: str) -> None:
+    inside = [happened(1, SINCE + 10, "open")]
+    with Store.open(sqlite_url) as store:
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(inside), "403*99@profile") as (_, settings):
+            (outcome,) = filled(settings.model_copy(update={"catch_up_profiles": "on"}), store)
+        assert not outcome.open
+        assert "may not read profiles" in outcome.look.notes[0]
+        assert told(store) == known(inside)
+
+
 class Killed(BaseException):
     """What a process feels of being killed: nothing."""
 

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from ingest.copernica.api.results import LISTS, Product, results
 from ingest.copernica.events import EventType
-from ingest.errors import RestError
+from ingest.errors import Forbidden, RestError
 from ingest.settings import Settings
 from ingest.shown import counted
 from workers.catch_up.asked import Asked
@@ -237,16 +237,27 @@ async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, 
     await messages.find()
     recipients = Recipients(context.store, shelf, context.watch)
     recipients.from_events(period)
-    if context.settings.catch_up_profiles == "on":
-        await recipients.from_profiles(api)
+    notes = await _from_profiles(api, recipients) if context.settings.catch_up_profiles == "on" else []
     look = Look(fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls)
     look.wrong_by = await asyncio.to_thread(wrong_by, context.settings, api.clock_offset)
-    look.notes = [f"The account has no {NAMES[product]}." for product in fetched.absent]
+    look.notes = [*notes, *(f"The account has no {NAMES[product]}." for product in fetched.absent)]
     if fetched.astray:
         look.fetched += fetched.astray
         look.unmatched += fetched.astray
         look.notes.append(f"{counted(fetched.astray, 'result')} were of another time than was asked for.")
     return look
+
+
+async def _from_profiles(api: Asked, recipients: Recipients) -> list[str]:
+    """Look recipients up; returns notes. A gap does not stay open for what log files bring anyway."""
+    try:
+        await recipients.from_profiles(api)
+    except Forbidden:
+        return [
+            "COPERNICA_TOKEN may not read profiles, or the fields of databases: recipients that results do not "
+            "tell are missing until the log files of the day are there."
+        ]
+    return []
 
 
 def _compare(context: Context, shelf: Shelf, look: Look, period: Period, zone: tzinfo) -> None:
