@@ -4,10 +4,12 @@ Behind its load balancer an answer may be a page of HTML or empty although its s
 an answer is treated as one that did not come.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from http import HTTPStatus
+from math import isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +18,7 @@ import orjson
 
 from ingest.copernica.api.connection import read_start, read_whole
 from ingest.copernica.api.retry import TemporaryFailure
+from ingest.copernica.columns import fitting
 
 Form = Literal["csv", "json", "xml"]
 
@@ -51,10 +54,32 @@ async def read_json(response: aiohttp.ClientResponse) -> Any:
         raise TemporaryFailure("an empty answer")
     if body.startswith(b"<"):
         raise TemporaryFailure("a page of HTML in place of an answer")
+    return json_of(body)
+
+
+def json_of(body: bytes) -> Any:
+    """JSON, as close as can be stored where one value of it cannot: a list of a thousand is not lost for it.
+
+    Such are halves of surrogate pairs, as of an emoji that was cut off, bytes that are no UTF-8, and numbers
+    beyond all measure, which become text.
+
+    Raises:
+        NotJson: it is none.
+    """
     try:
         return orjson.loads(body)
     except ValueError:
+        pass
+    try:
+        values = json.loads(body.decode("utf-8", "replace"), parse_float=_fraction)
+        return orjson.loads(fitting(json.dumps(values, ensure_ascii=False)))
+    except (ValueError, RecursionError):
         raise NotJson from None
+
+
+def _fraction(text: str) -> float | str:
+    value = float(text)
+    return value if isfinite(value) else text
 
 
 async def read_rows(response: aiohttp.ClientResponse) -> list[Any]:
