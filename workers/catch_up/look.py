@@ -236,7 +236,8 @@ async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, 
     messages = Messages(api, context.store, shelf, context.watch, keeps=not context.dry_run)
     await messages.find()
     recipients = Recipients(context.store, shelf, context.watch)
-    recipients.from_events(period)
+    # Beside the event loop, so that it goes on breathing: an hour can have a million events.
+    await asyncio.to_thread(recipients.from_events, period)
     notes = await _from_profiles(api, recipients) if context.settings.catch_up_profiles == "on" else []
     look = Look(fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls)
     look.wrong_by = await asyncio.to_thread(wrong_by, context.settings, api.clock_offset)

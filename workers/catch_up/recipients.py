@@ -4,7 +4,7 @@ Log files have it, so what is not found here is filled in when those of the day 
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -42,13 +42,10 @@ class _Sent(NamedTuple):
 class Recipients:
     """Finds out to whom the messages on a shelf were sent."""
 
-    def __init__(
-        self, store: Store, shelf: Shelf, watch: Watch, breathe: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, store: Store, shelf: Shelf, watch: Watch) -> None:
         self._store = store
         self._shelf = shelf
         self._watch = watch
-        self._breathe = breathe
 
     def from_events(self, period: Period) -> None:
         """From the events of a period, then older ones of the same messages, then those of the same people."""
@@ -84,7 +81,6 @@ class Recipients:
                 for row in rows
                 if row.message_id and row.recipient
             ]
-            self._breathe()
         self._watch(label, number, number)
 
     def _from_older(self) -> None:
@@ -93,7 +89,6 @@ class Recipients:
         for messages in self._shelf.without_recipient():
             for some in parts(messages[:left], TOGETHER):
                 self._shelf.addressed(self._recipients_of(some))
-                self._breathe()
             left -= len(messages)
             if left <= 0:
                 return
