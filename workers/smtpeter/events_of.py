@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ingest.copernica.events import Event
@@ -83,6 +83,30 @@ class Comparison:
     def all_there(self) -> bool:
         """Whether the store has everything now."""
         return not self.unread and self.missing.total() == self.stored.total() + self.erased
+
+    @property
+    def types(self) -> list[str]:
+        """The types that either side has, in order."""
+        return sorted({*self.told, *(self.there or ())})
+
+    def as_dict(self, asked: Sequence[Asked]) -> dict[str, Any]:
+        """The last object of `ingest events-of --json`, as docs/events-of.md describes it."""
+        return {
+            "asked": [{"from": str(first), "before": str(end)} for first, end in asked],
+            "types": {
+                kind: {
+                    "told": self.told[kind],
+                    "missing": self.missing[kind],
+                    "stored": self.stored[kind],
+                    "only_in_store": self.only_in_store(kind),
+                }
+                for kind in self.types
+            },
+            "erased": self.erased,
+            "unread": self.unread,
+            "left_out": dict(self.left_out),
+            "notes": self.notes,
+        }
 
     def only_in_store(self, kind: str) -> int | None:
         """Events of a type that the store has and SMTPeter did not tell of; None if that is not known."""

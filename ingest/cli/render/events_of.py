@@ -35,7 +35,7 @@ def events(
         pass
     with reader_may_leave():
         if as_json:
-            sys.stdout.write(dump(_summary(question, comparison)) + "\n")
+            sys.stdout.write(dump(comparison.as_dict(question.asked)) + "\n")
         else:
             _conclude(question, comparison)
 
@@ -77,7 +77,7 @@ def _conclude(question: "Question", comparison: "Comparison") -> None:
     calls = counted(len(question.asked), "call")
     last = end - timedelta(days=1)
     out.print(f"SMTPeter was asked for {first} to {last} (UTC), in {calls}.", soft_wrap=True)
-    if kinds := sorted({*comparison.told, *(comparison.there or ())}):
+    if kinds := comparison.types:
         table = Table(box=None, pad_edge=False, padding=(0, 1))
         table.add_column("type")
         for heading in ("at SMTPeter", "in store before", "stored now", "missing", "only in store"):
@@ -108,23 +108,3 @@ def _remarks(comparison: "Comparison") -> Iterator[str]:
         yield f"Left out, since no webhook brings them: {kinds}; --all takes them, too."
     if comparison.unread:
         yield f"{counted(comparison.unread, 'entry', 'entries')} could not be read."
-
-
-def _summary(question: "Question", comparison: "Comparison") -> dict[str, object]:
-    kinds = sorted({*comparison.told, *(comparison.there or ())})
-    return {
-        "asked": [{"from": str(first), "before": str(end)} for first, end in question.asked],
-        "types": {
-            kind: {
-                "told": comparison.told[kind],
-                "missing": comparison.missing[kind],
-                "stored": comparison.stored[kind],
-                "only_in_store": comparison.only_in_store(kind),
-            }
-            for kind in kinds
-        },
-        "erased": comparison.erased,
-        "unread": comparison.unread,
-        "left_out": dict(comparison.left_out),
-        "notes": comparison.notes,
-    }
