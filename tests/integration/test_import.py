@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shutil
 import zipfile
 from collections.abc import Iterator
@@ -275,3 +276,15 @@ def test_many_lines_with_one_fault_are_gathered(tmp_path: Path, environ: dict[st
     assert (done.exit_code, events) == (1, 1)
     assert len(said) < 12
     assert any("… and 4,996 more: … is not a valid time" in line for line in said), done.stdout
+
+
+def test_a_file_whose_times_lost_their_seconds_makes_nothing_twice(
+    tmp_path: Path, environ: dict[str, str]
+) -> None:
+    content = contents(one for one in a_day() if one.prefix == "cdm-click")[NAME]
+    (tmp_path / NAME).write_bytes(content)
+    before = imported(environ, tmp_path)[1]
+    (tmp_path / NAME).write_bytes(re.sub(rb"(,2026-11-20 \d\d:\d\d:)\d\d", rb"\g<1>00", content))
+    done, events = imported(environ, tmp_path)
+    assert (done.exit_code, events) == (1, before)
+    assert "resaved by Excel (none of its times has seconds)" in done.stderr

@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import BinaryIO
 
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS, LogKind, named
-from ingest.copernica.logfiles.reader import unusable
+from ingest.copernica.logfiles.reader import Lines, Portion, unusable
 from ingest.copernica.logfiles.rows import Unreadable
+from ingest.copernica.logfiles.spreadsheets import without_seconds
 from ingest.copernica.logfiles.text import Encoding, encoding_of
 from ingest.errors import LogFileError
 from workers.reconcile import overlap
@@ -26,6 +28,8 @@ LITTER = frozenset({"desktop.ini", "thumbs.db", "ehthumbs.db", "__macosx", "$rec
 #: Ends of names of downloads that are under way, and of what stands beside a file.
 UNFINISHED = (".part", ".crdownload", ".download", ".filepart", ".partial", ".tmp")
 BESIDE = (".md5", ".sha1", ".sha256", ".sha512", ".asc", ".sig")
+#: Minutes in which something happened, always in their first second, from which on that is no chance.
+ROUNDED_MINUTES = 10
 #: The name of a log file, whether or not we know its kind.
 _OF_SOME_KIND = re.compile(r"([a-z][a-z-]*)[._ -]\d{4}-\d\d-\d\d")
 
@@ -128,6 +132,8 @@ def _looked_at(file: LogFile) -> LogFile | LeftOut:
         with file.open() as stream:
             encoding = encoding_of(stream)
             why = unusable(stream, file.kind, file.whole, encoding)
+            if not why and file.kind.twin:
+                why = _rounded(stream, file, encoding)
     except Unpackable:
         return file._replace(encoding=Encoding.MIXED)  # what can be unpacked is read
     except Unreadable as error:
@@ -135,6 +141,23 @@ def _looked_at(file: LogFile) -> LogFile | LeftOut:
     except OSError as error:
         return LeftOut(file.name, f"cannot be read: {error.strerror or error}")
     return LeftOut(file.name, f"cannot be used: {why}") if why else with_encoding(file, encoding)
+
+
+def _rounded(stream: BinaryIO, file: LogFile, encoding: Encoding) -> str:
+    """Why a file cannot be used, if a program has taken the seconds away from all its times; else empty.
+
+    None of its lines would be of the second of its event in the store, and so each would become one more.
+    """
+    stream.seek(0)
+    minutes: set[int] = set()
+    for part in Lines(stream, file.kind, whole=file.whole, encoding=encoding).portions():
+        if isinstance(part, Portion):
+            if any(second % 60 for second in part.seconds):
+                return ""
+            minutes.update(part.seconds)
+            if len(minutes) >= ROUNDED_MINUTES:
+                return without_seconds()
+    return ""
 
 
 def with_encoding(file: LogFile, encoding: Encoding) -> LogFile:

@@ -55,6 +55,11 @@ def resaved_as(form: str) -> str:
     return _told(f"as {form}")
 
 
+def without_seconds() -> str:
+    """Why a file cannot be read in which each time is the beginning of a minute."""
+    return _told("none of its times has seconds")
+
+
 def may_have_resaved_ids(text: str) -> bool:
     """Whether any line of a text may have an id that a spreadsheet program has rewritten."""
     # One character is looked for ten times as fast as two.
