@@ -6,16 +6,19 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
 import click
 
+from ingest.cli.choices import Listed, OneOf
 from ingest.cli.completion import types_of
 from ingest.cli.interruption import INTERRUPTED, terminated_as_interrupted
 from ingest.cli.options import settings_with
+from ingest.cli.times import Zone
 from ingest.errors import SettingsError
 
 if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
     from ingest.settings import Settings
     from ingest.simulation.fake_api import FakeCopernica
     from ingest.simulation.records import Record
@@ -39,6 +42,7 @@ def _types() -> Iterable[str]:
 )
 @click.option(
     "--products",
+    type=Listed(OneOf(("ms", "publisher")), "products"),
     default="ms",
     show_default=True,
     help="Comma-separated products that mail comes from: ms,publisher.",
@@ -63,7 +67,7 @@ def _types() -> Iterable[str]:
     help="Folder in which to write the log files that Copernica would keep of these events.",
 )
 @click.option("--smtpeter", is_flag=True, help="Write them as SMTPeter does.")
-@click.option("--logfiles-zone", default="UTC", show_default=True, help="Time zone of their clock.")
+@click.option("--logfiles-zone", type=Zone(), default="UTC", show_default=True, help="Time zone of their clock.")
 @click.option(
     "--logfiles-offset", type=int, default=0, show_default=True, help="Seconds that it is ahead of ours."
 )
@@ -79,7 +83,7 @@ def simulate(
     events: int,
     rate: float | None,
     types: str | None,
-    products: str,
+    products: tuple[str, ...],
     connections: int,
     seed: int | None,
     key: Path | None,
@@ -93,7 +97,7 @@ def simulate(
     import uvloop
 
     from ingest.cli.render import simulation as render
-    from ingest.simulation.calls import Simulator, chosen_products, chosen_types
+    from ingest.simulation.calls import PRODUCTS, Simulator, chosen_types
     from ingest.simulation.sender import Sender
     from ingest.simulation.target import Target
 
@@ -107,7 +111,7 @@ def simulate(
     target = Target(url, signer, forge)
     # At a pace, without a seed, events happen when their calls are due: a gap is then as long as it was.
     now = time.time if rate and seed is None else None
-    calls = Simulator(seed, chosen_types(types), now=now, products=chosen_products(products))
+    calls = Simulator(seed, chosen_types(types), now=now, products=products or PRODUCTS[:1])
     with _records(**kept) as records:
         sender = Sender(target, iter(calls), events, rate, keep_going, records)
         try:
@@ -123,14 +127,14 @@ def simulate(
 
 @contextmanager
 def _records(
-    logs: Path | None, smtpeter: bool, logfiles_zone: str, logfiles_offset: int, truth: Path | None
+    logs: Path | None, smtpeter: bool, logfiles_zone: "ZoneInfo", logfiles_offset: int, truth: Path | None
 ) -> Iterator["Record | None"]:
     """Where events are recorded while the block runs."""
     from ingest.simulation.logwriter import SMTPETER, Clock, LogFolder
     from ingest.simulation.records import Record, Records
     from ingest.simulation.truth import Truth
 
-    clock = Clock(_zone(logfiles_zone, "--logfiles-zone"), logfiles_offset)
+    clock = Clock(logfiles_zone, logfiles_offset)
     with ExitStack() as stack:
         records: list[Record] = []
         if logs:
@@ -138,18 +142,6 @@ def _records(
         if truth:
             records.append(stack.enter_context(Truth(truth)))
         yield Records(*records) if records else None
-
-
-def _zone(name: str, option: str) -> ZoneInfo:
-    """A time zone by its name.
-
-    Raises:
-        SettingsError: there is none of that name.
-    """
-    try:
-        return ZoneInfo(name)
-    except (ValueError, OSError, KeyError):
-        raise SettingsError(f"{option}: {name!r} is no time zone: write UTC or Europe/Amsterdam.") from None
 
 
 def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
@@ -174,7 +166,9 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that `ingest simulate --with-results` writes, or will write.",
 )
-@click.option("--results-zone", default="UTC", show_default=True, help="Time zone in which results are told.")
+@click.option(
+    "--results-zone", type=Zone(), default="UTC", show_default=True, help="Time zone in which results are told."
+)
 @click.option(
     "--results-offset", type=int, default=0, show_default=True, help="Seconds that their clock is ahead of ours."
 )
@@ -224,7 +218,7 @@ def fake_api(smtpeter: bool, host: str, port: int, **served: Any) -> None:
 def _fake(
     folder: Path | None,
     results: Path | None,
-    results_zone: str,
+    results_zone: "ZoneInfo",
     results_offset: int,
     results_late: float,
     token: str | None,
@@ -242,7 +236,7 @@ def _fake(
 
     if folder is None and results is None:
         raise SettingsError("There is nothing to serve: name a folder with --logfiles or --results.")
-    manner = Manner(_zone(results_zone, "--results-zone"), results_offset, late=results_late)
+    manner = Manner(results_zone, results_offset, late=results_late)
     faults, life = Faults(plan, fail_rate, seed), token_life or ACCESS_LIFE
     token = token or secrets.token_hex(16)
     return FakeCopernica(folder, token, faults, life, truth=Truth(results), results=manner)

@@ -38,6 +38,8 @@ WEIGHTS = {
     "subprofile-delete": 1,
 }
 TYPES = tuple(WEIGHTS)
+#: Types that bring the tags of their message.
+_TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
 #: Copernica's products that send mail: the Marketing Suite and the Publisher.
 PRODUCTS = ("ms", "publisher")
 #: Messages for which events are drawn at any time; each gives several.
@@ -96,22 +98,6 @@ def chosen_types(names: str | None) -> Sequence[str]:
             likely = did_you_mean(name, TYPES)
             raise SettingsError(f"--types: {name!r} cannot be simulated; there are {', '.join(TYPES)}.{likely}")
     return types
-
-
-#: Types that bring the tags of their message.
-_TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
-
-
-def chosen_products(names: str) -> Sequence[str]:
-    """Comma-separated products, as a person writes them.
-
-    Raises:
-        SettingsError: one of them does not exist.
-    """
-    products = [name.strip().lower() for name in names.split(",") if name.strip()]
-    if not products or not set(products) <= set(PRODUCTS):
-        raise SettingsError(f"--products: {names!r} names none of {', '.join(PRODUCTS)}.")
-    return products
 
 
 class Call(NamedTuple):
