@@ -465,6 +465,9 @@ def test_a_declared_encoding_counts_where_the_bytes_allow_it() -> None:
         HEADER + line().replace("2026-11-20 09:00:00", "20-nov.-2026 9:14"),
         HEADER + line().replace("2026-11-20 09:00:00", "vrijdag 20 november 2026"),
         HEADER + line().replace("2026-11-20 09:00:00", "Nov 20, 2026 9:14 AM"),
+        HEADER + line().replace("2026-11-20 09:00:00", "2026-11-20 9:00:00"),
+        HEADER + line().replace("192.0.2.1", "12100146123"),
+        HEADER + line().replace('"7"', '"7.0"'),
         HEADER + line().replace("5fd0", "5,12E+15"),
         HEADER + line().replace('"7"', '"7E+05"'),
         HEADER + line().replace('"12"', "'12"),
@@ -496,6 +499,13 @@ def test_one_line_with_a_date_of_excel_is_told_too() -> None:
 def test_one_id_of_excel_is_told_wherever_it_stands_and_no_name_of_a_town_is(sign: str, block: int) -> None:
     many = [line(number, city="'s-Gravenhage", header="Referer: /?a=1E+5") for number in range(30)]
     got = found("".join([HEADER, *many, line().replace('"5fd0"', sign), *many]).encode(), block=block)
+    assert [one.number for one in damages(got)] == [32]
+    assert len(events(got)) == 60
+
+
+def test_an_address_that_became_a_number_is_told_wherever_it_stands() -> None:
+    many = [line(number) for number in range(30)]
+    got = found("".join([HEADER, *many, line().replace("192.0.2.1", "12100146123"), *many]).encode())
     assert [one.number for one in damages(got)] == [32]
     assert len(events(got)) == 60
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 from io import StringIO
-from itertools import accumulate, compress, islice, repeat
+from itertools import accumulate, chain, compress, islice, repeat
 from operator import itemgetter
 
 from ingest.copernica.logfiles.kinds import LogKind
@@ -233,6 +233,8 @@ class _Reader:
         """Whether each is one line, or several without a row inside, of the right number of columns."""
         if set(map(len, records)) != {len(layout.names)} or min(map(itemgetter(0), records)) <= " ":
             return False
+        if any(map(str.isdigit, chain.from_iterable(map(itemgetter(layout.ip), records)))):
+            return False
         begin = starts[0]
         if end - begin == len(records):
             return True
@@ -246,11 +248,12 @@ class _Reader:
     ) -> Iterator[Rows | Damage]:
         """The same, record by record, up to one within which reading has to resume."""
         lines, width, header, has_row = self._lines, len(layout.names), layout.header, layout.has_row
+        ip = layout.ip
         rows = self._rows(layout, records, starts, ends)
         places: list[int] = []
         for place, (values, start, end) in enumerate(zip(records, starts, ends, strict=True)):
             self._at = end
-            suspect = is_odd or len(values) != width or values[0] <= " "
+            suspect = is_odd or len(values) != width or values[0] <= " " or "".join(values[ip]).isdigit()
             if suspect or (end > start + 1 and has_row(lines[start + 1 : end])):
                 if is_blank(values):
                     continue

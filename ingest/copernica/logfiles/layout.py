@@ -69,6 +69,12 @@ class Layout:
         """That of rows whose columns are known, among which there is no header row."""
         return cls((), names, *_begin(names))
 
+    @property
+    def ip(self) -> slice:
+        """Where in a row its address is; nowhere if it has none."""
+        place = self.names.index("ip") if "ip" in self.names else len(self.names)
+        return slice(place, place + 1)
+
     def has_row(self, lines: Iterable[str]) -> bool:
         """Whether any of the further lines of a record begins as a row does."""
         begin, sign = self.begin.match, self.sign  # neither a name nor a time begins with a quote

@@ -20,13 +20,13 @@ _NAMES = {"time", "id", "email", "recipient"}
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _CLOCK = r"(?:,?[ T]+\d{1,2}[:.]\d\d(?:[:.]\d\d)?(?: ?[AaPp]\.?[Mm]\.?)?)?"
 _MONTH = r"[^\W\d_]{3,10}\.?"
-#: A time as spreadsheets show it: 21-11-2026 09:14, 11/21/2026 9:14 AM, 21.11.2026, 2026-11-21 09:14, 21-nov-26,
-#: zaterdag 21 november 2026, Nov 21, 2026.
+#: A time as spreadsheets show it: 21-11-2026 09:14, 11/21/2026 9:14 AM, 21.11.2026, 2026-11-21 09:14,
+#: 2026-11-21 9:14:07, 21-nov-26, zaterdag 21 november 2026, Nov 21, 2026.
 _SHOWN = re.compile(
     rf"\d{{1,2}}(?P<sign>[-/.])\d{{1,2}}(?P=sign)(?:\d{{4}}|\d\d){_CLOCK}"
     rf"|(?:[^\W\d_]{{2,10}}\.?,? )?\d{{1,2}}\.?[-/. ]{_MONTH}[-/. ](?:\d{{4}}|\d\d){_CLOCK}"
     rf"|(?:[^\W\d_]{{2,10}}\.?,? )?{_MONTH} \d{{1,2}},? \d{{4}}{_CLOCK}"
-    r"|\d{4}(?P<dash>[-/])\d\d?(?P=dash)\d\d?(?:[ T]\d{1,2}:\d\d(?: ?[AaPp][Mm])?)?"
+    r"|\d{4}(?P<dash>[-/])\d\d?(?P=dash)\d\d?(?:[ T]\d{1,2}:\d\d(?: ?[AaPp][Mm])?|[ T]\d:\d\d:\d\d)?"
     r"|\d{2}:\d{2}[.,]\d"
     r"|4\d{4}(?:[.,]\d+)?"  # days since 1900
     r"|\d{1,2}:\d\d(?::\d\d)?|#{3,}"  # the time of day alone; a column too narrow for it
@@ -39,6 +39,10 @@ _IDS = frozenset(("id", "linkinfo", "document", "groupid")) | {
 }
 #: A long number as spreadsheets show it: 1,23E+15.
 _ROUNDED = re.compile(r"\d(?:[.,]\d*)?[Ee]\+\d+")
+#: An address whose dots a Dutch program took for those between thousands: 12.123.123.123 becomes 12123123123.
+_IP_AS_NUMBER = re.compile(r"\d{10,12}")
+#: A whole number as a program writes it that has made fractions of a column with gaps; as a link, an address.
+_FRACTION = re.compile(r"\d+[.,]\d+")
 #: What keeps spreadsheets from taking it for one; it stays in the file.
 _KEPT_AS_TEXT = "'"
 #: Either of them at the beginning of a field; a town can be 's-Gravenhage.
@@ -73,6 +77,8 @@ def resaved_id(names: Sequence[str], values: Sequence[str]) -> str:
     for name, value in zip(names, values, strict=False):
         if name in _IDS and (_ROUNDED.fullmatch(value.strip()) or value.startswith(_KEPT_AS_TEXT)):
             return _told(f"it has {value.strip()[:30]!r} for {'an id' if name == 'id' else name}")
+        if name == "ip" and (_IP_AS_NUMBER.fullmatch(value.strip()) or _ROUNDED.fullmatch(value.strip())):
+            return _told(f"it has {value.strip()[:30]!r} for an address")
     return ""
 
 
@@ -134,6 +140,9 @@ def _cells(rows: Sequence[Sequence[str]], documented: Sequence[str]) -> Iterator
         if _SHOWN.fullmatch(time):
             yield _told(f"it has {time!r} for a time")
         yield resaved_id(names, row)
+        for name, value in zip(names, row, strict=False):
+            if name in _IDS and name != "id" and _FRACTION.fullmatch(value.strip()):
+                yield _told(f"it has {value.strip()[:30]!r} for {name}")
 
 
 def _told(what: str) -> str:
