@@ -428,6 +428,24 @@ def test_who_fails_in_a_recovery_or_an_upgrade_leaves_nothing_half_done(store: S
     assert_nothing_to_do(site)
 
 
+def test_a_late_call_whose_event_the_retention_deletes_at_that_moment_is_stored_as_new(
+    store: Store, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if store.engine.dialect.name == "sqlite":
+        pytest.skip("nobody else writes during a transaction")
+    site = Site(store, [CLICK, CLICK._replace(message="m2")])
+    site.log([0, 1], hand_on=False)
+    with Store.open(database) as other:
+        delete = partial(execute, other, "DELETE FROM events WHERE message_id = 'm1'")
+        monkeypatch.setattr(failpoints, "armed", True)
+        monkeypatch.setattr(failpoints, "reach", lambda point: delete() if point == "upgrading" else None)
+        added = site.calls([0, 1])
+    assert (added.new, added.upgraded) == (1, 1)
+    assert {one.message_id: one.source for one in everything(store)} == {"m1": WEBHOOK, "m2": WEBHOOK}
+    assert {one.delivery_id for one in handed_on(store)} == {one.delivery_id for one in everything(store)}
+    assert rows(store, "SELECT count(*) FROM recovered WHERE call_id IS NOT NULL") == [(1,)]
+
+
 def test_a_comparison_that_was_taken_for_dead_inserts_nothing(store: Store) -> None:
     """Nobody noted for it what came in. Others are not slowed down by it for long."""
     site = Site(store, [])

@@ -55,11 +55,11 @@ class Look(NamedTuple):
 
 
 class Upgrade(NamedTuple):
-    """A stored event with what its call tells; `number` is that of its row in `recovered`."""
+    """A stored event with what its call tells, a row; `number` is that of its row in `recovered`."""
 
     number: int
     event: Event
-    call_id: bytes
+    call: Row
     handed_on: bool
 
 
@@ -148,7 +148,7 @@ def _late(connection: Connection, rows: Sequence[Row], by_message: dict[int, lis
     for stored in _ids_among(connection, calls):
         del calls[stored]
     upgrades = _paired(connection, calls, free) if calls else []
-    used = taken | {upgrade.call_id for upgrade in upgrades}
+    used = taken | {upgrade.call[KEY] for upgrade in upgrades}
     return Late([row for row in rows if row[KEY] not in used], upgrades)
 
 
@@ -205,16 +205,17 @@ def _paired(
     events = {event.delivery_id: event for event in with_ids(connection, wanted) if event.source != WEBHOOK}
     upgrades = []
     for key, rows in groups.items():
-        by_name: defaultdict[str, list[Event]] = defaultdict(list)  # two messages may share a hash
+        by_name: defaultdict[str, list[Row]] = defaultdict(list)  # two messages may share a hash
         for row in rows:
-            by_name[bare(row[MESSAGE])].append(event_of_new(row))
-        for name, some in by_name.items():
+            by_name[bare(row[MESSAGE])].append(row)
+        for name, same in by_name.items():
+            some = list(map(event_of_new, same))
             noted = [one for one in free[key] if _is_of(events.get(bytes(one.delivery_id)), name)]
             known = [Known(events[bytes(one.delivery_id)], one.second, one.spread) for one in noted]
             for call, event in pair(some, known):
                 one = noted[event]
                 whole = merged(known[event].event, some[call])
-                upgrades.append(Upgrade(one.number, whole, some[call].delivery_id, bool(one.handed_on)))
+                upgrades.append(Upgrade(one.number, whole, same[call], bool(one.handed_on)))
     return upgrades
 
 
@@ -233,7 +234,7 @@ def with_ids(connection: Connection, delivery_ids: Iterable[bytes]) -> list[Even
 def mark(connection: Connection, upgrades: Sequence[Upgrade]) -> None:
     """Note which calls events were upgraded with."""
     this = tables.recovered.update().where(tables.recovered.c.number == bindparam("upgraded"))
-    values = [{"upgraded": upgrade.number, "call": upgrade.call_id} for upgrade in upgrades]
+    values = [{"upgraded": upgrade.number, "call": upgrade.call[KEY]} for upgrade in upgrades]
     connection.execute(this.values(call_id=bindparam("call")), values)
 
 

@@ -100,8 +100,8 @@ class Writing(Counting):
             left_out = given - len(rows) - len(quarantined) - len(unverified)
             now = recovered.look(connection) if rows else None
             late = self._recovered.late(connection, now, rows) if now else Late(rows)
-            changed, gone = self._upgrade(connection, late, hand_on is not None)
-            added = self._new_events(connection, late.rows)
+            changed, gone, vain = self._upgrade(connection, late, hand_on is not None)
+            added = self._new_events(connection, [*late.rows, *vain] if vain else late.rows)
             new = len(added)
             if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
                 connection.execute(tables.outbox.insert(), waiting)
@@ -116,7 +116,7 @@ class Writing(Counting):
             event_counts.change(connection, self._backend, [*added, *changed] if changed else added, gone)
         figures.stored(Counter(map(_kind, added)))
         figures.quarantined(call.why for call in quarantined)
-        return Added(new, left_out, len(late.upgrades))
+        return Added(new, left_out, len(changed))
 
     def _new_events(self, connection: Connection, rows: Sequence[Row]) -> Sequence[Row]:
         """Insert events; returns the rows that were not there yet."""
@@ -145,24 +145,33 @@ class Writing(Counting):
 
     def _upgrade(
         self, connection: Connection, late: Late, hand_on: bool
-    ) -> tuple[Sequence[Row], Sequence[Deleted]]:
-        """Upgrade events with their late calls; those that were recovered without handlers are handed on now."""
+    ) -> tuple[Sequence[Row], Sequence[Deleted], Sequence[Row]]:
+        """Upgrade events with their late calls; those that were recovered without handlers are handed on now.
+
+        Returns the events as they are now, what the numbers hold of them as they were, and calls whose events are
+        gone: PostgreSQL lets the retention delete one that was looked up just now. Those calls are new.
+        """
         if not late.upgrades:
-            return (), ()
+            return (), (), ()
         if failpoints.armed:
             failpoints.reach("upgrading")
         changed, gone = self._replaced(connection, [upgrade.event for upgrade in late.upgrades])
-        recovered.mark(connection, late.upgrades)
         there = set(map(_key, changed))
+        vain = [upgrade.call for upgrade in late.upgrades if upgrade.event.delivery_id not in there]
+        done = (
+            [upgrade for upgrade in late.upgrades if upgrade.event.delivery_id in there] if vain else late.upgrades
+        )
+        if done:
+            recovered.mark(connection, done)
         silent = {
             upgrade.event.delivery_id: record_of(upgrade.event)
-            for upgrade in late.upgrades
-            if hand_on and not upgrade.handed_on and upgrade.event.delivery_id in there
+            for upgrade in done
+            if hand_on and not upgrade.handed_on
         }
         if silent:
             rows = [row for row in changed if row[KEY] in silent]
             connection.execute(tables.outbox.insert(), outbox_rows(rows, silent))
-        return changed, gone
+        return changed, gone, vain
 
     def _replaced(
         self, connection: Connection, events: Sequence[Event]
