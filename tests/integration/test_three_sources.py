@@ -457,6 +457,23 @@ def test_a_comparison_that_was_taken_for_dead_inserts_nothing(store: Store) -> N
         assert store.recover([call], slept, 0) == (0, 0, 0, [call])
 
 
+def test_of_comparisons_with_too_many_notes_the_oldest_counts_as_dead(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparisons, "MOST_NOTES", 4)
+    site, seconds = Site(store, []), range(START, START + 86_400)
+    with store.comparing("click", seconds) as older:
+        for number in range(3):
+            site.calls([number])
+        with store.comparing("click", seconds) as younger:
+            site.calls([3])
+            assert rows(store, "SELECT number FROM comparisons") == [(younger.number,)]
+            assert rows(store, "SELECT comparison FROM comparison_calls") == [(younger.number,)]
+            calls = [site.call(number) for number in (3, 4)]
+            assert store.recover(calls, older, 0).late == calls
+            assert store.recover(calls, younger, 0).late == calls[:1]
+
+
 @pytest.mark.slow
 def test_drains_and_recoveries_at_the_same_time_store_each_event_once(store: Store, database: str) -> None:
     """Two of each, in threads with connections of their own, over the same calls, lines and results."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import compress
 from operator import not_
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from ingest.copernica.events import MICROS, Event
 from workers.store import tables
@@ -19,6 +19,9 @@ from workers.store.rows import KIND, MESSAGE, MOMENT, stored_time
 #: Seconds after which a comparison counts as dead; if it is not, it is made again. As long as that of a process
 #: which was killed is there, drains note calls for it in vain.
 STALE = 4 * 3600
+#: Most notes, of all comparisons together: some 100 MB. Beyond, the oldest counts as dead, so that drains do not
+#: note calls for a process that was killed until the disk is full.
+MOST_NOTES = 2_000_000
 
 
 def note(
@@ -28,6 +31,7 @@ def note(
 
     What has `changed` may be of another time now, so that who reads meanwhile, in order, finds it nowhere.
     """
+    noted = False
     for comparison in now.comparisons:
         if comparison.number == own:
             continue
@@ -40,6 +44,19 @@ def note(
         messages |= {message_hash(row[MESSAGE]) for row in changed if row[KIND] == comparison.type}
         if messages:
             _insert(connection, comparison.number, sorted(messages))
+            noted = True
+    if noted and _number_of_notes(connection) > MOST_NOTES:
+        number = tables.comparisons.c.number
+        oldest = select(func.min(number)).scalar_subquery()
+        connection.execute(tables.comparisons.delete().where(number == oldest))
+        _forget_notes(connection)
+
+
+def _number_of_notes(connection: Connection) -> int:
+    """At most: counting them would read them all. In two questions, for each of which SQLite uses the key."""
+    number = tables.comparison_calls.c.number
+    first, last = (select(end(number)).scalar_subquery() for end in (func.min, func.max))
+    return int(connection.execute(select(last - first + 1)).scalar_one())
 
 
 def _insert(connection: Connection, comparison: int, messages: Sequence[int]) -> None:
@@ -99,6 +116,11 @@ def conclude(connection: Connection, number: int) -> None:
 def forget_dead(connection: Connection, now: int) -> None:
     """Forget comparisons whose processes died, and what was noted for them; `now` in Unix seconds."""
     connection.execute(tables.comparisons.delete().where(tables.comparisons.c.began < now - STALE))
+    _forget_notes(connection)
+
+
+def _forget_notes(connection: Connection) -> None:
+    """Forget what was noted for comparisons that are gone."""
     under_way = select(tables.comparisons.c.number)
     left = tables.comparison_calls.c.comparison.not_in(under_way)
     connection.execute(tables.comparison_calls.delete().where(left))
