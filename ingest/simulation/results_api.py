@@ -180,9 +180,9 @@ class ResultsApi:
     def _number(self, product: str, name: str) -> int:
         """The number of a message that is named by its number or by its hash."""
         rows = self.truth.read(
-            "SELECT id FROM destinations WHERE product = ?1 AND message = ?2 UNION ALL "
-            "SELECT id FROM destinations WHERE product = ?1 AND id = ?3",
-            (product, name, number(name) if name.isdecimal() else -1),
+            "SELECT id FROM destinations WHERE product = ? AND message = ? UNION ALL "
+            "SELECT id FROM destinations WHERE product = ? AND id = ?",
+            (product, name, product, number(name) if name.isdecimal() else -1),
         )
         if not rows:
             raise Refused("No destination with supplied ID")
