@@ -40,8 +40,8 @@ WEIGHTS = {
 TYPES = tuple(WEIGHTS)
 #: Types that bring the tags of their message.
 _TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
-#: Copernica's products that send mail: the Marketing Suite and the Publisher.
-PRODUCTS = ("ms", "publisher")
+#: Copernica's products that send mail.
+PRODUCTS = MARKETING_SUITE, PUBLISHER = "ms", "publisher"
 #: Messages for which events are drawn at any time; each gives several.
 AUDIENCE = 5000
 #: The first of the mailings that events are about, and how many there are; the database and collection of their

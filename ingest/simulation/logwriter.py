@@ -14,9 +14,10 @@ from typing import Any, NamedTuple, TextIO
 
 from ingest.copernica.logfiles.kinds import FAILED_CALLS, KINDS
 from ingest.errors import Unavailable
+from ingest.simulation.calls import MARKETING_SUITE, PUBLISHER
 
-#: The products, as calls name them, and that of SMTPeter, which no call names.
-MARKETING_SUITE, PUBLISHER, SMTPETER = "ms", "publisher", "smtpeter"
+#: The product that no call names.
+SMTPETER = "smtpeter"
 #: The file in which Copernica records each type of event, by product; SMTPeter's are not named after it.
 PREFIXES: Mapping[str, Mapping[str, str]] = {
     **{

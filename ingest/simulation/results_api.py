@@ -13,9 +13,9 @@ from aiohttp import web
 
 from ingest.simulation.api_answers import Handler, Refused, answer, page_of, slice_of
 from ingest.simulation.api_faults import Kind
-from ingest.simulation.calls import PRODUCTS
+from ingest.simulation.calls import MARKETING_SUITE, PRODUCTS, PUBLISHER
 from ingest.simulation.results_clock import Condition, Manner, between, filters, number
-from ingest.simulation.truth import LISTS, MARKETING_SUITE, PUBLISHER, Truth
+from ingest.simulation.truth import LISTS, Truth
 
 #: The lists of statistics: one of results has no list of its own.
 COUNTED = (*LISTS.values(), "retries")

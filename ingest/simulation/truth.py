@@ -25,12 +25,11 @@ import orjson
 from ingest.copernica.events import PROFILE_EVENTS, EventType
 from ingest.errors import Unavailable
 from ingest.simulation import profiles
-from ingest.simulation.calls import PRODUCTS
+from ingest.simulation.calls import MARKETING_SUITE
 from ingest.simulation.truth_schema import ADD, SCHEMA
 
 #: The file in a truth's folder.
 FILE = "truth.sqlite3"
-MARKETING_SUITE, PUBLISHER = PRODUCTS
 #: The list of results in which Copernica keeps each type of event; all others have none.
 LISTS: Mapping[str, str] = {
     EventType.OPEN: "impressions",
