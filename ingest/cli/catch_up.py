@@ -1,7 +1,6 @@
 """The command that fills gaps from Copernica's results: catch-up."""
 
 import sys
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,7 @@ from ingest.cli.options import settings_with
 from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from zoneinfo import ZoneInfo
-
-    from workers.catch_up.closing import Outcome
 
 
 @click.command("catch-up")
@@ -55,10 +51,8 @@ def catch_up(
         return f"{done} done. {stays}, and the same command does the rest."
 
     ok = True
-    interrupted: AbstractContextManager[object] = interruptible(so_far)
-    with interrupted, working(as_json) as watch:
-        outcomes: Iterable[Outcome] = gaps_or_period(settings, period, dry_run, not no_handlers, watch)
-        for outcome in outcomes:
+    with interruptible(so_far), working(as_json) as watch:
+        for outcome in gaps_or_period(settings, period, dry_run, not no_handlers, watch):
             render.outcome(outcome, as_json, zone, dry_run)
             done += 1
             ok = ok and not outcome.open
