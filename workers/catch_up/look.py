@@ -7,16 +7,18 @@ meant, the one that was is requested next.
 """
 
 import asyncio
+import gc
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial
+from itertools import count
 from typing import Any, NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from ingest.copernica.api.results import LISTS, Product, results
-from ingest.copernica.events import EventType
+from ingest.copernica.events import Event, EventType
 from ingest.errors import Forbidden, RestError
 from ingest.settings import Settings
 from ingest.shown import counted
@@ -50,6 +52,9 @@ TOLERANCE = MARGIN // 2
 #: Hours by which the results' clock may be behind that of the zone: those that zones can differ by.
 BEHIND = range(1, 15)
 HOUR = 3600
+#: Portions of recovered events after which what is left of them is collected: cycles keep it in memory, and
+#: Python rarely looks for these during a comparison.
+PORTIONS_KEPT = 8
 #: Seconds between two calls of `breathe` while something is fetched.
 BREATH = 1.0
 
@@ -279,7 +284,13 @@ def _compare(context: Context, shelf: Shelf, look: Look, period: Period, zone: t
             if look.elsewhere or _zone_behind(zone, period, look.offset) is not None:
                 return
             break
-    tell = partial(announce, settings, hand_on)
+    portions = count(1)
+
+    def tell(events: Sequence[Event]) -> None:
+        announce(settings, hand_on, events)
+        if not next(portions) % PORTIONS_KEPT:
+            gc.collect()
+
     options = replace(options, dry_run=context.dry_run)
     recovery = Recovery(context.store, options, context.watch, tell, context.breathe)
     for kind in dict.fromkeys(kinds):
