@@ -265,6 +265,21 @@ def test_what_cannot_be_reached_is_left_out(database: str, store: Store, tmp_pat
     assert ("ingest_backlog_events",) not in away.gauges
 
 
+def test_redis_that_goes_away_during_a_scrape_takes_only_what_needs_it(
+    redis_url: str, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> int:
+        raise redis.ConnectionError
+
+    # The time, which a database without a clock needs; and what handlers wait for, which the other needs, too.
+    monkeypatch.setattr(shared_figures, "redis_time", away)
+    monkeypatch.setattr("workers.operations.scale.is_held_up", away)
+    give(store, "crm", [record(1)])
+    found = shared_figures.gather(Settings.read({"REDIS_URL": redis_url, "DATABASE_URL": database})).gauges
+    assert found["ingest_handler_waiting", "crm"] == found["ingest_redis_up",] == found["ingest_database_up",] == 1
+    assert ("ingest_recommended_workers", "handlers") not in found
+
+
 def test_a_scrape_asks_each_question_once_and_none_that_nobody_sees(
     redis_url: str, database: str, store: Store, client: redis.Redis
 ) -> None:

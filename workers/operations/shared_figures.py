@@ -54,8 +54,11 @@ def _ask_store(settings: Settings, client: Redis | None) -> tuple[StoreFigures, 
             if client is None:
                 return known, None
             waiting = sum(handler.waiting for handler in known.handlers.values())
-            # A database without a clock goes by that of Redis.
-            return known, scale.InStore(seconds_behind(store, partial(redis_time, client)), waiting)
+            try:
+                # A database without a clock goes by that of Redis.
+                return known, scale.InStore(seconds_behind(store, partial(redis_time, client)), waiting)
+            except RedisError:  # it went away since
+                return known, None
     except SchemaMissing:
         return status.NO_TABLES, scale.NOTHING_WAITS
 
