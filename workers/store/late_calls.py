@@ -38,11 +38,12 @@ def pair(calls: Sequence[Event], recovered: Sequence[Known]) -> list[tuple[int, 
     """
     if len(calls) * len(recovered) > THOROUGH:
         return _alike(calls, recovered)
+    fitting = [_fitting(call, recovered) for call in calls]
     found: dict[int, int] = {}  # the call of each event
 
     def place(call: int, tried: set[int]) -> bool:
         """Find the event of a call, for which others may have to take another."""
-        for event in _fitting(calls[call], recovered):
+        for _, event in fitting[call]:
             if event not in tried:
                 tried.add(event)
                 if event not in found or place(found[event], tried):
@@ -51,7 +52,7 @@ def pair(calls: Sequence[Event], recovered: Sequence[Known]) -> list[tuple[int, 
         return False
 
     # Those go first that are nearest to an event; no call that has one loses it to another.
-    order = sorted(range(len(calls)), key=lambda call: _least(calls[call], recovered))
+    order = sorted((call for call, events in enumerate(fitting) if events), key=lambda call: fitting[call][0][0])
     for call in order:
         place(call, set())
     return sorted((call, event) for event, call in found.items())
@@ -66,13 +67,9 @@ def _alike(calls: Sequence[Event], recovered: Sequence[Known]) -> list[tuple[int
     return [(at, same.pop()) for at, same in keys if same]
 
 
-def _fitting(call: Event, recovered: Sequence[Known]) -> list[int]:
-    fitting = [at for at, known in enumerate(recovered) if fits(call, known)]
-    return sorted(fitting, key=lambda at: _distance(call, recovered[at]))
-
-
-def _least(call: Event, recovered: Sequence[Known]) -> tuple[bool, int]:
-    return min((_distance(call, known) for known in recovered if fits(call, known)), default=(True, 0))
+def _fitting(call: Event, recovered: Sequence[Known]) -> list[tuple[tuple[bool, int], int]]:
+    """The events that a call can be, by their distances and places, the nearest first."""
+    return sorted((_distance(call, known), at) for at, known in enumerate(recovered) if fits(call, known))
 
 
 def _distance(call: Event, known: Known) -> tuple[bool, int]:
