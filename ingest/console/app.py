@@ -1,0 +1,80 @@
+"""The application: its routes, what each answer has to have, and what is said where something fails."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from aiohttp import web
+
+from ingest.console import access, assets, live, pages
+from ingest.console.reading import READING, Reading
+from ingest.console.rendering import page
+from ingest.console.visitor import VISITOR
+from ingest.errors import IngestError
+from ingest.settings import Settings
+from ingest.shown import without_secrets
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+#: Bytes of a form: no field of ours is longer than a page of text.
+MAX_FORM = 64 * 1024
+#: On each answer. Nothing but our own files is loaded, run or framed, and nothing is told to whom a link leads.
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+def create(settings: Settings) -> web.Application:
+    """The application, with everything that it needs."""
+    app = web.Application(middlewares=[_explained, access.middleware], client_max_size=MAX_FORM)
+    app[READING] = Reading(settings)
+    app.cleanup_ctx.append(_closed)
+    app.on_response_prepare.append(_secure)
+    app.router.add_get("/static/{mark}/{name:.+}", assets.serve)
+    live.prepare(app)
+    pages.add_all(app)
+    return app
+
+
+async def _closed(app: web.Application) -> AsyncIterator[None]:
+    yield
+    app[READING].close()
+
+
+async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
+    for name, value in SECURITY_HEADERS.items():
+        response.headers[name] = value
+    # A page holds addresses and tokens: nobody keeps it, and going back does not show it after the session.
+    response.headers.setdefault("Cache-Control", "no-store")
+
+
+@web.middleware
+async def _explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Say in a page what failed; what it was goes to the log."""
+    try:
+        return await handler(request)
+    except web.HTTPException as answer:
+        if answer.status < 400:
+            raise
+        return _failed(request, answer.status, answer.text if answer.text and not answer.empty_body else "")
+    except IngestError as error:
+        return _failed(request, 503, without_secrets(str(error)))
+    except Exception:
+        log.exception("%s %s failed", request.method, request.path)
+        return _failed(request, 500, "")
+
+
+def _failed(request: web.Request, status: int, why: str) -> web.Response:
+    if VISITOR not in request:  # it is not known yet who that is, and so in which language
+        return web.Response(text=f"{status}: {why or 'no such page'}\n", status=status)
+    return page(request, "failed.html", status, code=status, why=why)

@@ -1,0 +1,32 @@
+"""The pages. Each module has `routes`; the application adds those of all that are named in `MODULES`."""
+
+from importlib import import_module
+from typing import NamedTuple
+
+from aiohttp import web
+
+
+def _(text: str) -> str:
+    """Mark a text as one that is to be translated where it is shown."""
+    return text
+
+
+class Link(NamedTuple):
+    """A page that the menu names."""
+
+    path: str
+    title: str
+
+
+#: The menu, in its order.
+NAVIGATION = (Link("/", _("Now")),)
+
+#: Modules with pages.
+MODULES = ("now",)
+
+
+def add_all(app: web.Application) -> None:
+    """Add the routes of all pages."""
+    for name in MODULES:
+        routes: web.RouteTableDef = import_module(f"ingest.console.pages.{name}").routes
+        app.add_routes(routes)

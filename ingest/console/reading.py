@@ -1,0 +1,97 @@
+"""The store and Redis, asked in threads: the event loop waits for neither.
+
+The threads are few, so that ten people who search do not take all connections of a small plan. What is not
+answered in time is given up by the page, which says so; its thread is free again when the database answers.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TypeVar
+
+from aiohttp import web
+from redis import Redis, RedisError
+
+from ingest import redis_client
+from ingest.errors import Unavailable
+from ingest.settings import Settings
+from workers.store.store import Store
+
+T = TypeVar("T")
+
+#: Questions that are asked at the same time.
+THREADS = 4
+#: Seconds that a page waits for an answer.
+PATIENCE = 10.0
+
+
+class Reading:
+    """Asks the store and Redis. Close it at the end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reading")
+        self._lock = threading.Lock()
+        self._store: Store | None = None
+
+    async def store(self, ask: Callable[[Store], T], patience: float = PATIENCE) -> T:
+        """What a function of the store returns, called in a thread.
+
+        Raises:
+            Unavailable: the database cannot be used now, or does not answer in time.
+        """
+        return await self._in_thread(lambda: ask(self._opened()), patience, "The database")
+
+    async def redis(self, ask: Callable[[Redis], T], patience: float = PATIENCE) -> T:
+        """What a function of a client of Redis returns, called in a thread.
+
+        Raises:
+            Unavailable: Redis cannot be used now, or does not answer in time.
+        """
+        return await self._in_thread(lambda: self._with_client(ask), patience, "Redis")
+
+    async def run(self, ask: Callable[[], T], patience: float = PATIENCE) -> T:
+        """What a function returns that asks for itself, called in a thread.
+
+        Raises:
+            Unavailable: there is no answer in time, or as `ask` says.
+        """
+        return await self._in_thread(ask, patience, "What was asked")
+
+    def close(self) -> None:
+        """Ask nothing any more; what is still asked is not waited for."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock, suppress(Unavailable):
+            if self._store is not None:
+                self._store.close()
+
+    async def _in_thread(self, ask: Callable[[], T], patience: float, what: str) -> T:
+        answer = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        try:
+            return await asyncio.wait_for(answer, patience)
+        except TimeoutError:
+            raise Unavailable(f"{what} did not answer within {patience:.0f} s.") from None
+
+    def _opened(self) -> Store:
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open(self.settings.database)
+            return self._store
+
+    def _with_client(self, ask: Callable[[Redis], T]) -> T:
+        url = self.settings.redis
+        with redis_client.connect(url) as client:
+            try:
+                return ask(client)
+            except RedisError as error:
+                raise redis_client.unavailable(url, error) from None
+
+
+READING = web.AppKey("reading", Reading)
+
+
+def reading_of(request: web.Request) -> Reading:
+    """What a request's page asks."""
+    return request.app[READING]

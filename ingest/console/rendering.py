@@ -1,0 +1,123 @@
+"""Pages from templates, in the visitor's language, with everything in them that is not ours escaped."""
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, cast
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+from babel.dates import format_datetime
+from babel.numbers import format_compact_decimal, format_decimal, format_percent
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import InternationalizationExtension
+from markupsafe import Markup, escape
+
+from ingest import __version__, shown
+from ingest.console import assets
+from ingest.console.pages import NAVIGATION
+from ingest.console.reading import reading_of
+from ingest.console.texts import LANGUAGES, LOCALES, translations
+from ingest.console.visitor import visitor_of
+from ingest.copernica.events import MICROS
+
+#: Stands where there is no value.
+NOTHING = "\N{EN DASH}"
+#: Bytes from which on a page is worth compressing.
+WORTH_COMPRESSING = 1000
+
+
+@cache
+def environment(language: str) -> Environment:
+    """The templates, with the functions that all of them may use."""
+    made = Environment(
+        loader=PackageLoader("ingest.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=[InternationalizationExtension],
+        auto_reload=False,
+    )
+    texts, locale = translations(language), LOCALES[language]
+    # Jinja's extension brings this method; its types do not tell.
+    cast(Any, made).install_gettext_translations(texts, newstyle=True)
+    made.globals.update(version=__version__, languages=LANGUAGES, asset=assets.address, navigation=NAVIGATION)
+    made.filters.update(
+        number=lambda value: NOTHING if value is None else format_decimal(value, locale=locale),
+        short=lambda value: NOTHING if value is None else format_compact_decimal(value, locale=locale),
+        percent=lambda part, digits=1: _percent(part, digits, language),
+        bytes=lambda value: _bytes(value, language),
+        span=shown.span,
+        plain=shown.escaped,
+        lines=shown.escaped_lines,
+    )
+    return made
+
+
+def _percent(part: float | None, digits: int, language: str) -> str:
+    """A part of the whole, from 0 to 1; a dash where the whole is nothing."""
+    if part is None or not math.isfinite(part):
+        return NOTHING
+    return format_percent(part, "#,##0." + "0" * digits + "%", locale=LOCALES[language])
+
+
+def _bytes(value: float | None, language: str) -> str:
+    """A number of bytes as people read it: `3.4 MiB`."""
+    if value is None:
+        return NOTHING
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024 or unit == "GiB":
+            break
+        value /= 1024
+    return f"{format_decimal(round(value, 1 if unit != 'B' else 0), locale=LOCALES[language])} {unit}"
+
+
+def moment(at: datetime | float | None, language: str, zone: ZoneInfo, seconds: bool = True) -> Markup:
+    """A time: a script shows it in the browser's zone, with UTC where the pointer rests; without one, in ours.
+
+    `at` is an aware time, or a Unix time in seconds.
+    """
+    if at is None:
+        return escape(NOTHING)
+    if not isinstance(at, datetime):
+        at = datetime.fromtimestamp(at, UTC)
+    utc = at.astimezone(UTC)
+    pattern = "d MMM y HH:mm:ss" if seconds else "d MMM y HH:mm"
+    text = format_datetime(at.astimezone(zone), pattern, locale=LOCALES[language])
+    return Markup('<time datetime="{}" title="{} UTC">{}</time>').format(
+        utc.isoformat(timespec="milliseconds").replace("+00:00", "Z"), f"{utc:%Y-%m-%d %H:%M:%S}", escape(text)
+    )
+
+
+def micros_moment(at: int | None, language: str, zone: ZoneInfo) -> Markup:
+    """The same for a time in µs since 1970."""
+    return moment(None if at is None else at / MICROS, language, zone)
+
+
+def html(request: web.Request, template: str, context: Mapping[str, object]) -> str:
+    """A template as text. Besides `context`, it knows `visitor`, `request`, `time`, `micros` and `current`."""
+    visitor = visitor_of(request)
+    zone = ZoneInfo(reading_of(request).settings.timezone)
+    common = {
+        "visitor": visitor,
+        "language": visitor.language,
+        "path": request.path,
+        "zone": zone.key,
+        "time": lambda at, seconds=True: moment(at, visitor.language, zone, seconds),
+        "micros": lambda at: micros_moment(at, visitor.language, zone),
+    }
+    return environment(visitor.language).get_template(template).render(common | dict(context))
+
+
+def page(request: web.Request, template: str, status: int = 200, **context: object) -> web.Response:
+    """An answer that is a page.
+
+    A page that is asked for by a script (htmx) takes what it needs of it (`hx-select`), so there is one template.
+    """
+    response = web.Response(text=html(request, template, context), content_type="text/html", status=status)
+    response.headers["Vary"] = "Accept-Language, Accept-Encoding, Cookie"
+    if len(response.body or b"") > WORTH_COMPRESSING:  # type: ignore[arg-type]  # it is text
+        response.enable_compression()
+    return response

@@ -1,0 +1,24 @@
+"""A console that runs in the test's own process, and a browser's requests to it over a real socket."""
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from aiohttp.test_utils import TestClient, TestServer
+
+from ingest.console.app import create
+from ingest.settings import Settings
+
+
+@asynccontextmanager
+async def console(environ: Mapping[str, str], **headers: str) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
+    """A client of a console with these settings; `headers` go with each of its requests."""
+    async with TestClient(TestServer(create(Settings.read(environ))), headers=headers) as client:
+        yield client
+
+
+def csrf_of(text: str) -> str:
+    """The token that the forms of a page bring."""
+    found = re.search(r'name="_csrf" value="([^"]+)"', text)
+    assert found is not None
+    return found[1]

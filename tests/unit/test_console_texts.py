@@ -1,0 +1,41 @@
+"""Each text of the console is there in each language, whole and with the same places for values."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from babel.messages.extract import extract_from_dir
+
+from ingest.console.texts import LANGUAGES, catalogues
+from tests.support.source import ROOT
+
+METHODS = [("**.py", "python"), ("**.html", "jinja2")]
+OPTIONS = {"**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
+PLACES = re.compile(r"%\(\w+\)[sd]|%[sd]")
+
+
+def written() -> Iterator[str | tuple[str, ...]]:
+    """The texts in modules and templates."""
+    for _, _, text, _, _ in extract_from_dir(ROOT / "ingest" / "console", METHODS, OPTIONS):
+        yield text
+
+
+@pytest.mark.parametrize("language", set(LANGUAGES) - {"en"})
+def test_each_text_is_translated_with_its_places(language: str) -> None:
+    known = {message.id: message.string for one in catalogues(language) for message in one if message.id}
+    known = {key if isinstance(key, str) else key[0]: text for key, text in known.items()}
+    texts = {text if isinstance(text, str) else text[0] for text in written()}
+    assert len(texts) > 10
+    assert sorted(texts - known.keys()) == []
+    assert sorted(known.keys() - texts) == [], "no longer used"
+    for text in texts:
+        translated = known[text] or ()
+        assert translated, text
+        for one in [translated] if isinstance(translated, str) else translated:
+            assert one
+            assert set(PLACES.findall(one)) <= set(PLACES.findall(text)), text
+
+
+def test_no_text_is_in_two_files() -> None:
+    ids = [message.id for one in catalogues("nl") for message in one if message.id]
+    assert sorted(map(str, ids)) == sorted({str(one) for one in ids})
