@@ -20,7 +20,7 @@ from tests.support.runbook import is_shown
 from tests.support.sql import add, everything, execute, is_a_sentence
 from workers.handlers.work_queue import WorkQueue
 from workers.operations.erase import erase
-from workers.store import postgres_insert, tables, trial
+from workers.store import console_tables, postgres_insert, tables, trial
 from workers.store.backend import Row
 from workers.store.postgres_insert import COPY_FROM
 from workers.store.rows import event_row
@@ -122,7 +122,7 @@ def test_expired_months_are_deleted_by_a_role_that_may_not_drop_them(humble: str
 
 
 @pytest.mark.parametrize(
-    "table", [table.name for table in tables.metadata.sorted_tables if table.name != "events"] + ["events"]
+    "table", [table.name for table in console_tables.metadata.sorted_tables if table.name != "events"] + ["events"]
 )
 def test_what_a_role_may_not_do_is_found_by_doing_it(
     humble: str, url: str, postgres_server: Server, table: str

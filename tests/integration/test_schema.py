@@ -18,7 +18,7 @@ from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
 from tests.support.builders import event
 from tests.support.postgres import Server
 from tests.support.sql import WITHOUT_0011, execute, is_a_sentence, rows, waiting
-from workers.store import migrations, schema, tables
+from workers.store import console_tables, migrations, schema, tables
 from workers.store.filters import Filter
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -108,7 +108,7 @@ def test_the_columns_in_the_database_are_those_that_the_queries_name(store: Stor
         "JSONB": tables.JsonText,
     }
     inspector = inspect(store.engine)
-    for table in tables.metadata.sorted_tables:
+    for table in console_tables.metadata.sorted_tables:
         made = [column for column in inspector.get_columns(table.name) if column["name"] != "row"]
         assert [column["name"] for column in made] == [column.name for column in table.columns]
         for column, expected in zip(made, table.columns, strict=True):

@@ -9,7 +9,7 @@ import pytest
 from ingest.cli.main import main
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
-from workers.store.tables import metadata
+from workers.store.console_tables import metadata
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = (

@@ -11,7 +11,7 @@ from ingest.batch import DELIVERY_ID_SIZE
 from ingest.copernica.events import MICROS, decode
 from ingest.errors import IngestError
 from ingest.health import Risk, RiskCode
-from workers.store import tables
+from workers.store import console_tables, tables
 from workers.store.database import Database
 from workers.store.rows import event_of, event_row
 
@@ -26,7 +26,11 @@ def faults(database: Database) -> Iterator[Risk]:
     trials: list[Callable[[Connection], str | None]] = [
         partial(_store, database, FEW),
         partial(_store, database, MANY),
-        *(partial(_change, table) for table in tables.metadata.sorted_tables if table is not tables.events),
+        *(
+            partial(_change, table)
+            for table in console_tables.metadata.sorted_tables
+            if table is not tables.events
+        ),
     ]
     said: set[str] = set()
     for trial in trials:

@@ -1,0 +1,33 @@
+"""Who did what is written down, whatever comes of it."""
+
+import pytest
+
+from ingest.errors import Unavailable
+from workers.operations.audit import CONSOLE, entries, noted
+from workers.store.store import Store
+
+
+def test_what_was_done_is_written_down_with_how_many_that_were(store: Store) -> None:
+    assert noted(store, "jan", CONSOLE, "retry", {"handler": "a", "text": "é\x00"}, lambda: 3) == 3
+    (entry,) = entries(store, 10)
+    assert (entry.who, entry.via, entry.action, entry.affected, entry.error) == ("jan", CONSOLE, "retry", 3, None)
+    assert entry.what["handler"] == "a"
+    assert entry.ended_at is not None
+    assert entry.ended_at >= entry.began_at
+
+
+def test_what_failed_is_written_down_too(store: Store) -> None:
+    def fail() -> int:
+        raise Unavailable("Redis is away.")
+
+    with pytest.raises(Unavailable):
+        noted(store, "jan", CONSOLE, "pause", {}, fail)
+    assert [one.error for one in entries(store, 10)] == ["Redis is away."]
+
+
+def test_older_entries_follow_page_by_page(store: Store) -> None:
+    for number in range(5):
+        noted(store, "jan", CONSOLE, str(number), {}, lambda: None)
+    first = entries(store, 2)
+    assert [one.action for one in first] == ["4", "3"]
+    assert [one.action for one in entries(store, 2, first[-1].number)] == ["2", "1"]

@@ -1,0 +1,25 @@
+"""Tables that only the console and what is shown there need; `workers.store.tables` has the others."""
+
+from sqlalchemy import BigInteger, Column, Integer, Table, Text
+
+from workers.store.tables import metadata
+
+#: `metadata` knows all tables once this module is loaded.
+__all__ = ["audit", "metadata"]
+
+#: What people did, from the console or at a prompt: `who`, by which way (`via`: `console`, `command`), what
+#: exactly (`what`, a JSON object) and how many it `affected`. Times are µs since 1970. It is written before it is
+#: done, and again when that ended: one without `ended_at` is under way, or what did it was killed.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("who", Text, nullable=False),
+    Column("via", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("affected", BigInteger),
+    Column("error", Text),
+)
