@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from ingest import __version__, shown
 from ingest.console import assets
+from ingest.console.menu import menu_of
 from ingest.console.pages import NAVIGATION
 from ingest.console.reading import reading_of
 from ingest.console.texts import LANGUAGES, LOCALES, translations
@@ -43,7 +44,7 @@ def environment(language: str) -> Environment:
     texts, locale = translations(language), LOCALES[language]
     # Jinja's extension brings this method; its types do not tell.
     cast(Any, made).install_gettext_translations(texts, newstyle=True)
-    made.globals.update(version=__version__, languages=LANGUAGES, asset=assets.address, navigation=NAVIGATION)
+    made.globals.update(version=__version__, languages=LANGUAGES, asset=assets.address, menu=menu_of(NAVIGATION))
     made.filters.update(
         number=lambda value: NOTHING if value is None else format_decimal(value, locale=locale),
         short=lambda value: NOTHING if value is None else format_compact_decimal(value, locale=locale),
@@ -97,7 +98,7 @@ def micros_moment(at: int | None, language: str, zone: ZoneInfo) -> Markup:
 
 
 def html(request: web.Request, template: str, context: Mapping[str, object]) -> str:
-    """A template as text. Besides `context`, it knows `visitor`, `request`, `time`, `micros` and `current`."""
+    """A template as text. Besides `context`, it knows what `common` names below."""
     visitor = visitor_of(request)
     zone = ZoneInfo(reading_of(request).settings.timezone)
     common = {
@@ -107,6 +108,8 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         "zone": zone.key,
         "time": lambda at, seconds=True: moment(at, visitor.language, zone, seconds),
         "micros": lambda at: micros_moment(at, visitor.language, zone),
+        # This page with other parameters: `here(lang="nl")`; relative, as a path can be read as another host.
+        "here": lambda **changed: "?" + request.rel_url.update_query(changed).raw_query_string,
     }
     return environment(visitor.language).get_template(template).render(common | dict(context))
 

@@ -4,12 +4,13 @@
   const root = document.documentElement;
 
   // --- times, in the browser's zone and the page's language ---
-  const options = { dateStyle: "medium", timeStyle: "medium" };
-  const format = new Intl.DateTimeFormat(root.lang === "nl" ? "nl-NL" : "en-GB", options);
+  const locale = root.lang === "nl" ? "nl-NL" : "en-GB";
+  const format = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+  const clock = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
   function localTimes(within) {
     for (const time of within.querySelectorAll("time[datetime]:not([data-local])")) {
       const at = new Date(time.dateTime);
-      if (!Number.isNaN(at.getTime())) time.textContent = format.format(at);
+      if (!Number.isNaN(at.getTime())) time.textContent = (time.dataset.show === "clock" ? clock : format).format(at);
       time.dataset.local = "";
     }
   }
@@ -19,41 +20,68 @@
     if (root.dataset.theme) return root.dataset.theme === "dark";
     return matchMedia("(prefers-color-scheme: dark)").matches;
   }
-  function themeSwitch() {
-    const button = document.querySelector("[data-theme-switch]");
-    if (!button) return;
-    button.hidden = false;
-    button.addEventListener("click", () => {
-      root.dataset.theme = isDark() ? "light" : "dark";
-      try { localStorage.setItem("theme", root.dataset.theme); } catch { /* until the page is left */ }
-      document.dispatchEvent(new CustomEvent("theme-changed"));
-    });
+  function themeChanged() { document.dispatchEvent(new CustomEvent("theme-changed")); }
+  function otherTheme() {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    try { localStorage.setItem("theme", root.dataset.theme); } catch { /* until the page is left */ }
+    themeChanged();
   }
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themeChanged);
 
-  // --- keys: / searches, j and k walk through rows, Enter opens one, ? lists them ---
+  // For what draws charts: a colour by its name in console.css, as it is in the theme of this moment.
+  window.ingest = { colour: (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim(), locale };
+
+  // --- keys ---
   function typing(target) {
     return target.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName);
   }
   function walk(step) {
-    const rows = [...document.querySelectorAll("[data-row] a[data-open], a[data-open]")];
+    const rows = [...document.querySelectorAll("a[data-open]")];
     if (!rows.length) return;
     const at = rows.indexOf(document.activeElement);
     rows[Math.min(Math.max(at + step, 0), rows.length - 1)].focus();
   }
+  function help() {
+    const dialog = document.querySelector("dialog[data-help]");
+    if (dialog && !dialog.open) dialog.showModal();
+  }
+  let going = 0; // since when `g` has been pressed
+  function go(key) {
+    for (const link of document.querySelectorAll(".side a[data-key]")) {
+      if (link.dataset.key === key) location.assign(link.href);
+    }
+  }
+  const actions = { j: () => walk(1), k: () => walk(-1), "?": help, t: otherTheme, g: () => { going = Date.now(); } };
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || typing(event.target)) return;
+    if (document.querySelector("dialog[open]")) return;
     const search = document.querySelector("[data-search]");
-    const help = document.querySelector("dialog[data-help]");
-    if (event.key === "/" && search) { event.preventDefault(); search.focus(); search.select(); }
-    else if (event.key === "j") walk(1);
-    else if (event.key === "k") walk(-1);
-    else if (event.key === "?" && help) help.showModal();
+    if (Date.now() - going < 1500) { going = 0; go(event.key); return; }
+    if (event.key === "/" && search) { event.preventDefault(); search.focus(); search.select(); return; }
+    if (Object.hasOwn(actions, event.key)) actions[event.key]();
   });
 
+  function offer(selector, act) {
+    const button = document.querySelector(selector);
+    if (!button) return;
+    button.hidden = false;
+    button.addEventListener("click", act);
+  }
   document.addEventListener("DOMContentLoaded", () => {
     localTimes(document);
-    themeSwitch();
+    offer("[data-theme-switch]", otherTheme);
+    offer("[data-help-button]", help);
+  });
+  document.addEventListener("keydown", (event) => {
+    const menu = document.querySelector("details.menu[open]");
+    if (event.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
   });
   document.addEventListener("htmx:afterSettle", (event) => localTimes(event.target));
   document.addEventListener("htmx:sseMessage", (event) => localTimes(event.target));
+  // What a script asked for did not come: say so, as nothing else would.
+  function failed() {
+    const said = document.querySelector("[data-failed]");
+    if (said) said.hidden = false;
+  }
+  for (const name of ["htmx:responseError", "htmx:sendError"]) document.addEventListener(name, failed);
 })();
