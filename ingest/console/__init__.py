@@ -11,5 +11,6 @@ through the same functions as the command line. It never runs inside the endpoin
     texts       translations
     assets      style sheets and scripts, kept in memory
     live        server-sent events
+    tasks       what takes long: in a thread, watched, stopped
     pages       a module per page, or per pages that belong together
 """

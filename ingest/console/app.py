@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from ingest.console import access, assets, live, pages
+from ingest.console import access, assets, live, pages, tasks
 from ingest.console.reading import READING, Reading
 from ingest.console.rendering import page
 from ingest.console.visitor import VISITOR
@@ -42,6 +42,7 @@ def create(settings: Settings) -> web.Application:
     app.on_response_prepare.append(_secure)
     app.router.add_get("/static/{mark}/{name:.+}", assets.serve)
     live.prepare(app)
+    tasks.prepare(app)
     pages.add_all(app)
     return app
 

@@ -17,12 +17,19 @@ PING = 15.0
 #: Streams that are open at the same time, of all visitors: each takes a connection and some memory.
 MOST_STREAMS = 100
 
-_open = web.AppKey("open streams", set[web.Request])
+_open = web.AppKey("open streams", set[asyncio.Task[None]])
 
 
 def prepare(app: web.Application) -> None:
     """Have an application keep count of its streams, and end them when it stops."""
     app[_open] = set()
+    app.on_shutdown.append(_end)
+
+
+async def _end(app: web.Application) -> None:
+    streams = app[_open]
+    for sending in list(streams):
+        sending.cancel()
 
 
 async def stream(request: web.Request, events: AsyncIterator[tuple[str, str]]) -> web.StreamResponse:
@@ -33,14 +40,16 @@ async def stream(request: web.Request, events: AsyncIterator[tuple[str, str]]) -
     if len(request.app[_open]) >= MOST_STREAMS:
         raise web.HTTPServiceUnavailable(text="Too many pages are open at the same time.")
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
-    request.app[_open].add(request)
+    await response.prepare(request)
+    sending = asyncio.create_task(_send(response, events))
+    request.app[_open].add(sending)
     try:
-        await response.prepare(request)
-        await _send(response, events)
-    except (ConnectionResetError, asyncio.CancelledError):
-        pass
+        await sending
+    except (ConnectionResetError, asyncio.CancelledError):  # the browser is gone, or the console stops
+        sending.cancel()
+        await asyncio.wait([sending])
     finally:
-        request.app[_open].discard(request)
+        request.app[_open].discard(sending)
         with suppress(Exception):
             await events.aclose()  # type: ignore[attr-defined]  # what is written with `yield` has it
     return response
@@ -61,6 +70,7 @@ async def _send(response: web.StreamResponse, events: AsyncIterator[tuple[str, s
             following = asyncio.ensure_future(anext(events, None))
     finally:
         following.cancel()
+        await asyncio.wait([following])
 
 
 def encoded(name: str, text: str) -> bytes:

@@ -22,7 +22,7 @@ class Link(NamedTuple):
 NAVIGATION = (Link("/", _("Now")),)
 
 #: Modules with pages.
-MODULES = ("now",)
+MODULES = ("now", "tasks")
 
 
 def add_all(app: web.Application) -> None:
