@@ -10,16 +10,21 @@ MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptograph
 UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 
-.PHONY: run test test-system fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege lock image-check release clean help
+.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege lock image-check release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
 
 test: $(READY)  ## the tests, with real servers, and a call's way from socket to row
-	$(BIN)/pytest -q -n auto --dist worksteal -m "not (system or slow) or smoke"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not (system or slow or browser) or smoke"
 
 test-system: $(READY)  ## the tests with whole processes, and slow ones; takes some minutes
 	$(BIN)/pytest -q -n auto --dist worksteal -m "system or slow"
+
+test-console: $(READY)  ## the console in a real browser, with a whole site behind it; pictures go to build/console/
+	@$(BIN)/python -m tests.support.chromium
+	@mkdir -p build/console
+	CONSOLE_PICTURES=build/console $(BIN)/pytest -q tests/console
 
 coverage: $(READY)  ## what all tests together reach of ingest/ and workers/, by branch, processes included
 	$(BIN)/coverage erase
@@ -41,7 +46,12 @@ format: $(READY)  ## put the code in shape
 fuzz: $(READY)  ## the property tests with examples that nobody has tried yet; SECONDS=300 SEED=n
 	$(BIN)/python -m tests.support.search
 
-fuzz-coverage: $(READY)  ## feed all readers what reaches new code in them; SECONDS=300 each, JOBS=2 KEEP=1
+fuzz-test-console: $(READY)  ## the console in a real browser, with a whole site behind it; pictures go to build/console/
+	@$(BIN)/python -m tests.support.chromium
+	@mkdir -p build/console
+	CONSOLE_PICTURES=build/console $(BIN)/pytest -q tests/console
+
+coverage: $(READY)  ## feed all readers what reaches new code in them; SECONDS=300 each, JOBS=2 KEEP=1
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	  $(UV) sync --quiet --frozen --inexact $(EXTRAS:%=--extra %) --extra fuzz
 	$(BIN)/python -m tests.fuzz
