@@ -1,4 +1,4 @@
-"""Keeps child processes alive, and stops them in order: those of `serve`, `dev` and `worker`.
+"""Keeps child processes alive, and stops them in order: those of `serve`, `dev`, `all` and `worker`.
 
 A child that dies is started again, after a delay that doubles while it keeps dying. A stop is a SIGTERM, time to
 finish, a second SIGTERM, which means "at once", and then SIGKILL; only processes started here are ever signalled.
@@ -36,6 +36,8 @@ MAX_DELAY = 5.0
 KILL_AFTER = 0.5
 #: Seconds that the output of a child that has ended may take to be read.
 OUTPUT_TIMEOUT = 1.0
+#: The exit code of a command whose settings are wrong (`SettingsError`).
+WRONG_SETTINGS = 2
 #: Seconds after which a child counts as having started well.
 STABLE_SECONDS = 10.0
 
@@ -51,10 +53,12 @@ class Child:
         pass_fds: Sequence[int] = (),
         output: Callable[[str, IO[str]], None] | None = None,
         own_session: bool = False,
+        dispensable: bool = False,
     ) -> None:
         """`output`, if given, is called in a thread with the child's name and its standard output and error.
 
         With `own_session`, Ctrl-C in the terminal reaches only the parent, which stops its children in order.
+        A `dispensable` child that its settings end is not started again: the others do without it.
         """
         self.name = name
         self._argv = list(argv)
@@ -62,6 +66,8 @@ class Child:
         self._pass_fds = tuple(pass_fds)
         self._output = output
         self._own_session = own_session
+        self._dispensable = dispensable
+        self._given_up = False
         self._reader: threading.Thread | None = None
         self._started_at = 0.0
         self._delay = FIRST_DELAY
@@ -96,8 +102,11 @@ class Child:
 
     def check(self) -> str | None:
         """Start the process again if it died and its delay is over; returns a sentence for the log if it died."""
-        if self.process is None or self.alive:
+        if self.process is None or self.alive or self._given_up:
             return None
+        if self._dispensable and self.process.returncode == WRONG_SETTINGS:
+            self._given_up = True
+            return f"{self.name} {ending(self.process.returncode)}; the others do without it"
         now = time.monotonic()
         if self._restart_at is None:
             was_stable = now - self._started_at > STABLE_SECONDS

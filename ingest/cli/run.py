@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def _started(**changes: Any) -> "Settings":
+def started(**changes: Any) -> "Settings":
     """The settings of what runs for long; what lies around and only its owner should read is closed to others."""
     from ingest.private_files import close_to_others
 
@@ -32,7 +32,7 @@ def _started(**changes: Any) -> "Settings":
     return settings
 
 
-def _observe(settings: "Settings", process: str) -> None:
+def observe(settings: "Settings", process: str) -> None:
     """Name this process in what it tells, and have its errors reported."""
     from ingest import sentry
 
@@ -47,7 +47,7 @@ def dev(port: int | None, data_dir: Path | None) -> None:
     """Run everything on this machine: endpoint, private Redis, worker."""
     from ingest.dev import run
 
-    run.dev(_started(port=port, data_dir=data_dir))
+    run.dev(started(port=port, data_dir=data_dir))
 
 
 @click.command("all")
@@ -58,7 +58,7 @@ def all_parts(workers: int, port: int | None, data_dir: Path | None) -> None:
     """Run everything on one machine, for production: endpoint, workers, private Redis."""
     from ingest.dev import production
 
-    production.run(_started(port=port, data_dir=data_dir), workers)
+    production.run(started(port=port, data_dir=data_dir), workers)
 
 
 @click.command()
@@ -71,10 +71,10 @@ def serve(listening: int | None, number: int, board: int | None) -> None:
         from ingest.endpoint import process
 
         settings = settings_with()
-        _observe(settings, f"web.{number}")
+        observe(settings, f"web.{number}")
         process.serve_socket(settings, listening, number, board)
         return
-    settings = _started()
+    settings = started()
     from ingest import sentry, tracing
     from ingest.endpoint import supervisor
     from ingest.processes import aside
@@ -112,8 +112,8 @@ def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; start as many as you like, on as many machines as you like."""
     from workers.process import worker
 
-    settings = _started()
-    _observe(settings, f"worker.{queue}")
+    settings = started()
+    observe(settings, f"worker.{queue}")
     worker.run(settings, queue, burst)
 
 
@@ -128,7 +128,7 @@ def drain(force: bool, board: int | None) -> None:
     from workers.pausing import events_are_paused
     from workers.runtime import stop_on_signals
 
-    settings = _started()
+    settings = started()
     if not force and events_are_paused(settings):
         raise Unavailable("The queue `events` is paused: `ingest resume events` lets it go on, or add --force.")
     waiting = 0

@@ -3,7 +3,8 @@
 A process of its own (`ingest console`), which reads the store, Redis and the reports that processes give, and acts
 through the same functions as the command line. It never runs inside the endpoint, so it cannot slow that down.
 
-    server      listens, and stops
+    listening   where it listens
+    server      serves, and stops
     app         the application: its routes, and what each answer has to have
     access      who is looking, and what they may do
     reading     the store and Redis, asked in threads

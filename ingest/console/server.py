@@ -9,7 +9,7 @@ import uvloop
 from aiohttp import web
 
 from ingest.console.app import create
-from ingest.errors import AddressInUse, SettingsError
+from ingest.console.listening import address, bound
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 
@@ -19,14 +19,18 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 2.0
 
 
-def run(settings: Settings) -> None:
-    """Serve the console until asked to stop.
+def run(settings: Settings, listening: int | None = None) -> None:
+    """Serve the console until asked to stop; `listening` is the descriptor of a socket that a parent has opened.
 
     Raises:
         AddressInUse: another program uses the port.
         SettingsError: the host is not an address of this machine.
     """
-    with bound(settings.console_host, settings.console_port or 0) as sock:
+    with (
+        bound(settings.console_host, settings.console_port or 0)
+        if listening is None
+        else socket.socket(fileno=listening)
+    ) as sock:
         uvloop.run(_serve(settings, sock))
     log.info("stopped")
 
@@ -44,36 +48,3 @@ async def _serve(settings: Settings, sock: socket.socket) -> None:
         await stopped.wait()
     finally:
         await runner.cleanup()
-
-
-def address(sock: socket.socket) -> str:
-    """The address of what a socket listens at."""
-    host, port = sock.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def bound(host: str, port: int) -> socket.socket:
-    """A socket that listens at this address.
-
-    Raises:
-        AddressInUse: another program uses it.
-        SettingsError: it is not an address of this machine, or not one that this user may take.
-    """
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise SettingsError(f"INGEST_CONSOLE_HOST={host!r} cannot be used: {error.strerror}.") from None
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(place)
-        sock.listen()
-    except OSError as error:
-        sock.close()
-        raise AddressInUse(
-            f"The console cannot listen at {host} port {port} ({error.strerror}): stop what uses it, or choose "
-            "another INGEST_CONSOLE_PORT."
-        ) from None
-    return sock

@@ -2,19 +2,21 @@
 
 The parts are those of `ingest dev` (`ingest.dev.parts`). What `dev` does for trying things is not done here: there
 is no key for simulated calls, so only Copernica's are taken; accounts must be named; root is refused, as by each
-part alone; handlers are not reloaded; and the parts write their log lines themselves, for a collector to read.
+part alone; the console is there only for those who sign in; handlers are not reloaded; and the parts write their
+log lines themselves, for a collector to read.
 """
 
 import logging
 import os
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import IO
 
 from ingest import processes, shown
-from ingest.dev import beside, parts
+from ingest.dev import beside, console, parts
 from ingest.endpoint import supervisor
 from ingest.processes import StopSignals, watch
 from ingest.settings import Settings
@@ -42,15 +44,17 @@ def run(settings: Settings, count: int) -> None:
         workers = [parts.worker(f"worker.{number}", "events", environ) for number in range(1, count + 1)]
         if settings.has_handlers:
             workers.append(parts.worker("handlers", "handlers", environ))
+        shown_at = stack.enter_context(_console(settings, environ))
+        front = [*web, *shown_at.children]
         try:
-            for child in (*web, *workers):
+            for child in (*front, *workers):
                 child.start()
-            ready = (settings, server.what, signals)
+            ready = (settings, server.what, shown_at.said, signals)
             threading.Thread(target=_tell_when_ready, args=ready, name="ready", daemon=True).start()
-            watch([*server.children, *web, *workers], signals)
+            watch([*server.children, *front, *workers], signals)
         finally:
             log.info("stopping")
-            parts.stop_in_order(web, workers, server.url, signals)
+            parts.stop_in_order(front, workers, server.url, signals)
     log.info("stopped; the rest of the backlog is drained at the next start")
 
 
@@ -64,11 +68,26 @@ def _check(settings: Settings) -> None:
     configured.known_handlers(settings)
 
 
-def _tell_when_ready(settings: Settings, what_redis: str, signals: StopSignals) -> None:
+@contextmanager
+def _console(settings: Settings, environ: dict[str, str]) -> Iterator[console.Console]:
+    """The console, where people have to sign in: others may use this machine, and it shows and erases people."""
+    if settings.console_port is not None and not console.needs_signing_in(settings):
+        yield console.Console([], "none without INGEST_CONSOLE_PASSWORD or INGEST_CONSOLE_AUTH_HEADER")
+        return
+    with console.prepared(settings, environ) as prepared:
+        yield prepared
+
+
+def _tell_when_ready(settings: Settings, what_redis: str, console_at: str, signals: StopSignals) -> None:
     """In a thread, since the parts are watched over meanwhile: log once that calls are taken."""
     while not signals.count:
         if parts.is_ready(settings):
-            log.info("all parts run: redis %s; database %s", what_redis, settings.shown_database)
+            log.info(
+                "all parts run: redis %s; database %s; console %s",
+                what_redis,
+                settings.shown_database,
+                console_at,
+            )
             return
         time.sleep(READY_INTERVAL)
 

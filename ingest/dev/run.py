@@ -22,7 +22,7 @@ from ingest import __version__, shown
 from ingest.cli.render.console import Console, printable
 from ingest.cli.streams import reader_may_leave
 from ingest.copernica.accounts import full_name
-from ingest.dev import beside, parts
+from ingest.dev import beside, console, parts
 from ingest.endpoint import supervisor
 from ingest.processes import Child, StopSignals, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
@@ -34,7 +34,14 @@ RELOAD_EVERY = 0.5
 #: In the data folder: one call, ready to be sent with `curl -K`.
 CALL_FILE = "call.curl"
 
-_COLOURS = {"redis": "red", "web": "cyan", "worker": "green", "handlers": "magenta", "dev": "bold"}
+_COLOURS = {
+    "redis": "red",
+    "web": "cyan",
+    "worker": "green",
+    "handlers": "magenta",
+    "console": "blue",
+    "dev": "bold",
+}
 _WIDTH = max(map(len, _COLOURS))
 
 
@@ -58,19 +65,21 @@ def dev(settings: Settings) -> None:
             workers.append(parts.worker("handlers", "handlers", environ, _relay))
             watched = threading.Thread(target=_reload, args=(settings.handlers, workers[1]), daemon=True)
             watched.start()
+        shown_at = stack.enter_context(console.prepared(settings, environ, _relay))
+        front = [*web, *shown_at.children]
         try:
-            for child in (*web, *workers):
+            for child in (*front, *workers):
                 child.start()
             if parts.wait_until_ready(settings, web, signals):
                 _write_call(settings, signer)
                 threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()
-                _banner(settings, server.what, signer)
-            watch([*server.children, *web, *workers], signals, _say)
+                _banner(settings, server.what, shown_at.said, signer)
+            watch([*server.children, *front, *workers], signals, _say)
         finally:
             _say("stopping" + ("" if signals.count > 1 else "; press Ctrl-C again to stop immediately"))
             for sock in sockets:
                 sock.close()  # so that the endpoint is the last to have it
-            parts.stop_in_order(web, workers, server.url, signals)
+            parts.stop_in_order(front, workers, server.url, signals)
     _say("stopped; the rest of the backlog is drained at the next start")
 
 
@@ -181,7 +190,7 @@ def _relay_quietly(name: str, lines: IO[str]) -> None:
         _say(line, name)
 
 
-def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
+def _banner(settings: Settings, what_redis: str, console_at: str, signer: Signer | None) -> None:
     base = f"http://{settings.host}:{settings.port}"
     url = base + (settings.path or "/")
     ingest = command()
@@ -197,6 +206,7 @@ def _banner(settings: Settings, what_redis: str, signer: Signer | None) -> None:
   [bold]Copernica webhook ingester {__version__}[/]
 
   endpoint   {url}
+  console    {escape(console_at)}
   redis      {what_redis}
   worker     1, on the queue `events`
   handlers   {escape(_handlers(settings))}
