@@ -72,8 +72,8 @@ DAILY_RETRY = 600
 
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
-#: How those of verify jobs begin, of jobs that look for gaps, and of those that fill them.
-_VERIFY, _FIND_GAPS, _CATCH_UP = "verify", "find-gaps", "catch-up"
+#: How those of verify jobs begin, of jobs that look for gaps, of those that fill them, and of the daily one.
+_VERIFY, _FIND_GAPS, _CATCH_UP, _RECONCILE = "verify", "find-gaps", "catch-up", "reconcile"
 
 
 class JobScheduler:
@@ -188,8 +188,14 @@ class JobScheduler:
         """Enqueue the reconcile job, unless that was done today (an ISO date)."""
         if not self._client.set(f"{self._keys.reconcile}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
             return False
-        self._enqueue(RECONCILE_JOB, "reconcile", RECONCILE_TIMEOUT)
+        self._enqueue(RECONCILE_JOB, _RECONCILE, RECONCILE_TIMEOUT)
         return True
+
+    def reconciles(self) -> bool:
+        """Whether a worker that lives compares log files now: its job is kept alive in the registry."""
+        key = self._events.started_job_registry.key
+        alive = cast(list[bytes], self._client.zrangebyscore(key, time.time(), "+inf"))
+        return any(each.startswith(_RECONCILE.encode()) for each in alive)
 
     def retry_reconcile(self, today: str, seconds: int) -> None:
         """Let today's reconcile job be enqueued once more, `seconds` from now."""

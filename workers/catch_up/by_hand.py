@@ -1,6 +1,6 @@
 """What `ingest catch-up` does: fill the gaps that are due, or look at a period that somebody names."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from ingest.errors import SettingsError
@@ -16,9 +16,14 @@ LONGEST = timedelta(days=7)
 
 
 def gaps_or_period(
-    settings: Settings, period: tuple[datetime, datetime] | None, dry_run: bool, handlers: bool, watch: Watch
+    settings: Settings,
+    period: tuple[datetime, datetime] | None,
+    dry_run: bool,
+    handlers: bool,
+    watch: Watch,
+    breathe: Callable[[], object] = lambda: None,
 ) -> Iterator[Outcome]:
-    """What became of each gap, or of the period.
+    """What became of each gap, or of the period; `breathe` is called often, and may raise to end it.
 
     Raises:
         SettingsError: COPERNICA_TOKEN is not set, or the period is too long.
@@ -32,7 +37,7 @@ def gaps_or_period(
             "to take from their log files, with `ingest reconcile`."
         )
     with Store.open(settings.database) as store:
-        context = Context(settings, store, watch, lambda: None, dry_run, handlers)
+        context = Context(settings, store, watch, breathe, dry_run, handlers)
         if period is None:
             yield from fill_due(context)
         else:

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import redis
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, tuple_
 
 from ingest import redis_client
 from ingest.copernica.events import MICROS
@@ -71,15 +71,7 @@ def listing(settings: Settings, since: datetime | None = None, unclosed: bool = 
         Unavailable: the database cannot be used now.
     """
     with Store.open(settings.database) as store:
-        outdated = None
-        try:
-            with redis_client.connect(settings.redis) as client:
-                redis_client.require(client, settings.redis)
-                look(store, Coverage(client))
-        except redis.RedisError as error:
-            outdated = str(redis_client.unavailable(settings.redis, error))
-        except Unavailable as error:
-            outdated = str(error)
+        outdated = look_first(settings, store)
         with store.reading() as connection:
             known_since = connection.execute(select(func.min(tables.coverage.c.since))).scalar()
             columns = tables.gaps.c
@@ -89,6 +81,47 @@ def listing(settings: Settings, since: datetime | None = None, unclosed: bool = 
             if unclosed:
                 conditions.append(columns.state != State.CLOSED.value)
             return Listing(known_since, tuple(cuts(connection, *conditions)), outdated)
+
+
+class Page(NamedTuple):
+    """Some gaps, the newest first; `older` is the key of the last of them if there are more."""
+
+    known_since: int | None
+    gaps: tuple[Cut, ...]
+    older: tuple[int, str] | None
+
+
+def page(store: Store, limit: int, before: tuple[int, str] | None = None, unclosed: bool = False) -> Page:
+    """The last gaps that are in the table, or those before one (its key), for who shows some at a time.
+
+    Raises:
+        Unavailable: the database cannot be used now.
+    """
+    columns = tables.gaps.c
+    query = select(columns.since, columns.cause).order_by(columns.since.desc(), columns.cause.desc())
+    if before is not None:
+        query = query.where(tuple_(columns.since, columns.cause) < before)
+    if unclosed:
+        query = query.where(columns.state != State.CLOSED.value)
+    with store.reading() as connection:
+        known_since = connection.execute(select(func.min(tables.coverage.c.since))).scalar()
+        keys = [(since, cause) for since, cause in connection.execute(query.limit(limit + 1))]
+        wanted = keys[:limit]
+        found = cuts(connection, tuple_(columns.since, columns.cause).in_(wanted)) if wanted else []
+    return Page(known_since, tuple(reversed(found)), wanted[-1] if len(keys) > limit else None)
+
+
+def look_first(settings: Settings, store: Store) -> str | None:
+    """Note what endpoints have said since a worker last did; returns why that cannot be, None if it was done."""
+    try:
+        with redis_client.connect(settings.redis) as client:
+            redis_client.require(client, settings.redis)
+            look(store, Coverage(client))
+    except redis.RedisError as error:
+        return str(redis_client.unavailable(settings.redis, error))
+    except Unavailable as error:
+        return str(error)
+    return None
 
 
 def explained(gap: Cut, at: Callable[[int], str]) -> Iterator[str]:

@@ -75,6 +75,10 @@ class Schedule:
         """When one of the days that are owed is due next; None if none is owed."""
         return min(map(self._due_at, self._owed), default=None)
 
+    def next_try(self, day: date) -> datetime | None:
+        """When a day is due next; None if nothing is owed of it."""
+        return self._due_at(day) if day in self._owed else None
+
     def _due_at(self, day: date) -> datetime:
         one = self._tried.get(day)
         if one is None or one.last_at is None or one.last_at > self._now:  # … or the clock was wrong
