@@ -19,14 +19,26 @@ class Link(NamedTuple):
 
 
 #: The menu, in its order.
-NAVIGATION = (Link("/", _("Now")),)
+NAVIGATION = (
+    Link("/", _("Now")),
+    Link("/days", _("Completeness")),
+    Link("/gaps", _("Gaps")),
+)
 
 #: Modules with pages.
-MODULES = ("now", "tasks")
+MODULES = (
+    "now",
+    "days",
+    "gaps",
+    "tasks",
+)
 
 
 def add_all(app: web.Application) -> None:
     """Add the routes of all pages."""
     for name in MODULES:
-        routes: web.RouteTableDef = import_module(f"ingest.console.pages.{name}").routes
+        module = import_module(f"ingest.console.pages.{name}")
+        routes: web.RouteTableDef = module.routes
         app.add_routes(routes)
+        if hasattr(module, "prepare"):
+            module.prepare(app)
