@@ -8,6 +8,7 @@
     │   ├── SpoolFailed         the spool is full, or its disk failed
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
+    │   ├── TookTooLong         the database was not done when the time for it was up
     │   ├── Undelivered         nobody took an alert
     │   └── Interrupted         this process was asked to stop before it was done
     ├── AddressInUse            a port or a data folder is in use
@@ -70,6 +71,10 @@ class SchemaMissing(Unavailable):
 
 class SchemaMismatch(Unavailable):
     """The tables belong to an older or newer release."""
+
+
+class TookTooLong(Unavailable):
+    """The database was still at work when the time that somebody gave it was up; it has stopped."""
 
 
 class Undelivered(Unavailable):

@@ -30,4 +30,4 @@ async def act(
     def done(store: Store) -> int | None:
         return audit.noted(store, visitor.name, audit.CONSOLE, action, what, lambda: do(store))
 
-    return await reading_of(request).store(done, patience)
+    return await reading_of(request).store(done, patience, stops=False)

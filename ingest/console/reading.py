@@ -1,14 +1,14 @@
 """The store and Redis, asked in threads: the event loop waits for neither.
 
 The threads are few, so that ten people who search do not take all connections of a small plan. What is not
-answered in time is given up by the page, which says so; its thread is free again when the database answers.
+answered in time is given up: the page says so, and the database stops working on it.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TypeVar
 
 from aiohttp import web
@@ -17,6 +17,7 @@ from redis import Redis, RedisError
 from ingest import redis_client
 from ingest.errors import Unavailable
 from ingest.settings import Settings
+from workers.store.patience import within
 from workers.store.store import Store
 
 T = TypeVar("T")
@@ -36,13 +37,20 @@ class Reading:
         self._lock = threading.Lock()
         self._store: Store | None = None
 
-    async def store(self, ask: Callable[[Store], T], patience: float = PATIENCE) -> T:
+    async def store(self, ask: Callable[[Store], T], patience: float = PATIENCE, stops: bool = True) -> T:
         """What a function of the store returns, called in a thread.
+
+        Where that is an action, it does not stop when nobody waits for it any more: it `stops` not.
 
         Raises:
             Unavailable: the database cannot be used now, or does not answer in time.
         """
-        return await self._in_thread(lambda: ask(self._opened()), patience, "The database")
+
+        def asked() -> T:
+            with within(patience) if stops else nullcontext():
+                return ask(self._opened())
+
+        return await self._in_thread(asked, patience, "The database")
 
     async def redis(self, ask: Callable[[Redis], T], patience: float = PATIENCE) -> T:
         """What a function of a client of Redis returns, called in a thread.
@@ -77,7 +85,9 @@ class Reading:
     def _opened(self) -> Store:
         with self._lock:
             if self._store is None:
-                self._store = Store.open(self.settings.database)
+                store = Store.open(self.settings.database)
+                store.hurry()
+                self._store = store
             return self._store
 
     def _with_client(self, ask: Callable[[Redis], T]) -> T:

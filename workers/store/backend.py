@@ -77,6 +77,10 @@ class Backend(ABC):
         except self.errors as error:
             raise self.explain(error) from error
 
+    @abstractmethod
+    def hurry(self, engine: Engine) -> None:
+        """Have what is asked over an engine given up (`TookTooLong`) as `workers.store.patience` says."""
+
     def seconds(self, column: ColumnElement[Any]) -> tuple[ColumnElement[Any], Callable[[Any], int]]:
         """A column of times as one for a query of millions, and what makes Unix seconds of its values."""
         return column, _second
@@ -181,8 +185,12 @@ class Backend(ABC):
         return tables.events.c.message_id.in_(message_ids)
 
     @abstractmethod
+    def tagged(self, tag: str) -> ColumnElement[bool]:
+        """Whether an event has a tag."""
+
+    @abstractmethod
     def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
-        """Whether a text has a piece of lower case ASCII letters and digits in it, in whatever case."""
+        """Whether a text has a piece in it, whose ASCII letters are in lower case; those of the text in any."""
 
     def go_by_message(self, connection: Connection) -> None:  # noqa: B027  # optional
         """Have this transaction look messages up in their index, however the database judges it."""

@@ -48,6 +48,10 @@ class Database:
             raise
         return database
 
+    def hurry(self) -> None:
+        """From now on, have what is asked given up (`TookTooLong`) as `workers.store.patience` says."""
+        self._backend.hurry(self.engine)
+
     def close(self) -> None:
         """Close its connections."""
         self.engine.dispose()
@@ -59,6 +63,11 @@ class Database:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def backend(self) -> Backend:
+        """What is particular to this kind of database."""
+        return self._backend
 
     @property
     def shown(self) -> str:

@@ -3,14 +3,24 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, Text, cast, func, or_
 
 from ingest.copernica.addresses import folded
-from ingest.copernica.events import Event
 from workers.store import tables
 from workers.store.backend import Backend
 from workers.store.rows import micros
+from workers.store.search_index import lower
+
+if TYPE_CHECKING:
+    from ingest.copernica.events import Event
+    from workers.store.lines import Line
+
+#: Columns in which a text is searched for, besides the tags.
+SEARCHED = (
+    "recipient", "message_id", "ip", "url", "user_agent", "referer", "extended", "state", "description",
+)  # fmt: skip  # a list to be read across
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +28,7 @@ class Filter:
     """Which events to look at; None means any. Times are in UTC, `since` is included and `until` is not.
 
     Recipients are compared as `ingest.copernica.addresses.folded` says: without regard to case, among others.
+    `text` is anywhere in one of the columns `SEARCHED` or in a tag; the case of ASCII letters does not matter.
     """
 
     types: Sequence[str] = ()
@@ -25,25 +36,58 @@ class Filter:
     message_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    mailing: int | None = None
+    profile: int | None = None
+    tag: str | None = None
+    source: str | None = None
+    text: str | None = None
 
     @property
     def by_message(self) -> bool:
         """Whether it is about a message, wherever that one's events are."""
         return self.message_id is not None
 
+    @property
+    def is_pointed(self) -> bool:
+        """Whether an index leads to its events, which are few."""
+        return self.recipient is not None or self.message_id is not None
+
     def conditions(self, backend: Backend) -> list[ColumnElement[bool]]:
         """The filter as conditions of a WHERE clause."""
-        columns = tables.events.c
-        conditions = backend.about(self.recipient, self.message_id)
-        if self.types:
-            conditions.append(columns.type.in_(self.types))
+        return [*backend.about(self.recipient, self.message_id), *self.others(backend), *self.within()]
+
+    def within(self) -> list[ColumnElement[bool]]:
+        """The conditions on the time."""
+        occurred_at = tables.events.c.occurred_at
+        conditions = []
         if self.since is not None:
-            conditions.append(columns.occurred_at >= self.since)
+            conditions.append(occurred_at >= self.since)
         if self.until is not None:
-            conditions.append(columns.occurred_at < self.until)
+            conditions.append(occurred_at < self.until)
         return conditions
 
-    def fits(self, event: Event) -> bool:
+    def others(self, backend: Backend) -> list[ColumnElement[bool]]:
+        """The conditions on neither recipient, message nor time."""
+        columns = tables.events.c
+        conditions: list[ColumnElement[bool]] = []
+        if self.types:
+            conditions.append(columns.type.in_(self.types))
+        for column, value in (
+            (columns.mailing, self.mailing),
+            (columns.profile, self.profile),
+            (columns.source, self.source),
+        ):
+            if value is not None:
+                conditions.append(column == value)
+        if self.tag is not None:
+            conditions.append(backend.tagged(self.tag))
+        if self.text is not None:
+            searched = [*(columns[name] for name in SEARCHED), cast(columns.tags, Text)]
+            piece = lower(self.text)
+            conditions.append(or_(*(backend.holds(func.coalesce(column, ""), piece) for column in searched)))
+        return conditions
+
+    def fits(self, event: "Event | Line") -> bool:
         """Whether an event is one of those that the filter selects."""
         return (
             (not self.types or event.type in self.types)
@@ -51,8 +95,18 @@ class Filter:
             and (self.message_id is None or event.message_id == self.message_id)
             and (self.since is None or event.occurred_at >= micros(self.since))
             and (self.until is None or event.occurred_at < micros(self.until))
+            and (self.mailing is None or event.mailing == self.mailing)
+            and (self.profile is None or event.profile == self.profile)
+            and (self.tag is None or self.tag in event.tags)
+            and (self.source is None or event.source == self.source)
+            and (self.text is None or _holds(event, lower(self.text)))
         )
 
 
 def _same_address(address: str | None, other: str) -> bool:
     return address is not None and folded(address) == folded(other)
+
+
+def _holds(event: "Event | Line", piece: str) -> bool:
+    texts = [*(getattr(event, name) or "" for name in SEARCHED), *event.tags]
+    return any(piece in lower(text) for text in texts)

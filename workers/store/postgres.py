@@ -15,25 +15,29 @@ from sqlalchemy import (
     Connection,
     Engine,
     Table,
+    Text,
     and_,
     any_,
     create_engine,
     event,
     func,
+    literal,
     literal_column,
     or_,
     select,
     text,
 )
+from sqlalchemy import cast as cast_to
 
 from ingest import shown
 from ingest.copernica.addresses import folded
-from ingest.errors import IngestError, RowsRejected, Unavailable
+from ingest.errors import IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import event_counts, monthly_partitions, tables
+from workers.store import event_counts, monthly_partitions, patience, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
 from workers.store.postgres_insert import Inserter
+from workers.store.rows import json_text
 
 #: The oldest release with everything that we use.
 OLDEST = (14,)
@@ -49,6 +53,8 @@ UPGRADE_LOCK = 0x1465_7374
 NO_TABLE = "42P01"
 #: SQLSTATE of a write in a database that takes none: a standby, or one that its host has closed.
 READ_ONLY = "25006"
+#: SQLSTATE of a statement that was given up.
+GIVEN_UP = "57014"
 #: Encodings of a database that hold every character: SQL_ASCII holds bytes of any kind.
 ENCODINGS = ("UTF8", "SQL_ASCII")
 #: Set for each session, since the driver relies on it; poolers know these, and hand them on from one to the next.
@@ -119,6 +125,10 @@ class PostgreSQL(Backend):
         event.listen(engine, "begin", lambda connection: _driver(connection).execute(TRANSACTION))
         return engine
 
+    def hurry(self, engine: Engine) -> None:
+        """By the server's own limit for statements, set for each transaction."""
+        event.listen(engine, "begin", _limit)
+
     def explain(self, error: Exception) -> IngestError:
         """By the server's SQLSTATE; what psycopg itself could not send is the fault of the rows."""
         cause: Any = getattr(error, "orig", error)
@@ -129,6 +139,8 @@ class PostgreSQL(Backend):
             return RowsRejected(f"The database refuses it: {first_line(error)}.")
         if state is not None and state.startswith(ABOUT_ROWS):
             return RowsRejected(f"The database refuses it: {first_line(error)}.")
+        if state == GIVEN_UP and patience.left() is not None:
+            return TookTooLong(f"The database {self.shown} did not answer in time.")
         return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
 
     # --- transactions ---
@@ -243,6 +255,10 @@ class PostgreSQL(Backend):
         """Leave it nothing but bitmaps."""
         connection.exec_driver_sql(ONLY_BITMAPS)
 
+    def tagged(self, tag: str) -> ColumnElement[bool]:
+        """By what JSONB is for."""
+        return tables.events.c.tags.op("@>")(cast_to(literal(json_text([tag]), Text), tables.events.c.tags.type))
+
     def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
         """As ASCII, in which the lower case of no letter depends on the server's language."""
         return func.strpos(func.lower(text.collate("C")), piece) > 0
@@ -300,6 +316,12 @@ class PostgreSQL(Backend):
 def _driver(connection: Connection) -> "psycopg.Connection[Any]":
     """The driver's own connection, since SQLAlchemy has no COPY."""
     return cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+
+
+def _limit(connection: Connection) -> None:
+    left = patience.left()
+    if left is not None:  # 0 would be no limit at all
+        _driver(connection).execute(f"SET LOCAL statement_timeout = {max(1, round(left * 1000))}")
 
 
 def _set_up(connection: psycopg.Connection[Any], _record: object) -> None:

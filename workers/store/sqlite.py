@@ -20,6 +20,7 @@ from sqlalchemy import (
     and_,
     create_engine,
     event,
+    exists,
     func,
     literal_column,
     or_,
@@ -28,9 +29,9 @@ from sqlalchemy import (
 )
 
 from ingest.copernica.addresses import folded
-from ingest.errors import IngestError, RowsRejected, Unavailable
+from ingest.errors import IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import event_counts, search_index, tables
+from workers.store import event_counts, patience, search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
 from workers.store.rows import KEY, REMEMBERED_MINUTES, REMEMBERED_SECONDS
@@ -49,6 +50,8 @@ CHECKPOINT_PAGES = 8192
 LOG_KEPT = 64 * 1024 * 1024
 #: Bytes of it that `check` warns of: beyond what a large transaction makes of it.
 LOG_BOUND = 2 * LOG_KEPT
+#: Steps of SQLite's machine between two looks at the clock: about a millisecond.
+CLOCK_STEPS = 20_000
 #: Errors whose cause is the rows rather than the file.
 ABOUT_ROWS = (
     sqlite3.DataError,
@@ -107,9 +110,16 @@ class SQLite(Backend):
         event.listen(engine, "connect", _set_up)
         return engine
 
+    def hurry(self, engine: Engine) -> None:
+        """By looking at the clock every so many steps of a query."""
+        event.listen(engine, "connect", _watch_the_clock)
+        engine.dispose()  # connections that were made before
+
     def explain(self, error: Exception) -> IngestError:
         """Rows that cannot be bound or break a constraint are to blame; for a full disk or a lock they are not."""
         cause = getattr(error, "orig", error)
+        if getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
+            return TookTooLong(f"The database {self.shown} did not answer in time.")
         if isinstance(cause, ABOUT_ROWS):
             return RowsRejected(f"The database refuses it: {first_line(error)}.")
         return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
@@ -233,6 +243,11 @@ class SQLite(Backend):
         """By the search index, as for one."""
         return and_(search_index.rows_with_messages(message_ids), super().of_messages(message_ids))
 
+    def tagged(self, tag: str) -> ColumnElement[bool]:
+        """By its own reader of JSON."""
+        tags = func.json_each(tables.events.c.tags).table_valued("value")
+        return exists(select(literal_column("1")).select_from(tags).where(tags.c.value == tag))
+
     def holds(self, text: ColumnElement[str], piece: str) -> ColumnElement[bool]:
         """By `instr`, which unlike LIKE goes on after a NUL."""
         return func.instr(func.lower(text), piece) > 0
@@ -274,6 +289,15 @@ def _set_up(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit={LOG_KEPT}")
+
+
+def _watch_the_clock(connection: sqlite3.Connection, _record: object) -> None:
+    connection.set_progress_handler(_is_late, CLOCK_STEPS)
+
+
+def _is_late() -> bool:
+    left = patience.left()
+    return left is not None and left < 0
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

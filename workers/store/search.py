@@ -1,0 +1,196 @@
+"""Searches events by anything, the newest first, at any size: page by page, and never longer than it may.
+
+Events are in the order in which they occurred, those of one moment in that of their delivery ids. A page goes on
+from a `Place` in that order, so nothing is ever counted or skipped.
+
+For a recipient or a message there is an index. Everything else is read by time, in windows: the table
+`event_counts` says which hours have events of a type, mailing or source at all, and how many events each hour has.
+So a window has some thousand rows, however sparse or dense those are. Where the time for a page is up before it is
+full, it has what was found by then, and tells how far it got.
+"""
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple, Self
+
+from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
+
+from ingest.copernica.addresses import folded
+from ingest.copernica.events import EPOCH
+from ingest.errors import TookTooLong
+from workers.store import tables
+from workers.store.backend import INDEXED
+from workers.store.filters import Filter
+from workers.store.hours import Windows
+from workers.store.lines import COLUMNS, Line, line_of
+from workers.store.patience import within
+from workers.store.rows import micros
+from workers.store.store import Store
+
+#: Seconds after which no further window is read for a page.
+BUDGET = 0.12
+#: Seconds that a single query may take: that for a recipient or a message, and that for a window.
+POINTED_LIMIT, WINDOW_LIMIT = 2.0, 1.0
+#: Events that a summary is made of.
+SUMMED = 5000
+
+_PLACE = re.compile(r"([0-9]{1,16})-((?:[0-9a-f]{24})?)")
+_EVENTS = tables.events.c
+#: The same as the column, but no order of an index: SQLite would read all events by their time rather than the few
+#: of a recipient.
+_occurred_at = func.coalesce(_EVENTS.occurred_at, _EVENTS.occurred_at)
+
+
+class Place(NamedTuple):
+    """Where a page ends: in µs since 1970, and behind which delivery id of that moment."""
+
+    at: int
+    delivery_id: bytes = b""
+
+    def __str__(self) -> str:
+        """As it stands in a URL."""
+        return f"{self.at}-{self.delivery_id.hex()}"
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """What `str` has written; None if that is not so."""
+        found = _PLACE.fullmatch(text)
+        return None if found is None else cls(int(found[1]), bytes.fromhex(found[2]))
+
+
+@dataclass(slots=True)
+class Found:
+    """A page of events, the newest first, whichever way it was searched."""
+
+    lines: list[Line] = field(default_factory=list)
+    #: From where the search goes on in its direction; None if there is nothing more.
+    further: Place | None = None
+    #: Up to which time (µs since 1970) everything was looked at, if the page is not full and there is more.
+    reached: int | None = None
+
+
+def search(
+    store: Store, wanted: Filter, place: Place | None, size: int, older: bool = True, budget: float = BUDGET
+) -> Found:
+    """A page of events before a place, or after it; from the newest on without one.
+
+    Raises:
+        TookTooLong: not even a part of a page can be read in time.
+        Unavailable: the database cannot be used now.
+    """
+    looking = _Looking(store, wanted, place, size, older)
+    if wanted.is_pointed:
+        try:
+            with within(POINTED_LIMIT):
+                return looking.pointed()
+        except TookTooLong:  # one of many thousand events: the newest of them are near
+            pass
+    return looking.by_time(budget)
+
+
+def each(store: Store, wanted: Filter, portion: int, place: Place | None = None) -> Iterator[list[Line]]:
+    """All events from a place on, the newest first, in portions; some may be empty, so that a caller can stop."""
+    while True:
+        found = search(store, wanted, place, portion)
+        yield found.lines
+        if (place := found.further) is None:
+            return
+
+
+def light(store: Store, wanted: Filter, limit: int = SUMMED) -> list[tuple[str, int | None, int]]:
+    """Type, mailing and time (µs) of the newest events of a recipient or a message."""
+    query = select(_EVENTS.type, _EVENTS.mailing, _EVENTS.occurred_at).where(*wanted.conditions(store.backend))
+    with within(POINTED_LIMIT), store.reading(by_message=True) as connection:
+        rows = connection.execute(query.order_by(_occurred_at.desc()).limit(limit)).all()
+    return [(kind, mailing, micros(at)) for kind, mailing, at in rows]
+
+
+@dataclass(slots=True)
+class _Looking:
+    store: Store
+    wanted: Filter
+    place: Place | None
+    size: int
+    older: bool
+
+    def pointed(self) -> Found:
+        """By an index."""
+        wanted, backend = self.wanted, self.store.backend
+        conditions = [*backend.about(wanted.recipient, wanted.message_id), *wanted.others(backend)]
+        if wanted.since is not None:
+            conditions.append(_occurred_at >= wanted.since)
+        if wanted.until is not None:
+            conditions.append(_occurred_at < wanted.until)
+        with self.store.reading(by_message=True) as connection:
+            lines = self._read(connection, conditions, self.size + 1)
+        return self._page(lines)
+
+    def by_time(self, budget: float) -> Found:
+        """In windows of time."""
+        conditions = [*_plainly_about(self.wanted), *self.wanted.others(self.store.backend), *self.wanted.within()]
+        windows = Windows(self.store, self.wanted, None if self.place is None else self.place.at, self.older)
+        lines: list[Line] = []
+        ended = time.monotonic() + budget
+        while window := windows.following():
+            among = or_(*(_between(*span) for span in window))
+            try:
+                with within(WINDOW_LIMIT), self.store.reading(by_message=True) as connection:
+                    lines += self._read(connection, [*conditions, among], self.size + 1 - len(lines))
+            except TookTooLong:
+                if not windows.halve(window):
+                    raise
+            if len(lines) > self.size or time.monotonic() > ended:
+                break
+        page = self._page(lines)
+        if page.further is None and (edge := windows.reached) is not None and windows.has_more():
+            # Everything on this side of the edge was looked at.
+            page.further = Place(edge)
+            page.reached = edge if len(lines) < self.size else None
+        return page
+
+    def _page(self, lines: list[Line]) -> Found:
+        """The page that these lines make, one more than fits if there are more."""
+        page = Found(lines[: self.size])
+        if len(lines) > self.size:
+            last = page.lines[-1]
+            page.further = Place(last.occurred_at, last.delivery_id)
+        if not self.older:
+            page.lines.reverse()
+        return page
+
+    def _read(self, connection: Connection, conditions: Sequence[ColumnElement[bool]], limit: int) -> list[Line]:
+        query = select(*COLUMNS).where(*conditions).limit(limit)
+        key = (_occurred_at if self.wanted.is_pointed else _EVENTS.occurred_at), _EVENTS.delivery_id
+        if self.place is not None:
+            query = query.where(self._beyond(key[0], self.place))
+        order = [column.desc() for column in key] if self.older else [column.asc() for column in key]
+        return [line_of(row) for row in connection.execute(query.order_by(*order))]
+
+    def _beyond(self, occurred_at: ColumnElement[datetime], place: Place) -> ColumnElement[bool]:
+        at = _moment(place.at)
+        if self.older:
+            return or_(occurred_at < at, and_(occurred_at == at, _EVENTS.delivery_id < place.delivery_id))
+        return or_(occurred_at > at, and_(occurred_at == at, _EVENTS.delivery_id > place.delivery_id))
+
+
+def _between(low: int, high: int) -> ColumnElement[bool]:
+    return and_(_EVENTS.occurred_at >= _moment(low), _EVENTS.occurred_at < _moment(high))
+
+
+def _moment(at: int) -> datetime:
+    return EPOCH + timedelta(microseconds=at)
+
+
+def _plainly_about(wanted: Filter) -> list[ColumnElement[bool]]:
+    """The conditions on recipient and message without an index, for whoever reads row by row."""
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.recipient is not None:
+        address = folded(wanted.recipient)
+        same = func.lower(_EVENTS.recipient) == address
+        conditions.append(or_(same, _EVENTS.folded_recipient == address[:INDEXED]))
+    if wanted.message_id is not None:
+        conditions.append(_EVENTS.message_id == wanted.message_id)
+    return conditions
