@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Text, cast, func, or_
 from ingest.copernica.addresses import folded
 from workers.store import tables
 from workers.store.backend import Backend
-from workers.store.rows import micros
+from workers.store.rows import json_text, micros
 from workers.store.search_index import lower
 
 if TYPE_CHECKING:
@@ -82,9 +82,11 @@ class Filter:
         if self.tag is not None:
             conditions.append(backend.tagged(self.tag))
         if self.text is not None:
-            searched = [*(columns[name] for name in SEARCHED), cast(columns.tags, Text)]
             piece = lower(self.text)
-            conditions.append(or_(*(backend.holds(func.coalesce(column, ""), piece) for column in searched)))
+            searched: list[tuple[ColumnElement[str], str]]
+            searched = [(func.coalesce(columns[name], ""), piece) for name in SEARCHED]
+            searched.append((cast(columns.tags, Text), json_text(piece)[1:-1]))
+            conditions.append(or_(*(backend.holds(column, written) for column, written in searched)))
         return conditions
 
     def fits(self, event: "Event | Line") -> bool:
