@@ -17,6 +17,7 @@ from ingest.endpoint.covering import Covering
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
+from ingest.endpoint.recent_times import RecentTimes
 from ingest.jobs import JobScheduler
 from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
@@ -48,13 +49,15 @@ async def maintain(
     before = _Taken.now(intake, producer)
     logged = before
     outage = Outage(log, "maintenance waits for Redis")
+    recent = RecentTimes()
     try:
         if sharing is not None:
             await sharing.refresh(producer.spool)
         while True:
             now = _Taken.now(intake, producer)
             disk = await asyncio.to_thread(_disk, producer.spool)
-            report = _report(settings.verify, intake, producer, now.rate_since(before), disk)
+            times = recent.look(producer.times)
+            report = _report(settings.verify, intake, producer, now.rate_since(before), disk, times)
             before = now
             if producer.breaker.is_closed:
                 covering.told(await asyncio.to_thread(_tell, covering, outage))
@@ -75,7 +78,12 @@ async def maintain(
 
 
 def _report(
-    verify: str, intake: Intake, producer: Producer, per_second: float, disk: tuple[int, int]
+    verify: str,
+    intake: Intake,
+    producer: Producer,
+    per_second: float,
+    disk: tuple[int, int],
+    acknowledged: tuple[int, ...] = (),
 ) -> EndpointReport:
     return EndpointReport(
         verify=verify,
@@ -88,6 +96,7 @@ def _report(
         spool=_spool_report(producer.spool, disk),
         first_failed_at=intake.losses.first_at,
         last_failed_at=intake.losses.last_at,
+        acknowledged=acknowledged,
     )
 
 

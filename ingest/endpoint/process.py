@@ -40,6 +40,7 @@ from ingest.endpoint.verification_thread import VerificationThread, has_free_pro
 from ingest.jobs import JobScheduler
 from ingest.lookout import Lookout
 from ingest.metrics.board import Board
+from ingest.metrics.histogram import Histogram
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
@@ -49,6 +50,7 @@ from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_keys import KnownKeys
 from ingest.stream.producer import Producer
 from ingest.stream.reports import ENDPOINT, process_name
+from ingest.stream.writes import WriteTimes
 from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
@@ -100,6 +102,7 @@ async def _serve_socket(
         name = process_name(ENDPOINT)
         scheduler = JobScheduler(blocking)
         producer = Producer(client, scheduler.wake_drain, spool=spool, spool_lasts=settings.spool_lasts)
+        producer.times = WriteTimes(Histogram(), Histogram(), 0.0)
         opened.push_async_callback(producer.close)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         intake = _intake(settings, producer, verifier, opened)

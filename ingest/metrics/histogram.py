@@ -54,3 +54,18 @@ class Histogram:
         """For each bound, as Prometheus writes it, how many durations were not longer."""
         names = [*map(str, BOUNDS), "+Inf"]
         return list(zip(names, map(float, accumulate(self.counts)), strict=True))
+
+
+def quantile(counts: Sequence[int], share: float) -> float | None:
+    """The seconds within which this share of what was counted took, guessed within a bucket; None of nothing.
+
+    What is in the bucket without a bound took at least the last bound, which is all that is known of it.
+    """
+    wanted, below, lower = share * sum(counts), 0, 0.0
+    if not wanted:
+        return None
+    for count, upper in zip(counts, BOUNDS, strict=False):
+        if count and below + count >= wanted:
+            return lower + (upper - lower) * (wanted - below) / count
+        below, lower = below + count, upper
+    return BOUNDS[-1]

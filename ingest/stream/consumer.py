@@ -52,6 +52,20 @@ class Entry(NamedTuple):
     packed: bytes
 
 
+class Pulse(NamedTuple):
+    """How the stream stands at a moment."""
+
+    #: Unix time in seconds, by the server's clock.
+    at: float
+    #: Events ever written to it, and ever drained.
+    accepted: int
+    drained: int
+    #: Events in it.
+    backlog: int
+    #: Seconds since the oldest batch in it was written; 0 if it is empty.
+    age: float
+
+
 class Consumer:
     """One consumer of the stream's group.
 
@@ -200,6 +214,19 @@ class Consumer:
         except redis.ResponseError:  # there is no stream yet
             return None
         return int(info["last-generated-id"].partition(b"-")[0]) / 1000 or None
+
+    def pulse(self) -> Pulse:
+        """How it goes at this moment, asked for in one go: cheap enough for every second."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(self._keys.counts, "accepted", "drained")
+            pipeline.xlen(self._keys.stream)
+            pipeline.xrange(self._keys.stream, count=1)
+            pipeline.time()
+            (accepted, drained), batches, first, (seconds, micros) = pipeline.execute()
+        accepted, drained, now = int(accepted or 0), int(drained or 0), seconds + micros / 1e6
+        came_in = int(first[0][0].partition(b"-")[0]) / 1000 if first else now
+        backlog = max(batches, accepted - drained) if batches else 0
+        return Pulse(now, accepted, drained, backlog, max(0.0, now - came_in))
 
     def counts(self) -> dict[str, int]:
         """Events `accepted` and `drained` since the counts began, and the `doubles` among them."""

@@ -63,6 +63,9 @@ class EndpointReport:
     last_failed_at: float | None = None
     #: Unix time of the report in seconds; set when it is made.
     reported_at: float = 0.0
+    #: Calls of the last minute by how long they waited for their 200, in the buckets of
+    #: `ingest.metrics.histogram`; empty where that is not known.
+    acknowledged: tuple[int, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """As it is kept in Redis."""
@@ -76,6 +79,7 @@ class EndpointReport:
             "breaker": self.breaker,
             "failed_first": self.first_failed_at,
             "failed_last": self.last_failed_at,
+            "acknowledged": self.acknowledged,
         }
         if self.spool is not None:
             report |= {
@@ -116,6 +120,7 @@ class EndpointReport:
             spool=spool,
             first_failed_at=report.get("failed_first"),
             last_failed_at=report.get("failed_last"),
+            acknowledged=tuple(report.get("acknowledged", ())),
             reported_at=report["at"],
         )
 

@@ -28,6 +28,11 @@ class WorkerFigures:
     name: str
     queues: tuple[str, ...]
     state: str
+    #: The machine that it runs on; None if it does not say.
+    host: str | None = None
+    #: What it does now, such as `drain` or `handle mail`, and since when (Unix seconds); None while it waits.
+    job: str | None = None
+    job_began_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,6 @@ from typing import TypeVar
 
 import redis
 from redis import RedisError
-from rq import Worker
-from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
 
 from ingest import redis_client, spool
@@ -28,6 +26,7 @@ from ingest.stream.reports import EndpointReport, host_of
 from workers.gaps.gap import State, cuts
 from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
+from workers.operations import working
 from workers.operations.figures import (
     DayFigures,
     DiskFigures,
@@ -41,7 +40,6 @@ from workers.operations.figures import (
     SpoolFigures,
     StatusFigures,
     StoreFigures,
-    WorkerFigures,
 )
 from workers.operations.judgement import warnings_of
 from workers.operations.warnings import Code, StatusWarning
@@ -65,24 +63,43 @@ def gather(settings: Settings, patience: float | None = None, for_people: bool =
     `patience` is how many seconds the database may take, for who cannot wait; None: as long as it likes. What is
     only shown, and no warning depends on, is looked up `for_people`.
     """
+    in_redis = tried(partial(redis_figures, settings))
+    in_store = tried(partial(within, patience, partial(store_figures, settings, for_people)))
+    return together(settings, in_redis, in_store)
+
+
+def tried(ask: Callable[[], T]) -> T | Unavailable:
+    """What somebody answers, or why not."""
+    try:
+        return ask()
+    except Unavailable as error:
+        return error
+
+
+def together(
+    settings: Settings, in_redis: RedisFigures | Unavailable, in_store: StoreFigures | Unavailable | None
+) -> StatusFigures:
+    """What Redis and the database know, which may be of two moments, with the spool, the disks and the warnings.
+
+    None is no trouble: that was not asked.
+    """
     troubles: list[StatusWarning] = []
-    in_redis, in_store, in_spool = None, None, None
-    try:
-        in_redis = _redis_figures(settings)
-    except Unavailable as error:
-        troubles.append(StatusWarning(Code.REDIS_UNREACHABLE, str(error)))
-    try:
-        in_store = within(patience, partial(_store_figures, settings, for_people))
-    except Unavailable as error:
-        troubles.append(StatusWarning(Code.DATABASE_UNREACHABLE, str(error)))
-    endpoints = in_redis.endpoints if in_redis else ()
-    try:
-        in_spool = _spool_figures(settings, endpoints)
-    except Unavailable as error:
-        troubles.append(StatusWarning(Code.SPOOL_UNREADABLE, str(error)))
+    redis_known, store_known = _known(in_redis), _known(in_store)
+    if isinstance(in_redis, Unavailable):
+        troubles.append(StatusWarning(Code.REDIS_UNREACHABLE, str(in_redis)))
+    if isinstance(in_store, Unavailable):
+        troubles.append(StatusWarning(Code.DATABASE_UNREACHABLE, str(in_store)))
+    endpoints = redis_known.endpoints if redis_known else ()
+    in_spool = tried(partial(_spool_figures, settings, endpoints))
+    if isinstance(in_spool, Unavailable):
+        troubles.append(StatusWarning(Code.SPOOL_UNREADABLE, str(in_spool)))
     disks = tuple(_disks(settings, endpoints))
-    warnings = warnings_of(settings, in_redis, in_store, in_spool, time.time(), disks)
-    return StatusFigures(in_redis, in_store, in_spool, disks, (*troubles, *warnings))
+    warnings = warnings_of(settings, redis_known, store_known, _known(in_spool), time.time(), disks)
+    return StatusFigures(redis_known, store_known, _known(in_spool), disks, (*troubles, *warnings))
+
+
+def _known(answer: T | Unavailable) -> T | None:
+    return None if isinstance(answer, Unavailable) else answer
 
 
 def within(seconds: float | None, ask: Callable[[], T]) -> T:
@@ -111,7 +128,12 @@ def within(seconds: float | None, ask: Callable[[], T]) -> T:
 # --- Redis ---
 
 
-def _redis_figures(settings: Settings) -> RedisFigures:
+def redis_figures(settings: Settings) -> RedisFigures:
+    """What Redis knows.
+
+    Raises:
+        Unavailable: it cannot be used now.
+    """
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
         try:
@@ -152,10 +174,7 @@ def of_redis(client: redis.Redis) -> RedisFigures:
             PausedFigures(one.name, None if one.until is None else one.until / MICROS)
             for one in Pauses(client).all()
         ),
-        workers=tuple(
-            WorkerFigures(worker.name, tuple(worker.queue_names()), str(worker.get_state()))
-            for worker in Worker.all(connection=client, serializer=JSONSerializer)
-        ),
+        workers=working.workers(client),
     )
 
 
@@ -217,7 +236,12 @@ def _disks(settings: Settings, endpoints: Iterable[EndpointFigures]) -> Iterator
 # --- the database ---
 
 
-def _store_figures(settings: Settings, for_people: bool) -> StoreFigures:
+def store_figures(settings: Settings, for_people: bool = True) -> StoreFigures:
+    """What the database knows, as `of_store`.
+
+    Raises:
+        Unavailable: it cannot be used now.
+    """
     try:
         with Store.open(settings.database) as store:
             return of_store(store, for_people)
