@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from aiohttp import web
 
 from ingest.console import access, assets, live, pages, tasks
+from ingest.console.hub import HUB, Hub
+from ingest.console.hub import running as hub_running
 from ingest.console.reading import READING, Reading
 from ingest.console.rendering import page
 from ingest.console.visitor import VISITOR
@@ -39,6 +41,8 @@ def create(settings: Settings) -> web.Application:
     app = web.Application(middlewares=[_explained, access.middleware], client_max_size=MAX_FORM)
     app[READING] = Reading(settings)
     app.cleanup_ctx.append(_closed)
+    app[HUB] = Hub(settings)
+    app.cleanup_ctx.append(hub_running)
     app.on_response_prepare.append(_secure)
     app.router.add_get("/static/{mark}/{name:.+}", assets.serve)
     live.prepare(app)

@@ -7,7 +7,6 @@ answered in time is given up: the page says so, and the database stops working o
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from aiohttp import web
 from redis import Redis, RedisError
 
 from ingest import redis_client
+from ingest.console.threads import Threads
 from ingest.errors import Unavailable
 from ingest.settings import Settings
 from workers.store.patience import within
@@ -33,7 +33,7 @@ class Reading:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="reading")
+        self._threads = Threads(THREADS, "reading")
         self._lock = threading.Lock()
         self._store: Store | None = None
 
@@ -70,13 +70,13 @@ class Reading:
 
     def close(self) -> None:
         """Ask nothing any more; what is still asked is not waited for."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         with self._lock, suppress(Unavailable):
             if self._store is not None:
                 self._store.close()
 
     async def _in_thread(self, ask: Callable[[], T], patience: float, what: str) -> T:
-        answer = asyncio.get_running_loop().run_in_executor(self._threads, ask)
+        answer = self._threads.run(ask)
         try:
             return await asyncio.wait_for(answer, patience)
         except TimeoutError:
