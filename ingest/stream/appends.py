@@ -16,14 +16,15 @@ from ingest.errors import WriteUnconfirmed
 from ingest.redis_errors import is_wrong_server
 from ingest.redis_pipeline import RedisPipeline
 from ingest.stream.keys import RQ_SUSPENDED, WAKE_TTL, Keys
+from ingest.stream.reports import ENDPOINT, process_name
 
 log = logging.getLogger(__name__)
 
-# Appends batches, counts their events, and says whether a worker is to be woken. A script, because it is done
-# wholly or not at all, with one answer; and EVAL, because a server that has forgotten scripts after a restart
-# needs no second attempt then.
+# Appends batches, with the name of the process that does it, counts their events, and says whether a worker is to
+# be woken. A script, because it is done wholly or not at all, with one answer; and EVAL, because a server that has
+# forgotten scripts after a restart needs no second attempt then.
 _APPEND = b"""
-for i = 3, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i]) end
+for i = 4, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i], 'e', ARGV[3]) end
 redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
 local woken = redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2])
 """
@@ -56,6 +57,7 @@ class Stream:
         self._asking = asyncio.Lock()
         self._keys = keys = Keys(partition)
         self._append_to = (b"EVAL", _WRITE, b"3", keys.stream.encode(), keys.counts.encode(), keys.wake.encode())
+        self._name = process_name(ENDPOINT).encode()
 
     @property
     def is_open(self) -> bool:
@@ -89,7 +91,8 @@ class Stream:
         if failpoints.armed:
             failpoints.reach("redis-write")
         events = sum(batch.events for batch in batches)
-        return *self._append_to, b"%d" % events, b"%d" % WAKE_TTL, *(batch.packed for batch in batches)
+        counted = b"%d" % events, b"%d" % WAKE_TTL
+        return *self._append_to, *counted, self._name, *(batch.packed for batch in batches)
 
     def send(self, batch: Batch, seconds: float, done: Callable[[bool | WriteUnconfirmed | None], None]) -> None:
         """Put one batch into the stream over the connection that `is_open`, without a task of its own.
@@ -163,7 +166,7 @@ class Stream:
 def trial(prefix: str) -> Sequence[bytes]:
     """A command that does what a batch does, on keys that begin so, and leaves nothing."""
     keys = (f"{prefix}:{name}".encode() for name in ("stream", "counts", "wake"))
-    return b"EVAL", _TRY, b"3", *keys, b"0", b"%d" % WAKE_TTL, b""
+    return b"EVAL", _TRY, b"3", *keys, b"0", b"%d" % WAKE_TTL, b"", b""
 
 
 @asynccontextmanager

@@ -46,10 +46,12 @@ end
 
 
 class Entry(NamedTuple):
-    """One stream entry as claimed: its id in the stream and the packed batch."""
+    """One stream entry as claimed: its id in the stream, the packed batch, and which process wrote it."""
 
     id: bytes
     packed: bytes
+    #: Empty if that is not known: releases through 0.2 did not say it.
+    endpoint: bytes = b""
 
 
 class Pulse(NamedTuple):
@@ -244,4 +246,4 @@ def _messages(answer: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
 
 
 def _entries(messages: list[tuple[bytes, dict[bytes, bytes]]]) -> list[Entry]:
-    return [Entry(id, fields.get(b"b", b"")) for id, fields in messages]
+    return [Entry(id, fields.get(b"b", b""), fields.get(b"e", b"")) for id, fields in messages]

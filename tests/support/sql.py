@@ -24,6 +24,7 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
 #: Bring a database from schema 0012 back to 0010.
 WITHOUT_0011 = [
     "DROP TABLE audit",
+    "DROP TABLE commits",
     *(
         f"DROP TABLE {name}"
         for name in (

@@ -156,7 +156,7 @@ class Drain:
         self._announcements = Announcements(client)
         self._scheduler = JobScheduler(client)
         self._store = store
-        self._groups = GroupStore(store, has_handlers)
+        self._groups = GroupStore(store, has_handlers, name)
         self._suspects = Suspects(client)
         self._plans = RowPlans()
         self.summary = DrainSummary()
@@ -238,8 +238,7 @@ class Drain:
                 continue
             if failpoints.armed:
                 failpoints.reach("batch-unpacked")
-            group.take(records)
-            group.ids.append(entry.id)
+            group.take_batch(entry, records)
             if group.full:
                 self._finish(group, deadline)
                 group = Group(self._plans)

@@ -9,10 +9,12 @@ from typing import NamedTuple
 from ingest.batch import UNVERIFIED, Record
 from ingest.copernica.events import Event
 from ingest.errors import RowsRejected
+from ingest.stream.consumer import Entry
 from workers.bisection import take_all
 from workers.records import Quarantined, Why, read
 from workers.runtime import patiently
 from workers.store.backend import Row
+from workers.store.commits import Batch, Commit
 from workers.store.row_plans import RowPlans
 from workers.store.rows import Added
 from workers.store.store import Store
@@ -37,7 +39,7 @@ class Group:
 
     __slots__ = (
         "_began_with", "_bytes", "_look_at", "_plans", "_swollen",
-        "ids", "quarantined", "records", "rows", "unverified",
+        "batches", "ids", "quarantined", "records", "rows", "unverified",
     )  # fmt: skip
 
     def __init__(self, plans: RowPlans) -> None:
@@ -45,6 +47,8 @@ class Group:
         self._plans = plans
         #: The ids of batches, to be acknowledged after the commit.
         self.ids: list[bytes] = []
+        #: The same batches, with how many events each had.
+        self.batches: list[Batch] = []
         #: The events, as rows of their table.
         self.rows: list[Row] = []
         #: The calls that brought them, in the same order.
@@ -66,8 +70,16 @@ class Group:
         """How many calls there are in it."""
         return len(self.rows) + len(self.quarantined) + len(self.unverified)
 
+    def take_batch(self, entry: Entry, records: Sequence[Record]) -> None:
+        """Decode the calls of a batch, which is acknowledged after the commit."""
+        before = len(self.rows)
+        self.take(records)
+        self.ids.append(entry.id)
+        number = len(self.rows) - before
+        self.batches.append(Batch(entry.id.decode(), entry.endpoint.decode("utf-8", "replace"), number))
+
     def take(self, records: Sequence[Record]) -> None:
-        """Decode the calls of a batch and put each where it belongs."""
+        """Decode calls and put each where it belongs."""
         read, rows, taken = self._plans.read, self.rows, self.records
         for record in records:
             if record.flags & UNVERIFIED:
@@ -105,8 +117,10 @@ class Stored(NamedTuple):
 class GroupStore:
     """Puts groups into the store; waits for a database that is unavailable."""
 
-    def __init__(self, store: Store, has_handlers: bool) -> None:
+    def __init__(self, store: Store, has_handlers: bool, name: str) -> None:
+        """`name` is that of the drain."""
         self._store = store
+        self._name = name
         self._has_handlers = has_handlers
 
     def add(self, group: Group, deadline: float | None) -> Stored:
@@ -116,7 +130,8 @@ class GroupStore:
             Unavailable: the database was unavailable until `deadline` (monotonic seconds; None: at once).
         """
         try:
-            added = self._add(deadline, group.rows, group.records, group.quarantined, group.unverified)
+            commit = Commit(self._name, group.batches)
+            added = self._add(deadline, group.rows, group.records, group.quarantined, group.unverified, commit)
             return Stored(*added, refused=0)
         except RowsRejected:
             return self._add_most(group, deadline)
@@ -147,6 +162,7 @@ class GroupStore:
         records: Sequence[Record],
         quarantined: Sequence[Quarantined] = (),
         unverified: Sequence[Record] = (),
+        commit: Commit | None = None,
     ) -> Added:
         """One commit."""
         calls = {record.delivery_id: record for record in records} if self._has_handlers else None
@@ -155,6 +171,7 @@ class GroupStore:
             return [event for record in records if isinstance(event := read(record), Event)]
 
         def add() -> Added:
-            return self._store.add_rows(rows, events, quarantined, unverified, hand_on=calls)
+            noted = commit or Commit(self._name)
+            return self._store.add_rows(rows, events, quarantined, unverified, hand_on=calls, commit=noted)
 
         return patiently(add, deadline)

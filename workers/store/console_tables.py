@@ -1,11 +1,11 @@
 """Tables that only the console and what is shown there need; `workers.store.tables` has the others."""
 
-from sqlalchemy import BigInteger, Column, Integer, Table, Text
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
 
 from workers.store.tables import metadata
 
 #: `metadata` knows all tables once this module is loaded.
-__all__ = ["audit", "metadata"]
+__all__ = ["audit", "commits", "metadata"]
 
 #: What people did, from the console or at a prompt: `who`, by which way (`via`: `console`, `command`), what
 #: exactly (`what`, a JSON object) and how many it `affected`. Times are µs since 1970. It is written before it is
@@ -22,4 +22,18 @@ audit = Table(
     Column("what", Text, nullable=False),
     Column("affected", BigInteger),
     Column("error", Text),
+)
+
+#: When calls were stored, by which drain, and from which batches: a row per commit (see `workers.store.commits`).
+#: `stored_at` is in µs since 1970; `first` and `last` are delivery ids.
+commits = Table(
+    "commits",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("stored_at", BigInteger, nullable=False),
+    Column("first", LargeBinary, nullable=False),
+    Column("last", LargeBinary, nullable=False),
+    Column("drain", Text, nullable=False),
+    Column("batches", Text, nullable=False),
+    Column("calls", LargeBinary, nullable=False),
 )

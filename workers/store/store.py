@@ -18,7 +18,7 @@ from ingest.batch import Record
 from ingest.copernica.events import MICROS, REST, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
-from workers.store import comparisons, event_counts, recovered, tables
+from workers.store import commits, comparisons, event_counts, recovered, tables
 from workers.store.database import FETCH_SIZE, PORTION
 from workers.store.filters import Filter
 from workers.store.rows import (
@@ -93,7 +93,7 @@ class Store(Writing):
         return deleted
 
     def expire_notes(self, now: int) -> None:
-        """Delete tombstones, and what is noted of recovered events, of which nothing can come any more.
+        """Delete tombstones and notes that are of no use any more: of recovered events, of commits.
 
         `now` in Unix seconds.
         """
@@ -101,6 +101,7 @@ class Store(Writing):
             connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < now - KEPT))
             recovered.expire(connection, now)
             comparisons.forget_dead(connection, now)
+            commits.expire(connection, now)
 
     def erase(
         self,

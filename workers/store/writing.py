@@ -14,8 +14,9 @@ from ingest.batch import Record
 from ingest.copernica.events import WEBHOOK, Event
 from workers.metrics import figures
 from workers.records import Quarantined, record_of
-from workers.store import comparisons, event_counts, recovered, tables
+from workers.store import commits, comparisons, event_counts, recovered, tables
 from workers.store.backend import Backend, Row
+from workers.store.commits import Commit
 from workers.store.comparisons import Comparison
 from workers.store.counting import Counting
 from workers.store.event_counts import Deleted
@@ -86,12 +87,16 @@ class Writing(Counting):
         unverified: Sequence[Record] = (),
         settled: Sequence[tuple[bytes, bytes]] = (),
         hand_on: Mapping[bytes, Record] | None = None,
+        commit: Commit | None = None,
     ) -> Added:
         """The same for events that are rows of their table already.
 
         `events` gives them as events, in the same order; it is asked only while somebody was erased just now.
+        `commit` is what is noted of where they come from.
         """
         with self.writing() as connection:
+            if commit is not None and rows:
+                commits.note(connection, commit, rows)
             oldest = oldest_second(rows, (*unverified, *(call.record for call in quarantined)))
             given = len(rows) + len(quarantined) + len(unverified)
             if erased := self._tombstones(connection, oldest):
