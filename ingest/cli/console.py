@@ -2,6 +2,7 @@
 
 import click
 
+from ingest.cli.options import GIVEN
 from ingest.cli.run import observe, started
 from ingest.errors import SettingsError
 
@@ -19,13 +20,16 @@ def console(ctx: click.Context, host: str | None, port: int | None, listening: i
     observe(settings, "console")
     try:
         from ingest.console import server
+        from ingest.console.origins import Origins
     except ModuleNotFoundError as error:
         if error.name not in ("jinja2", "babel"):
             raise
         raise SettingsError(
             "The console needs what is not installed: pip install 'copernica-ingest[console]'."
         ) from None
-    server.run(settings, listening)
+    changes = {"console_host": host, "console_port": port}
+    named = {name: value for name, value in changes.items() if value is not None}
+    server.run(settings, listening, Origins(ctx.find_root().meta[GIVEN], named))
 
 
 COMMANDS = (console,)

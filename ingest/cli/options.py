@@ -18,6 +18,8 @@ def _name_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -
 
 #: Under which the name of the file with settings is kept in the context.
 ENV_FILE = "ingest.env-file"
+#: Under which what is set, and by whom, is kept there once it was gathered.
+GIVEN = "ingest.given"
 #: The option that every command has, before or behind its name.
 env_file = click.option(
     "--env-file",
@@ -43,6 +45,8 @@ def given_settings() -> "Given":
     given = gather(os.environ, None if context is None else context.find_root().meta.get(ENV_FILE))
     os.environ |= {name: value for name, value in given.values.items() if given.origins[name] != ENVIRONMENT}
     os.environ[FILE_VARIABLE] = NO_FILE
+    if context is not None:
+        context.find_root().meta.setdefault(GIVEN, given)
     return given
 
 

@@ -8,6 +8,7 @@ from aiohttp import web
 from ingest.console import access, assets, live, pages, tasks
 from ingest.console.hub import HUB, Hub
 from ingest.console.hub import running as hub_running
+from ingest.console.origins import ORIGINS, UNKNOWN, Origins
 from ingest.console.reading import READING, Reading
 from ingest.console.rendering import page
 from ingest.console.visitor import VISITOR
@@ -36,10 +37,11 @@ SECURITY_HEADERS = {
 }
 
 
-def create(settings: Settings) -> web.Application:
+def create(settings: Settings, origins: Origins = UNKNOWN) -> web.Application:
     """The application, with everything that it needs."""
     app = web.Application(middlewares=[_explained, access.middleware], client_max_size=MAX_FORM)
     app[READING] = Reading(settings)
+    app[ORIGINS] = origins
     app.cleanup_ctx.append(_closed)
     app[HUB] = Hub(settings)
     app.cleanup_ctx.append(hub_running)

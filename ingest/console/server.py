@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ingest.console.app import create
 from ingest.console.listening import address, bound
+from ingest.console.origins import UNKNOWN, Origins
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 
@@ -19,8 +20,10 @@ log = logging.getLogger(__name__)
 STOP_SECONDS = 2.0
 
 
-def run(settings: Settings, listening: int | None = None) -> None:
+def run(settings: Settings, listening: int | None = None, origins: Origins = UNKNOWN) -> None:
     """Serve the console until asked to stop; `listening` is the descriptor of a socket that a parent has opened.
+
+    `origins` is where the settings come from.
 
     Raises:
         AddressInUse: another program uses the port.
@@ -31,16 +34,16 @@ def run(settings: Settings, listening: int | None = None) -> None:
         if listening is None
         else socket.socket(fileno=listening)
     ) as sock:
-        uvloop.run(_serve(settings, sock))
+        uvloop.run(_serve(settings, sock, origins))
     log.info("stopped")
 
 
-async def _serve(settings: Settings, sock: socket.socket) -> None:
+async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     follow_parent(lambda: loop.call_soon_threadsafe(stopped.set))
-    runner = web.AppRunner(create(settings), access_log=None, shutdown_timeout=STOP_SECONDS)
+    runner = web.AppRunner(create(settings, origins), access_log=None, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
         await web.SockSite(runner, sock).start()

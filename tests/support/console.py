@@ -7,13 +7,16 @@ from contextlib import asynccontextmanager
 from aiohttp.test_utils import TestClient, TestServer
 
 from ingest.console.app import create
+from ingest.console.origins import Origins
+from ingest.setting_sources import ENVIRONMENT, Given
 from ingest.settings import Settings
 
 
 @asynccontextmanager
 async def console(environ: Mapping[str, str], **headers: str) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
     """A client of a console with these settings; `headers` go with each of its requests."""
-    async with TestClient(TestServer(create(Settings.read(environ))), headers=headers) as client:
+    origins = Origins(Given(environ, dict.fromkeys(environ, ENVIRONMENT)))
+    async with TestClient(TestServer(create(Settings.read(environ), origins)), headers=headers) as client:
         yield client
 
 

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import groupby
@@ -17,7 +18,7 @@ from rq.suspension import is_suspended
 
 from ingest import redis_client, spool
 from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK
-from ingest.errors import SchemaMissing, Unavailable
+from ingest.errors import SchemaMissing, SettingsError, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
@@ -217,6 +218,15 @@ def _spool_figures(settings: Settings, endpoints: Iterable[EndpointFigures]) -> 
 
 
 # --- disks ---
+
+
+def disk_figures(settings: Settings) -> tuple[DiskFigures, ...]:
+    """How full the disks are that calls and events are on; while Redis is away, those of this machine."""
+    endpoints: tuple[EndpointFigures, ...] = ()
+    with suppress(RedisError, SettingsError), redis_client.connect(settings.redis) as client:
+        reports = Heartbeats(client).reports().endpoints
+        endpoints = tuple(EndpointFigures(name, report) for name, report in reports.items())
+    return tuple(_disks(settings, endpoints))
 
 
 def _disks(settings: Settings, endpoints: Iterable[EndpointFigures]) -> Iterator[DiskFigures]:

@@ -23,6 +23,7 @@ NAVIGATION = (
     Link("/", _("Now")),
     Link("/days", _("Completeness")),
     Link("/gaps", _("Gaps")),
+    Link("/system", _("System")),
 )
 
 #: Modules with pages.
@@ -30,6 +31,7 @@ MODULES = (
     "now",
     "days",
     "gaps",
+    "system",
     "tasks",
 )
 

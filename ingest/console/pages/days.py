@@ -12,7 +12,7 @@ from ingest.console.pages import _, gaps
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.console.visitor import visitor_of
-from ingest.errors import Unavailable
+from ingest.errors import IngestError
 from workers.operations import calendar, day
 from workers.operations.calendar import DayStanding, DayState
 from workers.store.store import Store
@@ -67,7 +67,7 @@ async def days(request: web.Request) -> web.Response:
     end = dates.months_back(last, -1) - timedelta(days=1)
     try:
         found = await reading_of(request).store(lambda store: _calendar(store, first, end))
-    except Unavailable as error:
+    except IngestError as error:
         return page(request, "days.html", status=503, why=str(error), found=None)
     by_day = {one.day: one for one in found.standings}
     months = [
@@ -128,7 +128,7 @@ async def one_day(request: web.Request) -> web.Response:
     }
     try:
         found = await reading_of(request).store(lambda store: day.look(store, wanted, run))
-    except Unavailable as error:
+    except IngestError as error:
         return page(request, "day.html", status=503, found=None, why=str(error), **common, **around)
     return page(
         request,

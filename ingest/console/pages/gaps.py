@@ -14,7 +14,7 @@ from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.copernica.events import MICROS
-from ingest.errors import Unavailable
+from ingest.errors import IngestError
 from ingest.settings import Settings
 from workers.catch_up.by_hand import LONGEST
 from workers.gaps import listing
@@ -89,7 +89,7 @@ async def gaps(request: web.Request) -> web.Response:
     try:
         found = await reading.store(_asking(request, before, unclosed))
         flight = await reading.store(lambda store: in_flight.look(reading.settings, store), PATIENCE)
-    except Unavailable as error:
+    except IngestError as error:
         why = str(error)
     older = found.page.older if found else None
     settings = reading.settings
