@@ -25,6 +25,9 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
 WITHOUT_0011 = [
     "DROP TABLE audit",
     "DROP TABLE commits",
+    "DROP TABLE handler_runs",
+    "DROP INDEX dead_letters_failed",
+    "DROP INDEX dead_letters_of",
     *(
         f"DROP TABLE {name}"
         for name in (

@@ -43,12 +43,12 @@ class BatchRun(ClaimRun):
             try:
                 self._call(batch, runner)
             except FAILURES as error:
-                self._batch_failed(batch, error)
+                self._batch_failed(batch, error, began)
             except BaseException:
                 self._apart.append(batch)
                 raise
             else:
-                self._outcomes.succeeded(len(batch))
+                self._outcomes.succeeded(self._claim, [call.record.delivery_id for call in batch], began)
             self._called_since(began)
 
     def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> None:
@@ -70,15 +70,15 @@ class BatchRun(ClaimRun):
             return error
         return None
 
-    def _batch_failed(self, batch: Sequence[Call], error: BaseException) -> None:
+    def _batch_failed(self, batch: Sequence[Call], error: BaseException, began: float) -> None:
         attempts = self._claim.attempt + 1
         if len(batch) == 1 or (isinstance(error, TryLater) and attempts <= self._handler.retries):
             for call in batch:
-                self._failed(call, error)
+                self._failed(call, error, began)
             if not isinstance(error, GiveUp | TryLater):  # which a handler that works raises, too
                 self._outcomes.alone_in_a_row += 1
             return
-        self._outcomes.split(self._claim, batch[0].record, error)
+        self._outcomes.split(self._claim, [call.record for call in batch], error, began)
         middle = len(batch) // 2
         halves = [list(batch[:middle]), list(batch[middle:])]
         if isinstance(error, TryLater) and error.seconds is not None:

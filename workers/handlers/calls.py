@@ -103,15 +103,16 @@ class ClaimRun:
             return None
         if (where := self._handler.where) is None:
             return Call(record, event)
+        began = time.perf_counter()
         try:
             with self._watchdog.watching(event), time_limit(self._handler.timeout):
                 wanted = where(event)
         except FAILURES as error:
-            self._outcomes.failed(self._claim, record, event, error)
+            self._outcomes.failed(self._claim, record, event, error, began)
             return None
         if wanted:
             return Call(record, event)
-        self._outcomes.unwanted()
+        self._outcomes.unwanted(self._claim, record, began)
         return None
 
     def _one_by_one(self) -> None:
@@ -119,14 +120,14 @@ class ClaimRun:
             call, began = self._left.popleft(), time.perf_counter()
             try:
                 with self._watchdog.watching(call), time_limit(self._handler.timeout):
-                    self._handler.call(call.record if self._handler.raw else call.event)
+                    answer = self._handler.call(call.record if self._handler.raw else call.event)
             except FAILURES as error:
-                self._failed(call, error)
+                self._failed(call, error, began)
             except BaseException:
                 self._left.appendleft(call)
                 raise
             else:
-                self._outcomes.succeeded()
+                self._outcomes.succeeded(self._claim, (call.record.delivery_id,), began, answer)
             self._called_since(began)
             if self._probe:
                 return
@@ -151,11 +152,11 @@ class ClaimRun:
             try:
                 with self._watchdog.watching(call):
                     async with asyncio.timeout(self._handler.timeout):
-                        await self._handler.call(call.record if self._handler.raw else call.event)
+                        answer = await self._handler.call(call.record if self._handler.raw else call.event)
             except FAILURES as error:
-                self._failed(call, error)
+                self._failed(call, error, began)
             else:
-                self._outcomes.succeeded()
+                self._outcomes.succeeded(self._claim, (call.record.delivery_id,), began, answer)
             del self._under_way[id(call)]
             self._called_since(began)
             if self._probe:
@@ -168,8 +169,8 @@ class ClaimRun:
         """Whether the rate lets the next of so many calls pass, before the turn is over."""
         return self._rate is None or self._rate.admit(calls)
 
-    def _failed(self, call: Call, error: BaseException) -> None:
-        self._outcomes.failed(self._claim, call.record, call.event, error)
+    def _failed(self, call: Call, error: BaseException, began: float) -> None:
+        self._outcomes.failed(self._claim, call.record, call.event, error, began)
 
     def _called_since(self, began: float) -> None:
         """The handler was called at `began` (by `perf_counter`), and is done with it."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ingest.batch import Record
+from workers.handlers.run_notes import RunNotes
 
 
 class Failure(NamedTuple):
@@ -41,3 +42,5 @@ class Claim:
     lost: bool = False
     failures: list[Failure] = field(default_factory=list)
     parts: list[Part] = field(default_factory=list)
+    #: What is kept of how it went.
+    notes: RunNotes = field(default_factory=RunNotes)

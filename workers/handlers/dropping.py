@@ -1,4 +1,4 @@
-"""Dropping a handler that no longer exists: what waits for it, its dead letters and its unfinished replays."""
+"""Dropping a handler that no longer exists: what waits for it, its dead letters, replays and last runs."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Select, Table, func, select
 
 from workers.store import tables
+from workers.store.console_tables import handler_runs
 from workers.store.store import Store
 
 #: Rows that are deleted in one transaction: workers wait that long.
@@ -62,6 +63,7 @@ def drop(store: Store, handler: str, step: Callable[[int], object]) -> Belonging
     """
     waiting = _drop_rows(store, tables.handoffs, handler, step)
     letters = _drop_rows(store, tables.dead_letters, handler, step)
+    _drop_rows(store, handler_runs, handler, lambda _rows: None)
     with store.writing() as connection:
         replays = connection.execute(tables.replays.delete().where(_replays_of(handler))).rowcount
     return Belongings(waiting, letters, replays)

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, select
 
 from ingest.batch import Record, pack, unpack
+from workers.person import BLANK
 from workers.store.store import Store
 from workers.store.tables import dead_letters, handoffs, outbox
 
@@ -13,8 +14,16 @@ from workers.store.tables import dead_letters, handoffs, outbox
 PORTION = 64
 
 
-def forget(store: Store, unwanted: Callable[[Record], bool], dry_run: bool = False) -> int:
-    """Delete the calls that are `unwanted`, whichever handler they are for; returns how many, or would be."""
+def forget(
+    store: Store,
+    unwanted: Callable[[Record], bool],
+    dry_run: bool = False,
+    mentions: Callable[[str], bool] = lambda _text: False,
+) -> int:
+    """Delete the calls that are `unwanted`, whichever handler they are for; returns how many, or would be.
+
+    What others failed with is blanked where it `mentions` what is not wanted: they may have been in one batch.
+    """
     forgotten = 0
     for table in (outbox, handoffs, dead_letters):
         for keys in store.keys(table, PORTION):
@@ -22,6 +31,8 @@ def forget(store: Store, unwanted: Callable[[Record], bool], dry_run: bool = Fal
                 store.overwrite(connection)
                 for key in keys:
                     forgotten += _forget_in_row(connection, table, key, unwanted, dry_run)
+                    if table is not outbox and not dry_run:
+                        _blank_errors(connection, table, key, mentions)
     return forgotten
 
 
@@ -44,3 +55,13 @@ def _forget_in_row(
                 rest |= {"leased_until": 0, "slots": 0, "error": None}
             connection.execute(table.insert().values(rest))
     return len(records) - len(kept)
+
+
+def _blank_errors(
+    connection: Connection, table: Table, key: Sequence[Any], mentions: Callable[[str], bool]
+) -> None:
+    this_row = [column == value for column, value in zip(table.primary_key, key, strict=True)]
+    texts = [table.c[name] for name in ("error", "traceback") if name in table.c]
+    row = connection.execute(select(*texts).where(*this_row)).one_or_none()
+    if row is not None and any(mentions(text) for text in row if text):
+        connection.execute(table.update().where(*this_row).values({text.name: BLANK for text in texts}))

@@ -17,7 +17,7 @@ import io
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeVar
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 import aiohttp
@@ -48,6 +48,8 @@ MAX_TIMEOUT = DAY
 MAX_RETRY_AFTER = 3600.0
 #: How the names of these handlers begin; host and path of the target follow.
 NAME = "forward"
+
+E = TypeVar("E", bound=Exception)
 
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+)([^#]*)(?:#(.*))?", re.IGNORECASE)
 _HOST = re.compile(r"[!-~]+")
@@ -183,8 +185,8 @@ class _Target:
     signer: Webhook | None
     session: aiohttp.ClientSession | None = None
 
-    async def post(self, record: Record) -> None:
-        """Forward one call.
+    async def post(self, record: Record) -> int:
+        """Forward one call; returns the status that the target answered with.
 
         Raises:
             TryLater: the target has a temporary problem, or cannot be reached.
@@ -200,12 +202,12 @@ class _Target:
         except (aiohttp.ClientError, OSError) as error:
             raise TryLater(f"{type(error).__name__}: {error}") from None
         if 200 <= status < 300:
-            return
+            return status
         if is_temporary(status):
             seconds = seconds_to_wait(retry_after)
             pause = None if seconds is None else min(seconds, MAX_RETRY_AFTER)
-            raise TryLater(f"the target answered {status}", pause)
-        raise GiveUp(f"the target answered {status}")
+            raise _with(status, TryLater(f"the target answered {status}", pause))
+        raise _with(status, GiveUp(f"the target answered {status}"))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -233,6 +235,12 @@ class _Target:
             body = record.body.decode("utf-8", "replace")
             headers["webhook-signature"] = self.signer.sign(delivery_id, now, body)
         return headers
+
+
+def _with(status: int, error: E) -> E:
+    """An error that says, for what is kept of the call, which status the target answered with."""
+    error.status = status  # type: ignore[attr-defined]  # users raise these too, who know of no status
+    return error
 
 
 def _signed(block: bytes) -> list[tuple[bytes, bytes]]:

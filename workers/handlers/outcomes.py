@@ -1,7 +1,9 @@
 """What becomes of calls: counted, retried or given up, and reported to the breaker of their target."""
 
 import logging
+import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingest import shown
@@ -10,6 +12,7 @@ from ingest.copernica.events import Event
 from workers.handlers.claims import Claim, Failure
 from workers.handlers.first_failures import FirstFailures
 from workers.handlers.registry import GiveUp, Handler, TryLater
+from workers.handlers.run_notes import Outcome, Run, outcome_of
 from workers.handlers.throttle import TargetBreaker
 from workers.handlers.turn import Turn
 from workers.metrics import figures
@@ -57,13 +60,16 @@ class Outcomes:
         self.alone_in_a_row = 0
         self.summary = RunSummary()
 
-    def unwanted(self) -> None:
-        """The handler does not want an event."""
+    def unwanted(self, claim: Claim, record: Record, began: float) -> None:
+        """The handler does not want an event; its `where` was asked at `began` (by `perf_counter`)."""
+        claim.notes.done((record.delivery_id,), began, Outcome.UNWANTED)
         self.summary.unwanted += 1
         figures.handled(self._handler.name, "unwanted")
 
-    def succeeded(self, events: int = 1) -> None:
-        """A call with so many events succeeded."""
+    def succeeded(self, claim: Claim, ids: Sequence[bytes], began: float, answer: object = None) -> None:
+        """A call with so many events succeeded; a forward target has answered with a status."""
+        events = len(ids)
+        claim.notes.done(ids, began, status=answer if self._handler.raw and isinstance(answer, int) else None)
         self.summary.done += events
         figures.handled(self._handler.name, "done", events)
         self.alone_in_a_row = 0
@@ -74,14 +80,17 @@ class Outcomes:
     def unreadable(self, claim: Claim, quarantined: Quarantined) -> None:
         """A call could not be made, because no event can be read from it: a dead letter."""
         error = Unreadable(quarantined.reason)
-        claim.failures.append(failure_of(quarantined.record, None, error, None))
+        failure = failure_of(quarantined.record, None, error, None)
+        claim.failures.append(failure)
+        self._note(claim, failure, error, time.perf_counter())
         self.summary.failed += 1
         figures.handled(self._handler.name, "dead")
 
-    def failed(self, claim: Claim, record: Record, event: Event, error: BaseException) -> None:
-        """A call failed: it is tried again later, or becomes a dead letter."""
+    def failed(self, claim: Claim, record: Record, event: Event, error: BaseException, began: float) -> None:
+        """A call failed that began then (by `perf_counter`): it is tried again later, or becomes a dead letter."""
         failure = failure_of(record, event, error, self._delay(claim.attempt + 1, error))
         claim.failures.append(failure)
+        self._note(claim, failure, error, began)
         self._failures.tell(record, claim.attempt + 1, error)
         self.summary.failed += 1
         figures.handled(self._handler.name, "dead" if failure.delay is None else "retried")
@@ -95,9 +104,19 @@ class Outcomes:
         if self._breaker.failed():
             self._turn.give_way()
 
-    def split(self, claim: Claim, record: Record, error: BaseException) -> None:
-        """A batch that begins with a call failed, and is tried again in parts."""
-        self._failures.tell(record, claim.attempt + 1, error)
+    def _note(self, claim: Claim, failure: Failure, error: BaseException, began: float) -> None:
+        now = time.perf_counter()
+        run = Run(outcome_of(error, now - began, self._handler.timeout), began, now, [failure.record.delivery_id])
+        run.final, run.error, run.traceback = failure.delay is None, failure.error, failure.traceback
+        run.status = getattr(error, "status", None) if self._handler.raw else None
+        claim.notes.failed(run)
+
+    def split(self, claim: Claim, batch: Sequence[Record], error: BaseException, began: float) -> None:
+        """A batch failed that began then (by `perf_counter`), and is tried again in parts."""
+        run = Run(Outcome.SPLIT, began, time.perf_counter(), [record.delivery_id for record in batch])
+        run.error, run.traceback = in_a_line(error), trace_of(error)
+        claim.notes.failed(run)
+        self._failures.tell(batch[0], claim.attempt + 1, error)
         self.summary.split += 1
         self.summary.first_error = self.summary.first_error or in_a_line(error)
 
@@ -125,8 +144,12 @@ class Outcomes:
 def failure_of(record: Record, event: Event | None, error: BaseException, delay: float | None) -> Failure:
     """What is kept of a failed call; `delay` is in seconds, and None makes it a dead letter."""
     kind, occurred_at = (event.type.value, event.occurred_at) if event else ("unknown", record.received_at)
-    trace = shown.without_secrets("".join(traceback.format_exception(error)))[-MAX_TRACEBACK:]
-    return Failure(record, kind, occurred_at, in_a_line(error), trace, delay)
+    return Failure(record, kind, occurred_at, in_a_line(error), trace_of(error), delay)
+
+
+def trace_of(error: BaseException) -> str:
+    """The end of an error's traceback, without secrets."""
+    return shown.without_secrets("".join(traceback.format_exception(error)))[-MAX_TRACEBACK:]
 
 
 def in_a_line(error: BaseException) -> str:

@@ -1,9 +1,11 @@
 """One run of one handler: claim what is due for it, call it, settle what became of the calls."""
 
 import asyncio
+from contextlib import suppress
 
 import redis
 
+from ingest.errors import Unavailable
 from ingest.jobs import HANDLERS_QUEUE, JobScheduler
 from ingest.stream.pauses import HANDLER, QUEUE
 from workers.handlers.batches import BatchRun
@@ -52,6 +54,8 @@ class HandlerRun:
             if self._handler.finish is not None:
                 runner.run(self._handler.finish())
         self._outcomes.log()
+        with suppress(Unavailable):  # the next run does it
+            self._queue.make_room(self._handler.name)
         return self._outcomes.summary
 
     def _work(self, runner: asyncio.Runner) -> bool:

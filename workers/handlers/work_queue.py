@@ -14,6 +14,7 @@ Rows hold the calls themselves, packed as in the stream: some 80 bytes per event
 """
 
 import random
+import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -21,8 +22,11 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, func, select
 
 from ingest.batch import Record, chunks, pack, unpack
+from ingest.copernica.events import MICROS
+from workers.handlers import history
 from workers.handlers.claims import Claim, Failure
 from workers.handlers.registry import Handler, wanting
+from workers.handlers.run_notes import Outcome, Run
 from workers.handlers.waiting import WaitingWork
 from workers.metrics import figures
 from workers.store.rows import clean, stored_time
@@ -105,6 +109,8 @@ class WorkQueue(WaitingWork):
             packed = select(handoffs.c.packed).where(handoffs.c.id == bindparam("id"))
             batches = [connection.execute(packed, {"id": row.id}).scalar_one() for row in rows]
             records = [record for batch in batches for record in unpack(batch)]
+            if crashed:
+                self._note_death(connection, handler, rows[0], records)
             claim = Claim([row.id for row in rows], records, rows[0].attempt, slots, rows[0].apart)
         if crashed and rows[0].crashes + 1 >= CRASHES:
             return self._isolate(handler, claim)
@@ -154,6 +160,13 @@ class WorkQueue(WaitingWork):
                 for number, id_ in enumerate(ids)
             ],
         )
+
+    def _note_death(self, connection: Connection, handler: Handler, row: Any, records: Sequence[Record]) -> None:
+        final = row.crashes + 1 >= CRASHES and len(records) == 1
+        now, lease = time.perf_counter(), (self._now() - row.leased_until) / MICROS
+        ids = [record.delivery_id for record in records]
+        died = Run(Outcome.DIED, now - lease - LEASE, now - lease, ids, final=final)
+        history.write(connection, handler.name, row.attempt + 1, [died], self._now())
 
     def _isolate(self, handler: Handler, claim: Claim) -> Claim | None:
         """Halve a claim that keeps killing its worker; a single call that does so becomes a dead letter."""
@@ -213,10 +226,15 @@ class WorkQueue(WaitingWork):
                         apart=alone,
                     )
                 self._fail(connection, handler, claim)
+                history.write(connection, handler.name, claim.attempt + 1, claim.notes.taken(), self._now())
             else:  # suspended until others claimed some of the calls, or some were erased: leave all to them
                 connection.rollback()
                 left, claim.lost = [], True
         claim.ids, claim.records, claim.failures, claim.parts = ids, list(left), [], []
+
+    def make_room(self, handler: str) -> None:
+        """Now and then, forget the oldest runs of a handler of which too much is kept."""
+        history.make_room(self._store, handler)
 
     def _fail(self, connection: Connection, handler: Handler, claim: Claim) -> None:
         dead = [failure for failure in claim.failures if failure.delay is None]

@@ -21,6 +21,7 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.reports import SpoolReport, host_of
 from workers.catch_up import keeping
+from workers.handlers import history
 from workers.handlers.forgetting import forget
 from workers.person import Person
 from workers.reconcile import downloads
@@ -102,7 +103,22 @@ def erase(
         for row in store.rows(tables.unverified)
         if person.occurs_in(row.body, row.path.decode("utf-8", "replace"))
     ]
-    erased.handed_on = forget(
+    erased.handed_on = _forget_at_handlers(store, person, erased, dry_run)
+    if not dry_run:
+        store.erase(erased.deleted, erased.blanked, erased.quarantined, erased.unverified, person.blanked)
+        erased.committed = True
+        store.scrub()
+        downloads.remove_leftovers()
+    return erased
+
+
+def _forget_at_handlers(store: Store, person: Person, erased: Erased, dry_run: bool) -> int:
+    """Delete the calls at handlers that are about a person, and what errors say of them; returns how many."""
+
+    def mentions(text: str) -> bool:
+        return person.occurs_in(text.encode(errors="replace"), "")
+
+    handed_on = forget(
         store,
         lambda record: (
             record.delivery_id in erased.deleted
@@ -110,13 +126,11 @@ def erase(
             or person.occurs_in(record.body, record.target.decode("utf-8", "replace"))
         ),
         dry_run,
+        mentions,
     )
-    if not dry_run:
-        store.erase(erased.deleted, erased.blanked, erased.quarantined, erased.unverified, person.blanked)
-        erased.committed = True
-        store.scrub()
-        downloads.remove_leftovers()
-    return erased
+    if not dry_run:  # after these are gone: no worker adds to it any more
+        history.forget(store, erased.deleted | erased.blanked.keys(), mentions)
+    return handed_on
 
 
 class _Reading:

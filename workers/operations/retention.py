@@ -16,6 +16,7 @@ from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from workers.catch_up import keeping
 from workers.gaps import filling
+from workers.handlers import history
 from workers.handlers.forgetting import forget
 from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
@@ -73,6 +74,7 @@ def clean_up(settings: Settings) -> int:
         filling.forget(store, (now - filling.KEPT_DAYS * DAY) * MICROS)
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
         keeping.expire(store, now - min(settings.retention_days * DAY or keeping.KEPT, keeping.KEPT))
+        history.expire(store, now, min(settings.retention_days or history.KEPT_DAYS, history.KEPT_DAYS))
         deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
         # Where an upgrade was ended before it was done; last, as it may take long.
         fill(store, seconds=FILL_SECONDS)

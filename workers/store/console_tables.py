@@ -1,11 +1,11 @@
 """Tables that only the console and what is shown there need; `workers.store.tables` has the others."""
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
 
 from workers.store.tables import metadata
 
 #: `metadata` knows all tables once this module is loaded.
-__all__ = ["audit", "commits", "metadata"]
+__all__ = ["audit", "commits", "handler_runs", "metadata"]
 
 #: What people did, from the console or at a prompt: `who`, by which way (`via`: `console`, `command`), what
 #: exactly (`what`, a JSON object) and how many it `affected`. Times are µs since 1970. It is written before it is
@@ -36,4 +36,33 @@ commits = Table(
     Column("drain", Text, nullable=False),
     Column("batches", Text, nullable=False),
     Column("calls", LargeBinary, nullable=False),
+)
+
+#: What became of calls at a handler: a row for those that it took, or that failed with one error, between two
+#: settlements of a claim; see `workers.handlers.history`. Times are µs since 1970. `attempt` counts from 1.
+#: Of what `failed`, `final` says that they became dead letters. `micros` is how long the handler took in all, and
+#: `durations` how often how long, as a list of buckets and numbers. `ids` are the delivery ids of the calls from
+#: `first_id` to `last_id`, without what all begin with; `node` finds them. `size` is about what the row takes.
+handler_runs = Table(
+    "handler_runs",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+    Column("handler", Text, nullable=False),
+    Column("failed", Boolean, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("final", Boolean, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("began_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger, nullable=False),
+    Column("micros", BigInteger, nullable=False),
+    Column("calls", Integer, nullable=False),
+    Column("status", Integer),
+    Column("size", Integer, nullable=False),
+    Column("node", BigInteger, nullable=False),
+    Column("first_id", LargeBinary, nullable=False),
+    Column("last_id", LargeBinary, nullable=False),
+    Column("durations", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    Column("traceback", Text, nullable=False),
+    Column("ids", LargeBinary, nullable=False),
 )
