@@ -30,7 +30,8 @@ from workers.catch_up.asked import Asked
 from workers.catch_up.clocks import wrong_by
 from workers.catch_up.closing import Outcome, fill_due
 from workers.catch_up.fetching import Period
-from workers.catch_up.look import Context, Look
+from workers.catch_up.look import Context
+from workers.catch_up.report import Look
 from workers.gaps import State
 from workers.operations.erase import erase
 from workers.store import tables
@@ -201,10 +202,10 @@ def test_a_long_gap_is_filled_in_parts_and_goes_on_where_it_was(
     monkeypatch.setattr(look, "WINDOW", 100)
     look_at = look.look_at
 
-    def once(context: Context, window: Period) -> look.Look:
+    def once(context: Context, window: Period, before: Look | None = None) -> Look:
         if window.since > SINCE:
             raise Unreachable("Copernica does not answer.")
-        return look_at(context, window)
+        return look_at(context, window, before)
 
     events = spread(SINCE, END, 12)
     with Store.open(sqlite_url) as store:
@@ -249,6 +250,47 @@ def test_only_one_process_fills_a_gap(sqlite_url: str) -> None:
             assert not filled(settings, store)
             assert gaps.failed(other, first, "", 0)
             assert filled(settings, store)[0].closed == 1
+
+
+def test_what_copernica_has_still_is_compared_once(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+
+    def compare(context: Context, *others: Any) -> None:
+        compared.append(context)
+        _compare(context, *others)
+
+    _compare = look._compare
+    monkeypatch.setattr(look, "_compare", compare)
+    events = spread(SINCE - 100, END + 100, 30)
+    lost = [one for one in events if SINCE <= one["time"] < END]
+    with Store.open(sqlite_url) as store:
+        store.add([call(at, one) for at, one in enumerate(events) if one not in lost])
+        keep_gap(store, SINCE, END)
+        with faked(sqlite_url, truth_of(events)) as (fake, settings):
+            (outcome,) = filled(settings, store)
+        assert (outcome.closed, outcome.look.recovered, len(compared)) == (1, len(lost), 1)
+        lists = [path.partition("&start")[0] for path in fake.seen if "/ms/impressions" in path]
+        assert (len(lists), len(set(lists))) == (6, 1), "the same period in both looks, by three calls each"
+        assert outcome.look.in_store + outcome.look.recovered == outcome.look.fetched == len(events)
+
+
+def test_a_result_that_appears_between_two_looks_is_found(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = spread(SINCE - 100, END + 100, 30)
+    late = next(one for one in events if one["time"] > SINCE)
+    truth, appears = truth_of([one for one in events if one != late]), [late]
+
+    def wait(*_: object) -> None:
+        while appears:
+            truth.event("open", appears.pop())
+
+    with Store.open(sqlite_url) as store, faked(sqlite_url, truth) as (_, settings):
+        keep_gap(store, SINCE, END)
+        monkeypatch.setattr(closing, "_pause", wait)
+        (outcome,) = filled(settings, store)
+        assert (outcome.closed, outcome.look.recovered) == (1, len(events))
+        assert told(store) == known(events)
 
 
 @pytest.mark.slow

@@ -22,14 +22,15 @@ from ingest.errors import IngestError, Interrupted, InvalidToken, RestError
 from ingest.shown import counted
 from workers import gaps
 from workers.catch_up.fetching import Period
-from workers.catch_up.look import Context, Look, look_at, windows
+from workers.catch_up.look import Context, look_at, windows
+from workers.catch_up.report import Look
 from workers.gaps import Gap
 from workers.gaps.filling import shared_time
 from workers.reconcile import in_flight
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks of one run, and most looks of one run.
+#: Seconds at least between two fetches of the same results, and most looks of one run.
 PAUSE, MOST_LOOKS = 5.0, 3
 #: Seconds after the end of a gap from which results that are not there count as such that will not come.
 LATE = 300
@@ -152,8 +153,8 @@ def _settled(context: Context, window: Period, by_hand: bool = False) -> tuple[L
     open_ = ""
     for number in range(MOST_LOOKS):
         if number and not by_hand:
-            _pause(context)
-        look = look_at(context, window)
+            _pause(context, total)
+        look = look_at(context, window, total if number else None)
         new, calls = look.recovered, look.calls
         look.recovered += total.recovered
         look.in_store -= total.recovered
@@ -203,8 +204,9 @@ def period_of(since: int, until: int) -> Period:
     return Period(since // MICROS, -(-until // MICROS))
 
 
-def _pause(context: Context) -> None:
-    until = time.monotonic() + PAUSE
+def _pause(context: Context, look: Look) -> None:
+    """Wait until `PAUSE` after results were last fetched."""
+    until = (time.monotonic() if look.answered is None else look.answered.at) + PAUSE
     while (left := until - time.monotonic()) > 0:
         context.breathe()
         time.sleep(min(left, 0.25))

@@ -10,11 +10,11 @@ import asyncio
 import gc
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import partial
 from itertools import count
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 from zoneinfo import ZoneInfo
 
 from ingest.copernica.api.results import LISTS, Product, results
@@ -24,9 +24,10 @@ from ingest.settings import Settings
 from ingest.shown import counted
 from workers.catch_up.asked import Asked
 from workers.catch_up.clocks import wrong_by
-from workers.catch_up.fetching import NAMES, Period, fetch, is_refusal, shown
+from workers.catch_up.fetching import NAMES, Fetched, Period, fetch, is_refusal, shown
 from workers.catch_up.messages import Messages
 from workers.catch_up.recipients import Recipients
+from workers.catch_up.report import Answered, Look
 from workers.catch_up.shelf import Shelf
 from workers.catch_up.translation import told
 from workers.reconcile import downloads
@@ -74,99 +75,46 @@ class Context(NamedTuple):
     connect: Callable[[Settings], Asked] | None = None
 
 
-@dataclass(slots=True)
-class Look:
-    """What one look came to: `fetched` = `in_store` + `recovered` + `erased` + `unmatched` + `unresolved`.
-
-    in_store       results whose event was in the store before
-    recovered      those whose event was inserted now; in a dry run, would be
-    erased         about people who were erased, and so left out
-    unmatched      neither: without a time, of another period, or rejected by the database; `notes` say why
-    unresolved     Copernica does not tell which message they are of; they were not inserted
-    unreadable     entries without an ID, which are not among the `fetched`
-    only_in_store  events of the period that Copernica has no result of, or not yet
-    calls          questions that Copernica was asked
-    """
-
-    fetched: int = 0
-    in_store: int = 0
-    recovered: int = 0
-    erased: int = 0
-    unmatched: int = 0
-    unresolved: int = 0
-    unreadable: int = 0
-    only_in_store: int = 0
-    calls: int = 0
-    #: Seconds by which the webhooks' clock is ahead of the results', measured on `pairs` events.
-    offset: int = 0
-    pairs: int = 0
-    absent: list[Product] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    #: Whether the period that was requested is not the one that was meant, by what was measured.
-    elsewhere: bool = False
-    #: Seconds by which the clock that gaps go by is ahead of Copernica's.
-    wrong_by: float = 0.0
-
-    def add(self, other: "Look") -> None:
-        """What another look came to, at another period."""
-        for name in COUNTS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        if other.pairs > self.pairs:
-            self.offset = other.offset
-        self.pairs += other.pairs
-        self.absent = sorted({*self.absent, *other.absent})
-        self.notes += [note for note in other.notes if note not in self.notes]
-        self.elsewhere = self.elsewhere or other.elsewhere
-        self.wrong_by = other.wrong_by
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        counts = {name: getattr(self, name) for name in COUNTS}
-        return counts | {"clock_offset": self.offset, "absent": [NAMES[one] for one in self.absent]}
-
-    @property
-    def wrong(self) -> str:
-        """Why not all that Copernica has is in the store, in one sentence; empty if it is."""
-        if self.unresolved:
-            them = counted(self.unresolved, "result", "results")
-            return f"Copernica does not say which message {them} of {self.fetched:,} are of: they were left out."
-        if self.unreadable or self.unmatched:
-            them = counted(self.unreadable + self.unmatched, "result", "results")
-            return (
-                f"Copernica gives {them} without an ID or a time, of another period, or that the database "
-                "rejects: see the notes."
-            )
-        if self.elsewhere:
-            return "The results' clock could not be told: set INGEST_LOGFILE_TZ to the time zone of its log files."
-        return ""
-
-
-#: The figures of a look that add up.
-COUNTS = (
-    *("fetched", "in_store", "recovered", "erased", "unmatched", "unresolved", "unreadable", "only_in_store"),
-    "calls",
-)
-
-
 def windows(period: Period) -> Iterator[Period]:
     """A period in parts that are looked at one after the other."""
     for since in range(period.since, max(period.until, period.since + 1), WINDOW):
         yield Period(since, min(since + WINDOW, period.until))
 
 
-def look_at(context: Context, period: Period) -> Look:
+def look_at(context: Context, period: Period, before: Look | None = None) -> Look:
     """Fetch what Copernica has of a period, and insert what is missing.
+
+    If it has the same as in a look `before` at this period, that is not compared again: it is in the store by now.
 
     Raises:
         RestError: not all of it could be fetched; nothing of the part in which that happened was inserted.
         Unavailable: the database or the disk cannot be used now.
     """
     total = Look()
+    if before is not None and before.answered is not None and len(list(windows(period))) == 1:
+        same, total.calls = _again(context, before, before.answered)
+        if same is not None:
+            return same
     for window in windows(period):
         now = int(time.time())
         around = Period(window.since - MARGIN, max(window.until, min(window.until + MARGIN, now - LATELY)))
         total.add(_by_its_own_clock(context, around))
     return total
+
+
+def _again(context: Context, before: Look, answered: Answered) -> tuple[Look | None, int]:
+    """What a look comes to if Copernica has the same results as before, else None; and how often it was asked."""
+    with downloads.folder() as folder, Shelf(folder) as shelf:
+
+        async def asked(api: Asked) -> tuple[Fetched, int]:
+            return await fetch(api, shelf, answered.period, answered.zone, context.watch), api.calls
+
+        fetched, calls = _asked(context, asked)
+        if shelf.fingerprint() != answered.results or fetched.unreadable or fetched.astray:
+            return None, calls
+    answered = answered._replace(at=time.monotonic())
+    known = before.in_store + before.recovered
+    return replace(before, in_store=known, recovered=0, calls=calls, answered=answered), calls
 
 
 def _by_its_own_clock(context: Context, period: Period) -> Look:
@@ -238,13 +186,16 @@ def _asked(context: Context, ask: "Callable[[Asked], Awaitable[T]]") -> T:
 async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, zone: tzinfo) -> Look:
     """Everything that Copernica is asked for, put on the shelf."""
     fetched = await fetch(api, shelf, period, zone, context.watch)
+    answered = Answered(period, zone, await asyncio.to_thread(shelf.fingerprint), time.monotonic())
     messages = Messages(api, context.store, shelf, context.watch, keeps=not context.dry_run)
     await messages.find()
     recipients = Recipients(context.store, shelf, context.watch)
     # Beside the event loop, so that it goes on breathing: an hour can have a million events.
     await asyncio.to_thread(recipients.from_events, period)
     notes = await _from_profiles(api, recipients) if context.settings.catch_up_profiles == "on" else []
-    look = Look(fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls)
+    look = Look(
+        fetched.results, unreadable=fetched.unreadable, absent=fetched.absent, calls=api.calls, answered=answered
+    )
     look.wrong_by = await asyncio.to_thread(wrong_by, context.settings, api.clock_offset)
     look.notes = [*notes, *(f"The account has no {NAMES[product]}." for product in fetched.absent)]
     if fetched.astray:

@@ -4,6 +4,7 @@ It is an SQLite file in a folder of `workers.reconcile.downloads`, which nobody 
 process removes if this one is killed.
 """
 
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -134,6 +135,13 @@ class Shelf:
             "WHERE m.message IS NULL"
         )
         return int(self._read(query)[0][0])
+
+    def fingerprint(self) -> bytes:
+        """Which results there are: two shelves with the same have the same results."""
+        told = hashlib.sha256()
+        for rows in self._portions("SELECT kind, product, id FROM results ORDER BY kind, product, id", ()):
+            told.update(orjson.dumps(rows))
+        return told.digest()
 
     # --- messages ---
 
