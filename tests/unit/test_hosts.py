@@ -118,7 +118,7 @@ def test_parts_in_compose_only_read_their_image_and_have_time_to_stop() -> None:
     [compose] = documents(DEPLOY / "compose.yaml")
     services = compose["services"]
     ours = [part for part in services.values() if part["image"] == "copernica-ingest"]
-    assert len(ours) == 4
+    assert len(ours) == 5
     for part in ours:
         assert (part["read_only"], part["cap_drop"], part["init"]) == (True, ["ALL"], True)
         assert part["stop_grace_period"] == "15s"
