@@ -8,7 +8,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from babel.dates import format_datetime
+from babel.dates import format_date, format_datetime, format_time
 from babel.numbers import format_compact_decimal, format_decimal, format_percent
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import InternationalizationExtension
@@ -50,7 +50,8 @@ def environment(language: str) -> Environment:
         short=lambda value: NOTHING if value is None else format_compact_decimal(value, locale=locale),
         percent=lambda part, digits=1: _percent(part, digits, language),
         bytes=lambda value: _bytes(value, language),
-        span=shown.span,
+        span=lambda value: _span(value, language),
+        duration=lambda value: _duration(value, language),
         plain=shown.escaped,
         lines=shown.escaped_lines,
     )
@@ -73,6 +74,32 @@ def _bytes(value: float | None, language: str) -> str:
             break
         value /= 1024
     return f"{format_decimal(round(value, 1 if unit != 'B' else 0), locale=LOCALES[language])} {unit}"
+
+
+def _span(seconds: float | None, language: str) -> str:
+    """So much time, as people say it: `12 s`, `3.5 h`."""
+    if seconds is None:
+        return NOTHING
+    text = shown.span(seconds)
+    return text.replace(".", ",").replace(" days", " dagen").replace(" h", " u") if language == "nl" else text
+
+
+def _duration(seconds: float | None, language: str) -> str:
+    """How long something took that should take no time: `3.2 ms`, `1.4 s`."""
+    if seconds is None:
+        return NOTHING
+    value, unit = (seconds * 1000, "ms") if seconds < 1 else (seconds, "s")
+    return f"{format_decimal(round(value, 1 if value < 10 else 0), locale=LOCALES[language])} {unit}"
+
+
+def clock(at: float, language: str, zone: ZoneInfo) -> Markup:
+    """A time of today, in Unix seconds: the clock alone, with the date where the pointer rests."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return Markup('<time datetime="{}" data-show="clock" title="{} UTC">{}</time>').format(
+        moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        f"{moment:%Y-%m-%d %H:%M:%S}",
+        format_time(moment.astimezone(zone), "HH:mm:ss", locale=LOCALES[language]),
+    )
 
 
 def moment(at: datetime | float | None, language: str, zone: ZoneInfo, seconds: bool = True) -> Markup:
@@ -107,6 +134,8 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         "path": request.path,
         "zone": zone.key,
         "time": lambda at, seconds=True: moment(at, visitor.language, zone, seconds),
+        "clock": lambda at: clock(at, visitor.language, zone),
+        "date": lambda day: format_date(day, "EEE d MMM", locale=LOCALES[visitor.language]),
         "micros": lambda at: micros_moment(at, visitor.language, zone),
         # This page with other parameters: `here(lang="nl")`; relative, as a path can be read as another host.
         "here": lambda **changed: "?" + request.rel_url.update_query(changed).raw_query_string,

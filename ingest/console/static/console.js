@@ -28,8 +28,42 @@
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themeChanged);
 
+  // --- what is live: one connection for each page, and only while it is seen, since a browser has six for all ---
+  function source(url) {
+    const listening = [];
+    const outer = { onopen: null, onerror: null, addEventListener, removeEventListener, close };
+    let real = null, closed = false;
+    Object.defineProperty(outer, "readyState", { get: () => (real ? real.readyState : closed ? 2 : 0) });
+    function addEventListener(name, act) {
+      listening.push([name, act]);
+      if (real) real.addEventListener(name, act);
+    }
+    function removeEventListener(name, act) {
+      const at = listening.findIndex((one) => one[0] === name && one[1] === act);
+      if (at >= 0) listening.splice(at, 1);
+      if (real) real.removeEventListener(name, act);
+    }
+    function open() {
+      if (closed || real || document.hidden) return;
+      real = new EventSource(url);
+      for (const [name, act] of listening) real.addEventListener(name, act);
+      real.onopen = (event) => { if (outer.onopen) outer.onopen(event); };
+      real.onerror = (event) => { if (outer.onerror) outer.onerror(event); };
+    }
+    function pause() { if (real) { real.close(); real = null; } }
+    function seen() { if (document.hidden) pause(); else open(); }
+    function close() { closed = true; pause(); document.removeEventListener("visibilitychange", seen); }
+    document.addEventListener("visibilitychange", seen);
+    window.addEventListener("pagehide", pause);
+    window.addEventListener("pageshow", open);
+    open();
+    return outer;
+  }
+  if (window.htmx) htmx.createEventSource = source;
+
   // For what draws charts: a colour by its name in console.css, as it is in the theme of this moment.
-  window.ingest = { colour: (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim(), locale };
+  const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
+  window.ingest = { colour, locale, localTimes, source };
 
   // --- keys ---
   function typing(target) {
