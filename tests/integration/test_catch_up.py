@@ -283,7 +283,7 @@ def test_a_result_that_appears_between_two_looks_is_found(
 
     def wait(*_: object) -> None:
         while appears:
-            truth.event("open", appears.pop())
+            truth.event(late["type"], appears.pop())
 
     with Store.open(sqlite_url) as store, faked(sqlite_url, truth) as (_, settings):
         keep_gap(store, SINCE, END)
