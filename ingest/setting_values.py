@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import idna
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
-from ingest import database_url
+from ingest import database_url, password_hash
 from ingest.mail_url import MailURL
 from ingest.redis_url import CA, NO_VERIFY, VERIFY, RedisURL
 
@@ -158,19 +158,38 @@ def _none_if_off(port: object) -> object:
 
 
 MetricsPort = Annotated[Annotated[int, Field(ge=1, le=65535)] | None, BeforeValidator(_none_if_off)]
-ConsolePort = MetricsPort
 
 #: A password that can be tried out in the time between two looks at the log protects nothing.
 SHORTEST_PASSWORD = 12
+#: Fewest different characters of it.
+FEWEST_SIGNS = 5
+#: Characters of what signs sessions: it can be guessed at home, without anybody noticing.
+SHORTEST_SECRET = 32
 
 
-def _long_enough(password: str | None) -> str | None:
-    if password is not None and len(password) < SHORTEST_PASSWORD:
+def _good_password(password: str | None) -> str | None:
+    if password is None:
+        return None
+    if password_hash.is_meant(password):
+        password_hash.PasswordHash.read(password)
+        return password
+    if password != password.strip():
+        raise ValueError("it begins or ends with a blank or a line end, which nobody would type")
+    if len(password) < SHORTEST_PASSWORD:
         raise ValueError(f"it should have {SHORTEST_PASSWORD} characters or more")
+    if len(set(password)) < FEWEST_SIGNS:
+        raise ValueError(f"it should have {FEWEST_SIGNS} different characters or more")
     return password
 
 
-Password = Annotated[str | None, AfterValidator(_long_enough)]
+def _good_secret(secret: str | None) -> str | None:
+    if secret and (len(secret) < SHORTEST_SECRET or len(set(secret)) < FEWEST_SIGNS):
+        raise ValueError(f"it should have {SHORTEST_SECRET} random characters or more: openssl rand -base64 32")
+    return secret
+
+
+SigningSecret = Annotated[str | None, AfterValidator(_one_word), AfterValidator(_good_secret)]
+Password = Annotated[str | None, AfterValidator(_good_password)]
 
 
 def _header_name(name: str | None) -> str | None:

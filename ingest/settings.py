@@ -26,7 +26,6 @@ from ingest.setting_reader import Environ, sentence
 from ingest.setting_values import (
     Accounts,
     CommaList,
-    ConsolePort,
     DatabaseAddress,
     HeaderName,
     HostNames,
@@ -42,6 +41,7 @@ from ingest.setting_values import (
     RedisTLS,
     Resolvers,
     SecretURL,
+    SigningSecret,
     TimeOfDay,
     Token,
     YesOrNo,
@@ -158,13 +158,13 @@ class Settings(BaseSettings):
     #: Where the console is shown; beyond this machine only to those who sign in.
     console_host: str = Field("127.0.0.1", alias="INGEST_CONSOLE_HOST")
     #: Its port; None: `ingest dev` and `ingest all` start none.
-    console_port: ConsolePort = Field(8001, alias="INGEST_CONSOLE_PORT")
+    console_port: MetricsPort = Field(8001, alias="INGEST_CONSOLE_PORT")
     #: What those type who may act in it, and those who may only look: a password, or its hash as `ingest console
     #: hash-password` prints it.
     console_password: Password = Field(None, alias="INGEST_CONSOLE_PASSWORD", repr=False)
     console_read_password: Password = Field(None, alias="INGEST_CONSOLE_READ_PASSWORD", repr=False)
     #: What signs its sessions; None: made anew at each start, so that everybody signs in again.
-    console_secret: Token = Field(None, alias="INGEST_CONSOLE_SECRET", repr=False)
+    console_secret: SigningSecret = Field(None, alias="INGEST_CONSOLE_SECRET", repr=False)
     #: The header in which a proxy that has people sign in names them, and the proxy's addresses or networks.
     console_auth_header: HeaderName = Field(None, alias="INGEST_CONSOLE_AUTH_HEADER")
     console_proxies: Networks = Field((), alias="INGEST_CONSOLE_PROXIES")

@@ -20,7 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.redis_url": set(),
     "ingest.database_url": set(),
     "ingest.mail_url": set(),
-    "ingest.setting_values": {"ingest.redis_url", "ingest.database_url", "ingest.mail_url"},
+    "ingest.password_hash": set(),
+    "ingest.setting_values": {
+        "ingest.redis_url", "ingest.database_url", "ingest.mail_url", "ingest.password_hash",
+    },
     "ingest.setting_sources": {"ingest.errors", "ingest.shown"},
     "ingest.setting_reader": {"ingest.setting_sources"},
     "ingest.settings": {
