@@ -28,6 +28,6 @@ async def act(
     visitor = visitor_of(request)
 
     def done(store: Store) -> int | None:
-        return audit.noted(store, visitor.name, audit.CONSOLE, action, what, lambda: do(store))
+        return audit.noted(store, visitor.name, audit.CONSOLE, action, what, lambda: do(store), visitor.address)
 
     return await reading_of(request).store(done, patience, stops=False)

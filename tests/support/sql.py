@@ -28,6 +28,7 @@ WITHOUT_0011 = [
     "DROP TABLE handler_runs",
     "DROP INDEX dead_letters_failed",
     "DROP INDEX dead_letters_of",
+    "DROP TABLE ended_sessions",
     *(
         f"DROP TABLE {name}"
         for name in (

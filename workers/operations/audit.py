@@ -1,6 +1,11 @@
-"""Who did what: each action of people's is written down before it is done, and again when it has ended."""
+"""Who did what: each action of people's is written down before it is done, and again when it has ended.
+
+No address of a recipient is kept in it, whatever was typed: what is erased there must not lie here, and who had
+somebody erased can be answered by the time alone.
+"""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import select, update
 
-from ingest.copernica.events import MICROS
+from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError, Unavailable
 from ingest.shown import without_secrets
 from workers.store.console_tables import audit
@@ -19,6 +24,16 @@ log = logging.getLogger(__name__)
 
 #: The ways by which people act.
 CONSOLE, COMMAND = "console", "command"
+#: Days for which an action is kept: as long as gaps are, and who looks back at a year finds all of it.
+KEPT_DAYS = 400
+#: Characters of a text that are kept: an error may quote a whole answer.
+LONGEST = 1000
+#: Stands for what is not kept.
+ADDRESS, PERSON = "(an address)", "(a person)"
+#: What says about whom something is, by its name.
+ABOUT_PEOPLE = frozenset({"recipient", "address", "profile", "subprofile"})
+#: What may be an address, in its plain form and as URLs have it.
+_ADDRESS = re.compile(r"""[^\s<>()\[\]{}"',;:=&?/\\|]{0,320}(?:@|%40|\uff20)[\w.\-\[\]:%]*""")
 _COLUMNS = audit.c
 
 
@@ -32,6 +47,8 @@ class Entry:
     ended_at: int | None
     who: str
     via: str
+    #: The address of a browser, or the name of the machine on which a command was typed.
+    place: str
     action: str
     what: Mapping[str, Any]
     #: How many events, calls or rows; None where there is nothing to count.
@@ -39,9 +56,20 @@ class Entry:
     #: Why it failed; None if it did not.
     error: str | None
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it took; None if it has not ended."""
+        return None if self.ended_at is None else (self.ended_at - self.began_at) / MICROS
+
 
 def noted(
-    store: Store, who: str, via: str, action: str, what: Mapping[str, object], do: Callable[[], int | None]
+    store: Store,
+    who: str,
+    via: str,
+    action: str,
+    what: Mapping[str, object],
+    do: Callable[[], int | None],
+    place: str = "",
 ) -> int | None:
     """Do something, and write down that it was done; returns how many it affected, as `do` does.
 
@@ -51,32 +79,43 @@ def noted(
     Raises:
         IngestError: as `do` does; that is written down, too.
     """
-    number = _begin(store, who, via, action, what)
+    number = begin(store, who, via, action, what, place)
     try:
         affected = do()
     except BaseException as error:
-        why = str(error) if isinstance(error, IngestError) else type(error).__name__
-        _end(store, number, None, without_secrets(why))
+        end(store, number, None, why(error))
         raise
-    _end(store, number, affected, None)
+    end(store, number, affected, None)
     return affected
 
 
-def _begin(store: Store, who: str, via: str, action: str, what: Mapping[str, object]) -> int | None:
-    log.info("%s (%s): %s %s", who, via, action, dict(what), extra={"event": "audit"})
-    row = {"began_at": _now(), "who": who, "via": via, "action": action, "what": json_text(what)}
+def why(error: BaseException) -> str:
+    """What is written down of something that failed."""
+    return str(error) if isinstance(error, IngestError) else type(error).__name__
+
+
+def begin(
+    store: Store, who: str, via: str, action: str, what: Mapping[str, object], place: str = ""
+) -> int | None:
+    """Write down that something begins; returns its number, None if it is in the log only."""
+    kept = _kept(what)
+    log.info("%s (%s %s): %s %s", who, via, place, action, kept, extra={"event": "audit"})
+    row = {"began_at": _now(), "who": _short(who), "via": via, "place": _short(place), "action": action}
     try:
         with store.writing() as connection:
-            number: int = connection.execute(audit.insert().values(row).returning(_COLUMNS.number)).scalar_one()
+            values = row | {"what": json_text(kept)}
+            number: int = connection.execute(audit.insert().values(values).returning(_COLUMNS.number)).scalar_one()
     except Unavailable as error:
         log.warning("this is not in the audit: %s", error)
         return None
     return number
 
 
-def _end(store: Store, number: int | None, affected: int | None, error: str | None) -> None:
+def end(store: Store, number: int | None, affected: int | None, error: str | None) -> None:
+    """Write down what came of it."""
     if number is None:
         return
+    error = error and _without_people(without_secrets(error))
     changed = update(audit).where(_COLUMNS.number == number)
     try:
         with store.writing() as connection:
@@ -85,14 +124,51 @@ def _end(store: Store, number: int | None, affected: int | None, error: str | No
         log.warning("how this ended is not in the audit: %s", unavailable)
 
 
-def entries(store: Store, limit: int, before: int | None = None) -> list[Entry]:
-    """The last actions, the newest first; those `before` a number, to go on."""
+def entries(
+    store: Store, limit: int, before: int | None = None, who: str | None = None, action: str | None = None
+) -> list[Entry]:
+    """The last actions, the newest first; those `before` a number, to go on; those of somebody, or of one kind."""
     query = select(audit).order_by(_COLUMNS.number.desc()).limit(limit)
     if before is not None:
         query = query.where(_COLUMNS.number < before)
+    if who is not None:
+        query = query.where(_COLUMNS.who == _short(who))
+    if action is not None:
+        query = query.where(_COLUMNS.action == action)
     with store.reading() as connection:
         rows = connection.execute(query).all()
     return [Entry(**(row._asdict() | {"what": load(row.what)})) for row in rows]
+
+
+def expire(store: Store, now: float) -> int:
+    """Delete what is older than `KEPT_DAYS`; `now` in Unix seconds; returns how many."""
+    oldest = (int(now) - KEPT_DAYS * DAY) * MICROS
+    with store.writing() as connection:
+        return connection.execute(audit.delete().where(_COLUMNS.began_at < oldest)).rowcount
+
+
+def _kept(what: Mapping[str, object]) -> dict[str, object]:
+    return {name: PERSON if name in ABOUT_PEOPLE and value else _plain(value) for name, value in what.items()}
+
+
+def _plain(value: object) -> object:
+    """A value as it is kept: JSON can hold it, it is short, and no address is in it."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return _kept({str(name): one for name, one in value.items()})
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(one) for one in list(value)[:LONGEST]]
+    return _without_people(value if isinstance(value, str) else str(value))
+
+
+def _without_people(text: str) -> str:
+    return _short(_ADDRESS.sub(ADDRESS, text[: 4 * LONGEST]))
+
+
+def _short(text: str) -> str:
+    text = text.replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
 def _now() -> int:

@@ -1,13 +1,14 @@
 """Tables that only the console and what is shown there need; `workers.store.tables` has the others."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, Table, Text
 
 from workers.store.tables import metadata
 
 #: `metadata` knows all tables once this module is loaded.
-__all__ = ["audit", "commits", "handler_runs", "metadata"]
+__all__ = ["audit", "commits", "ended_sessions", "handler_runs", "metadata"]
 
-#: What people did, from the console or at a prompt: `who`, by which way (`via`: `console`, `command`), what
+#: What people did, from the console or at a prompt: `who`, by which way (`via`: `console`, `command`) and from
+#: where (`place`: the address of the browser, or the name of the machine), what
 #: exactly (`what`, a JSON object) and how many it `affected`. Times are µs since 1970. It is written before it is
 #: done, and again when that ended: one without `ended_at` is under way, or what did it was killed.
 audit = Table(
@@ -18,10 +19,22 @@ audit = Table(
     Column("ended_at", BigInteger),
     Column("who", Text, nullable=False),
     Column("via", Text, nullable=False),
+    Column("place", Text, nullable=False),
     Column("action", Text, nullable=False),
     Column("what", Text, nullable=False),
     Column("affected", BigInteger),
     Column("error", Text),
+    Index("audit_who", "who", "number"),
+    Index("audit_action", "action", "number"),
+)
+
+#: Sessions of the console that somebody ended by hand (`session`: what its cookie calls it, in hex), and when each
+#: would have ended by itself (`until`, in Unix seconds). Whoever reads them can make no cookie of them.
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("session", Text, primary_key=True),
+    Column("until", BigInteger, nullable=False),
 )
 
 #: When calls were stored, by which drain, and from which batches: a row per commit (see `workers.store.commits`).

@@ -12,7 +12,8 @@ def upgrade() -> None:
     counter = "BIGSERIAL PRIMARY KEY" if postgresql else "INTEGER PRIMARY KEY AUTOINCREMENT"
     op.execute(
         f"CREATE TABLE audit (number {counter}, began_at BIGINT NOT NULL, ended_at BIGINT, who TEXT NOT NULL, "
-        "via TEXT NOT NULL, action TEXT NOT NULL, what TEXT NOT NULL, affected BIGINT, error TEXT)"
+        "via TEXT NOT NULL, place TEXT NOT NULL, action TEXT NOT NULL, what TEXT NOT NULL, affected BIGINT, "
+        "error TEXT)"
     )
     key = "BYTEA" if postgresql else "BLOB"
     op.execute(
@@ -36,3 +37,6 @@ def upgrade() -> None:
     # Pages of dead letters, the newest first.
     op.execute("CREATE INDEX dead_letters_failed ON dead_letters (failed_at, handler, delivery_id)")
     op.execute("CREATE INDEX dead_letters_of ON dead_letters (handler, failed_at, delivery_id)")
+    op.execute("CREATE INDEX audit_who ON audit (who, number)")
+    op.execute("CREATE INDEX audit_action ON audit (action, number)")
+    op.execute("CREATE TABLE ended_sessions (session TEXT PRIMARY KEY, until BIGINT NOT NULL)")
