@@ -1,7 +1,7 @@
 """The application: its routes, what each answer has to have, and what is said where something fails."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import web
 
@@ -11,6 +11,7 @@ from ingest.console.hub import running as hub_running
 from ingest.console.origins import ORIGINS, UNKNOWN, Origins
 from ingest.console.reading import READING, Reading
 from ingest.console.rendering import page
+from ingest.console.texts import translations
 from ingest.console.visitor import VISITOR
 from ingest.errors import IngestError
 from ingest.settings import Settings
@@ -35,16 +36,25 @@ SECURITY_HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+#: Headers of an answer that its page has, too.
+KEPT_HEADERS = frozenset({"Allow", "HX-Redirect", "Retry-After"})
+#: Where a browser speaks TLS with us, it does so from now on, for a year.
+HSTS = "max-age=31536000"
 
 
 def create(settings: Settings, origins: Origins = UNKNOWN) -> web.Application:
-    """The application, with everything that it needs."""
+    """The application, with everything that it needs.
+
+    Raises:
+        SettingsError: the settings would let strangers in.
+    """
     app = web.Application(middlewares=[_explained, access.middleware], client_max_size=MAX_FORM)
     app[READING] = Reading(settings)
     app[ORIGINS] = origins
     app.cleanup_ctx.append(_closed)
     app[HUB] = Hub(settings)
     app.cleanup_ctx.append(hub_running)
+    access.prepare(app, settings)
     app.on_response_prepare.append(_secure)
     app.router.add_get("/static/{mark}/{name:.+}", assets.serve)
     app.router.add_get("/healthz", _alive)
@@ -64,9 +74,11 @@ async def _closed(app: web.Application) -> AsyncIterator[None]:
     app[READING].close()
 
 
-async def _secure(_request: web.Request, response: web.StreamResponse) -> None:
+async def _secure(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in SECURITY_HEADERS.items():
         response.headers[name] = value
+    if access.is_secure(request):
+        response.headers["Strict-Transport-Security"] = HSTS
     # A page holds addresses and tokens: nobody keeps it, and going back does not show it after the session.
     response.headers.setdefault("Cache-Control", "no-store")
 
@@ -79,7 +91,8 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
     except web.HTTPException as answer:
         if answer.status < 400:
             raise
-        return _failed(request, answer.status, answer.text if answer.text and not answer.empty_body else "")
+        why = answer.text if answer.text and not answer.empty_body else ""
+        return _failed(request, answer.status, why, answer.headers)
     except IngestError as error:
         return _failed(request, 503, without_secrets(str(error)))
     except Exception:
@@ -87,7 +100,10 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
         return _failed(request, 500, "")
 
 
-def _failed(request: web.Request, status: int, why: str) -> web.Response:
+def _failed(request: web.Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> web.Response:
     if VISITOR not in request:  # it is not known yet who that is, and so in which language
         return web.Response(text=f"{status}: {why or 'no such page'}\n", status=status)
-    return page(request, "failed.html", status, code=status, why=why)
+    why = why and translations(request[VISITOR].language).gettext(why)
+    shown = page(request, "failed.html", status, code=status, why=why)
+    shown.headers.extend({name: value for name, value in (headers or {}).items() if name in KEPT_HEADERS})
+    return shown

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from aiohttp import web
 
+from ingest.console import access
 from ingest.console.visitor import visitor_of
 from ingest.errors import IngestError
 
@@ -91,7 +92,7 @@ async def _serve(
     """From the first byte on, there is no other answer: what fails ends the stream, and the log says why."""
     try:
         await response.prepare(request)
-        await _send(response, events)
+        await _send(request, response, events)
     except (ConnectionError, TimeoutError):  # it is gone, or does not fetch what it is sent
         if request.transport is not None:
             request.transport.abort()
@@ -101,12 +102,16 @@ async def _serve(
         log.exception("%s failed", request.path)
 
 
-async def _send(response: web.StreamResponse, events: AsyncIterator[Event | Sequence[Event]]) -> None:
+async def _send(
+    request: web.Request, response: web.StreamResponse, events: AsyncIterator[Event | Sequence[Event]]
+) -> None:
     until = time.monotonic() + LIFE
     following = asyncio.ensure_future(anext(events, None))
     try:
         while time.monotonic() < until:
             done, _ = await asyncio.wait([following], timeout=PING)
+            if await access.is_over(request):
+                return
             if not done:
                 await _write(response, b": \n\n")
                 continue

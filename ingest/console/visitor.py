@@ -9,7 +9,7 @@ from aiohttp import web
 class Visitor:
     """Somebody who may look."""
 
-    #: As in the audit: the name that a proxy gives, or the role.
+    #: As in the audit: the name that a proxy gives, or the role. Empty: they have to sign in first.
     name: str
     #: Whether they may also act.
     may_act: bool
@@ -19,6 +19,8 @@ class Visitor:
     language: str
     #: Whether there is a session that they can end.
     signed_in: bool = False
+    #: The address of their browser.
+    address: str = ""
 
 
 #: Under which a request has its visitor.

@@ -25,3 +25,12 @@ def csrf_of(text: str) -> str:
     found = re.search(r'name="_csrf" value="([^"]+)"', text)
     assert found is not None
     return found[1]
+
+
+async def sign_in(client: TestClient, password: str) -> tuple[str, str]:  # type: ignore[type-arg]
+    """Sign in as somebody who types this password; returns the name and the value of the session's cookie."""
+    form = {"_csrf": csrf_of(await (await client.get("/login")).text()), "password": password}
+    answer = await client.post("/login", data=form, allow_redirects=False)
+    assert answer.status == 303, await answer.text()
+    (cookie,) = answer.cookies.values()
+    return cookie.key, cookie.value

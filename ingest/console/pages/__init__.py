@@ -33,6 +33,7 @@ MODULES = (
     "gaps",
     "system",
     "tasks",
+    "login",
 )
 
 

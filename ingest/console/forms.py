@@ -1,0 +1,84 @@
+"""Forms that come in: only those that a page of ours sent, from this browser, and none that is large or slow."""
+
+import asyncio
+import hmac
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from ingest.console.peers import PEER
+from ingest.console.visitor import visitor_of
+
+#: Seconds that a form may take to arrive.
+PATIENCE = 10.0
+#: What browsers send a form as, unless it has files; ours have none.
+FORM = "application/x-www-form-urlencoded"
+#: The ports that browsers do not write.
+USUAL_PORTS = {"http": ":80", "https": ":443"}
+
+
+def _(text: str) -> str:
+    """Mark a text as one that is to be translated where it is shown."""
+    return text
+
+
+FOREIGN = _("This was sent by a page of another site, so nothing was done.")
+STALE = _("This form is too old, or was not made here. Nothing was done: load its page again.")
+UNREADABLE = _("This form cannot be read.")
+
+
+async def require_ours(request: web.Request) -> None:
+    """Let a form through that this visitor's own page sent.
+
+    Raises:
+        HTTPForbidden: another site sent it, or it was made before this session.
+        HTTPUnsupportedMediaType, HTTPRequestEntityTooLarge, HTTPRequestTimeout, HTTPBadRequest: it is no form.
+    """
+    if not is_from_us(request):
+        raise web.HTTPForbidden(text=FOREIGN)
+    length = request.content_length
+    if request.can_read_body and (request.content_type != FORM or request.charset not in (None, "utf-8", "UTF-8")):
+        raise web.HTTPUnsupportedMediaType(text=UNREADABLE)
+    if length is not None and length > request.client_max_size:
+        raise web.HTTPRequestEntityTooLarge(request.client_max_size, length)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            given = (await request.post()).getall("_csrf", [])
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=UNREADABLE) from None
+    except ValueError:  # not UTF-8, or too many fields
+        raise web.HTTPBadRequest(text=UNREADABLE) from None
+    wanted = visitor_of(request).csrf.encode()
+    one = given[0] if len(given) == 1 and isinstance(given[0], str) else ""
+    if not hmac.compare_digest(one.encode("utf-8", "surrogatepass"), wanted):
+        raise web.HTTPForbidden(text=STALE)
+
+
+def is_from_us(request: web.Request) -> bool:
+    """Whether the browser says that the page that sent this is of this very console, or is no browser."""
+    peer = request[PEER]
+    headers = request.headers
+    if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        return False
+    origins = headers.getall("Origin", [])
+    if not origins and (referer := headers.get("Referer")):
+        origins = [referer]
+    for origin in origins:
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        port = USUAL_PORTS.get(parts.scheme)
+        if port is None or (peer.is_secure and parts.scheme != "https"):
+            return False
+        if parts.netloc.lower().removesuffix(port) != peer.host.removesuffix(port):
+            return False
+    return len(origins) < 2
+
+
+def may_load(request: web.Request) -> bool:
+    """Whether what a page of another site asks for is no more than that somebody follows a link."""
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("cross-site", "same-site"):
+        return True
+    mode, destination = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Mode", "Dest"))
+    return mode == "navigate" and destination in ("document", "")
