@@ -41,6 +41,8 @@ RECONCILE_JOB = "workers.jobs.reconcile"
 FIND_GAPS_JOB = "workers.jobs.find_gaps"
 #: Fills gaps from Copernica's results.
 CATCH_UP_JOB = "workers.jobs.catch_up"
+#: Brings the figures of mailings up to date.
+MAILINGS_JOB = "workers.jobs.mailings"
 #: Gives each handler its share of what was stored.
 HAND_ON_JOB = "workers.jobs.hand_on"
 #: Works for the one handler that its argument names.
@@ -57,6 +59,10 @@ CATCH_UP_TIMEOUT = 6 * 3600
 FIND_GAPS_EVERY = 30
 #: their end, and otherwise.
 GAPS_EVERY, GAPS_SWEEP_EVERY = 5, 60
+#: Seconds that the job may take that makes the figures of mailings: an hour may have millions of events.
+MAILINGS_TIMEOUT = 600
+#: Seconds between two of them where there was something to do, and otherwise; at most, whatever the last one took.
+MAILINGS_EVERY, MAILINGS_SWEEP_EVERY, MAILINGS_REST = 5, 60, 600
 #: Seconds that RQ keeps a failed job, for whoever looks for the reason.
 FAILURE_TTL = DAY
 #: Seconds between two verify jobs: as often as it is worth asking DNS again.
@@ -74,6 +80,8 @@ DAILY_RETRY = 600
 _DRAIN = "drain"
 #: How those of verify jobs begin, of jobs that look for gaps, of those that fill them, and of the daily one.
 _VERIFY, _FIND_GAPS, _CATCH_UP, _RECONCILE = "verify", "find-gaps", "catch-up", "reconcile"
+#: How those of jobs for figures of mailings begin.
+_MAILINGS = "mailings"
 
 
 class JobScheduler:
@@ -170,6 +178,31 @@ class JobScheduler:
             return False
         self._enqueue(CATCH_UP_JOB, _CATCH_UP, CATCH_UP_TIMEOUT)
         return True
+
+    # --- figures of mailings ---
+
+    def note_stored(self) -> None:
+        """Let the sweeps know that events were stored, whose mailings' figures are out of date now."""
+        self._client.set(f"{self._keys.mailings}:waits", 1)
+
+    def sweep_mailings(self) -> bool:
+        """Enqueue a job that makes figures: soon if events were stored, else now and then."""
+        every = MAILINGS_EVERY if self._client.exists(f"{self._keys.mailings}:waits") else MAILINGS_SWEEP_EVERY
+        rests = self._client.exists(f"{self._keys.mailings}:rests")
+        if rests or not self._client.set(f"{self._keys.mailings}:{every}", 1, nx=True, ex=every):
+            return False
+        working = self._events.started_job_registry.get_job_ids(cleanup=False)
+        if any(job_id.startswith(_MAILINGS) for job_id in (*self._events.job_ids, *working)):
+            return False
+        self._client.delete(f"{self._keys.mailings}:waits")
+        self._enqueue(MAILINGS_JOB, _MAILINGS, MAILINGS_TIMEOUT)
+        return True
+
+    def rest_mailings(self, seconds: float, more: bool) -> None:
+        """Enqueue none of these for so long; with `more` there is something to do after that."""
+        self._client.set(f"{self._keys.mailings}:rests", 1, px=int(min(seconds, MAILINGS_REST) * 1000) + 1)
+        if more:
+            self.note_stored()
 
     # --- once a day ---
 

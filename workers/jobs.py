@@ -5,9 +5,10 @@ in here is never renamed and never loses an argument; the modules that do the wo
 wake-up: the stream and the tables hold what is to be done, so a job that is lost, doubled or killed costs nothing.
 A job of a queue or handler that is paused does nothing and is done; what is due comes again when that is over.
 
-`drain`, `verify`, `retention`, `reconcile`, `find_gaps` and `catch_up` are enqueued on the queue `events`, the
-others on `handlers`. Each imports what it needs when it is called, so that naming a job costs nothing. A worker
-imports the modules of frequent jobs once at its start, before RQ forks (`workers.process.worker`).
+`drain`, `verify`, `retention`, `reconcile`, `find_gaps`, `catch_up` and `mailings` are enqueued on the queue
+`events`, the others on `handlers`. Each imports what it needs when it is called, so that naming a job costs
+nothing. A worker imports the modules of frequent jobs once at its start, before RQ forks
+(`workers.process.worker`).
 """
 # ruff: noqa: PLC0415  # see above
 
@@ -89,6 +90,19 @@ def catch_up() -> int:
     from workers.catch_up.job import catch_up_job
 
     return catch_up_job()
+
+
+def mailings() -> int:
+    """Bring the figures of mailings up to date; returns how many mailings that were.
+
+    done     nothing is stale, or the slice is over and another job goes on after a rest
+    retried  Redis or the database failed: logged in one line, and a sweep enqueues another job. After a kill
+             likewise, since what is stale is found by what the tables hold
+    dead     nothing
+    """
+    from workers.mailings.job import mailings_job
+
+    return mailings_job()
 
 
 def hand_on() -> int:

@@ -162,6 +162,7 @@ def report_and_sweep(
         partial(_reconcile, settings, scheduler),
         partial(_catch_up, settings, scheduler),
         scheduler.sweep_handoffs,
+        scheduler.sweep_mailings,
     ]
     if lookout is not None:
         steps.append(lookout.look)

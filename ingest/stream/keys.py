@@ -17,6 +17,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
     ingest:{p}:catch-up:S  string, there while the last look for gaps to fill is younger than S seconds
     ingest:{p}:catch-up:waits  string, there while there are gaps that are not filled
+    ingest:{p}:mailings:S  string, there while the last job for figures of mailings is younger than S seconds
+    ingest:{p}:mailings:waits, …:rests  strings, there while events were stored since; while none is to begin
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
@@ -61,6 +63,7 @@ class Keys:
         self.trial = prefix + "trial"
         self.reconcile = prefix + "reconcile"
         self.catch_up = prefix + "catch-up"
+        self.mailings = prefix + "mailings"
         self.lookout = prefix + "lookout"
         self.looked = prefix + "looked"
         self.alerts = prefix + "alerts"

@@ -29,6 +29,8 @@ WITHOUT_0011 = [
     "DROP INDEX dead_letters_failed",
     "DROP INDEX dead_letters_of",
     "DROP TABLE ended_sessions",
+    "DROP INDEX event_counts_mailing",
+    *(f"DROP TABLE mailing_{name}" for name in ("changes", "parts", "figures", "tags", "names")),
     *(
         f"DROP TABLE {name}"
         for name in (

@@ -7,6 +7,7 @@ from sqlalchemy import or_, select
 
 from ingest.copernica.events import DAY, REST
 from workers.store import tables
+from workers.store.event_counts import DESTINATIONS
 from workers.store.store import Store
 
 T = TypeVar("T", str, int)
@@ -32,7 +33,8 @@ def erase(store: Store, messages: Collection[str], profiles: Collection[int]) ->
     ):
         with store.writing() as connection:
             store.overwrite(connection)
-            connection.execute(tables.destinations.delete().where(of_them))
+            if connection.execute(tables.destinations.delete().where(of_them)).rowcount:
+                store.note_change(connection, DESTINATIONS)
 
 
 def without_recipient(store: Store, messages: Collection[str]) -> list[bytes]:

@@ -30,6 +30,7 @@ from workers.catch_up.fetching import together
 from workers.catch_up.shelf import Known, Shelf, parts
 from workers.reconcile.logfile import Watch
 from workers.store import tables
+from workers.store.event_counts import DESTINATIONS
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -148,6 +149,7 @@ class Messages:
         for some in parts(messages, KEPT_TOGETHER):
             with self._store.writing() as connection:
                 self._store.insert(connection, tables.destinations, [(*one, self._now) for one in some])
+                self._store.note_change(connection, DESTINATIONS)
 
 
 def _known(product: Product, one: Destination) -> Known | None:

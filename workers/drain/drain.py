@@ -177,9 +177,11 @@ class Drain:
                 self._work(deadline, linger_ms)
                 self._store.tidy()
         finally:
-            if self.summary.unverified:
-                with unless_refused():
+            with unless_refused():
+                if self.summary.unverified:
                     self._scheduler.note_unverified(self._store.unverified(), self._store.unverified_bytes())
+                if self.summary.events:
+                    self._scheduler.note_stored()
             self.summary.seconds = time.monotonic() - began
             if self._traces is not None:
                 self._traces.flush()

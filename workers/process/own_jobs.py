@@ -20,6 +20,7 @@ from ingest.jobs import (
     FIND_GAPS_JOB,
     HAND_ON_JOB,
     HANDLE_JOB,
+    MAILINGS_JOB,
     RECONCILE_JOB,
     VERIFY_JOB,
 )
@@ -37,6 +38,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
         RECONCILE_JOB: jobs.reconcile,
         FIND_GAPS_JOB: jobs.find_gaps,
         CATCH_UP_JOB: jobs.catch_up,
+        MAILINGS_JOB: jobs.mailings,
         HAND_ON_JOB: jobs.hand_on,
         HANDLE_JOB: jobs.handle,
         # See `workers.legacy_jobs`.

@@ -159,8 +159,13 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
-        """Add to `event_counts`: hour, type, mailing, source, number, in order. Ends a transaction."""
+    def add_counts(
+        self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]], stamp: int
+    ) -> None:
+        """Add to `event_counts`: hour, type, mailing, source, number, in order. Ends a transaction.
+
+        `stamp` is added to `changes`, there and in `mailing_changes`.
+        """
 
     def overwrite(self, connection: Connection) -> None:  # noqa: B027  # optional
         """Have what this connection deletes from now on overwritten, where that is in our power."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from workers.store import event_counts, tables
 from workers.store.backend import PERIODS
@@ -26,6 +26,10 @@ class Counting(Database):
     def count_anew(self) -> None:
         """Forget the numbers of events, so that `count_more` makes them again."""
         event_counts.begin_anew(self.writing, self._backend)
+
+    def note_change(self, connection: Connection, mailing: int) -> None:
+        """Note, within a transaction, that a mailing's figures are out of date: `event_counts.note_change`."""
+        event_counts.note_change(connection, self._backend, mailing)
 
     @property
     def is_counted(self) -> bool:

@@ -8,10 +8,15 @@ What was stored before there were such numbers is counted bit by bit, in the ord
 Until that is done, only events below the mark in `fillings` are in the numbers, and whoever asks for them has to
 count the events themselves.
 
+Each change also adds a random number to `changes`, of the rows it touches and of their mailings: whoever derives
+something from events (`workers.mailings`) finds out by it what is out of date. It is random so that a row which
+is forgotten and made anew never looks like the one from before.
+
 In PostgreSQL several transactions add to the same numbers at once. Each takes a shard that no other is using, so
 none waits for another; the number is the sum of all shards.
 """
 
+import secrets
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Self
@@ -19,6 +24,7 @@ from typing import Any, NamedTuple, Self
 from sqlalchemy import Connection, delete, func, select, text, tuple_, update
 
 from workers.store.backend import PERIODS, Backend, Row, Transactions
+from workers.store.mailing_tables import mailing_changes
 from workers.store.rows import KEY, KIND, MAILING, MOMENT, SOURCE, micros, stored_time
 from workers.store.tables import event_counts, events, fillings
 
@@ -26,10 +32,16 @@ from workers.store.tables import event_counts, events, fillings
 TURNS = "ingest tombstones"
 #: Stands for events that name no mailing.
 NO_MAILING = -1
+#: Stands, in `mailing_changes`, for what is known of which messages are of which mailing.
+DESTINATIONS = -2
+#: The shard of `mailing_changes` of those who do not change `event_counts`.
+OWN_SHARD = -1
 #: What is told as the part that is done while anything is left, even if all of that is of the last second.
 NEARLY = 0.999
 #: Events that are counted at a time: as long as others wait that want to store some, a third of a second.
 STEP_EVENTS = 100_000
+#: Bits of what a change adds to `changes`: two thousand million changes of one row fit.
+STAMP_BITS = 32
 
 _HOUR = PERIODS["hour"]
 _COUNTS = event_counts.c
@@ -80,7 +92,9 @@ def of_table(connection: Connection, name: str) -> tuple[int, Numbers]:
         f"CAST(:below AS bytea) IS NULL OR delivery_id < :below) FROM {name} GROUP BY 1, 2, 3, 4"
     )
     found = connection.execute(query, {"below": below}).all()
-    numbers = Numbers({(at, kind, mailing, source): -counted for at, kind, mailing, source, _, counted in found})
+    numbers = Numbers(
+        {(at, kind, mailing, source): -counted for at, kind, mailing, source, _, counted in found if counted}
+    )
     return sum(number for *_, number, _ in found), numbers
 
 
@@ -102,15 +116,30 @@ def change(
 
 
 def add(connection: Connection, backend: Backend, numbers: Numbers) -> None:
-    """Add numbers, which may be negative, as the last thing that a transaction does."""
+    """Add numbers, which may be negative, as the last thing that a transaction does.
+
+    A number of 0 is that of events which are as many as before, but not the same.
+    """
     # In order, so that there is no deadlock where several use one shard.
     changed = sorted(
         (hour, kind, NO_MAILING if mailing is None else mailing, source, number)
         for (hour, kind, mailing, source), number in numbers.items()
-        if number
     )
     if changed:
-        backend.add_counts(connection, changed)
+        backend.add_counts(connection, changed, stamp())
+
+
+def stamp() -> int:
+    """What a change adds to `changes`."""
+    return secrets.randbits(STAMP_BITS) + 1
+
+
+def note_change(connection: Connection, backend: Backend, mailing: int) -> None:
+    """Note, within a transaction, that what is derived from a mailing's events is out of date otherwise."""
+    columns = mailing_changes.c
+    backend.insert(connection, mailing_changes, [(mailing, OWN_SHARD, 0)])
+    this = update(mailing_changes).where(columns.mailing == mailing, columns.shard == OWN_SHARD)
+    connection.execute(this.values(changes=columns.changes + stamp()))
 
 
 def forget_zeros(transactions: Transactions, backend: Backend) -> None:
@@ -130,6 +159,7 @@ def begin_anew(transactions: Transactions, backend: Backend) -> None:
     with transactions() as connection:
         backend.take_turns(connection, TURNS)
         connection.execute(delete(event_counts))
+        connection.execute(update(mailing_changes).values(changes=mailing_changes.c.changes + stamp()))
         connection.execute(delete(fillings).where(fillings.c.name == event_counts.name))
         connection.execute(fillings.insert().values(name=event_counts.name, done=b""))
 

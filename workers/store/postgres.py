@@ -80,12 +80,17 @@ SHARD_LOCK = 0x1465_7376
 #: Adds to the numbers of events in the first shard that nobody is using; to nothing if all are in use.
 ADD_COUNTS = """
     WITH mine AS MATERIALIZED (
-        SELECT shard FROM generate_series(0, %s) AS shard WHERE pg_try_advisory_xact_lock(%s, shard) LIMIT 1)
-    INSERT INTO event_counts AS sums (hour, type, mailing, source, shard, number)
-    SELECT hour, type, mailing, source, shard, number
+        SELECT shard FROM generate_series(0, %s) AS shard WHERE pg_try_advisory_xact_lock(%s, shard) LIMIT 1),
+    noted AS (
+        INSERT INTO mailing_changes AS sums (mailing, shard, changes)
+        SELECT mailing, shard, %s::bigint FROM mine, unnest(%s::bigint[]) AS mailing
+        ON CONFLICT (mailing, shard) DO UPDATE SET changes = sums.changes + excluded.changes)
+    INSERT INTO event_counts AS sums (hour, type, mailing, source, shard, number, changes)
+    SELECT hour, type, mailing, source, shard, number, %s::bigint
     FROM mine, unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
         AS given (hour, type, mailing, source, number)
-    ON CONFLICT (hour, type, mailing, source, shard) DO UPDATE SET number = sums.number + excluded.number"""
+    ON CONFLICT (hour, type, mailing, source, shard)
+    DO UPDATE SET number = sums.number + excluded.number, changes = sums.changes + excluded.changes"""
 
 
 class PostgreSQL(Backend):
@@ -227,11 +232,15 @@ class PostgreSQL(Backend):
         rows = connection.execute(tables.events.delete().where(these).returning(*counted))
         return [Deleted._make(row) for row in rows]
 
-    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
+    def add_counts(
+        self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]], stamp: int
+    ) -> None:
         """In the first shard that is free; if none is, in the first as soon as it is."""
         driver = _driver(connection)
         values = [list(column) for column in zip(*numbers, strict=True)]
-        while not driver.execute(ADD_COUNTS, [SHARDS - 1, SHARD_LOCK, *values]).rowcount:
+        mailings = sorted(set(values[2]))
+        given = [SHARDS - 1, SHARD_LOCK, stamp, mailings, stamp, *values]
+        while not driver.execute(ADD_COUNTS, given).rowcount:
             driver.execute("SELECT pg_advisory_xact_lock(%s, 0)", [SHARD_LOCK])
 
     # --- reading ---

@@ -61,10 +61,15 @@ ABOUT_ROWS = (
     UnicodeError,
     OverflowError,
 )
-#: Adds to the numbers of events; its parameters are hour, type, mailing, source and number.
+#: Adds to the numbers of events; its parameters are hour, type, mailing, source, number and stamp.
 ADD_COUNTS = """
-    INSERT INTO event_counts (hour, type, mailing, source, shard, number) VALUES (?, ?, ?, ?, 0, ?)
-    ON CONFLICT (hour, type, mailing, source, shard) DO UPDATE SET number = number + excluded.number"""
+    INSERT INTO event_counts (hour, type, mailing, source, shard, number, changes) VALUES (?, ?, ?, ?, 0, ?, ?)
+    ON CONFLICT (hour, type, mailing, source, shard)
+    DO UPDATE SET number = number + excluded.number, changes = changes + excluded.changes"""
+#: Notes that a mailing has changed; its parameters are mailing and stamp.
+ADD_CHANGES = """
+    INSERT INTO mailing_changes (mailing, shard, changes) VALUES (?, 0, ?)
+    ON CONFLICT (mailing, shard) DO UPDATE SET changes = changes + excluded.changes"""
 #: What a deletion from `events` must return for the numbers of events, as `Deleted` has it.
 _COUNTED = (
     numbered_events.c.delivery_id,
@@ -190,9 +195,12 @@ class SQLite(Backend):
         delete = numbered_events.delete().where(these).returning(*INDEXED_COLUMNS, *_COUNTED)
         return _unindexed(connection, connection.execute(delete).all())
 
-    def add_counts(self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]]) -> None:
+    def add_counts(
+        self, connection: Connection, numbers: Sequence[tuple[str, str, int, str, int]], stamp: int
+    ) -> None:
         """All in one shard: there is one writer at a time."""
-        connection.exec_driver_sql(ADD_COUNTS, list(numbers))
+        connection.exec_driver_sql(ADD_COUNTS, [(*each, stamp) for each in numbers])
+        connection.exec_driver_sql(ADD_CHANGES, [(mailing, stamp) for mailing in sorted({n[2] for n in numbers})])
 
     def overwrite(self, connection: Connection) -> None:
         """By zeros: many builds of SQLite leave what is deleted in the file."""

@@ -175,7 +175,8 @@ tombstones = Table(
 
 #: How many events there are, by the hour in which they occurred (`2026-11-20 09`, UTC), type, mailing (-1 for
 #: none) and source: written in one transaction with the events. The numbers of all shards count together: see
-#: `workers.store.event_counts`.
+#: `workers.store.event_counts`. `changes` is another number after each change, also of one that leaves the number
+#: as it is: what was derived from these events is out of date if it differs.
 event_counts = Table(
     "event_counts",
     metadata,
@@ -185,6 +186,7 @@ event_counts = Table(
     Column("source", Text, primary_key=True),
     Column("shard", Integer, primary_key=True),
     Column("number", BigInteger, nullable=False),
+    Column("changes", BigInteger, nullable=False, server_default="0"),
 )
 
 #: Tables that do not have everything yet of what was stored before they were made: only of events with a delivery

@@ -1,4 +1,4 @@
-"""What the console needs: who did what, when what was stored by whom, and what became of it at handlers."""
+"""What the console needs: who did what, what was stored when, what handlers made of it, and mailings' figures."""
 
 from alembic import op
 
@@ -40,3 +40,44 @@ def upgrade() -> None:
     op.execute("CREATE INDEX audit_who ON audit (who, number)")
     op.execute("CREATE INDEX audit_action ON audit (action, number)")
     op.execute("CREATE TABLE ended_sessions (session TEXT PRIMARY KEY, until BIGINT NOT NULL)")
+    _mailings(postgresql)
+
+
+def _mailings(postgresql: bool) -> None:
+    """See `workers.store.mailing_tables`. Figures of what is there are made by the workers, bit by bit."""
+    row = "BYTEA" if postgresql else "BLOB"
+    # Half of each page stays free, so that a row which changes again and again stays where it is.
+    often, small = (" WITH (fillfactor = 50)", "") if postgresql else (" WITHOUT ROWID", " WITHOUT ROWID")
+    op.execute("ALTER TABLE event_counts ADD COLUMN changes BIGINT NOT NULL DEFAULT 0")
+    op.execute("CREATE INDEX event_counts_mailing ON event_counts (mailing, hour)")
+    op.execute(
+        "CREATE TABLE mailing_changes (mailing BIGINT NOT NULL, shard INTEGER NOT NULL, changes BIGINT NOT NULL, "
+        f"PRIMARY KEY (mailing, shard)){often}"
+    )
+    op.execute(
+        "CREATE TABLE mailing_parts (owner BIGINT NOT NULL, hour TEXT NOT NULL, type TEXT NOT NULL, "
+        f"mailing BIGINT NOT NULL, changes BIGINT NOT NULL, number BIGINT NOT NULL, messages {row} NOT NULL, "
+        "tops TEXT NOT NULL, PRIMARY KEY (owner, hour, type, mailing))"
+    )
+    op.execute("CREATE INDEX mailing_parts_mailing ON mailing_parts (mailing)")
+    op.execute(
+        "CREATE TABLE mailing_figures (mailing BIGINT NOT NULL PRIMARY KEY, changes BIGINT NOT NULL, "
+        "first_hour TEXT NOT NULL, last_hour TEXT NOT NULL, as_of BIGINT NOT NULL, kinds TEXT NOT NULL, "
+        "tops TEXT NOT NULL)"
+    )
+    op.execute("CREATE INDEX mailing_figures_first ON mailing_figures (first_hour, mailing)")
+    op.execute(
+        "CREATE TABLE mailing_tags (tag TEXT NOT NULL, mailing BIGINT NOT NULL, type TEXT NOT NULL, "
+        f"number BIGINT NOT NULL, PRIMARY KEY (tag, mailing, type)){small}"
+    )
+    op.execute("CREATE INDEX mailing_tags_mailing ON mailing_tags (mailing)")
+    op.execute(
+        "CREATE TABLE mailing_names (product TEXT NOT NULL, mailing BIGINT NOT NULL, subject TEXT, "
+        f"template BIGINT, sent_at TEXT, destinations BIGINT, asked_at BIGINT NOT NULL, "
+        f"PRIMARY KEY (product, mailing)){small}"
+    )
+    if postgresql:  # hashes cannot be compressed
+        op.execute("ALTER TABLE mailing_parts ALTER COLUMN messages SET STORAGE EXTERNAL")
+    op.execute(
+        "INSERT INTO mailing_changes (mailing, shard, changes) SELECT DISTINCT mailing, 0, 1 FROM event_counts"
+    )

@@ -1,0 +1,188 @@
+"""The figures of one mailing, as pages and commands show them.
+
+Numbers of events are those of this moment. How many messages that were, and what was most frequent, is as of some
+seconds ago (`as_of`), and `is_fresh` says whether nothing has changed since.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from ingest.copernica.event_types import EventType
+from workers.mailings.names import Name, names_of
+from workers.mailings.part import KINDS
+from workers.mailings.reading import begin_of
+from workers.store import tables
+from workers.store.mailing_tables import mailing_changes, mailing_figures, mailing_parts
+from workers.store.store import Store
+
+_COUNTS, _PARTS, _FIGURES = tables.event_counts.c, mailing_parts.c, mailing_figures.c
+_KINDS = [kind.value for kind in KINDS]
+#: Where what others are a part of comes from.
+STORE, COPERNICA, SENT = "store", "copernica", "sent"
+
+
+class Numbers(NamedTuple):
+    """Events, and of how many messages; None: that is not known yet."""
+
+    total: int = 0
+    unique: int | None = 0
+
+
+class Base(NamedTuple):
+    """How many messages rates are a part of: as the `STORE` or `COPERNICA` counts them, or as they were `SENT`."""
+
+    number: int
+    source: str
+
+
+@dataclass(slots=True)
+class Figures:
+    """One mailing."""
+
+    mailing: int
+    #: By type of event.
+    kinds: dict[str, Numbers] = field(default_factory=dict)
+    #: Events by hour and type.
+    hours: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Reasons, links, tags and clients, each the most frequent first.
+    tops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: What Copernica calls it, for each product that has a mailing of this number.
+    names: Sequence[Name] = ()
+    #: Messages that Copernica says were delivered, where totals were compared.
+    theirs: int | None = None
+    #: When the unique numbers were made, µs since 1970; None: not yet.
+    as_of: int | None = None
+    is_fresh: bool = False
+
+    def of(self, kind: str) -> Numbers:
+        """The numbers of a type."""
+        return self.kinds.get(kind, Numbers())
+
+    @property
+    def first_hour(self) -> str | None:
+        """When it was sent: the first hour with a delivery, or with anything if there is none."""
+        deliveries = [hour for hour, kind in self.hours if kind == EventType.DELIVERY]
+        return min(deliveries or [hour for hour, _ in self.hours], default=None)
+
+    @property
+    def last_hour(self) -> str | None:
+        """The last hour in which anything happened."""
+        return max((hour for hour, _ in self.hours), default=None)
+
+    @property
+    def base(self) -> Base | None:
+        """What rates are a part of: messages that were delivered.
+
+        Copernica does not name the mailing in its webhooks on deliveries in each account: where the store has
+        fewer of them than of messages that were opened, or than Copernica counts, Copernica's number counts.
+        """
+        here = self.of(EventType.DELIVERY).unique or 0
+        if here < (self.theirs or 0):
+            return Base(self.theirs or 0, COPERNICA)
+        seen = max((self.of(kind).unique or 0) for kind in (EventType.OPEN, EventType.CLICK))
+        if here and here >= seen:
+            return Base(here, STORE)
+        sent = max((name.destinations or 0 for name in self.names), default=0)
+        return Base(sent, SENT) if sent >= max(seen, 1) else None
+
+    def rate(self, kind: str) -> float | None:
+        """Which part of the `base` had an event of a type, from 0 to 1; None if that is not known."""
+        unique, base = self.of(kind).unique, self.base
+        return None if base is None or unique is None else unique / base.number
+
+    def curve(self, kind: str) -> list[tuple[int, int]]:
+        """Events of a type by whole hours since sending; what is before counts for the first."""
+        if self.first_hour is None:
+            return []
+        begin = begin_of(self.first_hour)
+        found: Counter[int] = Counter()
+        for (hour, of), number in self.hours.items():
+            if of == kind:
+                found[max(0, (begin_of(hour) - begin) // timedelta(hours=1))] += number
+        return sorted(found.items())
+
+    @property
+    def began(self) -> datetime | None:
+        """The begin of the first hour."""
+        return None if self.first_hour is None else begin_of(self.first_hour)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        base = self.base
+        return {
+            "mailing": self.mailing,
+            "names": [name.as_dict() for name in self.names],
+            "first_hour": self.first_hour,
+            "last_hour": self.last_hour,
+            "as_of": None if self.as_of is None else self.as_of / 1_000_000,
+            "is_fresh": self.is_fresh,
+            "base": None if base is None else base._asdict(),
+            "events": {
+                kind: {"total": numbers.total, "unique": numbers.unique, "rate": self.rate(kind)}
+                for kind in _KINDS
+                if (numbers := self.of(kind)).total
+            },
+            **{name: dict(self.tops.get(name, {})) for name in ("reasons", "links", "tags", "clients")},
+        }
+
+
+def figures_of(store: Store, mailing: int) -> Figures | None:
+    """The figures of a mailing; None if there is nothing of it.
+
+    Raises:
+        Unavailable: the database cannot be used now.
+    """
+    found = Figures(mailing)
+    with store.reading() as connection:
+        # First what was made, then what is: if something is stored in between, it is out of date, not wrong.
+        made = connection.execute(select(mailing_figures).where(_FIGURES.mailing == mailing)).one_or_none()
+        found.is_fresh = made is not None and made.changes == _changes(connection, mailing)
+        _count_hours(connection, found)
+        found.theirs = _theirs(connection, mailing)
+        found.names = names_of(connection, [mailing]).get(mailing, ())
+    if not found.hours and not found.names and not found.theirs:
+        return None
+    unique = {} if made is None else {kind: numbers[1] for kind, numbers in json.loads(made.kinds).items()}
+    totals: defaultdict[str, int] = defaultdict(int)
+    for (_, kind), number in found.hours.items():
+        totals[kind] += number
+    found.kinds = {kind: Numbers(total, unique.get(kind)) for kind, total in totals.items()}
+    if made is not None:
+        found.as_of, found.tops = made.as_of, json.loads(made.tops)
+    return found
+
+
+def _changes(connection: Connection, mailing: int) -> int:
+    columns = mailing_changes.c
+    summed = select(func.coalesce(func.sum(columns.changes), 0)).where(columns.mailing == mailing)
+    return int(connection.execute(summed).scalar_one())
+
+
+def _count_hours(connection: Connection, found: Figures) -> None:
+    """Events that name the mailing, and those that name none and are known to be of it."""
+    own = select(_COUNTS.hour, _COUNTS.type, func.sum(_COUNTS.number)).where(
+        _COUNTS.mailing == found.mailing, _COUNTS.type.in_(_KINDS)
+    )
+    attributed = select(_PARTS.hour, _PARTS.type, _PARTS.number).where(
+        _PARTS.mailing == found.mailing, _PARTS.owner <= 0
+    )
+    for query in (own.group_by(_COUNTS.hour, _COUNTS.type), attributed):
+        for hour, kind, number in connection.execute(query):
+            if number:
+                found.hours[hour, kind] += int(number)
+
+
+def _theirs(connection: Connection, mailing: int) -> int | None:
+    """Messages of all days that Copernica counts as delivered."""
+    columns = tables.mailing_totals.c
+    query = select(func.sum(func.coalesce(columns.theirs_unique, columns.theirs))).where(
+        columns.mailing == mailing, columns.kind == EventType.DELIVERY.value
+    )
+    found = connection.execute(query).scalar()
+    return None if found is None else int(found)

@@ -1,0 +1,169 @@
+"""Brings parts and figures up to date: the newest mailings first, for about as long as it may take.
+
+What it was ended at is kept, and what it did not come to is found again by the next one: killed at any line, it
+costs nothing. Two at once do the same work twice, and come to the same.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+
+from workers.mailings import merging
+from workers.mailings.part import KINDS, Key
+from workers.mailings.reading import parts_of
+from workers.store import tables
+from workers.store.backend import Row
+from workers.store.event_counts import DESTINATIONS, NO_MAILING
+from workers.store.mailing_tables import mailing_changes, mailing_figures, mailing_parts
+from workers.store.store import Store
+
+#: Mailings that are looked at together: their parts of an hour are made by one read.
+TOGETHER = 100
+#: Stands, as the `changes` of a part, for a state that its events never had.
+UNKNOWN = -1
+#: The name under which those who keep parts and figures take turns.
+TURNS = "ingest mailings"
+
+_COUNTS, _PARTS = tables.event_counts.c, mailing_parts.c
+_KINDS = [kind.value for kind in KINDS]
+_OWNER, _MAILING = 0, 3
+
+
+class Refreshed(NamedTuple):
+    """What was done: parts that were made, mailings whose figures were, and mailings that are left."""
+
+    parts: int
+    mailings: int
+    left: int
+
+
+def refresh(
+    store: Store, seconds: float, breathe: Callable[[], object] = lambda: None, first: Collection[int] = ()
+) -> Refreshed:
+    """Bring what is stale up to date for about so many `seconds`; of the mailings, those named `first` first.
+
+    `breathe` is called now and then; what it raises ends this.
+
+    Raises:
+        Unavailable: the database cannot be used now; what was done stays done.
+    """
+    if not store.is_counted:  # every number is about to change
+        return Refreshed(0, 0, 0)
+    ends, parts, mailings = time.monotonic() + seconds, 0, 0
+    while stale := stale_mailings(store, first):
+        some = dict(list(stale.items())[:TOGETHER])
+        made, waiting = _make_parts(store, some, breathe, ends)
+        parts += made
+        for mailing, changes in some.items():
+            # Of one that has stale parts left, what is known so far.
+            _make_figures(store, mailing, UNKNOWN if mailing in waiting else changes)
+            mailings += mailing not in waiting
+            breathe()
+        if waiting or time.monotonic() >= ends:
+            return Refreshed(parts, mailings, len(stale) - len(some) + len(waiting))
+    return Refreshed(parts, mailings, 0)
+
+
+def stale_mailings(store: Store, first: Collection[int] = ()) -> dict[int, int]:
+    """The mailings whose figures are out of date, with what their `changes` are now: the newest first."""
+    changes, figures = mailing_changes.c, mailing_figures.c
+    now = select(changes.mailing, func.sum(changes.changes).label("now")).group_by(changes.mailing).subquery()
+    query = select(now.c.mailing, now.c.now, figures.last_hour).outerjoin_from(
+        now, mailing_figures, figures.mailing == now.c.mailing
+    )
+    with store.reading() as connection:
+        found = connection.execute(query.where(func.coalesce(figures.changes, -1) != now.c.now)).all()
+        known = connection.execute(select(tables.destinations.c.destination).limit(1)).first()
+        attributed = connection.execute(select(_PARTS.owner).where(_PARTS.owner <= 0).limit(1)).first()
+    if known is None and attributed is None:  # nothing can be said of events that name no mailing
+        found = [row for row in found if row.mailing > 0]
+    ordered = sorted(
+        found, key=lambda row: (row.mailing in first, row.last_hour or "9", row.mailing), reverse=True
+    )
+    return {row.mailing: int(row.now) for row in ordered}
+
+
+def _make_parts(
+    store: Store, mailings: Collection[int], breathe: Callable[[], object], ends: float
+) -> tuple[int, set[int]]:
+    """Make the stale parts of some mailings; returns how many, and which mailings have some left at the end.
+
+    Those of the last hour are made in any case, and of one before it: however fast events come in, it gets on.
+    """
+    if DESTINATIONS in mailings:
+        with store.writing() as connection:
+            store.take_turns(connection, TURNS)
+            # Its events may be of other mailings now. What they were is found out when they are counted again.
+            connection.execute(update(mailing_parts).where(_PARTS.owner <= 0).values(changes=UNKNOWN))
+            store.note_change(connection, NO_MAILING)
+            store.note_change(connection, 0)
+    stale, gone = _stale_keys(store, mailings)
+    if gone:
+        _replace(store, gone, [])
+    by_hour: defaultdict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+    for key, changes in stale.items():
+        by_hour[key.hour, key.type][key.owner] = changes
+    made, waiting, before = 0, set[int](), False
+    newest = max((hour for hour, _ in by_hour), default="")
+    for (hour, kind), owners in sorted(by_hour.items(), reverse=True):
+        if before and time.monotonic() >= ends:
+            waiting |= owners.keys()
+            continue
+        before = hour != newest
+        parts = parts_of(store, hour, kind, owners, breathe)
+        rows = [
+            part.row(Key(owner, hour, kind), mailing, owners[owner]) for (owner, mailing), part in parts.items()
+        ]
+        _replace(store, [Key(owner, hour, kind) for owner in owners], rows)
+        made += len(parts)
+        breathe()
+    return made, waiting
+
+
+def _stale_keys(store: Store, mailings: Collection[int]) -> tuple[dict[Key, int], list[Key]]:
+    """Which parts are out of date, with the `changes` of their events; and of which the events are gone."""
+    counted = select(_COUNTS.mailing, _COUNTS.hour, _COUNTS.type, func.sum(_COUNTS.changes))
+    counted = counted.where(_COUNTS.mailing.in_(mailings), _COUNTS.type.in_(_KINDS))
+    made = select(_PARTS.owner, _PARTS.hour, _PARTS.type, _PARTS.changes)
+    made = made.where(_PARTS.owner.in_(mailings), _PARTS.mailing == _PARTS.owner)
+    with store.reading() as connection:
+        now = {
+            Key(owner, hour, kind): int(changes)
+            for owner, hour, kind, changes in connection.execute(
+                counted.group_by(_COUNTS.mailing, _COUNTS.hour, _COUNTS.type)
+            )
+        }
+        known = {Key(owner, hour, kind): changes for owner, hour, kind, changes in connection.execute(made)}
+    stale = {key: changes for key, changes in now.items() if known.get(key) != changes}
+    return stale, sorted(known.keys() - now.keys())
+
+
+def _replace(store: Store, keys: Sequence[Key], rows: Sequence[Row]) -> None:
+    """Put parts in place of those that there are of these keys."""
+    with store.writing() as connection:
+        store.take_turns(connection, TURNS)
+        for at in range(0, len(keys), TOGETHER):
+            these = or_(*map(_is_of, keys[at : at + TOGETHER]))
+            attributed = _PARTS.owner <= 0, _PARTS.mailing > 0
+            before = connection.execute(select(_PARTS.mailing).where(these, *attributed).distinct()).scalars()
+            for mailing in before.all():
+                store.note_change(connection, mailing)
+            connection.execute(delete(mailing_parts).where(these))
+        store.insert(connection, mailing_parts, sorted(rows))
+        for mailing in sorted({row[_MAILING] for row in rows if row[_OWNER] <= 0 < row[_MAILING]}):
+            store.note_change(connection, mailing)
+
+
+def _is_of(key: Key) -> ColumnElement[bool]:
+    return and_(_PARTS.owner == key.owner, _PARTS.hour == key.hour, _PARTS.type == key.type)
+
+
+def _make_figures(store: Store, mailing: int, changes: int) -> None:
+    """Make the figures of a mailing from its parts."""
+    with store.writing() as connection:
+        store.take_turns(connection, TURNS)
+        merged = merging.merge(connection, mailing) if mailing > 0 else merging.Merged()
+        merging.save(connection, mailing, changes, merged, time.time_ns() // 1000)
