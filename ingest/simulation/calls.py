@@ -40,8 +40,6 @@ WEIGHTS = {
 TYPES = tuple(WEIGHTS)
 #: Types that bring the tags of their message.
 _TAGGED = frozenset({"open", "click", "bounce", "failure", "delivery"})
-#: Types that name the mailing of their message: Copernica documents it for the first four, since December 2021.
-_NAMING = frozenset({"open", "click", "failure", "abuse", "delivery"})
 #: Copernica's products that send mail.
 PRODUCTS = MARKETING_SUITE, PUBLISHER = "ms", "publisher"
 #: Messages for which events are drawn at any time; each gives several.
@@ -178,8 +176,6 @@ class Simulator:
             self._audience[place] = self._message()
         drawn = self._drawn(EventType(kind), message)
         fields = [(name, drawn.get(name, value)) for name, value in _template(kind)]
-        if kind in _NAMING:
-            fields.append(("mailing", message.mailing))
         if kind in _TAGGED:
             fields += [(f"tags[{number}]", tag) for number, tag in enumerate(message.tags)]
         return Call(kind, FORM, urlencode(fields).encode(), drawn | {"tags": message.tags})

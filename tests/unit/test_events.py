@@ -53,7 +53,7 @@ def read_file(name: str) -> Event:
 # --- whole bodies ---
 
 TAGS = ["nieuwsbrief", "november 2026", "café & zo"]
-JAN = {"message_id": "5fd2c1aa90bb", "recipient": "jan.de.vries+nieuws@example.nl"}
+JAN = {"message_id": "5fd2c1aa90bb", "recipient": "jan.de.vries+nieuws@example.nl", "mailing": 90210}
 PHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15"
 DESKTOP = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36"
 SHOP = "https://shop.example.nl/actie/winterjas"
@@ -93,6 +93,7 @@ EXPECTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {
             "message_id": "5fd2c1aa90d0",
             "recipient": "weg@example.org",
+            "mailing": 90210,
             "code": 550,
             "extended": "5.1.1",
             "state": "rcptto",
@@ -105,7 +106,10 @@ EXPECTED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**JAN, "code": 250, "extended": "2.0.0", "description": "Ok: queued as 4XyZ0K3dQpz1", "tags": TAGS},
         {"timestamp": "2026-11-20 09:11:08"},
     ),
-    "abuse": ({"message_id": "5fd2c1aa90bb"}, {"emailfrom": "jan.de.vries+nieuws@example.nl", "time": None}),
+    "abuse": (
+        {"message_id": "5fd2c1aa90bb", "mailing": 90210},
+        {"emailfrom": "jan.de.vries+nieuws@example.nl", "time": None},
+    ),
     "unsubscribe": (
         {"message_id": "5fd2c1aa90bb", "database": 7, "profile": 4711, "mailing": 90210},
         {"timestamp": "2026-11-20 10:41:09"},

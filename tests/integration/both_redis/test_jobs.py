@@ -10,7 +10,16 @@ from rq.serializers import JSONSerializer
 
 import ingest.jobs
 from ingest.endpoint import maintenance
-from ingest.jobs import DAILY_EVERY, DAILY_JOB, DRAIN_JOB, EVENTS_QUEUE, FIND_GAPS_JOB, VERIFY_JOB, JobScheduler
+from ingest.jobs import (
+    DAILY_EVERY,
+    DAILY_JOB,
+    DRAIN_JOB,
+    EVENTS_QUEUE,
+    FIND_GAPS_JOB,
+    MAILINGS_JOB,
+    VERIFY_JOB,
+    JobScheduler,
+)
 from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.stream.heartbeats import Heartbeats
@@ -65,7 +74,7 @@ def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     heartbeats, outage = Heartbeats(client, "web:1"), Outage(logging.getLogger(), "it waits")
     for _ in range(3):
         maintenance.report_and_sweep(SETTINGS, heartbeats, JobScheduler(client), REPORT, outage)
-    assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, DAILY_JOB, VERIFY_JOB]
+    assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, MAILINGS_JOB, DAILY_JOB, VERIFY_JOB]
 
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
@@ -97,6 +106,6 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
     monkeypatch.setattr(Heartbeats, "report", refuse)
     outage = Outage(logging.getLogger(), "it waits")
     maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), JobScheduler(client), REPORT, outage)
-    assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, DAILY_JOB, VERIFY_JOB]
+    assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, MAILINGS_JOB, DAILY_JOB, VERIFY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text
