@@ -5,7 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -15,6 +15,7 @@ from rich.cells import cell_len, set_cell_size
 
 from ingest import shown
 from ingest.cli import streams
+from workers.operations.exporting import moment as moment  # noqa: PLC0414  # what JSON has
 
 #: What stands between two columns of a table.
 GAP = "  "
@@ -53,13 +54,6 @@ def dump(value: object, indent: Literal[2] | None = None) -> str:
     except TypeError:
         return json.dumps(value, indent=indent, separators=None if indent else (",", ":"))
     return shown.escaped_json(text, only_ascii=not streams.is_utf8())
-
-
-def moment(micros: int) -> str:
-    """µs since 1970 as ISO 8601, in UTC."""
-    second, fraction = divmod(micros, 1_000_000)
-    written = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    return f"{written}.{fraction:06d}Z" if fraction else f"{written}Z"
 
 
 def printable(value: str) -> str:

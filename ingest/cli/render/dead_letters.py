@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ingest.cli import streams
 from ingest.cli.render import console
 from ingest.cli.render.console import Column, Console
-from ingest.cli.render.events import as_row
 from ingest.copernica.events import MICROS
 from ingest.shown import counted
+from workers.operations.exporting import as_row
 
 if TYPE_CHECKING:
     from workers.handlers.dead_letters import DeadLetter

@@ -1,22 +1,19 @@
 """What `ingest events` and `ingest erase` print: tables, JSON lines, CSV."""
 
-import csv
-import re
 import sys
-from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 from zoneinfo import ZoneInfo
 
 from rich.table import Table
 
-from ingest import shown
 from ingest.cli import streams
 from ingest.cli.render import console
 from ingest.cli.render.console import Column
 from ingest.copernica.events import Event
 from ingest.shown import counted
+from workers.operations.exporting import write_csv, write_header, write_jsonl
 
 if TYPE_CHECKING:
     from workers.operations.erase import Elsewhere, Erased
@@ -29,14 +26,6 @@ TABLE_COLUMNS = (
     Column("ip", 15, 39),
     Column("url", 20, 1000),
 )
-#: How a cell begins that spreadsheets would run as a formula; the wide forms count in some of them, too.
-FORMULA_SIGNS = "=+-@\uff1d\uff0b\uff0d\uff20"
-
-# Where a cell begins: at the start, and behind `;`, by which many a European spreadsheet divides its lines. Line
-# ends and tabs, which would divide it too, do not get this far.
-_FORMULA = re.compile(rf"(^|;)(?=[\s\"]*[{re.escape(FORMULA_SIGNS)}])")
-# The same in JSON, where only a string can hold a semicolon and any sign may be written by its number.
-_FORMULA_IN_JSON = re.compile(rf"(?<=;)(\s*)([{re.escape(FORMULA_SIGNS)}])")
 
 
 def events(stored: Iterable[Event], form: str, zone: ZoneInfo, live: bool = False) -> None:
@@ -51,9 +40,10 @@ def events(stored: Iterable[Event], form: str, zone: ZoneInfo, live: bool = Fals
         if form == "table":
             _table(stored, out, zone)
         elif form == "jsonl":
-            _jsonl(stored, out)
+            write_jsonl(stored, out, console.dump)
         else:
-            _csv(stored, out)
+            write_header(out)
+            write_csv(stored, out, console.dump)
 
 
 def _flushing(stored: Iterable[Event], out: TextIO) -> Iterator[Event]:
@@ -61,15 +51,6 @@ def _flushing(stored: Iterable[Event], out: TextIO) -> Iterator[Event]:
     for event in stored:
         yield event
         out.flush()
-
-
-def as_row(event: Event) -> dict[str, Any]:
-    """An event with names and values for JSON."""
-    row = event._asdict()
-    row["delivery_id"] = event.delivery_id.hex()
-    row["occurred_at"], row["received_at"] = console.moment(event.occurred_at), console.moment(event.received_at)
-    row["raw"] = None if event.raw is None else b64encode(event.raw).decode()
-    return row
 
 
 def _table(stored: Iterable[Event], out: TextIO, zone: ZoneInfo) -> None:
@@ -92,32 +73,6 @@ def _table(stored: Iterable[Event], out: TextIO, zone: ZoneInfo) -> None:
                 widths,
             )
         )
-
-
-def _jsonl(stored: Iterable[Event], out: TextIO) -> None:
-    for event in stored:
-        out.write(console.dump(as_row(event)) + "\n")
-
-
-def _csv(stored: Iterable[Event], out: TextIO) -> None:
-    writer = csv.DictWriter(out, Event._fields, lineterminator="\n")
-    writer.writeheader()
-    for event in stored:
-        row = as_row(event) | {"tags": ";".join(event.tags)}
-        cells = {name: _harmless(value) for name, value in row.items() if name != "payload"}
-        writer.writerow(cells | {"payload": _harmless_json(console.dump(event.payload))})
-
-
-def _harmless(value: str | int | None) -> str | int:
-    """A value that no spreadsheet runs as a formula, and every file can hold."""
-    if value is None or isinstance(value, int):
-        return "" if value is None else value
-    return _FORMULA.sub(r"\1'", shown.escaped(value))
-
-
-def _harmless_json(text: str) -> str:
-    """The same for JSON, which means what it meant."""
-    return _FORMULA_IN_JSON.sub(lambda found: f"{found[1]}\\u{ord(found[2]):04x}", text)
 
 
 def _duration(seconds: float) -> str:

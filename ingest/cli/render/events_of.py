@@ -11,9 +11,10 @@ from rich.table import Table
 
 from ingest.cli.render import console
 from ingest.cli.render.console import Column, dump, printable
-from ingest.cli.render.events import TABLE_COLUMNS, as_row
+from ingest.cli.render.events import TABLE_COLUMNS
 from ingest.cli.streams import reader_may_leave
 from ingest.shown import counted
+from workers.operations.exporting import as_row
 
 if TYPE_CHECKING:
     from workers.smtpeter.events_of import Comparison, Found, Question
