@@ -1,14 +1,15 @@
 """Pages from templates, in the visitor's language, with everything in them that is not ours escaped."""
 
 import math
+import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
-from babel.dates import format_date, format_datetime, format_time
+from babel.dates import format_date, format_datetime, format_time, format_timedelta
 from babel.numbers import format_compact_decimal, format_decimal, format_percent
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.ext import InternationalizationExtension
@@ -16,6 +17,8 @@ from markupsafe import Markup, escape
 
 from ingest import __version__, shown
 from ingest.console import assets
+from ingest.console.kinds import kind_of
+from ingest.console.links import message_path
 from ingest.console.menu import menu_of
 from ingest.console.pages import NAVIGATION
 from ingest.console.reading import reading_of
@@ -44,6 +47,7 @@ def environment(language: str) -> Environment:
     texts, locale = translations(language), LOCALES[language]
     # Jinja's extension brings this method; its types do not tell.
     cast(Any, made).install_gettext_translations(texts, newstyle=True)
+    made.globals.update(kind_of=kind_of, message_path=message_path)
     made.globals.update(version=__version__, languages=LANGUAGES, asset=assets.address, menu=menu_of(NAVIGATION))
     made.filters.update(
         number=lambda value: NOTHING if value is None else format_decimal(value, locale=locale),
@@ -124,6 +128,12 @@ def micros_moment(at: int | None, language: str, zone: ZoneInfo) -> Markup:
     return moment(None if at is None else at / MICROS, language, zone)
 
 
+def spoken(seconds: float, language: str, ago: bool = False) -> str:
+    """A span of time in words of the language: `3 minutes`; with `ago`, as from now: `3 minutes ago`."""
+    span = timedelta(seconds=seconds)
+    return format_timedelta(span, granularity="second", threshold=2, add_direction=ago, locale=LOCALES[language])
+
+
 def html(request: web.Request, template: str, context: Mapping[str, object]) -> str:
     """A template as text. Besides `context`, it knows what `common` names below."""
     visitor = visitor_of(request)
@@ -137,6 +147,8 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         "clock": lambda at: clock(at, visitor.language, zone),
         "date": lambda day: format_date(day, "EEE d MMM", locale=LOCALES[visitor.language]),
         "micros": lambda at: micros_moment(at, visitor.language, zone),
+        "ago": lambda at: spoken(at / MICROS - time.time(), visitor.language, ago=True),
+        "after": lambda span: spoken(span / MICROS, visitor.language),
         # This page with other parameters: `here(lang="nl")`; relative, as a path can be read as another host.
         "here": lambda **changed: "?" + request.rel_url.update_query(changed).raw_query_string,
     }

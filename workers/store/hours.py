@@ -192,3 +192,10 @@ def _begin(hour: str) -> int:
 def _text(at: int) -> str:
     """The hour in which a time is."""
     return (EPOCH + timedelta(microseconds=at)).strftime(_HOUR_TEXT)
+
+
+def counted_mailing(store: Store, mailing: int) -> bool:
+    """Whether there are events of a mailing."""
+    query = select(_COUNTS.mailing).where(_COUNTS.mailing == mailing, _COUNTS.number > 0).limit(1)
+    with store.reading() as connection:
+        return connection.execute(query).first() is not None

@@ -21,6 +21,7 @@ class Link(NamedTuple):
 #: The menu, in its order.
 NAVIGATION = (
     Link("/", _("Now")),
+    Link("/events", _("Events")),
     Link("/days", _("Completeness")),
     Link("/gaps", _("Gaps")),
     Link("/system", _("System")),
@@ -29,6 +30,8 @@ NAVIGATION = (
 #: Modules with pages.
 MODULES = (
     "now",
+    "events",
+    "people",
     "days",
     "gaps",
     "system",

@@ -1,0 +1,46 @@
+"""What pages call each type of event, and how they colour it; the word always says it, too."""
+
+from typing import NamedTuple
+
+from ingest.copernica.event_types import EventType
+
+
+def _(text: str) -> str:
+    """Mark a text as one that is to be translated where it is shown."""
+    return text
+
+
+class Kind(NamedTuple):
+    """A type of event in a person's words."""
+
+    text: str
+    #: The class of its badge: good, warn, bad or nothing.
+    tone: str = ""
+
+
+KINDS = {
+    EventType.DELIVERY: Kind(_("Delivered"), "good"),
+    EventType.OPEN: Kind(_("Opened")),
+    EventType.CLICK: Kind(_("Clicked")),
+    EventType.UNSUBSCRIBE: Kind(_("Unsubscribed"), "warn"),
+    EventType.ABUSE: Kind(_("Complained"), "bad"),
+    EventType.BOUNCE: Kind(_("Bounced"), "bad"),
+    EventType.FAILURE: Kind(_("Failed"), "bad"),
+    EventType.PROFILE_CREATE: Kind(_("Profile created")),
+    EventType.PROFILE_UPDATE: Kind(_("Profile changed")),
+    EventType.PROFILE_DELETE: Kind(_("Profile deleted")),
+    EventType.SUBPROFILE_CREATE: Kind(_("Subprofile created")),
+    EventType.SUBPROFILE_UPDATE: Kind(_("Subprofile changed")),
+    EventType.SUBPROFILE_DELETE: Kind(_("Subprofile deleted")),
+    EventType.ATTEMPT: Kind(_("Attempted")),
+    EventType.RETRY: Kind(_("Tried again"), "warn"),
+    EventType.BOT_CLICK: Kind(_("Clicked by a program")),
+    EventType.DMARC: Kind(_("DMARC report")),
+    EventType.RESPONSE: Kind(_("Answered")),
+    EventType.UNKNOWN: Kind(_("Unknown")),
+}
+
+
+def kind_of(kind: str) -> Kind:
+    """What pages call a type; its own name if another release knows it."""
+    return KINDS.get(kind) or Kind(kind)  # type: ignore[call-overload]  # a StrEnum is its text

@@ -1,0 +1,156 @@
+"""Which events somebody asks for, as the address of a page has it, and addresses that ask for the same."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from aiohttp import web
+from multidict import MultiMapping
+
+from ingest.console.kinds import KINDS
+from ingest.console.reading import reading_of
+from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole
+from ingest.copernica.events import LOGFILE, REST, WEBHOOK
+from workers.store.filters import Filter
+from workers.store.search import Place
+
+#: Characters of a text that is searched for; the line of a request is hardly longer.
+LONGEST = 2000
+#: Types, and columns, of one question.
+MOST_CHOSEN = 30
+#: Where an event may come from.
+SOURCES = (WEBHOOK, LOGFILE, REST)
+#: How far back the form offers to look, by what stands in the address.
+SPANS = {
+    "1h": timedelta(hours=1),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
+}
+#: Columns of the list behind time and type, in their order, and those that are shown unless somebody chose.
+COLUMNS = (
+    "ago", "recipient", "detail", "mailing", "tags", "message", "profile", "url", "answer", "ip", "agent",
+    "source", "received",
+)  # fmt: skip  # a list to be read across
+DEFAULT_COLUMNS = ("ago", "recipient", "detail", "mailing", "tags")
+#: Fields of the form that hold a text as it is.
+TEXTS = ("recipient", "message", "tag", "text")
+NUMBERS = ("mailing", "profile")
+#: How browsers write a time of `<input type="datetime-local">`.
+_LOCAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?", re.ASCII)
+_FIELDS = (*TEXTS, *NUMBERS, "source", "last", "since", "until", "tz")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What was asked for."""
+
+    filter: Filter
+    #: What the form held, by field; without those that were empty.
+    given: dict[str, str]
+    types: Sequence[str]
+    columns: Sequence[str]
+    #: Fields whose text is none that they can hold; they are left out of the filter.
+    wrong: list[str] = field(default_factory=list)
+    #: From where the page goes on; None is the newest.
+    place: Place | None = None
+    older: bool = True
+
+    @property
+    def is_newest(self) -> bool:
+        """Whether the page begins with what came last."""
+        return self.place is None
+
+    @property
+    def is_all(self) -> bool:
+        """Whether it asks for everything."""
+        return self.filter == Filter()
+
+    def query(self, **changed: object) -> str:
+        """The part of an address behind `?` that asks for the same, from the newest on unless `changed` says so.
+
+        What is changed to None is left out.
+        """
+        pairs = [(name, value) for name, value in self.given.items() if name not in changed]
+        if "type" not in changed:
+            pairs += [("type", kind) for kind in self.types]
+        if tuple(self.columns) != DEFAULT_COLUMNS:
+            pairs += [("col", column) for column in self.columns]
+        pairs += [(name, str(value)) for name, value in changed.items() if value is not None]
+        return urlencode(pairs)
+
+    @property
+    def noted(self) -> dict[str, object]:
+        """The same for the audit: of a person only that one was named, as the audit outlives them."""
+        personal = ("recipient", "message", "profile", "text")
+        noted: dict[str, object] = {
+            name: "(a person)" if name in personal else value for name, value in self.given.items() if name != "tz"
+        }
+        return noted | ({"types": list(self.types)} if self.types else {})
+
+
+def wanted_of(request: web.Request) -> Wanted:
+    """What the address of a request asks for."""
+    query = request.query
+    given = {name: text for name in _FIELDS if (text := fitting(query.get(name, "")[:LONGEST]).strip())}
+    wrong: list[str] = []
+    numbers = {name: whole(given[name], MAX_NUMBER_DIGITS) for name in NUMBERS if name in given}
+    wrong += [name for name, number in numbers.items() if number is None]
+    source = given.get("source")
+    if source not in (None, *SOURCES):
+        wrong.append("source")
+        source = None
+    zone = _zone(given, reading_of(request).settings.timezone)
+    since, until = _moment(given, "since", zone, wrong), _moment(given, "until", zone, wrong)
+    if (span := SPANS.get(given.get("last", ""))) is not None:
+        since, until = datetime.now(UTC) - span, None
+    elif "last" in given:
+        wrong.append("last")
+    if since is not None and until is not None and until <= since:
+        wrong.append("until")
+        until = None
+    kinds = [kind for kind in dict.fromkeys(query.getall("type", [])[:MOST_CHOSEN]) if kind in set(KINDS)]
+    places = {name: Place.read(query.get(name, "")) for name in ("before", "after")}
+    wanted = Filter(
+        tuple(kinds),
+        given.get("recipient"),
+        given.get("message"),
+        since,
+        until,
+        numbers.get("mailing"),
+        numbers.get("profile"),
+        given.get("tag"),
+        source,
+        given.get("text"),
+    )
+    place = places["before"] or places["after"]
+    return Wanted(wanted, given, kinds, _columns(query), wrong, place, place is None or bool(places["before"]))
+
+
+def _columns(query: MultiMapping[str]) -> Sequence[str]:
+    chosen = query.getall("col", [])[:MOST_CHOSEN]
+    return tuple(column for column in COLUMNS if column in chosen) if chosen else DEFAULT_COLUMNS
+
+
+def _zone(given: dict[str, str], otherwise: str) -> ZoneInfo:
+    """The zone of the times in the form: the browser's, which a script tells, or ours."""
+    try:
+        return ZoneInfo(given.get("tz") or otherwise)
+    except (KeyError, ValueError, OSError):
+        given.pop("tz")
+        return ZoneInfo(otherwise)
+
+
+def _moment(given: dict[str, str], name: str, zone: ZoneInfo, wrong: list[str]) -> datetime | None:
+    if name not in given:
+        return None
+    try:
+        if _LOCAL.fullmatch(given[name]):
+            return datetime.fromisoformat(given[name]).replace(tzinfo=zone).astimezone(UTC)
+    except (ValueError, OverflowError):  # the 31st of February, the year 0 or 1
+        pass
+    wrong.append(name)
+    return None

@@ -1,0 +1,217 @@
+"""The list of events, a message and a recipient in the console: what is asked for, shown, exported, and safe."""
+
+import asyncio
+import csv
+import io
+import json
+import re
+from typing import Any
+
+import pytest
+
+from ingest.copernica.events import Event, EventType
+from ingest.redis_client import connect
+from ingest.stream.announcements import Announcements
+from tests.support.builders import NINE, SECOND, delivery_id, event
+from tests.support.console import console
+from workers.operations import audit
+from workers.store.store import Store
+
+NASTY = '"><script>alert(1)</script>\u202e'
+NOWHERE = "redis://127.0.0.1:1/0"
+
+
+@pytest.fixture
+def environ(sqlite_url: str) -> dict[str, str]:
+    return {"DATABASE_URL": sqlite_url, "REDIS_URL": NOWHERE}
+
+
+@pytest.fixture
+def stored(sqlite_url: str) -> list[Event]:
+    """What became of a message, a failure of another one, and something nasty in each text of a third."""
+    hour = 3600 * SECOND
+    click = {"type": EventType.CLICK, "url": "https://example.nl/aanbieding", "occurred_at": NINE + 2 * hour}
+    failed = {"type": EventType.FAILURE, "code": 550, "description": "user unknown", "message_id": "m2"}
+    texts = {"recipient", "message_id", "ip", "url", "user_agent", "description", "extended"}
+    events = [
+        event(1, type=EventType.DELIVERY, mailing=7, user_agent=None),
+        event(2, occurred_at=NINE + hour, mailing=7),
+        event(3, mailing=7, **click),
+        event(4, recipient="eva@example.nl", mailing=8, occurred_at=NINE + 3 * hour, user_agent=None, **failed),
+        event(5, occurred_at=NINE - hour, tags=[NASTY, *["t"] * 20], **dict.fromkeys(texts, NASTY)),
+    ]
+    with Store.open(sqlite_url) as store:
+        store.add(events)
+    return events
+
+
+async def text_of(environ: dict[str, str], path: str, status: int = 200, language: str = "en") -> str:
+    async with console(environ, **{"Accept-Language": language}) as client:
+        answer = await client.get(path)
+        assert answer.status == status
+        return await answer.text()
+
+
+def shown(text: str) -> list[int]:
+    """The numbers of the events that a page shows, in its order."""
+    return [int(found[8:], 16) for found in re.findall(r'data-open href="/event/([0-9a-f]{24})"', text)]
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("", [4, 3, 2, 1, 5]),
+        ("type=click&type=failure", [4, 3]),
+        ("recipient=JAN@example.nl", [3, 2, 1]),
+        ("message=m2", [4]),
+        ("mailing=7&type=open", [2]),
+        ("text=AANBIEDING", [3]),
+        ("tag=t", [5]),
+        ("tag=%22%3E%3Cscript%3Ealert(1)%3C/script%3E%E2%80%AE", [5]),
+        ("since=2026-11-20T10:30&tz=UTC", [4, 3]),
+        ("since=2026-11-20T11:30&until=2026-11-20T12:30&tz=Europe/Amsterdam", [3]),
+        (
+            "mailing=none&source=x&since=soon&tz=Nowhere/Land&type=nonsense&before=x&col=nonsense&last=1y",
+            [4, 3, 2, 1, 5],
+        ),
+        ("recipient=%00%FF", []),
+        ("mailing=999999999999999999", []),
+    ],
+)
+async def test_the_list_has_what_is_asked_for(
+    environ: dict[str, str], stored: list[Event], query: str, numbers: list[int]
+) -> None:
+    assert shown(await text_of(environ, f"/events?{query}")) == numbers
+
+
+async def test_pages_lead_to_each_other(
+    environ: dict[str, str], stored: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.console.pages.events.SIZE", 2)
+    async with console(environ) as client:
+        seen, path = [], "/events?tag=a"
+        for _ in range(2):
+            text = await (await client.get(path)).text()
+            seen.append(shown(text))
+            found = re.search(r'href="([^"]+)" rel="next"', text)
+            path = found[1].replace("&amp;", "&") if found else ""
+        assert (seen, path) == ([[4, 3], [2, 1]], "")
+        back = re.search(r'href="([^"]+)" rel="prev"', text)
+        assert back is not None
+        assert shown(await (await client.get(back[1].replace("&amp;", "&"))).text()) == [4, 3]
+
+
+async def test_what_came_from_outside_stays_text(environ: dict[str, str], stored: list[Event]) -> None:
+    every = "&".join(
+        f"col={name}" for name in ("recipient", "detail", "tags", "message", "url", "ip", "agent", "answer")
+    )
+    async with console(environ) as client:
+        pages = [await (await client.get("/events?tag=t&" + every)).text()]
+        for path in re.findall(r'href="(/(?:recipient|message)[^"]+)"', pages[0]):
+            answer = await client.get(path.replace("&amp;", "&"))
+            assert answer.status == 200
+            pages.append(await answer.text())
+    assert len(pages) == 3
+    for text in pages:
+        assert "<script>alert" not in text
+        assert "\u202e" not in text
+        assert "&lt;script&gt;alert(1)" in text
+
+
+async def test_a_list_without_events_says_what_to_do(environ: dict[str, str]) -> None:
+    assert "ingest simulate" in await text_of(environ, "/events")
+    assert "Take something out of the search" in await text_of(environ, "/events?text=x")
+    assert "Which message?" in await text_of(environ, "/message")
+    assert "may have expired" in await text_of(environ, "/message/m%2F1", 404)
+    assert "check how it is written" in await text_of(environ, "/recipient?address=x@y", 404)
+
+
+async def test_without_the_database_the_pages_say_so(tmp_path: object) -> None:
+    environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/none.db", "REDIS_URL": NOWHERE}
+    for path in ("/events", "/message/m1", "/recipient?address=x@y"):
+        assert "ingest db upgrade" in await text_of(environ, path, 503)
+
+
+async def test_a_message_tells_what_became_of_it(environ: dict[str, str], stored: list[Event]) -> None:
+    text = await text_of(environ, "/message/5fd2")
+    assert shown(text) == [1, 2, 3]
+    assert text.count("60 minutes later") == 2
+    assert 'href="/recipient?address=jan%40example.nl"' in text
+    assert 'href="/mailing/7"' in text
+
+
+async def test_a_recipient_is_summed_up(environ: dict[str, str], stored: list[Event]) -> None:
+    text = await text_of(environ, "/recipient?address=Jan@Example.NL", language="nl")
+    assert shown(text) == [3, 2, 1]
+    assert "60 minuten eerder" in text
+    assert "3 events" in text
+    assert 'href="/erase?recipient=Jan%40Example.NL"' in text
+
+
+@pytest.mark.parametrize(
+    ("typed", "path"),
+    [
+        (" Jan+x@example.nl ", "/recipient?address=Jan%2Bx@example.nl"),
+        (delivery_id(2).hex().upper(), f"/event/{delivery_id(2).hex()}"),
+        ("f" * 24, f"/events?text={'f' * 24}"),
+        ("5fd2", "/message/5fd2"),
+        ("7", "/mailing/7"),
+        ("12", "/events?profile=12"),
+        ("//evil.example", "/events?text=//evil.example"),
+        ("user unknown", "/events?text=user%20unknown"),
+        ("", "/events"),
+    ],
+)
+async def test_what_is_typed_in_the_header_leads_to_its_page(
+    environ: dict[str, str], stored: list[Event], typed: str, path: str
+) -> None:
+    async with console(environ) as client:
+        answer = await client.get("/find", params={"q": typed}, allow_redirects=False)
+        assert (answer.status, answer.headers["Location"]) == (303, path)
+
+
+async def test_an_export_is_what_the_list_shows_and_is_in_the_audit(
+    environ: dict[str, str], stored: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.console.exporting.PORTION", 2)
+    async with console(environ) as client:
+        answer = await client.get("/events/export?format=csv")
+        assert "attachment" in answer.headers["Content-Disposition"]
+        rows = list(csv.DictReader(io.StringIO(await answer.text())))
+        assert [row["delivery_id"] for row in rows] == [delivery_id(number).hex() for number in (4, 3, 2, 1, 5)]
+        lines = await (await client.get("/events/export?format=jsonl&recipient=jan@example.nl&type=open")).text()
+        assert [json.loads(line)["type"] for line in lines.splitlines()] == ["open"]
+        assert (await client.get("/events/export?format=xls")).status == 404
+    with Store.open(environ["DATABASE_URL"]) as store:
+        entries = audit.entries(store, 10)
+    assert [(entry.action, entry.affected) for entry in entries] == [("export", 1), ("export", 5)]
+    assert entries[0].what == {"format": "jsonl", "recipient": "(a person)", "types": ["open"]}
+
+
+async def test_no_more_than_a_few_export_at_once(
+    environ: dict[str, str], stored: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.console.exporting.MOST_EXPORTS", 0)
+    assert "Several exports" in await text_of(environ, "/events/export", 503)
+
+
+async def test_new_events_appear_for_whoever_watches(
+    sqlite_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.console.tail.EVERY", 0.02)
+    async with console({"DATABASE_URL": sqlite_url, "REDIS_URL": redis_url}) as client:
+        answer = await client.get("/live/events?type=click&col=recipient")
+        while connect(redis_url).pubsub_numsub("ingest:{0}:stored")[0][1] == 0:
+            await asyncio.sleep(0.01)
+        with Store.open(sqlite_url) as store, connect(redis_url) as client_of_redis:
+            new = [event(1), event(2, type=EventType.CLICK, url=NASTY)]
+            store.add(new)
+            Announcements(client_of_redis).publish([one.delivery_id for one in new])
+        rows = ""
+        while not rows:
+            line = (await asyncio.wait_for(answer.content.readline(), 10)).decode()
+            if line.startswith("data: "):
+                told: dict[str, Any] = json.loads(line[6:])
+                rows = told["rows"]
+        assert (shown(rows), told["state"]) == ([2], "on")
+        answer.close()
