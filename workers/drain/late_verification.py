@@ -37,6 +37,7 @@ from workers.bisection import take_all
 from workers.pausing import events_are_paused
 from workers.records import NOT_COPERNICAS, Quarantined, Why, read
 from workers.runtime import SLICE, stop_flag, unless_refused
+from workers.store.commits import VERIFICATION, Commit
 from workers.store.rows import Waiting
 from workers.store.store import Signer, Store
 
@@ -181,6 +182,7 @@ def _settle(store: Store, judged: Sequence[Judged], has_handlers: bool) -> None:
             [call for call in calls if isinstance(call, Quarantined)],
             settled=[each.call.key for each in some],
             hand_on={each.call.record.delivery_id: each.call.record for each in some} if has_handlers else None,
+            commit=Commit(VERIFICATION),
         )
 
     def give_up(each: Judged, refusal: RowsRejected) -> None:

@@ -37,6 +37,9 @@ PIECE = 4
 #: Rows that one search reads at most: a minute of a drain that commits a hundred times a second.
 MOST_ROWS = 10_000
 
+#: The name under which calls are stored that had to wait for their signer's key, in the place of a drain's.
+VERIFICATION = "verification"
+
 _COLUMNS = commits.c
 
 

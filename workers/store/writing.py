@@ -64,6 +64,7 @@ class Writing(Counting):
         unverified: Sequence[Record] = (),
         settled: Sequence[tuple[bytes, bytes]] = (),
         hand_on: Mapping[bytes, Record] | None = None,
+        commit: Commit | None = None,
     ) -> Added:
         """Store the events of calls, calls for quarantine and unverified calls in one transaction.
 
@@ -75,9 +76,8 @@ class Writing(Counting):
             RowsRejected: the database does not take some of the rows; nothing was stored.
             Unavailable: the database cannot be used now; nothing was stored.
         """
-        return self.add_rows(
-            [event_row(event) for event in events], lambda: events, quarantined, unverified, settled, hand_on
-        )
+        rows = [event_row(event) for event in events]
+        return self.add_rows(rows, lambda: events, quarantined, unverified, settled, hand_on, commit)
 
     def add_rows(
         self,

@@ -35,6 +35,9 @@ MODULES = (
     "days",
     "gaps",
     "system",
+    "event",
+    "hand_on",
+    "erase",
     "tasks",
     "login",
 )
