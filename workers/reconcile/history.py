@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
-import orjson
 from sqlalchemy import Connection, select
 
 from ingest.errors import Interrupted, InvalidToken
 from workers.reconcile.basis import MIN_UNANIMOUS, Basis
 from workers.reconcile.report import DayReport, KindReport
 from workers.store import tables
-from workers.store.rows import clean, load, stored_time
+from workers.store.rows import clean, json_text, load, stored_time
 from workers.store.store import Store
 
 #: Where the files came from: over REST, or from this machine.
@@ -122,7 +121,7 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
         kind.superseded,
         kind.offset,
         clean(report.error) if report.error else None,
-        clean(orjson.dumps(details).decode()),
+        json_text(details),
     )
 
 

@@ -12,7 +12,7 @@ from workers.gaps.gap import State
 from workers.reconcile.basis import MIN_UNANIMOUS
 from workers.reconcile.history import WHOLE_DAY
 from workers.store import tables
-from workers.store.rows import clean, load, micros, stored_time
+from workers.store.rows import clean, json_text, load, micros, stored_time
 from workers.store.store import Store
 from workers.totals.ours import begin_of
 from workers.totals.report import KINDS, Cause, Circumstances, DayTotals
@@ -73,7 +73,7 @@ def save(store: Store, found: DayTotals) -> Verdict:
             1 + (before.attempts if before else 0),
             agrees,
             "" if agrees else clean(found.why),
-            clean(orjson.dumps(details).decode()),
+            json_text(details),
         )
         connection.execute(days.delete().where(days.c.day == found.day))
         store.insert(connection, days, [whole])
