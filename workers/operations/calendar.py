@@ -74,9 +74,10 @@ def standings(store: Store, first: date, last: date, now: datetime | None = None
     now = now or datetime.now(UTC)
     today = now.date()
     last = min(last, today)
-    first = max(first, last - timedelta(days=MOST_DAYS - 1))
     if first > last:
         return []
+    if (last - first).days >= MOST_DAYS:
+        first = last - timedelta(days=MOST_DAYS - 1)
     schedule = Schedule.of(store, today, now)
     numbers = _numbers(store, first, last)
     gaps = _unclosed(store, first, last, now)

@@ -122,6 +122,7 @@ async def one_day(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     language, run = visitor_of(request).language, request.query.get("run", "")
     common: dict[str, Any] = {"day": wanted, "title": dates.day_text(wanted, language), **_common(language)}
+    common["said"] = completeness.SAID.get(request.query.get("said", ""))
     around: dict[str, Any] = {
         "before": wanted - timedelta(days=1) if wanted > date.min else None,
         "after": wanted + timedelta(days=1) if wanted < today else None,
@@ -137,7 +138,6 @@ async def one_day(request: web.Request) -> web.Response:
         chart=chart(found.hours, found.gaps, wanted, datetime.now(UTC)),
         has_token=_may_ask(request),
         over=wanted < today,
-        said=completeness.SAID.get(request.query.get("said", "")),
         mailings=len({(line.product, line.mailing) for line in found.differing}),
         has_copernica=reading_of(request).settings.copernica_token is not None,
         most_totals=day.MOST_TOTALS,
