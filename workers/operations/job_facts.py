@@ -150,17 +150,11 @@ def _job(client: redis.Redis, job_id: str) -> Job | None:
 
 
 def _facts(job: Job) -> JobFacts:
-    try:
-        whole = job.exc_info or ""
-        what = job.description or job.func_name or ""
-    except redis.RedisError:
-        raise
-    except Exception:
-        whole, what = "", ""
-    whole = without_secrets(str(whole)).rstrip()
+    result = job.latest_result()
+    whole = without_secrets((result.exc_string if result else None) or "").rstrip()
     return JobFacts(
         job.id,
-        str(what)[:300],
+        _what(job)[:300],
         _aware(job.started_at),
         _aware(job.ended_at),
         job.worker_name or "",
@@ -168,6 +162,13 @@ def _facts(job: Job) -> JobFacts:
         whole.rpartition("\n")[2][:300],
         len(whole) > MOST_TRACEBACK,
     )
+
+
+def _what(job: Job) -> str:
+    try:
+        return str(job.description or job.func_name or "")
+    except Exception:  # its name is within what we cannot read
+        return ""
 
 
 def _worker(worker: BaseWorker) -> WorkerFacts:
