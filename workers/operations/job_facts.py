@@ -1,11 +1,13 @@
 """RQ's queues, jobs and workers: what the console shows of them, and what people do with jobs that failed."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 
 import redis
 from rq import Queue, Worker
+from rq.exceptions import InvalidJobOperation
 from rq.job import Job
 from rq.registry import BaseRegistry
 from rq.serializers import JSONSerializer
@@ -106,8 +108,9 @@ def drop(client: redis.Redis, queue: str, job_id: str | None = None) -> int:
     wanted = [one for one in _ids(registry) if job_id in (None, one)]
     for each in wanted:
         registry.remove(each)
-        if (job := _job(client, each)) is not None and job.is_failed:
-            job.delete(remove_from_queue=False)
+        with suppress(InvalidJobOperation):  # one that has no state any more
+            if (job := _job(client, each)) is not None and job.is_failed:
+                job.delete(remove_from_queue=False)
     return len(wanted)
 
 
