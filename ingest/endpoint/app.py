@@ -20,7 +20,7 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.targets import Addressed, addressed
 from ingest.endpoint.validation_files import ValidationFiles
-from ingest.errors import WriteUnconfirmed
+from ingest.errors import Reason, WriteUnconfirmed
 from ingest.stream.producer import Producer
 
 INTAKE = web.AppKey("intake", Intake)
@@ -70,7 +70,7 @@ async def webhook(request: web.Request) -> web.Response:
     if isinstance(body, Answer):
         intake.refused[answers.BUSY.status] += body is answers.BUSY
         return _response(request, body)
-    answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body)
+    answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body, request.transport)
     if answer is answers.KEPT:
         cast(Connection, request.protocol).known = True
     return _response(request, answer)
@@ -165,7 +165,10 @@ def _judge_head(request: web.Request, intake: Intake) -> Addressed | Answer:
     if to is None:
         return answers.BAD_REQUEST
     encoding, signed = headers.get("Content-Encoding"), "Signature" in headers
-    return intake.judge(request.method, request.content_length, encoding, signed) or to
+    answer = intake.judge(request.method, request.content_length, encoding, signed)
+    if answer is answers.NOT_ACCEPTED:
+        _note(request, Reason.NO_SIGNATURE.value)
+    return answer or to
 
 
 async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
@@ -191,9 +194,17 @@ async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
 def _response(request: web.Request, answer: Answer) -> web.Response:
     if answer.status in answers.NO_CALL_STATUSES:
         request.app[INTAKE].refused[answer.status] += 1
+        _note(request, str(answer.status))
     response = web.Response(status=answer.status, body=answer.body, headers=answer.headers or None)
     if answer.body:
         response.content_type = answer.content_type
     if answer.status in answers.CLOSING_STATUSES or request.app[CLOSING].is_set():
         response.force_close()
     return response
+
+
+def _note(request: web.Request, reason: str) -> None:
+    """Keep a refused request to be looked at."""
+    target = request.raw_path.encode("utf-8", "surrogateescape")
+    refusals = request.app[INTAKE].refusals
+    refusals.note(reason, request.method, target, request.raw_headers, transport=request.transport)

@@ -238,6 +238,8 @@ class FastPathProtocol(asyncio.Protocol):
         """Write the answer of the intake, and go on with what has arrived meanwhile."""
         self._busy = False
         self.since = time.monotonic()
+        if answer is not KEPT:
+            self._fast_path.intake.refusals.came_from(self._transport)
         if self._lesson:
             if answer is KEPT:
                 self._fast_path.plain.learn(self._lesson)

@@ -38,11 +38,12 @@ from ingest.endpoint.answers import (
     Answer,
 )
 from ingest.endpoint.budget import UnverifiedBudget
-from ingest.endpoint.limits import KEY_WAIT, MAX_CONNECTIONS, MAX_HELD
+from ingest.endpoint.limits import KEY_WAIT, WAITING_MAX, WAITING_SIZE_MAX
 from ingest.endpoint.losses import Losses
 from ingest.endpoint.memory import CALL_COST, Memory
 from ingest.endpoint.random_ids import RandomIds
 from ingest.endpoint.rare_warnings import RareWarnings
+from ingest.endpoint.refusals import RefusalSample
 from ingest.endpoint.under_way import Cohort, UnderWay
 from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread
 from ingest.errors import CallRejected, KeyUnavailable, Reason, WriteUnconfirmed
@@ -51,10 +52,6 @@ from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
 
-#: Calls and their bytes that may wait for keys to be looked up: strangers can name keys that take long, and must
-#: not get all the places and all the memory by that.
-WAITING_MAX = MAX_CONNECTIONS // 2
-WAITING_SIZE_MAX = MAX_HELD // 4
 #: Bytes of a body from which on it is hashed in a thread: a millisecond's work.
 LARGE_BODY = 256 * 1024
 
@@ -107,6 +104,7 @@ class Intake:
         self.memory = Memory()
         self.under_way = UnderWay()
         self._warn = RareWarnings(log)
+        self.refusals = RefusalSample(log)
         self._random_ids = RandomIds()
         #: Calls that wait for their key to be looked up, and the bytes of these.
         self._waiting: set[asyncio.Task[None]] = set()
@@ -163,7 +161,7 @@ class Intake:
         try:
             claim = claim or self._verifier.examine(target, fields, body, received_at)
         except CallRejected as rejected:
-            finish(self._reject(rejected))
+            finish(self._reject(rejected, target, fields))
             return
         except Exception:
             self._fail(finish)
@@ -218,7 +216,7 @@ class Intake:
                 self._waiting.add(waiting)
                 waiting.add_done_callback(self._waiting.discard)
         except CallRejected as rejected:
-            finish(self._reject(rejected))
+            finish(self._reject(rejected, record.target, fields))
         except Exception:
             self._fail(finish)
 
@@ -236,7 +234,7 @@ class Intake:
             async with asyncio.timeout(KEY_WAIT):
                 await verifier.verify(claim)
         except CallRejected as rejected:
-            finish(self._reject(rejected))
+            finish(self._reject(rejected, record.target, fields))
             return
         except KeyUnavailable as unavailable:
             record = record._replace(headers=pack_headers(fields), flags=UNVERIFIED)
@@ -308,11 +306,15 @@ class Intake:
             self._warn("full", "calls are answered 503: %s %d so far.", error, self.failed)
             finish(UNAVAILABLE)
 
-    async def keep(self, target: bytes, headers: Headers, body: bytes) -> Answer:
-        """Check and keep one call; returns its answer."""
+    async def keep(
+        self, target: bytes, headers: Headers, body: bytes, transport: asyncio.Transport | None = None
+    ) -> Answer:
+        """Check and keep one call, which came over a connection; returns its answer."""
         answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def answer(result: Answer) -> None:
+            if result is not KEPT:
+                self.refusals.came_from(transport)
             if not answered.done():  # otherwise the request was cancelled meanwhile
                 answered.set_result(result)
 
@@ -322,7 +324,7 @@ class Intake:
             try:
                 claim = await self._examine_apart(self._verifier, target, fields, body)
             except CallRejected as rejected:
-                return self._reject(rejected)
+                return self._reject(rejected, target, fields)
         self.submit(target, fields, body, answer, claim)
         return await answered
 
@@ -342,9 +344,7 @@ class Intake:
             self.memory.used -= len(body)
             cohort.pending -= 1
 
-    def _reject(self, rejected: CallRejected) -> Answer:
-        reason = rejected.reason
-        self.rejected[reason.value] += 1
-        named = f", it named {rejected.excerpt}" if rejected.excerpt else ""
-        self._warn(reason, "rejected a call: %s%s; %d so far.", reason, named, self.rejected[reason.value])
+    def _reject(self, rejected: CallRejected, target: bytes = b"", fields: HeaderFields | None = None) -> Answer:
+        self.rejected[rejected.reason.value] += 1
+        self.refusals.rejected(rejected, self.rejected[rejected.reason.value], target, fields)
         return NOT_ACCEPTED

@@ -31,6 +31,10 @@ CROWDED_INTERVAL = 0.1
 MAX_HELD = 192 * 1024 * 1024
 #: Of these, bytes of requests that have not arrived wholly; beyond it the oldest of them are given up.
 MAX_PARTIAL = MAX_HELD // 2
+#: Calls and their bytes that may wait for keys to be looked up: strangers can name keys that take long, and must
+#: not get all the places and all the memory by that.
+WAITING_MAX = MAX_CONNECTIONS // 2
+WAITING_SIZE_MAX = MAX_HELD // 4
 #: Seconds that a call waits for its key: for a place in the queue of new names, for a lookup, and for a look
 #: whether DNS answers at all, which take 2 s each at most.
 KEY_WAIT = 7.0

@@ -18,6 +18,7 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
 from ingest.endpoint.recent_times import RecentTimes
+from ingest.endpoint.refusals import RefusalSample
 from ingest.jobs import JobScheduler
 from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
@@ -26,6 +27,7 @@ from ingest.spool import Spool
 from ingest.stream.coverage import Statement
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.producer import Producer
+from ingest.stream.refusals import Refusals
 from ingest.stream.reports import EndpointReport, SpoolReport
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,7 @@ async def maintain(
     covering: Covering,
     sharing: KeySharing | None = None,
     lookout: Lookout | None = None,
+    refusals: Refusals | None = None,
 ) -> None:
     """Do what `report_and_sweep` does, at once and every `MAINTENANCE_INTERVAL`, and log what was taken.
 
@@ -62,6 +65,7 @@ async def maintain(
             if producer.breaker.is_closed:
                 covering.told(await asyncio.to_thread(_tell, covering, outage))
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
+                await _tell_refusals(intake.refusals, refusals, outage)
                 if sharing is not None:
                     await sharing.refresh(producer.spool)
             elif lookout is not None:
@@ -200,6 +204,19 @@ def _tell(covering: Covering, outage: Outage) -> list[Statement]:
     except Exception:  # the next round must come, whatever is wrong with this one
         log.exception("what is taken could not be told")
     return []
+
+
+async def _tell_refusals(sample: RefusalSample, refusals: Refusals | None, outage: Outage) -> None:
+    """Have Redis keep what was refused lately; what it does not take now is told the next time."""
+    if refusals is None or not (taken := sample.take()):
+        return
+    try:
+        await asyncio.to_thread(refusals.add, taken)
+    except RedisError as error:
+        outage.failed(error)
+        sample.give_back(taken)
+    except Exception:  # the next round must come, whatever is wrong with this one
+        log.exception("what was refused could not be told")
 
 
 def _say_goodbye(heartbeats: Heartbeats, covering: Covering) -> list[Statement]:

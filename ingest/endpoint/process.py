@@ -49,6 +49,7 @@ from ingest.stream.coverage import Coverage
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_keys import KnownKeys
 from ingest.stream.producer import Producer
+from ingest.stream.refusals import Refusals
 from ingest.stream.reports import ENDPOINT, process_name
 from ingest.stream.writes import WriteTimes
 from ingest.verification import Verifier
@@ -125,8 +126,8 @@ async def _serve_socket(
             start(_measure(board, number, intake, producer, connections))
             start(replayer.run())
             lookout = Lookout(settings, blocking, is_worker=False, speaks=number == 1)
-            heartbeats = Heartbeats(blocking, name)
-            start(maintain(settings, intake, producer, heartbeats, scheduler, number, covering, sharing, lookout))
+            keep = partial(maintain, settings, intake, producer, Heartbeats(blocking, name), scheduler, number)
+            start(keep(covering, sharing, lookout, Refusals(blocking)))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
             covering.stop()

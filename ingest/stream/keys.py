@@ -13,6 +13,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:coverage    hash: what endpoint processes surely took, as JSON, see `ingest.stream.coverage`
     ingest:{p}:gaps        string, there while the last job that looks for gaps is young
     ingest:{p}:reports     hash: what each live process says of itself, as JSON with the time `at`
+    ingest:{p}:refusals    hash: a few refused calls of each reason, as JSON, see `ingest.stream.refusals`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
     ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
     ingest:{p}:catch-up:S  string, there while the last look for gaps to fill is younger than S seconds
@@ -57,6 +58,7 @@ class Keys:
         self.coverage = prefix + "coverage"
         self.gaps = prefix + "gaps"
         self.reports = prefix + "reports"
+        self.refusals = prefix + "refusals"
         self.daily = prefix + "daily"
         self.paused = prefix + "paused"
         self.probe = prefix + "probe"
