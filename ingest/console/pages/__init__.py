@@ -22,6 +22,8 @@ class Link(NamedTuple):
 NAVIGATION = (
     Link("/", _("Now")),
     Link("/events", _("Events")),
+    Link("/refusals", _("Refused calls")),
+    Link("/quarantine", _("Quarantine")),
     Link("/days", _("Completeness")),
     Link("/gaps", _("Gaps")),
     Link("/system", _("System")),
@@ -32,6 +34,8 @@ MODULES = (
     "now",
     "events",
     "people",
+    "refusals",
+    "quarantine",
     "days",
     "gaps",
     "system",
