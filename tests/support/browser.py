@@ -129,7 +129,7 @@ class Visitors:
         self.watched = Watched(site.url)
         self._opened: list[BrowserContext] = []
 
-    def page(self, look: Look = LOOKS[0], path: str = "/") -> Page:
+    def page(self, look: Look = LOOKS[0], path: str | None = "/") -> Page:
         """A page at a path, shown to somebody who looks like that; nobody is signed in where the role is None."""
         context = self._browser.new_context(
             base_url=self.site.url,
@@ -145,7 +145,8 @@ class Visitors:
         self._opened.append(context)
         self.watched.watch(context)
         page = context.new_page()
-        page.goto(path)
+        if path is not None:
+            page.goto(path)
         return page
 
     def close(self) -> None:

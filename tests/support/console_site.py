@@ -164,4 +164,5 @@ def console_site(folder: Path, database: str | None = None) -> Iterator[ConsoleS
         assert process.alive, process.output
         until(site.is_shown, "the console")
         yield site
-    assert "Traceback" not in process.output, process.output
+    faults = [line for line in process.output.splitlines() if line.startswith("console ") and "Traceback" in line]
+    assert not faults, process.output

@@ -1,0 +1,105 @@
+"""What holds for each page of the console, found by its own routes, with attack strings in every field behind it.
+
+A page that is added is tested here by itself, as soon as a link leads to it.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from importlib.resources import files
+from itertools import product
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, Request
+
+from tests.support.attacks import MARK, SEEN, attack
+from tests.support.browser import NARROW, WIDE, Look, Visitors, picture
+from tests.support.console_site import ConsoleSite
+from tests.support.reach import reached, routes
+
+#: Pages to which no link leads, and how each is reached.
+UNLINKED = {"/login": "/login", "/system/settings": "/system/settings"}
+#: Bytes and requests that one page may take; without what stays open for events.
+MOST_BYTES, MOST_REQUESTS = 150_000, 15
+#: Milliseconds in which a page asks for what its scripts want.
+SETTLED = 300
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+
+@pytest.fixture(scope="module")
+def addresses(site: ConsoleSite, shared_browser: Browser) -> Iterator[dict[str, str]]:
+    """An address of each page, once the site is full of attacks."""
+    attack(site)
+    visitors = Visitors(site, shared_browser)
+    context = visitors.page(path="/").context
+    yield {**UNLINKED, **reached(context, site.url, ("/", f"/events?q={SEEN}", "/mailings", "/days", "/system"))}
+    visitors.close()
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest, addresses: dict[str, str], name: str) -> str:
+    """The address of one page."""
+    assert name in addresses, f"no link leads to a page of {name}: {sorted(addresses)}"
+    return addresses[name]
+
+
+@pytest.mark.parametrize("name", sorted(routes()))
+def test_a_page_shuts_nobody_out_runs_nothing_and_fits(visitors: Visitors, name: str, address: str) -> None:
+    page = visitors.page(Look(), None)
+    answer = page.request.get(address)
+    if "html" not in answer.headers["content-type"]:
+        assert_it_is_only_kept(answer.headers)
+        return
+    finished: list[Request] = []
+    page.on("requestfinished", lambda request: finished.append(request))  # noqa: PLW0108  # it wants a function
+    page.goto(address)
+    page.wait_for_timeout(SETTLED)
+    assert_it_is_light(finished)
+    assert page.locator("h1").count() == 1
+    for width, theme in product((WIDE, NARROW), THEMES):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme=theme)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"wider than {width} pixels"
+        assert violations(page) == [], (width, theme)
+        picture(page, f"{re.sub('[^a-z]+', '-', name.strip('/')) or 'now'}-{width}-{theme}")
+    assert page.evaluate(f"window.{MARK}") is None, "an attack was run"
+
+
+@pytest.mark.parametrize("name", sorted(routes()))
+def test_a_page_is_there_in_dutch_and_without_scripts(visitors: Visitors, name: str, address: str) -> None:
+    page = visitors.page(Look(language="nl", scripts=False), None)
+    if "html" not in page.request.get(address).headers["content-type"]:
+        return
+    page.goto(address)
+    assert page.locator("html").get_attribute("lang") == "nl"
+    assert page.locator("h1").inner_text()
+
+
+def assert_it_is_only_kept(headers: dict[str, str]) -> None:
+    """What is no page is a file to keep, which no browser takes for anything else."""
+    assert headers["content-disposition"].startswith("attachment")
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def assert_it_is_light(finished: list[Request]) -> None:
+    """In all, and in how often something is asked for."""
+    sizes = {one.url: one.sizes() for one in finished}
+    total = sum(one["responseBodySize"] + one["responseHeadersSize"] for one in sizes.values())
+    assert total <= MOST_BYTES, {url: one["responseBodySize"] for url, one in sizes.items()}
+    assert len(finished) <= MOST_REQUESTS, [one.url for one in finished]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, each with the first places."""
+    page.evaluate(axe())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
+
+
+def axe() -> str:
+    """Its script, which a package for tests brings; $AXE names a newer one."""
+    if named := os.environ.get("AXE"):
+        return Path(named).read_text(encoding="utf-8")
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
