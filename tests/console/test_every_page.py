@@ -20,7 +20,11 @@ from tests.support.console_site import ConsoleSite
 from tests.support.reach import reached, routes
 
 #: Pages to which no link leads, and how each is reached.
-UNLINKED = {"/login": "/login", "/system/settings": "/system/settings"}
+UNLINKED = {
+    "/login": "/login",
+    "/system/settings": "/system/settings",
+    "/message": "/message",
+}
 #: Bytes and requests that one page may take; without what stays open for events.
 MOST_BYTES, MOST_REQUESTS = 150_000, 15
 #: Milliseconds in which a page asks for what its scripts want.
