@@ -47,24 +47,18 @@ def beside(store: Store, event: Event) -> Beside:
         before = select(key).where(key < event.delivery_id).order_by(key.desc()).limit(1)
         after = select(key).where(key > event.delivery_id).order_by(key).limit(1)
         previous, following = connection.execute(before).scalar(), connection.execute(after).scalar()
-    message = _nearest(store, event, Filter(message_id=event.message_id)) if event.message_id else ()
-    recipient = _nearest(store, event, Filter(recipient=event.recipient)) if event.recipient else ()
+    message = _lines(store, event, Filter(message_id=event.message_id)) if event.message_id else ()
+    recipient = _lines(store, event, Filter(recipient=event.recipient)) if event.recipient else ()
     known = {line.delivery_id for line in message}
-    others = tuple(line for line in recipient if line.delivery_id not in known)
-    return Beside(previous and bytes(previous), following and bytes(following), message[:SHOWN], others[:SHOWN])
+    others = [line for line in recipient if line.delivery_id not in known]
+    neighbours = _nearest(event, message), _nearest(event, others)
+    return Beside(previous and bytes(previous), following and bytes(following), *neighbours)
 
 
-def _nearest(store: Store, event: Event, wanted: Filter) -> tuple[Line, ...]:
-    """The events of a filter that are nearest to one, itself left out: twice `SHOWN` at most."""
-    return tuple(
-        sorted(
-            sorted(_lines(store, event, wanted), key=lambda line: abs(line.occurred_at - event.occurred_at))[
-                : 2 * SHOWN
-            ],
-            key=lambda line: line.occurred_at,
-            reverse=True,
-        )
-    )
+def _nearest(event: Event, lines: Sequence[Line]) -> tuple[Line, ...]:
+    """Those of some events that are nearest to one, the newest first."""
+    nearest = sorted(lines, key=lambda line: abs(line.occurred_at - event.occurred_at))[:SHOWN]
+    return tuple(sorted(nearest, key=lambda line: line.occurred_at, reverse=True))
 
 
 def _lines(store: Store, event: Event, wanted: Filter) -> Sequence[Line]:
