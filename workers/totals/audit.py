@@ -17,6 +17,7 @@ from ingest.copernica.api.results import Product
 from ingest.errors import Forbidden, InvalidToken, RestError, SettingsError
 from ingest.settings import Settings
 from ingest.shown import counted
+from workers.mailings import names
 from workers.reconcile.sources import client
 from workers.store.store import Store
 from workers.totals import compare, history, ours
@@ -96,6 +97,8 @@ def _day(
     def ask(offset: int) -> bool:
         asking = _asked(connect(settings), found, offset, here, ZoneInfo(settings.logfile_tz), watch, breathe)
         theirs = asyncio.run(asking)
+        for product, mailings in theirs.listed.items():
+            names.keep(store, product, mailings)
         lines = compare.lines_of(here, theirs)
         compare.find_causes(lines, here, known)
         found.requests += theirs.requests
@@ -166,8 +169,8 @@ async def _ask(theirs: Theirs, day: date, here: Ours) -> None:
     products: dict[int, set[Product]] = {}
     for product, mailing in theirs.sent:
         products.setdefault(mailing, set()).add(product)
-    for mailing, names in here.products.items():
-        products.setdefault(mailing, set()).update(map(Product, names))
+    for mailing, of in here.products.items():
+        products.setdefault(mailing, set()).update(map(Product, of))
     wanted: set[Mailing] = set(theirs.sent)
     for mailing in here.mailings:
         wanted |= {(product, mailing) for product in products.get(mailing) or {Product.MARKETING_SUITE}}

@@ -11,7 +11,7 @@ from http import HTTPStatus
 
 from ingest.copernica.api.calls import Calls
 from ingest.copernica.api.results import Product
-from ingest.copernica.api.statistics import Totals, emailings, statistics
+from ingest.copernica.api.statistics import Emailing, Totals, emailings, statistics
 from ingest.copernica.event_types import EventType
 from ingest.errors import Forbidden, InvalidToken, NotFound, RequestRejected, RestError
 
@@ -40,6 +40,8 @@ class Theirs:
         self.totals: dict[Mailing, dict[EventType, Totals]] = {}
         #: Mailings that were sent on the day or shortly before.
         self.sent: set[Mailing] = set()
+        #: What Copernica told of these, and of others of the days around.
+        self.listed: dict[Product, list[Emailing]] = {}
         #: Mailings that Copernica does not know.
         self.unknown: set[Mailing] = set()
         #: Why mailings could not be asked about.
@@ -64,6 +66,7 @@ class Theirs:
                 async for page in emailings(self._api, product, day - SENT_WITHIN, day):
                     pages += 1
                     self.sent |= {(product, one.id) for one in page}
+                    self.listed.setdefault(product, []).extend(page)
             except (Forbidden, NotFound, RequestRejected) as refusal:
                 self.unlisted[product] = str(refusal)
             self.requests += max(1, pages)
