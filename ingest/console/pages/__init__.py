@@ -22,9 +22,9 @@ class Link(NamedTuple):
 NAVIGATION = (
     Link("/", _("Now")),
     Link("/events", _("Events")),
+    Link("/mailings", _("Mailings")),
     Link("/refusals", _("Refused calls")),
     Link("/quarantine", _("Quarantine")),
-    Link("/mailings", _("Mailings")),
     Link("/days", _("Completeness")),
     Link("/gaps", _("Gaps")),
     Link("/system", _("System")),
