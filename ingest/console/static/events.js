@@ -105,11 +105,11 @@
     source = new EventSource(`/live/events?${query}`);
     source.addEventListener("rows", (event) => {
       const news = JSON.parse(event.data);
-      if (news.rows && !list()) { location.reload(); return; } // the first event of an empty list
+      if (news.rows && !list()) { window.htmx?.trigger(form, "submit"); return; } // the first event of all
       if (news.rows) held.push(news.rows);
       if (held.length > 20) held.shift();
       insert();
-      say(news.said.trim(), news.state);
+      say(held.length ? document.querySelector("[data-live-state]")?.dataset.held ?? "" : news.said.trim(), news.state);
     });
     source.addEventListener("error", () => { say("…", "away"); });
   }
@@ -133,5 +133,5 @@
   tellZone();
   offer();
   ago();
-  if (window.htmx) recall(); else document.addEventListener("DOMContentLoaded", recall);
+  document.addEventListener("DOMContentLoaded", recall); // htmx knows the form by then
 })();
