@@ -167,7 +167,12 @@ FEWEST_SIGNS = 5
 SHORTEST_SECRET = 32
 
 
-def _good_password(password: str | None) -> str | None:
+def good_password(password: str | None) -> str | None:
+    """A password, or its hash, as it is.
+
+    Raises:
+        ValueError: it protects nothing, or nobody could type it.
+    """
     if password is None:
         return None
     if password_hash.is_meant(password):
@@ -189,7 +194,7 @@ def _good_secret(secret: str | None) -> str | None:
 
 
 SigningSecret = Annotated[str | None, AfterValidator(_one_word), AfterValidator(_good_secret)]
-Password = Annotated[str | None, AfterValidator(_good_password)]
+Password = Annotated[str | None, AfterValidator(good_password)]
 
 
 def _header_name(name: str | None) -> str | None:

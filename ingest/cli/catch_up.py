@@ -1,11 +1,13 @@
 """The command that fills gaps from Copernica's results: catch-up."""
 
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.audit import Counted, noted
 from ingest.cli.interruption import interruptible
 from ingest.cli.options import settings_with
 from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
@@ -51,10 +53,13 @@ def catch_up(
         return f"{done} done. {stays}, and the same command does the rest."
 
     ok = True
-    with interruptible(so_far), working(as_json) as watch:
+    said = {} if period is None else dict(zip(("since", "until"), map(str, period), strict=True))
+    book = nullcontext(Counted()) if dry_run else noted(settings, "catch-up", said)
+    with interruptible(so_far), book as noting, working(as_json) as watch:
         for outcome in gaps_or_period(settings, period, dry_run, not no_handlers, watch):
             render.outcome(outcome, as_json, zone, dry_run)
             done += 1
+            noting.set(done)
             ok = ok and not outcome.open
     if not done:
         render.nothing(as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import asking
+from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.chosen import filter_of, which_events
 from ingest.cli.interruption import interruptible
@@ -99,13 +100,17 @@ def erase(recipient: str, dry_run: bool, thorough: bool, yes: bool, as_json: boo
         if asks:
             _erase(settings, store, recipient, dry_run=True, thorough=False, as_json=False)
             asking.agreed("Erase all of this for good?")
-        _erase(settings, store, recipient, dry_run, thorough, as_json)
+        if dry_run:
+            _erase(settings, store, recipient, dry_run, thorough, as_json)
+            return
+        with noted(settings, "erase", {}) as noting:
+            noting.set(_erase(settings, store, recipient, dry_run, thorough, as_json))
 
 
 def _erase(
     settings: "Settings", store: "Store", recipient: str, dry_run: bool, thorough: bool, as_json: bool
-) -> None:
-    """Search, delete unless it is a dry run, and show how much that was."""
+) -> int:
+    """Search, delete unless it is a dry run, and show how much that was; returns how many events that are."""
     from ingest.cli.render import console
     from ingest.cli.render import events as render
     from workers.operations.erase import Erased, elsewhere
@@ -126,6 +131,7 @@ def _erase(
     with interruptible(so_far), console.advancing("reading all events", as_json) as progress:
         run(store, recipient, dry_run, thorough, progress, erased)
     render.erased(erased, dry_run, elsewhere(settings), as_json)
+    return len(erased.deleted) + len(erased.blanked)
 
 
 @click.group()

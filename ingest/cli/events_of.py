@@ -1,11 +1,13 @@
 """The command that asks SMTPeter what happened: `ingest events-of`."""
 
 import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.audit import Counted, noted
 from ingest.cli.interruption import interruptible
 from ingest.cli.options import WORDS, settings_with
 from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
@@ -69,8 +71,11 @@ def events_of(
     def so_far() -> str:
         return "What was stored by then stays; the same command does the rest." if store else ""
 
-    with interruptible(so_far), working(as_json) as watch:
-        found = run(settings_with(), question, comparison, watch)
+    settings = settings_with()
+    said = {"since": f"{since}", "until": f"{until}", "template": template, "message": message, "tags": tags}
+    book = noted(settings, "events-of", {**said, "recipient": recipient}) if store else nullcontext(Counted())
+    with interruptible(so_far), book, working(as_json) as watch:
+        found = run(settings, question, comparison, watch)
         render.events(found, question, comparison, zone, as_json)
     sys.exit(0 if comparison.all_there else 1)
 

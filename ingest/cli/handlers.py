@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import asking, completion
+from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.chosen import filter_of, which_events
 from ingest.cli.interruption import interruptible
@@ -157,7 +158,12 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
     def so_far() -> str:
         return f"{counted(done, 'call is', 'calls are')} done; the same command does the rest."
 
-    with Store.open(settings_with().database) as store, interruptible(so_far):
+    settings = settings_with()
+    with (
+        noted(settings, what, chosen) as counted_,
+        Store.open(settings.database) as store,
+        interruptible(so_far),
+    ):
         matching = list(find(store, wanted))
         with dead_letters.progress(what, len(matching)) as step:
 
@@ -165,8 +171,9 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
                 nonlocal done
                 done += more
                 step(more)
+                counted_.set(done)
 
-            return portions(matching, lambda some: act(store, some), note)
+            return counted_.set(portions(matching, lambda some: act(store, some), note))
 
 
 def _wake() -> None:
@@ -230,8 +237,12 @@ def replay(
             return f"{done} handed to {handler} so far; the same command continues from here."
 
         try:
-            with interruptible(so_far), dead_letters.progress("replaying", store.count(wanted), before) as step:
-                done = replaying.replay(store, handler, wanted, rate, step)
+            with (
+                interruptible(so_far),
+                noted(settings, "replay", {"handler": handler, **chosen}) as noting,
+                dead_letters.progress("replaying", store.count(wanted), before) as step,
+            ):
+                done = noting.set(replaying.replay(store, handler, wanted, rate, step))
         finally:
             _wake()
     click.echo(f"{counted(done, 'event')} handed to {handler}{f', after {before:,} before' if before else ''}.")
@@ -292,8 +303,13 @@ def drop_handler(name: str, yes: bool) -> None:
         def so_far() -> str:
             return f"{counted(done, 'call is', 'calls are')} dropped; the same command drops the rest."
 
-        with interruptible(so_far), dead_letters.progress("drop", kept.waiting + kept.dead_letters) as step:
+        with (
+            interruptible(so_far),
+            noted(settings, "drop-handler", {"handler": name}) as noting,
+            dead_letters.progress("drop", kept.waiting + kept.dead_letters) as step,
+        ):
             dropped = dropping.drop(store, name, note)
+            noting.set(dropped.waiting + dropped.dead_letters)
     _forget_in_redis(name)
     calls = counted(dropped.waiting, "waiting call")
     click.echo(f"Dropped {calls} and {counted(dropped.dead_letters, 'dead letter')} of {name}.")

@@ -13,6 +13,7 @@ from click.exceptions import Exit
 from ingest import __version__, shown
 from ingest.cli import (
     alerts,
+    audit,
     catch_up,
     completion,
     config,
@@ -136,6 +137,7 @@ GROUPS = (
     events_of,
     handlers,
     pauses,
+    audit,
     gaps,
     reconcile,
     catch_up,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli import completion
+from ingest.cli.audit import noted
 from ingest.cli.options import WORDS, settings_with
 from ingest.cli.times import Moment, with_zone
 from ingest.shown import did_you_mean
@@ -41,11 +42,13 @@ def pause(what: str | None, until: datetime | None, zone: "ZoneInfo") -> None:
 
     settings = settings_with()
     names = _named(settings, what)
-    with _redis(settings) as client:
+    until_when = None if until is None else until.isoformat()
+    with noted(settings, "pause", {"names": names, "until": until_when}) as noting, _redis(settings) as client:
         ends = None
         if until is not None:  # by the clock of Redis, whatever ours is
             ends = redis_time(client) + int((until - datetime.now(UTC)).total_seconds() * 1_000_000)
         Pauses(client).add(names, ends)
+        noting.set(len(names))
     when = (
         "until it is resumed"
         if until is None
@@ -66,11 +69,12 @@ def resume(what: str | None) -> None:
     from ingest.stream.pauses import Pauses
 
     settings = settings_with()
-    with _redis(settings) as client:
+    with noted(settings, "resume", {"name": what}) as noting, _redis(settings) as client:
         pauses = Pauses(client)
         paused = [one.name for one in pauses.all()]
         wanted = paused if what is None else _paused_as(what, paused)
         gone_on = pauses.remove(wanted)
+        noting.set(len(gone_on))
         suspended = what is None and bool(is_suspended(client))
         if suspended:
             resume_rq(client)

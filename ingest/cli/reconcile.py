@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.cli.audit import Counted, noted
 from ingest.cli.completion import looked_up
 from ingest.cli.interruption import interruptible
 from ingest.cli.options import settings_with
@@ -56,7 +57,9 @@ def reconcile(
     settings = settings_with()
     days = days_of(first, last, partial)
     options = ReconcileOptions(partial, everything, not no_handlers, wait)
-    _run(lambda watch: run(settings, days, options, watch), as_json)
+    said = {"first": f"{first}", "last": f"{last or first}", "partial": partial}
+    with noted(settings, "reconcile", said) as noting:
+        _run(lambda watch: run(settings, days, options, watch), as_json, noting)
 
 
 def _kinds() -> Iterable[str]:
@@ -104,10 +107,11 @@ def import_(
         render.left_out(given.left_out)
         whole = complete and given.all_taken
         work = partial(reconcile_files, settings, given.files, whole, options)
-        _run(work, as_json, ok=given.all_taken and bool(given.files))
+        with noted(settings, "import", {"files": len(given.files), "kind": kind, "day": day}) as noting:
+            _run(work, as_json, noting, ok=given.all_taken and bool(given.files))
 
 
-def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool, ok: bool = True) -> None:
+def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool, noting: Counted, ok: bool = True) -> None:
     """Show each day's report as it comes; the exit code says whether all of it is in the store now."""
     from ingest.cli.render import reconcile
 
@@ -123,6 +127,7 @@ def _run(work: "Callable[[Watch], Iterator[DayReport]]", as_json: bool, ok: bool
         for report in work(watch):
             reconcile.day(report, as_json)
             days += 1
+            noting.set(days)
             ok = ok and report.ok
     sys.exit(0 if ok else 1)
 

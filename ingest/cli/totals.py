@@ -5,6 +5,7 @@ from datetime import date
 
 import click
 
+from ingest.cli.audit import noted
 from ingest.cli.interruption import interruptible
 from ingest.cli.options import settings_with
 from ingest.cli.times import Day
@@ -30,10 +31,16 @@ def audit_mailings(days: tuple[date, ...], everything: bool, as_json: bool) -> N
     def so_far() -> str:
         return f"{counted(done, 'day is', 'days are')} done, and kept."
 
-    with interruptible(so_far), reconcile.working(as_json) as watch:
+    said = {"days": [str(day) for day in asked]}
+    with (
+        interruptible(so_far),
+        noted(settings, "audit-mailings", said) as noting,
+        reconcile.working(as_json) as watch,
+    ):
         for found in audit(settings, asked, watch):
             totals.day(found, as_json, everything)
             done += 1
+            noting.set(done)
             ok = ok and not found.differing and found.error is None
     sys.exit(0 if ok else 1)
 

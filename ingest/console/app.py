@@ -77,6 +77,7 @@ async def _closed(app: web.Application) -> AsyncIterator[None]:
 async def _secure(request: web.Request, response: web.StreamResponse) -> None:
     for name, value in SECURITY_HEADERS.items():
         response.headers[name] = value
+    response.headers.pop("Server", None)  # nobody needs to know which releases run here
     if access.is_secure(request):
         response.headers["Strict-Transport-Security"] = HSTS
     # A page holds addresses and tokens: nobody keeps it, and going back does not show it after the session.

@@ -43,11 +43,15 @@ async def require_ours(request: web.Request) -> None:
         raise web.HTTPRequestEntityTooLarge(request.client_max_size, length)
     try:
         async with asyncio.timeout(PATIENCE):
+            body = await request.read()
             given = (await request.post()).getall("_csrf", [])
     except TimeoutError:
         raise web.HTTPRequestTimeout(text=UNREADABLE) from None
-    except ValueError:  # not UTF-8, or too many fields
+    except (ValueError, LookupError):  # not UTF-8, or too many fields
         raise web.HTTPBadRequest(text=UNREADABLE) from None
+    # Half a form might choose more than the whole one: everything, where the rest would have said which.
+    if (length is not None and len(body) != length) or getattr(request.protocol, "cut_off", None) is not None:
+        raise web.HTTPBadRequest(text=UNREADABLE)
     wanted = visitor_of(request).csrf.encode()
     one = given[0] if len(given) == 1 and isinstance(given[0], str) else ""
     if not hmac.compare_digest(one.encode("utf-8", "surrogatepass"), wanted):

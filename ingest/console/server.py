@@ -9,8 +9,10 @@ import uvloop
 from aiohttp import web
 
 from ingest.console.app import create
+from ingest.console.connections import listening
 from ingest.console.listening import address, bound
 from ingest.console.origins import UNKNOWN, Origins
+from ingest.console.rules import Rules, plain_address
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 
@@ -22,20 +24,23 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 2.0
 
 
-def run(settings: Settings, listening: int | None = None, origins: Origins = UNKNOWN) -> None:
-    """Serve the console until asked to stop; `listening` is the descriptor of a socket that a parent has opened.
+def run(settings: Settings, opened: int | None = None, origins: Origins = UNKNOWN) -> None:
+    """Serve the console until asked to stop; `opened` is the descriptor of a socket that a parent has opened.
 
     `origins` is where the settings come from.
 
     Raises:
         AddressInUse: another program uses the port.
-        SettingsError: the host is not an address of this machine.
+        SettingsError: the host is not an address of this machine, or strangers would be let in.
     """
+    rules = Rules.of(settings)
     with (
         bound(settings.console_host, settings.console_port or 0)
-        if listening is None
-        else socket.socket(fileno=listening)
+        if opened is None
+        else socket.socket(fileno=opened)
     ) as sock:
+        if rules.is_open:  # a name may lead elsewhere than a moment ago, and a parent may have been told another
+            rules.require_loopback(plain_address(sock.getsockname()[0]))
         uvloop.run(_serve(settings, sock, origins))
     log.info("stopped")
 
@@ -47,10 +52,11 @@ async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> N
     follow_parent(lambda: loop.call_soon_threadsafe(stopped.set))
     runner = web.AppRunner(create(settings, origins), access_log=None, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
+    assert runner.server is not None  # since it is set up
     try:
-        await web.SockSite(runner, sock).start()
-        log.info("the console is at %s", address(sock))
-        await stopped.wait()
+        async with listening(runner.server, sock):
+            log.info("the console is at %s", address(sock))
+            await stopped.wait()
     finally:
         await runner.cleanup()
         for number in STOPS:  # the loop's handlers go with it: one signal more would kill what is about to end

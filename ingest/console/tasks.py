@@ -65,6 +65,8 @@ class Task:
     #: The page that it was begun from.
     back: str
     began_at: float
+    #: From where it was begun: the address of their browser.
+    place: str = ""
     done: int = 0
     #: None while that is not known.
     total: int | None = None
@@ -127,6 +129,7 @@ def start(
     title: str = "",
     what: Mapping[str, object] | None = None,
     back: str = "/",
+    place: str = "",
 ) -> str:
     """Begin it in a thread of its own; returns its id, for `/task/{id}`.
 
@@ -137,7 +140,7 @@ def start(
     same = [task.id for task in running if task.kind == kind]
     if same or len(running) >= MOST_TASKS:
         raise Busy(same[0] if same else None)
-    task = Task(token_hex(8), kind, title or kind, who, what or {}, back, time.time())
+    task = Task(token_hex(8), kind, title or kind, who, what or {}, back, time.time(), place)
     app[_tasks][task.id] = task
     _forget_oldest(app[_tasks])
     # A daemon, so that the process ends although somebody's database does not answer.
@@ -159,7 +162,8 @@ def begun(
 ) -> web.HTTPSeeOther:
     """Begin it for whoever sent this form; returns the way to its page, or to the one that is in the way."""
     try:
-        number = start(request.app, kind, visitor_of(request).name, work, title=title, what=what, back=back)
+        who = visitor_of(request)
+        number = start(request.app, kind, who.name, work, title=title, what=what, back=back, place=who.address)
     except Busy as busy:
         return web.HTTPSeeOther(f"/task/{busy.running}?busy=1" if busy.running else "/tasks?busy=1")
     return web.HTTPSeeOther(f"/task/{number}")
@@ -190,7 +194,7 @@ def _work(settings: Settings, task: Task, work: Work) -> None:
 
     try:
         with Store.open(settings.database) as store:
-            audit.noted(store, task.who, audit.CONSOLE, task.kind, task.what, do)
+            audit.noted(store, task.who, audit.CONSOLE, task.kind, task.what, do, task.place)
     except IngestError as error:
         task.error = without_secrets(str(error))
     except Exception:

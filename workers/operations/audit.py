@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select, update
 
 from ingest.copernica.events import DAY, MICROS
-from ingest.errors import IngestError, Unavailable
+from ingest.errors import IngestError
 from ingest.shown import without_secrets
 from workers.store.console_tables import audit
 from workers.store.rows import json_text, load
@@ -105,7 +105,7 @@ def begin(
         with store.writing() as connection:
             values = row | {"what": json_text(kept)}
             number: int = connection.execute(audit.insert().values(values).returning(_COLUMNS.number)).scalar_one()
-    except Unavailable as error:
+    except IngestError as error:
         log.warning("this is not in the audit: %s", error)
         return None
     return number
@@ -120,7 +120,7 @@ def end(store: Store, number: int | None, affected: int | None, error: str | Non
     try:
         with store.writing() as connection:
             connection.execute(changed.values(ended_at=_now(), affected=affected, error=error))
-    except Unavailable as unavailable:
+    except IngestError as unavailable:
         log.warning("how this ended is not in the audit: %s", unavailable)
 
 

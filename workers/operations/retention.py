@@ -18,6 +18,7 @@ from workers.catch_up import keeping
 from workers.gaps import filling
 from workers.handlers import history
 from workers.handlers.forgetting import forget
+from workers.operations import audit
 from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
 from workers.store.filling import fill
@@ -71,6 +72,7 @@ def clean_up(settings: Settings) -> int:
             log.warning("%s", problem, extra={"event": "no-room-made"})
         now = _earliest_now(settings, store)
         store.expire_notes(now)
+        audit.expire(store, now)
         filling.forget(store, (now - filling.KEPT_DAYS * DAY) * MICROS)
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
         keeping.expire(store, now - min(settings.retention_days * DAY or keeping.KEPT, keeping.KEPT))

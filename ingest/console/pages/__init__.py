@@ -28,6 +28,7 @@ NAVIGATION = (
     Link("/days", _("Completeness")),
     Link("/gaps", _("Gaps")),
     Link("/system", _("System")),
+    Link("/audit", _("Audit")),
 )
 
 #: Modules with pages.
@@ -46,6 +47,7 @@ MODULES = (
     "erase",
     "tasks",
     "login",
+    "audit",
 )
 
 

@@ -1,0 +1,101 @@
+"""Who did what: `ingest audit`, and how commands write down that they were typed."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.options import WORDS, settings_with
+from ingest.cli.paging import no_pager, paged
+from ingest.cli.times import with_zone
+from ingest.errors import IngestError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from ingest.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Only so many.")
+@click.option("--who", type=WORDS, help="Only what this person did.")
+@click.option("--action", type=WORDS, help="Only this: retry, drop, replay, erase, pause, reconcile, …")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
+@no_pager
+@with_zone
+def audit(
+    limit: int, who: str | None, action: str | None, as_json: bool, no_pager: bool, zone: "ZoneInfo"
+) -> None:
+    """Show who did what, from the console or by a command, the newest first."""
+    from ingest.cli.render import actions as render
+    from workers.operations.audit import entries
+    from workers.store.store import Store
+
+    with Store.open(settings_with().database) as store, paged(not no_pager):
+        render.entries(entries(store, limit, who=who, action=action), zone, as_json)
+
+
+class Counted:
+    """How many a command has affected so far; None while there is nothing to count."""
+
+    number: int | None = None
+
+    def set(self, number: int) -> int:
+        """That many, all in all."""
+        self.number = number
+        return number
+
+
+@contextmanager
+def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iterator[Counted]:
+    """Write down that this block is done, by whom, and what came of it; no command fails because that cannot be.
+
+    What was not said (None, or empty) is left out of `what`.
+    """
+    from workers.operations import audit as book
+    from workers.store.store import Store
+
+    counted = Counted()
+    said = {name: value for name, value in what.items() if value not in (None, False, (), "")}
+    store, number = None, None
+    try:
+        store = Store.open(settings.database)
+        number = book.begin(store, person(), book.COMMAND, action, said, socket.gethostname())
+    except IngestError as error:
+        log.warning("this is not in the audit: %s", error)
+    try:
+        yield counted
+    except BaseException as error:
+        if store is not None:
+            failed = not isinstance(error, SystemExit) or error.code not in (0, None)
+            why = "not all of it" if isinstance(error, SystemExit) else book.why(error)
+            book.end(store, number, counted.number, why if failed else None)
+        raise
+    else:
+        if store is not None:
+            book.end(store, number, counted.number, None)
+    finally:
+        if store is not None:
+            with suppress(IngestError):
+                store.close()
+
+
+def person() -> str:
+    """Who typed this: the system's user, and behind `sudo` whoever that was."""
+    import pwd
+
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in a container
+        name = str(os.getuid())
+    behind = os.environ.get("SUDO_USER", "") if os.getuid() == 0 else ""
+    return f"{behind} (sudo)" if behind and behind != name else name
+
+
+COMMANDS = (audit,)

@@ -1,0 +1,55 @@
+"""Who did what, from the console or by a command."""
+
+from functools import partial
+from urllib.parse import urlencode
+
+from aiohttp import web
+
+from ingest.console.reading import reading_of
+from ingest.console.rendering import page
+from ingest.errors import Unavailable
+from workers.operations.audit import KEPT_DAYS, entries
+
+routes = web.RouteTableDef()
+
+#: Actions on a page.
+PAGE = 50
+#: What may be chosen: what the console and commands write down.
+ACTIONS = (
+    "retry", "drop", "drop-handler", "replay", "pause", "resume", "erase", "export", "reconcile", "import",
+    "catch-up", "audit-mailings", "events-of",
+)  # fmt: skip  # a list to be read across
+#: Digits of a number that is looked at.
+DIGITS = 18
+
+
+@routes.get("/audit")
+async def audit(request: web.Request) -> web.Response:
+    """What people did, the newest first."""
+    who, action = request.query.get("who", "").strip(), request.query.get("action", "").strip()
+    before = _number(request.query.get("before", ""))
+    ask = partial(entries, limit=PAGE + 1, before=before, who=who or None, action=action or None)
+    try:
+        found, trouble = await reading_of(request).store(ask), None
+    except Unavailable as error:
+        found, trouble = [], error
+    following = None
+    if len(found) > PAGE:
+        asked = {"who": who, "action": action, "before": str(found[PAGE - 1].number)}
+        following = "/audit?" + urlencode({name: value for name, value in asked.items() if value})
+    return page(
+        request,
+        "audit.html",
+        entries=found[:PAGE],
+        trouble=trouble,
+        who=who,
+        action=action,
+        actions=ACTIONS if action in ("", *ACTIONS) else (*ACTIONS, action),
+        following=following,
+        is_first=before is None,
+        days=KEPT_DAYS,
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
