@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +11,9 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 from ingest.settings import SIGNER_FILE
+from ingest.simulation.fake_api import FakeCopernica
 from ingest.simulation.signer import Signer
+from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.running import free_port, ingest, run, running, until
 from workers.store.store import Store
 
@@ -54,13 +56,17 @@ def suppression(event):
 #: Seconds for all parts to start, on a machine that is busy.
 PATIENCE = 90.0
 
+#: In the site's folder: the log files that Copernica has.
+LOG_FILES = "logs"
+
 _numbers = itertools.count(1)
 
 
 class ConsoleSite:
     """What tests know of a running site. They share it, so each makes recipients and mailings of its own."""
 
-    def __init__(self, folder: Path, database: str | None = None) -> None:
+    def __init__(self, folder: Path, copernica: Mapping[str, str], database: str | None = None) -> None:
+        """`copernica` are the settings with which the fake of its API is found."""
         self.folder = folder
         self.port, console_port = free_port(), free_port()
         #: Where the console is, without a slash at the end.
@@ -77,6 +83,7 @@ class ConsoleSite:
             "INGEST_HANDLERS": "console_handlers",
             "INGEST_TZ": "Europe/Amsterdam",
             "FAILING": str(folder / "failing"),
+            **copernica,
             **({"DATABASE_URL": database} if database else {}),
         }
         (folder / "console_handlers.py").write_text(HANDLERS)
@@ -158,8 +165,11 @@ def _pairs(fields: Mapping[str, object]) -> Iterator[tuple[str, str]]:
 @contextmanager
 def console_site(folder: Path, database: str | None = None) -> Iterator[ConsoleSite]:
     """A running site in this folder, for as long as the block runs."""
-    site = ConsoleSite(folder, database)
-    with running(ingest("dev"), site.environ, folder / "dev.log", cwd=folder) as process:
+    with ExitStack() as stack:
+        (folder / LOG_FILES).mkdir()
+        copernica = stack.enter_context(fake_copernica(FakeCopernica(folder / LOG_FILES, TOKEN)))
+        site = ConsoleSite(folder, copernica, database)
+        process = stack.enter_context(running(ingest("dev"), site.environ, folder / "dev.log", cwd=folder))
         until(lambda: "Now type" in process.output or not process.alive, "the banner", PATIENCE)
         assert process.alive, process.output
         until(site.is_shown, "the console")
