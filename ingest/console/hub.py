@@ -89,6 +89,8 @@ class Question(Generic[T]):
         self.answer: T | Unavailable | None = None
         #: When it was answered (monotonic seconds).
         self.at = float("-inf")
+        #: Seconds after that for which it is not asked again, since the answer took long.
+        self.spared = 0.0
 
     def asked(self) -> T | Unavailable:
         """The answer, or why there is none; whatever goes wrong, it can be asked again."""
@@ -109,6 +111,7 @@ class Hub:
         self._client: redis.Redis | None = None
         self._threads = Threads(QUESTIONS + 1, "hub")
         self._figures: StatusFigures | None = None
+        self._composing = asyncio.Lock()
         self.points: deque[Point] = deque(maxlen=MOST_POINTS)
         self._last_pulse: Pulse | None = None
         self.picture = Picture()
@@ -173,37 +176,35 @@ class Hub:
 
     async def _keep_asking(self, question: Question[Any]) -> None:
         while True:
+            await self._until_due(question)
             began = _now()
             asked = self._threads.run(question.asked)
             while not (await asyncio.wait([asked], timeout=PATIENCE))[0]:
                 silence = Unavailable(f"There is no answer for {_now() - began:.0f} s.")
                 await self._note(question, silence)
             await self._note(question, asked.result())
-            await self._until_due(question, question.at, SPARE * (question.at - began))
+            question.spared = SPARE * (question.at - began)
 
     async def _note(self, question: Question[Any], answer: object) -> None:
-        """Take an answer into the picture."""
-        question.answer, question.at = answer, _now()
+        """Take an answer into the picture; the spool and the disks are looked at, too."""
+        question.answer = answer
         if isinstance(answer, Pulse):
             self._add_point(answer)
         elif question in (self.redis, self.store):
-            # The spool and the disks are looked at, too.
-            figures = await self._threads.run(Question("the spool", self._compose, 0.0).asked)
-            self._figures = None if isinstance(figures, Unavailable) else figures
-        self.picture = Picture(
-            self.picture.number + 1,
-            self._figures,
-            self.pulse.answer,
-            self.days.answer,
-            self.store.answer is not None,
-        )
+            async with self._composing:  # one after the other: the last one knows of all answers
+                figures = await self._threads.run(Question("the spool", self._compose, 0.0).asked)
+                self._figures = None if isinstance(figures, Unavailable) else figures
+        number = self.picture.number + 1
+        asked = self.store.answer is not None
+        self.picture = Picture(number, self._figures, self.pulse.answer, self.days.answer, asked)
+        question.at = _now()  # only now: who waits for it sees it in the picture
         news, self._news = self._news, asyncio.Event()
         news.set()
 
-    async def _until_due(self, question: Question[Any], since: float, spared: float) -> None:
+    async def _until_due(self, question: Question[Any]) -> None:
         while True:
             every = question.every if self.is_watched else question.quiet
-            left = None if every is None else since + max(every, spared) - _now()
+            left = None if every is None else question.at + max(every, question.spared) - _now()
             if left is not None and left <= 0:
                 return
             self._looked.clear()

@@ -33,8 +33,8 @@ FETCH = 30.0
 LIFE = 600.0
 #: Streams that are open at the same time, of all visitors: each takes a connection and some memory …
 MOST_STREAMS = 100
-#: … and of one: a page has one while it is seen, so these are as many windows.
-MOST_OF_ONE = 25
+#: … and of one name at one address, which may be all people behind a proxy: a page has one while it is seen.
+MOST_OF_ONE = 40
 
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
 
@@ -43,8 +43,7 @@ class _Stream:
     """An open one: whose it is, and the task that serves it."""
 
     def __init__(self, request: web.Request) -> None:
-        visitor = visitor_of(request)
-        self.owner = (visitor.name, visitor.csrf, request.remote)
+        self.owner = (visitor_of(request).name, request.remote)
         self.task = asyncio.current_task()
 
 

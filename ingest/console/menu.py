@@ -20,6 +20,27 @@ GROUPS: tuple[tuple[tuple[str, str, tuple[str, ...]], ...], ...] = (
 )
 
 
+#: Where one looks for more about a warning, by how its code begins.
+ABOUT = {
+    "quarantined": "/quarantine",
+    "refusals-": "/refusals",
+    "dead-letters": "/dead-letters",
+    "no-handlers-worker": "/handlers",
+    "paused": "/handlers",
+    "days-": "/days",
+    "totals-": "/days",
+    "gaps-": "/gaps",
+    "calls-lost": "/gaps",
+    "no-worker": "/system",
+    "backlog-": "/system",
+    "redis-": "/system",
+    "database-": "/system",
+    "disk-": "/system",
+    "spool-": "/system",
+    "workers-": "/system",
+}
+
+
 class Entry(NamedTuple):
     """A page in the menu."""
 
@@ -46,3 +67,10 @@ def menu_of(links: Iterable[Link]) -> list[list[Entry]]:
     ]
     groups.append([Entry(path, title, "", ()) for path, title in left.items()])
     return [group for group in groups if group]
+
+
+def page_about(code: str, links: Iterable[Link]) -> str | None:
+    """The page that says more about a warning; None if there is none."""
+    there = {link.path for link in links}
+    found = (path for beginning, path in ABOUT.items() if code.startswith(beginning) and path in there)
+    return next(found, None)

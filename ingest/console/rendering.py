@@ -19,7 +19,7 @@ from ingest import __version__, shown
 from ingest.console import assets
 from ingest.console.kinds import kind_of
 from ingest.console.links import message_path
-from ingest.console.menu import menu_of
+from ingest.console.menu import menu_of, page_about
 from ingest.console.pages import NAVIGATION
 from ingest.console.reading import reading_of
 from ingest.console.texts import LANGUAGES, LOCALES, translations
@@ -48,12 +48,19 @@ def environment(language: str) -> Environment:
     # Jinja's extension brings this method; its types do not tell.
     cast(Any, made).install_gettext_translations(texts, newstyle=True)
     made.globals.update(kind_of=kind_of, message_path=message_path)
-    made.globals.update(version=__version__, languages=LANGUAGES, asset=assets.address, menu=menu_of(NAVIGATION))
+    made.globals.update(
+        version=__version__,
+        languages=LANGUAGES,
+        asset=assets.address,
+        menu=menu_of(NAVIGATION),
+        page_about=lambda code: page_about(code, NAVIGATION),
+    )
     made.filters.update(
         number=lambda value: NOTHING if value is None else format_decimal(value, locale=locale),
         short=lambda value: NOTHING if value is None else format_compact_decimal(value, locale=locale),
         percent=lambda part, digits=1: _percent(part, digits, language),
         bytes=lambda value: _bytes(value, language),
+        marked=_marked,
         span=lambda value: _span(value, language),
         duration=lambda value: _duration(value, language),
         plain=shown.escaped,
@@ -78,6 +85,15 @@ def _bytes(value: float | None, language: str) -> str:
             break
         value /= 1024
     return f"{format_decimal(round(value, 1 if unit != 'B' else 0), locale=LOCALES[language])} {unit}"
+
+
+def _marked(text: str) -> Markup:
+    """Text whose parts between backticks are code."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:  # one that is not closed stays as it is
+        parts[-2:] = ["`".join(parts[-2:])]
+    marked = (Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts))
+    return Markup("").join(marked)
 
 
 def _span(seconds: float | None, language: str) -> str:

@@ -5,11 +5,11 @@ One hash in Redis (`Keys.refusals`): for each reason its last few as a ring, `RE
 send it takes some 1.6 MB at most; a week after the last one it is gone.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self, cast
 
-import orjson
 import redis
 from redis.typing import EncodableT
 
@@ -48,14 +48,14 @@ class Refusal:
 
     def as_json(self) -> bytes:
         """As it is kept in Redis."""
-        text = orjson.dumps(asdict(self))
-        return text if len(text) <= MOST_BYTES else orjson.dumps(asdict(self) | {"headers": []})
+        text = json.dumps(asdict(self)).encode()
+        return text if len(text) <= MOST_BYTES else json.dumps(asdict(self) | {"headers": []}).encode()
 
     @classmethod
     def from_json(cls, text: bytes) -> Self | None:
         """Read what `as_json` of this or another release made; None if it cannot be read."""
         try:
-            read: Mapping[str, Any] = orjson.loads(text)
+            read: Mapping[str, Any] = json.loads(text)
             return cls(
                 reason=str(read["reason"]),
                 at=int(read["at"]),

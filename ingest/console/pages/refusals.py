@@ -108,7 +108,7 @@ class Group:
     @property
     def named(self) -> list[tuple[str, int]]:
         """What the sample named that was wrong, the most frequent first."""
-        names = Counter(one.host if self.reason == "wrong-host" else one.named for one in self.sample)
+        names = Counter(one.host if self.reason == "wrong-host" else one.named.strip("'\"") for one in self.sample)
         names.pop("", None)
         return names.most_common(MOST_NAMES)
 
