@@ -295,6 +295,7 @@ class JobScheduler:
     def forget_handler(self, name: str) -> None:
         """Delete what Redis knows of a handler that is gone."""
         self._client.hdel(self._keys.turns, name)
+        self._client.hdel(self._keys.handlers, name)
         self._client.delete(self._keys.handler(name), self._keys.bucket(name), self._keys.breaker(name))
 
     def others_wait(self) -> bool:

@@ -181,13 +181,11 @@ def _wake() -> None:
     import redis
 
     from ingest import redis_client
-    from ingest.jobs import JobScheduler
+    from workers.handlers.waking import wake
 
     try:
         with redis_client.connect(settings_with().redis) as client:
-            scheduler = JobScheduler(client)
-            scheduler.note_handoffs(True)
-            scheduler.hand_on()
+            wake(client)
     except (redis.RedisError, SettingsError) as error:
         click.echo(f"Redis does not answer, so the handlers start with the next event: {error}", err=True)
 
@@ -274,6 +272,7 @@ def drop_handler(name: str, yes: bool) -> None:
     from ingest.cli.render import dead_letters
     from workers.handlers import dropping
     from workers.handlers.listing import registered
+    from workers.handlers.names import with_work
     from workers.store.store import Store
 
     settings = settings_with()
@@ -287,7 +286,7 @@ def drop_handler(name: str, yes: bool) -> None:
         raise SettingsError(" ".join(there.problems))
     with Store.open(settings.database) as store:
         if not (kept := dropping.belongings(store, name)):
-            known = dropping.names(store)
+            known = with_work(store)
             raise click.ClickException(f"Nothing is kept of a handler {name!r}.{did_you_mean(name, known)}")
         calls = counted(kept.waiting, "call that waits", "calls that wait")
         letters = counted(kept.dead_letters, "dead letter")

@@ -160,7 +160,7 @@ def begun(
     what: Mapping[str, object] | None = None,
     back: str,
 ) -> web.HTTPSeeOther:
-    """Begin it for whoever sent this form; returns the way to its page, or to the one that is in the way."""
+    """Begin it for whoever sent this form; returns the way to its page, or to the one in its way, to be raised."""
     try:
         who = visitor_of(request)
         number = start(request.app, kind, who.name, work, title=title, what=what, back=back, place=who.address)

@@ -23,6 +23,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
+    ingest:{p}:handlers    hash: the handlers that workers have, as JSON, see `workers.handlers.announced`; with
+                           `…:told`, there while they were told of a moment ago
     ingest:{p}:turns       hash: when each handler last had its turn on a worker, in µs since 1970
     ingest:{p}:bucket:H    hash: the token bucket of a handler's rate, see `workers.handlers.throttle`
     ingest:{p}:breaker:H   hash: the circuit breaker of a handler's target, see `workers.handlers.throttle`
@@ -73,6 +75,7 @@ class Keys:
         self.handoffs = prefix + "handoffs"
         self.hand_on = prefix + "hand-on"
         self.turns = prefix + "turns"
+        self.handlers = prefix + "handlers"
         self._prefix = prefix
 
     def handler(self, name: str) -> str:

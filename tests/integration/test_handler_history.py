@@ -9,13 +9,14 @@ from sqlalchemy import event as listeners
 from tests.support.builders import decoded, handler, record
 from tests.support.plugged import Plug
 from tests.support.sql import add, execute, give, rows
-from workers.handlers import history
+from workers.handlers import history, names
 from workers.handlers.dropping import drop
 from workers.handlers.history import Attempt, expire, forget, keep_to_room, last, of_event
 from workers.handlers.run_notes import Outcome, Run
 from workers.handlers.speed import speed
 from workers.handlers.work_queue import LEASE, WorkQueue
 from workers.operations.erase import erase
+from workers.store.console_tables import handler_runs
 from workers.store.store import Store
 
 
@@ -51,7 +52,7 @@ def odd(event): pass
     assert outcomes == [("later", 1), ("done", 2)]
     assert told([run for run in of(store, 4) if run.handler == "odd"]) == [("unwanted", 1, False, "", 3)]
     assert of(store, 77) == []
-    assert history.handlers(store) == ["h", "odd"]
+    assert names.with_work(store, [handler_runs]) == ["h", "odd"]
 
 
 @pytest.mark.parametrize("kind", ["def", "async def"])
@@ -198,4 +199,4 @@ def test_dropping_a_handler_drops_its_runs(store: Store) -> None:
     keep(store, 3)
     keep(store, 1, name="other")
     drop(store, "h", lambda _calls: None)
-    assert history.handlers(store) == ["other"]
+    assert names.with_work(store, [handler_runs]) == ["other"]

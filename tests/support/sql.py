@@ -31,6 +31,8 @@ WITHOUT_0011 = [
     "DROP TABLE ended_sessions",
     "DROP INDEX event_counts_mailing",
     *(f"DROP TABLE mailing_{name}" for name in ("changes", "parts", "figures", "tags", "names")),
+    "DROP INDEX handoffs_due",
+    "CREATE INDEX handoffs_due ON handoffs (handler, due_at)",
     *(
         f"DROP TABLE {name}"
         for name in (

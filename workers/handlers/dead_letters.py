@@ -79,7 +79,7 @@ def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
     """Dead letters and then quarantined calls, the oldest failure first; a page in memory at a time."""
     if wanted.handler != STORE:
         table = tables.dead_letters
-        for row in store.rows(table, _conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
+        for row in store.rows(table, conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
             yield DeadLetter(
                 handler=row.handler,
                 delivery_id=row.delivery_id,
@@ -93,7 +93,7 @@ def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
             )
     if wanted.handler in (None, STORE) and wanted.type in (None, "unknown"):
         table = tables.quarantine
-        for row in store.rows(table, _conditions(table, wanted), (table.c.received_at, table.c.delivery_id)):
+        for row in store.rows(table, conditions(table, wanted), (table.c.received_at, table.c.delivery_id)):
             received = micros(row.received_at)
             record = Record(row.delivery_id, received, row.path.encode(), row.content_type.encode(), row.body)
             yield DeadLetter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
@@ -114,7 +114,8 @@ def ids(store: Store) -> Iterator[str]:
             yield from (row.delivery_id.hex() for row in key)
 
 
-def _conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+def conditions(table: Table, wanted: Wanted) -> list[ColumnElement[bool]]:
+    """The conditions for those of a table, `dead_letters` or `quarantine`, that are wanted."""
     columns = table.c
     in_quarantine = table is tables.quarantine
     if in_quarantine:

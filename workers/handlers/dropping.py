@@ -39,13 +39,6 @@ def belongings(store: Store, handler: str) -> Belongings:
         return Belongings(*(int(connection.execute(query).scalar_one()) for query in queries))
 
 
-def names(store: Store) -> list[str]:
-    """The handlers of which something is kept."""
-    queries = [select(table.c.handler).distinct() for table in (tables.handoffs, tables.dead_letters)]
-    with store.reading() as connection:
-        return sorted({name for query in queries for name in connection.execute(query).scalars()})
-
-
 def _counting(table: Table, condition: ColumnElement[bool]) -> Select[int]:
     return select(func.count()).select_from(table).where(condition)
 

@@ -186,17 +186,6 @@ def last(
     return sorted(found, key=lambda run: -run.number)[:limit]
 
 
-def handlers(store: Store) -> list[str]:
-    """The names of handlers that have runs, in order: by leaps from one to the next, as there are few."""
-    found: list[str] = []
-    with store.reading() as connection:
-        query = select(func.min(_RUNS.handler))
-        while (name := connection.execute(query).scalar()) is not None:
-            found.append(name)
-            query = select(func.min(_RUNS.handler)).where(_RUNS.handler > name)
-    return found
-
-
 def _attempt(row: Row[Any]) -> Attempt:
     times = sum(number for _, number in json.loads(row.durations))
     return Attempt(

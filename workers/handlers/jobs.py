@@ -20,6 +20,7 @@ from ingest.jobs import HANDLERS_QUEUE, JobScheduler
 from ingest.settings import Settings
 from ingest.stream.clock import redis_time
 from ingest.stream.pauses import HANDLER, QUEUE, Pause, Pauses
+from workers.handlers.announced import announce
 from workers.handlers.configured import known_handlers
 from workers.handlers.registry import Handler
 from workers.handlers.runner import HandlerRun
@@ -48,6 +49,7 @@ def hand_on_job() -> int:
         if not handlers:  # dispatching now would throw away what waits for the handlers of other workers
             log.error("events wait for handlers, and this worker has none: set INGEST_HANDLERS as for the others")
             return 0
+        announce(client, handlers.values())
         moved = queue.dispatch(handlers)
         _wake_all(client, queue, handlers)
         return moved

@@ -93,11 +93,12 @@ def registered(settings: Settings, seconds: float = PATIENCE) -> Registered:
         found: dict[str, Any] = json.loads(answer)
     except ValueError:
         return Registered((), (f"Importing {modules} ends the process that does it.",))
-    handlers = tuple(_from_json(handler) for handler in found["handlers"])
+    handlers = tuple(from_json(handler) for handler in found["handlers"])
     return Registered(handlers, tuple(found["problems"]))
 
 
-def _from_json(values: dict[str, Any]) -> Described:
+def from_json(values: dict[str, Any]) -> Described:
+    """A handler that was written as JSON."""
     types = values["types"]
     return Described(**values | {"types": types and tuple(types), "backoff": tuple(values["backoff"])})
 

@@ -14,7 +14,7 @@ from workers.store.console_tables import handler_runs
 from workers.store.store import Store
 
 #: Runs of a handler that its figures are made from, of either kind: a second's worth each while it is busy.
-FIGURES_FROM = 400
+FIGURES_FROM = 250
 
 _RUNS = handler_runs.c
 

@@ -172,3 +172,19 @@ def is_held_up(client: redis.Redis, name: str) -> bool:
     (until,) = cast(list[bytes | None], client.hmget(keys.breaker(name), ["until"]))
     is_empty = tokens is not None and at is not None and float(tokens) < 1 and now - float(at) < LATELY
     return is_empty or (until is not None and float(until) > now)
+
+
+class Target(NamedTuple):
+    """The breaker of a handler's target: failures in a row, and until when (Unix seconds) it is left alone."""
+
+    failures: int
+    until: float | None
+
+
+def target(client: redis.Redis, name: str) -> Target | None:
+    """How a handler's target fares; None if it works, or if the handler has none."""
+    failures, until = cast(list[bytes | None], client.hmget(Keys().breaker(name), ["failures", "until"]))
+    if not failures:
+        return None
+    is_open = until is not None and float(until) > redis_time(client) / 1e6
+    return Target(int(failures), float(until) if is_open and until else None)

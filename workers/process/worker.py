@@ -33,6 +33,7 @@ from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
+from workers.handlers.announced import announce
 from workers.metrics import figures
 from workers.process.graceful import BoundScheduler, GracefulWorker
 from workers.process.own_jobs import OwnJob
@@ -201,6 +202,7 @@ def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
     """Enqueue what there is to do, whether or not earlier wake-ups were lost: a superfluous job costs nothing."""
     scheduler = JobScheduler(client)
     if queue_name == HANDLERS_QUEUE:
+        announce(client, configured.known_handlers(settings).values(), at_once=True)
         scheduler.clear_hand_on()
         scheduler.hand_on()
         return

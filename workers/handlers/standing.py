@@ -1,0 +1,93 @@
+"""How a handler stands: what waits for it and since when, what is called now, what is tried again and why.
+
+What waits is told whole; all else from the `LOOK` rows of the table `handoffs` that are due first, so that a page
+is there at once however much waits.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from ingest.copernica.events import MICROS
+from workers.handlers.clock import machine_time
+from workers.handlers.speed import Speed, speed
+from workers.handlers.waiting import Retries
+from workers.store.store import Store
+from workers.store.tables import handoffs
+
+#: Rows that are looked at, of those that are due first, and of those that are due later.
+LOOK = 250
+#: Groups of retries that are told apart.
+MOST_RETRIES = 12
+
+_COLUMNS = handoffs.c
+_SHOWN = _COLUMNS["count"].label("calls"), _COLUMNS.attempt, _COLUMNS.due_at, _COLUMNS.leased_until, _COLUMNS.error
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one handler stands; times in µs since 1970."""
+
+    name: str
+    #: Since when the first call that no worker has could have been made; None if none waits for a worker.
+    oldest_due: int | None
+    #: Calls that workers have now, and how many claims they are.
+    running: int
+    claims: int
+    #: What failed and is tried again, soonest first; and whether there is more.
+    retries: tuple[Retries, ...]
+    more_retries: bool
+    speed: Speed
+
+
+def standing(store: Store, handler: str, ask: Callable[[], int] = machine_time) -> Standing:
+    """How a handler stands; `ask` says the time for a database that has no clock of its own."""
+    now = store.time() or ask()
+    own = select(*_SHOWN).where(_COLUMNS.handler == handler).order_by(_COLUMNS.due_at).limit(LOOK)
+    with store.reading() as connection:
+        due = connection.execute(own.where(_COLUMNS.due_at <= now)).all()
+        later = connection.execute(own.where(_COLUMNS.due_at > now)).all()
+    free = [row for row in due if row.leased_until <= now]
+    leased = [row for row in (*due, *later) if row.leased_until > now]
+    again = [row for row in (*later, *free) if row.leased_until <= now and (row.attempt > 0 or row.due_at > now)]
+    retries = _grouped(handler, again)
+    return Standing(
+        handler,
+        min((row.due_at for row in free), default=None),
+        sum(row.calls for row in leased),
+        len(leased),
+        tuple(retries[:MOST_RETRIES]),
+        len(later) == LOOK or len(due) == LOOK or len(retries) > MOST_RETRIES,
+        speed(store, handler, now),
+    )
+
+
+def _grouped(handler: str, rows: Sequence[Any]) -> list[Retries]:
+    """By the number of attempts and the error, soonest first."""
+    groups: dict[tuple[int, str], Retries] = {}
+    for row in rows:
+        key = row.attempt, row.error or ""
+        known = groups.get(key, Retries(handler, row.attempt, 0, row.due_at, row.error or ""))
+        groups[key] = known._replace(calls=known.calls + row.calls, next_at=min(known.next_at, row.due_at))
+    return sorted(groups.values(), key=lambda group: group.next_at)
+
+
+def retry_now(store: Store, handler: str, ask: Callable[[], int] = machine_time) -> int:
+    """Have what waits for a later attempt of a handler tried at once; returns how many calls that are.
+
+    They have as many attempts left as before. What a worker has at this moment stays as it is.
+    """
+    calls = 0
+    while True:
+        now = store.time() or ask()
+        later = (_COLUMNS.handler == handler) & (_COLUMNS.due_at > now) & (_COLUMNS.leased_until <= now)
+        with store.writing() as connection:
+            found = select(_COLUMNS.id, _COLUMNS["count"].label("calls")).where(later).limit(LOOK)
+            rows = connection.execute(found.order_by(_COLUMNS.id).with_for_update()).all()
+            these = _COLUMNS.id.in_([row.id for row in rows])
+            connection.execute(handoffs.update().where(these).values(due_at=now - MICROS))
+        calls += sum(int(row.calls) for row in rows)
+        if len(rows) < LOOK:
+            return calls
