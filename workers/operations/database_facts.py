@@ -6,6 +6,7 @@ estimates. In SQLite, how much of the file each table takes is only known by rea
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -87,10 +88,13 @@ def look(store: Store) -> DatabaseFacts:
 
 def _months(store: Store) -> list[tuple[str, int]]:
     columns = tables.event_counts.c
-    month = func.substr(columns.hour, 1, len("2026-11"))
-    query = select(month, func.sum(columns.number)).group_by(month).order_by(month.desc())
+    # By the hour, which is their order: by the month, they would have to be sorted first.
+    query = select(columns.hour, func.sum(columns.number)).group_by(columns.hour)
+    months: Counter[str] = Counter()
     with store.reading() as connection:
-        return [(name, int(number)) for name, number in connection.execute(query) if number]
+        for hour, number in connection.execute(query):
+            months[hour[: len("2026-11")]] += int(number)
+    return sorted(((name, number) for name, number in months.items() if number), reverse=True)
 
 
 # --- SQLite ---

@@ -15,7 +15,6 @@ from workers.operations.calendar import DayStanding, DayState, micros_of, standi
 from workers.reconcile.history import WHOLE_DAY
 from workers.reconcile.schedule import Schedule
 from workers.store import tables
-from workers.store.counting import name_of
 from workers.store.rows import load
 from workers.store.store import Store
 from workers.totals.history import Verdict, verdicts
@@ -217,17 +216,9 @@ def _hours(store: Store, day: date) -> list[dict[str, int]]:
     found: list[dict[str, int]] = [{} for _ in range(24)]
     if not store.is_counted:
         return found
-    columns = tables.event_counts.c
     begin = begin_of(day)
-    query = (
-        select(columns.hour, columns.source, func.sum(columns.number))
-        .where(columns.hour >= name_of(begin), columns.hour < name_of(begin + timedelta(days=1)))
-        .group_by(columns.hour, columns.source)
-    )
-    with store.reading() as connection:
-        for hour, source, number in connection.execute(query):
-            if number:
-                found[int(hour[-2:])][source] = int(number)
+    for hour, numbers in store.hourly_sources(begin, begin + timedelta(days=1)):
+        found[int(hour[-2:])] = numbers
     return found
 
 

@@ -8,12 +8,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from ingest.copernica.events import LOGFILE, REST, WEBHOOK
 from workers.store import event_counts, tables
 from workers.store.backend import PERIODS
 from workers.store.database import Database
 from workers.store.filters import Filter
 
 HOUR = timedelta(hours=1)
+#: Where events come from.
+SOURCES = (WEBHOOK, LOGFILE, REST)
 
 
 class Counting(Database):
@@ -85,18 +88,32 @@ class Counting(Database):
         """How many events of whole days came from where: sorted tuples of day (UTC), source and number."""
         found: Counter[tuple[str, str]] = Counter()
         if self.is_counted:
-            columns = tables.event_counts.c
-            number = func.sum(columns.number)
-            query = select(columns.hour, columns.source, number).group_by(columns.hour, columns.source)
-            conditions = [columns.hour >= name_of(since), columns.hour < name_of(until)]
+            for hour, numbers in self.hourly_sources(since, until):
+                for source_of, count in numbers.items():
+                    found[hour[: PERIODS["day"]], source_of] += count
         else:
             period, source = self._backend.period("day"), tables.events.c.source
             query = select(period, source, func.count()).group_by(period, source)
             conditions = Filter(since=since, until=until).conditions(self._backend)
-        with self.reading() as connection:
-            for name, source_of, count in connection.execute(query.where(*conditions)):
-                found[name[: PERIODS["day"]], source_of] += int(count)
+            with self.reading() as connection:
+                for name, source_of, count in connection.execute(query.where(*conditions)):
+                    found[name[: PERIODS["day"]], source_of] += int(count)
         return [(*names, count) for names, count in sorted(found.items()) if count]
+
+    def hourly_sources(self, since: datetime, until: datetime) -> list[tuple[str, dict[str, int]]]:
+        """How many events of whole hours came from where, by the names of the hours, from the numbers kept.
+
+        By the hour alone the numbers are in order already: grouped by source as well, they take thrice the time.
+        """
+        columns = tables.event_counts.c
+        numbers = [
+            func.coalesce(func.sum(columns.number).filter(columns.source == source), 0) for source in SOURCES
+        ]
+        within = columns.hour >= name_of(since), columns.hour < name_of(until)
+        query = select(columns.hour, *numbers).where(*within).group_by(columns.hour).order_by(columns.hour)
+        with self.reading() as connection:
+            rows = connection.execute(query).all()
+        return [(hour, dict(zip(SOURCES, map(int, each), strict=True))) for hour, *each in rows]
 
     def by_mailing(
         self, since: datetime, until: datetime, types: Sequence[str]
