@@ -46,12 +46,7 @@ format: $(READY)  ## put the code in shape
 fuzz: $(READY)  ## the property tests with examples that nobody has tried yet; SECONDS=300 SEED=n
 	$(BIN)/python -m tests.support.search
 
-fuzz-test-console: $(READY)  ## the console in a real browser, with a whole site behind it; pictures go to build/console/
-	@$(BIN)/python -m tests.support.chromium
-	@mkdir -p build/console
-	CONSOLE_PICTURES=build/console $(BIN)/pytest -q tests/console
-
-coverage: $(READY)  ## feed all readers what reaches new code in them; SECONDS=300 each, JOBS=2 KEEP=1
+fuzz-coverage: $(READY)  ## feed all readers what reaches new code in them; SECONDS=300 each, JOBS=2 KEEP=1
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
 	  $(UV) sync --quiet --frozen --inexact $(EXTRAS:%=--extra %) --extra fuzz
 	$(BIN)/python -m tests.fuzz
