@@ -162,6 +162,7 @@ async def test_nothing_is_begun_without_a_token_or_beside_a_worker_that_is_at_it
         client.zadd(scheduler._events.started_job_registry.key, {f"{job.id}:1": time.time() + 60})  # type: ignore[attr-defined]
         assert scheduler.reconciles()
         csrf = csrf_of(await text_of(visitor, f"/day/{DAY}"))
+        assert (await visitor.post("/day/0001-01-01/reconcile", data={"_csrf": csrf})).status == 404, "long gone"
         answer = await visitor.post(f"/day/{DAY}/reconcile", data={"_csrf": csrf}, allow_redirects=False)
         assert answer.headers["Location"] == f"/day/{DAY}?said=worker"
         for since, until, said in (

@@ -83,6 +83,8 @@ async def test_each_part_says_what_does_not_answer(database: str) -> None:
             assert 'class="unavailable"' in text
         assert 'hx-get="/system/database"' in await text_of(client, "/system"), "parts come one by one"
         await text_of(client, "/system/nothing", 404)
+        answer = await client.get("/system/check", headers={"Sec-Fetch-Site": "cross-site"})
+        assert answer.status == 403, "no other site makes us work"
     async with console({**nothing, "DATABASE_URL": database}) as client:
         assert "Write-ahead log" in await text_of(client, "/system/database"), "the other part is shown"
 

@@ -171,7 +171,7 @@ def _postgresql(store: Store) -> DatabaseFacts:
         for row in connection.execute(text(_TABLES), {"events": tables.events.name}):
             kept = facts.partitions if row.of_events else facts.tables
             rows = int(row.rows) if row.rows is not None and row.rows >= 0 else None
-            kept.append(TableFacts(row.name, int(row.size), rows))
+            kept.append(TableFacts(row.name, int(row.size or 0), rows))
         facts.size = connection.execute(text("SELECT pg_database_size(current_database())")).scalar()
         facts.at = connection.execute(text("SELECT now()")).scalar()
     facts.statements = _statements(store)

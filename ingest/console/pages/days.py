@@ -21,6 +21,8 @@ routes = web.RouteTableDef()
 
 #: Months on one page: a day's width in each row of three.
 MONTHS = 6
+#: The first day that is asked for: Copernica has no older webhooks, and what is noted of a day stays there.
+EARLIEST = date(2017, 1, 1)
 #: What each state is marked with, beside its colour.
 MARKS = {
     DayState.TODAY: "•",
@@ -138,6 +140,7 @@ async def one_day(request: web.Request) -> web.Response:
         chart=chart(found.hours, found.gaps, wanted, datetime.now(UTC)),
         has_token=_may_ask(request),
         over=wanted < today,
+        kept=_may_be_asked_for(wanted, today),
         mailings=len({(line.product, line.mailing) for line in found.differing}),
         has_copernica=reading_of(request).settings.copernica_token is not None,
         most_totals=day.MOST_TOTALS,
@@ -147,13 +150,18 @@ async def one_day(request: web.Request) -> web.Response:
     )
 
 
+def _may_be_asked_for(wanted: date, today: date) -> bool:
+    """Whether a day has begun, and Copernica may have had webhooks then."""
+    return EARLIEST <= wanted <= today
+
+
 @routes.post("/day/{day}/reconcile")
 async def reconcile(request: web.Request) -> web.Response:
     """Compare the day's log files with the store, in the background."""
     wanted = dates.day_from(request.match_info["day"])
     here = f"/day/{wanted.isoformat()}"
     form, today = await request.post(), datetime.now(UTC).date()
-    if wanted > today:
+    if not _may_be_asked_for(wanted, today):
         raise web.HTTPNotFound
     if not _may_ask(request):
         raise web.HTTPSeeOther(f"{here}?said=no-token")
@@ -176,7 +184,7 @@ async def totals(request: web.Request) -> web.Response:
     """Compare Copernica's totals of the day's mailings with the store, in the background."""
     wanted = dates.day_from(request.match_info["day"])
     here, settings = f"/day/{wanted.isoformat()}", reading_of(request).settings
-    if wanted > datetime.now(UTC).date():
+    if not _may_be_asked_for(wanted, datetime.now(UTC).date()):
         raise web.HTTPNotFound
     if settings.copernica_token is None:
         raise web.HTTPSeeOther(f"{here}?said=no-token")
