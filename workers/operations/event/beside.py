@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, select
 from ingest.copernica.events import Event, EventType
 from workers.store import tables
 from workers.store.filters import Filter
+from workers.store.patience import within
 from workers.store.rows import micros
 from workers.store.store import Store
 
@@ -15,6 +16,8 @@ from workers.store.store import Store
 SHOWN = 5
 #: Other events that are read of one in all: of a test address there may be a million.
 MOST = 1000
+#: Seconds that looking for either may take, for whoever asks in a hurry (`workers.store.patience`).
+PATIENCE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ def _nearest(event: Event, lines: Sequence[Line]) -> tuple[Line, ...]:
 
 def _lines(store: Store, event: Event, wanted: Filter) -> Sequence[Line]:
     columns = tables.events.c
-    with store.reading(wanted.by_message) as connection:
+    with within(PATIENCE), store.reading(by_message=True) as connection:
         conditions: list[ColumnElement[bool]] = [
             *wanted.conditions(store.backend),
             columns.delivery_id != event.delivery_id,
