@@ -78,8 +78,8 @@ def link(url: str | None) -> str:
         return LEFT_OUT
     if not host:  # no web page: `mailto:`, `tel:`
         return f"{parts.scheme}:{LEFT_OUT}" if parts.scheme else _cut(_ADDRESS.sub(LEFT_OUT, parts.path))
-    path = _ADDRESS.sub(LEFT_OUT, parts.path.replace("%40", "@"))
-    path = "/".join(_TOKEN.sub(LEFT_OUT, each) for each in path.split("/"))
+    steps = parts.path.replace("%40", "@").split("/")
+    path = "/".join(_TOKEN.sub(LEFT_OUT, _ADDRESS.sub(LEFT_OUT, step)) for step in steps)
     return _cut(f"{parts.scheme}://{host}{path}" + (f"?{LEFT_OUT}" if parts.query else ""))
 
 
