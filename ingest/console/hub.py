@@ -1,12 +1,13 @@
 """What goes on now, asked once for all who look: ten open consoles cost as much as one.
 
-Four questions, each asked by a thread of its own, never twice at a time, and except for the first only while
+Five questions, each asked by a thread of its own, never twice at a time, and except for the first only while
 somebody looks:
 
     pulse      the counters of the stream: one round trip. Also while nobody looks, though less often, so that the
                chart is there when somebody opens the page
     redis      what `ingest status` knows of Redis: reports, workers, pauses
     store      what it knows of the database
+    speeds     how fast handlers are, from what is kept of their last runs
     days       how the last days stand
 
 Whoever looks is given the latest picture. Nobody is waited for: who is slow misses pictures.
@@ -14,8 +15,9 @@ Whoever looks is given the latest picture. Nobody is waited for: who is slow mis
 
 import asyncio
 import logging
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,9 +31,11 @@ from ingest.console.threads import Threads
 from ingest.errors import IngestError, SchemaMissing, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer, Pulse
+from workers.handlers.speed import Speed, seen, speed
 from workers.operations import status
 from workers.operations.calendar import DayStanding, standings
 from workers.operations.figures import StatusFigures
+from workers.operations.warnings import Level
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -39,9 +43,9 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 #: Questions that are asked, each by a thread.
-QUESTIONS = 4
+QUESTIONS = 5
 #: Seconds between two questions while somebody looks. Reports come every 3 s; the database is spared.
-PULSE_EVERY, REDIS_EVERY, STORE_EVERY, DAYS_EVERY = 1.0, 3.0, 10.0, 60.0
+PULSE_EVERY, REDIS_EVERY, STORE_EVERY, SPEEDS_EVERY, DAYS_EVERY = 1.0, 3.0, 10.0, 10.0, 60.0
 #: Seconds between two pulses while nobody does: 17,000 round trips a day.
 QUIET_PULSE_EVERY = 5.0
 #: A question that takes long is asked rarely: for each second of its answer, so many of silence.
@@ -54,6 +58,10 @@ LINGER = 20.0
 PAGE_WAITS = 2.0
 #: Seconds of history, and points that it may have: one a second.
 HISTORY, MOST_POINTS = 900.0, 1000
+#: Seconds for which what is known counts on pages that do not wait for anything newer.
+STALE = 120.0
+#: Handlers whose speed is looked up.
+MOST_HANDLERS = 50
 #: Days of the strip.
 DAYS = 30
 
@@ -75,8 +83,16 @@ class Picture:
     figures: StatusFigures | None = None
     pulse: Pulse | Unavailable | None = None
     days: list[DayStanding] | Unavailable | None = None
+    speeds: Mapping[str, Speed] | Unavailable | None = None
     #: Whether the database was asked yet, and why it does not answer.
     store_asked: bool = False
+
+
+class Trouble(NamedTuple):
+    """How much is wrong."""
+
+    alarms: int
+    warnings: int
 
 
 class Question(Generic[T]):
@@ -121,7 +137,9 @@ class Hub:
         self.pulse = Question("the stream", self._ask_pulse, PULSE_EVERY, QUIET_PULSE_EVERY)
         self.redis = Question("Redis", lambda: status.redis_figures(settings), REDIS_EVERY)
         self.store = Question("the database", lambda: status.store_figures(settings), STORE_EVERY)
+        self.speeds = Question("the handlers", self._ask_speeds, SPEEDS_EVERY)
         self.days = Question("the days", self._ask_days, DAYS_EVERY)
+        self._questions = (self.pulse, self.redis, self.store, self.speeds, self.days)
 
     # --- for those who look ---
 
@@ -142,10 +160,19 @@ class Hub:
         self._looked.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(PAGE_WAITS):
-                for question in (self.pulse, self.redis, self.store, self.days):
+                for question in self._questions:
                     while question.at < began - 2 * question.every:
                         await self._news.wait()
         return self.picture
+
+    def glance(self) -> Trouble | None:
+        """What is wrong, by what is known already, for any page. None: nobody has asked lately."""
+        self._looked_at = _now()
+        self._looked.set()
+        if self.picture.figures is None or self._looked_at - self.redis.at > STALE:
+            return None
+        levels = [warning.level for warning in self.picture.figures.warnings]
+        return Trouble(levels.count(Level.ALARM), levels.count(Level.WARNING))
 
     async def changes(self) -> AsyncIterator[Picture]:
         """The picture of now, and each later one that whoever asks is quick enough for."""
@@ -160,7 +187,7 @@ class Hub:
     async def run(self) -> None:
         """Ask, until cancelled."""
         async with asyncio.TaskGroup() as group:
-            for question in (self.pulse, self.redis, self.store, self.days):
+            for question in self._questions:
                 group.create_task(self._keep_asking(question))
 
     def close(self) -> None:
@@ -195,8 +222,14 @@ class Hub:
                 figures = await self._threads.run(Question("the spool", self._compose, 0.0).asked)
                 self._figures = None if isinstance(figures, Unavailable) else figures
         number = self.picture.number + 1
-        asked = self.store.answer is not None
-        self.picture = Picture(number, self._figures, self.pulse.answer, self.days.answer, asked)
+        self.picture = Picture(
+            number,
+            self._figures,
+            self.pulse.answer,
+            self.days.answer,
+            self.speeds.answer,
+            self.store.answer is not None,
+        )
         question.at = _now()  # only now: who waits for it sees it in the picture
         news, self._news = self._news, asyncio.Event()
         news.set()
@@ -225,6 +258,14 @@ class Hub:
             return Consumer(self._client).pulse()
         except redis.RedisError as error:
             raise redis_client.unavailable(self._settings.redis, error) from None
+
+    def _ask_speeds(self) -> Mapping[str, Speed]:
+        now = time.time_ns() // 1000
+        try:
+            with Store.open(self._settings.database) as store:
+                return {name: speed(store, name, now) for name in seen(store, MOST_HANDLERS)}
+        except SchemaMissing:
+            return {}
 
     def _ask_days(self) -> list[DayStanding]:
         today = datetime.now(UTC).date()

@@ -9,9 +9,11 @@ from ingest.console.hub import Picture, Point
 from ingest.errors import Unavailable
 from ingest.metrics.histogram import quantile
 from ingest.stream.consumer import Pulse
+from ingest.stream.pauses import HANDLER
 from ingest.stream.reports import host_of
+from workers.handlers.speed import Speed
 from workers.operations.calendar import DayStanding
-from workers.operations.figures import EndpointFigures, RedisFigures, StatusFigures, StoreFigures
+from workers.operations.figures import EndpointFigures, HandlerFigures, RedisFigures, StatusFigures, StoreFigures
 from workers.operations.warnings import Code, StatusWarning
 
 #: Seconds over which rates are averaged: of single seconds they jump up and down.
@@ -30,6 +32,16 @@ class EndpointRow:
 
 
 @dataclass(frozen=True, slots=True)
+class HandlerRow:
+    """A handler: what waits for it, and how fast it is; None where that is not known."""
+
+    name: str
+    figures: HandlerFigures | None
+    speed: Speed | None
+    is_paused: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
     """Everything on the page."""
 
@@ -43,6 +55,7 @@ class Now:
     median: float | None
     slowest: float | None
     days: list[DayStanding] | None
+    speeds: Mapping[str, Speed]
     #: Why Redis, and the database, say nothing.
     redis_why: str
     store_why: str
@@ -69,6 +82,7 @@ class Now:
             median=quantile(counts, 0.5),
             slowest=quantile(counts, 0.99),
             days=picture.days if isinstance(picture.days, list) else None,
+            speeds={} if picture.speeds is None or isinstance(picture.speeds, Unavailable) else picture.speeds,
             redis_why=why.get(Code.REDIS_UNREACHABLE, str(pulse) if isinstance(pulse, Unavailable) else ""),
             store_why=why.get(Code.DATABASE_UNREACHABLE, ""),
             is_asking=not picture.store_asked,
@@ -89,6 +103,18 @@ class Now:
         """Calls that were refused since the endpoints started, by reason, the most frequent first."""
         reasons: Mapping[str, int] = self.redis.refused if self.redis else {}
         return sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+
+    @property
+    def handlers(self) -> list[HandlerRow]:
+        """Handlers that have something to do, or had lately: first those on which something fails."""
+        waiting: Mapping[str, HandlerFigures] = self.store.handlers if self.store else {}
+        paused = {one.name for one in self.redis.paused} if self.redis else set()
+        rows = [
+            HandlerRow(name, waiting.get(name), self.speeds.get(name), f"{HANDLER}{name}" in paused)
+            for name in waiting.keys() | self.speeds.keys()
+        ]
+        rows.sort(key=lambda row: (-(row.figures.failed + row.figures.retries if row.figures else 0), row.name))
+        return rows
 
     @property
     def endpoints(self) -> list[EndpointRow]:

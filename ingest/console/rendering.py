@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from ingest import __version__, shown
 from ingest.console import assets
+from ingest.console.hub import hub_of
 from ingest.console.kinds import kind_of
 from ingest.console.links import message_path
 from ingest.console.menu import menu_of, page_about
@@ -159,6 +160,7 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         "language": visitor.language,
         "path": request.path,
         "zone": zone.key,
+        "trouble": hub_of(request).glance() if visitor.name else None,
         "time": lambda at, seconds=True: moment(at, visitor.language, zone, seconds),
         "clock": lambda at: clock(at, visitor.language, zone),
         "date": lambda day: format_date(day, "EEE d MMM", locale=LOCALES[visitor.language]),

@@ -9,16 +9,21 @@ import redis
 
 from ingest.console import hub as hubs
 from ingest.console import live
-from ingest.console.hub import HUB, Hub, Point, Question
+from ingest.console.hub import HUB, Hub, Picture, Point, Question
+from ingest.console.now import Now
 from ingest.console.pages.now import minutes
+from ingest.console.rendering import environment
 from ingest.errors import Unavailable
+from ingest.metrics.histogram import BOUNDS, quantile
 from ingest.settings import Settings
 from ingest.stream.consumer import Pulse
 from ingest.stream.refusals import Refusal, Refusals
 from tests.support.builders import delivery_id, record
 from tests.support.console import console, csrf_of
+from workers.handlers.speed import Speed
 from workers.operations import audit, quarantine
 from workers.operations.calendar import DayStanding
+from workers.operations.figures import HandlerFigures, StatusFigures, StoreFigures
 from workers.records import NOT_COPERNICAS, Quarantined
 from workers.store.store import Store
 
@@ -273,3 +278,41 @@ async def test_a_forged_call_cannot_be_stored_and_a_call_is_dropped_once(
 async def test_quarantine_without_a_database_says_so() -> None:
     async with console(AWAY) as client:
         assert "cannot be used" in await text_of(client, "/quarantine", 503)
+
+
+# --- what is seen in a picture ---
+
+
+def test_handlers_are_those_that_wait_or_ran_lately_the_failing_ones_first() -> None:
+    waiting = {"quick": HandlerFigures(3, 0, None, 0, None), "broken": HandlerFigures(0, 0, None, 7, HOSTILE)}
+    store = StoreFigures(True, 1, 0, 0, waiting, None)
+    picture = Picture(
+        1, StatusFigures(None, store, None, (), ()), None, None, {"quick": Speed(2.0), "calm": Speed()}
+    )
+    rows = Now.of(picture, []).handlers
+    assert [(row.name, row.speed is not None) for row in rows] == [
+        ("broken", False),
+        ("calm", True),
+        ("quick", True),
+    ]
+
+
+async def test_each_page_says_how_much_is_wrong(environ: dict[str, str], store: Store) -> None:
+    async with console(environ) as client:
+        await text_of(client, "/")
+        assert "3 alarms" not in await text_of(client, "/")
+        assert " alarm</a>" in await text_of(client, "/quarantine")
+
+
+def test_only_parts_between_two_backticks_are_code() -> None:
+    text = environment("en").filters["marked"]("run `a <b>` or `c` and ` d")
+    assert text == "run <code>a &lt;b&gt;</code> or <code>c</code> and ` d"
+
+
+def test_who_waited_longest_for_an_answer_is_guessed_within_a_bucket() -> None:
+    counts = [0] * (len(BOUNDS) + 1)
+    assert quantile(counts, 0.5) is None
+    counts[3] = 100  # from 2.5 to 5 ms
+    assert quantile(counts, 0.5) == pytest.approx(0.00375)
+    counts[-1] = 100
+    assert quantile(counts, 0.99) == BOUNDS[-1]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ingest.copernica.events import MICROS
 from workers.handlers.run_notes import Outcome, upper_bound
@@ -35,6 +35,19 @@ class Speed:
     #: When it was last called, and last failed (µs since 1970).
     last_at: int | None = None
     last_failed_at: int | None = None
+
+
+def seen(store: Store, most: int) -> list[str]:
+    """The handlers of which runs are kept, by name, so many at most: each is looked up behind the one before."""
+    names: list[str] = []
+    query = select(func.min(_RUNS.handler))
+    with store.reading() as connection:
+        while len(names) < most:
+            name = connection.execute(query.where(_RUNS.handler > names[-1]) if names else query).scalar()
+            if name is None:
+                break
+            names.append(name)
+    return names
 
 
 def speed(store: Store, handler: str, now: int) -> Speed:
