@@ -8,7 +8,7 @@ from redis import Redis
 
 from ingest.console.pages import _
 from ingest.console.reading import reading_of
-from ingest.console.tasks import Report, Work
+from ingest.console.tasks import Report, Task, Work, recent
 from ingest.errors import Interrupted, RequestRejected, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -23,10 +23,17 @@ SAID = {
     "period": _("That is no period: it has to end after it begins, and not in the future."),
     "long": _("That period is too long: name at most seven days. Whole days are taken from their log files."),
 }
+#: Kinds of tasks that are begun here.
+KINDS = frozenset({"reconcile", "audit-mailings", "catch-up"})
 #: Seconds that a page waits for Redis to say whether a worker is at it.
 PATIENCE = 2.0
 
 Watch = Callable[[str, int, int | None], None]
+
+
+def under_way(request: web.Request) -> list[Task]:
+    """What somebody has begun of this, and has not ended."""
+    return [task for task in recent(request.app) if task.ended_at is None and task.kind in KINDS]
 
 
 async def worker_reconciles(request: web.Request) -> bool:

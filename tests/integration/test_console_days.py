@@ -1,7 +1,9 @@
 """The console's pages about completeness: the calendar, a day, gaps, and what is begun from them."""
 
 import asyncio
+import threading
 import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -211,3 +213,23 @@ async def test_what_was_begun_ends_when_it_is_asked_to(environ: dict[str, str], 
     counts = await asyncio.to_thread(work, lambda *one: reports.append(one), lambda: True)
     assert counts == {}
     assert history.tried(store) == {}, "a day whose run was stopped was not tried"
+
+
+@on_sqlite
+async def test_what_is_under_way_is_said_on_each_page_and_is_one(environ: dict[str, str], store: Store) -> None:
+    stop = threading.Event()
+
+    def work(report: tasks.Report, stopped: Callable[[], bool]) -> Mapping[str, int]:
+        stop.wait(20)
+        return {}
+
+    async with console({**environ, "COPERNICA_TOKEN": "x" * 20}) as client:
+        number = tasks.start(client.app, "reconcile", "jan", work, title="Tasks", what={"day": NASTY})
+        for path in ("/days", f"/day/{DAY}", "/gaps"):
+            text = await text_of(client, path)
+            assert f'href="/task/{number}"' in text
+            assert not any(part in text for part in NEVER)
+        csrf = csrf_of(await text_of(client, f"/day/{DAY}"))
+        answer = await client.post(f"/day/{DAY}/reconcile", data={"_csrf": csrf}, allow_redirects=False)
+        assert answer.headers["Location"] == f"/task/{number}?busy=1"
+        stop.set()

@@ -88,6 +88,7 @@ async def days(request: web.Request) -> web.Response:
         months=months,
         weekdays=dates.weekdays(language),
         counts=counted,
+        under_way=completeness.under_way(request),
         **_common(language),
         earlier=f"{dates.months_back(last, MONTHS):%Y-%m}" if found.first < first else None,
         later=f"{min(dates.months_back(last, -MONTHS), today.replace(day=1)):%Y-%m}" if end < today else None,
@@ -124,10 +125,12 @@ async def one_day(request: web.Request) -> web.Response:
         raise web.HTTPNotFound
     language, run = visitor_of(request).language, request.query.get("run", "")
     common: dict[str, Any] = {"day": wanted, "title": dates.day_text(wanted, language), **_common(language)}
+    common["under_way"] = completeness.under_way(request)
     common["said"] = completeness.SAID.get(request.query.get("said", ""))
     around: dict[str, Any] = {
         "before": wanted - timedelta(days=1) if wanted > date.min else None,
         "after": wanted + timedelta(days=1) if wanted < today else None,
+        "following": wanted + timedelta(days=1),
     }
     try:
         found = await reading_of(request).store(lambda store: day.look(store, wanted, run))

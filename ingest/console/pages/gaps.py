@@ -72,7 +72,7 @@ def texts(settings: Settings) -> dict[str, Any]:
         second = -(-micros // MICROS) if end else micros // MICROS
         return datetime.fromtimestamp(second, zone).strftime("%Y-%m-%dT%H:%M:%S")
 
-    return {"causes": CAUSES, "states": STATES, "tones": TONES, "written": written}
+    return {"causes": CAUSES, "states": STATES, "tones": TONES, "written": written, "now": time.time_ns() // 1000}
 
 
 def prepare(app: web.Application) -> None:
@@ -101,6 +101,7 @@ async def gaps(request: web.Request) -> web.Response:
         why=why,
         flight=flight,
         unclosed=unclosed,
+        under_way=completeness.under_way(request),
         filtered=before is not None,
         older=f"/gaps?before={older[0]}.{older[1]}{'&unclosed=1' if unclosed else ''}" if older else None,
         newest=f"/gaps{'?unclosed=1' if unclosed else ''}" if before else None,
