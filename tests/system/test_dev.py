@@ -220,6 +220,17 @@ def test_a_console_that_cannot_be_shown_keeps_nothing_else_from_running(tmp_path
             assert not any(b"\0console\0" in command_line(pid) for pid in descendants(dev.pid))
 
 
+def test_a_console_that_its_settings_end_is_not_started_again_and_again(tmp_path: Path) -> None:
+    port = free_port()
+    # Beyond this machine, and without a password.
+    environ = {"INGEST_CONSOLE_HOST": "0.0.0.0", "INGEST_CONSOLE_PORT": str(free_port())}
+    command = ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d"))
+    with running(command, environ, tmp_path / "log") as dev:
+        started(dev, port)
+        until(partial(said, dev, "console ended with exit code 2; the others do without it"), "the word")
+        assert answers(port)
+
+
 def test_one_folder_is_for_one_dev(tmp_path: Path) -> None:
     folder = str(tmp_path / "d")
     port = free_port()
