@@ -68,7 +68,7 @@ def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iter
         store = Store.open(settings.database)
         number = book.begin(store, person(), book.COMMAND, action, said, socket.gethostname())
     except IngestError as error:
-        log.warning("this is not in the audit: %s", error)
+        log.warning("what is done now is not in the audit: %s", error)
     try:
         yield counted
     except BaseException as error:

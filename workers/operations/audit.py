@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 #: The ways by which people act.
 CONSOLE, COMMAND = "console", "command"
+#: What lines of the log about it are called.
+EVENT = {"event": "audit"}
 #: Days for which an action is kept: as long as gaps are, and who looks back at a year finds all of it.
 KEPT_DAYS = 400
 #: Characters of a text that are kept: an error may quote a whole answer.
@@ -99,15 +101,19 @@ def begin(
 ) -> int | None:
     """Write down that something begins; returns its number, None if it is in the log only."""
     kept = _kept(what)
-    log.info("%s (%s %s): %s %s", who, via, place, action, kept, extra={"event": "audit"})
     row = {"began_at": _now(), "who": _short(who), "via": via, "place": _short(place), "action": action}
     try:
         with store.writing() as connection:
             values = row | {"what": json_text(kept)}
             number: int = connection.execute(audit.insert().values(values).returning(_COLUMNS.number)).scalar_one()
     except IngestError as error:
-        log.warning("this is not in the audit: %s", error)
+        log.warning(
+            "%s (%s %s): %s %s; this is not in the audit: %s", who, via, place, action, kept, error, extra=EVENT
+        )
         return None
+    # Who has typed a command sees what it says, and need not be told of the audit as well.
+    level = logging.DEBUG if via == COMMAND else logging.INFO
+    log.log(level, "%s (%s %s): %s %s", who, via, place, action, kept, extra=EVENT)
     return number
 
 
