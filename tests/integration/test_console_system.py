@@ -142,7 +142,7 @@ async def test_a_job_that_failed_is_shown_as_text_put_on_its_queue_again_or_forg
         for path, data in (("other/drop", {"job": "x"}), ("events/drop", {}), ("events/explode", {"job": "x"})):
             assert (await visitor.post(f"/system/queues/{path}", data={"_csrf": csrf, **data})).status == 404
     assert [(entry.action, entry.affected) for entry in audit.entries(store, 9)][-1] == ("requeue job", 1)
-    assert job_facts.drop(client, EVENTS_QUEUE) == 1, "what cannot be read can be forgotten"
+    assert job_facts.drop(client, EVENTS_QUEUE, "broken") == 1, "what cannot be read can be forgotten"
 
 
 @pytest.mark.slow

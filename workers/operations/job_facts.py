@@ -93,7 +93,7 @@ def requeue(client: redis.Redis, queue: str, job_id: str) -> int:
         redis.RedisError: Redis does not answer.
     """
     registry = _named(client, queue).failed_job_registry
-    if job_id not in _ids(registry):
+    if job_id not in registry:
         return 0
     job = _job(client, job_id)
     if job is None:
@@ -102,16 +102,20 @@ def requeue(client: redis.Redis, queue: str, job_id: str) -> int:
     return 1
 
 
-def drop(client: redis.Redis, queue: str, job_id: str | None = None) -> int:
-    """Forget a job that failed, or all of a queue; returns how many."""
+def drop(client: redis.Redis, queue: str, job_id: str) -> int:
+    """Forget a job that failed; returns how many that were: none if it is gone meanwhile.
+
+    Raises:
+        redis.RedisError: Redis does not answer.
+    """
     registry = _named(client, queue).failed_job_registry
-    wanted = [one for one in _ids(registry) if job_id in (None, one)]
-    for each in wanted:
-        registry.remove(each)
-        with suppress(InvalidJobOperation):  # one that has no state any more
-            if (job := _job(client, each)) is not None and job.is_failed:
-                job.delete(remove_from_queue=False)
-    return len(wanted)
+    if job_id not in registry:
+        return 0
+    registry.remove(job_id)
+    with suppress(InvalidJobOperation):  # one that has no state any more
+        if (job := _job(client, job_id)) is not None and job.is_failed:
+            job.delete(remove_from_queue=False)
+    return 1
 
 
 def _named(client: redis.Redis, name: str) -> Queue:
@@ -120,21 +124,20 @@ def _named(client: redis.Redis, name: str) -> Queue:
 
 def _queue(queue: Queue) -> QueueFacts:
     started, failed = queue.started_job_registry, queue.failed_job_registry
-    current, failures = _ids(started), _ids(failed)
     return QueueFacts(
         queue.name,
         queue.count,
-        len(current),
-        len(failures),
+        started.get_job_count(cleanup=False),
+        failed.get_job_count(cleanup=False),
         queue.scheduled_job_registry.get_job_count(cleanup=False),
-        _jobs(queue, current[-MOST_JOBS:]),
-        _jobs(queue, failures[-MOST_JOBS:]),
+        _jobs(queue, _last(started)),
+        _jobs(queue, _last(failed)),
     )
 
 
-def _ids(registry: BaseRegistry) -> list[str]:
-    """Those of a registry, the first to leave it first; without tidying it, which would be a change."""
-    return list(dict.fromkeys(registry.get_job_ids(cleanup=False)))
+def _last(registry: BaseRegistry) -> list[str]:
+    """The last to leave a registry, which may be long; without tidying it, which would be a change."""
+    return list(dict.fromkeys(registry.get_job_ids(-MOST_JOBS, -1, cleanup=False)))
 
 
 def _jobs(queue: Queue, ids: Sequence[str]) -> list[JobFacts]:
