@@ -316,3 +316,25 @@ def test_who_waited_longest_for_an_answer_is_guessed_within_a_bucket() -> None:
     assert quantile(counts, 0.5) == pytest.approx(0.00375)
     counts[-1] = 100
     assert quantile(counts, 0.99) == BOUNDS[-1]
+
+
+async def test_all_calls_are_tried_or_dropped_but_not_those_that_came_after_it_was_asked(
+    environ: dict[str, str], store: Store
+) -> None:
+    store.add([], [quarantined(1, b"type=open&recipient=a%40b.nl", "refused"), quarantined(2, b"\xff")])
+    async with console(environ) as client:
+        for do, said in (("retry", "stored now"), ("drop", "dropped")):
+            text = await text_of(client, f"/quarantine/all?do={do}")
+            assert ("2 calls are" if do == "retry" else "1 call is") in text
+            newest = delivery_id(2).hex()
+            assert f'name="newest" value="{newest}"' in text
+            if do == "drop":
+                store.add([], [quarantined(9, b"\xff")])
+            form = {"_csrf": csrf_of(text), "newest": newest, "do": do}
+            answer = await client.post("/quarantine/all", data=form)
+            while "task" in answer.url.path and said not in (text := await answer.text()):
+                await asyncio.sleep(0.02)
+                answer = await client.get(answer.url.path)
+            assert said in text
+        assert (await client.post("/quarantine/all", data=form | {"newest": "x"})).status == 400
+    assert (store.stored(), store.quarantined()) == (1, 1)

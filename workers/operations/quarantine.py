@@ -1,6 +1,6 @@
 """Calls in quarantine, as people look at them: pages of many, one in full, and what can be done with it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -13,6 +13,8 @@ from workers.store import tables
 from workers.store.rows import micros
 from workers.store.store import Store
 
+#: Calls that are looked up, or dropped, together.
+PORTION = 200
 #: Characters of a path and of a reason in a list.
 LONGEST = 300
 
@@ -116,6 +118,35 @@ def drop(store: Store, delivery_id: bytes) -> int:
     """
     call = one(store, delivery_id)
     return 0 if call is None else dead_letters.drop(store, [call])
+
+
+def portions(store: Store, newest: bytes) -> Iterator[list[bytes]]:
+    """The ids of all calls in quarantine up to one, the newest first; some at a time, as they are then.
+
+    Raises:
+        Unavailable: the database cannot be used now.
+    """
+    query = select(_COLUMNS.delivery_id).order_by(_COLUMNS.delivery_id.desc()).limit(PORTION)
+    condition = _COLUMNS.delivery_id <= newest
+    while True:
+        with store.reading() as connection:
+            found = [bytes(one) for one in connection.execute(query.where(condition)).scalars()]
+        if not found:
+            return
+        yield found
+        condition = _COLUMNS.delivery_id < found[-1]
+
+
+def drop_many(store: Store, delivery_ids: Sequence[bytes]) -> int:
+    """Delete calls; returns how many of them were still there.
+
+    Raises:
+        Unavailable: the database cannot be used now.
+    """
+    with store.writing() as connection:
+        return connection.execute(
+            tables.quarantine.delete().where(_COLUMNS.delivery_id.in_(delivery_ids))
+        ).rowcount
 
 
 def hex_lines(body: bytes, most: int) -> Iterable[str]:

@@ -1,17 +1,25 @@
 """Calls in quarantine: those that could not be read or stored, or that proved false. Raw, and safe to look at."""
 
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
+from itertools import chain
 
 from aiohttp import web
+from redis import Redis, RedisError
 
+from ingest import redis_client
+from ingest.console import tasks
 from ingest.console.acting import act
 from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
-from ingest.errors import Unavailable
+from ingest.errors import IngestError, Unavailable
 from ingest.jobs import JobScheduler
+from ingest.settings import Settings
 from workers.handlers.dead_letters import DeadLetter
 from workers.operations import quarantine
+from workers.store.store import Store
 
 routes = web.RouteTableDef()
 
@@ -50,6 +58,75 @@ async def many(request: web.Request) -> web.Response:
         is_first=before is None and after is None,
         **_said(request),
     )
+
+
+@routes.get("/quarantine/all")
+async def all_asked(request: web.Request) -> web.Response:
+    """How many calls it would be, before all are stored again or dropped."""
+    dropping = request.query.get("do") == "drop"
+    number, found = await reading_of(request).store(lambda store: (store.quarantined(), quarantine.page(store, 1)))
+    if not found.calls:
+        raise web.HTTPSeeOther("/quarantine")
+    newest = found.calls[0].delivery_id.hex()
+    return page(request, "quarantine_all.html", number=number, newest=newest, dropping=dropping)
+
+
+@routes.post("/quarantine/all")
+async def all_of_them(request: web.Request) -> web.Response:
+    """Store all again as far as that is possible by now, or drop all: those that were there when it was asked."""
+    form = await request.post()
+    newest = _id(str(form.get("newest", "")))
+    if newest is None or form.get("do") not in ("retry", "drop"):
+        raise web.HTTPBadRequest
+    settings, what = reading_of(request).settings, {"handler": "store", "up_to": newest.hex()}
+    if form["do"] == "drop":
+        raise tasks.begun(
+            request,
+            "drop quarantine",
+            partial(_drop_all, settings, newest),
+            title=_("Drop all calls in quarantine"),
+            what=what,
+            back="/quarantine",
+        )
+    raise tasks.begun(
+        request,
+        "retry quarantine",
+        partial(_retry_all, settings, newest),
+        title=_("Store all calls in quarantine again"),
+        what=what,
+        back="/quarantine",
+    )
+
+
+def _drop_all(
+    settings: Settings, newest: bytes, report: tasks.Report, stops: Callable[[], bool]
+) -> Mapping[str, int]:
+    with Store.open(settings.database) as store:
+        total, done = store.quarantined(), 0
+        for some in quarantine.portions(store, newest):
+            if stops():
+                break
+            done += quarantine.drop_many(store, some)
+            report(done, max(total, done))
+    return {_("dropped"): done}
+
+
+def _retry_all(
+    settings: Settings, newest: bytes, report: tasks.Report, stops: Callable[[], bool]
+) -> Mapping[str, int]:
+    stored = seen = 0
+    with Store.open(settings.database) as store:
+        total = store.quarantined()
+        for one_of_some in chain.from_iterable(quarantine.portions(store, newest)):
+            if stops():
+                break
+            stored += quarantine.retry(store, one_of_some, settings.has_handlers)
+            seen += 1
+            report(seen, max(total, seen))
+    if stored and settings.has_handlers:
+        with suppress(IngestError, RedisError), redis_client.connect(settings.redis) as client:
+            _wake(client)
+    return {_("stored now"): stored, _("still in quarantine"): seen - stored}
 
 
 @routes.get(ONE)
@@ -121,8 +198,8 @@ async def retry(request: web.Request) -> web.Response:
     raise web.HTTPSeeOther("/quarantine?said=stored")
 
 
-def _wake(client: object) -> None:
-    scheduler = JobScheduler(client)  # type: ignore[arg-type]  # it is one of Redis
+def _wake(client: Redis) -> None:
+    scheduler = JobScheduler(client)
     scheduler.note_handoffs(True)
     scheduler.hand_on()
 
