@@ -11,6 +11,8 @@ from ingest.jobs import HANDLERS_QUEUE
 from ingest.settings import Settings
 from ingest.stream.pauses import Pause, Pauses
 from workers.handlers.listing import Described, registered
+from workers.handlers.names import with_work
+from workers.handlers.standing import Standing, standing
 from workers.handlers.work_queue import WorkQueue
 from workers.store.store import Store
 
@@ -26,6 +28,8 @@ class Overview:
     pauses: tuple[Pause, ...] | None
     #: Why handlers may be missing here, a sentence each.
     problems: tuple[str, ...]
+    #: How each of which something is kept fares, and what is tried again.
+    standings: Mapping[str, Standing]
     #: The queue of all handlers' jobs.
     queue: str = HANDLERS_QUEUE
 
@@ -47,13 +51,15 @@ def overview(settings: Settings) -> Overview:
     found = registered(settings)
     waiting: dict[str, int] = {}
     failed: dict[str, int] = {}
+    standings: dict[str, Standing] = {}
     try:
         with Store.open(settings.database) as store:
             queue = WorkQueue(store)
             waiting, failed = queue.waiting(), queue.failed()
+            standings = {name: standing(store, name) for name in with_work(store)}
     except SchemaMissing:  # nothing was stored yet
         pass
-    return Overview(found.handlers, waiting, failed, _pauses(settings), found.problems)
+    return Overview(found.handlers, waiting, failed, _pauses(settings), found.problems, standings)
 
 
 def _pauses(settings: Settings) -> tuple[Pause, ...] | None:

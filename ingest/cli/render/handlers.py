@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 from ingest.cli.render import console
 from ingest.cli.render.console import Column
-from ingest.shown import counted
+from ingest.shown import counted, span
 from ingest.stream.pauses import HANDLER, QUEUE
 
 if TYPE_CHECKING:
     from ingest.stream.pauses import Pause
     from workers.handlers.listing import Described
     from workers.handlers.overview import Overview
+    from workers.handlers.standing import Standing
     from workers.handlers.waiting import Retries
 
 #: Columns of `failed waiting` behind the time of the next attempt, as many as fit.
@@ -96,6 +97,27 @@ def _about(handler: "Described", found: "Overview") -> Iterator[str]:
     queue = f"queue {found.queue}: {_amounts(found, handler.name)}"
     pauses = [pause for pause in found.pauses or () if pause.name in (HANDLER + handler.name, QUEUE + found.queue)]
     yield f"{queue}; {paused(pauses[0])}" if pauses else queue
+    if standing := found.standings.get(handler.name):
+        yield from _fares(standing)
+
+
+def _fares(standing: "Standing") -> Iterator[str]:
+    """How fast it is, and what comes next of what it failed with."""
+    speed = standing.speed
+    if speed.p50 is not None and speed.p99 is not None:
+        took = (
+            f"half of the last {speed.measured:,} calls took at most {_took(speed.p50)}, 99 % {_took(speed.p99)}"
+        )
+        failed = f", {speed.failed_per_second:.3g} of them failed" if speed.failed_per_second else ""
+        yield f"{took}; {speed.per_second:.3g} events/s in the last minute{failed}"
+    for again in standing.retries[:1]:
+        calls = counted(sum(one.calls for one in standing.retries), "call")
+        at = console.local(again.next_at, ZoneInfo("UTC"))
+        yield f"{calls} to be tried again, the first at {at}, after: {again.error or 'not known'}"
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds * 1000:.3g} ms" if seconds < 1 else span(seconds)
 
 
 def paused(pause: "Pause", zone: ZoneInfo | None = None) -> str:
@@ -135,6 +157,7 @@ def _as_json(found: "Overview") -> dict[str, object]:
                 "queue": found.queue,
                 "waiting": found.waiting.get(handler.name, 0),
                 "failed": found.failed.get(handler.name, 0),
+                **_as_figures(found.standings.get(handler.name)),
             }
             for handler in found.handlers
         ],
@@ -148,4 +171,18 @@ def _as_json(found: "Overview") -> dict[str, object]:
             {"name": pause.name, "until": pause.until and console.moment(pause.until)} for pause in found.pauses
         ],
         "problems": found.problems,
+    }
+
+
+def _as_figures(standing: "Standing | None") -> dict[str, object]:
+    """How a handler fares, in seconds and per second; nothing is known of one that was not called."""
+    return {
+        "per_second": standing.speed.per_second if standing else 0.0,
+        "failed_per_second": standing.speed.failed_per_second if standing else 0.0,
+        "p50": standing.speed.p50 if standing else None,
+        "p99": standing.speed.p99 if standing else None,
+        "retries": [
+            {"next_at": console.moment(one.next_at), "calls": one.calls, "tried": one.attempts, "error": one.error}
+            for one in (standing.retries if standing else ())
+        ],
     }
