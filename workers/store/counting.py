@@ -64,7 +64,7 @@ class Counting(Database):
 
     def count(self, wanted: Filter) -> int:
         """How many events a filter selects."""
-        if not _by_person(wanted) and self.is_counted:
+        if not _by_more(wanted) and self.is_counted:
             return sum(number for _, _, number in self.counts(wanted, "hour"))
         query = select(func.count()).select_from(tables.events).where(*wanted.conditions(self._backend))
         with self.reading(wanted.by_message) as connection:
@@ -77,7 +77,7 @@ class Counting(Database):
         is counted.
         """
         found: Counter[tuple[str, str]] = Counter()
-        if _by_person(wanted) or not self.is_counted:
+        if _by_more(wanted) or not self.is_counted:
             self._count_events(wanted, by, found)
         else:
             for part, whole in _hours(wanted):
@@ -179,9 +179,10 @@ class Counting(Database):
             since = end
 
 
-def _by_person(wanted: Filter) -> bool:
+def _by_more(wanted: Filter) -> bool:
     """Whether a filter selects by something that the numbers do not tell apart."""
-    return wanted.recipient is not None or wanted.message_id is not None
+    others = wanted.mailing, wanted.profile, wanted.tag, wanted.source, wanted.text
+    return wanted.is_pointed or any(one is not None for one in others)
 
 
 def _hours(wanted: Filter) -> Iterator[tuple[Filter, bool]]:
