@@ -133,6 +133,26 @@ def test_a_window_that_takes_too_long_is_read_in_smaller_ones(
     assert list(pages(store, Filter(), 300, 10)) == [one.delivery_id for one in events]
 
 
+def test_where_late_calls_would_take_too_long_a_page_does_without_them_and_says_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late = event(delivery_id=delivery_id(2, NINE + 3 * HOUR))
+    store.add([event(1), late])
+    whole = search._Looking._read
+    calls = iter([False])
+
+    def slow(self: object, *args: object) -> object:
+        if not next(calls, True):
+            raise TookTooLong("too long")
+        return whole(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(search._Looking, "_read", slow)
+    found = search.search(store, Filter(), None, 10, budget=10)
+    left_out = store.backend.on_time(0, 1) is not None  # where they make reading by time slow at all
+    assert (len(found.lines), found.only_on_time) == ((1, True) if left_out else (2, False))
+    assert len(search.search(store, Filter(), None, 10, budget=10, whole=True).lines) == 2
+
+
 def test_all_events_come_in_portions(filled: tuple[Store, list[Event]]) -> None:
     store, events = filled
     found = [line.delivery_id for portion in search.each(store, Filter(mailing=1), 10) for line in portion]

@@ -189,6 +189,13 @@ class Backend(ABC):
         """A condition that finds the events of some messages without reading all others."""
         return tables.events.c.message_id.in_(message_ids)
 
+    def on_time(self, low: int, high: int) -> ColumnElement[bool] | None:
+        """For events that occurred between two times (µs): whether their calls came at about that time.
+
+        None where there is no need to leave out the others.
+        """
+        return None
+
     @abstractmethod
     def tagged(self, tag: str) -> ColumnElement[bool]:
         """Whether an event has a tag."""

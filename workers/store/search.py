@@ -24,7 +24,7 @@ from ingest.errors import TookTooLong
 from workers.store import tables
 from workers.store.backend import INDEXED
 from workers.store.filters import Filter
-from workers.store.hours import Windows
+from workers.store.hours import Span, Windows
 from workers.store.lines import COLUMNS, Line, line_of
 from workers.store.patience import within
 from workers.store.rows import micros
@@ -34,6 +34,8 @@ from workers.store.store import Store
 BUDGET = 0.12
 #: Seconds that a single query may take: that for a recipient or a message, and that for a window.
 POINTED_LIMIT, WINDOW_LIMIT = 2.0, 1.0
+#: Seconds for all of a window, where there is a way to read the greater part of it quickly.
+WHOLE_LIMIT = 0.1
 #: Events that a summary is made of.
 SUMMED = 5000
 
@@ -70,18 +72,28 @@ class Found:
     further: Place | None = None
     #: Up to which time (µs since 1970) everything was looked at, if the page is not full and there is more.
     reached: int | None = None
+    #: Whether events may be missing whose calls came long after they occurred: it would have taken too long.
+    only_on_time: bool = False
 
 
 def search(
-    store: Store, wanted: Filter, place: Place | None, size: int, older: bool = True, budget: float = BUDGET
+    store: Store,
+    wanted: Filter,
+    place: Place | None,
+    size: int,
+    older: bool = True,
+    budget: float = BUDGET,
+    whole: bool = False,
 ) -> Found:
     """A page of events before a place, or after it; from the newest on without one.
+
+    With `whole`, late ones are not left out for the sake of speed (`Found.only_on_time`).
 
     Raises:
         TookTooLong: not even a part of a page can be read in time.
         Unavailable: the database cannot be used now.
     """
-    looking = _Looking(store, wanted, place, size, older)
+    looking = _Looking(store, wanted, place, size, older, whole)
     if wanted.is_pointed:
         try:
             with within(POINTED_LIMIT):
@@ -94,7 +106,7 @@ def search(
 def each(store: Store, wanted: Filter, portion: int, place: Place | None = None) -> Iterator[list[Line]]:
     """All events from a place on, the newest first, in portions; some may be empty, so that a caller can stop."""
     while True:
-        found = search(store, wanted, place, portion)
+        found = search(store, wanted, place, portion, whole=True)
         yield found.lines
         if (place := found.further) is None:
             return
@@ -115,6 +127,9 @@ class _Looking:
     place: Place | None
     size: int
     older: bool
+    #: Whether nothing is to be left out, and whether something was.
+    whole: bool
+    only_on_time: bool = False
 
     def pointed(self) -> Found:
         """By an index."""
@@ -135,21 +150,38 @@ class _Looking:
         lines: list[Line] = []
         ended = time.monotonic() + budget
         while window := windows.following():
-            among = or_(*(_between(*span) for span in window))
             try:
-                with within(WINDOW_LIMIT), self.store.reading(by_message=True) as connection:
-                    lines += self._read(connection, [*conditions, among], self.size + 1 - len(lines))
+                lines += self._of_window(window, conditions, self.size + 1 - len(lines))
             except TookTooLong:
                 if not windows.halve(window):
                     raise
             if len(lines) > self.size or time.monotonic() > ended:
                 break
         page = self._page(lines)
+        page.only_on_time = self.only_on_time
         if page.further is None and (edge := windows.reached) is not None and windows.has_more():
             # Everything on this side of the edge was looked at.
             page.further = Place(edge)
             page.reached = edge if len(lines) < self.size else None
         return page
+
+    def _of_window(
+        self, window: Sequence[Span], conditions: Sequence[ColumnElement[bool]], limit: int
+    ) -> list[Line]:
+        wanted = [*conditions, or_(*(_between(*span) for span in window))]
+        on_time = [one for span in window if (one := self.store.backend.on_time(*span)) is not None]
+        can_be_quick = bool(on_time) and not self.whole
+        if not self.only_on_time:
+            seconds = WHOLE_LIMIT if can_be_quick else WINDOW_LIMIT
+            try:
+                with within(seconds), self.store.reading(by_message=True) as connection:
+                    return self._read(connection, wanted, limit)
+            except TookTooLong:
+                if not can_be_quick:
+                    raise
+                self.only_on_time = True
+        with within(WINDOW_LIMIT), self.store.reading() as connection:
+            return self._read(connection, [*wanted, or_(*on_time)], limit)
 
     def _page(self, lines: list[Line]) -> Found:
         """The page that these lines make, one more than fits if there are more."""
