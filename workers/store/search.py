@@ -19,7 +19,7 @@ from typing import NamedTuple, Self
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from ingest.copernica.addresses import folded
-from ingest.copernica.events import EPOCH
+from ingest.copernica.events import EPOCH, MICROS
 from ingest.errors import TookTooLong
 from workers.store import tables
 from workers.store.backend import INDEXED
@@ -27,7 +27,6 @@ from workers.store.filters import Filter
 from workers.store.hours import Span, Windows
 from workers.store.lines import COLUMNS, Line, line_of
 from workers.store.patience import within
-from workers.store.rows import micros
 from workers.store.store import Store
 
 #: Seconds after which no further window is read for a page.
@@ -112,12 +111,27 @@ def each(store: Store, wanted: Filter, portion: int, place: Place | None = None)
             return
 
 
-def light(store: Store, wanted: Filter, limit: int = SUMMED) -> list[tuple[str, int | None, int]]:
-    """Type, mailing and time (µs) of the newest events of a recipient or a message."""
-    query = select(_EVENTS.type, _EVENTS.mailing, _EVENTS.occurred_at).where(*wanted.conditions(store.backend))
+class Kinds(NamedTuple):
+    """Type and mailing of somebody's newest events, the newest first; when the first and last occurred (µs)."""
+
+    events: list[tuple[str, int | None]]
+    first: int
+    last: int
+
+
+def kinds(store: Store, wanted: Filter, limit: int = SUMMED) -> Kinds | None:
+    """What the newest events of a recipient or a message are; None if there are none.
+
+    Raises:
+        TookTooLong: they are too many.
+    """
+    column, second = store.seconds(_EVENTS.occurred_at)  # to make a time of each would take longer than all else
+    query = select(_EVENTS.type, _EVENTS.mailing, column).where(*wanted.conditions(store.backend))
     with within(POINTED_LIMIT), store.reading(by_message=True) as connection:
         rows = connection.execute(query.order_by(_occurred_at.desc()).limit(limit)).all()
-    return [(kind, mailing, micros(at)) for kind, mailing, at in rows]
+    if not rows:
+        return None
+    return Kinds([(row[0], row[1]) for row in rows], second(rows[-1][2]) * MICROS, second(rows[0][2]) * MICROS)
 
 
 @dataclass(slots=True)

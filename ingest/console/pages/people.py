@@ -18,7 +18,7 @@ from ingest.errors import Unavailable
 from workers.store import search
 from workers.store.filters import Filter
 from workers.store.lines import Line
-from workers.store.search import SUMMED, Found, Place
+from workers.store.search import SUMMED, Found, Kinds, Place
 from workers.store.store import Store
 
 T = TypeVar("T")
@@ -110,7 +110,7 @@ async def recipient(request: web.Request) -> web.Response:
         wanted = Filter(recipient=address)
 
         def both(store: Store) -> tuple[Found, Summary | None]:
-            return search.search(store, wanted, before, SIZE // 2), _summary(search.light(store, wanted))
+            return search.search(store, wanted, before, SIZE // 2), _summary(search.kinds(store, wanted))
 
         try:
             found, summary = await reading_of(request).store(both)
@@ -169,15 +169,14 @@ def _in_order(numbers: Counter[EventType]) -> list[tuple[EventType, int]]:
     return [(kind, numbers[kind]) for kind in KINDS if numbers[kind]]
 
 
-def _summary(events: Sequence[tuple[str, int | None, int]]) -> Summary | None:
-    if not events:
+def _summary(known: Kinds | None) -> Summary | None:
+    if known is None:
         return None
-    mailings = Counter(mailing for _, mailing, _ in events if mailing is not None)
-    latest = list(dict.fromkeys(mailing for _, mailing, _ in events if mailing is not None))[:NAMED]
+    mailings = Counter(mailing for _, mailing in known.events if mailing is not None)  # the latest come first
     return Summary(
-        _in_order(Counter(EventType(kind) for kind, _, _ in events)),
-        [(mailing, mailings[mailing]) for mailing in latest],
-        events[-1][2],
-        events[0][2],
-        len(events) < SUMMED,
+        _in_order(Counter(EventType(kind) for kind, _ in known.events)),
+        list(mailings.items())[:NAMED],
+        known.first,
+        known.last,
+        len(known.events) < SUMMED,
     )
