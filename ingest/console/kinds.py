@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from ingest.copernica.event_types import EventType
+from workers.store.lines import Line
 
 
 def _(text: str) -> str:
@@ -44,3 +45,13 @@ KINDS = {
 def kind_of(kind: str) -> Kind:
     """What pages call a type; its own name if another release knows it."""
     return KINDS.get(kind) or Kind(kind)  # type: ignore[call-overload]  # a StrEnum is its text
+
+
+def answer_of(line: Line) -> str:
+    """What a mail server answered: `550 5.1.1 user unknown`."""
+    return " ".join(str(part) for part in (line.code, line.extended, line.description) if part not in (None, ""))
+
+
+def detail_of(line: Line) -> str:
+    """What an event is about, in one line: where a click led, what a server answered, what opened it."""
+    return line.url or answer_of(line) or line.user_agent or ""

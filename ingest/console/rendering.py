@@ -18,7 +18,7 @@ from markupsafe import Markup, escape
 from ingest import __version__, shown
 from ingest.console import assets
 from ingest.console.hub import hub_of
-from ingest.console.kinds import kind_of
+from ingest.console.kinds import answer_of, detail_of, kind_of
 from ingest.console.links import message_path
 from ingest.console.menu import menu_of, page_about
 from ingest.console.pages import NAVIGATION
@@ -48,7 +48,7 @@ def environment(language: str) -> Environment:
     texts, locale = translations(language), LOCALES[language]
     # Jinja's extension brings this method; its types do not tell.
     cast(Any, made).install_gettext_translations(texts, newstyle=True)
-    made.globals.update(kind_of=kind_of, message_path=message_path)
+    made.globals.update(kind_of=kind_of, detail_of=detail_of, answer_of=answer_of, message_path=message_path)
     made.globals.update(
         version=__version__,
         languages=LANGUAGES,

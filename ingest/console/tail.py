@@ -74,7 +74,8 @@ class Tail:
         self._lock = threading.Lock()
         self._announced: deque[bytes] = deque(maxlen=REMEMBERED)
         self._count = 0
-        self._state = "away"
+        self._state = "on"
+        self._told = News()
 
     async def watched(self, wanted: Filter) -> AsyncIterator[News]:
         """What comes in from now on and fits; the latest of it where a visitor is slow."""
@@ -83,7 +84,7 @@ class Tail:
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._look())
         try:
-            yield News(state=self._state)
+            yield News(rate=self._told.rate, state=self._state)
             while True:
                 await watching.changed.wait()
                 watching.changed.clear()
@@ -131,6 +132,10 @@ class Tail:
             except Unavailable:
                 state = "away"
         lines.reverse()
+        told = News(rate=rate, state=state)
+        if not ids and told == self._told:
+            return  # nothing has changed for anybody
+        self._told = told
         for watching in self._watching:
             fitting = [line for line in lines if watching.wanted.fits(line)]
             earlier = watching.news or News()

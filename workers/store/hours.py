@@ -50,8 +50,9 @@ class Windows:
         self._store = store
         self._wanted = wanted
         self._older = older
-        self._low = 0 if wanted.since is None else micros(wanted.since)
-        self._high = END if wanted.until is None else micros(wanted.until)
+        # No event is of a time outside; and years of less than four digits are in no order.
+        self._low = 0 if wanted.since is None else max(0, micros(wanted.since))
+        self._high = END if wanted.until is None else min(END, micros(wanted.until))
         if at is not None and older:
             self._high = min(self._high, at + 1)  # there may be others of the same moment
         elif at is not None:
