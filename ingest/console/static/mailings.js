@@ -3,14 +3,14 @@
 (() => {
   const HEIGHT = 260, EVERY = 10000;
   const WHOLE = [1, 2, 3, 6, 12, 24, 48, 72, 96, 168, 336, 720, 1440, 2880, 8640]; // hours between two marks
+  const DAY = 24, LONG = 72; // hours; a longer chart counts days
   const number = new Intl.NumberFormat(window.ingest.locale, { maximumFractionDigits: 0 });
+  const tenths = new Intl.NumberFormat(window.ingest.locale, { maximumFractionDigits: 1 });
   const short = new Intl.NumberFormat(window.ingest.locale, { notation: "compact", maximumFractionDigits: 1 });
   const charts = new Map();
 
-  function since(box, hours) {
-    const inDays = hours >= 72;
-    const value = inDays ? Math.round(hours / 2.4) / 10 : hours;
-    return (inDays ? box.dataset.days : box.dataset.hours).replace("#", number.format(value));
+  function since(box, hours, inDays) {
+    return (inDays ? box.dataset.days : box.dataset.hours).replace("#", inDays ? tenths.format(hours / 24) : number.format(hours));
   }
   function axis(values, size) {
     const line = { stroke: window.ingest.colour("line"), width: 1 };
@@ -27,6 +27,7 @@
     box.textContent = "";
     // A line begins at its sending, with nothing.
     const data = [[0, ...given.hours], ...given.lines.map((line) => [0, ...line])];
+    const inDays = given.hours[given.hours.length - 1] > LONG;
     const dashes = [undefined, [8, 4], [3, 3], [10, 3, 2, 3]]; // not told apart by colour alone
     const series = given.lines.map((_line, at) => ({
       stroke: window.ingest.colour(`series-${at + 1}`), width: 2, dash: dashes[at], points: { show: data[0].length < 3 },
@@ -35,13 +36,13 @@
       width: box.clientWidth, height: HEIGHT, legend: { show: false }, cursor: { y: false, drag: { x: false, y: false } },
       scales: { x: { time: false }, y: { range: (_u, _low, high) => [0, Math.max(1, high * 1.05)] } },
       axes: [
-        { ...axis((_u, values) => values.map((value) => since(box, value)), 30), incrs: WHOLE },
+        { ...axis((_u, values) => values.map((value) => since(box, value, inDays)), 30), incrs: inDays ? WHOLE.filter((step) => step >= DAY) : WHOLE },
         axis((_u, values) => values.map((value) => (Number.isInteger(value) ? short.format(value) : "")), 56),
       ],
       series: [{}, ...series],
       hooks: { setCursor: [(u) => {
         const at = u.cursor.idx;
-        readout.textContent = at == null ? "\u00a0" : [since(box, data[0][at]),
+        readout.textContent = at == null ? "\u00a0" : [since(box, data[0][at], data[0][at] > LONG),
           ...given.names.map((name, line) => `${name} ${number.format(data[line + 1][at])}`)].join(" · ");
       }] },
     }, data, box);
