@@ -145,6 +145,7 @@ def _replace(store: Store, keys: Sequence[Key], rows: Sequence[Row]) -> None:
     """Put parts in place of those that there are of these keys."""
     with store.writing() as connection:
         store.take_turns(connection, TURNS)
+        store.overwrite(connection)  # of who was erased, a hash of each message was in them
         for at in range(0, len(keys), TOGETHER):
             these = or_(*map(_is_of, keys[at : at + TOGETHER]))
             attributed = _PARTS.owner <= 0, _PARTS.mailing > 0
@@ -162,8 +163,12 @@ def _is_of(key: Key) -> ColumnElement[bool]:
 
 
 def _make_figures(store: Store, mailing: int, changes: int) -> None:
-    """Make the figures of a mailing from its parts."""
+    """Make the figures of a mailing from its parts.
+
+    They are read before anything is locked: drains wait for nothing. If parts change meanwhile, so have `changes`.
+    """
+    with store.reading() as connection:
+        merged = merging.merge(connection, mailing) if mailing > 0 else merging.Merged()
     with store.writing() as connection:
         store.take_turns(connection, TURNS)
-        merged = merging.merge(connection, mailing) if mailing > 0 else merging.Merged()
         merging.save(connection, mailing, changes, merged, time.time_ns() // 1000)
