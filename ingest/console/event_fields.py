@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ingest.console import reasons
+from ingest.console.links import message_path, recipient_path
 from ingest.copernica.events import Event
 from ingest.copernica.user_agents import Reader, reader_of
 
@@ -118,10 +119,10 @@ def _link(event: Event, name: str, text: str) -> tuple[str, bool]:
     """Where a field's value leads, and whether that is outside."""
     if not text or len(text) > LONGEST_LINK:
         return "", False
-    if name == "recipient":
-        return f"/recipient?address={quoted(text)}", False
+    if name == "recipient" and event.recipient == text:
+        return recipient_path(text), False
     if name == "id" and event.message_id == text:
-        return f"/message/{quoted(text)}", False
+        return message_path(text), False
     if name == "mailing" and event.mailing is not None:
         return f"/mailing/{event.mailing}", False
     if name in ("original", "referer") and text.startswith(("http://", "https://")) and text.isprintable():

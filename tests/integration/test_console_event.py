@@ -104,6 +104,7 @@ async def test_a_given_up_events_page_shows_why_and_hands_it_on_once(
         text = await text_of(browser, path_of(one))
         assert "ValueError: &lt;b&gt;no" in text
         assert "Traceback &lt;i&gt;" in text
+        assert f'href="/dead-letter/{one.delivery_id.hex()}?handler=crm"' in text
         form = await text_of(browser, path_of(one, "/hand-on"))
         assert "it gave this one up" in form
         data = {"_csrf": csrf_of(form), "handler": "crm", "once": form.partition('name="once" value="')[2][:24]}

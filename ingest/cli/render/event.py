@@ -141,7 +141,7 @@ def _due(step: "Step", at: _Moment) -> str:
 def _attempt(step: "Step", by: str) -> str:
     parts = [f"{by}: {step.word}", f"attempt {step.attempt}"]
     if step.seconds is not None:
-        parts.append(shown.span(step.seconds))
+        parts.append(shown.span(step.seconds) if step.seconds >= 1 else f"{step.seconds * 1000:.1f} ms")
     if step.status:
         parts.append(f"HTTP {step.status}")
     if step.calls and step.calls > 1:

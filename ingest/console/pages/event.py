@@ -10,6 +10,7 @@ from aiohttp import web
 
 from ingest.console import event_way, live
 from ingest.console.event_fields import fields_of, quoted, tags_of
+from ingest.console.links import message_path, recipient_path
 from ingest.console.reading import reading_of
 from ingest.console.rendering import html, page
 from ingest.copernica.events import Event
@@ -59,6 +60,8 @@ async def one(request: web.Request) -> web.Response:
         way=way,
         beside=neighbours,
         quoted=quoted,
+        message_path=message_path,
+        recipient_path=recipient_path,
         done=done if done in DONE else "",
         has_handlers=reading.settings.has_handlers,
     )
