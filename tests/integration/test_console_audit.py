@@ -51,8 +51,8 @@ def test_a_command_is_written_down_with_who_typed_it(environ: dict[str, str], st
     assert "handler=a" in line
 
 
-def test_a_command_is_done_where_the_audit_cannot_be_written(valkey_url: str) -> None:
-    away = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d", "REDIS_URL": valkey_url}
+def test_a_command_is_done_where_the_audit_cannot_be_written(redis_url: str) -> None:
+    away = {"DATABASE_URL": "postgresql://u:p@127.0.0.1:1/d", "REDIS_URL": redis_url}
     assert typed("pause", "events", environ=away).exit_code == 0
     assert typed("resume", environ=away).exit_code == 0
 
