@@ -130,8 +130,8 @@ async def _shown(request: web.Request, handler: Handler, was_ended: bool) -> web
     query, public = request.query, request.path in PUBLIC
     has_cookie = _cookie_name(request) in request.cookies
     if ways.AGAIN in query and has_cookie:
-        raise web.HTTPSeeOther(ways.here(request))
-    if not has_cookie and not public and ways.AGAIN not in query and _is_from_elsewhere(request):
+        raise web.HTTPSeeOther(ways.here(request, login=True))
+    if not has_cookie and request.path != "/healthz" and ways.AGAIN not in query and _is_from_elsewhere(request):
         request[_TO_SEND] = False
         return ways.once_more(request)
     if ways.LANGUAGE in query:
@@ -182,7 +182,13 @@ async def _session_of(request: web.Request) -> tuple[Session, bool]:
             session = None
     if session is None:
         request[SESSION] = new = Session.new(Role.NOBODY, now)
-        request[_TO_SEND] = request.path != "/healthz" and not request.path.startswith("/live/")
+        # Where another site is behind it, the browser keeps back the cookie that it has: ours must not replace it.
+        request[_TO_SEND] = (
+            request.method in SAFE
+            and request.headers.get("Sec-Fetch-Site", "none") in ("none", "same-origin")
+            and request.path != "/healthz"
+            and not request.path.startswith("/live/")
+        )
         return new, bool(text)
     request[SESSION] = used = session.used(now)
     request[_TO_SEND] = used is not session

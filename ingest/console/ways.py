@@ -61,7 +61,7 @@ def once_more(request: web.Request) -> web.Response:
     Who follows a link from elsewhere brings no cookie, as ours is only for our own pages. From this one they bring
     it; a new one in its place would end their session.
     """
-    page = here(request)
+    page = here(request, login=True)
     address = escape(f"{page}{'&' if '?' in page else '?'}{AGAIN}=1")
     text = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Copernica webhooks</title>'

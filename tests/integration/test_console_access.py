@@ -86,8 +86,11 @@ async def test_a_form_of_another_site_is_refused_even_with_the_token(
 ) -> None:
     await sign_in(closed_console, PASSWORD)
     token = csrf_of(await (await closed_console.get("/nothing")).text())
-    for path in ("/nothing", "/logout"):
+    for path in ("/nothing", "/logout", "/login"):
         assert (await closed_console.post(path, data={"_csrf": token}, headers=headers)).status == 403
+    closed_console.session.cookie_jar.clear()  # a browser sends none then, and must keep the one that it has
+    refused = await closed_console.post("/logout", data={"_csrf": token}, headers=headers)
+    assert (refused.status, "Set-Cookie" in refused.headers) == (403, False)
 
 
 async def test_a_form_of_our_own_is_taken(closed_console: Client) -> None:
