@@ -109,3 +109,16 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
     assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, MAILINGS_JOB, DAILY_JOB, VERIFY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def test_figures_of_mailings_follow_what_is_stored_and_rest_as_long_as_they_have_to(client: redis.Redis) -> None:
+    scheduler = JobScheduler(client)
+    assert [scheduler.sweep_mailings() for _ in range(2)] == [True, False]
+    scheduler.note_stored()
+    assert not scheduler.sweep_mailings(), "one waits for a worker"
+    client.flushdb()
+    scheduler.rest_mailings(100.0, more=True)
+    assert not scheduler.sweep_mailings()
+    client.delete(f"{KEYS.mailings}:rests")
+    assert scheduler.sweep_mailings()
+    assert job_names(client) == [MAILINGS_JOB]
