@@ -123,7 +123,7 @@ def answered(port: int) -> bool:
 
 def ask(connection: HTTPConnection, path: str) -> str:
     """The text of a page."""
-    connection.request("GET", path, headers={"Accept": "text/html"})
+    connection.request("GET", path, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"})
     answer = connection.getresponse()
     text = answer.read().decode()
     if answer.status != 200:

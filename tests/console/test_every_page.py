@@ -6,6 +6,7 @@ A page that is added is tested here by itself, as soon as a link leads to it.
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from importlib.resources import files
 from itertools import product
 from pathlib import Path
@@ -37,9 +38,21 @@ def addresses(site: ConsoleSite, shared_browser: Browser) -> Iterator[dict[str, 
     """An address of each page, once the site is full of attacks."""
     attack(site)
     visitors = Visitors(site, shared_browser)
-    context = visitors.page(path="/").context
-    yield {**UNLINKED, **reached(context, site.url, ("/", f"/events?q={SEEN}", "/mailings", "/days", "/system"))}
+    page = visitors.page(path="/days")
+    begin_a_task(page)
+    context = page.context
+    yield {
+        **UNLINKED,
+        **reached(context, site.url, ("/", f"/events?q={SEEN}", "/mailings", "/days", "/system", "/tasks")),
+    }
     visitors.close()
+
+
+def begin_a_task(page: Page) -> None:
+    """Have there be one to look at."""
+    page.goto(f"/day/{datetime.now(UTC).date().isoformat()}")
+    page.get_by_role("button", name=re.compile("Compare with the log files")).click()
+    page.wait_for_url(re.compile("/task/"))
 
 
 @pytest.fixture
