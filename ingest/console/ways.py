@@ -5,6 +5,8 @@ from urllib.parse import quote, urlsplit
 from aiohttp import web
 from markupsafe import escape
 
+from ingest.console import assets
+
 #: Characters of a path, with its query, that somebody is brought back to.
 LONGEST = 2000
 #: In a query: the language that was chosen, and that this page was asked for once more by our own.
@@ -65,6 +67,7 @@ def once_more(request: web.Request) -> web.Response:
     address = escape(f"{page}{'&' if '?' in page else '?'}{AGAIN}=1")
     text = (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Copernica webhooks</title>'
+        f'<link rel="icon" href="{assets.address("icon.svg")}" type="image/svg+xml">'
         f'<meta http-equiv="refresh" content="0;url={address}"></head>'
         f'<body><main><h1>Copernica webhooks</h1><p><a href="{address}">Go on</a></p></main></body></html>\n'
     )
