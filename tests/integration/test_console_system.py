@@ -15,12 +15,14 @@ from rq.serializers import JSONSerializer
 
 from ingest.console import checking
 from ingest.console.checking import Checked, Found
-from ingest.errors import Unavailable
+from ingest.errors import TookTooLong, Unavailable
 from ingest.jobs import EVENTS_QUEUE, JobScheduler
 from ingest.settings import Settings
 from tests.support.console import console, csrf_of
 from tests.support.totals import on_sqlite
 from workers.operations import audit, database_facts, job_facts
+from workers.store import sqlite
+from workers.store.patience import within
 from workers.store.store import Store
 
 PARTS = ("redis", "database", "queues", "disks", "settings")
@@ -102,10 +104,13 @@ async def test_the_database_says_how_large_it_is(database: str, store: Store) ->
 
 @on_sqlite
 def test_measuring_ends_in_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database_facts, "STEPS", 1)
+    monkeypatch.setattr(sqlite, "CLOCK_STEPS", 1)
+    store.hurry()
+    assert database_facts.measured(store, 60.0)
     with pytest.raises(Unavailable, match="takes longer than"):
         database_facts.measured(store, -1.0)
-    assert database_facts.measured(store, 60.0), "the connection serves others as before"
+    with within(-1.0), pytest.raises(TookTooLong):
+        database_facts.look(store)  # over the same connection, which still looks at the clock
 
 
 @on_sqlite

@@ -5,7 +5,6 @@ estimates. In SQLite, how much of the file each table takes is only known by rea
 """
 
 import sqlite3
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,19 +13,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select, text
-from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.errors import Unavailable
+from ingest.errors import TookTooLong, Unavailable
 from ingest.shown import without_secrets
 from workers.store import tables
+from workers.store.patience import within
 from workers.store.store import Store
 
 #: Slow statements that are shown, and characters of each.
 MOST_STATEMENTS, STATEMENT_LENGTH = 10, 400
 #: ms that a server may take to say how large its tables are.
 PATIENCE_MS = 5000
-#: Instructions of SQLite between two looks at the clock.
-STEPS = 20_000
 #: Kinds of statements that can hold no password: others may, as `CREATE ROLE` does.
 HARMLESS = ("select", "insert", "update", "delete", "with", "copy")
 
@@ -127,30 +124,23 @@ def _file_size(name: str) -> int | None:
 def measured(store: Store, seconds: float) -> list[TableFacts] | None:
     """How many bytes of SQLite's file each table takes, with its indexes: reads all of the file.
 
-    None if this SQLite cannot tell.
+    None if this SQLite cannot tell. Only a store that was told to `hurry` gives up in time.
 
     Raises:
         Unavailable: it takes longer than so many seconds, or the database cannot be used now.
     """
-    until = time.monotonic() + seconds
-    with store.reading() as connection:
-        driver: Any = connection.connection.driver_connection
-        driver.set_progress_handler(lambda: time.monotonic() > until, STEPS)
-        try:
+    try:
+        with within(seconds), store.reading() as connection:
             rows = connection.exec_driver_sql(
                 "SELECT coalesce(s.tbl_name, d.name), sum(d.pgsize) FROM dbstat AS d "
                 "LEFT JOIN sqlite_schema AS s ON s.name = d.name GROUP BY 1 ORDER BY 2 DESC"
             ).all()
-        except SQLAlchemyError as error:
-            if "interrupted" in str(error):
-                raise Unavailable(
-                    f"That takes longer than {seconds:.0f} s: the file is too large for it."
-                ) from None
-            if "dbstat" in str(error):
-                return None
-            raise
-        finally:
-            driver.set_progress_handler(None, 0)
+    except TookTooLong:
+        raise Unavailable(f"That takes longer than {seconds:.0f} s: the file is too large for it.") from None
+    except Unavailable as error:
+        if "dbstat" in str(error):
+            return None
+        raise
     return [TableFacts(str(name), int(size), None) for name, size in rows]
 
 
