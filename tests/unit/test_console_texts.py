@@ -39,3 +39,12 @@ def test_each_text_is_translated_with_its_places(language: str) -> None:
 def test_no_text_is_in_two_files() -> None:
     ids = [message.id for one in catalogues("nl") for message in one if message.id]
     assert sorted(map(str, ids)) == sorted({str(one) for one in ids})
+
+
+def test_dutch_has_one_word_for_each_thing() -> None:
+    for message in (one for catalogue in catalogues("nl") for one in catalogue if one.id):
+        ours, dutch = str(message.id), str(message.string)
+        assert not re.search(r"\b(de|elke) (volgende )?event\b", dutch, re.I), dutch  # het event
+        assert "webhook" in ours.lower() or "webhook" not in dutch.lower(), dutch  # a call is an aanroep
+        assert ("ead letter" in ours) == ("ead letter" in dutch), dutch
+        assert "`" not in ours, "a page shows them as they are"

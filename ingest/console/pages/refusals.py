@@ -41,7 +41,7 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
     ),
     "key-unavailable": (
         _("DNS does not answer what the signer's public key is; the call was answered 503, and is sent again."),
-        _("See that this machine reaches its DNS resolvers: `ingest check`."),
+        _("See that this machine reaches its DNS resolvers: ingest check."),
     ),
     "404": (
         _("There is nothing at this path."),
