@@ -7,6 +7,7 @@ import pytest
 from ingest.console.assets import address, assets
 from tests.support.console import console
 from tests.support.source import ROOT
+from workers.store.store import Store
 
 VENDORED = ROOT / "ingest" / "console" / "static" / "vendor"
 
@@ -33,6 +34,22 @@ async def test_what_is_not_there_is_said_in_a_page(environ: dict[str, str]) -> N
         assert answer.status == 404
         assert "There is no such page" in (text := await answer.text())
         assert "<script>alert" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"/handler?name=x&before={'9' * 5000}", 404),
+        ("/audit?who=%00&action=%00", 200),
+        ("/dead-letter/abcd?handler=%00", 404),
+        ("/erase?recipient=jan%00@example.nl", 400),
+    ],
+)
+async def test_what_no_database_can_hold_is_no_fault_of_ours_or_the_databases(
+    environ: dict[str, str], store: Store, redis_url: str, path: str, status: int
+) -> None:
+    async with console({**environ, "REDIS_URL": redis_url}) as client:
+        assert (await client.get(path)).status == status
 
 
 async def test_an_action_that_no_page_of_ours_sent_is_refused(environ: dict[str, str]) -> None:

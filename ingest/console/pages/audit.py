@@ -7,6 +7,7 @@ from aiohttp import web
 
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
+from ingest.copernica.columns import fitting
 from ingest.errors import Unavailable
 from workers.operations.audit import KEPT_DAYS, entries
 
@@ -26,7 +27,7 @@ DIGITS = 18
 @routes.get("/audit")
 async def audit(request: web.Request) -> web.Response:
     """What people did, the newest first."""
-    who, action = request.query.get("who", "").strip(), request.query.get("action", "").strip()
+    who, action = (fitting(request.query.get(name, "")).strip() for name in ("who", "action"))
     before = _number(request.query.get("before", ""))
     ask = partial(entries, limit=PAGE + 1, before=before, who=who or None, action=action or None)
     try:

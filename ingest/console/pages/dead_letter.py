@@ -10,6 +10,7 @@ from ingest.console.pages.dead_letters import LONGEST
 from ingest.console.pages.handlers import woken
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
+from ingest.copernica.columns import fitting
 from ingest.errors import IngestError
 from workers.handlers import dead_letters as letters
 from workers.handlers import history, letter_pages
@@ -36,7 +37,7 @@ SAID = {
 @routes.get("/dead-letter/{key:[0-9a-f]{2,64}}")
 async def one(request: web.Request) -> web.Response:
     """Show it; where it is gone, say so."""
-    handler, key = request.query.get("handler", "")[:LONGEST], bytes.fromhex(_even(request))
+    handler, key = fitting(request.query.get("handler", "")[:LONGEST]), bytes.fromhex(_even(request))
 
     def ask(store: Store) -> tuple[DeadLetter | None, list[Attempt]]:
         attempts = [run for run in history.of_event(store, key) if run.handler == handler]
@@ -80,7 +81,7 @@ def _even(request: web.Request) -> str:
 async def acted(request: web.Request) -> web.Response:
     """Retry or drop it."""
     form, key = await request.post(), bytes.fromhex(_even(request))
-    handler, dropping = str(form.get("handler", ""))[:LONGEST], form.get("do") == "drop"
+    handler, dropping = fitting(str(form.get("handler", ""))[:LONGEST]), form.get("do") == "drop"
 
     def do(store: Store) -> int:
         letter = letter_pages.one(store, handler, key)

@@ -14,6 +14,7 @@ from ingest.console.pages import _
 from ingest.console.pages.handlers import woken
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
+from ingest.copernica.columns import fits_column
 from ingest.copernica.event_types import EventType
 from ingest.errors import IngestError
 from workers.handlers import dead_letters as letters
@@ -57,10 +58,10 @@ class Asked:
     def of(cls, fields: Mapping[str, Any]) -> "Asked":
         """Read it from an address or a form."""
         given = {name: str(fields.get(name, "")).strip() for name in FIELDS}
-        wrong = any(len(text) > LONGEST or not _fits(text) for text in given.values())
+        wrong = any(len(text) > LONGEST or not fits_column(text) for text in given.values())
         wrong = wrong or (bool(given["type"]) and given["type"] not in set(EventType))
         wrong = wrong or any(given[name] and _moment(given[name], UTC) is None for name in ("since", "until"))
-        kept = {name: text[:LONGEST] if _fits(text) else "" for name, text in given.items()}
+        kept = {name: text[:LONGEST] if fits_column(text) else "" for name, text in given.items()}
         return cls(is_wrong=wrong, **kept)
 
     def wanted(self, zone: tzinfo) -> Wanted:
@@ -77,11 +78,6 @@ class Asked:
     def fields(self) -> dict[str, str]:
         """What is not empty, for the hidden fields of a form."""
         return {name: getattr(self, name) for name in FIELDS if getattr(self, name)}
-
-
-def _fits(text: str) -> bool:
-    """Whether a column can hold it."""
-    return "\x00" not in text and not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _moment(text: str, zone: tzinfo) -> datetime | None:
@@ -163,6 +159,6 @@ def _place(given: object) -> tuple[str, bytes] | None:
     """The handler and the delivery id that a ticked box stands for."""
     delivery_id, _, handler = str(given).partition(":")
     try:
-        return handler, bytes.fromhex(delivery_id)
+        return (handler, bytes.fromhex(delivery_id)) if fits_column(handler) else None
     except ValueError:
         return None

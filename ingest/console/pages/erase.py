@@ -13,6 +13,7 @@ from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.console.visitor import visitor_of
 from ingest.copernica.addresses import folded
+from ingest.copernica.columns import fits_column
 from ingest.errors import Unavailable
 from ingest.settings import Settings
 from workers.operations.erase import Elsewhere, Erased, elsewhere, erase
@@ -79,7 +80,7 @@ async def begin(request: web.Request) -> web.Response:
 
 def _is_address(text: str) -> bool:
     """Whether it is a whole address; a part of one would be somebody else."""
-    return "@" in text.strip("@ ") and len(text) <= LONGEST
+    return "@" in text.strip("@ ") and len(text) <= LONGEST and fits_column(text)
 
 
 async def _of_event(request: web.Request, written: str) -> str:

@@ -15,6 +15,7 @@ from ingest.console.acting import act
 from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
+from ingest.copernica.columns import MAX_NUMBER_DIGITS, whole
 from ingest.copernica.events import MICROS
 from ingest.errors import IngestError
 from ingest.jobs import HANDLERS_QUEUE
@@ -130,7 +131,7 @@ def _in_store(store: Store, told: Sequence[str]) -> InStore:
 async def handler(request: web.Request) -> web.Response:
     """One of them."""
     name, reading = _name(request.query.get("name", "")), reading_of(request)
-    before = request.query.get("before", "")
+    before = whole(request.query.get("before", ""), MAX_NUMBER_DIGITS)
     kind = {"failed": True, "done": False}.get(request.query.get("runs", ""))
     in_redis, why_redis = None, ""
     try:
@@ -141,9 +142,7 @@ async def handler(request: web.Request) -> web.Response:
     runs: list[Attempt] = []
     why_store = ""
     try:
-        in_store, runs = await reading.store(
-            lambda store: _one_in_store(store, name, kind, int(before) if before.isdecimal() else None)
-        )
+        in_store, runs = await reading.store(lambda store: _one_in_store(store, name, kind, before))
     except IngestError as error:
         why_store = str(error)
     told = in_redis.known.get(name) if in_redis else None
@@ -169,7 +168,7 @@ async def handler(request: web.Request) -> web.Response:
 
 def _one_in_store(store: Store, name: str, kind: bool | None, before: int | None) -> tuple[InStore, list[Attempt]]:
     work = WaitingWork(store)
-    runs = history.last(store, name, RUNS, failed=kind, before=before if before is None else min(before, 2**62))
+    runs = history.last(store, name, RUNS, failed=kind, before=before)
     waiting, failed = work.waiting(), work.failed()
     standings = {name: standing(store, name)} if runs or name in waiting or name in failed else {}
     return InStore(standings, waiting, failed, time.time_ns() // 1000), runs
