@@ -3,7 +3,9 @@
 import secrets
 import time
 
+import pytest
 import redis
+from sqlalchemy import event as listening
 
 from ingest.batch import pack
 from ingest.copernica.events import MICROS
@@ -71,9 +73,16 @@ def test_calls_hours_apart_are_found_and_none_is_looked_for_among_all(store: Sto
     assert len(spans) == 20
 
 
-def test_what_is_older_than_a_month_is_forgotten(store: Store) -> None:
-    (one,) = stored(store, [1_700_000_000], Commit("drain:a"))
-    store.expire_notes(int(time.time()))
-    assert len(found(store, one)) == 1
-    store.expire_notes(int(time.time()) + commits.KEPT + 10)
-    assert found(store, one) == []
+def test_what_is_older_than_a_month_is_forgotten_some_at_a_time(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commits, "DELETE_ROWS", 2)
+    ids = stored(store, [1_700_000_000 + 1000 * n for n in range(5)], Commit("drain:a"))
+    now = int(time.time())
+    store.expire_notes(now)
+    assert all(len(found(store, one)) == 1 for one in ids)
+    ended: list[object] = []
+    listening.listen(store.engine, "commit", ended.append)
+    store.expire_notes(now + commits.KEPT + 10)
+    assert not any(found(store, one) for one in ids)
+    assert len(ended) >= 3, "others get their turn in between"

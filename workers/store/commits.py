@@ -22,7 +22,7 @@ from sqlalchemy import Connection, select
 
 from ingest.batch import DELIVERY_ID_SIZE
 from ingest.copernica.events import DAY, MICROS
-from workers.store.backend import Row
+from workers.store.backend import DELETE_ROWS, Row, Transactions
 from workers.store.console_tables import commits
 from workers.store.rows import KEY
 
@@ -151,9 +151,13 @@ def _batch(batches: str, place: int) -> Batch | None:
     return None
 
 
-def expire(connection: Connection, now: int) -> None:
-    """Forget what is older than `KEPT`; `now` in Unix seconds."""
-    connection.execute(commits.delete().where(_COLUMNS.stored_at < (now - KEPT) * MICROS))
+def expire(transactions: Transactions, now: int) -> None:
+    """Forget what is older than `KEPT`, some at a time, as drains wait meanwhile; `now` in Unix seconds."""
+    old = select(_COLUMNS.number).where(_COLUMNS.stored_at < (now - KEPT) * MICROS).limit(DELETE_ROWS)
+    gone = True
+    while gone:
+        with transactions() as connection:
+            gone = connection.execute(commits.delete().where(_COLUMNS.number.in_(old))).rowcount > 0
 
 
 def _second(delivery_id: bytes) -> int:

@@ -101,7 +101,7 @@ class Store(Writing):
             connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < now - KEPT))
             recovered.expire(connection, now)
             comparisons.forget_dead(connection, now)
-            commits.expire(connection, now)
+        commits.expire(self.writing, now)
 
     def erase(
         self,
