@@ -61,9 +61,16 @@ async def export(request: web.Request, wanted: Wanted) -> web.StreamResponse:
     running = request.app[_RUNNING]
     if len(running) >= MOST_EXPORTS:
         raise web.HTTPServiceUnavailable(text="Several exports are under way: wait until one has ended.")
-    store = await reading_of(request).store(lambda store: store)
     gone = threading.Event()
-    running.add(gone)
+    running.add(gone)  # before anything is waited for: others look meanwhile
+    try:
+        return await _exported(request, wanted, form, gone)
+    finally:
+        running.discard(gone)
+
+
+async def _exported(request: web.Request, wanted: Wanted, form: str, gone: threading.Event) -> web.StreamResponse:
+    store = await reading_of(request).store(lambda store: store)
     pieces: asyncio.Queue[bytes | None] = asyncio.Queue(WAITING)
     put = partial(_put, asyncio.get_running_loop(), pieces)
     work = partial(_work, store, visitor_of(request), wanted, form, put, gone)
@@ -76,7 +83,6 @@ async def export(request: web.Request, wanted: Wanted) -> web.StreamResponse:
             with suppress(asyncio.QueueEmpty):
                 pieces.get_nowait()
             await asyncio.wait([producing], timeout=0.05)
-        running.discard(gone)
         if not producing.cancelled():
             producing.exception()
 

@@ -5,10 +5,12 @@ import csv
 import io
 import json
 import re
+import threading
 from typing import Any
 
 import pytest
 
+from ingest.console.reading import READING, THREADS
 from ingest.copernica.events import Event, EventType
 from ingest.redis_client import connect
 from ingest.stream.announcements import Announcements
@@ -191,8 +193,17 @@ async def test_an_export_is_what_the_list_shows_and_is_in_the_audit(
 async def test_no_more_than_a_few_export_at_once(
     environ: dict[str, str], stored: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.console.exporting.MOST_EXPORTS", 0)
-    assert "Several exports" in await text_of(environ, "/events/export", 503)
+    monkeypatch.setattr("ingest.console.exporting.MOST_EXPORTS", 1)
+    released = threading.Event()
+    async with console(environ) as client:
+        reading = client.app[READING]
+        held = [asyncio.ensure_future(reading.run(released.wait)) for _ in range(THREADS)]
+        two = [asyncio.ensure_future(client.get("/events/export")) for _ in range(2)]
+        (refused,), (begun,) = await asyncio.wait(two, return_when=asyncio.FIRST_COMPLETED)
+        assert "Several exports" in await refused.result().text()
+        released.set()
+        assert (await begun).status == 200
+        await asyncio.gather(*held)
 
 
 async def test_new_events_appear_for_whoever_watches(
