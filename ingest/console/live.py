@@ -33,7 +33,7 @@ FETCH = 30.0
 LIFE = 600.0
 #: Streams that are open at the same time, of all visitors: each takes a connection and some memory …
 MOST_STREAMS = 100
-#: … and of one name at one address, which may be all people behind a proxy: a page has one while it is seen.
+#: … and of one name at one address, which may be a whole office: a page has one while it is seen.
 MOST_OF_ONE = 40
 
 HEADERS = {"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"}
@@ -43,8 +43,14 @@ class _Stream:
     """An open one: whose it is, and the task that serves it."""
 
     def __init__(self, request: web.Request) -> None:
-        self.owner = (visitor_of(request).name, request.remote)
+        visitor = visitor_of(request)
+        self.owner = (visitor.name, visitor.address)
         self.task = asyncio.current_task()
+        self._request = request
+
+    def is_gone(self) -> bool:
+        """Whether nobody reads it any more: where there is nothing to say, it has not come to notice."""
+        return self._request.transport is None or self._request.transport.is_closing()
 
 
 _open: web.AppKey[set[_Stream]] = web.AppKey("open streams")
@@ -70,6 +76,10 @@ async def stream(request: web.Request, events: AsyncIterator[Event | Sequence[Ev
     """
     mine = _Stream(request)
     there = request.app[_open]
+    for one in [one for one in there if one.is_gone()]:  # who loads a page again and again has one, not forty
+        there.discard(one)
+        if one.task is not None:
+            one.task.cancel()
     try:
         if len(there) >= MOST_STREAMS or sum(one.owner == mine.owner for one in there) >= MOST_OF_ONE:
             raise web.HTTPServiceUnavailable(text="Too many pages are open at the same time.")

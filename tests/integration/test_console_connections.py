@@ -86,6 +86,18 @@ async def test_a_stream_ends_soon_after_its_session(app: web.Application, port: 
     writer.close()
 
 
+async def test_who_loads_a_page_again_and_again_has_one_stream(
+    app: web.Application, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MOST_OF_ONE", 1)
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(head(app, port, "GET /live/test HTTP/1.1", signed_in()).encode())
+        assert b" 200 " in await reader.readline()
+        writer.transport.abort()
+        await asyncio.sleep(0.02)
+
+
 async def test_too_long_a_head_is_refused_and_nothing_tells_what_runs_here(port: int) -> None:
     long = await sent(port, f"GET /login HTTP/1.1\r\nHost: a\r\nX: {'x' * 20_000}\r\n\r\n")
     assert b" 400 " in long.split(b"\r\n")[0]
