@@ -40,6 +40,14 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Pages are tried on PostgreSQL with the slow tests: what they read is tested below them on both each time."""
+    for item in items:
+        if item.path.name.startswith("test_console_") and "postgresql" in item.name.partition("[")[2]:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _leaves_nothing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fails the session if a test leaves a process, a port or a file; in each process that runs tests."""
