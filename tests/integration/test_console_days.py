@@ -59,9 +59,12 @@ async def test_pages_say_what_to_do_where_nothing_is_known_yet(environ: dict[str
         calendar = await text_of(client, "/days")
         assert "set COPERNICA_TOKEN" in calendar
         assert calendar.count('data-day title="') == 1, "today alone"
+        assert "lacks anything" not in calendar, "nothing was compared"
         assert "No gap is known." in await text_of(client, "/gaps")
         today = datetime.now(UTC).date()
-        assert "There are no events of this day." in await text_of(client, f"/day/{today}")
+        page = await text_of(client, f"/day/{today}")
+        assert "There are no events of this day." in page
+        assert "by itself" not in page, "not without a token"
         assert "There are no events of this day." in await text_of(client, "/day/0001-01-01")
         for wrong in ("2026-11-31", "x", "2026-1-1", f"{today + timedelta(days=1)}", "%00"):
             await text_of(client, f"/day/{wrong}", 404)

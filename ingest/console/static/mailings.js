@@ -6,7 +6,7 @@
   const DAY = 24, LONG = 72; // hours; a longer chart counts days
   const number = new Intl.NumberFormat(window.ingest.locale, { maximumFractionDigits: 0 });
   const tenths = new Intl.NumberFormat(window.ingest.locale, { maximumFractionDigits: 1 });
-  const short = new Intl.NumberFormat(window.ingest.locale, { notation: "compact", maximumFractionDigits: 1 });
+  const short = new Intl.NumberFormat(window.ingest.locale, { notation: "compact", maximumFractionDigits: 2 });
   const charts = new Map();
 
   function since(box, hours, inDays) {
