@@ -1,7 +1,6 @@
 """The commands that stand in for Copernica: `simulate` sends its calls, `fake-api` answers as its REST API."""
 
 import sys
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -109,9 +108,7 @@ def simulate(
         raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
     url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
     target = Target(url, signer, forge)
-    # At a pace, without a seed, events happen when their calls are due: a gap is then as long as it was.
-    now = time.time if rate and seed is None else None
-    calls = Simulator(seed, chosen_types(types), now=now, products=products or PRODUCTS[:1])
+    calls = Simulator(seed, chosen_types(types), products=products or PRODUCTS[:1])
     with _records(**kept) as records:
         sender = Sender(target, iter(calls), events, rate, keep_going, records)
         try:

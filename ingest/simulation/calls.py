@@ -148,13 +148,14 @@ class Simulator:
         now: Callable[[], float] | None = None,
         products: Sequence[str] = PRODUCTS[:1],
     ) -> None:
-        """`start` is the Unix time of the first events; by default now or, with a seed, `SEEDED_START`.
+        """`start` is the Unix time of the first events; with a seed it is `SEEDED_START` by default.
 
-        From there on there are 200 events per second or, if `now` is given, as many as calls are made: it tells
-        the Unix time of each. Messages are of these products in turn; webhooks do not tell of which.
+        From there on there are 200 events per second. With neither, or with `now`, which tells the Unix time, events
+        happen when their calls are made: none is in the future, and a gap is as long as it was. Messages are of
+        these products in turn; webhooks do not tell of which.
         """
         self._products = products
-        self._now = now
+        self._now = time.time if now is None and start is None and seed is None else now
         self._random = random.Random(seed)  # noqa: S311
         self._types = list(types)
         self._weights = [WEIGHTS[name] for name in types]

@@ -13,7 +13,7 @@ from ingest.stream.pauses import Pauses
 from tests.support.builders import failure, handler, numbers, record
 from tests.support.console import console, csrf_of
 from tests.support.plugged import Plug
-from tests.support.sql import add, dead, give, rows
+from tests.support.sql import add, dead, execute, give, rows
 from workers.handlers import letter_pages
 from workers.handlers.announced import announce, announced
 from workers.handlers.dead_letters import Wanted
@@ -74,6 +74,10 @@ def h(event): raise ValueError("<script>alert(1)</script>\\u202e\\x1b[31m")
         assert "1 / 2" in shown
         assert "Traceback" in shown
         assert "Failing" in listed
+        execute(store, "UPDATE handler_runs SET began_at = began_at - 99000000, ended_at = ended_at - 99000000")
+        assert "Waiting for another attempt" in await text_of(visitor, "/handlers"), (
+            "not Ready, while nothing works"
+        )
         answer = await visitor.post("/handler/retry", data={"_csrf": csrf_of(shown), "name": "h"})
         assert "What waited for a later attempt is tried now. 3 calls." in await answer.text()
     await asyncio.to_thread(world.work)

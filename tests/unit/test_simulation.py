@@ -36,6 +36,13 @@ def test_the_same_seed_gives_the_same_calls() -> None:
     assert some(500, seed=7) != some(500, seed=8)
 
 
+def test_nothing_happens_before_its_call_is_made() -> None:
+    began = int(time.time())
+    times = [int(str(call.fields["time"])) for call in some(2000)]
+    assert min(times) >= began
+    assert max(times) <= time.time()
+
+
 def test_calls_are_varied_and_of_the_types_asked_for() -> None:
     calls = some(5000, seed=1)
     kinds = Counter(call.type for call in calls)
