@@ -150,9 +150,9 @@ class Simulator:
     ) -> None:
         """`start` is the Unix time of the first events; with a seed it is `SEEDED_START` by default.
 
-        From there on there are 200 events per second. With neither, or with `now`, which tells the Unix time, events
-        happen when their calls are made: none is in the future, and a gap is as long as it was. Messages are of
-        these products in turn; webhooks do not tell of which.
+        From there on there are 200 events per second. With neither, or with `now`, which tells the Unix time,
+        events happen when their calls are made: none is in the future, and a gap is as long as it was. Messages
+        are of these products in turn; webhooks do not tell of which.
         """
         self._products = products
         self._now = time.time if now is None and start is None and seed is None else now

@@ -174,7 +174,10 @@ async def test_one_letter_is_shown_in_full_and_retried_or_dropped(environ: dict[
         assert text.count("&lt;script&gt;alert(1)") >= 2
         token = csrf_of(text)
         answer = await client.post(path, data={"_csrf": token, "handler": "h", "do": "retry"})
-        assert "It was given to its handler again." in await answer.text()
+        retried = await answer.text()
+        assert "It was given to its handler again." in retried
+        assert f'href="/event/{1:024x}"' in retried, "where its outcome is seen"
+        assert "is not there any more" not in retried
         answer = await client.post(path, data={"_csrf": token, "handler": "h", "do": "retry"})
         assert "It was gone already." in await answer.text()
         data = {"_csrf": token, "handler": "h", "do": "drop"}
