@@ -21,6 +21,8 @@ from ingest.shown import without_secrets
 
 #: Seconds that it may take: some servers do not answer, one after the other.
 PATIENCE = 45.0
+#: Seconds for which the rest of what it wrote is waited for when it has ended.
+LEFT_TO_READ = 2.0
 #: Seconds for which its findings are shown again rather than looked for anew.
 FRESH = 10.0
 #: Bytes that are read of what it writes.
@@ -81,19 +83,25 @@ async def _run(environ: Mapping[str, str]) -> Checked:
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    lines = asyncio.ensure_future(_read(process.stdout))
-    errors = asyncio.ensure_future(_read(process.stderr))
+    output, said = bytearray(), bytearray()
+    read = [
+        asyncio.ensure_future(_read(process.stdout, output)),
+        asyncio.ensure_future(_read(process.stderr, said)),
+    ]
     cut = False
     try:
-        await asyncio.wait_for(asyncio.shield(asyncio.gather(lines, errors, process.wait())), PATIENCE)
+        await asyncio.wait_for(asyncio.shield(process.wait()), PATIENCE)
     except TimeoutError:
         cut = True
     finally:
         if process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
-            await process.wait()
-    output, said = await lines, await errors
+        # What a handler's module has started may hold the pipes open after that.
+        await asyncio.wait(read, timeout=LEFT_TO_READ)
+        for one in read:
+            one.cancel()
+        await asyncio.gather(*read, return_exceptions=True)
     found = sorted(_findings(output), key=lambda one: LEVELS.index(one.level))
     error = ""
     if not found and not cut:
@@ -101,15 +109,13 @@ async def _run(environ: Mapping[str, str]) -> Checked:
     return Checked(tuple(found), time.time(), time.time() - began, cut, error)
 
 
-async def _read(stream: asyncio.StreamReader) -> bytes:
-    """What comes until its end; what is more than `MOST` is thrown away, so that the process can go on."""
-    kept = bytearray()
+async def _read(stream: asyncio.StreamReader, kept: bytearray) -> None:
+    """Keep what comes until its end; what is more than `MOST` is thrown away, so that the process can go on."""
     while part := await stream.read(65536):
         kept += part[: max(0, MOST - len(kept))]
-    return bytes(kept)
 
 
-def _findings(output: bytes) -> list[Found]:
+def _findings(output: bytes | bytearray) -> list[Found]:
     found = []
     for line in output.splitlines():
         try:

@@ -1,5 +1,8 @@
 """The console's page about the system: no secret on it, and what does not answer holds up nothing else."""
 
+import asyncio
+import os
+import signal
 import string
 from pathlib import Path
 
@@ -168,6 +171,25 @@ async def test_everything_is_checked_on_demand_and_within_its_time(
     monkeypatch.setattr(checking, "PATIENCE", 0.01)
     async with console(environ) as client:
         assert "since it took too long" in await text_of(client, "/system/check")
+
+
+@pytest.mark.slow
+async def test_a_check_ends_though_what_a_handler_has_started_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = "import subprocess\nfrom pathlib import Path\none = subprocess.Popen(['sleep', '120'])\n"
+    (tmp_path / "mine.py").write_text(f"{started}Path({str(tmp_path / 'pid')!r}).write_text(str(one.pid))\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(checking, "LEFT_TO_READ", 0.1)
+    monkeypatch.setattr(checking, "PATIENCE", 60.0)
+    nothing = {"DATABASE_URL": f"sqlite:///{tmp_path}/events.db", "REDIS_URL": "redis://127.0.0.1:1/0"}
+    try:
+        async with asyncio.timeout(50):
+            found = await checking._run(nothing | {"INGEST_HANDLERS": "mine", "INGEST_SPOOL_DIR": "off"})
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    assert not found.cut
+    assert found.findings
 
 
 def test_what_is_no_finding_is_left_out() -> None:

@@ -3,6 +3,8 @@
 The console does, since a check imports the modules of handlers, and may take long where a server does not answer.
 """
 
+import io
+import os
 import sys
 
 import orjson
@@ -15,6 +17,7 @@ from workers.operations.check import check
 
 def main() -> int:
     """Check by the settings of the environment; the exit code is 2 if those cannot be used."""
+    out, sys.stderr = _own(1), io.TextIOWrapper(_own(2), write_through=True)
     try:
         settings = Settings.read()
     except IngestError as error:
@@ -27,9 +30,18 @@ def main() -> int:
             "text": without_secrets(finding.text),
             "code": None if finding.code is None else str(finding.code),
         }
-        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
-        sys.stdout.flush()
+        out.write(orjson.dumps(line) + b"\n")
+        out.flush()
     return 0
+
+
+def _own(number: int) -> io.BufferedWriter:
+    """An output of this process that nothing has which a handler's module starts: that may live for ever."""
+    own = os.fdopen(os.dup(number), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, number)
+    os.close(nowhere)
+    return own
 
 
 if __name__ == "__main__":
