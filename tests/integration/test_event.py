@@ -39,6 +39,8 @@ def test_the_way_of_a_call_is_told_from_copernica_to_the_store(
     assert [step["what"] for step in said["way"]] == ["occurred", "signed", "received", "written", "stored"]
     assert said["way"][2]["by"] == "web:host:7"
     assert said["way"][3]["calls"] == 2
+    lines = typed("events", "--format", "jsonl", environ=environ).stdout.splitlines()
+    assert said["event"] in map(json.loads, lines), "an event looks the same wherever it is JSON"
     shown = typed("event", one, "--no-pager", environ=environ).stdout
     assert "safe in Redis, in batch" in shown
     assert "stored by drain:" in shown

@@ -1,12 +1,11 @@
 """One event with its way, for scripts: what `ingest event --json` prints and the console offers to download."""
 
-from base64 import b64encode
 from dataclasses import dataclass
 from typing import Any
 
-from ingest.copernica.events import Event
 from workers.operations.event.finding import Found, find
-from workers.operations.event.way import Way, moment, way_of
+from workers.operations.event.way import Way, way_of
+from workers.operations.exporting import as_row
 from workers.store.store import Store
 
 #: Raised by a release in which a field of the JSON is renamed, removed or means something else.
@@ -30,7 +29,7 @@ class Report:
             "other": found.other and found.other.hex(),
             "reason": found.reason or None,
             "handlers": list(found.handlers),
-            "event": found.event and event_json(found.event),
+            "event": found.event and as_row(found.event),
             "fields": found.event and found.event.fields,
             "way": way and way.as_json(),
             "way_complete": None if way is None else way.is_complete,
@@ -45,13 +44,3 @@ def report(store: Store, delivery_id: bytes, retention_days: int = 0) -> Report:
     """
     found = find(store, delivery_id, retention_days)
     return Report(found, None if found.event is None else way_of(store, found.event))
-
-
-def event_json(event: Event) -> dict[str, Any]:
-    """An event under the names of its columns, as in `ingest events --format jsonl`."""
-    return event._asdict() | {
-        "delivery_id": event.delivery_id.hex(),
-        "occurred_at": moment(event.occurred_at),
-        "received_at": moment(event.received_at),
-        "raw": None if event.raw is None else b64encode(event.raw).decode(),
-    }

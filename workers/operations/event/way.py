@@ -9,16 +9,17 @@ What is not known of a step is left out, never guessed: when a call was stored i
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import or_, select
 
-from ingest.copernica.events import EPOCH, MICROS, WEBHOOK, Event
+from ingest.copernica.events import MICROS, WEBHOOK, Event
 from workers.gaps.gap import NEAR, Cut, cuts
 from workers.handlers import history
 from workers.operations.event.handing import Letter, Waits, letters, waiting
+from workers.operations.exporting import moment
 from workers.reconcile.history import WHOLE_DAY
 from workers.store import commits, tables
 from workers.store.commits import Stored
@@ -251,8 +252,3 @@ def _compared(store: Store, event: Event) -> list[Step]:
 def _as_json(step: Step) -> dict[str, Any]:
     said = {name: value for name, value in asdict(step).items() if value not in (None, "")}
     return said | {name: moment(said[name]) for name in ("at", "until", "since") if name in said}
-
-
-def moment(micros: int) -> str:
-    """µs since 1970 as ISO 8601, in UTC."""
-    return (EPOCH + timedelta(microseconds=micros)).isoformat(timespec="microseconds").replace("+00:00", "Z")
