@@ -1,8 +1,8 @@
-"""Days and months as they are written in the visitor's language, and as addresses have them."""
+"""Days and months as they are written in the visitor's language, and days and times as addresses have them."""
 
 import re
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from aiohttp import web
 from babel.dates import format_date, get_day_names
@@ -11,6 +11,7 @@ from ingest.console.texts import LOCALES
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _MONTH = re.compile(r"[0-9]{4}-[0-9]{2}")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?")
 
 
 def day_from(text: str) -> date:
@@ -35,6 +36,14 @@ def month_from(text: str, otherwise: date) -> date:
     except ValueError:
         pass
     return otherwise.replace(day=1)
+
+
+def time_from(text: str, zone: tzinfo) -> datetime | None:
+    """A time as a field of a browser writes it, in this zone; None if it is none."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC) if _TIME.fullmatch(text) else None
+    except (ValueError, OverflowError):  # the 31st of February, the year 0 or 1
+        return None
 
 
 def day_text(day: date, language: str) -> str:

@@ -1,6 +1,5 @@
 """Which events somebody asks for, as the address of a page has it, and addresses that ask for the same."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +9,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 from multidict import MultiMapping
 
+from ingest.console.dates import time_from
 from ingest.console.kinds import KINDS
 from ingest.console.reading import reading_of
 from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole
@@ -39,8 +39,6 @@ DEFAULT_COLUMNS = ("ago", "recipient", "detail", "mailing", "tags")
 #: Fields of the form that hold a text as it is.
 TEXTS = ("recipient", "message", "tag", "text")
 NUMBERS = ("mailing", "profile")
-#: How browsers write a time of `<input type="datetime-local">`.
-_LOCAL = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d{1,3})?)?", re.ASCII)
 _FIELDS = (*TEXTS, *NUMBERS, "source", "last", "since", "until", "tz")
 
 
@@ -147,10 +145,6 @@ def _zone(given: dict[str, str], otherwise: str) -> ZoneInfo:
 def _moment(given: dict[str, str], name: str, zone: ZoneInfo, wrong: list[str]) -> datetime | None:
     if name not in given:
         return None
-    try:
-        if _LOCAL.fullmatch(given[name]):
-            return datetime.fromisoformat(given[name]).replace(tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError):  # the 31st of February, the year 0 or 1
-        pass
-    wrong.append(name)
-    return None
+    if (at := time_from(given[name], zone)) is None:
+        wrong.append(name)
+    return at

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
-from ingest.copernica.columns import fitting
+from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole
 from ingest.errors import Unavailable
 from workers.operations.audit import KEPT_DAYS, entries
 
@@ -20,15 +20,13 @@ ACTIONS = (
     "retry", "drop", "drop-handler", "replay", "pause", "resume", "erase", "export", "reconcile", "import",
     "catch-up", "audit-mailings", "events-of",
 )  # fmt: skip  # a list to be read across
-#: Digits of a number that is looked at.
-DIGITS = 18
 
 
 @routes.get("/audit")
 async def audit(request: web.Request) -> web.Response:
     """What people did, the newest first."""
     who, action = (fitting(request.query.get(name, "")).strip() for name in ("who", "action"))
-    before = _number(request.query.get("before", ""))
+    before = whole(request.query.get("before", ""), MAX_NUMBER_DIGITS)
     ask = partial(entries, limit=PAGE + 1, before=before, who=who or None, action=action or None)
     try:
         found, trouble = await reading_of(request).store(ask), None
@@ -50,7 +48,3 @@ async def audit(request: web.Request) -> web.Response:
         is_first=before is None,
         days=KEPT_DAYS,
     )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None

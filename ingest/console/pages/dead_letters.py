@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from typing import Any
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -10,11 +10,12 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from ingest.console.acting import act
+from ingest.console.dates import time_from
 from ingest.console.pages import _
 from ingest.console.pages.handlers import woken
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
-from ingest.copernica.columns import fits_column
+from ingest.copernica.columns import MAX_NUMBER_DIGITS, fits_column, whole
 from ingest.copernica.event_types import EventType
 from ingest.errors import IngestError
 from workers.handlers import dead_letters as letters
@@ -60,13 +61,13 @@ class Asked:
         given = {name: str(fields.get(name, "")).strip() for name in FIELDS}
         wrong = any(len(text) > LONGEST or not fits_column(text) for text in given.values())
         wrong = wrong or (bool(given["type"]) and given["type"] not in set(EventType))
-        wrong = wrong or any(given[name] and _moment(given[name], UTC) is None for name in ("since", "until"))
+        wrong = wrong or any(given[name] and time_from(given[name], UTC) is None for name in ("since", "until"))
         kept = {name: text[:LONGEST] if fits_column(text) else "" for name, text in given.items()}
         return cls(is_wrong=wrong, **kept)
 
     def wanted(self, zone: tzinfo) -> Wanted:
         """The same for the store; times are in this zone."""
-        since, until = (_moment(text, zone) for text in (self.since, self.until))
+        since, until = (time_from(text, zone) for text in (self.since, self.until))
         return Wanted(self.handler or None, self.error or None, self.type or None, since, until)
 
     def query(self, **more: str) -> str:
@@ -78,15 +79,6 @@ class Asked:
     def fields(self) -> dict[str, str]:
         """What is not empty, for the hidden fields of a form."""
         return {name: getattr(self, name) for name in FIELDS if getattr(self, name)}
-
-
-def _moment(text: str, zone: tzinfo) -> datetime | None:
-    """A time as a browser's field has it, in this zone if it names none."""
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.tzinfo else at.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
 
 
 def zone_of(request: web.Request) -> ZoneInfo:
@@ -126,12 +118,8 @@ async def several(request: web.Request) -> web.Response:
         all_retry=f"/dead-letters/all?{asked.query(do='retry')}",
         all_drop=f"/dead-letters/all?{asked.query(do='drop')}",
         said=SAID.get(request.query.get("done", "")),
-        number=_number(request.query.get("number", "")),
+        number=whole(request.query.get("number", ""), MAX_NUMBER_DIGITS),
     )
-
-
-def _number(given: str) -> int | None:
-    return int(given) if given.isdecimal() and len(given) < 16 else None
 
 
 @routes.post("/dead-letters/selected")

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from ingest.console import completeness, tasks
+from ingest.console.dates import time_from
 from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
@@ -137,20 +138,9 @@ def _key(text: str) -> tuple[int, str] | None:
 
 def _echoed(request: web.Request, name: str) -> str:
     """A time of the query, if it is one: what is no time is not shown again."""
-    given = _moment(request.query.get(name, ""), reading_of(request).settings)
-    if given is None:
-        return ""
-    return given.astimezone(ZoneInfo(reading_of(request).settings.timezone)).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _moment(text: str, settings: Settings) -> datetime | None:
-    """A time as a browser's form writes it, in the zone of the settings; None if it is none."""
-    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}(:[0-9]{2})?(\.[0-9]{1,6})?", text):
-        return None
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(settings.timezone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    zone = ZoneInfo(reading_of(request).settings.timezone)
+    given = time_from(request.query.get(name, ""), zone)
+    return "" if given is None else given.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 @routes.post("/gaps/period")
@@ -159,7 +149,8 @@ async def period(request: web.Request) -> web.Response:
     settings, form = reading_of(request).settings, await request.post()
     if settings.copernica_token is None:
         raise web.HTTPSeeOther("/gaps?said=no-token#by-hand")
-    since, until = (_moment(str(form.get(name, "")), settings) for name in ("since", "until"))
+    zone = ZoneInfo(settings.timezone)
+    since, until = (time_from(str(form.get(name, "")), zone) for name in ("since", "until"))
     now = datetime.now(UTC)
     if since is None or until is None or not since < until or since >= now:
         raise web.HTTPSeeOther("/gaps?said=period#by-hand")

@@ -162,7 +162,7 @@ async def handler(request: web.Request) -> web.Response:
         why_store=why_store,
         pauses=PAUSES,
         said=SAID.get(request.query.get("done", "")),
-        number=_number(request),
+        number=whole(request.query.get("number", ""), MAX_NUMBER_DIGITS),
     )
 
 
@@ -179,11 +179,6 @@ def _older(name: str, request: web.Request, runs: Sequence[Attempt]) -> str:
         return ""
     query = {"name": name, "runs": request.query.get("runs", "")[:10], "before": runs[-1].number}
     return f"/handler?{urlencode(query)}#runs"
-
-
-def _number(request: web.Request) -> int | None:
-    given = request.query.get("number", "")
-    return int(given) if given.isdecimal() and len(given) < 16 else None
 
 
 def _name(given: object) -> str:
@@ -207,7 +202,7 @@ async def pause(request: web.Request) -> web.Response:
     """Have its work wait."""
     form = await request.post()
     name, given = _name(form.get("name")), str(form.get("seconds", ""))
-    seconds = int(given) if given.isdecimal() and len(given) < 10 else -1
+    seconds = whole(given, MAX_NUMBER_DIGITS)
     if seconds not in PAUSES:
         raise web.HTTPBadRequest
     reading = reading_of(request)
