@@ -54,9 +54,9 @@ JOB_TIMEOUT = 60
 RECONCILE_TIMEOUT = 6 * 3600
 #: Seconds that the job may take that fills gaps: a gap can be as long as an outage was.
 CATCH_UP_TIMEOUT = 6 * 3600
-#: Seconds between two jobs that look for gaps to fill: while there are some, so that they are filled soon after
 #: Seconds between two jobs that look for gaps: one is filled from two minutes after its end on.
 FIND_GAPS_EVERY = 30
+#: Seconds between two jobs that look for gaps to fill: while there are some, so that they are filled soon after
 #: their end, and otherwise.
 GAPS_EVERY, GAPS_SWEEP_EVERY = 5, 60
 #: Seconds that the job may take that makes the figures of mailings: an hour may have millions of events.
