@@ -82,21 +82,20 @@ def do(store: Store, luck: random.Random, number: Iterator[int]) -> None:
             refresh(store, 60)
 
 
-@pytest.mark.parametrize("seed", [1, pytest.param(range(2, 12), marks=pytest.mark.slow)])
-def test_they_are_those_of_the_events(store: Store, seed: int | range) -> None:
-    for one in seed if isinstance(seed, range) else [seed]:
-        luck, number = random.Random(one), count(one * 100_000)
-        for _ in range(14):
-            do(store, luck, number)
-        while refresh(store, 60).left:
-            pass
-        for mailing in MAILINGS:
-            expected = counted(store, mailing)
-            if not expected["kinds"]:
-                assert figures_of(store, mailing) is None or not kept(store, mailing)["kinds"]
-                continue
-            assert kept(store, mailing) == expected
-        assert stale_mailings(store) == {}
+@pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, 8))])
+def test_they_are_those_of_the_events(store: Store, seed: int) -> None:
+    luck, number = random.Random(seed), count(seed * 100_000)
+    for _ in range(14):
+        do(store, luck, number)
+    while refresh(store, 60).left:
+        pass
+    for mailing in MAILINGS:
+        expected = counted(store, mailing)
+        if not expected["kinds"]:
+            assert figures_of(store, mailing) is None or not kept(store, mailing)["kinds"]
+            continue
+        assert kept(store, mailing) == expected
+    assert stale_mailings(store) == {}
 
 
 def test_what_is_added_meanwhile_is_told_in_totals_and_makes_the_rest_out_of_date(store: Store) -> None:
