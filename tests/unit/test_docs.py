@@ -84,3 +84,9 @@ def test_every_row_of_the_threat_model_names_a_test_that_is_there() -> None:
     assert [one for one, found in zip(named, there, strict=True) if not found] == []
     rows = re.findall(r"^\| (?!they try to|what \||-)(.*)\|$", text, re.MULTILINE)
     assert [row for row in rows if "::" not in row and not row.startswith("--")] == []
+
+
+def test_proxies_pass_on_the_port_that_a_browser_names() -> None:
+    """A form whose origin has a port that our host lacks is one of another site."""
+    for page in PAGES:
+        assert not re.search(r"Host \$host;", page.read_text()), page
