@@ -71,9 +71,12 @@ class Reading:
     def close(self) -> None:
         """Ask nothing any more; what is still asked is not waited for."""
         self._threads.close()
-        with self._lock, suppress(Unavailable):
+        if not self._lock.acquire(blocking=False):  # a thread waits for a database that does not answer
+            return
+        with suppress(Unavailable):
             if self._store is not None:
                 self._store.close()
+        self._lock.release()
 
     async def _in_thread(self, ask: Callable[[], T], patience: float, what: str) -> T:
         answer = self._threads.run(ask)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import string
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rq.serializers import JSONSerializer
 
 from ingest.console import checking
 from ingest.console.checking import Checked, Found
+from ingest.console.reading import Reading
 from ingest.errors import TookTooLong, Unavailable
 from ingest.jobs import EVENTS_QUEUE, JobScheduler
 from ingest.settings import Settings
@@ -171,6 +173,16 @@ async def test_everything_is_checked_on_demand_and_within_its_time(
     monkeypatch.setattr(checking, "PATIENCE", 0.01)
     async with console(environ) as client:
         assert "since it took too long" in await text_of(client, "/system/check")
+
+
+async def test_a_stop_does_not_wait_for_a_database_that_takes_connections_and_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://ingest:x@127.0.0.1:{silent.getsockname()[1]}/events"
+        reading = Reading(Settings.read({"DATABASE_URL": url, "REDIS_URL": "redis://127.0.0.1:1/0"}))
+        with pytest.raises(Unavailable, match="did not answer within"):
+            await reading.store(lambda _store: None, patience=0.05)
+        reading.close()
+        assert reading._lock.locked(), "its thread still waits"
 
 
 @pytest.mark.slow
