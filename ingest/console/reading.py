@@ -1,6 +1,7 @@
 """The store and Redis, asked in threads: the event loop waits for neither.
 
-The threads are few, so that ten people who search do not take all connections of a small plan. What is not
+The threads are few, so that ten people who search do not take all connections of a small plan. Redis has its own:
+where it does not answer, nobody waits for the database because of that, nor the other way round. What is not
 answered in time is given up: the page says so, and the database stops working on it.
 """
 
@@ -22,7 +23,7 @@ from workers.store.store import Store
 
 T = TypeVar("T")
 
-#: Questions that are asked at the same time.
+#: Questions that are asked of each at the same time.
 THREADS = 4
 #: Seconds that a page waits for an answer.
 PATIENCE = 10.0
@@ -33,7 +34,7 @@ class Reading:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._threads = Threads(THREADS, "reading")
+        self._of_store, self._of_redis = Threads(THREADS, "reading"), Threads(THREADS, "redis")
         self._lock = threading.Lock()
         self._store: Store | None = None
 
@@ -50,7 +51,7 @@ class Reading:
             with within(patience) if stops else nullcontext():
                 return ask(self._opened())
 
-        return await self._in_thread(asked, patience, "The database")
+        return await self._in_thread(self._of_store, asked, patience, "The database")
 
     async def redis(self, ask: Callable[[Redis], T], patience: float = PATIENCE) -> T:
         """What a function of a client of Redis returns, called in a thread.
@@ -58,19 +59,20 @@ class Reading:
         Raises:
             Unavailable: Redis cannot be used now, or does not answer in time.
         """
-        return await self._in_thread(lambda: self._with_client(ask), patience, "Redis")
+        return await self._in_thread(self._of_redis, lambda: self._with_client(ask), patience, "Redis")
 
     async def run(self, ask: Callable[[], T], patience: float = PATIENCE) -> T:
-        """What a function returns that asks for itself, called in a thread.
+        """What a function returns that asks Redis, or disks, for itself; called in a thread.
 
         Raises:
             Unavailable: there is no answer in time, or as `ask` says.
         """
-        return await self._in_thread(ask, patience, "What was asked")
+        return await self._in_thread(self._of_redis, ask, patience, "What was asked")
 
     def close(self) -> None:
         """Ask nothing any more; what is still asked is not waited for."""
-        self._threads.close()
+        self._of_store.close()
+        self._of_redis.close()
         if not self._lock.acquire(blocking=False):  # a thread waits for a database that does not answer
             return
         with suppress(Unavailable):
@@ -78,8 +80,8 @@ class Reading:
                 self._store.close()
         self._lock.release()
 
-    async def _in_thread(self, ask: Callable[[], T], patience: float, what: str) -> T:
-        answer = self._threads.run(ask)
+    async def _in_thread(self, threads: Threads, ask: Callable[[], T], patience: float, what: str) -> T:
+        answer = threads.run(ask)
         try:
             return await asyncio.wait_for(answer, patience)
         except TimeoutError:

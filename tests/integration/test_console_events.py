@@ -134,6 +134,18 @@ async def test_without_the_database_the_pages_say_so(tmp_path: object) -> None:
         assert "ingest db upgrade" in await text_of(environ, path, 503)
 
 
+async def test_a_redis_that_hangs_holds_up_no_page_of_the_database(
+    environ: dict[str, str], stored: list[Event]
+) -> None:
+    released = threading.Event()
+    async with console(environ) as client:
+        reading = client.app[READING]
+        held = [asyncio.ensure_future(reading.redis(lambda _: released.wait())) for _ in range(THREADS)]
+        assert (await asyncio.wait_for(client.get("/events"), 5)).status == 200
+        released.set()
+        await asyncio.gather(*held)
+
+
 async def test_a_message_tells_what_became_of_it(environ: dict[str, str], stored: list[Event]) -> None:
     text = await text_of(environ, "/message/5fd2")
     assert shown(text) == [1, 2, 3]
@@ -197,7 +209,7 @@ async def test_no_more_than_a_few_export_at_once(
     released = threading.Event()
     async with console(environ) as client:
         reading = client.app[READING]
-        held = [asyncio.ensure_future(reading.run(released.wait)) for _ in range(THREADS)]
+        held = [asyncio.ensure_future(reading.store(lambda _: released.wait())) for _ in range(THREADS)]
         two = [asyncio.ensure_future(client.get("/events/export")) for _ in range(2)]
         (refused,), (begun,) = await asyncio.wait(two, return_when=asyncio.FIRST_COMPLETED)
         assert "Several exports" in await refused.result().text()
