@@ -170,6 +170,9 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         # This page with other parameters: `here(lang="nl")`; relative, as a path can be read as another host.
         "here": lambda **changed: "?" + request.rel_url.update_query(changed).raw_query_string,
     }
+    assert not common.keys() & context.keys(), (
+        f"{template} would take {common.keys() & context.keys()} for its own"
+    )
     return environment(visitor.language).get_template(template).render(common | dict(context))
 
 

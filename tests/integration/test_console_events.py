@@ -130,7 +130,7 @@ async def test_a_list_without_events_says_what_to_do(environ: dict[str, str]) ->
 
 async def test_without_the_database_the_pages_say_so(tmp_path: object) -> None:
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/none.db", "REDIS_URL": NOWHERE}
-    for path in ("/events", "/message/m1", "/recipient?address=x@y"):
+    for path in ("/events", "/message/m1", "/recipient?address=x@y", "/audit"):
         assert "ingest db upgrade" in await text_of(environ, path, 503)
 
 

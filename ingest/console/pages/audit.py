@@ -29,9 +29,9 @@ async def audit(request: web.Request) -> web.Response:
     before = whole(request.query.get("before", ""), MAX_NUMBER_DIGITS)
     ask = partial(entries, limit=PAGE + 1, before=before, who=who or None, action=action or None)
     try:
-        found, trouble = await reading_of(request).store(ask), None
+        found, why = await reading_of(request).store(ask), ""
     except Unavailable as error:
-        found, trouble = [], error
+        found, why = [], str(error)
     following = None
     if len(found) > PAGE:
         asked = {"who": who, "action": action, "before": str(found[PAGE - 1].number)}
@@ -39,8 +39,9 @@ async def audit(request: web.Request) -> web.Response:
     return page(
         request,
         "audit.html",
+        503 if why else 200,
         entries=found[:PAGE],
-        trouble=trouble,
+        why=why,
         who=who,
         action=action,
         actions=ACTIONS if action in ("", *ACTIONS) else (*ACTIONS, action),

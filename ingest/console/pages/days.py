@@ -129,7 +129,7 @@ async def one_day(request: web.Request) -> web.Response:
     common["said"] = completeness.SAID.get(request.query.get("said", ""))
     around: dict[str, Any] = {
         "before": wanted - timedelta(days=1) if wanted > date.min else None,
-        "after": wanted + timedelta(days=1) if wanted < today else None,
+        "day_after": wanted + timedelta(days=1) if wanted < today else None,
         "following": wanted + timedelta(days=1),
     }
     try:

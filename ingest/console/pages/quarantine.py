@@ -140,7 +140,7 @@ async def one(request: web.Request) -> web.Response:
         "quarantined.html",
         200,
         call=call,
-        path=call.record.target.decode("utf-8", "backslashreplace"),
+        target=call.record.target.decode("utf-8", "backslashreplace"),
         content_type=call.record.content_type.decode("latin-1"),
         size=len(body),
         text=text,

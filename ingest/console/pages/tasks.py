@@ -9,7 +9,6 @@ from ingest.console import live
 from ingest.console.acting import act
 from ingest.console.rendering import html, page
 from ingest.console.tasks import Task, find, recent
-from ingest.console.visitor import visitor_of
 
 routes = web.RouteTableDef()
 
@@ -63,7 +62,7 @@ async def _progress(request: web.Request, task: Task) -> AsyncIterator[tuple[str
         ended, now = task.ended_at is not None, task.seen
         if now != shown:
             shown = now
-            yield "progress", html(request, "task_progress.html", {"task": task, "visitor": visitor_of(request)})
+            yield "progress", html(request, "task_progress.html", {"task": task})
         if ended:
             yield "ended", "ended"
             return
