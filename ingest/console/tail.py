@@ -131,6 +131,9 @@ class Tail:
                 lines = await self._reading.store(lambda store: with_ids(store, ids))
             except Unavailable:
                 state = "away"
+            except Exception:  # nobody who watches must be left without news for one event that cannot be read
+                log.exception("new events cannot be shown")
+                state = "away"
         lines.reverse()
         told = News(rate=rate, state=state)
         if not ids and told == self._told:

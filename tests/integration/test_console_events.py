@@ -17,6 +17,7 @@ from ingest.stream.announcements import Announcements
 from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.console import console
 from workers.operations import audit
+from workers.store import tables
 from workers.store.store import Store
 
 NASTY = '"><script>alert(1)</script>\u202e'
@@ -237,4 +238,25 @@ async def test_new_events_appear_for_whoever_watches(
                 told: dict[str, Any] = json.loads(line[6:])
                 rows = told["rows"]
         assert (shown(rows), told["state"]) == ([2], "on")
+        answer.close()
+
+
+async def test_who_watches_is_told_of_events_after_one_that_cannot_be_read(
+    sqlite_url: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.console.tail.EVERY", 0.02)
+    monkeypatch.setattr("ingest.console.live.PAUSE", 0.0)
+    async with console({"DATABASE_URL": sqlite_url, "REDIS_URL": redis_url}) as client:
+        answer = await client.get("/live/events")
+        while connect(redis_url).pubsub_numsub("ingest:{0}:stored")[0][1] == 0:
+            await asyncio.sleep(0.01)
+        with Store.open(sqlite_url) as store, connect(redis_url) as client_of_redis:
+            store.add([event(1), event(2)])
+            with store.writing() as connection:
+                odd = tables.events.c.delivery_id == delivery_id(1)
+                connection.execute(tables.events.update().where(odd).values(type="of a later release"))
+            for number, expected in ((1, '"state": "away"'), (2, delivery_id(2).hex())):
+                Announcements(client_of_redis).publish([delivery_id(number)])
+                while expected not in (await asyncio.wait_for(answer.content.readline(), 10)).decode():
+                    pass
         answer.close()
