@@ -31,8 +31,6 @@ SIZE = 100
 LONGEST = 8000
 #: Links, and mailings, that are named beside a timeline.
 NAMED = 10
-#: Microseconds between two events from which on a timeline says how long that was.
-WORTH_SAYING = 60_000_000
 
 
 @dataclass(frozen=True, slots=True)
