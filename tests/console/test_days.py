@@ -45,11 +45,11 @@ def test_the_calendar_is_walked_by_keyboard(visit: Visit, site: ConsoleSite) -> 
     site.call("open")
     page = visit(Look(), f"/days?until={TODAY:%Y-%m}")
     until(lambda: bool(page.reload() and page.locator("a[data-day]").count()), "a day")
-    today = page.locator(f'a[href="/day/{TODAY}"]')
+    today = page.locator(f'a[data-day][href="/day/{TODAY}"]')
     today.focus()
     if page.locator("a[data-day]").count() > 1:
         page.keyboard.press("ArrowLeft")
-        expect(page.locator(f'a[href="/day/{TODAY - timedelta(days=1)}"]')).to_be_focused()
+        expect(page.locator(f'a[data-day][href="/day/{TODAY - timedelta(days=1)}"]')).to_be_focused()
         page.keyboard.press("ArrowRight")
     expect(today).to_be_focused()
     page.keyboard.press("Enter")

@@ -43,7 +43,7 @@ def addresses(site: ConsoleSite, shared_browser: Browser) -> Iterator[dict[str, 
     context = page.context
     yield {
         **UNLINKED,
-        **reached(context, site.url, ("/", f"/events?q={SEEN}", "/mailings", "/days", "/system", "/tasks")),
+        **reached(context, site.url, ("/", f"/events?text={SEEN}", "/mailings", "/days", "/system", "/tasks")),
     }
     visitors.close()
 
