@@ -40,11 +40,18 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
+#: Files with tests of the console that `make test` runs: what every page has, and who may look and act.
+QUICK_CONSOLE = frozenset({"test_console.py", "test_console_access.py"})
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Pages are tried on PostgreSQL with the slow tests: what they read is tested below them on both each time."""
+    """Pages are tried with the slow tests: what they read and do is tested below them, on both databases."""
     for item in items:
-        if item.path.name.startswith("test_console_") and "postgresql" in item.name.partition("[")[2]:
+        name = item.path.name
+        if not name.startswith("test_console") or item.path.parent.name != "integration":
+            continue
+        if name not in QUICK_CONSOLE or "postgresql" in item.name.partition("[")[2]:
             item.add_marker(pytest.mark.slow)
 
 

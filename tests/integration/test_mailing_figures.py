@@ -123,6 +123,7 @@ def test_numbers_that_were_forgotten_and_made_anew_are_not_taken_for_those_befor
     assert kept(store, 7) == counted(store, 7)
 
 
+@pytest.mark.slow
 def test_however_fast_events_come_in_it_gets_on(store: Store) -> None:
     store.add([event(n, mailing=n % 3 + 1, occurred_at=NINE + n * HOUR) for n in range(12)])
     rounds = 0
