@@ -14,6 +14,7 @@ from ingest.jobs import DRAIN_JOB, RECONCILE_JOB, JobScheduler
 from ingest.settings import Settings
 from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
+from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
 from tests.support.builders import aged_call
 from tests.support.cli import typed
@@ -271,6 +272,19 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     with pytest.raises(Interrupted):
         turns.take()
     assert DRAIN_JOB not in job_names(client)
+
+
+def test_a_turn_of_the_drains_ends_though_calls_keep_coming(
+    sqlite_url: str, client: redis.Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
+    monkeypatch.setattr(daily, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr("workers.drain.drain.CLAIM_FIRST", 1)
+    for number in range(5):
+        keep(client, [aged_call(number)])
+    daily.Turns(client).take()
+    assert Consumer(client).batches() > 0
 
 
 def test_check_says_whether_the_token_is_taken(tmp_path: Path) -> None:

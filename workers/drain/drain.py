@@ -98,10 +98,10 @@ class DrainSummary:
         return f"stored {shown.counted(self.events_stored, 'event')} in {self.seconds:.1f} s{notes}"
 
 
-def drain_job() -> dict[str, float]:
+def drain_job(seconds: float = SLICE, linger_ms: int = LINGER_MS) -> dict[str, float]:
     """Drain for one time slice; returns the fields of a `DrainSummary`. See `workers.jobs.drain`."""
     settings = Settings.read()
-    deadline = time.monotonic() + SLICE
+    deadline = time.monotonic() + seconds
     try:
         with redis_client.connect(settings.redis) as client:
             paused = PauseWatch(client, QUEUE + EVENTS_QUEUE)
@@ -109,7 +109,7 @@ def drain_job() -> dict[str, float]:
                 return asdict(DrainSummary())
             with patiently(lambda: Store.open(settings.database), deadline) as store:
                 drain = Drain(client, store, settings.has_handlers, tracing.of(settings), paused)
-                return asdict(drain.run(deadline, LINGER_MS))
+                return asdict(drain.run(deadline, linger_ms))
     except (redis.RedisError, IngestError) as error:
         log.error("the drain broke off, nothing is lost: %s", error)
         return asdict(DrainSummary())

@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 MOST_DAYS = 31
 #: Seconds between two looks at the backlog: drains wait no longer than that for their turn.
 TURN_INTERVAL = 1.0
+#: Seconds that such a turn takes at most: with a whole slice of ten, one worker that also gets calls all the time
+#: hardly got on with anything else.
+TURN_SECONDS = 2.0
 #: Seconds until the next job: after its worker was stopped or more is due, and after a server was unavailable.
 SOON, LATER = 60, 3600
 
@@ -109,7 +112,7 @@ class Turns:
         self._looked_at = 0.0
 
     def take(self) -> None:
-        """Drain for a slice if calls wait and no drain is working on them.
+        """Drain what waits, for `TURN_SECONDS` at most, if no drain is working on it.
 
         Raises:
             Interrupted: this process was asked to stop.
@@ -119,7 +122,7 @@ class Turns:
         if time.monotonic() - self._looked_at < TURN_INTERVAL:
             return
         if self._consumer.batches() and not self._consumer.drains_at_work():
-            drain.drain_job()
+            drain.drain_job(TURN_SECONDS, linger_ms=0)
         self._looked_at = time.monotonic()
 
 
