@@ -40,18 +40,21 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
-#: Files with tests of the console that `make test` runs: what every page has, and who may look and act.
-QUICK_CONSOLE = frozenset({"test_console.py", "test_console_access.py"})
+#: What every page of the console has, which `make test` looks at; the pages themselves are with the slow tests.
+EVERY_PAGE = "test_console.py"
+#: What only the console and the prompt show: on PostgreSQL with the slow tests.
+SHOWN = frozenset(
+    {EVERY_PAGE, "test_search.py", "test_mailing_figures.py", "test_handler_history.py", "test_event.py"}
+)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Pages are tried with the slow tests: what they read and do is tested below them, on both databases."""
+    """Keep `make test` short: what it leaves to `make test-system` is what people see, not what is kept."""
     for item in items:
         name = item.path.name
-        if not name.startswith("test_console") or item.path.parent.name != "integration":
-            continue
-        if name not in QUICK_CONSOLE or "postgresql" in item.name.partition("[")[2]:
+        is_page = name.startswith("test_console_") and item.path.parent.name == "integration"
+        if is_page or (name in SHOWN and "postgresql" in item.name.partition("[")[2]):
             item.add_marker(pytest.mark.slow)
 
 
