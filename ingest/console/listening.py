@@ -2,7 +2,9 @@
 
 import socket
 
-from ingest.errors import AddressInUse, SettingsError
+from ingest import listening
+
+SHOWN = listening.Shown("the console", "INGEST_CONSOLE_HOST", "INGEST_CONSOLE_PORT")
 
 
 def bound(host: str, port: int) -> socket.socket:
@@ -12,24 +14,7 @@ def bound(host: str, port: int) -> socket.socket:
         AddressInUse: another program uses it.
         SettingsError: it is not an address of this machine, or not one that this user may take.
     """
-    try:
-        family, kind, protocol, _, place = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise SettingsError(f"INGEST_CONSOLE_HOST={host!r} cannot be used: {error.strerror}.") from None
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(place)
-        sock.listen()
-    except OSError as error:
-        sock.close()
-        raise AddressInUse(
-            f"The console cannot listen at {host} port {port} ({error.strerror}): stop what uses it, or choose "
-            "another INGEST_CONSOLE_PORT."
-        ) from None
-    return sock
+    return listening.bound(host, port, SHOWN)
 
 
 def address(sock: socket.socket) -> str:

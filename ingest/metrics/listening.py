@@ -1,15 +1,17 @@
 """Where the metrics port is: at its setting, or next to it where another process of the machine has taken that."""
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from ingest.errors import AddressInUse, SettingsError
+from ingest import listening
+from ingest.errors import AddressInUse
 
 log = logging.getLogger(__name__)
+
+SHOWN = listening.Shown("metrics", "INGEST_METRICS_HOST", "INGEST_METRICS_PORT")
 
 #: Ports that are tried where several processes on one machine have the same setting: it, and those after it.
 PORTS = 16
@@ -59,26 +61,4 @@ def bind(host: str, port: int) -> socket.socket:
         AddressInUse: another program uses it.
         SettingsError: it is not an address of this machine, or not one that this user may take.
     """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except socket.gaierror as error:
-        raise SettingsError(f"INGEST_METRICS_HOST={host!r} cannot be used: {error.strerror}.") from None
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen()
-    except OSError as error:
-        sock.close()
-        if error.errno != errno.EADDRINUSE:
-            raise SettingsError(
-                f"Metrics cannot be shown at {host} port {port} ({error.strerror}): set another "
-                "INGEST_METRICS_HOST or INGEST_METRICS_PORT."
-            ) from None
-        raise AddressInUse(
-            f"Cannot show metrics at {host} port {port} ({error.strerror}): stop what uses it, or choose another "
-            "INGEST_METRICS_PORT."
-        ) from None
-    return sock
+    return listening.bound(host, port, SHOWN)

@@ -21,6 +21,7 @@ from sqlalchemy import Engine, event
 from ingest import redis_client
 from ingest.batch import Record
 from ingest.cli.main import main
+from ingest.console import listening as console_listening
 from ingest.endpoint.connections import Connections
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.measuring import Measuring
@@ -195,6 +196,8 @@ async def test_where_a_port_is_taken_the_next_one_is_used() -> None:
 def test_a_host_that_is_not_this_machine_is_a_mistake(host: str) -> None:
     with pytest.raises(SettingsError, match="INGEST_METRICS_HOST"):
         listening.require(host, 9464)
+    with pytest.raises(SettingsError, match="INGEST_CONSOLE_HOST"):
+        console_listening.bound(host, 8001)
 
 
 # --- the endpoint ---

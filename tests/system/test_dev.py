@@ -216,7 +216,7 @@ def test_a_console_that_cannot_be_shown_keeps_nothing_else_from_running(tmp_path
         command = ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d"))
         with running(command, {"INGEST_CONSOLE_PORT": wanted}, tmp_path / "log") as dev:
             started(dev, port)
-            assert f"none: The console cannot listen at 127.0.0.1 port {wanted}" in dev.output
+            assert f"none: Cannot show the console at 127.0.0.1 port {wanted}" in dev.output
             assert not any(b"\0console\0" in command_line(pid) for pid in descendants(dev.pid))
 
 

@@ -47,8 +47,9 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
     "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.setting_values", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
+    "ingest.listening": {"ingest.errors"},
     "ingest.metrics": {
-        "ingest.errors", "ingest.processes", "ingest.shown", "ingest.metrics",
+        "ingest.listening", "ingest.errors", "ingest.processes", "ingest.shown", "ingest.metrics",
     },
     "ingest.stream": {
         "ingest.errors", "ingest.metrics.histogram",
