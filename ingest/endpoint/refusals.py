@@ -100,10 +100,18 @@ def _address(peer: object) -> str:
 
 
 def shown_target(target: bytes) -> str:
-    """A path, and of its parameters the names: a value may be a secret that only the callback's URL holds."""
+    """A path, and of its parameters the names: a value may be a secret that only the callback's URL holds.
+
+    So may a parameter that is a word alone: whoever writes `?s3cret` means it to be one.
+    """
     path, question, query = target.decode("latin-1").partition("?")
-    names = "&".join(f"{pair.partition('=')[0]}=…" for pair in query[:LONGEST_QUERY].split("&") if pair)
+    names = "&".join(map(_name_of, filter(None, query[:LONGEST_QUERY].split("&"))))
     return _cut(path, LONGEST_PATH) + question + names
+
+
+def _name_of(parameter: str) -> str:
+    name, equals, _ = parameter.partition("=")
+    return f"{name}=…" if equals else "…"
 
 
 def shown_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
