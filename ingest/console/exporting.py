@@ -17,6 +17,7 @@ from functools import partial
 
 from aiohttp import web
 
+from ingest.console import access
 from ingest.console.reading import reading_of
 from ingest.console.visitor import Visitor, visitor_of
 from ingest.console.wanted import Wanted
@@ -100,6 +101,11 @@ async def _sent(
     await response.prepare(request)
     with suppress(ConnectionError):
         while (piece := await _next(request, pieces)) is not None:
+            # Whom a proxy names, that has let in for a time only, may take longer over a large file.
+            if visitor_of(request).signed_in and await access.is_over(request):
+                if request.transport is not None:
+                    request.transport.abort()  # else the browser takes a part for the whole
+                return response
             await response.write(piece)
         await asyncio.wait([producing])
         if (error := producing.exception()) is not None:

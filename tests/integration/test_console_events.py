@@ -9,13 +9,15 @@ import threading
 from typing import Any
 
 import pytest
+from aiohttp import ClientError
 
+from ingest.console import exporting
 from ingest.console.reading import READING, THREADS
 from ingest.copernica.events import Event, EventType
 from ingest.redis_client import connect
 from ingest.stream.announcements import Announcements
 from tests.support.builders import NINE, SECOND, delivery_id, event
-from tests.support.console import console
+from tests.support.console import console, csrf_of, sign_in
 from workers.operations import audit
 from workers.store import tables
 from workers.store.store import Store
@@ -216,6 +218,25 @@ async def test_no_more_than_a_few_export_at_once(
         assert "Several exports" in await refused.result().text()
         released.set()
         assert (await begun).status == 200
+        await asyncio.gather(*held)
+
+
+async def test_an_export_ends_with_the_session_and_is_cut_off(
+    environ: dict[str, str], stored: list[Event]
+) -> None:
+    released, password = threading.Event(), "een-lang-wachtwoord"
+    async with console({**environ, "INGEST_CONSOLE_PASSWORD": password}) as client:
+        await sign_in(client, password)
+        token = csrf_of(await (await client.get("/nothing")).text())
+        reading = client.app[READING]
+        held = [asyncio.ensure_future(reading.store(lambda _: released.wait())) for _ in range(THREADS)]
+        export = asyncio.ensure_future(client.get("/events/export"))
+        while not client.app[exporting._RUNNING]:
+            await asyncio.sleep(0)
+        assert (await client.post("/logout", data={"_csrf": token}, allow_redirects=False)).status == 303
+        released.set()
+        with pytest.raises(ClientError):
+            await (await export).read()
         await asyncio.gather(*held)
 
 
