@@ -14,6 +14,7 @@ from ingest.console.connections import listening
 from ingest.console.listening import address, bound
 from ingest.console.origins import UNKNOWN, Origins
 from ingest.console.rules import Rules, plain_address
+from ingest.errors import SettingsError
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 
@@ -32,19 +33,24 @@ def run(settings: Settings, opened: int | None = None, origins: Origins = UNKNOW
 
     Raises:
         AddressInUse: another program uses the port.
-        SettingsError: the host is not an address of this machine, or strangers would be let in.
+        SettingsError: there is no port, the host is not an address of this machine, or strangers would be let in.
     """
     rules = Rules.of(settings)
-    with (
-        bound(settings.console_host, settings.console_port or 0)
-        if opened is None
-        else socket.socket(fileno=opened)
-    ) as sock:
+    with _socket(settings) if opened is None else socket.socket(fileno=opened) as sock:
         if rules.is_open:  # a name may lead elsewhere than a moment ago, and a parent may have been told another
             rules.require_loopback(plain_address(sock.getsockname()[0]))
         uvloop.run(_serve(settings, sock, origins))
     log.info("stopped")
     gc.freeze()  # Python would go through all objects once more: half a second, for nothing
+
+
+def _socket(settings: Settings) -> socket.socket:
+    if settings.console_port is None:  # at a port that nobody knows, no health check finds it either
+        raise SettingsError(
+            "INGEST_CONSOLE_PORT=off leaves `ingest dev` and `all` without a console, and `ingest console` needs "
+            "a port: name one."
+        )
+    return bound(settings.console_host, settings.console_port)
 
 
 async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from ingest.console import access, connections, live
+from ingest.console import access, connections, live, server
 from ingest.console.app import create
 from ingest.console.connections import listening
 from ingest.console.listening import bound
 from ingest.console.sessions import Role, Session
+from ingest.errors import SettingsError
 from ingest.settings import Settings
 
 PASSWORD = "een-lang-wachtwoord"
@@ -42,6 +43,11 @@ async def port(app: web.Application) -> AsyncIterator[int]:
         async with listening(runner.server, sock):
             yield sock.getsockname()[1]
         await runner.cleanup()
+
+
+def test_a_console_without_a_port_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="name one"):
+        server.run(Settings.read({"INGEST_CONSOLE_PORT": "off"}))
 
 
 async def sent(port: int, request: str, eof: bool = False) -> bytes:
