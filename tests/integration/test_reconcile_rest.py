@@ -21,6 +21,7 @@ from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
 from tests.support.stream import job_names, keep
+from workers.drain.drain import Drain
 from workers.reconcile import daily, history
 from workers.reconcile import sources as reconcile_sources
 from workers.reconcile.report import DayReport
@@ -285,6 +286,20 @@ def test_a_turn_of_the_drains_ends_though_calls_keep_coming(
         keep(client, [aged_call(number)])
     daily.Turns(client).take()
     assert Consumer(client).batches() > 0
+
+
+def test_a_turn_of_the_drains_is_over_once_only_what_has_just_come_is_left(
+    sqlite_url: str, client: redis.Redis
+) -> None:
+    coming = iter(range(100))
+
+    def another_comes() -> bool:
+        keep(client, [aged_call(next(coming))])
+        return False
+
+    with Store.open(sqlite_url) as store:
+        Drain(client, store, paused=another_comes).run(linger_ms=None)
+    assert next(coming) < 10
 
 
 def test_check_says_whether_the_token_is_taken(tmp_path: Path) -> None:

@@ -98,8 +98,8 @@ class DrainSummary:
         return f"stored {shown.counted(self.events_stored, 'event')} in {self.seconds:.1f} s{notes}"
 
 
-def drain_job(seconds: float = SLICE, linger_ms: int = LINGER_MS) -> dict[str, float]:
-    """Drain for one time slice; returns the fields of a `DrainSummary`. See `workers.jobs.drain`."""
+def drain_job(seconds: float = SLICE, linger_ms: int | None = LINGER_MS) -> dict[str, float]:
+    """Drain for one time slice; returns the fields of a `DrainSummary`. See `Drain.run`."""
     settings = Settings.read()
     deadline = time.monotonic() + seconds
     try:
@@ -161,9 +161,10 @@ class Drain:
         self._plans = RowPlans()
         self.summary = DrainSummary()
 
-    def run(self, deadline: float | None = None, linger_ms: int = 0) -> DrainSummary:
+    def run(self, deadline: float | None = None, linger_ms: int | None = 0) -> DrainSummary:
         """Drain until the stream is empty (and stays so for `linger_ms`), or until `deadline` (monotonic seconds).
 
+        None: only until what is left has just come; while calls keep coming, the stream is never empty.
         A database that becomes unavailable is waited for until then.
 
         Raises:
@@ -190,11 +191,9 @@ class Drain:
                 self._heartbeats.retract()
             if self.summary.events or self.summary.dead:
                 log.info("%s", self.summary, extra={"event": "drained"})
-            else:
-                log.debug("nothing to drain")
         return self.summary
 
-    def _work(self, deadline: float | None, linger_ms: int) -> None:
+    def _work(self, deadline: float | None, linger_ms: int | None) -> None:
         woke_sibling = False
         count = CLAIM_FIRST
         reporter = _Reporter(self._heartbeats)
@@ -206,7 +205,7 @@ class Drain:
         takeover = TakeOver(self._suspects, self._store, self, over)
         while not over():
             taken_over = self._consumer.reclaim(count)
-            entries = taken_over or self._consumer.claim(count, linger_ms)
+            entries = taken_over or self._consumer.claim(count, linger_ms or 0)
             if not entries:
                 return
             if failpoints.armed:
@@ -216,6 +215,8 @@ class Drain:
             else:
                 self._process(entries, deadline)
             reporter.report(self.summary.events)
+            if linger_ms is None and not taken_over and len(entries) < count:
+                return
             if not woke_sibling and len(entries) == count:
                 woke_sibling = self._wake_sibling(SIBLING_BATCHES)
             count = _next_count(count, entries)

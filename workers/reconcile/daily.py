@@ -122,7 +122,7 @@ class Turns:
         if time.monotonic() - self._looked_at < TURN_INTERVAL:
             return
         if self._consumer.batches() and not self._consumer.drains_at_work():
-            drain.drain_job(TURN_SECONDS, linger_ms=0)
+            drain.drain_job(TURN_SECONDS, linger_ms=None)
         self._looked_at = time.monotonic()
 
 
