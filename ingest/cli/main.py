@@ -28,6 +28,7 @@ from ingest.cli import (
     mailings,
     metrics,
     pauses,
+    plan,
     reconcile,
     run,
     simulation,
@@ -146,6 +147,7 @@ GROUPS = (
     mailings,
     simulation,
     webhooks,
+    plan,
     completion,
 )
 for command in (command for group in GROUPS for command in group.COMMANDS):

@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.tracing", "ingest.metrics",
     },
     "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
+    "ingest.capacity": {"ingest.errors", "ingest.capacity"},
     "ingest.dev": {"ingest", "workers"},
     "ingest.console": {"ingest", "workers"},
     # Commands work on the store, so they know both sides.
