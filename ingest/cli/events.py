@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import asking
+from ingest.cli.amount import Amount
 from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.chosen import filter_of, which_events
@@ -162,6 +163,22 @@ def upgrade(recount: bool) -> None:
             ):
                 fill(store, progress)
             click.echo(f"{counted(store.stored(), 'event is', 'events are')} counted.")
+
+
+@db.command()
+@click.option(
+    "--disk", type=Amount("size"), help="How large the server's disk is, where it is not this machine's."
+)
+@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object.")
+def size(disk: float | None, as_json: bool) -> None:
+    """Say how large the database is, how it grows, when the disk is full, and what a retention would do."""
+    from ingest.cli.render import growth as render
+    from workers.operations.growth import look
+    from workers.store.store import Store
+
+    settings = settings_with()
+    with Store.open(settings.database) as store:
+        render.growth(look(store, settings.retention_days or 0, disk), as_json)
 
 
 COMMANDS = (events, stats, erase, db)

@@ -1,37 +1,16 @@
 """The command that says on paper what a rate of events takes: plan."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.amount import Amount
 from ingest.cli.choices import OneOf
 from ingest.cli.options import settings_with
 
 if TYPE_CHECKING:
     from ingest.capacity.figures import Figures
-
-
-class Amount(click.ParamType[float]):
-    """A rate, a span of time or a size."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """To events per second, seconds, or bytes."""
-        from ingest.capacity import amounts
-
-        if isinstance(value, float):
-            return value
-        readers: dict[str, Callable[[str], float]] = {
-            "rate": amounts.rate, "time": amounts.span, "size": amounts.size,
-        }  # fmt: skip  # a list to be read across
-        try:
-            return readers[self.name](str(value))
-        except ValueError as error:
-            return self.fail(f"{error}.", param, ctx)
 
 
 @click.command()

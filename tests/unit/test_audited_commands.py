@@ -26,9 +26,9 @@ AUDITED = {
 SERVICES = {"all", "console", "dev", "drain", "metrics", "serve", "worker"}
 #: What only looks, or makes something for whoever typed it.
 LOOKS = {
-    "alert look", "alert test", "audit", "check", "completion", "config", "console hash-password", "event",
-    "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers", "mailings", "plan",
-    "scale", "simulate", "stats", "status", "webhooks list",
+    "alert look", "alert test", "audit", "check", "completion", "config", "console hash-password", "db size",
+    "event", "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers",
+    "mailings", "plan", "scale", "simulate", "stats", "status", "webhooks list",
 }  # fmt: skip  # a list to be read across
 #: What acts on Copernica's side, where it is in its own log; and what makes the table of the audit.
 ELSEWHERE = {"db upgrade", "webhooks create", "webhooks delete", "webhooks setup", "webhooks update"}

@@ -80,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
         "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout",
-        "ingest.mail_url", "ingest.sentry", "ingest.tracing", "ingest.metrics", "workers",
+        "ingest.mail_url", "ingest.sentry", "ingest.tracing", "ingest.metrics", "ingest.capacity", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words
