@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 #: Questions that are asked of each at the same time.
 THREADS = 4
+#: What is said of an action that takes longer than its page waits, and of one that other actions keep waiting.
+_GOES_ON = "It takes longer than a page waits, and goes on: the audit shows when it has ended."
+_NOT_BEGUN = "Other actions take long, so this one was not begun: nothing is done. Try again in a minute."
 #: Seconds that a page waits for an answer.
 PATIENCE = 10.0
 
@@ -35,23 +38,33 @@ class Reading:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._of_store, self._of_redis = Threads(THREADS, "reading"), Threads(THREADS, "redis")
+        self._of_actions = Threads(THREADS, "acting")
         self._lock = threading.Lock()
         self._store: Store | None = None
 
     async def store(self, ask: Callable[[Store], T], patience: float = PATIENCE, stops: bool = True) -> T:
         """What a function of the store returns, called in a thread.
 
-        Where that is an action, it does not stop when nobody waits for it any more: it `stops` not.
+        Where that is an action, it does not stop when nobody waits for it any more: it `stops` not. Actions have
+        threads of their own, so that pages are served however long those take.
 
         Raises:
             Unavailable: the database cannot be used now, or does not answer in time.
         """
+        began = threading.Event()
 
         def asked() -> T:
+            began.set()
             with within(patience) if stops else nullcontext():
                 return ask(self._opened())
 
-        return await self._in_thread(self._of_store, asked, patience, "The database")
+        threads = self._of_store if stops else self._of_actions
+        try:
+            return await asyncio.wait_for(threads.run(asked), patience)
+        except TimeoutError:
+            if stops:
+                raise Unavailable(_late("The database", patience)) from None
+            raise Unavailable(_GOES_ON if began.is_set() else _NOT_BEGUN) from None
 
     async def redis(self, ask: Callable[[Redis], T], patience: float = PATIENCE) -> T:
         """What a function of a client of Redis returns, called in a thread.
@@ -59,7 +72,7 @@ class Reading:
         Raises:
             Unavailable: Redis cannot be used now, or does not answer in time.
         """
-        return await self._in_thread(self._of_redis, lambda: self._with_client(ask), patience, "Redis")
+        return await self._of_redis_in_time(lambda: self._with_client(ask), patience, "Redis")
 
     async def run(self, ask: Callable[[], T], patience: float = PATIENCE) -> T:
         """What a function returns that asks Redis, or disks, for itself; called in a thread.
@@ -67,12 +80,12 @@ class Reading:
         Raises:
             Unavailable: there is no answer in time, or as `ask` says.
         """
-        return await self._in_thread(self._of_redis, ask, patience, "What was asked")
+        return await self._of_redis_in_time(ask, patience, "What was asked")
 
     def close(self) -> None:
         """Ask nothing any more; what is still asked is not waited for."""
-        self._of_store.close()
-        self._of_redis.close()
+        for threads in (self._of_store, self._of_actions, self._of_redis):
+            threads.close()
         if not self._lock.acquire(blocking=False):  # a thread waits for a database that does not answer
             return
         with suppress(Unavailable):
@@ -80,12 +93,11 @@ class Reading:
                 self._store.close()
         self._lock.release()
 
-    async def _in_thread(self, threads: Threads, ask: Callable[[], T], patience: float, what: str) -> T:
-        answer = threads.run(ask)
+    async def _of_redis_in_time(self, ask: Callable[[], T], patience: float, what: str) -> T:
         try:
-            return await asyncio.wait_for(answer, patience)
+            return await asyncio.wait_for(self._of_redis.run(ask), patience)
         except TimeoutError:
-            raise Unavailable(f"{what} did not answer within {patience:.0f} s.") from None
+            raise Unavailable(_late(what, patience)) from None
 
     def _opened(self) -> Store:
         with self._lock:
@@ -102,6 +114,10 @@ class Reading:
                 return ask(client)
             except RedisError as error:
                 raise redis_client.unavailable(url, error) from None
+
+
+def _late(what: str, patience: float) -> str:
+    return f"{what} did not answer within {patience:.0f} s."
 
 
 READING = web.AppKey("reading", Reading)
