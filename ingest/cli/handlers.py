@@ -147,7 +147,7 @@ def drop(yes: bool, zone: "ZoneInfo", **chosen: Any) -> None:
 
 def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str, Any]) -> int:
     from ingest.cli.render import dead_letters
-    from workers.handlers.dead_letters import find, portions
+    from workers.handlers import dead_letters as letters
     from workers.store.store import Store
 
     wanted = _wanted(**chosen)
@@ -164,8 +164,8 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
         Store.open(settings.database) as store,
         interruptible(so_far),
     ):
-        matching = list(find(store, wanted))
-        with dead_letters.progress(what, len(matching)) as step:
+        wanted = letters.until_now(store, wanted)
+        with dead_letters.progress(what, letters.number_of(store, wanted)) as step:
 
             def note(more: int) -> None:
                 nonlocal done
@@ -173,7 +173,7 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
                 step(more)
                 counted_.set(done)
 
-            return counted_.set(portions(matching, lambda some: act(store, some), note))
+            return counted_.set(letters.act_on(letters.find(store, wanted), lambda some: act(store, some), note))
 
 
 def _wake() -> None:

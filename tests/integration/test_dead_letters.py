@@ -1,6 +1,7 @@
 """Dead letters and quarantined calls: found, retried, dropped."""
 
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
@@ -14,7 +15,17 @@ from ingest.copernica.events import Event
 from tests.support.builders import RECEIVED, decoded, numbers, record, refused_body
 from tests.support.sql import REFUSALS, dead, execute, give, outbox
 from workers.handlers.claims import Failure
-from workers.handlers.dead_letters import STORE, DeadLetter, Wanted, drop, find, portions, retry
+from workers.handlers.dead_letters import (
+    STORE,
+    DeadLetter,
+    Wanted,
+    act_on,
+    drop,
+    find,
+    number_of,
+    retry,
+    until_now,
+)
 from workers.handlers.registry import Handler
 from workers.handlers.work_queue import WorkQueue
 from workers.records import Quarantined
@@ -33,6 +44,13 @@ def bury(store: Store, name: str, number: int, kind: str = "open", error: str = 
     assert claim is not None
     claim.failures = [Failure(record(number, kind), kind, RECEIVED, error, "Traceback: 100%", None)]
     handoffs.settle(one, claim, [], release=True)
+
+
+def bury_all(store: Store, name: str, calls: Iterable[int]) -> None:
+    """Several that failed at the same time."""
+    failures = [Failure(record(number), "open", RECEIVED, "ValueError: no", "", None) for number in calls]
+    with store.writing() as connection:
+        WorkQueue(store)._bury(connection, name, failures, 1)
 
 
 @pytest.fixture
@@ -132,7 +150,9 @@ def test_dropped_letters_are_gone_and_others_stay(letters: Store) -> None:
     assert (found(letters), WorkQueue(letters).waiting()) == ([], {})
 
 
-def test_portions_have_a_size_and_are_reported(letters: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_number_is_acted_on_in_portions_that_are_reported(
+    letters: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("workers.handlers.dead_letters.PORTION", 2)
     sizes: list[int] = []
     told: list[int] = []
@@ -141,8 +161,31 @@ def test_portions_have_a_size_and_are_reported(letters: Store, monkeypatch: pyte
         sizes.append(len(some))
         return drop(letters, some)
 
-    assert portions(list(find(letters, Wanted())), act, told.append) == 5
+    assert number_of(letters, Wanted()) == 5
+    assert act_on(find(letters, Wanted()), act, told.append) == 5
     assert sizes == told == [2, 2, 1]
+    assert number_of(letters, Wanted()) == 0
+
+
+def test_letters_are_read_as_they_are_needed_each_once_whatever_becomes_of_them(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.handlers.dead_letters.PORTION", 4)
+    monkeypatch.setattr(store.rows.__func__, "__defaults__", ((), (), 3))  # type: ignore[attr-defined]
+    for name in ("b", "a"):
+        bury_all(store, name, range(10))
+    seen: list[tuple[str, int]] = []
+
+    def act(some: Any) -> int:
+        assert len(some) <= 4
+        seen.extend((one.handler, numbers([one.record])[0]) for one in some)
+        bury_all(store, "a", [50 + len(seen)])  # what fails meanwhile
+        return drop(store, some)
+
+    wanted = until_now(store, Wanted())
+    assert act_on(find(store, wanted), act, lambda _: None, lambda: len(seen) == 8) == 8, "stopped"
+    assert act_on(find(store, wanted), act, lambda _: None) == 12
+    assert sorted(seen) == [(name, number) for name in "ab" for number in range(10)]
 
 
 def test_many_letters_are_retried_and_dropped(store: Store) -> None:
@@ -154,8 +197,8 @@ def test_many_letters_are_retried_and_dropped(store: Store) -> None:
         handoffs.settle(one, claim, [], release=True)
     assert dead(store) == list(range(1200))
     chosen = list(find(store, Wanted()))
-    assert portions(chosen[:600], lambda some: retry(store, some, True), lambda _: None) == 600
-    assert portions(chosen[600:], lambda some: drop(store, some), lambda _: None) == 600
+    assert act_on(chosen[:600], lambda some: retry(store, some, True), lambda _: None) == 600
+    assert act_on(chosen[600:], lambda some: drop(store, some), lambda _: None) == 600
     assert (handoffs.waiting(), dead(store)) == ({"h": 600}, [])
 
 

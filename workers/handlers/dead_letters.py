@@ -4,15 +4,17 @@ Quarantined calls are listed as failures of `store`, as if it were a handler. Re
 release can read it, or if the database takes it by now.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, select, tuple_
+from sqlalchemy import ColumnElement, Table, func, select, tuple_
 
 from ingest.batch import Record, unpack
-from ingest.copernica.events import Event
+from ingest.copernica.events import EPOCH, Event
+from workers.handlers.clock import machine_time
 from workers.handlers.work_queue import WorkQueue
 from workers.records import NOT_COPERNICAS, read
 from workers.store import tables
@@ -23,6 +25,8 @@ from workers.store.store import Store
 STORE = "store"
 #: Dead letters that are retried or dropped in one transaction.
 PORTION = 500
+#: Quarantined calls in memory at a time: each may be as large as `INGEST_MAX_BODY` lets it.
+BODIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +80,61 @@ class DeadLetter:
 
 
 def find(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
-    """Dead letters and then quarantined calls, the oldest failure first; a page in memory at a time."""
+    """Dead letters, the oldest failure first, and then quarantined calls; a page in memory at a time."""
     if wanted.handler != STORE:
-        table = tables.dead_letters
-        for row in store.rows(table, conditions(table, wanted), (table.c.failed_at, table.c.delivery_id)):
-            yield DeadLetter(
-                handler=row.handler,
-                delivery_id=row.delivery_id,
-                type=row.type,
-                occurred_at=micros(row.occurred_at),
-                failed_at=micros(row.failed_at),
-                attempts=row.attempts,
-                error=row.error,
-                traceback=row.traceback,
-                record=unpack(bytes(row.packed))[0],
-            )
-    if wanted.handler in (None, STORE) and wanted.type in (None, "unknown"):
+        yield from letters(store, wanted)
+    if _may_be_quarantined(wanted):
         table = tables.quarantine
-        for row in store.rows(table, conditions(table, wanted), (table.c.received_at, table.c.delivery_id)):
+        for row in store.rows(table, conditions(table, wanted), portion=BODIES):
             received = micros(row.received_at)
             record = Record(row.delivery_id, received, row.path.encode(), row.content_type.encode(), row.body)
             yield DeadLetter(STORE, row.delivery_id, "unknown", received, received, 1, row.reason, "", record)
+
+
+def letters(store: Store, wanted: Wanted) -> Iterator[DeadLetter]:
+    """Dead letters alone, the oldest failure first."""
+    table = tables.dead_letters
+    order = table.c.failed_at, table.c.handler, table.c.delivery_id
+    for row in store.rows(table, conditions(table, wanted), order):
+        yield letter(row)
+
+
+def letter(row: Any) -> DeadLetter:
+    """What a row of `dead_letters` says."""
+    return DeadLetter(
+        handler=row.handler,
+        delivery_id=bytes(row.delivery_id),
+        type=row.type,
+        occurred_at=micros(row.occurred_at),
+        failed_at=micros(row.failed_at),
+        attempts=row.attempts,
+        error=row.error,
+        traceback=row.traceback,
+        record=unpack(bytes(row.packed))[0],
+    )
+
+
+def _may_be_quarantined(wanted: Wanted) -> bool:
+    return wanted.handler in (None, STORE) and wanted.type in (None, "unknown")
+
+
+def number_of(store: Store, wanted: Wanted) -> int:
+    """How many `find` finds."""
+    found = [tables.dead_letters] if wanted.handler != STORE else []
+    found += [tables.quarantine] if _may_be_quarantined(wanted) else []
+    with store.reading() as connection:
+        return sum(
+            connection.execute(
+                select(func.count()).select_from(table).where(*conditions(table, wanted))
+            ).scalar_one()
+            for table in found
+        )
+
+
+def until_now(store: Store, wanted: Wanted) -> Wanted:
+    """The same, of what has failed by now: what fails again meanwhile is not done twice, and there is an end."""
+    now = EPOCH + timedelta(microseconds=store.time() or machine_time())
+    return replace(wanted, until=now if wanted.until is None else min(wanted.until, now))
 
 
 def last_error(store: Store, handler: str) -> str | None:
@@ -173,16 +211,19 @@ def drop(store: Store, dead_letters: Sequence[DeadLetter]) -> int:
         return dropped
 
 
-def portions(
-    dead_letters: Sequence[DeadLetter], act: Callable[[Sequence[DeadLetter]], int], step: Callable[[int], object]
+def act_on(
+    dead_letters: Iterable[DeadLetter],
+    act: Callable[[Sequence[DeadLetter]], int],
+    step: Callable[[int], object],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Call `act` with `PORTION` dead letters at a time, and `step` with how many that were.
+    """Call `act` with `PORTION` dead letters at a time, until all are done or somebody stops it.
 
+    They are taken as they are needed, so that there may be any number. `step` is told how many each portion had.
     Returns the sum of what `act` returned.
     """
-    total = 0
-    for at in range(0, len(dead_letters), PORTION):
-        portion = dead_letters[at : at + PORTION]
-        total += act(portion)
+    source, done = iter(dead_letters), 0
+    while not stopped() and (portion := list(islice(source, PORTION))):
+        done += act(portion)
         step(len(portion))
-    return total
+    return done

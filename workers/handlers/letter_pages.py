@@ -1,23 +1,18 @@
-"""Dead letters page by page, the newest first, and all that match at once: for the console.
+"""Dead letters page by page, the newest first: for the console.
 
 A page looks at no more than `LOOK` letters, in the order of an index, so that it is there at once however many
 there are; where a rare error is looked for, it says how far it looked, and the next page goes on from there.
-
-What is done with all that match is done with those that failed before it began. A call that fails again meanwhile
-is not given to its handler twice, and the work has an end.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select
 
-from ingest.batch import Record, unpack
+from ingest.batch import unpack
 from ingest.copernica.events import EPOCH, Event
-from workers.handlers.clock import machine_time
-from workers.handlers.dead_letters import PORTION, DeadLetter, Wanted, conditions
+from workers.handlers.dead_letters import DeadLetter, Wanted, conditions, letter
 from workers.records import read
 from workers.store.rows import micros
 from workers.store.store import Store
@@ -159,49 +154,4 @@ def one(store: Store, handler: str, delivery_id: bytes) -> DeadLetter | None:
     query = select(dead_letters).where(_COLUMNS.handler == handler, _COLUMNS.delivery_id == delivery_id)
     with store.reading() as connection:
         row = connection.execute(query).one_or_none()
-    return None if row is None else _letter(row)
-
-
-def act_on_all(
-    store: Store,
-    wanted: Wanted,
-    act: Callable[[Sequence[DeadLetter]], int],
-    step: Callable[[int], object],
-    stopped: Callable[[], bool] = lambda: False,
-) -> int:
-    """Call `act` with a portion at a time of those that are wanted, until all are done or somebody stops it.
-
-    `wanted.until` is set to now if it is not: see above. `step` is told how many each portion had. Returns the sum
-    of what `act` returned.
-    """
-    if wanted.until is None:
-        wanted = replace(wanted, until=EPOCH + timedelta(microseconds=store.time() or machine_time()))
-    after: Place | None = None
-    done = 0
-    while not stopped():
-        query = select(dead_letters).where(*conditions(dead_letters, wanted))
-        if after is not None:
-            query = query.where(_after(after))
-        with store.reading() as connection:
-            rows = connection.execute(query.order_by(*_KEY).limit(PORTION)).all()
-        if not rows:
-            break
-        done += act([_letter(row) for row in rows])
-        step(len(rows))
-        after = Place(rows[-1].failed_at, rows[-1].handler, bytes(rows[-1].delivery_id))
-    return done
-
-
-def _letter(row: Any) -> DeadLetter:
-    record: Record = unpack(bytes(row.packed))[0]
-    return DeadLetter(
-        row.handler,
-        bytes(row.delivery_id),
-        row.type,
-        micros(row.occurred_at),
-        micros(row.failed_at),
-        row.attempts,
-        row.error,
-        row.traceback,
-        record,
-    )
+    return None if row is None else letter(row)

@@ -1,12 +1,12 @@
 """A connection to the database, of whichever kind, and its transactions."""
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, select, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, and_, select, true, tuple_
 from sqlalchemy import Row as ResultRow
 
 from ingest.errors import SchemaMissing, Unavailable
@@ -139,32 +139,44 @@ class Database:
             yield found
             last = found[-1]
 
-    def rows(
-        self, table: Table, conditions: Sequence[ColumnElement[bool]] = (), order: Sequence[Column[Any]] = ()
-    ) -> Iterator[ResultRow[Any]]:
-        """Rows of any table, `FETCH_SIZE` in memory at a time, beside the keys of all.
+    def numbers(self, column: Column[int], *conditions: ColumnElement[bool]) -> "array[int]":
+        """The values of a column of numbers, in order: eight bytes each, so there may be millions.
 
-        Each portion is read in a transaction of its own, and none is open while the caller works on a row: who
-        reads slowly, such as a pager, would keep SQLite's log from being emptied, and PostgreSQL's old months
-        from being dropped.
+        Whoever then deletes or changes those rows, some at a time, need not look for the next ones again: among
+        what is gone by then, in PostgreSQL, each look would take longer than the one before.
         """
-        key = list(table.primary_key.columns)
+        found, query = array("q"), select(column).where(*conditions).execution_options(yield_per=FETCH_SIZE)
         with self.reading() as connection:
-            keys = [
-                tuple(row) for row in connection.execute(select(*key).where(*conditions).order_by(*order or key))
-            ]
-        for at in range(0, len(keys), FETCH_SIZE):
-            yield from self.with_keys(table, keys[at : at + FETCH_SIZE])
+            for portion in connection.execute(query).scalars().partitions():
+                found.extend(portion)
+        return array("q", sorted(found))
 
-    def with_keys(self, table: Table, keys: Sequence[tuple[Any, ...]]) -> list[ResultRow[Any]]:
-        """The rows with these keys, in this order; those that are gone are left out."""
-        key = list(table.primary_key.columns)
-        same = key[0].in_([first for first, *_ in keys]) if len(key) == 1 else tuple_(*key).in_(keys)
-        key_of = itemgetter(*(table.columns.keys().index(column.name) for column in key))
-        with self.reading() as connection:
-            rows = connection.execute(select(table).where(same)).all()
-        found = {tuple(key_of(row)) if len(key) > 1 else (key_of(row),): row for row in rows}
-        return [found[one] for one in keys if one in found]
+    def rows(
+        self,
+        table: Table,
+        conditions: Sequence[ColumnElement[bool]] = (),
+        order: Sequence[Column[Any]] = (),
+        portion: int = FETCH_SIZE,
+    ) -> Iterator[ResultRow[Any]]:
+        """Rows of any table, a `portion` in memory at a time, in the order of their keys.
+
+        Another `order` is that of an index, and tells rows apart. Each portion is read in a transaction of its
+        own, from behind the last one, and none is open while the caller works on a row: who reads slowly, such as
+        a pager, would keep SQLite's log from being emptied, and PostgreSQL's old months from being dropped. So a
+        row that is deleted meanwhile may be left out, and one that comes in may be there.
+        """
+        key = list(order or table.primary_key.columns)
+        query = select(table).where(*conditions).order_by(*key).limit(portion)
+        begin: ColumnElement[bool] = true()
+        while True:
+            with self.reading() as connection:
+                found = connection.execute(query.where(begin)).all()
+            yield from found
+            if len(found) < portion:
+                return
+            last = [found[-1]._mapping[column] for column in key]
+            # The first part is for an index that has other columns in between.
+            begin = and_(key[0] >= last[0], _after(key, last))
 
     def streamed(
         self, query: Select[Any], first: ColumnElement[bool], order: Sequence[ColumnElement[Any]]

@@ -95,9 +95,8 @@ def work(settings: Settings, wanted: Wanted, kind: str, counted: str) -> Work:
                 report(looked, max(total, looked))
 
             try:
-                return {
-                    counted: letter_pages.act_on_all(store, wanted, lambda some: act(store, some), step, stopped)
-                }
+                found = letters.letters(store, letters.until_now(store, wanted))
+                return {counted: letters.act_on(found, lambda some: act(store, some), step, stopped)}
             finally:
                 if kind == "retry" and looked:
                     with suppress(IngestError):  # they begin with the next event
