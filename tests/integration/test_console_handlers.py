@@ -8,17 +8,19 @@ import pytest
 import redis
 from aiohttp.test_utils import TestClient
 
+from ingest.console.pages import handlers as handler_pages
 from ingest.console.tasks import find, recent
 from ingest.stream.pauses import Pauses
 from tests.support.builders import failure, handler, numbers, record
 from tests.support.console import console, csrf_of
 from tests.support.plugged import Plug
 from tests.support.sql import add, dead, execute, give, rows
-from workers.handlers import letter_pages
+from workers.handlers import dead_letters, letter_pages, waiting
+from workers.handlers import standing as standings
 from workers.handlers.announced import announce, announced
-from workers.handlers.dead_letters import Wanted
-from workers.handlers.letter_pages import Place, act_on_all, count
-from workers.handlers.standing import retry_now, standing
+from workers.handlers.dead_letters import Wanted, act_on, letters
+from workers.handlers.letter_pages import Place, count
+from workers.handlers.standing import put_off, retry_now, standing
 from workers.handlers.work_queue import WorkQueue
 from workers.operations import audit
 from workers.store.store import Store
@@ -39,6 +41,15 @@ def bury(
     records = [record(number, body=body) for number in calls]
     with store.writing() as connection:
         queue._bury(connection, name, [failure(one, None)._replace(error=error) for one in records], 7)
+
+
+async def ended(client: TestClient, number: str) -> None:  # type: ignore[type-arg]
+    """Wait for a task."""
+    task = find(client.app, number)
+    assert task is not None
+    async with asyncio.timeout(20):
+        while task.ended_at is None:
+            await asyncio.sleep(0.01)
 
 
 async def text_of(client: TestClient, path: str, status: int = 200) -> str:  # type: ignore[type-arg]
@@ -201,11 +212,7 @@ async def test_all_that_match_are_counted_first_and_then_done_beside_the_pages(
         data = {"_csrf": csrf_of(text), "do": "retry", "handler": "h", "before": before}
         answer = await client.post("/dead-letters/all", data=data)
         number = answer.url.path.rpartition("/")[2]
-        task = find(client.app, number)
-        assert task is not None
-        async with asyncio.timeout(20):
-            while task.ended_at is None:
-                await asyncio.sleep(0.01)
+        await ended(client, number)
         text = await text_of(client, f"/task/{number}")
         assert "<strong>1,200</strong> given to their handlers again" in text
         for wrong in ({"before": "x"}, {"do": "burn"}, {"type": "nonsense"}, {"before": "9" * 30}):
@@ -220,15 +227,15 @@ async def test_all_that_match_are_counted_first_and_then_done_beside_the_pages(
 def test_what_is_done_with_all_can_be_stopped_and_passes_over_what_stays(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(letter_pages, "PORTION", 4)
+    monkeypatch.setattr(dead_letters, "PORTION", 4)
     bury(store, *range(10))
     steps: list[int] = []
-    assert act_on_all(store, Wanted(), len, steps.append, lambda: len(steps) == 2) == 8
-    assert act_on_all(store, Wanted(), lambda some: 0, steps.append) == 0
+    assert act_on(letters(store, Wanted()), len, steps.append, lambda: len(steps) == 2) == 8
+    assert act_on(letters(store, Wanted()), lambda some: 0, steps.append) == 0
     assert steps == [4, 4, 4, 4, 2]
     assert (count(store, Wanted()), count(store, Wanted(), most=3)) == (10, 4)
     soon = datetime(2030, 1, 1, tzinfo=UTC)
-    assert act_on_all(store, Wanted(until=soon, since=soon), len, steps.append) == 0
+    assert act_on(letters(store, Wanted(until=soon, since=soon)), len, steps.append) == 0
 
 
 def test_a_standing_tells_what_waits_runs_and_comes_again(store: Store) -> None:
@@ -246,11 +253,67 @@ def test_a_standing_tells_what_waits_runs_and_comes_again(store: Store) -> None:
     ((again),) = now.retries
     assert (again.attempts, again.calls, again.error) == (1, 3, "ValueError: no")
     assert again.next_at > time.time_ns() // 1000 + 50_000_000
-    assert retry_now(store, "h") == 3
+    assert retry_now(store, put_off(store, "h")) == 3
     claims = [queue.claim(one, 10, 1), queue.claim(one, 10, 1)]
     assert sorted(len(claim.records) for claim in claims if claim) == [1, 3]
-    assert (retry_now(store, "h"), retry_now(store, "other")) == (0, 0)
+    assert [len(put_off(store, name)) for name in ("h", "other")] == [0, 0]
     assert sorted(numbers(claims[0].records + claims[1].records)) == [0, 1, 2, 3]  # type: ignore[union-attr]
+
+
+def put_off_calls(store: Store, *calls: int) -> None:
+    """Rows of one call each that are due in an hour."""
+    queue, later = WorkQueue(store), time.time_ns() // 1000 + 3_600_000_000
+    with store.writing() as connection:
+        for number in calls:
+            queue._insert(connection, "h", [record(number)], 1, later)
+
+
+def test_what_is_tried_now_is_what_waited_then_and_can_be_stopped(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standings, "PORTION", 3)
+    put_off_calls(store, *range(10))
+    waited, steps = put_off(store, "h"), list[int]()
+    assert (len(waited), list(waited)) == (10, sorted(waited))
+    assert retry_now(store, waited, step=steps.append, stopped=lambda: len(steps) == 2) == 6
+    put_off_calls(store, 20)  # what failed again: its time has not come
+    assert retry_now(store, waited, step=steps.append) == 4
+    assert steps == [3, 3, 3, 3, 3, 1]
+    assert len(put_off(store, "h")) == 1
+    assert len(set(rows(store, "SELECT due_at FROM handoffs"))) > 4, "claims look at few of the same time"
+
+
+async def test_very_much_is_tried_now_beside_the_pages(
+    environ: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_pages, "MOST_AT_ONCE", 4)
+    put_off_calls(store, *range(5))
+    async with console(environ) as client:
+        csrf = csrf_of(await text_of(client, "/handler?name=h"))
+        answer = await client.post("/handler/retry", data={"_csrf": csrf, "name": "h"})
+        number = answer.url.path.rpartition("/")[2]
+        await ended(client, number)
+        assert "<strong>5</strong> given to their handlers again" in await text_of(client, f"/task/{number}")
+    assert len(put_off(store, "h")) == 0
+    (entry,) = audit.entries(store, 9)
+    assert (entry.action, entry.affected, entry.what) == ("retry-now", 5, {"handler": "h"})
+
+
+def test_workers_look_for_what_is_due_at_few_rows(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "LOOK", 2)
+    queue = WorkQueue(store)
+    now = queue._now()
+    with store.writing() as connection:
+        for name, due, leased in (
+            ("busy", -9, 5), ("busy", -8, 5), ("busy", -7, 4), ("busy", 3, 0), ("busy", 9, 0),
+            ("free", -9, 5), ("free", -8, 5), ("free", -7, -1), ("later", 60, 0),
+        ):  # fmt: skip  # a list to be read across
+            at, until = now + due * 1_000_000, now + leased * 1_000_000
+            queue._insert(connection, name, [record(1)], 1, at, until)
+    assert queue.due() == ["free"]
+    seconds = [queue.next_due([name]) for name in ("busy", "free", "later", "nobody")]
+    assert [None if one is None else round(one) for one in seconds] == [3, 0, 60, None]
+    assert queue.next_due(["later", "busy"]) == pytest.approx(3, abs=0.5)
 
 
 def test_workers_tell_what_handlers_they_have(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:

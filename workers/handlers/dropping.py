@@ -1,9 +1,9 @@
 """Dropping a handler that no longer exists: what waits for it, its dead letters, replays and last runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Select, Table, func, select
+from sqlalchemy import ColumnElement, Select, Table, func, literal, select
 
 from workers.store import tables
 from workers.store.console_tables import handler_runs
@@ -54,26 +54,44 @@ def drop(store: Store, handler: str, step: Callable[[int], object]) -> Belonging
 
     A worker that has claimed some of it finds its claim gone, and leaves it at that.
     """
-    waiting = _drop_rows(store, tables.handoffs, handler, step)
-    letters = _drop_rows(store, tables.dead_letters, handler, step)
-    _drop_rows(store, handler_runs, handler, lambda _rows: None)
+    waiting = _drop_numbered(store, tables.handoffs, handler, step)
+    letters = _drop_letters(store, handler, step)
+    _drop_numbered(store, handler_runs, handler, lambda _rows: None)
     with store.writing() as connection:
         replays = connection.execute(tables.replays.delete().where(_replays_of(handler))).rowcount
     return Belongings(waiting, letters, replays)
 
 
-def _drop_rows(store: Store, table: Table, handler: str, step: Callable[[int], object]) -> int:
-    key, own = list(table.primary_key.columns)[-1], table.c.handler == handler
-    count: Sequence[ColumnElement[int]] = [table.c["count"]] if "count" in table.c else []
-    dropped = 0
+def _drop_numbered(store: Store, table: Table, handler: str, step: Callable[[int], object]) -> int:
+    """Delete the rows of a table whose key is a number; returns how many calls they were."""
+    (key,) = table.primary_key.columns
+    calls = table.c["count"] if "count" in table.c else literal(1)
+    numbers, dropped = store.numbers(key, table.c.handler == handler), 0
+    for at in range(0, len(numbers), PORTION):
+        these = key.in_(numbers[at : at + PORTION])
+        with store.writing() as connection:
+            store.lock(connection, table, these)
+            gone = sum(connection.execute(table.delete().where(these).returning(calls)).scalars())
+        dropped += gone
+        step(gone)
+    return dropped
+
+
+def _drop_letters(store: Store, handler: str, step: Callable[[int], object]) -> int:
+    """Delete its dead letters; returns how many. Each portion begins behind the last, not at what is gone."""
+    letters, key = tables.dead_letters, tables.dead_letters.c.delivery_id
+    own, dropped, after = letters.c.handler == handler, 0, b""
     while True:
         with store.writing() as connection:
-            rows = connection.execute(select(key, *count).where(own).limit(PORTION)).all()
-            if not rows:
+            ids = (
+                connection.execute(select(key).where(own, key > after).order_by(key).limit(PORTION))
+                .scalars()
+                .all()
+            )
+            if not ids:
                 return dropped
-            these = own & key.in_([row[0] for row in rows])
-            store.lock(connection, table, these)
-            connection.execute(table.delete().where(these))
-        calls = sum(row[1] if count else 1 for row in rows)
-        dropped += calls
-        step(calls)
+            these = own & key.in_(ids)
+            store.lock(connection, letters, these)
+            gone = connection.execute(letters.delete().where(these)).rowcount
+        dropped, after = dropped + gone, bytes(ids[-1])
+        step(gone)

@@ -4,6 +4,7 @@ What waits is told whole; all else from the `LOOK` rows of the table `handoffs` 
 is there at once however much waits.
 """
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from workers.store.tables import handoffs
 LOOK = 250
 #: Groups of retries that are told apart.
 MOST_RETRIES = 12
+#: Rows that are made due in one transaction: workers wait that long.
+PORTION = 500
 
 _COLUMNS = handoffs.c
 _SHOWN = _COLUMNS["count"].label("calls"), _COLUMNS.attempt, _COLUMNS.due_at, _COLUMNS.leased_until, _COLUMNS.error
@@ -74,20 +77,38 @@ def _grouped(handler: str, rows: Sequence[Any]) -> list[Retries]:
     return sorted(groups.values(), key=lambda group: group.next_at)
 
 
-def retry_now(store: Store, handler: str, ask: Callable[[], int] = machine_time) -> int:
-    """Have what waits for a later attempt of a handler tried at once; returns how many calls that are.
+def put_off(store: Store, handler: str, ask: Callable[[], int] = machine_time) -> "array[int]":
+    """The rows of a handler that wait for a later attempt, in order: `retry_now` is for these.
 
-    They have as many attempts left as before. What a worker has at this moment stays as it is.
+    What fails while that goes on is not tried again twice.
     """
-    calls = 0
-    while True:
-        now = store.time() or ask()
-        later = (_COLUMNS.handler == handler) & (_COLUMNS.due_at > now) & (_COLUMNS.leased_until <= now)
+    now = store.time() or ask()
+    return store.numbers(_COLUMNS.id, _COLUMNS.handler == handler, _COLUMNS.due_at > now)
+
+
+def retry_now(
+    store: Store,
+    rows: Sequence[int],
+    ask: Callable[[], int] = machine_time,
+    step: Callable[[int], object] = lambda _rows: None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> int:
+    """Have rows of `put_off` tried at once; returns how many calls that are.
+
+    They have as many attempts left as before. What a worker has at this moment stays as it is. `step` is told how
+    many rows each portion had; it ends early once it is `stopped`.
+    """
+    calls, now = 0, store.time() or ask()
+    later = (_COLUMNS.due_at > now) & (_COLUMNS.leased_until <= now)
+    for at in range(0, len(rows), PORTION):
+        if stopped():
+            break
+        some = rows[at : at + PORTION]
+        these = _COLUMNS.id.in_(some) & later
         with store.writing() as connection:
-            found = select(_COLUMNS.id, _COLUMNS["count"].label("calls")).where(later).limit(LOOK)
-            rows = connection.execute(found.order_by(_COLUMNS.id).with_for_update()).all()
-            these = _COLUMNS.id.in_([row.id for row in rows])
-            connection.execute(handoffs.update().where(these).values(due_at=now - MICROS))
-        calls += sum(int(row.calls) for row in rows)
-        if len(rows) < LOOK:
-            return calls
+            store.lock(connection, handoffs, these)
+            # Each portion has a time of its own, as claims look at what is due in the order of these.
+            made = handoffs.update().where(these).values(due_at=now - MICROS + at // PORTION)
+            calls += sum(connection.execute(made.returning(_COLUMNS["count"])).scalars())
+        step(len(some))
+    return calls

@@ -1,9 +1,10 @@
 """What waits for handlers: how much, until when, and why it waits."""
 
+import sys
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from sqlalchemy import case, func, literal, or_, select, union_all
+from sqlalchemy import Connection, func, literal, or_, select, union_all
 
 from ingest.copernica.events import MICROS
 from workers.handlers.clock import SharedClock, machine_time
@@ -12,6 +13,8 @@ from workers.store.tables import dead_letters, handoffs, outbox
 
 #: Seconds by which two workers' readings of the shared clock may differ: as long as an answer may take.
 SKEW = 1.0
+#: Rows that are looked at first, in the order in which they are due; ten times as many where that says nothing.
+LOOK = 100
 
 
 class Retries(NamedTuple):
@@ -25,6 +28,33 @@ class Retries(NamedTuple):
     next_at: int
     #: In one line; empty if it is not known.
     error: str
+
+
+def _handlers(connection: Connection) -> list[str]:
+    """The handlers for which anything waits, in order: from one to the next in the index, past all between."""
+    columns, found = handoffs.c, list[str]()
+    first = select(columns.handler).order_by(columns.handler).limit(1)
+    query = first
+    while (name := connection.execute(query).scalar()) is not None:
+        found.append(name)
+        query = first.where(columns.handler > name)
+    return found
+
+
+def _free_at(connection: Connection, handler: str, now: int) -> int:
+    """When the first call of a handler can be claimed (µs since 1970): `now` or before, if that is so already.
+
+    Rows are looked at in the order in which they are due, until none that follows can be free before: those that
+    workers have are few, and all others are free when they are due.
+    """
+    columns, look = handoffs.c, LOOK
+    query = select(columns.due_at, columns.leased_until).where(columns.handler == handler).order_by(columns.due_at)
+    while True:
+        rows = connection.execute(query.limit(look)).all()
+        best = min((max(row.due_at, row.leased_until) for row in rows), default=sys.maxsize)
+        if best <= now or len(rows) < look or rows[-1].due_at >= best:
+            return best
+        look *= 10
 
 
 class WaitingWork:
@@ -47,19 +77,17 @@ class WaitingWork:
 
     def due(self) -> list[str]:
         """Names of the handlers for which calls can be claimed now."""
-        now, columns = self._now(), handoffs.c
-        query = select(columns.handler).distinct().where(columns.due_at <= now, columns.leased_until <= now)
+        now = self._now()
         with self._store.reading() as connection:
-            return list(connection.execute(query.order_by(columns.handler)).scalars())
+            known = _handlers(connection)
+            return [name for name in known if _free_at(connection, name, now) <= now]
 
     def next_due(self, handlers: Collection[str]) -> float | None:
         """Seconds until calls can be claimed for one of these handlers; None if it has none."""
-        columns = handoffs.c
-        free_at = case((columns.due_at > columns.leased_until, columns.due_at), else_=columns.leased_until)
-        query = select(columns.handler, func.min(free_at)).group_by(columns.handler)
+        now = self._now()
         with self._store.reading() as connection:
-            moments = [moment for name, moment in connection.execute(query) if name in handlers]
-        return max(0.0, (min(moments) - self._now()) / MICROS) if moments else None
+            moments = [_free_at(connection, name, now) for name in _handlers(connection) if name in handlers]
+        return max(0.0, (min(moments) - now) / MICROS) if moments else None
 
     def waiting(self) -> dict[str, int]:
         """How many calls wait, by handler; those in the outbox are under an empty name."""

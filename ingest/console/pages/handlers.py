@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -11,6 +12,7 @@ from aiohttp import web
 from redis import Redis, RedisError
 
 from ingest import redis_client
+from ingest.console import tasks
 from ingest.console.acting import act
 from ingest.console.pages import _
 from ingest.console.reading import reading_of
@@ -27,7 +29,7 @@ from workers.handlers.announced import Announced, announced
 from workers.handlers.clock import machine_time
 from workers.handlers.history import Attempt
 from workers.handlers.names import with_work
-from workers.handlers.standing import Standing, retry_now, standing
+from workers.handlers.standing import Standing, put_off, retry_now, standing
 from workers.handlers.throttle import Target, target
 from workers.handlers.waiting import WaitingWork
 from workers.handlers.waking import wake
@@ -39,6 +41,8 @@ T = TypeVar("T")
 
 #: Handlers that are shown in full; nobody has as many.
 MOST = 60
+#: Groups of calls that are made due while the page waits; more are a task of their own.
+MOST_AT_ONCE = 10_000
 #: Runs of a page.
 RUNS = 25
 #: Seconds after which a handler counts as one that no worker has any more, if workers have told of others since.
@@ -237,11 +241,36 @@ async def resume(request: web.Request) -> web.Response:
 @routes.post("/handler/retry")
 async def retry(request: web.Request) -> web.Response:
     """Try now what waits for a later attempt."""
-    name, settings = _name((await request.post()).get("name")), reading_of(request).settings
-    number = await act(
-        request, "retry-now", {"handler": name}, lambda store: retry_now(store, name, partial(_clock, settings))
-    )
+    name, reading = _name((await request.post()).get("name")), reading_of(request)
+    what, clock = {"handler": name}, partial(_clock, reading.settings)
+    rows = await reading.store(lambda store: put_off(store, name, clock))
+    if len(rows) > MOST_AT_ONCE:
+        work = partial(_retry_all, reading.settings, rows)
+        back = f"/handler?{urlencode({'name': name})}"
+        raise tasks.begun(request, "retry-now", work, title=_("Try again now what waits"), what=what, back=back)
+    number = await act(request, "retry-now", what, lambda store: retry_now(store, rows, clock))
     raise _back(name, "retried" if await woken(request) else "asleep", number)
+
+
+def _retry_all(
+    settings: Settings, rows: Sequence[int], report: tasks.Report, stopped: Callable[[], bool]
+) -> Mapping[str, int]:
+    """The same of very many, beside the pages."""
+    done = 0
+
+    def step(more: int) -> None:
+        nonlocal done
+        done += more
+        report(done, len(rows))
+
+    report(0, len(rows))
+    try:
+        with Store.open(settings.database) as store:
+            clock = partial(_clock, settings)
+            return {_("given to their handlers again"): retry_now(store, rows, clock, step, stopped)}
+    finally:
+        with suppress(IngestError):  # they begin with the next event
+            with_redis(settings, wake)
 
 
 def _clock(settings: Settings) -> int:
