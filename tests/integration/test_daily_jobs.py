@@ -19,10 +19,10 @@ from ingest.stream.reports import EndpointReport
 from tests.support.builders import FORM, aged_call
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
-from tests.support.sql import waiting_records
+from tests.support.sql import rows, waiting_records
 from workers.operations.retention import clean_up, daily_job
 from workers.records import Quarantined
-from workers.store import tables
+from workers.store import commits, console_tables, tables
 from workers.store.filters import Filter
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -76,6 +76,21 @@ def test_what_is_older_than_the_retention_goes_and_the_rest_stays(
 def test_without_a_retention_everything_is_kept(settings: Settings, store: Store, calls: list[Record]) -> None:
     assert clean_up(settings.model_copy(update={"retention_days": 0})) == 0
     assert left(store) == [list(AGES)] * 3
+
+
+@pytest.mark.parametrize(("days", "kept"), [(7, 6), (0, 29), (365, 29)])
+def test_when_calls_were_stored_is_kept_for_a_month_and_never_longer_than_events(
+    settings: Settings, store: Store, days: int, kept: int
+) -> None:
+    now = time.time_ns() // 1000
+    with store.writing() as connection:
+        for age in (1, 6, 8, 29, 31):
+            one = aged_call(age)
+            noted = commits._noted("drain", now - age * 86_400_000_000, one.delivery_id, one.delivery_id, (), ())
+            connection.execute(console_tables.commits.insert(), [noted])
+    clean_up(settings.model_copy(update={"retention_days": days}))
+    ((oldest,),) = rows(store, "SELECT min(stored_at) FROM commits")
+    assert round((now - oldest) / 86_400_000_000) == kept
 
 
 def test_what_expired_is_found_no_more(settings: Settings, store: Store) -> None:

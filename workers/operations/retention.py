@@ -21,6 +21,7 @@ from workers.handlers.forgetting import forget
 from workers.operations import audit
 from workers.pausing import events_are_paused
 from workers.runtime import unless_refused
+from workers.store import commits
 from workers.store.filling import fill
 from workers.store.store import Store
 from workers.totals.history import expire as expire_totals
@@ -71,7 +72,7 @@ def clean_up(settings: Settings) -> int:
         for problem in store.make_room():
             log.warning("%s", problem, extra={"event": "no-room-made"})
         now = _earliest_now(settings, store)
-        store.expire_notes(now)
+        store.expire_notes(now, settings.retention_days * DAY or commits.KEPT)
         audit.expire(store, now)
         filling.forget(store, (now - filling.KEPT_DAYS * DAY) * MICROS)
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)

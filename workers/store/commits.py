@@ -151,9 +151,13 @@ def _batch(batches: str, place: int) -> Batch | None:
     return None
 
 
-def expire(transactions: Transactions, now: int) -> None:
-    """Forget what is older than `KEPT`, some at a time, as drains wait meanwhile; `now` in Unix seconds."""
-    old = select(_COLUMNS.number).where(_COLUMNS.stored_at < (now - KEPT) * MICROS).limit(DELETE_ROWS)
+def expire(transactions: Transactions, now: int, kept: int = KEPT) -> None:
+    """Forget what is older than `KEPT`, or than events are `kept`; `now` and that in (Unix) seconds.
+
+    Some at a time, as drains wait meanwhile.
+    """
+    oldest = (now - min(kept, KEPT)) * MICROS
+    old = select(_COLUMNS.number).where(_COLUMNS.stored_at < oldest).limit(DELETE_ROWS)
     gone = True
     while gone:
         with transactions() as connection:

@@ -92,16 +92,16 @@ class Store(Writing):
         event_counts.forget_zeros(self.writing, self._backend)
         return deleted
 
-    def expire_notes(self, now: int) -> None:
+    def expire_notes(self, now: int, kept: int = commits.KEPT) -> None:
         """Delete tombstones and notes that are of no use any more: of recovered events, of commits.
 
-        `now` in Unix seconds.
+        `now` in Unix seconds; no note of a commit is older than what events are `kept`, in seconds.
         """
         with self.writing() as connection:
             connection.execute(tables.tombstones.delete().where(tables.tombstones.c.erased_at < now - KEPT))
             recovered.expire(connection, now)
             comparisons.forget_dead(connection, now)
-        commits.expire(self.writing, now)
+        commits.expire(self.writing, now, kept)
 
     def erase(
         self,
