@@ -6,7 +6,7 @@ from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK, Event
 from tests.support.builders import delivery_id, event
 from tests.support.gaps import keep_gap
 from tests.support.sql import execute
-from workers.operations.calendar import MOST_DAYS, DayStanding, DayState, first_day, standings
+from workers.operations.calendar import MOST_DAYS, DayStanding, DayState, Span, spans, standings
 from workers.reconcile import history
 from workers.reconcile.report import DayReport
 from workers.store.store import Store
@@ -32,7 +32,7 @@ def test_nothing_is_known_of_a_day_before_anything_happened(store: Store) -> Non
     found = look(store)
     assert list(found) == [*range(10, 21)], "what is still to come is left out"
     assert {one.state for one in found.values()} == {DayState.UNKNOWN, DayState.TODAY}
-    assert first_day(store, NOW) == NOW.date()
+    assert spans(store, NOW) == [Span(NOW.date(), NOW.date())]
 
 
 def test_each_day_is_in_one_state(store: Store) -> None:
@@ -60,7 +60,23 @@ def test_each_day_is_in_one_state(store: Store) -> None:
     }  # fmt: skip  # a list to be read across
     assert (found[12].webhook, found[12].recovered, found[15].rest) == (1, 1, 1)
     assert [day for day, one in found.items() if one.gaps] == [16, 17]
-    assert first_day(store, NOW) == date(2026, 11, 11)
+    assert spans(store, NOW) == [Span(date(2026, 11, 11), NOW.date())]
+
+
+def test_an_event_of_years_ago_makes_no_years_of_unknown_days(store: Store) -> None:
+    old = int(datetime(2019, 3, 5, 8, tzinfo=UTC).timestamp()) * MICROS
+    store.add([on(3, 1), on(3, 2)._replace(delivery_id=delivery_id(9, old), occurred_at=old)])
+    stray = Span(date(2019, 3, 5), date(2019, 3, 31))
+    assert spans(store, NOW) == [stray, Span(date(2026, 11, 3), NOW.date())]
+    # A gap in spring, and a day that was compared in the month before the events began: one period.
+    begin = int(datetime(2026, 2, 27, tzinfo=UTC).timestamp())
+    keep_gap(store, begin, begin + 40 * 86_400)
+    history.save(store, DayReport(date(2026, 10, 20), whole=True), history.API)
+    spring = Span(date(2026, 2, 27), date(2026, 4, 30))
+    assert spans(store, NOW) == [stray, spring, Span(date(2026, 10, 20), NOW.date())]
+    later = int(datetime(2031, 1, 1, tzinfo=UTC).timestamp()) * MICROS
+    store.add([on(3, 3)._replace(delivery_id=delivery_id(8, later), occurred_at=later)])
+    assert spans(store, NOW)[-1].last == NOW.date(), "what a clock that was ahead has said"
 
 
 def test_no_more_days_are_looked_at_than_a_page_shows(store: Store) -> None:

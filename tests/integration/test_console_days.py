@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -99,6 +99,25 @@ async def test_whatever_others_wrote_is_text(environ: dict[str, str], store: Sto
             assert len(text) < 150_000
             for part in NEVER:
                 assert part not in text, (path, part)
+
+
+@on_sqlite
+async def test_the_calendar_leads_past_months_of_which_nothing_is_known(
+    environ: dict[str, str], store: Store
+) -> None:
+    history.save(store, DayReport(date(2019, 3, 5), whole=True), history.API)
+    async with console(environ) as client:
+        text = await text_of(client, "/days")
+        assert text.count("data-day title=") == 1, "no years of unknown days"
+        assert 'href="/days?until=2019-03" data-earlier' in text
+        text = await text_of(client, "/days?until=2019-03")
+        assert text.count("data-day title=") == 27, "from that day to the end of its month"
+        assert "data-earlier" not in text
+        today = datetime.now(UTC).date()
+        assert f'href="/days?until={today:%Y-%m}" data-later' in text
+        text = await text_of(client, "/days?until=2023-01")
+        assert "data-day title=" not in text
+        assert 'href="/days?until=2019-03" data-earlier' in text
 
 
 @on_sqlite

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import or_, select, text
 
 from ingest.copernica.events import DAY, LOGFILE, MICROS, REST, WEBHOOK
 from workers.gaps.gap import Cut, State, cuts
@@ -24,6 +25,18 @@ from workers.store import tables
 from workers.store.store import Store
 from workers.totals.ours import begin_of
 
+#: Characters of a day in an hour of `event_counts`.
+_DAY = len("2026-11-26")
+#: From here on there is no next month.
+_LAST_MONTH = date(9999, 12, 1)
+#: The first hour of each month that has events: from one to the next in the index, past all between.
+_FIRST_HOURS = text("""
+    WITH RECURSIVE months (hour) AS (
+        SELECT min(hour) FROM event_counts
+        UNION ALL
+        SELECT (SELECT min(hour) FROM event_counts WHERE hour > substr(months.hour, 1, 7) || '-99') FROM months
+        WHERE months.hour IS NOT NULL)
+    SELECT hour FROM months WHERE hour IS NOT NULL""")
 #: Days that are looked at together: those of six months, and a little.
 MOST_DAYS = 190
 
@@ -85,23 +98,61 @@ def standings(store: Store, first: date, last: date, now: datetime | None = None
     return [known.standing(day, numbers.get(day, Counter()), gaps[day]) for day in _days(first, last)]
 
 
-def first_day(store: Store, now: datetime | None = None) -> date:
-    """The first day of which anything is known; today if nothing is.
+class Span(NamedTuple):
+    """A period of which something is known: from its first such day to the end of the last month that has one."""
+
+    first: date
+    last: date
+
+
+def spans(store: Store, now: datetime | None = None) -> list[Span]:
+    """The periods of which anything is known, in order; the last one has today.
+
+    Between two of them lies a month at least of which nothing is: an event of years ago that somebody imported, or
+    whose call says so, makes a period of its own and not years of days that are unknown.
 
     Raises:
         Unavailable: the database cannot be used now.
     """
     today = (now or datetime.now(UTC)).date()
+    compared, gap = tables.reconciliations.c.day, tables.gaps.c
+    known = [today]
     with store.reading() as connection:
-        day = connection.execute(select(func.min(tables.reconciliations.c.day))).scalar()
-        hour = connection.execute(select(func.min(tables.event_counts.c.hour))).scalar()
-        since = connection.execute(select(func.min(tables.gaps.c.since))).scalar()
-    known = [today] if day is None else [today, day]
-    if hour is not None:
-        known.append(date.fromisoformat(hour[: len("2026-11-26")]))
-    if since is not None:
-        known.append(datetime.fromtimestamp(since // MICROS, UTC).date())
-    return min(known)
+        known += connection.execute(select(compared).distinct()).scalars()
+        known += (date.fromisoformat(hour[:_DAY]) for hour in connection.execute(_FIRST_HOURS).scalars())
+        for since, until in connection.execute(select(gap.since, gap.until)):
+            first = datetime.fromtimestamp(since // MICROS, UTC).date()
+            known += _begins(
+                first, today if until is None else datetime.fromtimestamp(until // MICROS, UTC).date()
+            )
+    found: list[Span] = []
+    for day in sorted(one for one in set(known) if one <= today):
+        end = min(_next_month(day) - timedelta(days=1), today)
+        if found and _follows(day, found[-1].last):
+            found[-1] = Span(found[-1].first, max(end, found[-1].last))
+        else:
+            found.append(Span(day, end))
+    return found
+
+
+def _day_of(at: int) -> date:
+    return datetime.fromtimestamp(at // MICROS, UTC).date()
+
+
+def _begins(first: date, last: date) -> Iterator[date]:
+    """A day, and the begin of each month from there to another day."""
+    while first <= last:
+        yield first
+        first = _next_month(first)
+
+
+def _next_month(day: date) -> date:
+    return date(day.year + day.month // 12, day.month % 12 + 1, 1) if day < _LAST_MONTH else date.max
+
+
+def _follows(day: date, last: date) -> bool:
+    """Whether a day is in the month of another, or in the one after that."""
+    return day < _next_month(_next_month(last))
 
 
 def _days(first: date, last: date) -> Iterator[date]:

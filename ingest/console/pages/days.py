@@ -53,11 +53,25 @@ class Month(NamedTuple):
 
 
 class Calendar(NamedTuple):
-    """What the page with all days shows."""
+    """What the page with all days shows: those of which something is known, and what leads to others."""
 
-    first: date
+    spans: list[calendar.Span]
     standings: list[DayStanding]
     reasons: list[day.Reason]
+
+    def has(self, first: date, last: date) -> bool:
+        """Whether anything is known of a period."""
+        return any(span.first <= last and span.last >= first for span in self.spans)
+
+    def before(self, day: date) -> date | None:
+        """The last day before another of which something is known."""
+        last = max((span.last for span in self.spans if span.first < day), default=None)
+        return None if last is None else min(last, day - timedelta(days=1))
+
+    def after(self, day: date) -> date | None:
+        """The first day after another of which something is known."""
+        first = min((span.first for span in self.spans if span.last > day), default=None)
+        return None if first is None else max(first, day + timedelta(days=1))
 
 
 @routes.get("/days")
@@ -78,8 +92,10 @@ async def days(request: web.Request) -> web.Response:
             [row for week in dates.weeks(month) if any(row := [by_day.get(one) if one else None for one in week])],
         )
         for back in range(MONTHS)
-        if (month := dates.months_back(last, back)) >= found.first.replace(day=1) or back < 1
+        if found.has(month := dates.months_back(last, back), dates.months_back(month, -1) - timedelta(days=1))
+        or back == 0
     ]
+    after = found.after(end) if end < today else None
     counted = {state: sum(one.state is state for one in found.standings) for state in DayState}
     return page(
         request,
@@ -90,8 +106,8 @@ async def days(request: web.Request) -> web.Response:
         counts=counted,
         under_way=completeness.under_way(request),
         **_common(language),
-        earlier=f"{dates.months_back(last, MONTHS):%Y-%m}" if found.first < first else None,
-        later=f"{min(dates.months_back(last, -MONTHS), today.replace(day=1)):%Y-%m}" if end < today else None,
+        earlier=_month(min(dates.months_back(last, MONTHS), before)) if (before := found.before(first)) else None,
+        later=_month(min(max(dates.months_back(last, -MONTHS), after), today)) if after else None,
         has_token=_may_ask(request),
     )
 
@@ -105,10 +121,19 @@ def _common(language: str) -> dict[str, Any]:
     }
 
 
+def _month(day: date) -> str:
+    return f"{day.year:04}-{day.month:02}"
+
+
 def _calendar(store: Store, first: date, last: date) -> Calendar:
-    begin = calendar.first_day(store)
-    found = [one for one in calendar.standings(store, first, last) if one.day >= begin]
-    return Calendar(begin, found, day.reasons(store, found))
+    known = calendar.spans(store)
+    here = [span for span in known if span.first <= last and span.last >= first]
+    found = [
+        one
+        for one in calendar.standings(store, first, last)
+        if any(span.first <= one.day <= span.last for span in here)
+    ]
+    return Calendar(known, found, day.reasons(store, found))
 
 
 def _may_ask(request: web.Request) -> bool:
