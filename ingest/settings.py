@@ -47,6 +47,7 @@ from ingest.setting_values import (
     YesOrNo,
     ZoneName,
 )
+from ingest.sink_settings import SinkSettings
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.
 REDIS_URL_FILE = "redis.url"
@@ -65,7 +66,7 @@ SHOWN_AS_URLS = frozenset(
 )  # fmt: skip  # a list to be read across
 
 
-class Settings(BaseSettings):
+class Settings(SinkSettings):
     """The set-up of one process; frozen, so that it can be passed around.
 
     Fields with `repr=False` may hold a password or a token: neither `repr` nor an error shows their value.
@@ -106,12 +107,6 @@ class Settings(BaseSettings):
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
     #: Whether workers may run as root.
     allow_root: bool = Field(False, alias="INGEST_ALLOW_ROOT")
-    #: Python modules that hold handlers: `myapp.events`.
-    handlers: CommaList = Field((), alias="INGEST_HANDLERS")
-    #: URLs of scripts that every call is forwarded to, with their options after a `#`.
-    forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL", repr=False)
-    #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`.
-    forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET", repr=False)
     #: Where alerts are posted to, as JSON, and the server and addresses by which they are mailed; None: nowhere.
     alert_url: SecretURL | None = Field(None, alias="INGEST_ALERT_URL", repr=False)
     alert_smtp: MailRoute | None = Field(None, alias="INGEST_ALERT_SMTP", repr=False)
@@ -186,7 +181,7 @@ class Settings(BaseSettings):
     _platform: Platform | None = PrivateAttr(None)
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ=environ)
+        BaseSettings.__init__(self, environ=environ)
         self._platform = platform_of(environ)
 
     @classmethod

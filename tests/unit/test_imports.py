@@ -26,7 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "ingest.setting_sources": {"ingest.errors", "ingest.shown"},
     "ingest.setting_reader": {"ingest.setting_sources"},
+    "ingest.sink_settings": {"ingest.setting_values"},
     "ingest.settings": {
+        "ingest.sink_settings",
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values", "ingest.setting_sources",
         "ingest.setting_reader", "ingest.redis_url", "ingest.platforms",
     },

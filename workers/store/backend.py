@@ -3,8 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from datetime import UTC, date, datetime, timedelta
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,6 +16,8 @@ from ingest.health import Risk
 from workers.store import tables
 
 if TYPE_CHECKING:
+    from pyarrow import RecordBatch
+
     from workers.store.event_counts import Deleted
 
 #: Values of one row, in the order of the table's columns.
@@ -26,6 +29,23 @@ DELETE_ROWS = 10_000
 INDEXED = 320
 #: The periods by which `stats` counts, and how many characters of `2026-11-20 09:12:44` name each.
 PERIODS = {"hour": 13, "day": 10}
+
+
+class Slice(NamedTuple):
+    """The events of some types that occurred on one day, in UTC."""
+
+    day: date
+    types: Sequence[str]
+
+    @property
+    def begin(self) -> datetime:
+        """The moment with which the day begins."""
+        return datetime(self.day.year, self.day.month, self.day.day, tzinfo=UTC)
+
+    @property
+    def end(self) -> datetime:
+        """The moment with which the next day begins."""
+        return self.begin + timedelta(days=1)
 
 
 class Transactions(Protocol):
@@ -222,6 +242,16 @@ class Backend(ABC):
     def closed(self, connection: Connection) -> Risk | None:
         """Why nothing can be written to this database at all, though it can be read; for `ingest check`."""
         return None
+
+    def as_arrow(self, engine: Engine, wanted: Slice) -> "Iterator[tuple[str, RecordBatch]]":
+        """Events as record batches with their types, one type after the other; each in the order of their times.
+
+        Each kind of database has a module of its own for that, since it needs libraries that few have installed.
+        No connection may be in use meanwhile.
+        """
+        reader = import_module(f"{type(self).__module__}_arrow")
+        found: Iterator[tuple[str, RecordBatch]] = reader.read(self, engine, wanted)
+        return found
 
     @abstractmethod
     def weaknesses(self, connection: Connection) -> list[Risk]:

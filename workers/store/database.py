@@ -4,7 +4,7 @@ from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, and_, select, true, tuple_
 from sqlalchemy import Row as ResultRow
@@ -12,8 +12,11 @@ from sqlalchemy import Row as ResultRow
 from ingest.errors import SchemaMissing, Unavailable
 from ingest.health import Risk
 from workers.store import schema
-from workers.store.backend import Backend, Row
+from workers.store.backend import Backend, Row, Slice
 from workers.store.dialects import backend_for
+
+if TYPE_CHECKING:
+    from pyarrow import RecordBatch
 
 #: Rows of a query that are in memory at a time, and most keys in one statement.
 FETCH_SIZE = 1000
@@ -201,6 +204,15 @@ class Database:
                 return
             # In place of `first`: with both, SQLite would pass over all that was read already, each time.
             begin = _after(order, found[-1][: len(order)])
+
+    def as_arrow(self, wanted: Slice) -> "Iterator[tuple[str, RecordBatch]]":
+        """Events as record batches with their types, one type after the other; nothing else is asked meanwhile.
+
+        Raises:
+            Unavailable: the database cannot be used now.
+        """
+        with self._backend.explained():
+            yield from self._backend.as_arrow(self.engine, wanted)
 
     def seconds(self, column: ColumnElement[Any]) -> tuple[ColumnElement[Any], Callable[[Any], int]]:
         """A column of times as one for a query of millions, and what makes Unix seconds of its values."""
