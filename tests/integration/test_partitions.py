@@ -119,7 +119,7 @@ def test_an_id_is_there_once_wherever_it_lies(store: Store) -> None:
     assert store.add(events[::-7]).new == 0
 
 
-def test_old_months_are_dropped_and_in_the_last_one_what_is_older(store: Store) -> None:
+def test_old_months_are_emptied_and_in_the_last_one_what_is_older(store: Store, url: str) -> None:
     day = 86_400
     old = [
         event(delivery_id=b"\0" * 12),
@@ -133,11 +133,23 @@ def test_old_months_are_dropped_and_in_the_last_one_what_is_older(store: Store) 
     store.add(old + kept)
     store.make_room()
     assert store.expire(first_second(-1) + day) == len(old)
-    assert partitions(store) == [partition(-1), *AHEAD]
     assert everything(store) == kept
     assert store.expire(first_second(0)) == 1
-    assert partitions(store) == AHEAD
     assert everything(store) == kept[1:]
+    assert partitions(store) == [*map(partition, (-4, -3, -2, -1)), *AHEAD]
+    upgrade(url)
+    assert partitions(store) == AHEAD
+
+
+def test_a_late_event_keeps_its_month_from_being_dropped(store: Store, url: str) -> None:
+    store.add([event_of_month(-3, 1), event_of_month(-4, 2)])
+    store.make_room()
+    assert store.expire(first_second(-1)) == 2
+    store.add([event_of_month(-3, 3)])
+    upgrade(url)
+    assert partitions(store) == [partition(-3), *AHEAD]
+    assert everything(store) == [event_of_month(-3, 3)]
+    assert store.expire(first_second(-1)) == 1
 
 
 # --- tables that are in use ---
@@ -165,7 +177,7 @@ def test_months_are_made_another_time_while_others_read_everything(store: Store)
 
 
 @pytest.mark.usefixtures("hasty")
-def test_a_month_that_others_read_is_dropped_another_day(store: Store) -> None:
+def test_a_month_that_others_read_is_emptied_another_day(store: Store) -> None:
     store.add([event_of_month(-3), event_of_month(0)])
     store.make_room()
     with store.engine.connect() as reader:
@@ -176,7 +188,7 @@ def test_a_month_that_others_read_is_dropped_another_day(store: Store) -> None:
     assert everything(store) == [event_of_month(0)]
 
 
-def test_while_a_month_is_counted_to_be_dropped_nobody_waits_for_a_turn(
+def test_while_a_month_is_counted_to_be_emptied_nobody_waits_for_a_turn(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.add([event_of_month(-3, 1), event_of_month(-3, 2), event_of_month(0)])

@@ -1,12 +1,13 @@
-"""The monthly partitions of PostgreSQL's table of events: made ahead, and dropped when they have expired.
+"""The monthly partitions of PostgreSQL's table of events: made ahead, and emptied when they have expired.
 
 A partition holds the delivery ids whose time, their first four bytes, is in its month: so the primary key can be
 the delivery id alone, and deleting a month takes no time. Events of a month without a partition of its own, and
 those whose time is not credible, are in `events_other`. So drains store events without looking after partitions:
 these are made by `ingest db upgrade` and once a day, and by a role that may make them.
 
-To attach or drop one, PostgreSQL locks `events_other`, or all events, for a moment. Whoever waits for such a lock
-makes everybody else wait too, so nobody waits long here: if a backup reads the tables, another time will do.
+To attach one, PostgreSQL locks `events_other` for a moment, which drains do not touch; to empty one, that alone;
+to drop one, all events, so only `ingest db upgrade` does. Whoever waits for such a lock makes everybody else wait
+too, so nobody waits long here: if a backup reads the tables, another time will do.
 Its DDL is text: SQLAlchemy knows no partitions.
 """
 
@@ -209,45 +210,45 @@ def weaknesses(connection: Connection) -> list[Risk]:
     return found
 
 
-# --- dropping months ---
+# --- months that have expired ---
 
 
-def drop_expired(transactions: Transactions, before: bytes, backend: Backend) -> int:
-    """Drop the months that end before a delivery id; returns how many events they held.
+def empty_expired(transactions: Transactions, before: bytes, backend: Backend) -> int:
+    """Empty the months that end before a delivery id; returns how many events they held.
 
-    A role that may not drop tables leaves that to whoever deletes rows.
+    What is left of them takes next to nothing, and `drop_empty` drops it. A role that may not empty tables leaves
+    that to whoever deletes rows.
 
     Raises:
         Unavailable: others read the tables all the time.
     """
     with transactions() as connection:
-        expired = [
-            name
-            for name in sorted(_partitions(connection))
-            if FIRST_MONTH.partition <= name < Month.of_id(before).partition
-        ]
-    dropped = 0
+        expired = [name for name in _past(connection, Month.of_id(before)) if _size(connection, name)]
+    deleted = 0
     for name in expired:
         try:
-            dropped += _briefly(transactions, partial(_drop, name=name, backend=backend))
+            deleted += _briefly(transactions, partial(_empty, name=name, backend=backend))
         except NotAllowedError as error:
-            log.info("the role may not drop old partitions (%s): their events are deleted one by one", error)
+            log.info("the role may not empty old partitions (%s): their events are deleted one by one", error)
             break
         except InUseError:
             raise Unavailable(
                 f"The partition {name} has expired, but is in use all the time, as by a backup: it goes later."
             ) from None
-    return dropped
+    return deleted
 
 
-def _drop(connection: Connection, name: str, backend: Backend) -> int:
-    """Drop a partition, unless another process did; returns how many events it held.
+def _empty(connection: Connection, name: str, backend: Backend) -> int:
+    """Empty a partition, unless another process did; returns how many events it held.
+
+    To drop or detach it would lock `events` against everybody (and CONCURRENTLY is not for a table that has a
+    default partition), to empty it locks nothing but itself, into which nobody writes who is not late by months.
 
     Counting takes long, and whoever shares turns makes those wait who want one alone, and all who store behind
-    them. So only the partition is locked meanwhile, into which nobody writes who is not late by years.
+    them. So only the partition is locked meanwhile.
     """
     connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
-    if name not in _partitions(connection):
+    if name not in _partitions(connection) or not _size(connection, name):
         return 0
     qualified = _qualified(connection, name)
     below = event_counts.counted_below(connection)
@@ -255,10 +256,49 @@ def _drop(connection: Connection, name: str, backend: Backend) -> int:
     backend.share_turns(connection, event_counts.TURNS)
     if event_counts.counted_below(connection) != below:  # more of what was there before is in the numbers now
         count, counted = event_counts.of_table(connection, qualified)
-    connection.exec_driver_sql(f"DROP TABLE {qualified}")
+    connection.exec_driver_sql(f"TRUNCATE {qualified}")
     event_counts.add(connection, backend, counted)
-    log.info("dropped the partition %s with %s", name, shown.counted(count, "event"))
+    log.info("emptied the partition %s, which held %s", name, shown.counted(count, "event"))
     return count
+
+
+def drop_empty(transactions: Transactions) -> int:
+    """Drop the partitions of past months that are empty; returns how many. Locks all events for a moment.
+
+    For `ingest db upgrade`, which is run at a quiet hour; where the role may not, or others read, they stay.
+    """
+    with transactions() as connection:
+        empty = [name for name in _past(connection, Month.now()) if not _size(connection, name)]
+    dropped = 0
+    for name in empty:
+        try:
+            dropped += _briefly(transactions, partial(_drop, name=name))
+        except (NotAllowedError, InUseError):
+            break
+    return dropped
+
+
+def _drop(connection: Connection, name: str) -> int:
+    connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": PARTITION_LOCK})
+    qualified = _qualified(connection, name)
+    connection.exec_driver_sql(f"LOCK TABLE {_qualified(connection, tables.events.name)} IN ACCESS EXCLUSIVE MODE")
+    if name not in _partitions(connection):
+        return 0
+    if connection.exec_driver_sql(f"SELECT EXISTS (SELECT FROM {qualified})").scalar_one():
+        return 0  # a late event has come
+    connection.exec_driver_sql(f"DROP TABLE {qualified}")
+    return 1
+
+
+def _past(connection: Connection, end: Month) -> list[str]:
+    """The partitions of months before this one."""
+    return [name for name in sorted(_partitions(connection)) if FIRST_MONTH.partition <= name < end.partition]
+
+
+def _size(connection: Connection, name: str) -> int:
+    """Bytes of the rows of a table: none, once it has been emptied."""
+    query = text("SELECT coalesce(pg_relation_size(to_regclass(:name)), 0)")
+    return int(connection.execute(query, {"name": _qualified(connection, name)}).scalar_one())
 
 
 # --- the server's catalogue and its locks ---

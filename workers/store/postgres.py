@@ -206,12 +206,14 @@ class PostgreSQL(Backend):
     def make_room(
         self, transactions: Transactions, seconds: Sequence[int] = (), however_many: bool = False
     ) -> list[str]:
-        """Make partitions for the months to come."""
+        """Make partitions for the months to come, and at a quiet hour drop those that are past and empty."""
+        if however_many:
+            monthly_partitions.drop_empty(transactions)
         return monthly_partitions.make_room(transactions, seconds, however_many)
 
     def expire(self, transactions: Transactions, before: bytes) -> int:
-        """Drop whole months; of the month that `before` is in, delete what is older."""
-        total = monthly_partitions.drop_expired(transactions, before, self)
+        """Empty whole months; of the month that `before` is in, delete what is older."""
+        total = monthly_partitions.empty_expired(transactions, before, self)
         events = tables.events
         oldest = select(events.c.delivery_id).where(events.c.delivery_id < before).limit(DELETE_ROWS)
         # As an array, so that the oldest are looked up once and then deleted by their keys.
