@@ -86,3 +86,13 @@ def may_load(request: web.Request) -> bool:
         return True
     mode, destination = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Mode", "Dest"))
     return mode == "navigate" and destination in ("document", "")
+
+
+def require_from_here(request: web.Request) -> None:
+    """Refuse what takes long or takes data out, where a page of another site has a browser ask for it.
+
+    Raises:
+        HTTPForbidden: it does.
+    """
+    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise web.HTTPForbidden(text=FOREIGN)

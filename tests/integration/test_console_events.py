@@ -199,6 +199,8 @@ async def test_an_export_is_what_the_list_shows_and_is_in_the_audit(
         lines = await (await client.get("/events/export?format=jsonl&recipient=jan@example.nl&type=open")).text()
         assert [json.loads(line)["type"] for line in lines.splitlines()] == ["open"]
         assert (await client.get("/events/export?format=xls")).status == 404
+        elsewhere = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+        assert (await client.get("/events/export", headers=elsewhere)).status == 403, "asked by another site"
     with Store.open(environ["DATABASE_URL"]) as store:
         entries = audit.entries(store, 10)
     assert [(entry.action, entry.affected) for entry in entries] == [("export", 1), ("export", 5)]

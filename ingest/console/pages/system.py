@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from aiohttp import web
 
 from ingest import redis_client
+from ingest.console import forms
 from ingest.console.acting import act
 from ingest.console.checking import CHECKS, Checks
 from ingest.console.origins import ORIGINS
@@ -96,16 +97,6 @@ def _redis_url(request: web.Request) -> str:
     return next(row.value for row in rows if row.name == "REDIS_URL")
 
 
-def _from_here(request: web.Request) -> None:
-    """Refuse what takes long, where another site's page makes a browser ask for it.
-
-    Raises:
-        HTTPForbidden: it does.
-    """
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise web.HTTPForbidden
-
-
 @routes.get("/system/database")
 async def of_database(request: web.Request) -> web.Response:
     """What the database says of itself; with `?measure=1`, how much each table takes of SQLite's file, too."""
@@ -113,7 +104,7 @@ async def of_database(request: web.Request) -> web.Response:
     try:
         facts, why = await reading_of(request).store(database_facts.look), ""
         if "measure" in request.query and facts.kind == "SQLite":
-            _from_here(request)
+            forms.require_from_here(request)
             try:
                 sizes = await reading_of(request).store(
                     partial(database_facts.measured, seconds=MEASURING), MEASURING + 2
@@ -172,6 +163,6 @@ async def disks(request: web.Request) -> web.Response:
 @routes.get("/system/check")
 async def check(request: web.Request) -> web.Response:
     """Check everything now, as `ingest check` does; it takes some seconds."""
-    _from_here(request)
+    forms.require_from_here(request)
     found = await request.app[CHECKS].check(request.app[ORIGINS].given.values)
     return page(request, "system_part.html", part="check", found=found, why="")
