@@ -4,7 +4,7 @@ import inspect
 
 import click
 
-from ingest.cli import catch_up, events, events_of, handlers, pauses, reconcile, totals
+from ingest.cli import catch_up, events, events_of, export, handlers, pauses, reconcile, totals
 from ingest.cli.main import main
 
 #: Commands that write down who typed them, by the modules that hold them.
@@ -12,6 +12,7 @@ AUDITED = {
     "catch-up": catch_up,
     "erase": events,
     "events-of": events_of,
+    "export": export,
     "failed drop": handlers,
     "failed retry": handlers,
     "handlers drop": handlers,
