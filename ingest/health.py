@@ -98,6 +98,8 @@ class RiskCode(StrEnum):
     TOKEN_NO_LOGFILES = "token-no-logfiles"  # noqa: S105
     TOKEN_NO_WEBHOOKS = "token-no-webhooks"  # noqa: S105
     API_FAILS = "api-fails"
+    # Where events go on to.
+    EXPORT_FAILS = "export-fails"
     # What others can read on its way.
     PLAIN_REDIS = "plain-redis"
     UNVERIFIED_REDIS = "unverified-redis"

@@ -37,6 +37,8 @@ VERIFY_JOB = "workers.jobs.verify"
 DAILY_JOB = "workers.jobs.retention"
 #: Compares yesterday's log files with the store.
 RECONCILE_JOB = "workers.jobs.reconcile"
+#: Exports days to a warehouse.
+EXPORT_JOB = "workers.jobs.export"
 #: Looks for gaps: periods in which calls may be missing.
 FIND_GAPS_JOB = "workers.jobs.find_gaps"
 #: Fills gaps from Copernica's results.
@@ -52,6 +54,8 @@ HANDLE_JOB = "workers.jobs.handle"
 JOB_TIMEOUT = 60
 #: Seconds that the reconcile job may take: millions of lines have to be downloaded.
 RECONCILE_TIMEOUT = 6 * 3600
+#: Seconds that the export job may take: all days, the first time.
+EXPORT_TIMEOUT = 6 * 3600
 #: Seconds that the job may take that fills gaps: a gap can be as long as an outage was.
 CATCH_UP_TIMEOUT = 6 * 3600
 #: Seconds between two jobs that look for gaps: one is filled from two minutes after its end on.
@@ -80,8 +84,8 @@ DAILY_RETRY = 600
 _DRAIN = "drain"
 #: How those of verify jobs begin, of jobs that look for gaps, of those that fill them, and of the daily one.
 _VERIFY, _FIND_GAPS, _CATCH_UP, _RECONCILE = "verify", "find-gaps", "catch-up", "reconcile"
-#: How those of jobs for figures of mailings begin.
-_MAILINGS = "mailings"
+#: How those of jobs for figures of mailings begin, and of the one that exports.
+_MAILINGS, _EXPORT = "mailings", "export"
 
 
 class JobScheduler:
@@ -233,6 +237,20 @@ class JobScheduler:
     def retry_reconcile(self, today: str, seconds: int) -> None:
         """Let today's reconcile job be enqueued once more, `seconds` from now."""
         self._client.expire(f"{self._keys.reconcile}:{today}", seconds)
+
+    def enqueue_export(self, today: str) -> bool:
+        """Enqueue the export job, unless that was done today (an ISO date), or days are reconciled first."""
+        waiting = any(job_id.startswith(_RECONCILE) for job_id in self._events.job_ids)
+        if waiting or self.reconciles():
+            return False
+        if not self._client.set(f"{self._keys.export}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
+            return False
+        self._enqueue(EXPORT_JOB, _EXPORT, EXPORT_TIMEOUT)
+        return True
+
+    def retry_export(self, today: str, seconds: int) -> None:
+        """Let today's export job be enqueued once more, `seconds` from now."""
+        self._client.expire(f"{self._keys.export}:{today}", seconds)
 
     # --- handlers ---
 

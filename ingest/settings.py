@@ -47,7 +47,7 @@ from ingest.setting_values import (
     YesOrNo,
     ZoneName,
 )
-from ingest.sink_settings import SinkSettings
+from ingest.sink_settings import EXPORT_AT, SinkSettings
 
 #: In the data folder: the URL of the private server that `ingest dev` runs there.
 REDIS_URL_FILE = "redis.url"
@@ -284,6 +284,11 @@ class Settings(SinkSettings):
         if not self.has_logfiles or self.reconcile_at == "off" or f"{now:%H:%M}" < self.reconcile_at:
             return None
         return now.date().isoformat()
+
+    def exports_on(self, now: datetime) -> str | None:
+        """The day (in UTC) whose daily export is due by now: from when log files are compared, if they are."""
+        begins = EXPORT_AT if self.reconcile_at == "off" else self.reconcile_at
+        return now.date().isoformat() if self.export_to and f"{now:%H:%M}" >= begins else None
 
     @property
     def catches_up(self) -> bool:

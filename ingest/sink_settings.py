@@ -7,6 +7,9 @@ from pydantic_settings import BaseSettings
 
 from ingest.setting_values import CommaList
 
+#: The time of day (UTC) of the daily export where log files are never compared.
+EXPORT_AT = "04:00"
+
 
 class SinkSettings(BaseSettings):
     """Where events go on to; see `ingest.settings.Settings`, which has these too."""

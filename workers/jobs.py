@@ -5,8 +5,8 @@ in here is never renamed and never loses an argument; the modules that do the wo
 wake-up: the stream and the tables hold what is to be done, so a job that is lost, doubled or killed costs nothing.
 A job of a queue or handler that is paused does nothing and is done; what is due comes again when that is over.
 
-`drain`, `verify`, `retention`, `reconcile`, `find_gaps`, `catch_up` and `mailings` are enqueued on the queue
-`events`, the others on `handlers`. Each imports what it needs when it is called, so that naming a job costs
+`drain`, `verify`, `retention`, `reconcile`, `export`, `find_gaps`, `catch_up` and `mailings` are enqueued on the
+queue `events`, the others on `handlers`. Each imports what it needs when it is called, so that naming a job costs
 nothing. A worker imports the modules of frequent jobs once at its start, before RQ forks
 (`workers.process.worker`).
 """
@@ -64,6 +64,19 @@ def reconcile() -> int:
     from workers.reconcile.daily import reconcile_job
 
     return reconcile_job()
+
+
+def export() -> int:
+    """Write the days that have changed into files, once a day; returns how many events were written.
+
+    done     every day that is over is at the target as the store has it
+    retried  the target, Redis or the database failed, or the worker was stopped: logged in one line, and another
+             job does the rest. After a kill, the next day's job does; what was written is whole
+    dead     nothing
+    """
+    from workers.export.daily import export_job
+
+    return export_job()
 
 
 def find_gaps() -> int:

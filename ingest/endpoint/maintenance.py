@@ -164,6 +164,7 @@ def report_and_sweep(
         scheduler.sweep_coverage,
         scheduler.enqueue_daily,
         partial(_reconcile, settings, scheduler),
+        partial(_export, settings, scheduler),
         partial(_catch_up, settings, scheduler),
         scheduler.sweep_handoffs,
         scheduler.sweep_mailings,
@@ -188,6 +189,11 @@ def report_and_sweep(
 def _reconcile(settings: Settings, scheduler: JobScheduler) -> None:
     if day := settings.reconciles_on(datetime.now(UTC)):
         scheduler.enqueue_reconcile(day)
+
+
+def _export(settings: Settings, scheduler: JobScheduler) -> None:
+    if day := settings.exports_on(datetime.now(UTC)):
+        scheduler.enqueue_export(day)
 
 
 def _catch_up(settings: Settings, scheduler: JobScheduler) -> None:

@@ -16,6 +16,8 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:refusals    hash: a few refused calls of each reason, as JSON, see `ingest.stream.refusals`
     ingest:{p}:daily       string, there while the last daily job is less than a day old
     ingest:{p}:reconcile:D string, there once a job was put on the queue on the day D, and it need not be again
+    ingest:{p}:export:D    string, the same of the job that exports days
+    ingest:{p}:exported    hash: when days were exported last, see `ingest.stream.exports`
     ingest:{p}:catch-up:S  string, there while the last look for gaps to fill is younger than S seconds
     ingest:{p}:catch-up:waits  string, there while there are gaps that are not filled
     ingest:{p}:mailings:S  string, there while the last job for figures of mailings is younger than S seconds
@@ -66,6 +68,8 @@ class Keys:
         self.probe = prefix + "probe"
         self.trial = prefix + "trial"
         self.reconcile = prefix + "reconcile"
+        self.export = prefix + "export"
+        self.exported = prefix + "exported"
         self.catch_up = prefix + "catch-up"
         self.mailings = prefix + "mailings"
         self.lookout = prefix + "lookout"

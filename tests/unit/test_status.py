@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from ingest.cli.render import status as render
 from ingest.settings import Settings
+from ingest.stream.exports import LastExport
 from ingest.stream.reports import EndpointReport, SpoolReport
 from tests.support.runbook import is_shown
 from workers.operations.figures import (
@@ -42,6 +43,7 @@ TABLES: dict[str, type] = {
     "Spool of an endpoint": SpoolReport,
     "`lost`": LostFigures,
     "One of `paused`": PausedFigures,
+    "`export`": LastExport,
     "One of `workers`": WorkerFigures,
     "One of `handlers`": HandlerFigures,
     "`reconciled`": ReconciledFigures,
@@ -82,7 +84,11 @@ REDIS = RedisFigures(
     endpoints=(EndpointFigures("web:host:1", ENDPOINT),),
     workers=(WorkerFigures("w", ("events", "handlers"), "idle"),),
     paused=(PausedFigures("queue:events", NOW),),
+    export=LastExport(NOW),
 )
+EXPORTING = {"INGEST_EXPORT_TO": "s3://bucket/x"}
+LONG_AGO = LastExport(NOW - 2 * 86_400)
+FAILING = LastExport(NOW, NOW - 3 * 3600, "s3://bucket/x does not answer.")
 CRM = HandlerFigures(1, 0, None, 0, None)
 YESTERDAY = DayFigures(date(2026, 11, 25), True, True, None, None, 7, 1, 0)
 COMPLETE = ReconciledFigures(date(2026, 11, 25), date(2026, 11, 1), (), ())
@@ -154,6 +160,7 @@ def test_the_json_has_the_documented_fields() -> None:
         ("One of `endpoints`", printed["endpoints"][0]),
         ("Spool of an endpoint", printed["endpoints"][0]["spool"]),
         ("One of `paused`", printed["paused"][0]),
+        ("`export`", printed["export"]),
         ("One of `workers`", printed["workers"][0]),
         ("One of `handlers`", printed["handlers"]["crm"]),
         ("`reconciled`", printed["reconciled"]),
@@ -265,6 +272,11 @@ def test_nothing_is_said_of_what_is_well_or_unknown() -> None:
         (Code.CALLS_LOST, {"redis": replace(WELL[0], lost=LostFigures(3, 0, NOW - LOST_LATELY + 1))}),
         (Code.REDIS_NEARLY_FULL, {"redis": replace(WELL[0], memory_bytes=9, memory_limit_bytes=10)}),
         (Code.DEAD_BATCHES, {"redis": replace(WELL[0], dead_batches=1)}),
+        (
+            Code.EXPORT_BEHIND,
+            {"redis": replace(WELL[0], export=LONG_AGO), "environ": EXPORTING},
+        ),
+        (Code.EXPORT_BEHIND, {"redis": replace(WELL[0], export=FAILING), "environ": EXPORTING}),
         (Code.NO_TABLES, {"store": replace(WELL[1], has_tables=False)}),
         (Code.DEAD_LETTERS, {"store": replace(WELL[1], handlers={"crm": replace(CRM, failed=1)})}),
         (Code.UNVERIFIED, {"store": replace(WELL[1], unverified=1)}),

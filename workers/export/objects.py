@@ -57,7 +57,8 @@ class Bucket:
         try:
             store = S3Store(
                 parts.netloc,
-                client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT},
+                # Without TLS only where somebody has written http:// into AWS_ENDPOINT_URL.
+                client_options={"connect_timeout": CONNECT_TIMEOUT, "timeout": TIMEOUT, "allow_http": True},
                 retry_config={"max_retries": RETRIES, "retry_timeout": PATIENCE},
             )
         except exceptions.BaseError:
@@ -143,22 +144,25 @@ class Bucket:
         try:
             yield
         except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError, PermissionError):
-            raise SettingsError(
-                f"{self._shown} refuses us: see that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are right, and "
-                "that their owner may list, read, write and delete there."
-            ) from None
-        except (exceptions.NotFoundError, FileNotFoundError):
-            raise SettingsError(f"There is no bucket of {self._shown}: make it, or name another.") from None
+            raise self._refused() from None
         except exceptions.BaseError as error:
             raise self._failed(str(error)) from None
+
+    def _refused(self) -> SettingsError:
+        return SettingsError(
+            f"{self._shown} refuses us: see that AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are right, and that "
+            "their owner may list, read, write and delete there."
+        )
 
     def _failed(self, said: str) -> SettingsError | Unavailable:
         if _MACHINE in said:
             return SettingsError(
                 f"Nobody says who we are to {self._shown}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
             )
-        if "BadScheme" in said or "scheme is not allowed" in said:
-            return SettingsError("AWS_ENDPOINT_URL has no TLS: write https://, or set AWS_ALLOW_HTTP=true.")
         status = _STATUS.search(said)
+        if status is not None and status[1] in ("401", "403"):
+            return self._refused()
+        if "NoSuchBucket" in said or (status is not None and status[1] == "404"):
+            return SettingsError(f"There is no bucket for {self._shown}: make it, or name another.")
         why = f"it answered {status[1]}" if status else "it does not answer"
         return Unavailable(f"{self._shown} cannot be used: {why}. Run the same again, which does the rest.")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
 
+from ingest.stream.exports import LastExport
 from ingest.stream.reports import EndpointReport
 from workers.operations.warnings import StatusWarning
 
@@ -81,6 +82,8 @@ class RedisFigures:
     endpoints: tuple[EndpointFigures, ...]
     workers: tuple[WorkerFigures, ...]
     paused: tuple[PausedFigures, ...] = ()
+    #: When days were exported last; None if they never were.
+    export: LastExport | None = None
 
 
 @dataclass(frozen=True, slots=True)

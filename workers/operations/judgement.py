@@ -6,6 +6,7 @@ from ingest.health import NEARLY_FULL
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
 from ingest.settings import Settings
 from ingest.shown import counted, span
+from ingest.stream.exports import LastExport
 from workers.operations.figures import (
     DiskFigures,
     GapFigures,
@@ -20,6 +21,9 @@ from workers.operations.warnings import Code, StatusWarning
 LOST_LATELY = 900.0
 #: Seconds for which a gap may be there before it is told of: longer than it takes to fill one.
 UNFILLED_FOR = 1800.0
+#: Seconds for which an export may fail before that is told, so that the next attempt may mend it; and seconds
+#: after one by which the next has to be done: a day, and what reconciling may take before it.
+EXPORT_FAILS, EXPORT_EVERY = 2 * 3600.0, 32 * 3600.0
 #: Share of a disk that should be free …
 DISK_FREE = 0.1
 #: … unless it has so many bytes free.
@@ -40,6 +44,8 @@ def warnings_of(
     if in_redis is not None:
         yield from _of_processes(in_redis, in_store, in_spool)
         yield from _of_stream(in_redis, settings.alert_age, now)
+        if settings.export_to is not None and in_redis.export is not None:
+            yield from _of_export(in_redis.export, now)
     if in_store is not None:
         yield from _of_store(in_store)
         yield from _of_gaps(in_store.gaps, now)
@@ -92,6 +98,16 @@ def _of_stream(figures: RedisFigures, bound: int, now: float) -> Iterable[Status
     if figures.dead_batches:
         batches = counted(figures.dead_batches, "batch was damaged and is", "batches were damaged and are")
         yield StatusWarning(Code.DEAD_BATCHES, f"{batches} in the dead stream.")
+
+
+def _of_export(last: LastExport, now: float) -> Iterable[StatusWarning]:
+    since = last.failed_at
+    if since is not None and now - since > EXPORT_FAILS:
+        text = f"Days are not exported for {span(now - since)}: {(last.why or 'it fails').rstrip('.')}."
+        yield StatusWarning(Code.EXPORT_BEHIND, text)
+    elif since is None and last.done_at is not None and now - last.done_at > EXPORT_EVERY:
+        text = f"Days are not exported for {span(now - last.done_at)}: no worker has done it."
+        yield StatusWarning(Code.EXPORT_BEHIND, text)
 
 
 def _of_spool(figures: SpoolFigures | None) -> Iterable[StatusWarning]:

@@ -21,6 +21,7 @@ from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK
 from ingest.errors import SchemaMissing, SettingsError, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
+from ingest.stream.exports import Exports
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
 from ingest.stream.pauses import Pauses
 from ingest.stream.reports import EndpointReport, host_of
@@ -176,6 +177,7 @@ def of_redis(client: redis.Redis) -> RedisFigures:
             for one in Pauses(client).all()
         ),
         workers=working.workers(client),
+        export=Exports(client).last(),
     )
 
 

@@ -217,6 +217,13 @@ class Code(StrEnum):
         "See `ingest gaps`; if you have the log files of these days, `ingest import` them.",
     )
 
+    #: The daily export does not come to its end.
+    EXPORT_BEHIND = (
+        "export-behind",
+        Level.WARNING,
+        "See what `ingest check` says of `export`; `ingest export` does what is left.",
+    )
+
     # --- handlers ---
 
     #: Events that handlers did not take after their last attempt.

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ingest import unencrypted
 from ingest.settings import Settings
-from workers.operations.check import code, database, disk, redis_server, signatures
+from workers.operations.check import code, database, disk, redis_server, signatures, sinks
 from workers.operations.check.findings import Finding, Level, risks
 
 __all__ = ["Finding", "Level", "check"]
@@ -19,4 +19,5 @@ def check(settings: Settings, key_id: str | None = None) -> Iterator[Finding]:
     yield code.handlers(settings)
     yield from code.copernica(settings)
     yield from code.smtpeter(settings)
+    yield from sinks.check(settings)
     yield from risks("encryption", unencrypted.readable(settings))
