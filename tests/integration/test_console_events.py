@@ -14,12 +14,13 @@ from aiohttp import ClientError
 from ingest.console import exporting
 from ingest.console.reading import READING, THREADS
 from ingest.copernica.events import Event, EventType
+from ingest.errors import TookTooLong
 from ingest.redis_client import connect
 from ingest.stream.announcements import Announcements
 from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.console import console, csrf_of, sign_in
 from workers.operations import audit
-from workers.store import tables
+from workers.store import search, tables
 from workers.store.store import Store
 
 NASTY = '"><script>alert(1)</script>\u202e'
@@ -163,6 +164,18 @@ async def test_a_recipient_is_summed_up(environ: dict[str, str], stored: list[Ev
     assert "60 minuten eerder" in text
     assert "3 events" in text
     assert 'href="/erase?recipient=Jan%40Example.NL"' in text
+
+
+async def test_a_recipient_who_cannot_be_summed_up_in_time_has_a_timeline(
+    environ: dict[str, str], stored: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: object) -> None:
+        raise TookTooLong("too long")
+
+    monkeypatch.setattr(search, "kinds", late)
+    text = await text_of(environ, "/recipient?address=jan@example.nl")
+    assert shown(text) == [3, 2, 1]
+    assert "could not be summed up in time" in text
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from ingest.copernica.events import EPOCH, MICROS, Event, EventType
 from ingest.errors import TookTooLong
 from tests.support.builders import NINE, delivery_id, event
-from workers.store import event_counts, hours, search
+from workers.store import event_counts, hours, search, search_index
 from workers.store.filters import Filter
 from workers.store.patience import within
 from workers.store.search import Place
@@ -92,6 +92,30 @@ def test_pages_have_what_fits_the_newest_first(filled: tuple[Store, list[Event]]
     for wanted in FILTERS:
         fitting = [one.delivery_id for one in events if wanted.fits(one)]
         assert list(pages(store, wanted, 7, budget)) == fitting, wanted
+
+
+def test_who_has_very_many_events_has_the_same_pages(
+    filled: tuple[Store, list[Event]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, events = filled
+    monkeypatch.setattr(search, "FREQUENT", 0)
+    monkeypatch.setattr(search_index, "RUN_ROWS", 30)
+    store.tidy()
+    looked = list[bool]()
+    whole = search._Looking.is_frequent
+
+    def is_frequent(self: search._Looking) -> bool:
+        looked.append(whole(self))
+        return looked[-1]
+
+    monkeypatch.setattr(search._Looking, "is_frequent", is_frequent)
+    for address in ("jan@example.nl", "zoë@example.nl"):
+        fitting = [one.delivery_id for one in events if Filter(recipient=address).fits(one)]
+        assert list(pages(store, Filter(recipient=address), 7, 10)) == fitting
+    assert set(looked) == {store.engine.dialect.name == "sqlite"}, "PostgreSQL finds them by its index"
+    found = search.kinds(store, Filter(recipient="jan@example.nl"), limit=9)
+    assert found is not None
+    assert len(found.events) == 9
 
 
 @pytest.mark.slow

@@ -199,11 +199,18 @@ class Backend(ABC):
     # --- reading ---
 
     @abstractmethod
-    def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
+    def about(
+        self, recipient: str | None, message_id: str | None, newest: int | None = None
+    ) -> list[ColumnElement[bool]]:
         """Conditions that find a recipient's or a message's events without reading all others.
 
-        Recipients are compared as `folded` has them.
+        Recipients are compared as `folded` has them. Of a recipient with many events, only so many of the `newest`
+        may be found, where to read all of them would take long.
         """
+
+    def is_frequent(self, connection: Connection, recipient: str, most: int) -> bool:
+        """Whether a recipient has more than so many events, and to look each of them up would take long."""
+        return False
 
     def of_messages(self, message_ids: Sequence[str]) -> ColumnElement[bool]:
         """A condition that finds the events of some messages without reading all others."""

@@ -231,7 +231,9 @@ class SQLite(Backend):
         """In the order of the index on time and type: with `type = …`, SQLite would sort the rows of each time."""
         return tables.events.c.type.between(kind, kind), [tables.events.c.type, literal_column("events.row")]
 
-    def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
+    def about(
+        self, recipient: str | None, message_id: str | None, newest: int | None = None
+    ) -> list[ColumnElement[bool]]:
         """The search index narrows the search down; the columns themselves decide."""
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []
@@ -239,13 +241,17 @@ class SQLite(Backend):
             address = folded(recipient)
             term = address[:INDEXED]
             conditions += [
-                search_index.rows_with(term, term),
+                search_index.rows_of_recipient(term, newest),
                 or_(func.lower(columns.recipient) == address, columns.folded_recipient == term),
             ]
         if message_id is not None:
-            conditions += [] if recipient else [search_index.rows_with(message_id)]
+            conditions += [] if recipient else [search_index.rows_of_message(message_id)]
             conditions.append(columns.message_id == message_id)
         return conditions
+
+    def is_frequent(self, connection: Connection, recipient: str, most: int) -> bool:
+        """By the entries of the search index alone: the rows themselves are all over the file."""
+        return search_index.has_more_than(connection, folded(recipient)[:INDEXED], most)
 
     def of_messages(self, message_ids: Sequence[str]) -> ColumnElement[bool]:
         """By the search index, as for one."""

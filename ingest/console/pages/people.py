@@ -14,7 +14,7 @@ from ingest.console.rendering import page
 from ingest.copernica.addresses import folded
 from ingest.copernica.columns import fitting
 from ingest.copernica.event_types import EventType
-from ingest.errors import Unavailable
+from ingest.errors import TookTooLong, Unavailable
 from workers.store import search
 from workers.store.filters import Filter
 from workers.store.lines import Line
@@ -108,7 +108,11 @@ async def recipient(request: web.Request) -> web.Response:
         wanted = Filter(recipient=address)
 
         def both(store: Store) -> tuple[Found, Summary | None]:
-            return search.search(store, wanted, before, SIZE // 2), _summary(search.kinds(store, wanted))
+            lines = search.search(store, wanted, before, SIZE // 2)
+            try:
+                return lines, _summary(search.kinds(store, wanted))
+            except TookTooLong:  # the timeline is worth more than what it adds up to
+                return lines, None
 
         try:
             found, summary = await reading_of(request).store(both)
@@ -117,7 +121,7 @@ async def recipient(request: web.Request) -> web.Response:
     return page(
         request,
         "recipient.html",
-        _status(why, summary is not None, bool(address)),
+        _status(why, summary is not None or bool(found.lines), bool(address)),
         address=address,
         folded=folded(address),
         why=why,
