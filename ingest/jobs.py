@@ -63,8 +63,9 @@ FIND_GAPS_EVERY = 30
 #: Seconds between two jobs that look for gaps to fill: while there are some, so that they are filled soon after
 #: their end, and otherwise.
 GAPS_EVERY, GAPS_SWEEP_EVERY = 5, 60
-#: Seconds that the job may take that makes the figures of mailings: an hour may have millions of events.
-MAILINGS_TIMEOUT = 600
+#: Seconds that the job may take that makes the figures of mailings: an hour may have millions of events, and
+#: drains have their turns meanwhile.
+MAILINGS_TIMEOUT = 3600
 #: Seconds between two of them where there was something to do, and otherwise; at most, whatever the last one took.
 MAILINGS_EVERY, MAILINGS_SWEEP_EVERY, MAILINGS_REST = 5, 60, 600
 #: Seconds that RQ keeps a failed job, for whoever looks for the reason.

@@ -103,7 +103,7 @@ def test_what_is_added_meanwhile_is_told_in_totals_and_makes_the_rest_out_of_dat
     new = figures_of(store, 7)
     assert new is not None
     assert (new.of("open"), new.is_fresh) == ((2, None), False)
-    assert refresh(store, 9)[1:] == (1, 0)
+    assert refresh(store, 9) == (1, 1, 0, None)
     made = figures_of(store, 7)
     assert made is not None
     assert (made.of("open"), made.is_fresh) == ((2, 1), True)

@@ -21,6 +21,7 @@ from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.logs import DAY, Happened, a_day, contents, no_progress, stored_keys
 from tests.support.stream import job_names, keep
+from workers.drain import turns
 from workers.drain.drain import Drain
 from workers.reconcile import daily, history
 from workers.reconcile import sources as reconcile_sources
@@ -265,13 +266,13 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
     keep(client, [aged_call(0)])
-    turns = daily.Turns(client)
-    turns.take()
+    given = turns.Turns(client)
+    given.take()
     assert store.stored() == 1
     request.addfinalizer(stop_flag.clear)
     stop_flag.request()
     with pytest.raises(Interrupted):
-        turns.take()
+        given.take()
     assert DRAIN_JOB not in job_names(client)
 
 
@@ -280,11 +281,11 @@ def test_a_turn_of_the_drains_ends_though_calls_keep_coming(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     monkeypatch.setenv("REDIS_URL", redis_url)
-    monkeypatch.setattr(daily, "TURN_SECONDS", 0.0)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
     monkeypatch.setattr("workers.drain.drain.CLAIM_FIRST", 1)
     for number in range(5):
         keep(client, [aged_call(number)])
-    daily.Turns(client).take()
+    turns.Turns(client).take()
     assert Consumer(client).batches() > 0
 
 

@@ -61,7 +61,8 @@ def _fill(settings: Settings, store: Store) -> int:
     # Nearly all of these jobs find nothing to do, so they do not wait for what it takes to do it.
     from workers.catch_up.closing import fill_due  # noqa: PLC0415
     from workers.catch_up.look import Context  # noqa: PLC0415
-    from workers.reconcile.daily import Turns, no_progress  # noqa: PLC0415
+    from workers.drain.turns import Turns  # noqa: PLC0415
+    from workers.reconcile.daily import no_progress  # noqa: PLC0415
 
     recovered = 0
     with redis_client.connect(settings.redis) as client:

@@ -62,10 +62,12 @@ class Part:
     messages: "array[int]" = field(default_factory=lambda: array("q"))
     tops: dict[str, Tops] = field(default_factory=dict)
 
-    def count(self, name: str, entry: str) -> None:
+    def count(self, name: str, entry: str, number: int = 1) -> None:
         """Count an entry of one of the `LISTS`."""
         if entry:
-            self.tops.setdefault(name, Tops()).add(entry)
+            if (tops := self.tops.get(name)) is None:
+                tops = self.tops[name] = Tops()
+            tops.add(entry, number)
 
     def row(self, key: Key, mailing: int, changes: int) -> Row:
         """A row of `mailing_parts`."""

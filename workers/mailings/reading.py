@@ -1,6 +1,6 @@
 """Makes parts from the events of an hour: one read for all mailings whose part of that hour is stale."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,6 +25,14 @@ HOUR = timedelta(hours=1)
 _EVENTS = tables.events.c
 _READS = EventType.OPEN, EventType.CLICK
 
+#: What is counted of a type, besides tags: into which list, by which function of which columns.
+_CLIENT = CLIENTS, grouping.client, ("user_agent",)
+_LISTS: Mapping[str, Sequence[tuple[str, Callable[..., str], Sequence[str]]]] = {
+    EventType.FAILURE: ((REASONS, grouping.reason, ("code", "extended", "description", "state")),),
+    EventType.OPEN: (_CLIENT,),
+    EventType.CLICK: (_CLIENT, (LINKS, grouping.link, ("url",))),
+}
+
 #: Parts by the mailing that events name, and that they are of: the same, unless they name none.
 Parts = dict[tuple[int, int], Part]
 
@@ -46,15 +54,18 @@ def parts_of(
     found: Parts = {(owner, owner): Part() for owner in owners}
     unnamed: defaultdict[int, list[Any]] = defaultdict(list)
     told = 0
+    own = {owner: found[owner, owner] for owner in owners}
+    named = {owner for owner in owners if owner > 0}
     for rows in _rows(store, hour, kind, owners):
-        for row in rows:
-            owner = NO_MAILING if row.mailing is None else row.mailing
-            if (part := found.get((owner, owner))) is None:
-                continue
-            if owner > 0:
-                _take(part, kind, row)
-            elif row.message_id is not None:
-                unnamed[owner].append(row)
+        of = [NO_MAILING if row.mailing is None else row.mailing for row in rows]
+        if named.issuperset(of):
+            _take(own, kind, of, rows)
+        else:
+            some = [at for at, owner in enumerate(of) if owner in named]
+            _take(own, kind, [of[at] for at in some], [rows[at] for at in some])
+            for owner, row in zip(of, rows, strict=True):
+                if owner <= 0 and owner in own and row.message_id is not None:
+                    unnamed[owner].append(row)
         for owner, waiting in unnamed.items():
             if len(waiting) >= LOOKED_UP:
                 _attribute(store, found, kind, owner, waiting)
@@ -89,19 +100,27 @@ def _rows(store: Store, hour: str, kind: str, owners: Collection[int]) -> Iterat
     return store.streamed(query, _EVENTS.occurred_at >= begin, order)
 
 
-def _take(part: Part, kind: str, row: Any) -> None:
-    """Count one event."""
-    part.number += 1
-    if row.message_id is not None:
-        part.messages.append(grouping.message(row.message_id))
-    for tag in grouping.tags(row.tags):
-        part.count(TAGS, tag)
-    if kind == EventType.FAILURE:
-        part.count(REASONS, grouping.reason(row.code, row.extended, row.description, row.state))
-    elif kind in _READS:
-        part.count(CLIENTS, grouping.client(row.user_agent))
-        if kind == EventType.CLICK:
-            part.count(LINKS, grouping.link(row.url))
+def _take(parts: Mapping[int, Part], kind: str, of: Sequence[int], rows: Sequence[Any]) -> None:
+    """Count events, each for the part beside it: what many have in common is looked at once."""
+    if not rows:
+        return
+    columns = dict(zip(rows[0]._fields, zip(*rows, strict=True), strict=True))
+
+    def together(*names: str) -> Iterator[tuple[Any, ...]]:
+        found = Counter(zip(of, *(columns[name] for name in names), strict=True))
+        return ((parts[owner], number, *values) for (owner, *values), number in found.items())
+
+    for part, number in together():
+        part.number += number
+    for part, _, message in together("message_id"):
+        if message is not None:
+            part.messages.append(grouping.message(message))
+    for part, number, tags in together("tags"):
+        for tag in grouping.tags(tags):
+            part.count(TAGS, tag, number)
+    for name, grouped, of_columns in _LISTS.get(kind, ()):
+        for part, number, *values in together(*of_columns):
+            part.count(name, grouped(*values), number)
 
 
 def _attribute(store: Store, found: Parts, kind: str, owner: int, rows: Sequence[Any]) -> None:
@@ -109,9 +128,9 @@ def _attribute(store: Store, found: Parts, kind: str, owner: int, rows: Sequence
     for at in range(0, len(rows), LOOKED_UP):
         some = rows[at : at + LOOKED_UP]
         mailings = _mailings_of(store, {row.message_id for row in some})
-        for row in some:
-            if mailing := mailings.get(row.message_id):
-                _take(found.setdefault((owner, mailing), Part()), kind, row)
+        known = [row for row in some if mailings.get(row.message_id)]
+        of = [mailings[row.message_id] for row in known]
+        _take({mailing: found.setdefault((owner, mailing), Part()) for mailing in set(of)}, kind, of, known)
 
 
 def _mailings_of(store: Store, messages: Collection[str]) -> Mapping[str, int]:

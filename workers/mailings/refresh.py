@@ -6,14 +6,15 @@ costs nothing. Two at once do the same work twice, and come to the same.
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
+from ingest.copernica.events import DAY
 from workers.mailings import merging
 from workers.mailings.part import KINDS, Key
-from workers.mailings.reading import parts_of
+from workers.mailings.reading import Parts, begin_of, parts_of
 from workers.store import tables
 from workers.store.backend import Row
 from workers.store.event_counts import DESTINATIONS, NO_MAILING
@@ -22,6 +23,9 @@ from workers.store.store import Store
 
 #: Mailings that are looked at together: their parts of an hour are made by one read.
 TOGETHER = 100
+#: Events whose parts are kept in one transaction, unless an hour has more: less than a second's work, that is done
+#: again if it ends before that.
+KEPT_TOGETHER = 50_000
 #: Stands, as the `changes` of a part, for a state that its events never had.
 UNKNOWN = -1
 #: The name under which those who keep parts and figures take turns.
@@ -33,11 +37,19 @@ _OWNER, _MAILING = 0, 3
 
 
 class Refreshed(NamedTuple):
-    """What was done: parts that were made, mailings whose figures were, and mailings that are left."""
+    """What was done: parts that were made, mailings whose figures were, and mailings that are left.
+
+    Of those, parts are left of hours up to `left_from`; None if none are.
+    """
 
     parts: int
     mailings: int
     left: int
+    left_from: str | None = None
+
+    def is_old(self, now: float) -> bool:
+        """Whether what is left is of more than a day ago (`now` in Unix seconds): not of new calls."""
+        return self.left_from is not None and now - begin_of(self.left_from).timestamp() > DAY
 
 
 def refresh(
@@ -55,7 +67,7 @@ def refresh(
     ends, parts, mailings = time.monotonic() + seconds, 0, 0
     while stale := stale_mailings(store, first):
         some = dict(list(stale.items())[:TOGETHER])
-        made, waiting = _make_parts(store, some, breathe, ends)
+        made, waiting, left_from = _make_parts(store, some, breathe, ends)
         parts += made
         for mailing, changes in some.items():
             # Of one that has stale parts left, what is known so far.
@@ -63,7 +75,7 @@ def refresh(
             mailings += mailing not in waiting
             breathe()
         if waiting or time.monotonic() >= ends:
-            return Refreshed(parts, mailings, len(stale) - len(some) + len(waiting))
+            return Refreshed(parts, mailings, len(stale) - len(some) + len(waiting), left_from)
     return Refreshed(parts, mailings, 0)
 
 
@@ -88,8 +100,8 @@ def stale_mailings(store: Store, first: Collection[int] = ()) -> dict[int, int]:
 
 def _make_parts(
     store: Store, mailings: Collection[int], breathe: Callable[[], object], ends: float
-) -> tuple[int, set[int]]:
-    """Make the stale parts of some mailings; returns how many, and which mailings have some left at the end.
+) -> tuple[int, set[int], str | None]:
+    """Make the stale parts of some mailings; returns how many, which mailings have some left, up to which hour.
 
     Those of the last hour are made in any case, and of one before it: however fast events come in, it gets on.
     """
@@ -106,21 +118,44 @@ def _make_parts(
     by_hour: defaultdict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     for key, changes in stale.items():
         by_hour[key.hour, key.type][key.owner] = changes
-    made, waiting, before = 0, set[int](), False
+    made, waiting, before, left_from = 0, set[int](), False, None
     newest = max((hour for hour, _ in by_hour), default="")
+    ready = _Ready(store)
     for (hour, kind), owners in sorted(by_hour.items(), reverse=True):
         if before and time.monotonic() >= ends:
             waiting |= owners.keys()
+            left_from = left_from or hour
             continue
         before = hour != newest
         parts = parts_of(store, hour, kind, owners, breathe)
-        rows = [
-            part.row(Key(owner, hour, kind), mailing, owners[owner]) for (owner, mailing), part in parts.items()
-        ]
-        _replace(store, [Key(owner, hour, kind) for owner in owners], rows)
+        ready.add(hour, kind, owners, parts)
         made += len(parts)
         breathe()
-    return made, waiting
+    ready.keep()
+    return made, waiting, left_from
+
+
+class _Ready:
+    """Parts that are made and not kept yet: each commit waits for the disk, and most hours have few events."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._keys, self._rows, self._events = list[Key](), list[Row](), 0
+
+    def add(self, hour: str, kind: str, owners: Mapping[int, int], parts: Parts) -> None:
+        """Some more, of owners with the `changes` that they were made from; keeps all if they are enough."""
+        self._keys += [Key(owner, hour, kind) for owner in owners]
+        for (owner, mailing), part in parts.items():
+            self._rows.append(part.row(Key(owner, hour, kind), mailing, owners[owner]))
+            self._events += part.number
+        if self._events >= KEPT_TOGETHER or len(self._keys) >= TOGETHER:
+            self.keep()
+
+    def keep(self) -> None:
+        """Keep them, in one transaction."""
+        if self._keys:
+            _replace(self._store, self._keys, self._rows)
+        self._keys, self._rows, self._events = [], [], 0
 
 
 def _stale_keys(store: Store, mailings: Collection[int]) -> tuple[dict[Key, int], list[Key]]:

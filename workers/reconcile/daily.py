@@ -6,7 +6,6 @@ drains for a slice itself. Asked to stop, it stops in the middle; another job st
 
 import logging
 import math
-import time
 from datetime import UTC, date, datetime
 
 import redis
@@ -16,13 +15,12 @@ from ingest.copernica.events import DAY
 from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
-from workers.drain import drain
+from workers.drain.turns import Turns
 from workers.pausing import events_are_paused
 from workers.reconcile.report import DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.reconcile.schedule import Schedule
-from workers.runtime import stop_flag, unless_refused
+from workers.runtime import unless_refused
 from workers.store.store import Store
 from workers.totals import daily as totals
 
@@ -30,11 +28,6 @@ log = logging.getLogger(__name__)
 
 #: Most days of one job: then it lets another begin, so that no job runs into its time limit.
 MOST_DAYS = 31
-#: Seconds between two looks at the backlog: drains wait no longer than that for their turn.
-TURN_INTERVAL = 1.0
-#: Seconds that such a turn takes at most: with a whole slice of ten, one worker that also gets calls all the time
-#: hardly got on with anything else.
-TURN_SECONDS = 2.0
 #: Seconds until the next job: after its worker was stopped or more is due, and after a server was unavailable.
 SOON, LATER = 60, 3600
 
@@ -102,28 +95,6 @@ def _retry_in(settings: Settings, today: date, seconds: int) -> None:
             JobScheduler(client).retry_reconcile(today.isoformat(), seconds)
     except redis.RedisError as error:
         log.warning("Redis is unreachable too: %s", error)
-
-
-class Turns:
-    """Gives the drains, which share the queue, their turn."""
-
-    def __init__(self, client: redis.Redis) -> None:
-        self._consumer = Consumer(client)
-        self._looked_at = 0.0
-
-    def take(self) -> None:
-        """Drain what waits, for `TURN_SECONDS` at most, if no drain is working on it.
-
-        Raises:
-            Interrupted: this process was asked to stop.
-        """
-        if stop_flag.requested:
-            raise Interrupted("The worker was asked to stop.")
-        if time.monotonic() - self._looked_at < TURN_INTERVAL:
-            return
-        if self._consumer.batches() and not self._consumer.drains_at_work():
-            drain.drain_job(TURN_SECONDS, linger_ms=None)
-        self._looked_at = time.monotonic()
 
 
 def no_progress(_what: str, _done: int, _total: int | None) -> None:
