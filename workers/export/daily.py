@@ -15,10 +15,11 @@ from ingest.errors import IngestError, Interrupted, SettingsError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.exports import Exports
+from workers.drain.turns import Turns
 from workers.export.run import export
 from workers.export.targets import target_of
 from workers.pausing import events_are_paused
-from workers.reconcile.daily import LATER, SOON, Turns
+from workers.reconcile.daily import LATER, SOON
 from workers.runtime import unless_refused
 
 log = logging.getLogger(__name__)
