@@ -199,13 +199,11 @@ class Backend(ABC):
     # --- reading ---
 
     @abstractmethod
-    def about(
-        self, recipient: str | None, message_id: str | None, newest: int | None = None
-    ) -> list[ColumnElement[bool]]:
+    def about(self, recipient: str | None, message_id: str | None, newest: int = 0) -> list[ColumnElement[bool]]:
         """Conditions that find a recipient's or a message's events without reading all others.
 
         Recipients are compared as `folded` has them. Of a recipient with many events, only so many of the `newest`
-        may be found, where to read all of them would take long.
+        may be found, unless that is 0, where to read all of them would take long.
         """
 
     def is_frequent(self, connection: Connection, recipient: str, most: int) -> bool:

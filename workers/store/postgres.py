@@ -250,9 +250,7 @@ class PostgreSQL(Backend):
 
     # --- reading ---
 
-    def about(
-        self, recipient: str | None, message_id: str | None, newest: int | None = None
-    ) -> list[ColumnElement[bool]]:
+    def about(self, recipient: str | None, message_id: str | None, newest: int = 0) -> list[ColumnElement[bool]]:
         """The first condition on recipients is the expression that is indexed."""
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []

@@ -81,8 +81,8 @@ def rows_of_message(message_id: str) -> ColumnElement[bool]:
     )
 
 
-def rows_of_recipient(address: str, newest: int | None = None) -> ColumnElement[bool]:
-    """The same of a recipient, of whom only so many of the events are looked at that were stored last.
+def rows_of_recipient(address: str, newest: int = 0) -> ColumnElement[bool]:
+    """The same of a recipient, of whom only so many of the events are looked at that were stored last; 0: all.
 
     The address is cut as `INDEXED` says, and its ASCII letters are in lower case.
     """
@@ -91,7 +91,7 @@ def rows_of_recipient(address: str, newest: int | None = None) -> ColumnElement[
     folded = select(_EVENTS.row).where(_EVENTS.folded_recipient == address)
     found = union_all(*_in_runs(address), _after_runs(same), folded)
     # The query's own table is `tables.events`, which does not know the column.
-    if newest is None:
+    if not newest:
         return literal_column("events.row").in_(found)
     rows = found.subquery()
     return literal_column("events.row").in_(select(rows.c.row).order_by(rows.c.row.desc()).limit(newest))

@@ -231,9 +231,7 @@ class SQLite(Backend):
         """In the order of the index on time and type: with `type = …`, SQLite would sort the rows of each time."""
         return tables.events.c.type.between(kind, kind), [tables.events.c.type, literal_column("events.row")]
 
-    def about(
-        self, recipient: str | None, message_id: str | None, newest: int | None = None
-    ) -> list[ColumnElement[bool]]:
+    def about(self, recipient: str | None, message_id: str | None, newest: int = 0) -> list[ColumnElement[bool]]:
         """The search index narrows the search down; the columns themselves decide."""
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []
