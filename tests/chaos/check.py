@@ -18,8 +18,19 @@ from tests.support.stream import records
 
 #: What the load put into each call, read past the program's own code.
 ROWS = {
-    "sqlite": "SELECT json_extract(payload, '$.call'), json_extract(payload, '$.proof') FROM events",
-    "postgresql": "SELECT payload->>'call', payload->>'proof' FROM events",
+    "sqlite": (
+        "SELECT json_extract(payload, '$.call'), json_extract(payload, '$.proof') "
+        "FROM events WHERE source = 'webhook'"
+    ),
+    "postgresql": "SELECT payload->>'call', payload->>'proof' FROM events WHERE source = 'webhook'",
+}
+#: Of each event: its type, message and second, and where it came from.
+HAPPENED = {
+    "sqlite": "SELECT type, message_id, substr(occurred_at, 1, 19), source FROM events",
+    "postgresql": (
+        "SELECT type, message_id, to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), source "
+        "FROM events"
+    ),
 }
 #: Where calls lie that are not events (yet).
 BESIDE = ("quarantine", "unverified")
@@ -90,6 +101,12 @@ def _call(record: Record) -> int:
 def calls(url: str) -> Iterator[tuple[str | None, ...]]:
     """Of each event that is stored, the call's id and its proof."""
     return _rows(url, ROWS[url.partition(":")[0]])
+
+
+def happened_by_store(url: str) -> list[tuple[tuple[str, str, str], str]]:
+    """Of each event of a message that is stored, its type, message and second; and where it came from."""
+    rows = _rows(url, HAPPENED[url.partition(":")[0]])
+    return [((str(kind), message, str(second)), str(source)) for kind, message, second, source in rows if message]
 
 
 def _rows(url: str, query: str) -> Iterator[tuple[str | None, ...]]:

@@ -17,7 +17,8 @@ from typing import cast
 
 import httptools
 
-from ingest.simulation.calls import Simulator
+from ingest.simulation.calls import Call, Simulator
+from ingest.simulation.records import Record
 from ingest.simulation.report import percentile
 from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
@@ -55,7 +56,7 @@ class Journal:
     refused: Counter[int] = field(default_factory=Counter)
     unanswered: int = 0
     sent_again: int = 0
-    #: Calls that were due and not sent, for want of a connection.
+    #: Calls that were due and not sent, for want of a connection; their events have happened all the same.
     held_back: int = 0
 
     def service(self) -> str:
@@ -95,14 +96,18 @@ class Sent:
 class Load:
     """Sends calls until it is told to stop."""
 
-    def __init__(self, seed: int, port: int, rate: int, connections: int, signer: Signer | None) -> None:
+    def __init__(
+        self, seed: int, port: int, rate: int, connections: int, signer: Signer | None, logs: Record | None = None
+    ) -> None:
+        """`logs` is where Copernica keeps what happened, whatever becomes of its calls."""
         self.journal = Journal(seed, rate)
         self._port = port
         self._rate = rate
         self._connections = connections
         self._target = Target(f"http://127.0.0.1:{port}/copernica", signer)
         self._signed = signer is not None
-        self._simulator = Simulator(seed)
+        self._simulator = Simulator(seed, now=time.time)
+        self._logs = logs
         self._chance = random.Random(seed)
         self._idle: deque[_Connection] = deque()
         self._all: set[_Connection] = set()
@@ -147,13 +152,19 @@ class Load:
             if len(self._all) + self._opening < CONNECTIONS_MAX:
                 self._open_one()
             self.journal.held_back += 1
+            self._happens(self._simulator.call())
             return
         number = len(self.journal.sent) + 1
         call = self._simulator.call()
         body = call.body + f"&call={number}&proof={proof(self.journal.seed, number)}".encode()
         request = self._target.request(call._replace(body=body)).data
         self.journal.sent[number] = self.now
+        self._happens(call)
         self._idle.popleft().send(Sent(number, request))
+
+    def _happens(self, call: Call) -> None:
+        if self._logs is not None:
+            self._logs.event(call.type, call.fields)
 
     def _send_again(self) -> None:
         while self._again and self._idle and self._again[0][0] <= self.now:

@@ -1,7 +1,8 @@
 """The oracle: breaks one installation under load, heals it, and says whether the promise was kept.
 
-The promise: what was answered 200 is in the database, once. It excludes who empties Redis (FLUSHALL, a lost disk):
-the spool and the stream are where acknowledged calls live until they are stored.
+The promise: what was answered 200 is in the database, once; and what was not comes back from Copernica's log
+files. The first excludes who empties Redis (FLUSHALL, a lost disk), as the spool and the stream are where
+acknowledged calls live until they are stored.
 """
 
 import json
@@ -13,17 +14,20 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psycopg
 from redis import RedisError
 
+from ingest.simulation.logwriter import LogFolder
 from tests.chaos.check import Verdict, calls, judge, whereabouts
 from tests.chaos.faults import Storm
 from tests.chaos.load import Journal, Load
 from tests.chaos.parts import Handles, adopt_orphans, alive_below
 from tests.chaos.plan import Plan
+from tests.chaos.recovery import recover
 from tests.chaos.site import SERVERS, Site
 from tests.support.running import answers, run, until
 
@@ -71,7 +75,8 @@ class Trial:
         site, plan = self._site, self._plan
         site.open()
         setup = plan.setup
-        load = Load(plan.seed, site.port, setup.rate, setup.connections, site.signer)
+        first, logs = datetime.now(UTC), LogFolder(site.folder / "logs")
+        load = Load(plan.seed, site.port, setup.rate, setup.connections, site.signer, logs)
         sending = site.begin_on_loop(load.run(plan.seconds))
         storm = Storm(site, plan.faults)
         storm.blow()
@@ -80,6 +85,11 @@ class Trial:
         began = time.monotonic()
         wrong = [*self._wait(load.journal)]
         drained = time.monotonic() - began
+        logs.close()
+        recovered: dict[str, Any] = {}
+        if setup.recovers and not wrong:
+            recovered, more = recover(site, first)
+            wrong += more
         stopped = site.stop([part for part in site.parts if part not in SERVERS])
         verdict = judge(site.database_itself, load.journal)
         if not verdict.good:
@@ -99,6 +109,7 @@ class Trial:
             "lost": len(verdict.lost),
             "doubled": len(verdict.doubled),
             "never_sent": len(verdict.never_sent),
+            **recovered,
             "faults": dict(sorted(storm.done.items())),
             **({"skipped": dict(storm.skipped)} if storm.skipped else {}),
             "seconds_to_drain": round(drained, 1),

@@ -43,6 +43,8 @@ class Setup:
     buffer_max: int
     spool_max: int
     handlers: bool
+    #: Whether what was not taken is recovered in the end.
+    recovers: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ def plan(seed: int, seconds: float, mild: bool = False) -> Plan:
         buffer_max=chance.choice((0, 0, 0, SMALL)),
         spool_max=chance.choice((0, 0, 0, SMALL)),
         handlers=not mild and chance.random() < 0.25,
+        # By a chance of its own, so that the same seeds still break the same things.
+        recovers=not mild and random.Random(f"{seed} recovers").random() < 0.7,
     )
     faults: list[Fault] = []
     at = QUIET

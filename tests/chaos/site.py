@@ -48,6 +48,8 @@ REPLICA = "replica"
 SERVERS = ("postgres", "redis", REPLICA)
 #: Seconds that a fail-over may take.
 FAIL_OVER_SECONDS = 20.0
+#: What the handler notes of an event that did not come by a call.
+RECOVERED = "recovered"
 HANDLERS = '''
 """A handler that notes what it got."""
 
@@ -58,7 +60,7 @@ from workers import on
 
 @on(batch=100)
 def noted(events):
-    lines = "".join(event.payload["call"] + "\\n" for event in events)
+    lines = "".join(event.payload.get("call", "recovered") + "\\n" for event in events)
     file = os.open(os.environ["NOTES"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(file, lines.encode())
     os.close(file)

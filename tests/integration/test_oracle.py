@@ -2,15 +2,20 @@
 
 import json
 from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from ingest.batch import Record
 from ingest.copernica.events import decode
+from ingest.simulation.calls import Simulator
+from ingest.simulation.logwriter import LogFolder
 from tests.chaos.check import judge
 from tests.chaos.load import Journal, proof
 from tests.chaos.plan import KINDS, plan
+from tests.chaos.recovery import compared
 from workers.records import Quarantined
 from workers.store.store import Store
 
@@ -81,6 +86,21 @@ def test_the_oracle_says_no_when(harm: str, database: str, store: Store, journal
     assert not verdict.good
     assert said in str(verdict)
     assert str(verdict).count(";") == 0, "one harm, one finding"
+
+
+def test_the_oracle_knows_all_that_happened(database: str, store: Store, tmp_path: Path) -> None:
+    happened = list(islice(Simulator(SEED, ("open", "click")), 4))
+    with LogFolder(tmp_path) as logs:
+        for number, call in enumerate(happened):
+            logs.event(call.type, call.fields)
+            if number:
+                store.add([decode(call.body, FORM, "/copernica", 1, number.to_bytes(12, "big"))])
+    (missing,) = compared(database, tmp_path)
+    assert "1 events are missing" in missing
+    for key in (8, 9):
+        store.add([decode(happened[0].body, FORM, "/copernica", 1, key.to_bytes(12, "big"))])
+    (too_many,) = compared(database, tmp_path)
+    assert "1 events are there too often" in too_many
 
 
 def test_a_plan_is_decided_by_its_seed_and_nothing_else() -> None:
