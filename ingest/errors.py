@@ -8,6 +8,7 @@
     │   ├── SpoolFailed         the spool is full, or its disk failed
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
+    │   ├── OtherDatabase       what is in Redis is for another one
     │   ├── TookTooLong         the database was not done when the time for it was up
     │   ├── Undelivered         nobody took an alert
     │   └── Interrupted         this process was asked to stop before it was done
@@ -71,6 +72,10 @@ class SchemaMissing(Unavailable):
 
 class SchemaMismatch(Unavailable):
     """The tables belong to an older or newer release."""
+
+
+class OtherDatabase(Unavailable):
+    """What is in this Redis is for another database: events would be stored in two, some in each."""
 
 
 class TookTooLong(Unavailable):

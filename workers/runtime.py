@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import redis
 
-from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
+from ingest.errors import OtherDatabase, SchemaMismatch, SchemaMissing, Unavailable
 from ingest.processes import follow_parent
 
 log = logging.getLogger(__name__)
@@ -97,13 +97,13 @@ def patiently(attempt: Callable[[], T], deadline: float | None) -> T:
 
     Raises:
         Unavailable: the database was unavailable until then, or this process was asked to stop.
-        SchemaMissing, SchemaMismatch: waiting would not help.
+        SchemaMissing, SchemaMismatch, OtherDatabase: waiting would not help.
     """
     delay = RETRY_FIRST
     while True:
         try:
             return attempt()
-        except (SchemaMissing, SchemaMismatch):
+        except (SchemaMissing, SchemaMismatch, OtherDatabase):
             raise
         except Unavailable as error:
             if deadline is None or stop_flag.requested or time.monotonic() + delay > deadline:

@@ -1,4 +1,4 @@
-"""The commands about what is in the store: events, stats, erase, db."""
+"""The commands about what is in the store: events, stats, erase."""
 
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import asking
-from ingest.cli.amount import Amount
 from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.chosen import filter_of, which_events
 from ingest.cli.interruption import interruptible
 from ingest.cli.options import WORDS, settings_with
 from ingest.cli.paging import no_pager, paged
-from ingest.shown import counted
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -135,50 +133,4 @@ def _erase(
     return len(erased.deleted) + len(erased.blanked)
 
 
-@click.group()
-def db() -> None:
-    """Look after the database."""
-
-
-@db.command()
-@click.option("--recount", is_flag=True, help="Count all events anew, after somebody changed the table by hand.")
-def upgrade(recount: bool) -> None:
-    """Create the tables, or update those of an older release; run this before each new release."""
-    from ingest.cli.render import console
-    from workers.store.filling import fill
-    from workers.store.schema import upgrade as run
-    from workers.store.store import Store
-
-    url = settings_with().database
-    before, after = run(url)
-    click.echo(f"The schema is {'already' if before == after else 'now'} at {after}.")
-    with Store.open(url) as store:
-        if recount:
-            store.count_anew()
-        if not store.is_counted:
-            again = "Some events are not counted yet: the same command, or the daily job, counts the rest."
-            with (
-                interruptible(lambda: again),
-                console.advancing("counting the events that were there before") as progress,
-            ):
-                fill(store, progress)
-            click.echo(f"{counted(store.stored(), 'event is', 'events are')} counted.")
-
-
-@db.command()
-@click.option(
-    "--disk", type=Amount("size"), help="How large the server's disk is, where it is not this machine's."
-)
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object.")
-def size(disk: float | None, as_json: bool) -> None:
-    """Say how large the database is, how it grows, when the disk is full, and what a retention would do."""
-    from ingest.cli.render import growth as render
-    from workers.operations.growth import look
-    from workers.store.store import Store
-
-    settings = settings_with()
-    with Store.open(settings.database) as store:
-        render.growth(look(store, settings.retention_days or 0, disk), as_json)
-
-
-COMMANDS = (events, stats, erase, db)
+COMMANDS = (events, stats, erase)

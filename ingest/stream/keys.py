@@ -33,6 +33,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:paused      hash: queues and handlers that are paused by hand, see `ingest.stream.pauses`
     ingest:{p}:probe:…     what is written, and deleted at once, to find out whether Redis takes batches again
     ingest:{p}:trial:…     what `ingest check` writes and deletes at once
+    ingest:{p}:mark        hash: which database this is for, and how far both had come (`workers.gaps.lineage`)
     ingest:{p}:lookout     string, there while the last look for what may be wrong is young
     ingest:{p}:looked      string, there while the last such look of a worker is
     ingest:{p}:alerts      string: what was told, and what the next look compares with, as JSON
@@ -61,6 +62,7 @@ class Keys:
         self.counts = prefix + "counts"
         self.coverage = prefix + "coverage"
         self.gaps = prefix + "gaps"
+        self.mark = prefix + "mark"
         self.reports = prefix + "reports"
         self.refusals = prefix + "refusals"
         self.daily = prefix + "daily"

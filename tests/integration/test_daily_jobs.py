@@ -20,6 +20,7 @@ from tests.support.builders import FORM, aged_call
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
 from tests.support.sql import rows, waiting_records
+from workers.operations import retention
 from workers.operations.retention import clean_up, daily_job
 from workers.records import Quarantined
 from workers.store import commits, console_tables, tables
@@ -181,3 +182,13 @@ def test_a_number_of_days_that_cannot_be_is_refused(redis_url: str, tmp_path: Pa
         done = typed("stats", environ=environ)
         assert done.exit_code == 2
         assert f"INGEST_RETENTION_DAYS='{days}' cannot be used" in done.stderr
+
+
+def test_a_clock_that_jumps_ahead_deletes_no_more_than_two_days_would(
+    settings: Settings, store: Store, calls: list[Record], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean_up(settings)
+    now = retention._earliest_now(settings, store)
+    monkeypatch.setattr(retention, "_earliest_now", lambda *_: now + 365 * DAY)
+    clean_up(settings)
+    assert left(store) == [[1, 0]] * 3

@@ -21,8 +21,9 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-#: Bring a database from schema 0012 back to 0010.
+#: Bring a database from schema 0013 back to 0010.
 WITHOUT_0011 = [
+    "DROP TABLE marks",
     "DROP TABLE audit",
     "DROP TABLE commits",
     "DROP TABLE handler_runs",

@@ -4,12 +4,13 @@ import inspect
 
 import click
 
-from ingest.cli import catch_up, events, events_of, export, handlers, pauses, reconcile, totals
+from ingest.cli import catch_up, database, events, events_of, export, handlers, pauses, reconcile, totals
 from ingest.cli.main import main
 
 #: Commands that write down who typed them, by the modules that hold them.
 AUDITED = {
     "catch-up": catch_up,
+    "db adopt": database,
     "erase": events,
     "events-of": events_of,
     "export": export,
@@ -27,12 +28,12 @@ AUDITED = {
 SERVICES = {"all", "console", "dev", "drain", "metrics", "serve", "worker"}
 #: What only looks, or makes something for whoever typed it.
 LOOKS = {
-    "alert look", "alert test", "audit", "check", "completion", "config", "console hash-password", "db size",
-    "event", "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers",
+    "alert look", "alert test", "audit", "check", "completion", "config", "console hash-password", "db backup",
+    "db size", "event", "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers",
     "mailings", "plan", "scale", "simulate", "stats", "status", "webhooks list",
 }  # fmt: skip  # a list to be read across
 #: What acts on Copernica's side, where it is in its own log; and what makes the table of the audit.
-ELSEWHERE = {"db upgrade", "webhooks create", "webhooks delete", "webhooks setup", "webhooks update"}
+ELSEWHERE = {"db upgrade", "db restore", "webhooks create", "webhooks delete", "webhooks setup", "webhooks update"}
 
 
 def commands(group: click.Group, above: str = "") -> set[str]:

@@ -9,8 +9,7 @@
 
 Only what the database has committed is acknowledged, so a drain killed at any line costs nothing but the work: its
 batches stay pending and the next drain takes them over, one by one, in case it was they that killed it
-(`workers.drain.takeover`). Nothing can be stored twice, because the delivery id is
-the primary key.
+(`workers.drain.takeover`). Nothing can be stored twice, because the delivery id is the primary key.
 """
 
 import logging
@@ -34,6 +33,7 @@ from ingest.stream.reports import DRAIN, DrainReport, process_name
 from ingest.stream.suspects import Suspects
 from workers.drain.group import Group, GroupStore
 from workers.drain.takeover import TakeOver
+from workers.gaps import lineage
 from workers.metrics import figures
 from workers.pausing import PauseWatch
 from workers.runtime import SLICE, patiently, rare_garbage_collection, stop_flag, unless_refused
@@ -107,7 +107,7 @@ def drain_job(seconds: float = SLICE, linger_ms: int | None = LINGER_MS) -> dict
             paused = PauseWatch(client, QUEUE + EVENTS_QUEUE)
             if paused():
                 return asdict(DrainSummary())
-            with patiently(lambda: Store.open(settings.database), deadline) as store:
+            with patiently(lambda: lineage.opened(settings, client), deadline) as store:
                 drain = Drain(client, store, settings.has_handlers, tracing.of(settings), paused)
                 return asdict(drain.run(deadline, linger_ms))
     except (redis.RedisError, IngestError) as error:
@@ -123,7 +123,7 @@ def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
     """
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
-        with Store.open(settings.database) as store:
+        with lineage.opened(settings, client) as store:
             try:
                 drain = Drain(client, store, settings.has_handlers, tracing.of(settings))
                 drained = drain.run(), Consumer(client).pending()

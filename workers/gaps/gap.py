@@ -4,6 +4,8 @@
     no-endpoint    no endpoint process surely took calls             what each says of itself (`coverage`)
     answered-503   calls were answered 503: nothing could keep them  the endpoint that did so
     spool-damaged  calls that had been kept in the spool were lost   the endpoint that put the damage aside
+    database-older the database lacks what it had: a backup             the mark in Redis (`lineage`)
+    redis-older    Redis lacks what it had: emptied, or a backup        the mark in the database
     unreachable    Copernica could not reach the endpoint            its log file `feedback-loop-errors`
 
 Times are in µs since 1970 by the clock of Redis, which all processes share.
@@ -36,6 +38,12 @@ class Cause(StrEnum):
     ANSWERED_503 = "answered-503"
     SPOOL_DAMAGED = "spool-damaged"
     UNREACHABLE = "unreachable"
+    DATABASE_OLDER = "database-older"
+    REDIS_OLDER = "redis-older"
+
+
+#: Causes whose gaps do not follow what endpoints say: they are found once, elsewhere.
+FOUND_ONCE = frozenset({Cause.UNREACHABLE, Cause.DATABASE_OLDER, Cause.REDIS_OLDER})
 
 
 class State(StrEnum):

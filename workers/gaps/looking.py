@@ -17,10 +17,10 @@ from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.coverage import Coverage, Statement
-from workers.gaps import coverage
+from workers.gaps import coverage, lineage
 from workers.gaps.filling import AFTER
 from workers.gaps.finding import absences, losses
-from workers.gaps.gap import NEAR, TURNS, Cause, Cut, State, cuts
+from workers.gaps.gap import FOUND_ONCE, NEAR, TURNS, Cut, State, cuts
 from workers.pausing import events_are_paused
 from workers.reconcile import history
 from workers.reconcile.report import days_between
@@ -49,6 +49,7 @@ def look_job() -> int:
         return 0
     try:
         with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
+            lineage.compare(store, client)
             gaps = look(store, Coverage(client))
             with unless_refused():
                 JobScheduler(client).note_gaps(any(gap.state is not State.CANNOT_BE_CLOSED for gap in gaps))
@@ -80,7 +81,7 @@ def update(store: Store, statements: Sequence[Statement], now: int) -> list[Cut]
         rows = coverage.merged(before, statements, now)
         known = _known(connection, now)
         found = [*absences(rows, known, now), *losses(statements, known, now)]
-        found += [row for row in known if row.cause is Cause.UNREACHABLE]
+        found += [row for row in known if row.cause in FOUND_ONCE]
         _replace(store, connection, known, found)
         coverage.write(store, connection, before, coverage.settled(rows, now))
     _tell(known, found)

@@ -84,6 +84,8 @@ class RedisFigures:
     paused: tuple[PausedFigures, ...] = ()
     #: When days were exported last; None if they never were.
     export: LastExport | None = None
+    #: The name of the database that what is in it is for; None while nobody has said so.
+    for_database: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +156,10 @@ class StoreFigures:
     #: The last days of which something is known, today included, the newest first.
     days: tuple[DayFigures, ...] = ()
     gaps: GapFigures = GapFigures(0, 0, None)
+    #: What the database is called, in each of its backups too.
+    database_name: str | None = None
+    #: Unix time in seconds at which two installations were last seen to use it in turns; None if never.
+    clashed_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ def warnings_of(
         yield from _of_stream(in_redis, settings.alert_age, now)
         if settings.export_to is not None and in_redis.export is not None:
             yield from _of_export(in_redis.export, now)
+    if in_redis is not None and in_store is not None:
+        yield from _of_both(in_redis, in_store, now)
     if in_store is not None:
         yield from _of_store(in_store)
         yield from _of_gaps(in_store.gaps, now)
@@ -76,6 +78,15 @@ def _of_processes(
     if store and store.handlers and not handled:
         text = f"No worker is running on the queue `{HANDLERS_QUEUE}`: your handlers are not called."
         yield StatusWarning(Code.NO_HANDLERS_WORKER, text)
+
+
+def _of_both(in_redis: RedisFigures, in_store: StoreFigures, now: float) -> Iterable[StatusWarning]:
+    if len({in_redis.for_database, in_store.database_name} - {None}) > 1:
+        text = "What is in Redis is for another database than this one, so nothing of it is stored here."
+        yield StatusWarning(Code.OTHER_DATABASE, text)
+    if in_store.clashed_at is not None and now - in_store.clashed_at < LOST_LATELY:
+        text = "Two installations, each with a Redis of its own, use this database."
+        yield StatusWarning(Code.TWO_INSTALLATIONS, text)
 
 
 def _waiting(figures: RedisFigures) -> str:

@@ -15,7 +15,7 @@ from ingest.settings import Settings
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from workers.catch_up import keeping
-from workers.gaps import filling
+from workers.gaps import filling, lineage
 from workers.handlers import history
 from workers.handlers.forgetting import forget
 from workers.operations import audit
@@ -55,6 +55,10 @@ def _retry_soon(settings: Settings) -> None:
         log.warning("Redis is unreachable too, so it is tried again tomorrow: %s", error)
 
 
+#: Seconds that a clean-up goes on from where the last one was, at most: a day, and one to make up for another.
+STEP = 2 * DAY
+#: The row of `marks` with the time (Unix seconds) of the last clean-up.
+CLEANED = "cleaned"
 #: Seconds for counting what an upgrade has left uncounted: the job that cleans up has a minute for everything.
 FILL_SECONDS = 20.0
 
@@ -71,7 +75,7 @@ def clean_up(settings: Settings) -> int:
         store.tidy()
         for problem in store.make_room():
             log.warning("%s", problem, extra={"event": "no-room-made"})
-        now = _earliest_now(settings, store)
+        now = _not_far_ahead(store, _earliest_now(settings, store))
         store.expire_notes(now, settings.retention_days * DAY or commits.KEPT)
         audit.expire(store, now)
         filling.forget(store, (now - filling.KEPT_DAYS * DAY) * MICROS)
@@ -79,6 +83,7 @@ def clean_up(settings: Settings) -> int:
         keeping.expire(store, now - min(settings.retention_days * DAY or keeping.KEPT, keeping.KEPT))
         history.expire(store, now, min(settings.retention_days or history.KEPT_DAYS, history.KEPT_DAYS))
         deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
+        _note_clean_up(store, now)
         # Where an upgrade was ended before it was done; last, as it may take long.
         fill(store, seconds=FILL_SECONDS)
     return deleted
@@ -127,3 +132,27 @@ def _earliest_now(settings: Settings, store: Store) -> int:
     with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
         clocks.append(redis_time(client))
     return min(clocks) // MICROS
+
+
+def _not_far_ahead(store: Store, now: int) -> int:
+    """At most `STEP` after the last clean-up: where all clocks are one, and it jumps, everything seems too old.
+
+    Where none ran for long, what is too old goes a few days at a time.
+    """
+    with store.reading() as connection:
+        last = lineage.value(connection, CLEANED)
+    bound = now if last is None else min(now, int(last) + STEP)
+    if bound < now:
+        log.warning(
+            "no clean-up for %s, or a clock that jumped ahead: today nothing younger than it would be on %s is "
+            "deleted; see that the time of this machine is right",
+            shown.span(now - int(last or 0)),
+            datetime.fromtimestamp(bound, UTC).date(),
+            extra={"event": "clean-up-held-back"},
+        )
+    return bound
+
+
+def _note_clean_up(store: Store, now: int) -> None:
+    with store.writing() as connection:
+        lineage.put(store, connection, CLEANED, str(now))

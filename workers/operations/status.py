@@ -25,6 +25,7 @@ from ingest.stream.exports import Exports
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
 from ingest.stream.pauses import Pauses
 from ingest.stream.reports import EndpointReport, host_of
+from workers.gaps import lineage
 from workers.gaps.gap import State, cuts
 from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
@@ -178,6 +179,7 @@ def of_redis(client: redis.Redis) -> RedisFigures:
         ),
         workers=working.workers(client),
         export=Exports(client).last(),
+        for_database=lineage.Opposite.read(client).database,
     )
 
 
@@ -273,6 +275,8 @@ def of_store(store: Store, for_people: bool = True) -> StoreFigures:
         reconciled=_reconciled_figures(schedule),
         days=tuple(_days(store, schedule)) if for_people else (),
         gaps=_gap_figures(store),
+        database_name=lineage.name_of(store),
+        clashed_at=lineage.clashed_at(store),
     )
 
 

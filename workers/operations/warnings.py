@@ -62,6 +62,21 @@ class Code(StrEnum):
         "Let this user read INGEST_SPOOL_DIR: calls that were acknowledged may lie there.",
     )
 
+    # --- what does not belong together ---
+
+    #: Redis holds what is for another database.
+    OTHER_DATABASE = (
+        "other-database",
+        Level.ALARM,
+        "Set REDIS_URL or DATABASE_URL right; if this database takes the other's place, `ingest db adopt`.",
+    )
+    #: Two installations use one database.
+    TWO_INSTALLATIONS = (
+        "two-installations",
+        Level.ALARM,
+        "Stop one of the two, or give each a database of its own: `ingest status` of each shows its workers.",
+    )
+
     # --- receiving ---
 
     #: Nobody takes Copernica's calls.

@@ -32,6 +32,7 @@ from ingest.redis_errors import described
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
+from workers.gaps import lineage
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
 from workers.handlers.announced import announce
 from workers.metrics import figures
@@ -39,7 +40,6 @@ from workers.process.graceful import BoundScheduler, GracefulWorker
 from workers.process.own_jobs import OwnJob
 from workers.process.patience import redis_outage, say_once
 from workers.process.rq_compat import use_scheduler
-from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -88,10 +88,11 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         processes.aside(partial(_require, settings.metrics_host, settings.metrics_port))
     with redis_client.connect(settings.redis) as client:
         redis_client.require(client, settings.redis)
+        # A database that cannot be used, or is another's: fail at startup, not in every job.
+        _require_database(settings, client)
     if tracing.of(settings) is not None:  # imports what it needs, once
         processes.aside(partial(tracing.try_out, settings))
-    # A database or handlers that cannot be used: fail at startup, not in every job.
-    Store.open(settings.database).close()
+    # Likewise handlers.
     if queue_name == HANDLERS_QUEUE:
         names = (
             ", ".join(configured.known_handlers(settings))
@@ -110,6 +111,13 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
                 time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
     except StopRequested:  # from our handler, or from RQ's while its loop was not there to catch it
         log.debug("asked to stop while waiting")
+
+
+def _require_database(settings: Settings, client: redis.Redis) -> None:
+    try:
+        lineage.opened(settings, client).close()
+    except redis.RedisError as error:
+        raise redis_client.unavailable(settings.redis, error) from None
 
 
 def _require(host: str, port: int) -> None:

@@ -17,7 +17,7 @@ from workers.store.tables import schema_version
 log = logging.getLogger(__name__)
 
 #: The version that this program works with: the newest in `migrations/versions`.
-VERSION = "0012"
+VERSION = "0013"
 
 
 def current(connection: Connection, backend: Backend) -> str | None:

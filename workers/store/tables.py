@@ -331,6 +331,9 @@ day_totals = Table(
     Column("details", _Json, nullable=False),
 )
 
+#: What the database knows of itself, by name; see `workers.gaps.lineage`.
+marks = Table("marks", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+
 # --- Alembic's own ---
 
 #: The version of the schema, in its only row.

@@ -1,0 +1,117 @@
+"""The commands that look after the database: db upgrade, backup, restore, adopt."""
+
+from pathlib import Path
+
+import click
+
+from ingest.cli import asking
+from ingest.cli.amount import Amount
+from ingest.cli.audit import noted
+from ingest.cli.interruption import interruptible
+from ingest.cli.options import settings_with
+from ingest.shown import counted
+
+_NEW = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command()
+@click.option("--recount", is_flag=True, help="Count all events anew, after somebody changed the table by hand.")
+def upgrade(recount: bool) -> None:
+    """Create the tables, or update those of an older release; run this before each new release."""
+    from ingest.cli.render import console
+    from workers.store.filling import fill
+    from workers.store.schema import upgrade as run
+    from workers.store.store import Store
+
+    url = settings_with().database
+    before, after = run(url)
+    click.echo(f"The schema is {'already' if before == after else 'now'} at {after}.")
+    with Store.open(url) as store:
+        if recount:
+            store.count_anew()
+        if not store.is_counted:
+            again = "Some events are not counted yet: the same command, or the daily job, counts the rest."
+            with (
+                interruptible(lambda: again),
+                console.advancing("counting the events that were there before") as progress,
+            ):
+                fill(store, progress)
+            click.echo(f"{counted(store.stored(), 'event is', 'events are')} counted.")
+
+
+@db.command()
+@click.option(
+    "--disk", type=Amount("size"), help="How large the server's disk is, where it is not this machine's."
+)
+@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object.")
+def size(disk: float | None, as_json: bool) -> None:
+    """Say how large the database is, how it grows, when the disk is full, and what a retention would do."""
+    from ingest.cli.render import growth as render
+    from workers.operations.growth import look
+    from workers.store.store import Store
+
+    settings = settings_with()
+    with Store.open(settings.database) as store:
+        render.growth(look(store, settings.retention_days or 0, disk), as_json)
+
+
+@db.command()
+@click.argument("file", type=_NEW)
+def backup(file: Path) -> None:
+    """Copy a SQLite database to a new FILE while everything runs; PostgreSQL has pg_dump.
+
+    Only its owner can read it, and it has its name only when it was found whole. Redis and the spool need a backup
+    of their own: docs/operations.md.
+    """
+    from ingest.cli.render import console
+    from workers.operations.backup import back_up
+
+    url = settings_with().database
+    with (
+        interruptible(lambda: "There is no backup."),
+        console.advancing("copying the database") as progress,
+    ):
+        events = back_up(url, file, progress)
+    click.echo(f"{file} has {counted(events, 'event')}.")
+
+
+@db.command()
+@click.argument("file", type=_NEW)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def restore(file: Path, yes: bool) -> None:
+    """Put a copy of the backup FILE in the place of a SQLite database; stop everything before."""
+    from workers.operations.backup import restore as run
+
+    settings = settings_with()
+    if not yes:
+        asking.agreed(f"Put {file} in the place of {settings.shown_database}?")
+    with interruptible(lambda: "Look whether the database is there."):
+        aside = run(settings.database, file)
+    kept = "" if aside is None else f" What was there is {aside}."
+    click.echo(f"The database is that of {file}.{kept} Start everything: what it lacks is fetched by itself.")
+
+
+@db.command()
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def adopt(yes: bool) -> None:
+    """Have this database take what is in Redis from now on, although that was for another one."""
+    from ingest import redis_client
+    from workers.gaps import lineage
+    from workers.store.store import Store
+
+    settings = settings_with()
+    if not yes:
+        asking.agreed(f"Store what is in Redis in {settings.shown_database} from now on, and nowhere else?")
+    with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
+        redis_client.require(client, settings.redis)
+        with noted(settings, "adopt", {}):
+            was = lineage.adopt(store, client)
+    click.echo("It was another database's." if was else "It was nobody else's.")
+
+
+COMMANDS = (db,)

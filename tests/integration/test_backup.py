@@ -1,0 +1,104 @@
+"""Backups of SQLite: taken while others write, looked through, and put in the place of what was there."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ingest.errors import Unavailable
+from tests.support.builders import event
+from workers.operations import backup
+from workers.operations.backup import back_up, restore
+from workers.store.schema import upgrade
+from workers.store.store import Store
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    url = f"sqlite:///{tmp_path}/a%20b'c.db"
+    upgrade(url)
+    with Store.open(url) as store:
+        store.add([event(number) for number in range(200)])
+    return url
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "backup"
+
+
+def test_a_backup_is_of_one_moment_while_others_write(
+    url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "PAGES", 5)
+    told: list[float] = []
+    with Store.open(url) as store:
+
+        def meanwhile(part: float) -> None:
+            told.append(part)
+            store.add([event(1000 + len(told))])
+
+        assert back_up(url, file, meanwhile) == 200
+        assert store.stored() == 200 + len(told) > 210
+    assert told == sorted(told), "it never began anew"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in file.parent.glob("backup*")) == ["backup"]
+
+
+def test_nothing_is_overwritten(url: str, file: Path) -> None:
+    file.write_text("precious")
+    with pytest.raises(Unavailable, match="already"):
+        back_up(url, file)
+    assert file.read_text() == "precious"
+
+
+def test_a_backup_takes_the_place_of_the_database_and_its_log(url: str, file: Path) -> None:
+    back_up(url, file)
+    with Store.open(url) as store:
+        store.add([event(1000)])
+        with pytest.raises(Unavailable, match="stop all"):
+            restore(url, file)
+    aside = restore(url, file)
+    assert aside is not None
+    with Store.open(url) as store, Store.open(f"sqlite:///{aside}") as before:
+        assert (store.stored(), before.stored()) == (200, 201)
+
+
+def test_the_log_of_a_database_that_died_is_not_written_into_the_backup(url: str, file: Path) -> None:
+    back_up(url, file)
+    place = next(path for path in file.parent.iterdir() if path.suffix == ".db")
+    with closing(sqlite3.connect(place)) as writer:
+        writer.execute("DELETE FROM events")
+        writer.commit()
+        left = Path(f"{place}-wal").read_bytes()
+    place.unlink()
+    Path(f"{place}-wal").write_bytes(left)
+    assert restore(url, file) is None
+    with Store.open(url) as store:
+        assert store.stored() == 200
+
+
+@pytest.mark.parametrize("damage", [b"no database", b""])
+def test_what_is_no_backup_is_not_put_in_its_place(url: str, file: Path, damage: bytes) -> None:
+    file.write_bytes(damage)
+    with pytest.raises(Unavailable, match="no backup of a database of ours"):
+        restore(url, file)
+    with Store.open(url) as store:
+        assert store.stored() == 200
+
+
+def test_a_damaged_backup_is_refused(url: str, file: Path) -> None:
+    back_up(url, file)
+    with file.open("r+b") as damaged:
+        damaged.seek(4096 * 4)
+        damaged.write(b"\xff" * 4096 * 4)
+    with pytest.raises(Unavailable, match=r"damaged|no backup"):
+        restore(url, file)
+
+
+def test_postgresql_is_told_what_to_type_instead(file: Path) -> None:
+    with pytest.raises(Unavailable, match="pg_dump"):
+        back_up("postgresql://nobody@127.0.0.1:1/x", file)

@@ -1,0 +1,265 @@
+"""Whether the database and Redis still belong together, and whether one of them is older than it was.
+
+Each keeps a mark of the other. Every half minute a worker raises the number of both, first in the database. So
+
+    the number in Redis is higher       the database was restored from a backup: what it had stored since is gone
+    that in the database is, by two     Redis was restored, or a replica took over that lagged far behind
+    Redis has none, or is another       it was emptied or replaced: what waited in it is gone
+    Redis names another database        one of the two was exchanged by mistake, or the events are another's
+
+The first three make a gap, which is filled like any other; numbers do not depend on any clock. The last is
+refused: nothing is taken out of that Redis until somebody says that it is meant (`ingest db adopt`).
+"""
+
+import json
+import logging
+import secrets
+from dataclasses import asdict, dataclass, replace
+from typing import Self, cast
+
+import redis
+from sqlalchemy import Connection, select
+
+from ingest.copernica.events import MICROS
+from ingest.errors import OtherDatabase
+from ingest.jobs import JobScheduler
+from ingest.settings import REDIS_URL_FILE, Settings
+from ingest.stream.clock import redis_time
+from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.keys import Keys
+from workers.gaps.gap import TURNS, Cause, Cut, State
+from workers.runtime import unless_refused
+from workers.store import tables
+from workers.store.store import Store
+
+log = logging.getLogger(__name__)
+
+#: µs for which what came in may not be in the database although nothing waits: what a spool was just sending on.
+UNSURE = 60 * MICROS
+#: µs after which a mark that another Redis made in this database is no sign any more that it is used at this time.
+AT_ONCE = 600 * MICROS
+#: What to say of it.
+CLASH = "Two installations, each with a Redis of its own, use this database: stop one of them."
+#: The names of the rows of `marks`.
+NAME, SHARED = "database", "shared"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the database keeps: the last mark that it made together with a Redis. Times are µs since 1970."""
+
+    number: int
+    at: int
+    #: Everything that came in before this time was stored.
+    through: int
+    #: Which Redis that was, and which one before it.
+    server: str
+    before: str = ""
+    #: When two of them were last seen to be used in turns: 0 if never.
+    clashed_at: int = 0
+
+    @classmethod
+    def of(cls, text: str | None) -> Self | None:
+        """Read it; None if there is none."""
+        return None if text is None else cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Opposite:
+    """What Redis keeps: the name of its database, its own, and the number of the last mark."""
+
+    database: str | None = None
+    server: str | None = None
+    number: int = 0
+
+    @classmethod
+    def read(cls, client: redis.Redis) -> Self:
+        """Ask for it.
+
+        Raises:
+            redis.RedisError: Redis failed.
+        """
+        found = cast(list[bytes | None], client.hmget(Keys().mark, ["database", "redis", "number"]))
+        database, name, number = (None if each is None else each.decode("ascii", "replace") for each in found)
+        return cls(database, name, int(number) if number is not None and number.isdecimal() else 0)
+
+
+def opened(settings: Settings, client: redis.Redis) -> Store:
+    """The database, if what is in this Redis is for it.
+
+    The private server of a data folder is nobody else's, so it takes any.
+
+    Raises:
+        OtherDatabase: it is for another one.
+        Unavailable: the database cannot be used now.
+        redis.RedisError: Redis failed.
+    """
+    store = Store.open(settings.database)
+    try:
+        try:
+            claim(store, client)
+        except OtherDatabase:
+            if not _is_private(settings):
+                raise
+            log.warning("the database is another than before, and takes what is in the private Redis")
+            adopt(store, client)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def claim(store: Store, client: redis.Redis) -> None:
+    """Make this Redis that of this database, unless it is another's already.
+
+    Raises:
+        OtherDatabase: it is.
+        Unavailable, redis.RedisError: the database or Redis failed.
+    """
+    found = Opposite.read(client).database
+    name = name_of(store) or _name(store, found)
+    if found is None:
+        with unless_refused():  # a full Redis takes nothing, and whoever drains it makes room
+            client.hsetnx(Keys().mark, "database", name)
+        found = Opposite.read(client).database
+    if found not in (None, name):
+        raise OtherDatabase(
+            f"What is in this Redis is for another database than {store.shown}, so nothing of it is stored here: "
+            "set REDIS_URL or DATABASE_URL right, or type `ingest db adopt` if this one takes the other's place."
+        )
+
+
+def _is_private(settings: Settings) -> bool:
+    try:
+        return settings.redis == (settings.data_dir / REDIS_URL_FILE).read_text().strip()
+    except OSError:
+        return False
+
+
+def name_of(store: Store) -> str | None:
+    """What a database is called, and each backup of it; None if somebody deleted that."""
+    with store.reading() as connection:
+        return value(connection, NAME)
+
+
+def clashed_at(store: Store) -> float | None:
+    """Unix time in seconds at which two installations were last seen to use a database; None if never."""
+    with store.reading() as connection:
+        mark = Mark.of(value(connection, SHARED))
+    return mark.clashed_at / MICROS if mark is not None and mark.clashed_at else None
+
+
+def _name(store: Store, name: str | None) -> str:
+    """Give a database the name that Redis knows, or a new one: somebody emptied its tables."""
+    with store.writing() as connection:
+        store.take_turns(connection, TURNS)
+        known = value(connection, NAME)
+        if known is None:
+            known = name or secrets.token_hex(8)
+            put(store, connection, NAME, known)
+    return known
+
+
+def adopt(store: Store, client: redis.Redis) -> bool:
+    """Have this database take what is in this Redis from now on; whether it was another's.
+
+    Raises:
+        Unavailable, redis.RedisError: the database or Redis failed.
+    """
+    name = name_of(store) or _name(store, None)
+    was = Opposite.read(client).database
+    client.hset(Keys().mark, mapping={"database": name, "redis": secrets.token_hex(8), "number": 0})
+    return was not in (None, name)
+
+
+def compare(store: Store, client: redis.Redis) -> Mark | None:
+    """Compare both marks, note a gap if one side is older than it was, and make the next; None if refused.
+
+    Killed in between, it leaves Redis one behind, which means nothing.
+
+    Raises:
+        Unavailable, redis.RedisError: the database or Redis failed.
+    """
+    try:
+        claim(store, client)
+    except OtherDatabase as error:
+        log.error("%s", error, extra={"event": "other-database"})
+        return None
+    now = redis_time(client)
+    through = _stored_through(client, now)
+    with store.writing() as connection:
+        store.take_turns(connection, TURNS)
+        theirs = Opposite.read(client)
+        ours = Mark.of(value(connection, SHARED))
+        clashes = ours is not None and _clash(ours, theirs, now)
+        cause = None if ours is None or clashes else _older(ours, theirs)
+        if ours is not None and cause is not None:
+            _note(store, connection, Cut(min(ours.through, now - 1), cause, now, State.ENDED, now))
+        mark = _next(ours, theirs, now, through if through is not None or ours is None else ours.through)
+        if clashes:
+            log.error("%s", CLASH, extra={"event": "two-installations"})
+            mark = replace(mark, clashed_at=now)
+        put(store, connection, SHARED, json.dumps(asdict(mark)))
+    fields = {"redis": mark.server, "number": mark.number}
+    with unless_refused():
+        client.hset(Keys().mark, mapping=fields)  # type: ignore[arg-type]  # its stub knows no dict of both
+        if cause is Cause.DATABASE_OLDER:  # what was done today may be undone
+            JobScheduler(client).do_daily_again()
+    return mark
+
+
+def _clash(ours: Mark, theirs: Opposite, now: int) -> bool:
+    """Whether two installations, each with a Redis of its own, use this database in turns."""
+    return theirs.server == ours.before != ours.server and now - ours.at < AT_ONCE
+
+
+def _older(ours: Mark, theirs: Opposite) -> Cause | None:
+    """Which side is older than it was, by numbers alone."""
+    if theirs.server != ours.server:
+        return Cause.REDIS_OLDER
+    if theirs.number > ours.number:
+        return Cause.DATABASE_OLDER
+    return Cause.REDIS_OLDER if theirs.number < ours.number - 1 else None
+
+
+def _next(ours: Mark | None, theirs: Opposite, now: int, through: int | None) -> Mark:
+    number = max(ours.number if ours else 0, theirs.number) + 1
+    name = theirs.server or secrets.token_hex(8)
+    before = "" if ours is None else ours.before if ours.server == name else ours.server
+    clashed_at = 0 if ours is None else ours.clashed_at
+    return Mark(number, now, min(through or now, now), name, before, clashed_at)
+
+
+def _stored_through(client: redis.Redis, now: int) -> int | None:
+    """The time before which everything that came in is in the database; None while some of it is in a spool."""
+    reports = Heartbeats(client).reports().endpoints.values()
+    if any(report.spool is not None and report.spool.events for report in reports):
+        return None
+    waited = Consumer(client).oldest_age() or 0.0
+    return now - UNSURE - int(waited * MICROS)
+
+
+def _note(store: Store, connection: Connection, gap: Cut) -> None:
+    gap.put(store, connection)
+    which = "the database" if gap.cause is Cause.DATABASE_OLDER else "Redis"
+    log.warning(
+        "%s is older than it was: calls of the last %.0f s may be missing, see `ingest gaps`",
+        which,
+        ((gap.until or gap.since) - gap.since) / MICROS,
+        extra={"event": "restored"},
+    )
+
+
+# --- the table ---
+
+
+def value(connection: Connection, name: str) -> str | None:
+    """What a mark says; None if there is none of that name."""
+    return connection.execute(select(tables.marks.c.value).where(tables.marks.c.name == name)).scalar()
+
+
+def put(store: Store, connection: Connection, name: str, text: str) -> None:
+    """Write a mark in place of the one of that name, within a transaction."""
+    connection.execute(tables.marks.delete().where(tables.marks.c.name == name))
+    store.insert(connection, tables.marks, [(name, text)])

@@ -1,0 +1,171 @@
+"""Backups of SQLite: a consistent copy while everything runs, and one put in the database's place.
+
+To copy the file by hand is wrong twice: beside a running program it lacks what is in the write-ahead log, and what
+is put in its place meets the log of the other, which SQLite then writes into it.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ingest.errors import Unavailable
+from workers.store import schema
+from workers.store.dialects import backend_for
+from workers.store.sqlite import LOCK_TIMEOUT, SQLite
+
+#: Pages (4 KiB each) copied between two looks at Ctrl-C and at how far it is: 16 MiB.
+PAGES = 4096
+#: What SQLite puts beside a database while it is open.
+ENDS = ("-wal", "-shm", "-journal")
+
+
+def back_up(url: str, to: Path, progress: Callable[[float], object] = lambda part: None) -> int:
+    """Copy the database as it is at this moment to a new file that only its owner can read; returns its events.
+
+    Others go on writing meanwhile; the write-ahead log grows until it is done. The copy is looked through, and has
+    its name only when it is whole and on disk.
+
+    Raises:
+        Unavailable: it is not SQLite, there is such a file already, or something cannot be read or written.
+    """
+    source = _file(url, "pg_dump --format=custom --file=FILE")
+    if not source.exists():
+        raise Unavailable(f"There is no database at {source} to make a backup of.")
+    _require_new(to)
+    with _new(to) as part:
+        with closing(_connected(source)) as original, closing(sqlite3.connect(part)) as copy:
+            original.execute("BEGIN")
+            original.execute("SELECT count(*) FROM sqlite_master").fetchone()  # what is seen from now on stays so
+            told = _Told(progress)
+            original.backup(copy, pages=PAGES, progress=told, sleep=0.0)
+            copy.execute("PRAGMA journal_mode=DELETE")  # one file, with nothing beside it
+        events = verify(part)
+        _put(part, to)
+    return events
+
+
+def restore(url: str, backup: Path) -> Path | None:
+    """Put a copy of a backup in the place of the database, which nothing may use meanwhile.
+
+    Returns where the database that was there is now, with what was beside it; None if there was none.
+
+    Raises:
+        Unavailable: the database is not SQLite, it is in use, or something cannot be read or written.
+    """
+    place = _file(url, "pg_restore --dbname=DATABASE_URL FILE")
+    if not backup.exists():
+        raise Unavailable(f"There is no file {backup}.")
+    if place.exists() and backup.samefile(place):
+        raise Unavailable(f"{backup} is the database itself.")
+    verify(backup)
+    place.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with _new(place) as part:
+        with closing(_connected(backup)) as original, closing(sqlite3.connect(part)) as copy:
+            original.backup(copy, pages=PAGES)
+            copy.execute("PRAGMA journal_mode=DELETE")
+        verify(part)
+        aside = _put_aside(place)
+        _put(part, place)
+    return aside
+
+
+def verify(file: Path) -> int:
+    """Look a backup through; returns how many events it has.
+
+    Raises:
+        Unavailable: it is damaged, or no database of ours, or of a newer release.
+    """
+    try:
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if found != "ok":
+                raise Unavailable(f"{file} is damaged: {found}.")
+            version = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
+            events = int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
+    except (sqlite3.Error, TypeError) as error:
+        raise Unavailable(f"{file} is no backup of a database of ours: {error}.") from None
+    if version > schema.VERSION:
+        raise Unavailable(
+            f"{file} has schema {version}, newer than this program's {schema.VERSION}: install the release that "
+            "made it."
+        )
+    return events
+
+
+def _file(url: str, instead: str) -> Path:
+    backend = backend_for(url)
+    if not isinstance(backend, SQLite) or backend.path is None:
+        raise Unavailable(f"This is for SQLite; PostgreSQL has its own: `{instead}` (docs/operations.md).")
+    return backend.path
+
+
+def _connected(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(file, timeout=LOCK_TIMEOUT, isolation_level=None)
+
+
+def _require_new(file: Path) -> None:
+    if file.exists() or file.is_symlink():
+        raise Unavailable(f"There is a file {file} already, and nothing is overwritten: name another.")
+
+
+class _Told:
+    """How far a copy has come, as `sqlite3` tells it."""
+
+    def __init__(self, progress: Callable[[float], object]) -> None:
+        self._progress = progress
+
+    def __call__(self, _status: int, left: int, total: int) -> None:
+        self._progress(1 - left / max(total, 1))
+
+
+@contextmanager
+def _new(file: Path) -> Iterator[Path]:
+    """A file beside it that only its owner can read, gone at the end of the block."""
+    part = file.with_name(f"{file.name}.part-{os.getpid()}")
+    try:
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        yield part
+    except OSError as error:
+        raise Unavailable(f"{error.filename or part} cannot be written: {error.strerror}.") from None
+    except sqlite3.Error as error:
+        raise Unavailable(f"The database cannot be copied to {file}: {error}.") from None
+    finally:
+        for end in ("", *ENDS):
+            Path(f"{part}{end}").unlink(missing_ok=True)
+
+
+def _put(part: Path, to: Path) -> None:
+    """Give a file its name, once it is on disk."""
+    with part.open("rb") as written:
+        os.fsync(written.fileno())
+    _require_new(to)
+    part.rename(to)
+    folder = os.open(to.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _put_aside(place: Path) -> Path | None:
+    if not place.exists():
+        for end in ENDS:  # of a database that somebody has deleted: SQLite would write it into the one that comes
+            Path(f"{place}{end}").unlink(missing_ok=True)
+        return None
+    with suppress(sqlite3.DatabaseError), closing(_connected(place)) as connection:
+        connection.execute("PRAGMA busy_timeout=1000")
+        try:  # takes in the write-ahead log, and needs to be alone
+            connection.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            raise Unavailable(f"{place} is in use: stop all endpoints, workers and consoles first.") from None
+    aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+    _require_new(aside)
+    for end in (*ENDS, ""):
+        with suppress(FileNotFoundError):
+            Path(f"{place}{end}").rename(f"{aside}{end}")
+    return aside
