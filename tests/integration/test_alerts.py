@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from email import message_from_string
+from email.message import Message
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,6 +14,9 @@ import orjson
 import pytest
 import redis
 import stamina
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as MessageHandler
+from aiosmtpd.smtp import AuthResult, Envelope, Session
 from rq.suspension import suspend
 
 from ingest.settings import Settings
@@ -21,6 +26,8 @@ from tests.support.builders import event
 from tests.support.cli import typed
 from tests.support.http import Script, Seen, listening
 from tests.support.mail import Mailbox, mail_server
+from tests.support.running import free_port
+from tests.support.tls import Authority
 from workers.alerts import delivery
 from workers.alerts.look import look, redis_is_away, trial
 from workers.alerts.silence import numbers, unusual
@@ -226,6 +233,62 @@ def test_a_mail_server_that_does_not_come_to_an_end_is_left(mailbox: Mailbox) ->
     (trouble,) = delivery.deliver(Settings.read({"INGEST_ALERT_SMTP": route}), trial())
     assert "the mail server does not take it" in trouble
     assert mailbox.mails == []
+
+
+class Noted(MessageHandler):
+    """What it is sent, and whether that was encrypted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mails: list[tuple[str, bool]] = []
+
+    def prepare_message(self, session: Session, envelope: Envelope) -> Message:
+        self.mails.append((envelope.rcpt_tos[0], session.ssl is not None))
+        return super().prepare_message(session, envelope)
+
+    def handle_message(self, message: Message) -> None:
+        """Nothing more."""
+
+
+@pytest.fixture
+def starttls(tmp_path: Path) -> Iterator[tuple[Noted, int, Authority]]:
+    """A mail server that offers STARTTLS and takes passwords; the authority of its certificate is its own."""
+    authority = Authority(tmp_path)
+    identity = authority.identity("localhost")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(identity.certificate, identity.key)
+    noted = Noted()
+    taken = AuthResult(success=True)
+    server = Controller(
+        noted, hostname="127.0.0.1", port=free_port(), tls_context=context, authenticator=lambda *_: taken
+    )
+    server.start()
+    yield noted, server.port, authority
+    server.stop()
+
+
+def test_mail_is_encrypted_where_the_server_can_whoever_signed_its_certificate(
+    starttls: tuple[Noted, int, Authority],
+) -> None:
+    noted, port, _ = starttls
+    route = f"smtp://127.0.0.1:{port}?from=i@example.nl&to=a@example.nl"
+    assert delivery.deliver(Settings.read({"INGEST_ALERT_SMTP": route}), trial()) == []
+    assert noted.mails == [("a@example.nl", True)]
+
+
+def test_a_password_is_for_a_server_only_whose_certificate_is_trusted(
+    starttls: tuple[Noted, int, Authority], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted, port, authority = starttls
+    settings = Settings.read(
+        {"INGEST_ALERT_SMTP": f"smtp://user:geheim@127.0.0.1:{port}?from=i@example.nl&to=a@example.nl"}
+    )
+    (trouble,) = delivery.deliver(settings, trial())
+    assert "signed by nobody whom this machine trusts" in trouble
+    assert noted.mails == []
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.file))
+    assert delivery.deliver(settings, trial()) == []
+    assert noted.mails == [("a@example.nl", True)]
 
 
 def test_an_alert_can_be_tried(receiver: Script, mailbox: Mailbox) -> None:

@@ -137,7 +137,7 @@ def _mail(route: MailURL, message: Message) -> None:
     mail["From"], mail["To"], mail["Subject"] = route.sender, ", ".join(route.recipients), message.subject
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text)
-    context = ssl.create_default_context()
+    context = _trust(route)
     try:
         with closing(_connected(route, context)) as server:
             _greet(server, route, context)
@@ -147,8 +147,22 @@ def _mail(route: MailURL, message: Message) -> None:
     except smtplib.SMTPResponseException as error:
         kind = _TryAgain if 400 <= error.smtp_code < 500 else Undelivered
         raise kind(f"the mail server answered {error.smtp_code}") from None
+    except ssl.SSLCertVerificationError:
+        raise Undelivered("the mail server's certificate is signed by nobody whom this machine trusts") from None
     except (smtplib.SMTPException, OSError) as error:
         raise _TryAgain(f"the mail server does not take it ({type(error).__name__})") from None
+
+
+def _trust(route: MailURL) -> ssl.SSLContext:
+    """Whose certificates are taken: those that this machine trusts; any, where no encryption was asked for.
+
+    Many a mail server offers STARTTLS with a certificate that it made itself. Mail servers take that from each
+    other: without a password, the alternatives are the same mail in the clear, and no mail at all.
+    """
+    context = ssl.create_default_context()
+    if not (route.tls or route.password):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _connected(route: MailURL, context: ssl.SSLContext) -> smtplib.SMTP:
