@@ -17,6 +17,7 @@ from ingest.jobs import (
     CATCH_UP_JOB,
     DAILY_JOB,
     DRAIN_JOB,
+    EXPORT_JOB,
     FIND_GAPS_JOB,
     HAND_ON_JOB,
     HANDLE_JOB,
@@ -29,19 +30,27 @@ from workers.process.rq_compat import CompatJob
 
 log = logging.getLogger(__name__)
 
-#: What may be called, by the names under which it is enqueued, and was by version 0.1.
+#: What may be called, by the names under which it is enqueued, and was by earlier versions.
 FUNCTIONS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         DRAIN_JOB: jobs.drain,
         VERIFY_JOB: jobs.verify,
         DAILY_JOB: jobs.retention,
         RECONCILE_JOB: jobs.reconcile,
+        EXPORT_JOB: jobs.export,
         FIND_GAPS_JOB: jobs.find_gaps,
         CATCH_UP_JOB: jobs.catch_up,
         MAILINGS_JOB: jobs.mailings,
         HAND_ON_JOB: jobs.hand_on,
         HANDLE_JOB: jobs.handle,
-        # See `workers.legacy_jobs`.
+        # The names of 0.2.0.
+        "workers.drain.drain.drain_job": jobs.drain,
+        "workers.drain.late_verification.verify_job": jobs.verify,
+        "workers.operations.retention.daily_job": jobs.retention,
+        "workers.reconcile.daily.reconcile_job": jobs.reconcile,
+        "workers.handlers.runner.hand_on_job": jobs.hand_on,
+        "workers.handlers.runner.handle_job": jobs.handle,
+        # Those of 0.1: see `workers.legacy_jobs`.
         "workers.drain.drain_job": jobs.drain,
         "workers.unverified.verify_job": jobs.verify,
         "workers.daily.daily_job": jobs.retention,
