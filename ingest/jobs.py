@@ -93,7 +93,7 @@ class JobScheduler:
     """Puts jobs on RQ's queues, never more of them than are of use."""
 
     def __init__(self, client: redis.Redis, partition: int = 0) -> None:
-        self._client = client
+        self.client = self._client = client
         self._keys = Keys(partition)
         self._consumer = Consumer(client, partition=partition)
         self._events = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)

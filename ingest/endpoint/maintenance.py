@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Self
 
-from redis import RedisError, ResponseError
+from redis import Redis, RedisError, ResponseError
 
-from ingest import shown
+from ingest import shown, unknown_jobs
 from ingest.endpoint.covering import Covering
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
@@ -168,6 +168,7 @@ def report_and_sweep(
         partial(_catch_up, settings, scheduler),
         scheduler.sweep_handoffs,
         scheduler.sweep_mailings,
+        partial(_forget_unknown, scheduler.client),
     ]
     if lookout is not None:
         steps.append(lookout.look)
@@ -184,6 +185,15 @@ def report_and_sweep(
             log.exception("a step of maintenance failed")
     if not refused:
         outage.served()
+
+
+def _forget_unknown(client: Redis) -> None:
+    if names := unknown_jobs.sweep(client):
+        log.warning(
+            "a worker of another release did not know the job %s: what that is for waits, until all are upgraded",
+            ", ".join(sorted(names)),
+            extra={"event": "job-unknown"},
+        )
 
 
 def _reconcile(settings: Settings, scheduler: JobScheduler) -> None:

@@ -22,6 +22,7 @@ Keys of partition p; the braces keep them in one slot of a Redis Cluster:
     ingest:{p}:catch-up:waits  string, there while there are gaps that are not filled
     ingest:{p}:mailings:S  string, there while the last job for figures of mailings is younger than S seconds
     ingest:{p}:mailings:waits, …:rests  strings, there while events were stored since; while none is to begin
+    ingest:{p}:unknown-jobs  string, there while the last look for jobs that a worker did not know is recent
     ingest:{p}:handoffs    string, there while handlers have something to do, now or later
     ingest:{p}:hand-on     string, there while the last job that hands on is young
     ingest:{p}:handler:H   string, there while a wake-up for the handler H is on its way
@@ -74,6 +75,7 @@ class Keys:
         self.exported = prefix + "exported"
         self.catch_up = prefix + "catch-up"
         self.mailings = prefix + "mailings"
+        self.unknown = prefix + "unknown-jobs"
         self.lookout = prefix + "lookout"
         self.looked = prefix + "looked"
         self.alerts = prefix + "alerts"

@@ -1,22 +1,28 @@
 """Jobs: the names of those that are enqueued, now and by the version before; and what is enqueued once a day."""
 
 import logging
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import redis
-from rq.job import Job
+from rq import Queue
+from rq.job import Job, JobStatus
+from rq.results import Result
 from rq.serializers import JSONSerializer
 
 import ingest.jobs
+from ingest import unknown_jobs
 from ingest.endpoint import maintenance
 from ingest.jobs import (
+    CATCH_UP_JOB,
     DAILY_EVERY,
     DAILY_JOB,
     DRAIN_JOB,
     EVENTS_QUEUE,
     FIND_GAPS_JOB,
     MAILINGS_JOB,
+    RECONCILE_JOB,
     VERIFY_JOB,
     JobScheduler,
 )
@@ -109,6 +115,63 @@ def test_what_redis_refuses_does_not_keep_a_sweep_from_the_rest(
     assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, MAILINGS_JOB, DAILY_JOB, VERIFY_JOB]
     assert "OOM" in caplog.text
     assert "Traceback" not in caplog.text
+
+
+def fail(queue: Queue, job: Job, said: str) -> None:
+    """Have it fail as a worker does."""
+    queue.remove(job)
+    job.set_status(JobStatus.FAILED)
+    queue.failed_job_registry.add(job, ttl=1000)
+    Result.create_failure(job, 1000, f"Traceback (most recent call last):\n{said}\n")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "ValueError: Invalid attribute name: mailings",
+        f"ValueError: Invalid attribute name: {MAILINGS_JOB}",
+        f"workers.process.own_jobs.JobRefused: it names '{MAILINGS_JOB}'",
+    ],
+)
+def test_a_job_that_a_worker_of_another_release_does_not_know_is_left_alone_for_a_while(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture, said: str
+) -> None:
+    scheduler, queue = JobScheduler(client), Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    assert scheduler.sweep_mailings()
+    (unknown,) = queue.jobs
+    real = queue.enqueue(MAILINGS_JOB, job_id="mailings-real")
+    other = queue.enqueue("theirs.job", job_id="other")
+    tracebacks = {unknown: said, real: "ValueError: no", other: "ValueError: Invalid attribute name: theirs.job"}
+    for job, text in tracebacks.items():
+        fail(queue, job, text)
+    maintenance._forget_unknown(client)
+    assert "did not know the job workers.jobs.mailings" in caplog.text
+    assert sorted(queue.failed_job_registry.get_job_ids(cleanup=False)) == ["mailings-real", "other"]
+    assert not client.exists(unknown.key)
+    for every in (5, 60):
+        client.delete(f"{KEYS.mailings}:{every}")
+    assert not scheduler.sweep_mailings(), "for some minutes"
+    assert unknown_jobs.sweep(client) == set(), "not at each sweep"
+    client.delete(KEYS.unknown, f"{KEYS.mailings}:rests")
+    assert unknown_jobs.sweep(client) == set()
+    assert scheduler.sweep_mailings()
+
+
+def test_other_kinds_rest_as_well_and_daily_ones_come_again(client: redis.Redis) -> None:
+    scheduler, queue = JobScheduler(client), Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    for sweep in (scheduler.sweep_coverage, scheduler.sweep_gaps):
+        assert sweep()
+        (job,) = queue.jobs
+        fail(queue, job, f"ValueError: Invalid attribute name: {job.func_name}")
+    for name in (RECONCILE_JOB, DAILY_JOB):
+        fail(queue, queue.enqueue(name), f"ValueError: Invalid attribute name: {name}")
+    today = datetime.now(UTC).date().isoformat()
+    client.set(f"{KEYS.reconcile}:{today}", 1, ex=100_000)
+    client.set(KEYS.daily, 1, ex=100_000)
+    assert unknown_jobs.sweep(client) == {FIND_GAPS_JOB, CATCH_UP_JOB, RECONCILE_JOB, DAILY_JOB}
+    assert max(client.ttl(f"{KEYS.reconcile}:{today}"), client.ttl(KEYS.daily)) <= 600, "today again"
+    assert client.ttl(KEYS.gaps) > 200
+    assert min(client.ttl(f"{KEYS.catch_up}:{every}") for every in (5, 60)) > 200
 
 
 def test_figures_of_mailings_follow_what_is_stored_and_rest_as_long_as_they_have_to(client: redis.Redis) -> None:
