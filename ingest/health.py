@@ -100,6 +100,7 @@ class RiskCode(StrEnum):
     API_FAILS = "api-fails"
     # Where events go on to.
     EXPORT_FAILS = "export-fails"
+    SINK_FAILS = "sink-fails"
     # What others can read on its way.
     PLAIN_REDIS = "plain-redis"
     UNVERIFIED_REDIS = "unverified-redis"

@@ -61,7 +61,7 @@ SPOOL_FOLDER = "spool"
 SHOWN_AS_URLS = frozenset(
     {
         "REDIS_URL", "REDIS_TLS_URL", "DATABASE_URL", "COPERNICA_API_URL", "COPERNICA_AUTH_URL",
-        "INGEST_FORWARD_URL", "INGEST_SMTPETER_URL",
+        "INGEST_FORWARD_URL", "INGEST_SMTPETER_URL", "INGEST_CLICKHOUSE_URL", "INGEST_KAFKA_URL",
     }
 )  # fmt: skip  # a list to be read across
 
@@ -312,8 +312,8 @@ class Settings(SinkSettings):
 
     @property
     def has_handlers(self) -> bool:
-        """Whether any handler or forward target is configured."""
-        return bool(self.handlers or self.forward_url)
+        """Whether any handler, forward target or other sink is configured."""
+        return bool(self.handlers or self.forward_url or self.clickhouse_url or self.kafka_url)
 
     @property
     def has_alerts(self) -> bool:

@@ -20,6 +20,9 @@ class SinkSettings(BaseSettings):
     forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL", repr=False)
     #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`.
     forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET", repr=False)
+    #: The table of ClickHouse, and the topic of Kafka, that events are put into, with options after a `#`.
+    clickhouse_url: str | None = Field(None, alias="INGEST_CLICKHOUSE_URL", repr=False)
+    kafka_url: str | None = Field(None, alias="INGEST_KAFKA_URL", repr=False)
     #: Where days are exported to by themselves: a folder, or `s3://bucket/prefix`; None: nowhere.
     export_to: str | None = Field(None, alias="INGEST_EXPORT_TO")
     #: As what.

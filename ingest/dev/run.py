@@ -227,7 +227,8 @@ def _handlers(settings: Settings) -> str:
     """The handlers and forward targets, as they may be shown: without passwords."""
     if not settings.has_handlers:
         return "none; name a module of yours in INGEST_HANDLERS"
-    return ", ".join([*settings.handlers, *map(shown.url, settings.forward_url)])
+    urls = filter(None, (*settings.forward_url, settings.clickhouse_url, settings.kafka_url))
+    return ", ".join([*settings.handlers, *map(shown.url, urls)])
 
 
 def command() -> str:

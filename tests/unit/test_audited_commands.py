@@ -4,12 +4,24 @@ import inspect
 
 import click
 
-from ingest.cli import catch_up, database, events, events_of, export, handlers, pauses, reconcile, totals
+from ingest.cli import (
+    catch_up,
+    clickhouse,
+    database,
+    events,
+    events_of,
+    export,
+    handlers,
+    pauses,
+    reconcile,
+    totals,
+)
 from ingest.cli.main import main
 
 #: Commands that write down who typed them, by the modules that hold them.
 AUDITED = {
     "catch-up": catch_up,
+    "clickhouse": clickhouse,
     "db adopt": database,
     "erase": events,
     "events-of": events_of,

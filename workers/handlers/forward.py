@@ -95,10 +95,10 @@ def _handler(number: int, url: str, signer: Webhook | None) -> Handler:
             f"{which}: in a password write %2F for /, %3F for ? and %23 for #, elsewhere %40 for @."
         )
     try:
-        options = _Options.parse(fragment or "")
+        options = Options.parse(fragment or "")
     except ValueError as error:
         raise SettingsError(f"{which}: the options after # are invalid: {error}.") from None
-    target = _Target(_url(which, scheme, host, path), _authorization(which, userinfo), signer)
+    target = _Target(_url(which, scheme, host, path), authorization(which, userinfo), signer)
     parts = urlsplit(f"//{host}")
     port = f":{parts.port}" if parts.port else ""
     return Handler(
@@ -133,7 +133,7 @@ def _url(which: str, scheme: str, host: str, path: str) -> URL:
     )
 
 
-def _authorization(which: str, userinfo: str | None) -> str | None:
+def authorization(which: str, userinfo: str | None) -> str | None:
     """The header for a name and a password in a URL, whose bytes are those that are written there."""
     if userinfo is None:
         return None
@@ -144,7 +144,7 @@ def _authorization(which: str, userinfo: str | None) -> str | None:
     return f"Basic {base64.b64encode(credentials).decode()}"
 
 
-class _Options(NamedTuple):
+class Options(NamedTuple):
     """The options of a target; see the same fields of `Handler`."""
 
     types: frozenset[str]

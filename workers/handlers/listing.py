@@ -84,6 +84,8 @@ def registered(settings: Settings, seconds: float = PATIENCE) -> Registered:
         "INGEST_HANDLERS": ",".join(settings.handlers),
         "INGEST_FORWARD_URL": ",".join(settings.forward_url),
         "INGEST_FORWARD_SECRET": settings.forward_secret or "",
+        "INGEST_CLICKHOUSE_URL": settings.clickhouse_url or "",
+        "INGEST_KAFKA_URL": settings.kafka_url or "",
     }
     modules = ", ".join(settings.handlers) or "INGEST_FORWARD_URL"
     answer = _answer([sys.executable, "-m", __name__], environ, seconds)

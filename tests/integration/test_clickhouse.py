@@ -1,0 +1,145 @@
+"""Events in a table of ClickHouse: its own engine (chdb), behind a server of ours that speaks its HTTP."""
+
+import asyncio
+import base64
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+from ingest.copernica.events import Event, EventType
+from ingest.errors import SettingsError
+from ingest.settings import Settings
+from tests.benchmarks.peers import installed
+from tests.support.builders import FORM, NINE, delivery_id, event
+from tests.support.cli import findings, typed
+from tests.support.running import free_port
+from tests.support.source import ROOT
+from workers.handlers.clickhouse import ClickHouse
+from workers.handlers.configured import all_handlers
+from workers.handlers.registry import MAX_BATCH, GiveUp, TryLater
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+USER = "ingest:ge heim"
+SIGNED = "ingest:ge%20heim"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where it listens."""
+    try:
+        python = installed.python("chdb", "chdb==4.4.0")
+    except installed.NotInstalled as error:
+        pytest.skip(f"CLICKHOUSE IS NOT TESTED: {error}")
+    port = free_port()
+    program = ROOT / "tests" / "support" / "clickhouse_server.py"
+    process = subprocess.Popen(
+        [str(python), "-P", str(program), f"{port}", USER], cwd=tmp_path_factory.mktemp("chdb")
+    )
+    try:
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=60).close()
+                break
+            except urllib.error.URLError:
+                time.sleep(0.1)
+        yield f"127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def ask(server: str, query: str) -> list[dict[str, object]]:
+    headers = {"Authorization": f"Basic {base64.b64encode(USER.encode()).decode()}"}
+    url = f"http://{server}/?query={urllib.parse.quote(query + ' FORMAT JSONEachRow')}"
+    with urllib.request.urlopen(urllib.request.Request(url, b"", headers), timeout=60) as answer:
+        return [json.loads(line) for line in answer.read().splitlines()]
+
+
+def insert(url: str, events: list[Event]) -> None:
+    async def run() -> None:
+        table = ClickHouse.of(url)
+        try:
+            await table.insert(events)
+        finally:
+            await table.close()
+
+    asyncio.run(run())
+
+
+def test_what_is_inserted_is_there_once_however_often(server: str) -> None:
+    url = f"http://{SIGNED}@{server}/default/once"
+    assert typed("clickhouse", "--create", environ={"INGEST_CLICKHOUSE_URL": url}).exit_code == 0
+    odd = event(
+        2, type=EventType.CLICK, url="https://x/?a=\"b'\\\n\t", tags=[], recipient="Zoë", code=-(2**63),
+        raw=b"a=1&a=2", raw_type=FORM, payload={"a": {"b": [None, 'x"y\\']}, "nul": "\x00", "lone": "\udcff"},
+        occurred_at=NINE + 999_999,
+    )  # fmt: skip  # a list to be read across
+    for _ in range(2):
+        insert(url, [event(1), odd, *(event(number) for number in range(10, 5_100))])
+    assert ask(server, "SELECT count() AS n FROM once FINAL") == [{"n": 5_092}]
+    (row,) = ask(
+        server, f"SELECT * EXCEPT inserted_at FROM once FINAL WHERE delivery_id = '{delivery_id(2).hex()}'"
+    )
+    assert json.loads(str(row["payload"])) == {"a": {"b": [None, 'x"y\\']}, "nul": "\ufffd", "lone": "\ufffd"}
+    assert (row["url"], row["tags"], row["recipient"]) == (odd.url, [], "Zoë")
+    assert (row["occurred_at"], row["type"]) == ("2026-11-20 09:00:00.999999", "click")
+    assert (int(str(row["code"])), row["message_id"], row["mailing"]) == (-(2**63), "5fd2", None)
+    assert ask(server, "SELECT uniqExact(delivery_id) AS n FROM once") == [{"n": 5_092}]
+
+
+def test_what_it_refuses_is_told_apart_from_what_is_in_its_way(server: str) -> None:
+    url = f"http://{SIGNED}@{server}/default/refusing"
+    with pytest.raises(TryLater, match="code 60"):
+        insert(url, [event(1)])
+    ask(server, "CREATE TABLE refusing (delivery_id String, type Int8)".replace(" FORMAT", ""))
+    with pytest.raises((GiveUp, TryLater), match="code") as refused:
+        insert(url, [event(1)])
+    assert "jan@" not in str(refused.value)
+    with pytest.raises(TryLater, match="code 516"):
+        insert(f"http://ingest:wrong@{server}/default/x", [event(1)])
+    with pytest.raises(TryLater, match="does not answer"):
+        insert("http://127.0.0.1:1/default/x", [event(1)])
+
+
+def test_check_really_tries_and_tells_no_secret(server: str, sqlite_url: str, tmp_path: object) -> None:
+    environ = {"DATABASE_URL": sqlite_url, "INGEST_DATA_DIR": f"{tmp_path}"}
+    url = f"http://{SIGNED}@{server}/default/checked"
+    assert findings(environ | {"INGEST_CLICKHOUSE_URL": url})[1]["clickhouse"] == (
+        "wrong", f"There is no table http://{server}/default/checked: make it with `ingest clickhouse --create`.",
+    )  # fmt: skip  # a list to be read across
+    typed("clickhouse", "--create", environ=environ | {"INGEST_CLICKHOUSE_URL": url})
+    assert findings(environ | {"INGEST_CLICKHOUSE_URL": url})[1]["clickhouse"][0] == "ok"
+    wrong = f"http://ingest:falsch@{server}/default/checked"
+    level, text = findings(environ | {"INGEST_CLICKHOUSE_URL": wrong})[1]["clickhouse"]
+    assert (level, "wrong user or password" in text, "falsch" in text) == ("wrong", True, False)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "clickhouse:9000",
+        "http://h/a/b/c",
+        "http://h/a.b/c",
+        "http://h/a/b#types=x",
+        "http://u:geheim@h:x/a/b",
+        "ftp://h/",
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_without_being_shown(url: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        all_handlers(Settings.read({"INGEST_CLICKHOUSE_URL": url}))
+    assert "geheim" not in str(refused.value)
+
+
+def test_it_is_a_handler_of_large_batches() -> None:
+    handler = all_handlers(Settings.read({"INGEST_CLICKHOUSE_URL": "http://h/#types=open&concurrency=2"}))[
+        "clickhouse"
+    ]
+    assert (handler.batch, sorted(handler.types), handler.concurrency) == (MAX_BATCH, ["open"], 2)
