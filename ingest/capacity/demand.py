@@ -30,8 +30,8 @@ class Demand:
 
     @property
     def backlog(self) -> float:
-        """Events that wait at the end of the outage."""
-        return self.rate * self.outage
+        """Events that wait at the end of the outage: no more than come on so many days."""
+        return min(self.rate * self.outage, self.daily * max(1.0, self.outage / 86400))
 
     @property
     def working_rate(self) -> float:

@@ -26,7 +26,7 @@ LOG_TWICE = 2
 #: from docs/hosts/README.md.
 PARENT, PROCESS, WORKER, REDIS = 64e6, 85e6, 140e6, 10e6
 #: Bytes of the smallest Redis server; larger ones have twice, four times, … as much.
-SMALLEST = 64e6
+SMALLEST = 62.5e6
 #: Days of a month.
 MONTH = 30
 #: Bytes of a month's events up to which SQLite is chosen: a file that is still copied for a backup in minutes.
@@ -100,8 +100,7 @@ def _redis(demand: Demand, figures: Figures) -> tuple[Part, list[Limit]]:
         (
             f"{shown_rate(demand.rate)} x {of_each:.3g} µs (taken, and given to drains) = {_cores(busy)} "
             f"processors; a server uses one, ÷ {ANSWERING} → {by_work:,}",
-            f"{shown_rate(demand.rate)} x {shown_span(demand.outage)} = {demand.backlog:,.0f} events wait, "
-            f"x {figures.stream_bytes:g} bytes = {shown_size(held)}",
+            f"{_gathered(demand)} events wait, x {figures.stream_bytes:g} bytes = {shown_size(held)}",
             f"{shown_size(held)} ÷ {BACKLOG_SHARE} (INGEST_BUFFER_MAX) + {shown_size(REDIS)} = "
             f"{shown_size(memory)} of maxmemory, ÷ {shown_size(demand.memory)} → {by_memory:,}; "
             f"{_many(servers, 'server')} → {shown_size(each)}{_each(servers)}, in sizes that double",
@@ -123,23 +122,37 @@ def _redis(demand: Demand, figures: Figures) -> tuple[Part, list[Limit]]:
     ]
     if demand.outage:
         room = each * servers - REDIS
-        lasts = room * BACKLOG_SHARE / figures.stream_bytes / demand.rate
+        lasts = room * BACKLOG_SHARE / figures.stream_bytes / (demand.backlog / demand.outage)
         then = "calls go to the spool (INGEST_SPOOL_MAX), and once that is full they are answered 503"
         limits.append(Limit("Redis' memory", lasts / demand.outage, f"an outage of {shown_span(lasts)}", then))
     return part, limits
 
 
+def _gathered(demand: Demand) -> str:
+    """How many events the outage leaves, and why."""
+    if demand.backlog < demand.rate * demand.outage:
+        return (
+            f"{shown_span(demand.outage)} at {demand.daily:,.0f} a day, the rate at first: {demand.backlog:,.0f}"
+        )
+    return f"{shown_rate(demand.rate)} x {shown_span(demand.outage)} = {demand.backlog:,.0f}"
+
+
 def _workers(demand: Demand, figures: Figures, database: str) -> tuple[Part, Limit]:
-    cost = _drain_us(figures, database)
-    busy = demand.working_rate * cost / 1e6
-    workers = ceil(busy / WORKING)
+    own = figures.sqlite_us if database == SQLITE else figures.postgresql_us
+    # A worker waits while its session of the server works.
+    cost = own if database == SQLITE else own + figures.server_us
+    busy = demand.working_rate * own / 1e6
+    at_once = demand.working_rate * cost / 1e6
+    workers = ceil(at_once / WORKING)
     machines = ceil(workers / MACHINE)
     full = workers * 1e6 / cost
     lasts = demand.backlog / (full - demand.rate) if full > demand.rate else inf
     twice = " x 2 (a backlog is made up for in as long as it took)" if demand.outage else ""
+    waits = "" if database == SQLITE else f" + {figures.server_us:g} µs while the server works"
     lines = [
-        f"{shown_rate(demand.rate)}{twice} x {cost:g} µs = {_cores(busy)} processors at work",
-        f"{_cores(busy)} ÷ {WORKING} → {workers:,} (ingest worker --queue events)",
+        f"{shown_rate(demand.rate)}{twice} x {own:g} µs = {_cores(busy)} processors at work",
+        f"{shown_rate(demand.working_rate)} x ({own:g} µs{waits}) ÷ {WORKING} → {workers:,} (ingest worker "
+        "--queue events)",
     ]
     if demand.outage:
         lines.append(
@@ -275,7 +288,7 @@ def _notes(demand: Demand, parts: list[Part]) -> tuple[str, ...]:
     if values["workers"]["workers"] > COUNTING_AT_ONCE:
         notes.append(
             f"More than {COUNTING_AT_ONCE} workers that commit at the same moment wait for each other while they "
-            "count; what was measured is two of them, and beyond that this is arithmetic."
+            "count; what was measured is four of them, and beyond that this is arithmetic."
         )
     return tuple(notes)
 
@@ -302,10 +315,6 @@ def _database(demand: Demand, figures: Figures) -> str:
         return demand.database
     small = demand.daily * MONTH * figures.sqlite_bytes <= SQLITE_MONTH
     return SQLITE if small and demand.working_rate <= most else POSTGRESQL
-
-
-def _drain_us(figures: Figures, database: str) -> float:
-    return figures.sqlite_us if database == SQLITE else figures.postgresql_us
 
 
 def _each(number: float) -> str:
