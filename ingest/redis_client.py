@@ -48,7 +48,17 @@ def connect(url: str, answer_timeout: float = ANSWER_TIMEOUT) -> redis.Redis:
         health_check_interval=30,
     )
     lead_to_the_right_server(client.connection_pool, _finder(checked))
+    client.set_response_callback("CLIENT INFO", _client_info)
     return client
+
+
+def _client_info(answer: bytes) -> dict[str, str]:
+    """What Redis says of a connection, wherever its socket is: redis-py fails on a space or a `=` in that path.
+
+    rq asks for it at the start of each worker.
+    """
+    pieces = answer.decode("utf-8", "replace").split()
+    return {name: value for name, _, value in (piece.partition("=") for piece in pieces)}
 
 
 def connect_async(url: str) -> "redis.asyncio.Redis":

@@ -1,6 +1,8 @@
 """The commands that look after the database: db upgrade, backup, restore, adopt."""
 
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,7 +11,11 @@ from ingest.cli.amount import Amount
 from ingest.cli.audit import noted
 from ingest.cli.interruption import interruptible
 from ingest.cli.options import settings_with
+from ingest.errors import SettingsError, Unavailable
 from ingest.shown import counted
+
+if TYPE_CHECKING:
+    from ingest.settings import Settings
 
 _NEW = click.Path(dir_okay=False, path_type=Path)
 
@@ -88,12 +94,31 @@ def restore(file: Path, yes: bool) -> None:
     from workers.operations.backup import restore as run
 
     settings = settings_with()
+    _require_nobody(settings)
     if not yes:
         asking.agreed(f"Put {file} in the place of {settings.shown_database}?")
     with interruptible(lambda: "Look whether the database is there."):
         aside = run(settings.database, file)
     kept = "" if aside is None else f" What was there is {aside}."
     click.echo(f"The database is that of {file}.{kept} Start everything: what it lacks is fetched by itself.")
+
+
+def _require_nobody(settings: "Settings") -> None:
+    """Refuse while workers run: between two jobs they have no database open, and the next would go on by itself.
+
+    Where Redis does not answer, as that of `ingest all` after it was stopped, there are none.
+    """
+    import redis
+
+    from ingest import redis_client
+    from workers.operations.working import workers
+
+    with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
+        if found := len(workers(client)):
+            raise Unavailable(
+                f"{counted(found, 'worker runs', 'workers run')}: stop all that uses the database first (one "
+                "that was killed is listed for some minutes)."
+            )
 
 
 @db.command()

@@ -5,9 +5,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import redis
+from rq import Worker
+from rq.serializers import JSONSerializer
 
 from ingest.errors import Unavailable
 from tests.support.builders import event
+from tests.support.cli import typed
 from workers.operations import backup
 from workers.operations.backup import back_up, restore
 from workers.store.schema import upgrade
@@ -102,3 +106,16 @@ def test_a_damaged_backup_is_refused(url: str, file: Path) -> None:
 def test_postgresql_is_told_what_to_type_instead(file: Path) -> None:
     with pytest.raises(Unavailable, match="pg_dump"):
         back_up("postgresql://nobody@127.0.0.1:1/x", file)
+
+
+def test_nothing_is_put_in_the_place_of_a_database_that_workers_use(
+    url: str, file: Path, client: redis.Redis, redis_url: str
+) -> None:
+    back_up(url, file)
+    one = Worker(["events"], connection=client, serializer=JSONSerializer)
+    one.register_birth()  # type: ignore[no-untyped-call]
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": url}
+    done = typed("db", "restore", str(file), "--yes", environ=environ)
+    assert (done.exit_code, done.stderr[:22]) == (1, "ingest: 1 worker runs:")
+    one.register_death()  # type: ignore[no-untyped-call]
+    assert typed("db", "restore", str(file), "--yes", environ=environ).exit_code == 0

@@ -54,11 +54,11 @@ def test_a_database_of_yesterday_makes_a_gap_from_then_until_now(store: Store, c
     now = compared(store, client).at
     with store.reading() as connection:
         [gap] = cuts(connection)
-    assert (gap.since, gap.until, gap.cause) == (backup.through, now, Cause.DATABASE_OLDER)
+    assert (gap.since, gap.until, gap.cause) == (backup.through, now, Cause.STORE_OLDER)
     assert not client.exists(Keys().daily), "what was done today is done again"
     compared(store, client)
     update(store, [], now + 1)
-    assert causes(store) == [Cause.DATABASE_OLDER], "it is found once, and stays"
+    assert causes(store) == [Cause.STORE_OLDER], "it is found once, and stays"
 
 
 def test_a_redis_that_was_emptied_or_replaced_makes_a_gap(store: Store, client: redis.Redis) -> None:

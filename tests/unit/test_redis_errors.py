@@ -6,6 +6,7 @@ import pytest
 import redis
 
 from ingest import redis_errors
+from ingest.redis_client import connect
 from ingest.redis_errors import RETRY_FIRST, RETRY_MOST, Outage, described
 
 
@@ -67,3 +68,9 @@ def test_what_is_not_an_error_of_redis_is_said_with_its_traceback(caplog: pytest
     Outage(logging.getLogger("worker"), "it waits").failed(KeyError("at"))
     assert "it waits, nothing is lost: 'at'" in caplog.text
     assert described(redis.ResponseError("ERR unknown command")) == "ERR unknown command"
+
+
+def test_where_a_connection_comes_from_is_read_wherever_its_socket_is() -> None:
+    client = connect("unix:///tmp/a b/c=d.sock")
+    told = client.response_callbacks["CLIENT INFO"](b"id=3 addr=/tmp/a b/c=d.sock:0 name=\xfc")
+    assert (told["id"], told["name"]) == ("3", "\ufffd")

@@ -4,7 +4,7 @@
     no-endpoint    no endpoint process surely took calls             what each says of itself (`coverage`)
     answered-503   calls were answered 503: nothing could keep them  the endpoint that did so
     spool-damaged  calls that had been kept in the spool were lost   the endpoint that put the damage aside
-    database-older the database lacks what it had: a backup             the mark in Redis (`lineage`)
+    store-older    the database lacks what it had: a backup             the mark in Redis (`lineage`)
     redis-older    Redis lacks what it had: emptied, or a backup        the mark in the database
     unreachable    Copernica could not reach the endpoint            its log file `feedback-loop-errors`
 
@@ -38,12 +38,12 @@ class Cause(StrEnum):
     ANSWERED_503 = "answered-503"
     SPOOL_DAMAGED = "spool-damaged"
     UNREACHABLE = "unreachable"
-    DATABASE_OLDER = "database-older"
+    STORE_OLDER = "store-older"
     REDIS_OLDER = "redis-older"
 
 
 #: Causes whose gaps do not follow what endpoints say: they are found once, elsewhere.
-FOUND_ONCE = frozenset({Cause.UNREACHABLE, Cause.DATABASE_OLDER, Cause.REDIS_OLDER})
+FOUND_ONCE = frozenset({Cause.UNREACHABLE, Cause.STORE_OLDER, Cause.REDIS_OLDER})
 
 
 class State(StrEnum):

@@ -204,7 +204,7 @@ def compare(store: Store, client: redis.Redis) -> Mark | None:
     fields = {"redis": mark.server, "number": mark.number}
     with unless_refused():
         client.hset(Keys().mark, mapping=fields)  # type: ignore[arg-type]  # its stub knows no dict of both
-        if cause is Cause.DATABASE_OLDER:  # what was done today may be undone
+        if cause is Cause.STORE_OLDER:  # what was done today may be undone
             JobScheduler(client).do_daily_again()
     return mark
 
@@ -219,7 +219,7 @@ def _older(ours: Mark, theirs: Opposite) -> Cause | None:
     if theirs.server != ours.server:
         return Cause.REDIS_OLDER
     if theirs.number > ours.number:
-        return Cause.DATABASE_OLDER
+        return Cause.STORE_OLDER
     return Cause.REDIS_OLDER if theirs.number < ours.number - 1 else None
 
 
@@ -242,7 +242,7 @@ def _stored_through(client: redis.Redis, now: int) -> int | None:
 
 def _note(store: Store, connection: Connection, gap: Cut) -> None:
     gap.put(store, connection)
-    which = "the database" if gap.cause is Cause.DATABASE_OLDER else "Redis"
+    which = "the database" if gap.cause is Cause.STORE_OLDER else "Redis"
     log.warning(
         "%s is older than it was: calls of the last %.0f s may be missing, see `ingest gaps`",
         which,

@@ -25,7 +25,7 @@ _CAUSES = {
     "no-endpoint": "no endpoint took calls",
     "answered-503": "calls were answered 503",
     "spool-damaged": "calls in the spool were lost",
-    "database-older": "the database was older than it had been",
+    "store-older": "the database was older than it had been",
     "redis-older": "Redis lacked what it had had",
     "unreachable": "Copernica could not reach the endpoint",
 }

@@ -36,7 +36,7 @@ CAUSES = {
     Cause.NO_ENDPOINT: _("no endpoint took calls"),
     Cause.ANSWERED_503: _("calls were answered 503"),
     Cause.SPOOL_DAMAGED: _("the spool was damaged"),
-    Cause.DATABASE_OLDER: _("the database was older than it had been"),
+    Cause.STORE_OLDER: _("the database was older than it had been"),
     Cause.REDIS_OLDER: _("Redis lacked what it had had"),
     Cause.UNREACHABLE: _("Copernica could not reach the endpoint"),
 }
