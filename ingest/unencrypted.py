@@ -11,6 +11,8 @@ from ingest.settings import Settings
 
 #: Ways to connect to PostgreSQL in which TLS is not left to whoever answers.
 ENCRYPTING = frozenset({"require", "verify-ca", "verify-full"})
+#: Those of MySQL and MariaDB in which it is.
+MYSQL_PLAIN = frozenset({"DISABLED", "PREFERRED"})
 
 
 def readable(settings: Settings) -> Iterator[Risk]:
@@ -22,6 +24,12 @@ def readable(settings: Settings) -> Iterator[Risk]:
             RiskCode.PLAIN_DATABASE,
             f"{shown.url(database)} may be used without encryption: add ?sslmode=verify-full "
             "(or require) to DATABASE_URL",
+        )
+    if database.startswith("mysql:") and _mysql_may_be_plain(database):
+        yield Risk(
+            RiskCode.PLAIN_DATABASE,
+            f"{shown.url(database)} may be used without encryption: add ?ssl_mode=VERIFY_IDENTITY "
+            "(or REQUIRED) to DATABASE_URL",
         )
     yield from of_api(settings)
     for url in settings.forward_url:
@@ -71,6 +79,13 @@ def _may_be_plain(url: str) -> bool:
     listed = [*options.get("host", []), *options.get("hostaddr", [])]
     hosts = [host for some in listed for host in some.split(",")] or _hosts(url)
     return any(map(_is_remote, hosts)) and options.get("sslmode", ["prefer"])[0] not in ENCRYPTING
+
+
+def _mysql_may_be_plain(url: str) -> bool:
+    options = parse_qs(urlsplit(url).query)
+    if "unix_socket" in options or not any(map(_is_remote, _hosts(url))):
+        return False
+    return "ssl_ca" not in options and options.get("ssl_mode", ["PREFERRED"])[0] in MYSQL_PLAIN
 
 
 def _hosts(url: str) -> list[str]:

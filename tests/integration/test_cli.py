@@ -248,9 +248,9 @@ def test_check_looks_at_the_database_and_at_how_long_events_are_kept(stored: dic
     assert code == 0
     assert found["retention"][0] == "risk"
     assert "INGEST_RETENTION_DAYS" in found["retention"][1]
-    if "postgresql" in stored["DATABASE_URL"]:  # the tests' own server is a hasty one
+    if "sqlite" not in stored["DATABASE_URL"]:  # the tests' own servers are hasty ones
         assert found["database"][0] == "risk"
-        assert "is off" in found["database"][1]
+        assert "a crash of its machine can lose events" in found["database"][1]
     else:
         assert found["database"][0] == "ok"
         assert found["database"][1].endswith("holds 5 events")

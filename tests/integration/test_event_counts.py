@@ -166,6 +166,12 @@ def test_days_are_told_by_their_sources(store: Store) -> None:
     assert store.sources(day, day + timedelta(days=2)) == told, "counted while the numbers are made again"
 
 
+def _as_of_0010(store: Store) -> None:
+    if store.engine.dialect.name == "mysql":
+        pytest.skip("no release that old has made tables in MariaDB")
+    execute(store, *WITHOUT_0011)
+
+
 @pytest.mark.parametrize("recovered", [False, True])
 def test_an_upgrade_tells_sources_apart_by_counting_anew_only_where_it_must(
     database: str, store: Store, recovered: bool
@@ -174,7 +180,7 @@ def test_an_upgrade_tells_sources_apart_by_counting_anew_only_where_it_must(
     if recovered:
         history.save(store, DayReport(date(2026, 11, 20)), history.API)
     numbers = kept(store)
-    execute(store, *WITHOUT_0011)
+    _as_of_0010(store)
     execute(store, "UPDATE alembic_version SET version_num = '0010'")
     upgrade(database)
     with closing(Store.open(database)) as upgraded:
@@ -214,7 +220,7 @@ def test_an_upgrade_counts_what_was_there_before_and_goes_on_where_it_was(
 ) -> None:
     monkeypatch.setattr(event_counts, "STEP_EVENTS", 10)
     store.add([event(n, delivery_id=delivery_id(n, NINE + n * SECOND), mailing=n % 2) for n in range(35)])
-    execute(store, *WITHOUT_0011)
+    _as_of_0010(store)
     execute(store, "DROP TABLE event_counts", "DROP TABLE fillings", "ALTER TABLE handoffs DROP COLUMN error")
     execute(store, "UPDATE alembic_version SET version_num = '0008'")
     upgrade(database)

@@ -163,7 +163,8 @@ def test_the_runs_of_an_event_are_looked_up_and_not_searched_for(store: Store) -
         if store.engine.dialect.name == "postgresql":
             connection.exec_driver_sql("SET enable_seqscan = off")
         how = "EXPLAIN QUERY PLAN" if store.engine.dialect.name == "sqlite" else "EXPLAIN"
-        plan = " ".join(str(row[-1]) for row in connection.exec_driver_sql(f"{how} {statement}", parameters))
+        rows = connection.exec_driver_sql(f"{how} {statement}", parameters).all()
+        plan = " ".join(str(part) for row in rows for part in row)
     assert "handler_runs_node" in plan
 
 

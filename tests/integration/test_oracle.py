@@ -55,7 +55,9 @@ Harm = Callable[[Store], object]
 HARMS: dict[str, tuple[Harm, str]] = {
     "an acknowledged call is deleted": (
         lambda store: ask(
-            store, "DELETE FROM events WHERE delivery_id IN (SELECT delivery_id FROM events ORDER BY 1 LIMIT 1)"
+            store,
+            "DELETE FROM events WHERE delivery_id IN "
+            "(SELECT * FROM (SELECT delivery_id FROM events ORDER BY 1 LIMIT 1) AS first)",
         ),
         "1 acknowledged calls are not in the database: 1",
     ),

@@ -73,6 +73,8 @@ def idle(store: Store) -> bool:
     if store.engine.dialect.name == "sqlite":
         with store.engine.connect() as connection:
             return not connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()[0]
+    if store.engine.dialect.name == "mysql":
+        return rows(store, "SELECT count(*) FROM information_schema.innodb_trx") == [(0,)]
     return rows(store, "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'") == [(0,)]
 
 

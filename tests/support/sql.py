@@ -145,5 +145,6 @@ REFUSALS = {
         "BEGIN SELECT RAISE(ABORT, 'not this one'); END",
         "not this one",
     ),
+    "mysql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
     "postgresql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
 }

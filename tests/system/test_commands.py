@@ -30,10 +30,12 @@ def fill(store: Store, events: int) -> None:
     store.add(
         [decode(body, FORM, "/copernica", 0, bytes(8) + n.to_bytes(4, "big")) for n, body in enumerate(bodies)]
     )
-    names = ", ".join(f'"{name}"' for name in Event._fields if name != "delivery_id")
+    mark = "`" if store.engine.dialect.name == "mysql" else '"'
+    names = ", ".join(f"{mark}{name}{mark}" for name in Event._fields if name != "delivery_id")
     fresh = {
         "sqlite": "SELECT randomblob(12)",
         "postgresql": "SELECT substr(decode(md5(random()::text), 'hex'), 1, 12)",
+        "mysql": "SELECT random_bytes(12)",
     }[store.engine.dialect.name]
     with store.engine.connect() as connection:
         connection.exec_driver_sql("BEGIN" if store.engine.dialect.name == "sqlite" else "SELECT 1")

@@ -44,9 +44,11 @@ def _counting(table: Table, condition: ColumnElement[bool]) -> Select[int]:
 
 
 def _replays_of(handler: str) -> ColumnElement[bool]:
-    # Behind the colon there is a hash, without any.
-    name = tables.replays.c.name
-    return name.startswith(f"{handler}:", autoescape=True) & (func.length(name) == len(handler) + 17)
+    # Behind the colon there is a hash of 16 characters. Not by LIKE and `length`: SQLite's LIKE is blind to case,
+    # and `length` counts bytes in MariaDB.
+    name, begin = tables.replays.c.name, f"{handler}:"
+    last, behind = (func.substr(name, len(begin) + at, 1) for at in (16, 17))
+    return (func.substr(name, 1, len(begin)) == begin) & (last != "") & (behind == "")
 
 
 def drop(store: Store, handler: str, step: Callable[[int], object]) -> Belongings:

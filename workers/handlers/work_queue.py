@@ -29,6 +29,8 @@ from workers.handlers.registry import Handler, wanting
 from workers.handlers.run_notes import Outcome, Run
 from workers.handlers.waiting import WaitingWork
 from workers.metrics import figures
+from workers.store.again import again
+from workers.store.backend import new_key
 from workers.store.rows import clean, stored_time
 from workers.store.tables import dead_letters, handoffs, outbox
 
@@ -51,6 +53,7 @@ class WorkQueue(WaitingWork):
 
     # --- handing calls to handlers ---
 
+    @again
     def dispatch(self, handlers: Mapping[str, Handler]) -> int:
         """Give each handler its copy of what is in the outbox; returns how many rows of it there were."""
         dispatched = 0
@@ -76,19 +79,21 @@ class WorkQueue(WaitingWork):
         """Hand calls to one handler, within a transaction."""
         self._insert(connection, handler, records, attempt=0, due=self._at_once())
 
+    @again
     def retry(self, handler: str, records: Sequence[Record]) -> int:
         """Hand dead letters to their handler again; returns how many of them still existed."""
         columns = dead_letters.c
         with self._store.writing() as connection:
             same_calls = columns.delivery_id.in_([record.delivery_id for record in records])
-            self._store.lock(connection, dead_letters, columns.handler == handler, same_calls)
-            delete = dead_letters.delete().where(columns.handler == handler, same_calls)
-            deleted = set(connection.execute(delete.returning(columns.delivery_id)).scalars())
+            locked = self._store.lock(connection, dead_letters, columns.handler == handler, same_calls)
+            deleted = {bytes(key.delivery_id) for key in locked}
+            connection.execute(dead_letters.delete().where(columns.handler == handler, same_calls))
             self.give(connection, handler, [record for record in records if record.delivery_id in deleted])
         return len(deleted)
 
     # --- working on calls ---
 
+    @again
     def claim(self, handler: Handler, most: int, slots: int) -> Claim | None:
         """Claim up to `most` calls that are due, or one row if it has more; None if there is nothing to claim.
 
@@ -168,6 +173,7 @@ class WorkQueue(WaitingWork):
         died = Run(Outcome.DIED, now - lease - LEASE, now - lease, ids, final=final)
         history.write(connection, handler.name, row.attempt + 1, [died], self._now())
 
+    @again
     def _isolate(self, handler: Handler, claim: Claim) -> Claim | None:
         """Halve a claim that keeps killing its worker; a single call that does so becomes a dead letter."""
         with self._store.writing() as connection:
@@ -184,6 +190,7 @@ class WorkQueue(WaitingWork):
                 self._insert(connection, handler.name, half, claim.attempt, self._at_once(), crashes=CRASHES - 1)
         return None
 
+    @again
     def renew(self, claim: Claim) -> None:
         """Extend the lease of a claim that is still being worked on."""
         if not (ids := list(claim.ids)):
@@ -206,8 +213,19 @@ class WorkQueue(WaitingWork):
         So do those `apart`, whose parts are not claimed together from now on. Failures of the claim become retries
         or dead letters; all other calls are done. A claim that is lost is left alone: its calls are not ours.
         """
-        if claim.lost:
-            return
+        if not claim.lost:
+            self._settle(handler, claim, left, release, apart, claim.notes.taken())
+
+    @again
+    def _settle(
+        self,
+        handler: Handler,
+        claim: Claim,
+        left: Sequence[Record],
+        release: bool,
+        apart: Sequence[Sequence[Record]],
+        notes: Sequence[Run],
+    ) -> None:
         ids: list[int] = []
         with self._store.writing() as connection:
             if self._delete(connection, claim.ids) == len(claim.ids):
@@ -216,17 +234,10 @@ class WorkQueue(WaitingWork):
                 for records, alone in [(left, False), *((part, True) for part in apart)]:
                     taken = 0 if ids else slots
                     ids += self._insert(
-                        connection,
-                        handler.name,
-                        records,
-                        claim.attempt,
-                        due,
-                        until,
-                        taken,
-                        apart=alone,
+                        connection, handler.name, records, claim.attempt, due, until, taken, apart=alone
                     )
                 self._fail(connection, handler, claim)
-                history.write(connection, handler.name, claim.attempt + 1, claim.notes.taken(), self._now())
+                history.write(connection, handler.name, claim.attempt + 1, notes, self._now())
             else:  # suspended until others claimed some of the calls, or some were erased: leave all to them
                 connection.rollback()
                 left, claim.lost = [], True
@@ -289,7 +300,7 @@ class WorkQueue(WaitingWork):
                 apart=apart,
                 error=clean(said[-1]) if said else None,
             )
-            ids.append(int(connection.execute(row.returning(handoffs.c.id)).scalar_one()))
+            ids.append(new_key(connection.execute(row)))
         return ids
 
     def _delete(self, connection: Connection, ids: Sequence[int]) -> int:

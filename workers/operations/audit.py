@@ -16,6 +16,7 @@ from sqlalchemy import select, update
 from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError
 from ingest.shown import without_secrets
+from workers.store.backend import new_key
 from workers.store.console_tables import audit
 from workers.store.rows import json_text, load
 from workers.store.store import Store
@@ -105,7 +106,7 @@ def begin(
     try:
         with store.writing() as connection:
             values = row | {"what": json_text(kept)}
-            number: int = connection.execute(audit.insert().values(values).returning(_COLUMNS.number)).scalar_one()
+            number = new_key(connection.execute(audit.insert().values(values)))
     except IngestError as error:
         log.warning(
             "%s (%s %s): %s %s; this is not in the audit: %s", who, via, place, action, kept, error, extra=EVENT

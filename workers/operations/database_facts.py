@@ -77,10 +77,19 @@ def look(store: Store) -> DatabaseFacts:
     Raises:
         Unavailable: the database cannot be used now.
     """
-    facts = _sqlite(store) if store.engine.dialect.name == "sqlite" else _postgresql(store)
+    facts = _facts(store)
     if store.is_counted:
         facts.months = _months(store)
     return facts
+
+
+def _facts(store: Store) -> DatabaseFacts:
+    name = store.engine.dialect.name
+    if name == "mysql":
+        from workers.operations import mariadb_facts  # noqa: PLC0415
+
+        return mariadb_facts.look(store)
+    return _sqlite(store) if name == "sqlite" else _postgresql(store)
 
 
 def _months(store: Store) -> list[tuple[str, int]]:

@@ -1,4 +1,4 @@
-"""What each kind of database does in its own way: see `workers.store.sqlite` and `workers.store.postgres`."""
+"""What each kind of database does in its own way: see `workers.store.sqlite`, `.postgres` and `.mariadb`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-from sqlalchemy import URL, ColumnElement, Connection, Engine, Table, func, select
+from sqlalchemy import URL, ColumnElement, Connection, CursorResult, Engine, Table, func, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.copernica.events import EPOCH
@@ -131,6 +131,10 @@ class Backend(ABC):
         """Whether a table is missing, where a query for it would be an error in the server's own log."""
         return False
 
+    def create(self, connection: Connection) -> str | None:
+        """Make all tables in a database without any, in place of the first migrations; returns their version."""
+        return None
+
     @abstractmethod
     def is_missing_table(self, error: Exception) -> bool:
         """Whether an error says that a table does not exist."""
@@ -210,6 +214,10 @@ class Backend(ABC):
         """Whether a recipient has more than so many events, and to look each of them up would take long."""
         return False
 
+    def after(self, order: Sequence[ColumnElement[Any]], last: Sequence[Any]) -> ColumnElement[bool]:
+        """A condition: a row comes after the one whose columns have these values."""
+        return order[0] > last[0] if len(order) == 1 else tuple_(*order) > tuple(last)
+
     def of_messages(self, message_ids: Sequence[str]) -> ColumnElement[bool]:
         """A condition that finds the events of some messages without reading all others."""
         return tables.events.c.message_id.in_(message_ids)
@@ -264,6 +272,13 @@ class Backend(ABC):
 
         Tries what has to be tried, in a transaction that is rolled back.
         """
+
+
+def new_key(inserted: CursorResult[Any]) -> int:
+    """The number that the database gave to a row, by whichever way it tells."""
+    key = inserted.inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def first_line(error: Any) -> str:

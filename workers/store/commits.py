@@ -157,11 +157,13 @@ def expire(transactions: Transactions, now: int, kept: int = KEPT) -> None:
     Some at a time, as drains wait meanwhile.
     """
     oldest = (now - min(kept, KEPT)) * MICROS
-    old = select(_COLUMNS.number).where(_COLUMNS.stored_at < oldest).limit(DELETE_ROWS)
+    old = select(_COLUMNS.number).where(_COLUMNS.stored_at < oldest).limit(DELETE_ROWS).subquery()
     gone = True
     while gone:
         with transactions() as connection:
-            gone = connection.execute(commits.delete().where(_COLUMNS.number.in_(old))).rowcount > 0
+            gone = (
+                connection.execute(commits.delete().where(_COLUMNS.number.in_(select(old.c.number)))).rowcount > 0
+            )
 
 
 def _second(delivery_id: bytes) -> int:

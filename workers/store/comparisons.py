@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 
 from ingest.copernica.events import MICROS, Event
 from workers.store import tables
-from workers.store.backend import Row
+from workers.store.backend import Row, new_key
 from workers.store.recovered import PORTION, Look, message_hash
 from workers.store.rows import KIND, MESSAGE, MOMENT, stored_time
 
@@ -47,7 +47,7 @@ def note(
             noted = True
     if noted and _number_of_notes(connection) > MOST_NOTES:
         number = tables.comparisons.c.number
-        oldest = select(func.min(number)).scalar_subquery()
+        oldest = connection.execute(select(func.min(number))).scalar()
         connection.execute(tables.comparisons.delete().where(number == oldest))
         _forget_notes(connection)
 
@@ -103,8 +103,8 @@ def announce(connection: Connection, kind: str, seconds: range, now: int) -> Com
     """Begin a comparison of events of a type and time; the transaction has taken turns. `now` in Unix seconds."""
     forget_dead(connection, now)
     row = {"type": kind, "since": seconds.start, "until": seconds.stop, "began": now}
-    made = connection.execute(tables.comparisons.insert().returning(tables.comparisons.c.number), row)
-    return Comparison(made.scalar_one())
+    made = connection.execute(tables.comparisons.insert().values(row))
+    return Comparison(new_key(made))
 
 
 def conclude(connection: Connection, number: int) -> None:

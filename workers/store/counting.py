@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, case, func, select
 
 from ingest.copernica.events import LOGFILE, REST, WEBHOOK
 from workers.store import event_counts, tables
@@ -107,7 +107,8 @@ class Counting(Database):
         """
         columns = tables.event_counts.c
         numbers = [
-            func.coalesce(func.sum(columns.number).filter(columns.source == source), 0) for source in SOURCES
+            func.coalesce(func.sum(case((columns.source == source, columns.number), else_=0)), 0)
+            for source in SOURCES
         ]
         within = columns.hour >= name_of(since), columns.hour < name_of(until)
         query = select(columns.hour, *numbers).where(*within).group_by(columns.hour).order_by(columns.hour)

@@ -112,13 +112,15 @@ class Database:
         """Wait, within a transaction, until no other that took turns under this name is open."""
         self._backend.take_turns(connection, name)
 
-    def lock(self, connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> None:
-        """Lock rows in the order of their keys, within a transaction that is about to change them.
+    def lock(
+        self, connection: Connection, table: Table, *conditions: ColumnElement[bool]
+    ) -> Sequence[ResultRow[Any]]:
+        """Lock rows in the order of their keys, within a transaction that is about to change them; returns those.
 
         So two transactions that change some of the same rows wait for each other rather than deadlock.
         """
         key = list(table.primary_key.columns)
-        connection.execute(select(*key).where(*conditions).order_by(*key).with_for_update()).all()
+        return connection.execute(select(*key).where(*conditions).order_by(*key).with_for_update()).all()
 
     def time(self) -> int | None:
         """The time in µs since 1970 by the database's clock; None if it has none of its own."""
@@ -136,7 +138,7 @@ class Database:
         last: Sequence[Any] = ()
         while True:
             with self.reading() as connection:
-                found = connection.execute(query.where(_after(key, last)) if last else query).all()
+                found = connection.execute(query.where(self._backend.after(key, last)) if last else query).all()
             if not found:
                 return
             yield found
@@ -179,7 +181,7 @@ class Database:
                 return
             last = [found[-1]._mapping[column] for column in key]
             # The first part is for an index that has other columns in between.
-            begin = and_(key[0] >= last[0], _after(key, last))
+            begin = and_(key[0] >= last[0], self._backend.after(key, last))
 
     def streamed(
         self, query: Select[Any], first: ColumnElement[bool], order: Sequence[ColumnElement[Any]]
@@ -203,7 +205,7 @@ class Database:
             if len(found) < PORTION:
                 return
             # In place of `first`: with both, SQLite would pass over all that was read already, each time.
-            begin = _after(order, found[-1][: len(order)])
+            begin = self._backend.after(order, found[-1][: len(order)])
 
     def as_arrow(self, wanted: Slice) -> "Iterator[tuple[str, RecordBatch]]":
         """Events as record batches with their types, one type after the other; nothing else is asked meanwhile.
@@ -251,8 +253,3 @@ class Database:
         """Settings of the database that put stored events at risk."""
         with self.reading() as connection:
             return self._backend.weaknesses(connection)
-
-
-def _after(order: Sequence[ColumnElement[Any]], last: Sequence[Any]) -> ColumnElement[bool]:
-    """A condition: a row comes after the one whose columns have these values."""
-    return order[0] > last[0] if len(order) == 1 else tuple_(*order) > tuple(last)

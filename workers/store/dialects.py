@@ -18,6 +18,15 @@ def backend_for(url: str) -> Backend:
         from workers.store.sqlite import SQLite  # noqa: PLC0415
 
         return SQLite(parsed)
+    if parsed.get_backend_name() in ("mysql", "mariadb"):
+        try:
+            from workers.store.mariadb import MariaDB  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            if error.name != "pymysql":
+                raise
+            raise SettingsError("MariaDB needs its driver: pip install 'copernica-ingest[mariadb]'.") from None
+
+        return MariaDB(URL.create(**parsed._asdict() | {"drivername": "mysql+pymysql"}))
     try:
         from workers.store.postgres import PostgreSQL  # noqa: PLC0415
     except ModuleNotFoundError as error:

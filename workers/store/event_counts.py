@@ -145,10 +145,10 @@ def note_change(connection: Connection, backend: Backend, mailing: int) -> None:
 def forget_zeros(transactions: Transactions, backend: Backend) -> None:
     """Delete numbers that have become zero, as most do when events expire."""
     key = _COUNTS.hour, _COUNTS.type, _COUNTS.mailing, _COUNTS.source
-    zeros = select(*key).group_by(*key).having(func.sum(_COUNTS.number) == 0)
+    zeros = select(*key).group_by(*key).having(func.sum(_COUNTS.number) == 0).subquery()
     with transactions() as connection:
         backend.take_turns(connection, TURNS)
-        connection.execute(delete(event_counts).where(tuple_(*key).in_(zeros)))
+        connection.execute(delete(event_counts).where(tuple_(*key).in_(select(*zeros.c))))
 
 
 # --- what was there before ---

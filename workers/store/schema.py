@@ -90,14 +90,16 @@ def _transaction(engine: Engine, backend: Backend) -> Iterator[Connection]:
 def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
     with engine.connect() as connection:
         backend.lock_schema(connection)
-        before = _version_within(connection)
+        before, made = _version_within(connection), None
         if before is not None and before > VERSION:
             raise SchemaMismatch(f"The database has schema {before}, newer than this program's {VERSION}.")
         if unfit := backend.unfit(connection):
             if before is None:
                 raise Unavailable(unfit)
             log.warning("%s", unfit, extra={"event": "database-unfit"})
-        if before != VERSION:
+        if before is None:
+            made = backend.create(connection)
+        if VERSION not in (before, made):
             _migrate(connection)
         connection.commit()
     return before, VERSION

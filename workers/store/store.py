@@ -19,6 +19,7 @@ from ingest.copernica.events import MICROS, REST, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
 from workers.store import commits, comparisons, event_counts, recovered, tables
+from workers.store.again import again
 from workers.store.database import FETCH_SIZE, PORTION
 from workers.store.filters import Filter
 from workers.store.rows import (
@@ -103,6 +104,7 @@ class Store(Writing):
             comparisons.forget_dead(connection, now)
         commits.expire(self.writing, now, kept)
 
+    @again
     def erase(
         self,
         deleted: Collection[bytes],
@@ -255,7 +257,7 @@ class Store(Writing):
         """Calls that wait for a key, in the order of their own keys, beginning after one of those."""
         columns = tables.unverified.c
         own = columns.delivery_id, columns.digest
-        query = select(tables.unverified).where(columns.key_id == key_id, tuple_(*own) > after)
+        query = select(tables.unverified).where(columns.key_id == key_id, self._backend.after(own, after))
         with self.reading() as connection:
             return [unverified_call(row) for row in connection.execute(query.order_by(*own).limit(limit))]
 

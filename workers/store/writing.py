@@ -15,6 +15,7 @@ from ingest.copernica.events import WEBHOOK, Event
 from workers.metrics import figures
 from workers.records import Quarantined, record_of
 from workers.store import commits, comparisons, event_counts, recovered, tables
+from workers.store.again import again
 from workers.store.backend import Backend, Row
 from workers.store.commits import Commit
 from workers.store.comparisons import Comparison
@@ -79,6 +80,7 @@ class Writing(Counting):
         rows = [event_row(event) for event in events]
         return self.add_rows(rows, lambda: events, quarantined, unverified, settled, hand_on, commit)
 
+    @again
     def add_rows(
         self,
         rows: Sequence[Row],
@@ -193,6 +195,7 @@ class Writing(Counting):
         rows = [event_row(event) for event in events if event.delivery_id in there]
         return self._new_events(connection, rows), gone
 
+    @again
     def fill_in(self, events: Sequence[Event], own: int | None = None) -> int:
         """Fill in events of the store with what another source tells of them, given under their delivery ids.
 
@@ -240,6 +243,7 @@ class Writing(Counting):
             with self.writing() as connection:
                 comparisons.conclude(connection, comparison.number)
 
+    @again
     def recover(
         self,
         events: Sequence[Event],
@@ -280,6 +284,7 @@ class Writing(Counting):
         there = len(kept) - len(added)
         return Inserted(len(added), len(missing) - len(kept), there, late)
 
+    @again
     def supersede(self, delivery_ids: Sequence[bytes]) -> int:
         """Remove recovered events whose calls are there beside them; returns how many were there still."""
         with self.writing() as connection:

@@ -1,0 +1,134 @@
+"""Connections to MariaDB or MySQL: each the same, whatever the server, the role or a proxy has set."""
+
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import pymysql
+from sqlalchemy import URL, Connection
+
+from ingest.errors import Unavailable
+
+#: Seconds to wait for a server that does not answer.
+CONNECT_TIMEOUT = 5
+#: Our name in the server's lists of connections.
+NAME = "copernica-ingest"
+#: Seconds to wait for a row that another transaction has locked, and for a table that one of them uses.
+ROW_PATIENCE, TABLE_PATIENCE = 50, 60
+#: What a row must keep: what does not fit is an error, never cut off; and a table is of the engine that we name.
+SQL_MODE = "STRICT_ALL_TABLES,STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION"
+#: Texts are equal if their characters are: trailing blanks, case and accents count. MySQL has another name for it.
+COLLATION, MYSQL_COLLATION = "utf8mb4_nopad_bin", "utf8mb4_0900_bin"
+#: The settings of each session. A limit that is meant for queries of people must not keep a drain from ending.
+SESSION = (
+    f"SET SESSION sql_mode = '{SQL_MODE}', time_zone = '+00:00', innodb_lock_wait_timeout = {ROW_PATIENCE}, "
+    f"lock_wait_timeout = {TABLE_PATIENCE}, net_write_timeout = 600"
+)
+#: What only MariaDB knows: no limit, and a list of keys is looked up as one, however long.
+ONLY_MARIADB = ", max_statement_time = 0, in_predicate_conversion_threshold = 0"
+#: And only MySQL: no limit, and room to plan for a list of a thousand keys.
+ONLY_MYSQL = ", max_execution_time = 0, range_optimizer_max_mem_size = 0"
+
+
+if TYPE_CHECKING:
+    _Connection = pymysql.connections.Connection[pymysql.cursors.Cursor]
+else:
+    _Connection = pymysql.connections.Connection
+
+
+class Driver(_Connection):
+    """The driver's connection; remembers whether the answer to a statement was read to its end."""
+
+    #: Whether somebody gave up in the middle of a statement: what comes next would be the answer to that one.
+    under_way = False
+    #: Most bytes of one statement, as the server has it.
+    packet = 0
+    #: As the server says it in its greeting.
+    server_version: str
+
+    def query(self, sql: Any, unbuffered: bool = False) -> int:
+        """Send a statement and read what comes of it; returns how many rows it changed."""
+        self.under_way = True
+        try:
+            affected = super().query(sql, unbuffered)
+        except pymysql.MySQLError:  # the server's own, read to its end; or the connection is closed
+            self.under_way = False
+            raise
+        self.under_way = False
+        return affected
+
+    def commit(self) -> None:
+        """As it is, and noted while it is under way."""
+        self.under_way = True
+        super().commit()
+        self.under_way = False
+
+    @property
+    def is_mariadb(self) -> bool:
+        """Whether the server is MariaDB, not MySQL."""
+        return "mariadb" in self.server_version.lower()
+
+    def set_up(self) -> None:
+        """Settings of the session; SQLAlchemy has left it to the server how characters are compared."""
+        collation = COLLATION if self.is_mariadb else MYSQL_COLLATION
+        self.query(f"SET NAMES utf8mb4 COLLATE {collation}")
+        self.query(SESSION + (ONLY_MARIADB if self.is_mariadb else ONLY_MYSQL))
+        with self.cursor() as cursor:
+            cursor.execute("SELECT @@max_allowed_packet")
+            row = cursor.fetchone()
+        assert row is not None
+        self.packet = int(row[0])
+        self.commit()
+
+
+def arguments(url: URL) -> dict[str, Any]:
+    """What the driver is told of a URL's options.
+
+    Raises:
+        Unavailable: a file that they name cannot be read.
+    """
+    options = {name: value for name, value in url.query.items() if isinstance(value, str)}
+    told: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "program_name": NAME, "charset": "utf8mb4"}
+    if "unix_socket" in options:
+        told["unix_socket"] = options["unix_socket"]
+    mode = options.get("ssl_mode", "VERIFY_CA" if "ssl_ca" in options else "PREFERRED")
+    if mode == "DISABLED":
+        told["ssl_disabled"] = True
+    elif mode != "PREFERRED" or "ssl_cert" in options:
+        told["ssl"] = _tls(options, mode)
+    return told
+
+
+def _tls(options: Mapping[str, str], mode: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca"))
+        context.check_hostname = mode == "VERIFY_IDENTITY"
+        if mode not in ("VERIFY_CA", "VERIFY_IDENTITY"):
+            context.verify_mode = ssl.CERT_NONE
+        if "ssl_cert" in options:
+            context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
+    except OSError as error:  # ssl.SSLError is one
+        raise Unavailable(
+            f"What DATABASE_URL names in ssl_ca, ssl_cert or ssl_key cannot be used: {error.strerror or error}."
+        ) from None
+    return context
+
+
+def driver_of(connection: Connection) -> Driver:
+    """The driver's own connection: what is long is sent past SQLAlchemy."""
+    return cast("Driver", connection.connection.driver_connection)
+
+
+def code_of(error: BaseException) -> int:
+    """The server's number of an error; 0 if it has none."""
+    cause = getattr(error, "orig", error)
+    code = cause.args[0] if isinstance(cause, pymysql.MySQLError) and cause.args else 0
+    return code if isinstance(code, int) else 0
+
+
+def said_by(error: BaseException) -> str:
+    """The server's own words, in one line."""
+    cause = getattr(error, "orig", None) or error
+    words = cause.args[1] if isinstance(cause, pymysql.MySQLError) and len(cause.args) > 1 else cause
+    lines = str(words).strip().splitlines() or [type(cause).__name__]
+    return lines[0].rstrip(". ")
