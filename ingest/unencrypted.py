@@ -85,7 +85,8 @@ def _mysql_may_be_plain(url: str) -> bool:
     options = parse_qs(urlsplit(url).query)
     if "unix_socket" in options or not any(map(_is_remote, _hosts(url))):
         return False
-    return "ssl_ca" not in options and options.get("ssl_mode", ["PREFERRED"])[0] in MYSQL_PLAIN
+    mode = options.get("ssl_mode", ["PREFERRED"])[0]
+    return mode in MYSQL_PLAIN and (mode == "DISABLED" or "ssl_ca" not in options)
 
 
 def _hosts(url: str) -> list[str]:

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
+import pymysql
 import redis
 
 from ingest.batch import Record, unpack
@@ -119,6 +121,14 @@ def _rows(url: str, query: str) -> Iterator[tuple[str | None, ...]]:
         path = Path(url.removeprefix("sqlite:///"))
         with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as file:
             yield from map(_as_text, file.execute(query))
+    elif url.startswith("mysql"):
+        parts = urlsplit(url)
+        socket = dict(parse_qsl(parts.query))["unix_socket"]
+        user, name = parts.username or "", parts.path[1:]
+        with closing(pymysql.connect(unix_socket=socket, user=user, database=name)) as server:
+            cursor = server.cursor()
+            cursor.execute(query)
+            yield from map(_as_text, cursor)
     else:
         with psycopg.connect(url) as connection:
             yield from map(_as_text, connection.execute(query.encode()))

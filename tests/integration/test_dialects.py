@@ -7,9 +7,24 @@ import pytest
 from tests.support.cli import typed
 
 
-def test_postgresql_without_its_driver_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "psycopg", None)  # importing it fails as if it were not installed
-    monkeypatch.delitem(sys.modules, "workers.store.postgres", raising=False)
-    done = typed("db", "upgrade", environ={"DATABASE_URL": "postgresql://u@localhost/events"})
+@pytest.mark.parametrize(
+    ("scheme", "module", "driver", "said"),
+    [
+        (
+            "postgresql",
+            "postgres",
+            "psycopg",
+            "PostgreSQL needs its driver: pip install 'copernica-ingest[postgres]'.",
+        ),
+        ("mysql", "mariadb", "pymysql", "MariaDB needs its driver: pip install 'copernica-ingest[mariadb]'."),
+    ],
+)
+def test_a_database_without_its_driver_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, module: str, driver: str, said: str
+) -> None:
+    monkeypatch.setitem(sys.modules, driver, None)  # importing it fails as if it were not installed
+    for name in [name for name in sys.modules if name.startswith(f"workers.store.{module}")]:
+        monkeypatch.delitem(sys.modules, name)
+    done = typed("db", "upgrade", environ={"DATABASE_URL": f"{scheme}://u@localhost/events"})
     assert (done.exit_code, done.stdout) == (2, "")
-    assert done.stderr == "ingest: PostgreSQL needs its driver: pip install 'copernica-ingest[postgres]'.\n"
+    assert done.stderr == f"ingest: {said}\n"

@@ -199,7 +199,7 @@ TABLES = (
 )
 #: All that a test can change besides rows.
 SHAPE = [
-    TABLES + " ORDER BY table_name",
+    "SELECT table_name, engine FROM information_schema.tables WHERE table_schema = '{name}' ORDER BY table_name",
     "SELECT table_name, column_name, column_type, is_nullable FROM information_schema.columns "
     "WHERE table_schema = '{name}' ORDER BY table_name, ordinal_position",
     "SELECT table_name, partition_name FROM information_schema.partitions WHERE table_schema = '{name}' "

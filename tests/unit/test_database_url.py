@@ -46,6 +46,39 @@ def test_a_password_whose_end_is_not_clear_is_refused_and_not_shown(url: str) ->
 
 
 @pytest.mark.parametrize(
+    ("url", "read_as"),
+    [
+        ("mysql://u:p@h/d", "mysql://u:p@h/d"),
+        ("mariadb+pymysql://u:p@h:3307/d", "mysql://u:p@h:3307/d"),
+        # As Symfony and Laravel write it, and hosts of databases.
+        ("mysql://u:!x!@h/d?serverVersion=10.11.2-MariaDB&charset=utf8mb4", "mysql://u:%21x%21@h/d"),
+        ("mysql://u:p@h/d?ssl-mode=required", "mysql://u:p@h/d?ssl_mode=REQUIRED"),
+        ("mariadb://u@localhost/d?unix_socket=/run/x.sock", "mysql://u@localhost/d?unix_socket=/run/x.sock"),
+    ],
+)
+def test_a_url_of_mariadb_is_read_as_others_write_it(url: str, read_as: str) -> None:
+    assert read(url) == read_as
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("mysql://u:geheim@h", "names no database"),
+        ("mysql://u:geheim@h/", "names no database"),
+        ("mysql:///d", "names no host"),
+        ("mysql://u:geheim@a,b/d", "names several hosts"),
+        ("mysql://u:geheim@h/d?password=geheim", "an option that is none of ssl_ca"),
+        ("mysql://u:geheim@h/d?ssl_mode=geheim", "its ssl_mode is none of DISABLED"),
+        ("mysql://u:gehe@im@h/d", "parts cannot be told apart"),
+    ],
+)
+def test_a_url_of_mariadb_that_is_not_clear_is_refused_and_not_shown(url: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as refused:
+        read(url)
+    assert "geh" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("url", "place"),
     [
         ("postgres://u@corp:p@h/d", ("u@corp", "p", "h")),

@@ -288,7 +288,7 @@ class MariaDB(Backend):
     # --- judging ---
 
     def unfit(self, connection: Connection) -> str | None:
-        """Whether it is of a release that has all we use, and keeps tables that can be rolled back."""
+        """Whether it lets our sessions be strict, and has tables that can be rolled back."""
         return mariadb_judgement.unfit(connection, self.shown)
 
     def closed(self, connection: Connection) -> Risk | None:

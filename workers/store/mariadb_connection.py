@@ -9,6 +9,8 @@ from sqlalchemy import URL, Connection
 
 from ingest.errors import Unavailable
 
+#: The oldest releases with all that we use: locked rows can be skipped, and texts compared by their characters.
+OLDEST, OLDEST_MYSQL = (10, 6), (8, 0, 17)
 #: Seconds to wait for a server that does not answer.
 CONNECT_TIMEOUT = 5
 #: Our name in the server's lists of connections.
@@ -68,8 +70,27 @@ class Driver(_Connection):
         """Whether the server is MariaDB, not MySQL."""
         return "mariadb" in self.server_version.lower()
 
+    @property
+    def release(self) -> tuple[int, ...]:
+        """The server's, in numbers."""
+        said = self.server_version.removeprefix("5.5.5-").partition("-")[
+            0
+        ]  # which MariaDB says first, to old clients
+        return tuple(int(number) for number in said.split(".") if number.isdigit())
+
     def set_up(self) -> None:
-        """Settings of the session; SQLAlchemy has left it to the server how characters are compared."""
+        """Settings of the session; SQLAlchemy has left it to the server how characters are compared.
+
+        Raises:
+            Unavailable: the server is too old.
+        """
+        name, oldest = ("MariaDB", OLDEST) if self.is_mariadb else ("MySQL", OLDEST_MYSQL)
+        if self.release < oldest:
+            given, needed = (".".join(map(str, release)) for release in (self.release, oldest))
+            raise Unavailable(
+                f"The database server is {name} {given}, and {needed} or newer is needed: upgrade it, or use "
+                "another."
+            )
         collation = COLLATION if self.is_mariadb else MYSQL_COLLATION
         self.query(f"SET NAMES utf8mb4 COLLATE {collation}")
         self.query(SESSION + (ONLY_MARIADB if self.is_mariadb else ONLY_MYSQL))
@@ -91,7 +112,9 @@ def arguments(url: URL) -> dict[str, Any]:
     told: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "program_name": NAME, "charset": "utf8mb4"}
     if "unix_socket" in options:
         told["unix_socket"] = options["unix_socket"]
-    mode = options.get("ssl_mode", "VERIFY_CA" if "ssl_ca" in options else "PREFERRED")
+    mode = options.get("ssl_mode", "PREFERRED")
+    if mode == "PREFERRED" and "ssl_ca" in options:  # as MySQL's own programs take it
+        mode = "VERIFY_CA"
     if mode == "DISABLED":
         told["ssl_disabled"] = True
     elif mode != "PREFERRED" or "ssl_cert" in options:

@@ -7,10 +7,7 @@ from sqlalchemy import Connection, text
 from ingest import shown as texts
 from ingest.health import Risk, RiskCode
 from workers.store import mariadb_partitions
-from workers.store.mariadb_connection import driver_of
 
-#: The oldest releases with all that we use: rows that are locked can be skipped, and a collation counts blanks.
-OLDEST, OLDEST_MYSQL = (10, 6), (8, 0, 17)
 #: Bytes of `max_allowed_packet` below which the largest calls may not fit, and the bytes that are asked for: a
 #: bounce carries a whole message, of which each line takes more when it is written down as JSON and then as SQL.
 SMALL_PACKET, GOOD_PACKET = 32 * 1024 * 1024, 64 * 1024 * 1024
@@ -18,14 +15,6 @@ SMALL_PACKET, GOOD_PACKET = 32 * 1024 * 1024, 64 * 1024 * 1024
 
 def unfit(connection: Connection, shown: str) -> str | None:
     """Why it cannot be used at all."""
-    mariadb, version = driver_of(connection).is_mariadb, _version(connection)
-    oldest = OLDEST if mariadb else OLDEST_MYSQL
-    if version < oldest:
-        name, needed = ("MariaDB", OLDEST) if mariadb else ("MySQL", OLDEST_MYSQL)
-        return (
-            f"The server at {shown} is {name} {_dotted(version)}, and {_dotted(needed)} or newer is needed: "
-            "upgrade it, or use another database."
-        )
     mode = str(_setting(connection, "sql_mode"))
     if "STRICT_" not in mode:
         return (
@@ -52,8 +41,6 @@ def closed(connection: Connection, shown: str) -> Risk | None:
 def weaknesses(connection: Connection) -> list[Risk]:
     """What can lose events, what does not fit, and what is not allowed."""
     found = []
-    if driver_of(connection).is_mariadb and _version(connection) < OLDEST:
-        found.append(Risk(RiskCode.DATABASE_TOO_OLD, f"the server is older than release {_dotted(OLDEST)}"))
     for name, safe in (("innodb_flush_log_at_trx_commit", ("1", "3")), ("innodb_doublewrite", ("1", "ON"))):
         if (value := str(_setting(connection, name))) not in safe:
             lost = f"{name} is {value}: a crash of its machine can lose events that exist nowhere else"
@@ -78,16 +65,6 @@ def _other_engines(connection: Connection) -> list[str]:
         "'unverified', 'outbox', 'handoffs', 'dead_letters', 'event_counts', 'recovered', 'turns')"
     )
     return sorted(connection.exec_driver_sql(query).scalars())
-
-
-def _version(connection: Connection) -> tuple[int, ...]:
-    said = str(connection.exec_driver_sql("SELECT version()").scalar_one()).removeprefix("5.5.5-")
-    numbers = said.partition("-")[0].split(".")
-    return tuple(int(number) for number in numbers if number.isdigit())
-
-
-def _dotted(version: tuple[int, ...]) -> str:
-    return ".".join(map(str, version))
 
 
 def _setting(connection: Connection, name: str) -> Any:

@@ -91,7 +91,7 @@ TABLES = {
         error {text} NOT NULL, traceback {text} NOT NULL, packed {bytes} NOT NULL,
         PRIMARY KEY (handler, delivery_id), INDEX dead_letters_failed (failed_at, handler, delivery_id),
         INDEX dead_letters_of (handler, failed_at, delivery_id)""",
-    "replays": "name {name} NOT NULL PRIMARY KEY, after VARBINARY(64) NOT NULL, done BIGINT NOT NULL",
+    "replays": "name {name} NOT NULL PRIMARY KEY, after VARBINARY(64) NOT NULL, done INT NOT NULL",
     "tombstones": """digest VARBINARY(64) NOT NULL PRIMARY KEY, `key` VARBINARY(64) NOT NULL,
         erased_at BIGINT NOT NULL""",
     "event_counts": """hour {hour} NOT NULL, type {word} NOT NULL, mailing BIGINT NOT NULL, source {name} NOT NULL,
