@@ -31,7 +31,9 @@ def test_each_table_and_index_is_told_with_its_partitions_together(store: Store)
     assert found.relations is not None
     of_events = {one.index for one in found.relations if one.table == "events"}
     assert "" in of_events
-    assert len(of_events) >= 3
+    assert len(of_events) >= (
+        2 if store.engine.dialect.name == "mysql" else 3
+    )  # which tells of all indexes at once
     assert not [one for one in found.relations if "_2026_" in one.table + one.index]
     assert 0 < sum(one.size for one in found.relations) <= found.size
 

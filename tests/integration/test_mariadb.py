@@ -25,7 +25,7 @@ from workers.store.mariadb_insert import STATEMENT_ROWS
 from workers.store.monthly_partitions import MONTHS_AHEAD
 from workers.store.months import Month
 from workers.store.patience import within
-from workers.store.schema import upgrade
+from workers.store.schema import VERSION, upgrade
 from workers.store.store import Store
 
 pytestmark = pytest.mark.slow
@@ -268,7 +268,7 @@ def test_an_upgrade_that_was_killed_half_way_is_finished_by_the_next(maria_serve
     maria_server.execute(
         "DELETE FROM alembic_version", "DROP TABLE mailing_tags", "DROP VIEW last_events", database="half"
     )
-    assert upgrade(url) == (None, "0012")
+    assert upgrade(url) == (None, VERSION)
     with closing(Store.open(url)) as store:
         assert store.add([event(1)]).new == 1
         assert rows(store, "SELECT count(*) FROM mailing_tags") == [(0,)]
@@ -278,7 +278,7 @@ def test_an_upgrade_that_was_killed_half_way_is_finished_by_the_next(maria_serve
 def test_upgrades_at_once_wait_for_each_other(maria_server: Server) -> None:
     url = maria_server.new_database("twice")
     with ThreadPoolExecutor(2) as pool:
-        assert sorted(pool.map(upgrade, [url, url]), key=str) == [("0012", "0012"), (None, "0012")]
+        assert sorted(pool.map(upgrade, [url, url]), key=str) == [(VERSION, VERSION), (None, VERSION)]
 
 
 # --- partitions ---

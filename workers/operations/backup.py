@@ -97,6 +97,10 @@ def verify(file: Path) -> int:
 
 def _file(url: str, instead: str) -> Path:
     backend = backend_for(url)
+    if url.startswith("mysql:"):
+        raise Unavailable(
+            "This is for SQLite; MariaDB has its own: `mariadb-dump --single-transaction` (docs/mariadb.md)."
+        )
     if not isinstance(backend, SQLite) or backend.path is None:
         raise Unavailable(f"This is for SQLite; PostgreSQL has its own: `{instead}` (docs/operations.md).")
     return backend.path

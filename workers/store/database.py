@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, and_, select, true, tuple_
+from sqlalchemy import Column, ColumnElement, Connection, Engine, Select, Table, and_, select, true
 from sqlalchemy import Row as ResultRow
 
 from ingest.errors import SchemaMissing, Unavailable

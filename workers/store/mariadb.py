@@ -96,13 +96,13 @@ class MariaDB(Backend):
     def engine(self) -> Engine:
         """Connections that are the same whatever the server's settings say."""
         engine = create_engine(
-            self._url.set(query={}),
-            connect_args=arguments(self._url),
+            self._url,
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             hide_parameters=True,  # they are personal data, and errors end up in logs
         )
-        event.listen(engine, "do_connect", lambda _dialect, _record, given, named: Driver(*given, **named))
+        told = arguments(self._url)
+        event.listen(engine, "do_connect", lambda *_: Driver(**told))
         event.listen(engine, "connect", lambda driver, _record: driver.set_up())
         return engine
 
@@ -245,7 +245,7 @@ class MariaDB(Backend):
             return later
         return and_(column >= value, or_(later, self.after(order[1:], last[1:])))
 
-    def about(self, recipient: str | None, message_id: str | None) -> list[ColumnElement[bool]]:
+    def about(self, recipient: str | None, message_id: str | None, newest: int = 0) -> list[ColumnElement[bool]]:
         """By the hashes that are indexed; the columns themselves decide."""
         columns = tables.events.c
         conditions: list[ColumnElement[bool]] = []

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pymysql
+from pymysql.constants import CLIENT
 from sqlalchemy import URL, Connection
 
 from ingest.errors import Unavailable
@@ -103,13 +104,17 @@ class Driver(_Connection):
 
 
 def arguments(url: URL) -> dict[str, Any]:
-    """What the driver is told of a URL's options.
+    """What the driver is told of a URL.
 
     Raises:
         Unavailable: a file that they name cannot be read.
     """
     options = {name: value for name, value in url.query.items() if isinstance(value, str)}
     told: dict[str, Any] = {"connect_timeout": CONNECT_TIMEOUT, "program_name": NAME, "charset": "utf8mb4"}
+    # Rows that an UPDATE finds are counted whether or not it changes them, as SQLAlchemy has it.
+    told["client_flag"] = CLIENT.FOUND_ROWS
+    named = {"host": url.host, "port": url.port, "user": url.username, "password": url.password}
+    told |= {name: value for name, value in {**named, "database": url.database}.items() if value is not None}
     if "unix_socket" in options:
         told["unix_socket"] = options["unix_socket"]
     mode = options.get("ssl_mode", "PREFERRED")

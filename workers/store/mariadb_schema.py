@@ -8,6 +8,8 @@ take 3072 bytes. A recipient and a message are found by 32 bits of their hashes,
 `recipient_hash` is of the recipient as it is compared.
 """
 
+import secrets
+
 from sqlalchemy import Connection, text
 
 from ingest.errors import Unavailable
@@ -16,7 +18,7 @@ from workers.store.mariadb_connection import COLLATION, MYSQL_COLLATION, driver_
 from workers.store.mariadb_partitions import definitions
 
 #: The version of the schema that `create` makes.
-FIRST_VERSION = "0012"
+FIRST_VERSION = "0013"
 #: Held by whoever upgrades the schema, in the whole server: so it has the name of the database.
 UPGRADE_LOCK = "concat('ingest upgrade ', md5(database()))"
 #: Seconds to wait for another upgrade.
@@ -149,6 +151,7 @@ TABLES = {
         PRIMARY KEY (tag, mailing, type), INDEX mailing_tags_mailing (mailing)""",
     "mailing_names": """product {word} NOT NULL, mailing BIGINT NOT NULL, subject {text}, template BIGINT,
         sent_at {text}, destinations BIGINT, asked_at BIGINT NOT NULL, PRIMARY KEY (product, mailing)""",
+    "marks": "name {name} NOT NULL PRIMARY KEY, value {text} NOT NULL",
     # Rows that are locked by whoever takes turns; the first are those of the shards of `event_counts`.
     "turns": "name {name} NOT NULL PRIMARY KEY",
     "alembic_version": "version_num VARCHAR(32) NOT NULL PRIMARY KEY",
@@ -202,6 +205,8 @@ def create(connection: Connection) -> str:
     names = [TURNS, *(f"{SHARD}{number:02}" for number in range(SHARDS))]
     turns = ", ".join(f"('{name}')" for name in names)
     connection.exec_driver_sql(f"INSERT IGNORE INTO turns (name) VALUES {turns}")
+    own = f"INSERT IGNORE INTO marks (name, value) VALUES ('database', '{secrets.token_hex(8)}')"
+    connection.exec_driver_sql(own)
     connection.exec_driver_sql(f"INSERT IGNORE INTO alembic_version (version_num) VALUES ('{FIRST_VERSION}')")
     connection.commit()
     return FIRST_VERSION

@@ -41,6 +41,12 @@ _SQLITE = """
     SELECT coalesce(s.tbl_name, d.name), CASE s.type WHEN 'index' THEN s.name ELSE '' END, sum(d.pgsize)
     FROM dbstat AS d LEFT JOIN sqlite_schema AS s ON s.name = d.name GROUP BY 1, 2"""
 
+#: As the server estimates them; what each index takes by itself is only for administrators to know.
+_MARIADB = """
+    SELECT table_name, '', data_length FROM information_schema.tables WHERE table_schema = DATABASE()
+    UNION ALL
+    SELECT table_name, 'indexes', index_length FROM information_schema.tables WHERE table_schema = DATABASE()"""
+
 
 def of_relations(store: Store, seconds: float = PATIENCE) -> Sequence[Size] | None:
     """The largest first; None where the database cannot tell, or not in so many seconds.
@@ -89,7 +95,12 @@ def _of_server(connection: Connection) -> int:
     return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar() or 0)
 
 
-_QUERIES = MappingProxyType({"sqlite": _SQLITE, "postgresql": _POSTGRESQL})
+def _of_mariadb(connection: Connection) -> int:
+    query = "SELECT sum(data_length + index_length) FROM information_schema.tables WHERE table_schema = DATABASE()"
+    return int(connection.exec_driver_sql(query).scalar() or 0)
+
+
+_QUERIES = MappingProxyType({"sqlite": _SQLITE, "postgresql": _POSTGRESQL, "mysql": _MARIADB})
 _WHOLE: MappingProxyType[str, Callable[[Connection], int]] = MappingProxyType(
-    {"sqlite": _file, "postgresql": _of_server}
+    {"sqlite": _file, "postgresql": _of_server, "mysql": _of_mariadb}
 )
