@@ -19,7 +19,9 @@ from rq.serializers import JSONSerializer
 from ingest.copernica.events import DAY
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
-from ingest.stream.keys import WAKE_TTL, Keys
+from ingest.stream.keys import Keys
+from ingest.stream.known_streams import KnownStreams
+from ingest.stream.partitions import Partitions
 
 #: The RQ queue of drain jobs, and of all other jobs that no handler is called in.
 EVENTS_QUEUE = "events"
@@ -92,10 +94,11 @@ _MAILINGS, _EXPORT = "mailings", "export"
 class JobScheduler:
     """Puts jobs on RQ's queues, never more of them than are of use."""
 
-    def __init__(self, client: redis.Redis, partition: int = 0) -> None:
+    def __init__(self, client: redis.Redis, partitions: Partitions | None = None) -> None:
+        """`client` leads to where the queues are; without `partitions`, the stream is there and nowhere else."""
         self.client = self._client = client
-        self._keys = Keys(partition)
-        self._consumer = Consumer(client, partition=partition)
+        self._keys = Keys()
+        self._partitions = partitions or Partitions.alone(client)
         self._events = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
         self._handlers = Queue(HANDLERS_QUEUE, connection=client, serializer=JSONSerializer)
 
@@ -112,15 +115,13 @@ class JobScheduler:
         self.enqueue_drain()
         return True
 
-    def clear_wake(self) -> None:
-        """Let the next batch wake a worker again; to be called before the first claim."""
-        self._client.delete(self._keys.wake)
-
     def sweep_backlog(self) -> bool:
         """Wake a drain if there are batches, and no drain is at work on them or about to be."""
-        if not self._consumer.batches() or self._consumer.drains_at_work():
-            return False
-        return bool(self._client.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL)) and self.wake_drain()
+        return any(self._partitions.each(Consumer.wants_drain).values()) and self.wake_drain()
+
+    def note_streams(self) -> None:
+        """Remember which servers have a partition, where there are several, and what each has now."""
+        KnownStreams(self._client).look_at(self._partitions)
 
     # --- late verification ---
 

@@ -89,7 +89,7 @@ def _finder(url: RedisURL) -> PrimaryFinder | None:
     return None if url.sentinels is None else PrimaryFinder(url.sentinels)
 
 
-def require(client: redis.Redis, url: str) -> None:
+def require(client: redis.Redis, url: str, setting: str = "REDIS_URL") -> None:
     """Make sure that Redis answers, and that it is one server and not a Cluster.
 
     Raises:
@@ -101,7 +101,7 @@ def require(client: redis.Redis, url: str) -> None:
         if _is_cluster(client):
             raise Unavailable(f"Redis at {shown.url(url)} {CLUSTER}")
     except redis.RedisError as error:
-        raise unavailable(url, error) from None
+        raise unavailable(url, error, setting) from None
 
 
 def _is_cluster(client: redis.Redis) -> bool:
@@ -112,11 +112,14 @@ def _is_cluster(client: redis.Redis) -> bool:
     return info.get("cluster_enabled") == 1
 
 
-def unavailable(url: str, error: redis.RedisError) -> Unavailable:
-    """An error of Redis as one sentence that says what to do: a `RedisUnavailable` if it may pass by itself."""
+def unavailable(url: str, error: redis.RedisError, setting: str = "REDIS_URL") -> Unavailable:
+    """An error of Redis as one sentence that says what to do: a `RedisUnavailable` if it may pass by itself.
+
+    `setting` is the variable that names the server.
+    """
     place, why = shown.url(url), described(error)
     if isinstance(error, redis.AuthenticationError):
-        return Unavailable(f"Redis at {place} refuses our credentials ({why}): check REDIS_URL.")
+        return Unavailable(f"Redis at {place} refuses our credentials ({why}): check {setting}.")
     if is_denied(error):
         return Unavailable(
             f"Redis at {place} does not allow us what we need ({why}): give its user the rights that "
@@ -126,12 +129,12 @@ def unavailable(url: str, error: redis.RedisError) -> Unavailable:
         return Unavailable(f"Redis at {place} cannot be used with TLS ({why}): {remedy}.")
     if isinstance(error, redis.ResponseError):
         kind = RedisUnavailable if is_wrong_server(error) or _PASSING.match(why) else Unavailable
-        return kind(f"Redis at {place} does not serve us ({why}): check REDIS_URL and the state of that server.")
+        return kind(f"Redis at {place} does not serve us ({why}): check {setting} and the state of that server.")
     hint = ""
     if CLOSED in why and speaks_tls(url):
         hint = ", and set INGEST_REDIS_CERT if it wants to see a certificate"
     elif CLOSED in why and url.startswith("redis"):
         hint = ", and write rediss:// if it wants TLS"
     return RedisUnavailable(
-        f"Redis at {place} does not answer ({why}): check REDIS_URL and that the server runs{hint}."
+        f"Redis at {place} does not answer ({why}): check {setting} and that the server runs{hint}."
     )

@@ -18,6 +18,8 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 BY_SENTINEL = "+sentinel"
 #: The port of a Sentinel, unless another one is given.
 SENTINEL_PORT = 26379
+#: The port of Redis, likewise.
+PORT = 6379
 #: Values of `INGEST_REDIS_TLS`: what it means by itself, that anybody may be at the other end, and how the one
 #: begins that names a file of certificates.
 VERIFY, NO_VERIFY, CA = "verify", "no-verify", "ca:"
@@ -179,6 +181,28 @@ class RedisURL:
 
 def _query(options: Mapping[str, str]) -> str:
     return f"?{urlencode(options, quote_via=quote)}" if options else ""
+
+
+def place(url: str) -> str:
+    """Where a valid URL leads: `host:6379`, `host:6379/2`, `/path/to/socket`, `name@host:26379,host:26379`.
+
+    By that its server is known. Nothing of how it is spoken to: no user, no password, no TLS.
+    """
+    parts = urlsplit(url.strip())
+    scheme, hosts = parts.scheme.lower(), parts.netloc.rpartition("@")[2].lower()
+    _, name, *behind = f"{unquote(parts.path)}/".split("/") if scheme != "unix" else ("", "")
+    if scheme == "unix":
+        named = parts.path
+    elif scheme.endswith(BY_SENTINEL):
+        named, name = f"{name}@{','.join(_with_port(host, SENTINEL_PORT) for host in hosts.split(','))}", behind[0]
+    else:
+        named = _with_port(hosts or "localhost", PORT)
+    number = dict(parse_qsl(parts.query)).get("db") or name
+    return named if int(number or 0) == 0 else f"{named}/{int(number)}"
+
+
+def _with_port(host: str, port: int) -> str:
+    return host if re.search(r":[0-9]+$", host) else f"{host.rstrip(':')}:{port}"
 
 
 def speaks_tls(url: str) -> bool:

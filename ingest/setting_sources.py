@@ -75,7 +75,7 @@ def gather(environ: Mapping[str, str], named: Path | None = None) -> Given:
     if named is not None:
         origins[FILE_VARIABLE] = COMMAND_LINE
     beside, withheld = running_dev(Path(values.get("INGEST_DATA_DIR") or "data"))
-    elsewhere = values.get("REDIS_URL") or values.get("REDIS_TLS_URL")
+    elsewhere = next(filter(None, map(values.get, ("REDIS_URL", "REDIS_TLS_URL", "INGEST_STREAM_URLS"))), None)
     if elsewhere and elsewhere != beside.get("REDIS_URL"):
         return Given(values, origins, file)  # ours is another site
     added = {name: value for name, value in beside.items() if not values.get(name)}

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
 
 from ingest import database_url, password_hash
 from ingest.mail_url import MailURL
-from ingest.redis_url import CA, NO_VERIFY, VERIFY, RedisURL
+from ingest.redis_url import CA, NO_VERIFY, VERIFY, RedisURL, place
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"], StringConstraints(to_lower=True, strip_whitespace=True)
@@ -33,6 +33,38 @@ def _known_redis(url: str) -> str:
 
 
 RedisAddress = Annotated[str, AfterValidator(_known_redis)]
+
+
+#: Stream servers that can be named: each costs every drain a question in every turn.
+MOST_SERVERS = 16
+
+
+def _split_servers(value: object) -> object:
+    """Divided at the commas before a scheme: those of Sentinels' hosts, and of passwords, stay."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip(" ,\n") for part in re.split(r",\s*(?=[A-Za-z+]+://)", value) if part.strip(" ,\n"))
+
+
+def _known_servers(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if len(urls) > MOST_SERVERS:
+        raise ValueError(f"it names {len(urls)} servers, and {MOST_SERVERS} are the most")
+    named: set[str] = set()
+    for number, url in enumerate(urls, 1):
+        hosts = urlsplit(url).netloc.rpartition("@")[2]
+        if "," in hosts and "+sentinel://" not in url.lower():
+            raise ValueError("write each server as a whole URL: redis://host:6379/0,redis://other:6379/0")
+        try:
+            RedisURL.read(url)
+        except ValueError as error:
+            raise ValueError(f"of number {number}, {error}") from None
+        if place(url) in named:
+            raise ValueError(f"it names {place(url)} twice")
+        named.add(place(url))
+    return urls
+
+
+RedisAddresses = Annotated[tuple[str, ...], BeforeValidator(_split_servers), AfterValidator(_known_servers)]
 
 
 def _redis_tls(mode: str) -> str:

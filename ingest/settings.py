@@ -21,7 +21,7 @@ from ingest.copernica.api import API_URL, AUTH_URL
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
 from ingest.platforms import Platform, loses, platform_of
-from ingest.redis_url import is_without_tls, secured
+from ingest.redis_settings import RedisSettings, StreamServer
 from ingest.setting_reader import Environ, sentence
 from ingest.setting_values import (
     Accounts,
@@ -37,8 +37,6 @@ from ingest.setting_values import (
     Password,
     PlainPath,
     PlainURL,
-    RedisAddress,
-    RedisTLS,
     Resolvers,
     SecretURL,
     SigningSecret,
@@ -60,13 +58,14 @@ SPOOL_FOLDER = "spool"
 #: Settings that may hold a secret, and are URLs whose host and path may be shown all the same.
 SHOWN_AS_URLS = frozenset(
     {
-        "REDIS_URL", "REDIS_TLS_URL", "DATABASE_URL", "COPERNICA_API_URL", "COPERNICA_AUTH_URL",
-        "INGEST_FORWARD_URL", "INGEST_SMTPETER_URL", "INGEST_CLICKHOUSE_URL", "INGEST_KAFKA_URL",
+        "REDIS_URL", "REDIS_TLS_URL", "INGEST_STREAM_URLS", "DATABASE_URL", "COPERNICA_API_URL",
+        "COPERNICA_AUTH_URL", "INGEST_FORWARD_URL", "INGEST_SMTPETER_URL", "INGEST_CLICKHOUSE_URL",
+        "INGEST_KAFKA_URL",
     }
 )  # fmt: skip  # a list to be read across
 
 
-class Settings(SinkSettings):
+class Settings(RedisSettings, SinkSettings):
     """The set-up of one process; frozen, so that it can be passed around.
 
     Fields with `repr=False` may hold a password or a token: neither `repr` nor an error shows their value.
@@ -74,14 +73,6 @@ class Settings(SinkSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
 
-    redis_url: RedisAddress | None = Field(None, alias="REDIS_URL", repr=False)
-    #: The same server with TLS, as Heroku names it: used if `REDIS_URL` is not set, or is that host without TLS.
-    redis_tls_url: RedisAddress | None = Field(None, alias="REDIS_TLS_URL", repr=False)
-    #: How Redis proves who it is, with `rediss://`: `verify`, `no-verify` or `ca:/path`; None: as the URL says.
-    redis_tls: RedisTLS | None = Field(None, alias="INGEST_REDIS_TLS")
-    #: Files with the certificate, and its key, by which Redis knows us.
-    redis_certificate: str | None = Field(None, alias="INGEST_REDIS_CERT")
-    redis_key: str | None = Field(None, alias="INGEST_REDIS_KEY")
     database_url: DatabaseAddress | None = Field(None, alias="DATABASE_URL", repr=False)
     host: str = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
@@ -326,16 +317,8 @@ class Settings(SinkSettings):
         return shown.url(self.database)
 
     @property
-    def redis_address(self) -> str | None:
-        """The Redis that the settings name, with what they say of TLS; None if they name none."""
-        url = self.redis_url
-        if self.redis_tls_url and (url is None or is_without_tls(url, self.redis_tls_url)):
-            url = self.redis_tls_url
-        return url and secured(url, self.redis_tls, self.redis_certificate, self.redis_key)
-
-    @property
     def redis(self) -> str:
-        """Where the stream and the job queue live: the Redis that is named, or the private one of `ingest dev`.
+        """Where the job queues are: the Redis that is named, or the private one of `ingest dev`.
 
         Raises:
             SettingsError: neither is there.
@@ -348,3 +331,17 @@ class Settings(SinkSettings):
             raise SettingsError(
                 f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
             ) from None
+
+    @property
+    def stream_servers(self) -> tuple[StreamServer, ...]:
+        """The servers that have a partition, that of the queues always among them.
+
+        Raises:
+            SettingsError: no Redis is there, or only the `ingest all` that runs there knows them.
+        """
+        if not self.stream_urls and "INGEST_STREAM_URLS" in self._withheld:
+            raise SettingsError(
+                f"What runs in {self.data_dir}/ uses stream servers with a password, which it tells nobody: set "
+                "its INGEST_STREAM_URLS here as well."
+            )
+        return self.servers_beside(self.redis)

@@ -18,7 +18,8 @@ MYSQL_PLAIN = frozenset({"DISABLED", "PREFERRED"})
 def readable(settings: Settings) -> Iterator[Risk]:
     """Everything, for `ingest check`."""
     if address := settings.redis_address:
-        yield from _of_redis(address)
+        for server in settings.servers_beside(address):
+            yield from _of_redis(server.url)
     if (database := settings.database_url or "").startswith("postgresql:") and _may_be_plain(database):
         yield Risk(
             RiskCode.PLAIN_DATABASE,

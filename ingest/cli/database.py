@@ -125,7 +125,7 @@ def _require_nobody(settings: "Settings") -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def adopt(yes: bool) -> None:
     """Have this database take what is in Redis from now on, although that was for another one."""
-    from ingest import redis_client
+    from ingest import partitions, redis_client
     from workers.gaps import lineage
     from workers.store.store import Store
 
@@ -134,9 +134,9 @@ def adopt(yes: bool) -> None:
         asking.agreed(f"Store what is in Redis in {settings.shown_database} from now on, and nowhere else?")
     with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
         redis_client.require(client, settings.redis)
-        with noted(settings, "adopt", {}):
-            was = lineage.adopt(store, client)
-    click.echo("It was another database's." if was else "It was nobody else's.")
+        with noted(settings, "adopt", {}), partitions.opened(settings, client) as streams:
+            was = [lineage.adopt(store, one.client) for one in streams]
+    click.echo("It was another database's." if any(was) else "It was nobody else's.")
 
 
 COMMANDS = (db,)

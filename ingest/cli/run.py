@@ -122,8 +122,8 @@ def worker(queue: str, burst: bool) -> None:
 @click.option("--board", type=int, hidden=True)
 def drain(force: bool, board: int | None) -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
-    from workers.drain.drain import drain_once
     from workers.drain.late_verification import verify_once
+    from workers.drain.once import drain_once
     from workers.metrics import left_on
     from workers.pausing import events_are_paused
     from workers.runtime import stop_on_signals

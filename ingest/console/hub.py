@@ -18,7 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -26,11 +26,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import redis
 from aiohttp import web
 
-from ingest import redis_client
+from ingest import partitions, redis_client
 from ingest.console.threads import Threads
 from ingest.errors import IngestError, SchemaMissing, Unavailable
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer, Pulse
+from ingest.stream.partitions import Partitions, together
 from workers.handlers.speed import Speed, seen, speed
 from workers.operations import status
 from workers.operations.calendar import DayStanding, standings
@@ -58,6 +59,8 @@ LINGER = 20.0
 PAGE_WAITS = 2.0
 #: Seconds of history, and points that it may have: one a second.
 HISTORY, MOST_POINTS = 900.0, 1000
+#: Seconds that a stream server may take to say how it stands.
+PULSE_PATIENCE = 2.0
 #: Seconds for which what is known counts on pages that do not wait for anything newer.
 STALE = 120.0
 #: Handlers whose speed is looked up.
@@ -124,7 +127,10 @@ class Hub:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: redis.Redis | None = None
+        self._opened = ExitStack()
+        self._streams: Partitions | None = None
+        #: The last of each stream.
+        self._pulses: dict[str, Pulse] = {}
         self._threads = Threads(QUESTIONS + 1, "hub")
         self._figures: StatusFigures | None = None
         self._composing = asyncio.Lock()
@@ -193,8 +199,7 @@ class Hub:
     def close(self) -> None:
         """Ask nothing any more; what is still asked is not waited for."""
         self._threads.close()
-        if self._client is not None:
-            self._client.close()
+        self._opened.close()
 
     @property
     def is_watched(self) -> bool:
@@ -252,10 +257,12 @@ class Hub:
     # --- the questions, in threads ---
 
     def _ask_pulse(self) -> Pulse:
-        if self._client is None:
-            self._client = redis_client.connect(self._settings.redis)
+        if self._streams is None:
+            self._streams = self._opened.enter_context(partitions.opened(self._settings, patience=PULSE_PATIENCE))
         try:
-            return Consumer(self._client).pulse()
+            # One that is away counts as it was: else its return would look like a flood.
+            self._pulses |= self._streams.each(Consumer.pulse)
+            return together(list(self._pulses.values()))
         except redis.RedisError as error:
             raise redis_client.unavailable(self._settings.redis, error) from None
 

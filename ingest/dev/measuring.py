@@ -33,6 +33,7 @@ from ingest.processes import own_command
 from ingest.simulation.calls import Simulator
 from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
+from ingest.stream.appends import Stream
 from ingest.stream.keys import Keys
 from ingest.stream.producer import Producer
 from workers.drain.drain import Drain
@@ -253,7 +254,7 @@ def _drained(folder: Path, client: redis.Redis, url: str) -> Drained:
 async def _fill(url: str) -> None:
     """Pile up events as the endpoint does: what is submitted together becomes one batch."""
     client = redis_client.connect_async(url)
-    producer = Producer(client, wake=lambda: None)
+    producer = Producer([Stream(client)], wake=lambda: None)
     intake = Intake(producer, max_body=1024 * 1024)
     refused: list[Answer] = []
 

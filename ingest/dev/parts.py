@@ -22,10 +22,10 @@ import redis
 from ingest import redis_client, shown
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
-from ingest.errors import AddressInUse, Unavailable
+from ingest.errors import AddressInUse, SettingsError, Unavailable
+from ingest.partitions import opened
 from ingest.processes import Child, StopSignals, aside, own_command, stop
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +103,12 @@ def worker(name: str, queue: str, environ: dict[str, str], output: Output | None
     return Child(name, command, environ, output=output, own_session=True)
 
 
-def stop_in_order(web: Sequence[Child], workers: Sequence[Child], url: str, signals: StopSignals) -> None:
+def stop_in_order(
+    web: Sequence[Child], workers: Sequence[Child], settings: Settings, signals: StopSignals
+) -> None:
     """Stop all but Redis: first what takes calls, then what works on them."""
     stop(web, STOP_WEB, signals)
-    _drain_rest(url, signals)
+    _drain_rest(settings, signals)
     stop(workers, STOP_WORKER, signals)
 
 
@@ -218,13 +220,15 @@ def warnings(lines: IO[str]) -> Iterator[str]:
             yield line.rstrip()
 
 
-def _drain_rest(url: str, signals: StopSignals) -> None:
+def _drain_rest(settings: Settings, signals: StopSignals) -> None:
     """Give the workers a moment to empty the stream."""
     try:
-        with redis_client.connect(url, DRAIN_REST) as client:
-            backlog = Consumer(client)
+        with (
+            redis_client.connect(settings.redis, DRAIN_REST) as client,
+            opened(settings, client, DRAIN_REST) as backlog,
+        ):
             until = time.monotonic() + DRAIN_REST
             while backlog.batches() and time.monotonic() < until and signals.count < 2:
                 time.sleep(0.05)
-    except redis.RedisError as error:
+    except (redis.RedisError, SettingsError) as error:
         log.debug("Redis is gone already: %s", error)

@@ -54,7 +54,7 @@ def run(settings: Settings, count: int) -> None:
             watch([*server.children, *front, *workers], signals)
         finally:
             log.info("stopping")
-            parts.stop_in_order(front, workers, server.url, signals)
+            parts.stop_in_order(front, workers, settings, signals)
     log.info("stopped; the rest of the backlog is drained at the next start")
 
 

@@ -79,7 +79,7 @@ def dev(settings: Settings) -> None:
             _say("stopping" + ("" if signals.count > 1 else "; press Ctrl-C again to stop immediately"))
             for sock in sockets:
                 sock.close()  # so that the endpoint is the last to have it
-            parts.stop_in_order(front, workers, server.url, signals)
+            parts.stop_in_order(front, workers, settings, signals)
     _say("stopped; the rest of the backlog is drained at the next start")
 
 

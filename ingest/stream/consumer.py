@@ -95,6 +95,18 @@ class Consumer:
             if "BUSYGROUP" not in str(error):
                 log.warning("Redis refuses to create the consumer group: %s", error)
 
+    # --- waking ---
+
+    def clear_wake(self) -> None:
+        """Let the next batch wake a worker again; to be called before the first claim."""
+        self._client.delete(self._keys.wake)
+
+    def wants_drain(self) -> bool:
+        """Whether a drain is to be woken: there are batches, and none is at work on them or on its way."""
+        if not self.batches() or self.drains_at_work():
+            return False
+        return bool(self._client.set(self._keys.wake, 1, nx=True, ex=WAKE_TTL))
+
     # --- working through it ---
 
     def claim(self, count: int, wait_ms: int = 0) -> list[Entry]:
@@ -177,6 +189,21 @@ class Consumer:
         return call()
 
     # --- looking at it ---
+
+    def is_closed(self) -> bool:
+        """Whether endpoints are to write no batch here."""
+        return bool(self._client.exists(self._keys.closed))
+
+    def close(self, is_closed: bool) -> None:
+        """Have endpoints write no batch here from now on; or let them again."""
+        if is_closed:
+            self._client.set(self._keys.closed, 1)
+        else:
+            self._client.delete(self._keys.closed)
+
+    def is_left_lying(self) -> bool:
+        """Whether there are batches, and no drain is at work on them."""
+        return bool(self.batches()) and not self.drains_at_work()
 
     def batches(self) -> int:
         """Batches in the stream, whether claimed or not."""

@@ -1,11 +1,17 @@
 """The names of all Redis keys: known here and nowhere else.
 
-Keys of partition p; the braces keep them in one slot of a Redis Cluster:
+A partition is what these keys hold on one server. There may be several servers (INGEST_STREAM_URLS), and on each
+the keys have the same names, so that a server may be named in another place, or at another address. On all of them
+are the stream, what is `dead`, `suspects`, `wake`, `counts`, `closed` and what is tried; everything else is where
+rq's queues are, and only there. The braces keep them in one slot of a Redis Cluster; p is 0:
 
     ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
     ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
     ingest:{p}:suspects    hash: how often a batch's drain died, see `ingest.stream.suspects`
     ingest:{p}:wake        string, there while a wake-up is on its way to the workers
+    ingest:{p}:closed      string, there while endpoints should write no batch here (`ingest streams drain`)
+    ingest:{p}:streams     hash: the servers that have a partition, as JSON, see `ingest.stream.known_streams`
+    ingest:{p}:away:S      string, there while the server S did not answer a drain a moment ago
     ingest:{p}:unverified  string, how many calls in the store wait for their signer's key, and their bytes
     ingest:{p}:known-keys  hash: Copernica's public keys by name, as JSON, see `ingest.stream.known_keys`
     ingest:{p}:verify:S    string, there while the last attempt to verify those is younger than S seconds
@@ -57,6 +63,8 @@ class Keys:
         self.dead = prefix + "dead"
         self.suspects = prefix + "suspects"
         self.wake = prefix + "wake"
+        self.closed = prefix + "closed"
+        self.streams = prefix + "streams"
         self.unverified = prefix + "unverified"
         self.known_keys = prefix + "known-keys"
         self.verify = prefix + "verify"
@@ -85,6 +93,10 @@ class Keys:
         self.turns = prefix + "turns"
         self.handlers = prefix + "handlers"
         self._prefix = prefix
+
+    def away(self, server: str) -> str:
+        """That a server did not answer a drain."""
+        return f"{self._prefix}away:{server}"
 
     def handler(self, name: str) -> str:
         """The wake-up of a handler."""

@@ -38,6 +38,7 @@ PLACES = {
     "REDIS_URL": "redis://ingest:{}@127.0.0.1:1/0?client_name={}",
     "REDIS_TLS_URL": "rediss://:{}@127.0.0.1:1/0",
     "DATABASE_URL": "postgresql://ingest:{}@127.0.0.1:1/events?application_name=x&sslpassword={}",
+    "INGEST_STREAM_URLS": "redis://u:{}@127.0.0.1:1/0,redis://:{}@127.0.0.1:2/0",
     "INGEST_FORWARD_URL": "https://u:{}@example.com/hook?token={}#types=open",
     "INGEST_FORWARD_SECRET": "whsec_{}",
     "INGEST_ALERT_URL": "https://example.com/services/{}",

@@ -23,8 +23,9 @@ from tests.support.postgres import Server
 from tests.support.sql import REFUSALS, execute, stored_numbers
 from tests.support.stream import KEYS, keep
 from workers.drain import drain
-from workers.drain.drain import Drain, drain_once
+from workers.drain.drain import Drain
 from workers.drain.late_verification import verify_job, verify_once
+from workers.drain.once import drain_once
 from workers.runtime import stop_flag
 from workers.store import tables
 from workers.store.backend import Row
@@ -293,7 +294,7 @@ def test_a_full_server_can_be_drained(
     fill_memory: Callable[[], object],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(drain, "REPORT_EVERY", 0.0)
+    monkeypatch.setattr("workers.drain.desk.REPORT_EVERY", 0.0)
     everything = drain.SIBLING_BATCHES + 100
     keep(client, *([record(n)] for n in range(everything)))
     assert Consumer(client).pending() == 0  # makes the group

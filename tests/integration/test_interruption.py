@@ -133,17 +133,17 @@ def test_an_interrupted_drain_says_what_it_stored(
     code: int,
     request: pytest.FixtureRequest,
 ) -> None:
-    from workers.drain import drain
+    from workers.drain import once
     from workers.runtime import stop_flag
 
     request.addfinalizer(stop_flag.clear)
-    real = drain.drain_once
+    real = once.drain_once
 
     def interrupted(*arguments: Any) -> Any:
         os.kill(os.getpid(), number)
         return real(*arguments)
 
-    monkeypatch.setattr(drain, "drain_once", interrupted)
+    monkeypatch.setattr(once, "drain_once", interrupted)
     done = typed("drain", environ=environ)
     assert (done.exit_code, done.stdout.startswith("0 events stored, ")) == (code, True)
     assert "Interrupted; what is left waits in Redis." in done.stderr

@@ -16,6 +16,7 @@ from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
+from ingest.stream.partitions import Partitions
 from tests.support.builders import aged_call
 from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
@@ -266,7 +267,7 @@ def test_the_daily_job_lets_the_drains_have_their_turn_and_breaks_off_when_asked
     monkeypatch.setenv("DATABASE_URL", database)
     monkeypatch.setenv("REDIS_URL", redis_url)
     keep(client, [aged_call(0)])
-    given = turns.Turns(client)
+    given = turns.Turns(Partitions.alone(client))
     given.take()
     assert store.stored() == 1
     request.addfinalizer(stop_flag.clear)
@@ -282,10 +283,10 @@ def test_a_turn_of_the_drains_ends_though_calls_keep_coming(
     monkeypatch.setenv("DATABASE_URL", sqlite_url)
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setattr(turns, "TURN_SECONDS", 0.0)
-    monkeypatch.setattr("workers.drain.drain.CLAIM_FIRST", 1)
+    monkeypatch.setattr("workers.drain.source.CLAIM_FIRST", 1)
     for number in range(5):
         keep(client, [aged_call(number)])
-    turns.Turns(client).take()
+    turns.Turns(Partitions.alone(client)).take()
     assert Consumer(client).batches() > 0
 
 

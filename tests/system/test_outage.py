@@ -26,8 +26,9 @@ from tests.support.running import answers, free_port, ingest, run, running, unti
 from tests.support.sql import execute, stored_numbers
 from tests.support.stream import keep
 from workers import runtime
-from workers.drain import drain
-from workers.drain.drain import Drain, DrainSummary
+from workers.drain import drain, source
+from workers.drain.drain import Drain
+from workers.drain.summary import DrainSummary
 from workers.store.filters import Filter
 from workers.store.postgres import PostgreSQL
 from workers.store.rows import Added
@@ -60,7 +61,7 @@ def url(server: Server) -> Iterator[str]:
 @pytest.fixture
 def backlog(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Consumer:
     """A stream with work for several claims."""
-    monkeypatch.setattr(drain, "CLAIM_MAX", drain.CLAIM_FIRST)
+    monkeypatch.setattr(source, "CLAIM_MAX", source.CLAIM_FIRST)
     monkeypatch.setattr(runtime, "RETRY_FIRST", 0.1)
     monkeypatch.setattr(runtime, "RETRY_MOST", 0.2)
     keep(client, *([record(batch * SIZE + n) for n in range(SIZE)] for batch in range(BATCHES)))
@@ -108,7 +109,7 @@ def lose_at(moment: str, monkeypatch: pytest.MonkeyPatch, lose: Callable[[], obj
     [
         ("before it begins", signal.SIGQUIT, 0),
         ("before its commit", signal.SIGKILL, 0),
-        ("after its commit", signal.SIGQUIT, drain.CLAIM_FIRST * SIZE),
+        ("after its commit", signal.SIGQUIT, source.CLAIM_FIRST * SIZE),
     ],
 )
 def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
@@ -137,7 +138,7 @@ def test_a_drain_waits_for_its_database_and_goes_on_by_itself(
         held = (backlog.pending(), backlog.batches())
         # A server that was killed leaves its sessions a moment, in which they may still commit.
         claims = {2, 3} if how is signal.SIGKILL else {2}
-        assert held in {(drain.CLAIM_FIRST, BATCHES - claim * drain.CLAIM_FIRST) for claim in claims}
+        assert held in {(source.CLAIM_FIRST, BATCHES - claim * source.CLAIM_FIRST) for claim in claims}
         time.sleep(2.5 * runtime.RETRY_MOST)
         assert (backlog.pending(), backlog.batches()) == held  # it claims no more
         assert not running.done()
@@ -175,7 +176,7 @@ def test_a_drain_whose_database_stays_away_ends_with_one_line_and_a_later_one_do
     assert len(errors) == 1
     assert "nothing is lost" in errors[0].getMessage()
     assert "Traceback" not in caplog.text
-    lost = 0 if moment == "from the beginning" else 2 * drain.CLAIM_FIRST
+    lost = 0 if moment == "from the beginning" else 2 * source.CLAIM_FIRST
     assert backlog.batches() == BATCHES - lost
 
     server.start()

@@ -28,6 +28,7 @@ from workers.operations.figures import (
     SpoolFigures,
     StatusFigures,
     StoreFigures,
+    StreamFigures,
     WorkerFigures,
 )
 from workers.operations.judgement import LOST_LATELY, warnings_of
@@ -42,6 +43,7 @@ TABLES: dict[str, type] = {
     "One of `endpoints`": EndpointReport,
     "Spool of an endpoint": SpoolReport,
     "`lost`": LostFigures,
+    "One of `streams`": StreamFigures,
     "One of `paused`": PausedFigures,
     "`export`": LastExport,
     "One of `workers`": WorkerFigures,
@@ -85,6 +87,7 @@ REDIS = RedisFigures(
     workers=(WorkerFigures("w", ("events", "handlers"), "idle"),),
     paused=(PausedFigures("queue:events", NOW),),
     export=LastExport(NOW),
+    streams=(StreamFigures("redis:6379", "takes", True, 1, 1, 0, 0.5, NOW, 0, 1, None),),
 )
 EXPORTING = {"INGEST_EXPORT_TO": "s3://bucket/x"}
 LONG_AGO = LastExport(NOW - 2 * 86_400)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import redis
 from sqlalchemy import select
 
-from ingest import redis_client
+from ingest import partitions, redis_client
 from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -65,8 +65,8 @@ def _fill(settings: Settings, store: Store) -> int:
     from workers.reconcile.daily import no_progress  # noqa: PLC0415
 
     recovered = 0
-    with redis_client.connect(settings.redis) as client:
-        for outcome in fill_due(Context(settings, store, no_progress, Turns(client).take)):
+    with partitions.opened(settings) as streams:
+        for outcome in fill_due(Context(settings, store, no_progress, Turns(streams).take)):
             recovered += outcome.look.recovered
             _log(outcome)
     return recovered

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import redis
 
-from ingest import redis_client, shown
+from ingest import partitions, redis_client, shown
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from ingest.copernica.header_fields import unpack_headers
@@ -30,7 +30,6 @@ from ingest.errors import CallRejected, IngestError, KeyUnavailable, RowsRejecte
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
-from ingest.stream.consumer import Consumer
 from ingest.stream.known_keys import KnownKeys
 from ingest.verification import Verifier
 from workers.bisection import take_all
@@ -81,6 +80,7 @@ def verify_once(settings: Settings) -> int:
     with (
         Store.open(settings.database) as store,
         redis_client.connect(settings.redis) as client,
+        partitions.opened(settings, client) as streams,
     ):
         scheduler = JobScheduler(client)
         waiting = store.unverified()
@@ -98,7 +98,7 @@ def verify_once(settings: Settings) -> int:
             if settled and settings.has_handlers:
                 scheduler.note_handoffs(True)
                 scheduler.hand_on()
-            if Consumer(client).batches():
+            if streams.batches():
                 scheduler.wake_drain()  # none was woken for these batches while this job was on the queue
     return waiting
 

@@ -2,10 +2,9 @@
 
 import time
 
-import redis
-
 from ingest.errors import Interrupted
 from ingest.stream.consumer import Consumer
+from ingest.stream.partitions import Partitions
 from workers.drain import drain
 from workers.runtime import stop_flag
 
@@ -19,8 +18,8 @@ TURN_SECONDS = 2.0
 class Turns:
     """Gives the drains their turn."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._consumer = Consumer(client)
+    def __init__(self, partitions: Partitions) -> None:
+        self._partitions = partitions
         self._looked_at = 0.0
         #: Seconds that the drains have had.
         self.seconds = 0.0
@@ -36,7 +35,7 @@ class Turns:
         began = time.monotonic()
         if began - self._looked_at < TURN_INTERVAL:
             return
-        if self._consumer.batches() and not self._consumer.drains_at_work():
+        if any(self._partitions.each(Consumer.is_left_lying).values()):
             drain.drain_job(TURN_SECONDS, linger_ms=None)
         self._looked_at = time.monotonic()
         self.seconds += self._looked_at - began

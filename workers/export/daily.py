@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import redis
 
-from ingest import redis_client, shown
+from ingest import partitions, redis_client, shown
 from ingest.errors import IngestError, Interrupted, SettingsError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -51,8 +51,8 @@ def export_job() -> int:
 
 def _export(settings: Settings, to: str) -> int:
     target, rows, days = target_of(to), 0, 0
-    with redis_client.connect(settings.redis) as client:
-        for one in export(settings, target, settings.export_format, breathe=Turns(client).take):
+    with redis_client.connect(settings.redis) as client, partitions.opened(settings, client) as streams:
+        for one in export(settings, target, settings.export_format, breathe=Turns(streams).take):
             rows, days = rows + one.rows, days + one.changed
         with unless_refused():
             Exports(client).done(time.time())

@@ -28,6 +28,7 @@ from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
+from ingest.stream.partitions import Partitions
 from workers.gaps.gap import TURNS, Cause, Cut, State
 from workers.runtime import unless_refused
 from workers.store import tables
@@ -173,8 +174,10 @@ def adopt(store: Store, client: redis.Redis) -> bool:
     return was not in (None, name)
 
 
-def compare(store: Store, client: redis.Redis) -> Mark | None:
+def compare(store: Store, client: redis.Redis, partitions: Partitions | None = None) -> Mark | None:
     """Compare both marks, note a gap if one side is older than it was, and make the next; None if refused.
+
+    Of several stream servers (`partitions`), that of the queues is compared.
 
     Killed in between, it leaves Redis one behind, which means nothing.
 
@@ -187,7 +190,7 @@ def compare(store: Store, client: redis.Redis) -> Mark | None:
         log.error("%s", error, extra={"event": "other-database"})
         return None
     now = redis_time(client)
-    through = _stored_through(client, now)
+    through = _stored_through(client, partitions or Partitions.alone(client), now)
     with store.writing() as connection:
         store.take_turns(connection, TURNS)
         theirs = Opposite.read(client)
@@ -231,12 +234,18 @@ def _next(ours: Mark | None, theirs: Opposite, now: int, through: int | None) ->
     return Mark(number, now, min(through or now, now), name, before, clashed_at)
 
 
-def _stored_through(client: redis.Redis, now: int) -> int | None:
-    """The time before which everything that came in is in the database; None while some of it is in a spool."""
+def _stored_through(client: redis.Redis, partitions: Partitions, now: int) -> int | None:
+    """The time before which everything that came in is in the database; None while some may be out of sight.
+
+    That is what lies in a spool, or on a stream server that does not answer.
+    """
     reports = Heartbeats(client).reports().endpoints.values()
     if any(report.spool is not None and report.spool.events for report in reports):
         return None
-    waited = Consumer(client).oldest_age() or 0.0
+    ages = partitions.each(Consumer.oldest_age)
+    if len(ages) < len(partitions):
+        return None
+    waited = max(age or 0.0 for age in ages.values())
     return now - UNSURE - int(waited * MICROS)
 
 

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 import redis
 from sqlalchemy import Connection, or_
 
-from ingest import redis_client
+from ingest import partitions, redis_client
 from ingest.copernica.events import MICROS
 from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
@@ -48,8 +48,12 @@ def look_job() -> int:
     if events_are_paused(settings):
         return 0
     try:
-        with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
-            lineage.compare(store, client)
+        with (
+            redis_client.connect(settings.redis) as client,
+            partitions.opened(settings, client) as streams,
+            Store.open(settings.database) as store,
+        ):
+            lineage.compare(store, client, streams)
             gaps = look(store, Coverage(client))
             with unless_refused():
                 JobScheduler(client).note_gaps(any(gap.state is not State.CANNOT_BE_CLOSED for gap in gaps))

@@ -5,11 +5,12 @@ import time
 
 import redis
 
-from ingest import redis_client
+from ingest import partitions, redis_client
 from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.shown import counted
+from ingest.stream.partitions import Partitions
 from workers.drain.turns import Turns
 from workers.mailings.refresh import refresh
 from workers.pausing import events_are_paused
@@ -36,8 +37,12 @@ def mailings_job() -> int:
     if events_are_paused(settings):
         return 0
     try:
-        with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
-            return _refresh(client, store)
+        with (
+            redis_client.connect(settings.redis) as client,
+            partitions.opened(settings, client) as streams,
+            Store.open(settings.database) as store,
+        ):
+            return _refresh(client, store, streams)
     except Interrupted:
         return 0
     except (IngestError, redis.RedisError) as error:
@@ -45,9 +50,9 @@ def mailings_job() -> int:
         return 0
 
 
-def _refresh(client: redis.Redis, store: Store) -> int:
+def _refresh(client: redis.Redis, store: Store, streams: Partitions) -> int:
     """Make figures for a slice, then rest for as long as the share of the time demands; returns of how many."""
-    turns, began = Turns(client), time.monotonic()
+    turns, began = Turns(streams), time.monotonic()
     done = refresh(store, SLICE, turns.take)
     old = done.is_old(time.time())
     if old:

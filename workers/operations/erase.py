@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import redis
 
-from ingest import redis_client, spool
+from ingest import partitions, redis_client, spool
 from ingest.copernica.events import Event
 from ingest.errors import SettingsError, Unavailable
 from ingest.settings import Settings
@@ -195,8 +195,8 @@ def elsewhere(settings: Settings) -> Elsewhere:
     batches = dead = None
     spooled: dict[str, SpoolReport] = {}
     with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
-        stream = Consumer(client)
-        batches, dead = stream.batches(), stream.dead_batches()
+        with partitions.opened(settings, client) as streams:
+            batches, dead = sum(streams.every(Consumer.batches)), sum(streams.every(Consumer.dead_batches))
         reports = Heartbeats(client).reports().endpoints
         spooled = {name: report.spool for name, report in reports.items() if report.spool is not None}
     if spooled:

@@ -1,7 +1,7 @@
 """The figures of `ingest status`, which `docs/status.md` describes field by field."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import date
 from typing import Any, Literal
 
@@ -57,8 +57,37 @@ class PausedFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamFigures:
+    """One stream server. What is not known is None."""
+
+    #: Where it is, without how it is spoken to.
+    name: str
+    #: `takes`, `closed` (`ingest streams drain`), `only-drained` (it is not in INGEST_STREAM_URLS, and has rq's
+    #: queues), `away`, or `left`: endpoints wrote to it, and it is not in INGEST_STREAM_URLS any more.
+    state: str
+    has_queues: bool = False
+    backlog: int | None = None
+    batches: int | None = None
+    pending_batches: int | None = None
+    oldest_age_seconds: float | None = None
+    #: Unix time in seconds at which the last batch was written; None also if none ever was.
+    last_call_at: float | None = None
+    dead_batches: int | None = None
+    memory_bytes: int | None = None
+    #: None also where it has no limit.
+    memory_limit_bytes: int | None = None
+    #: How many endpoint processes write to it, by what they found: `closed` (they do), `open` or `half-open` (it
+    #: fails), `full`, `drained`. Empty where there is one server.
+    endpoints: Mapping[str, int] = field(default_factory=dict)
+    #: Why it does not answer, in the words of the error.
+    error: str | None = None
+    #: Unix time in seconds at which one that is `left` was seen last, and had so many batches.
+    seen_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RedisFigures:
-    """What Redis knows."""
+    """What Redis knows: of several stream servers, those that answer together, and the memory of the queues'."""
 
     backlog: int
     batches: int
@@ -86,6 +115,8 @@ class RedisFigures:
     export: LastExport | None = None
     #: The name of the database that what is in it is for; None while nobody has said so.
     for_database: str | None = None
+    #: Each stream server by itself; one, unless INGEST_STREAM_URLS names several.
+    streams: tuple[StreamFigures, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

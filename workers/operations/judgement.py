@@ -14,6 +14,7 @@ from workers.operations.figures import (
     RedisFigures,
     SpoolFigures,
     StoreFigures,
+    StreamFigures,
 )
 from workers.operations.warnings import Code, StatusWarning
 
@@ -46,6 +47,7 @@ def warnings_of(
         yield from _of_stream(in_redis, settings.alert_age, now)
         if settings.export_to is not None and in_redis.export is not None:
             yield from _of_export(in_redis.export, now)
+        yield from _of_servers(in_redis.streams, now)
     if in_redis is not None and in_store is not None:
         yield from _of_both(in_redis, in_store, now)
     if in_store is not None:
@@ -119,6 +121,26 @@ def _of_export(last: LastExport, now: float) -> Iterable[StatusWarning]:
     elif since is None and last.done_at is not None and now - last.done_at > EXPORT_EVERY:
         text = f"Days are not exported for {span(now - last.done_at)}: no worker has done it."
         yield StatusWarning(Code.EXPORT_BEHIND, text)
+
+
+def _of_servers(streams: Iterable[StreamFigures], now: float) -> Iterable[StatusWarning]:
+    for one in streams:
+        if one.state == "away":
+            text = f"The stream server {one.name} does not answer ({one.error}): what it has waits."
+            yield StatusWarning(Code.STREAM_UNREACHABLE, text)
+        elif one.state == "left":
+            ago = span(max(0.0, now - (one.seen_at or now)))
+            had = "we do not know how much" if one.batches is None else counted(one.batches, "batch", "batches")
+            text = (
+                f"The stream server {one.name} is not in INGEST_STREAM_URLS any more, and was not drained: it had "
+                f"{had} {ago} ago, which nobody stores."
+            )
+            yield StatusWarning(Code.STREAM_LEFT, text)
+        elif one.memory_limit_bytes and not one.has_queues:
+            used = (one.memory_bytes or 0) / one.memory_limit_bytes
+            if used > NEARLY_FULL:
+                text = f"The stream server {one.name} uses {used:.0%} of the memory it may use."
+                yield StatusWarning(Code.REDIS_NEARLY_FULL, text)
 
 
 def _of_spool(figures: SpoolFigures | None) -> Iterable[StatusWarning]:

@@ -7,13 +7,12 @@ from datetime import UTC, datetime
 
 import redis
 
-from ingest import redis_client, shown, spool
+from ingest import partitions, redis_client, shown, spool
 from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.clock import redis_time
-from ingest.stream.consumer import Consumer
 from workers.catch_up import keeping
 from workers.gaps import filling, lineage
 from workers.handlers import history
@@ -112,8 +111,8 @@ def _expire(store: Store, before: int) -> int:
 def _expire_unreadable(settings: Settings, before: int) -> None:
     """Delete what could not be read in Redis, and in the spool of this machine, and is too old."""
     batches = files = 0
-    with suppress(redis.RedisError, SettingsError), redis_client.connect(settings.redis) as client:
-        batches = Consumer(client).expire_dead(before)
+    with suppress(redis.RedisError, SettingsError), partitions.opened(settings) as streams:
+        batches = sum(streams.each(lambda stream: stream.expire_dead(before)).values())
     if settings.spool_dir is not None:
         files = spool.delete_bad(settings.spool_dir, before)
     if batches or files:

@@ -20,12 +20,11 @@ from rq import Worker
 from rq.serializers import JSONSerializer
 from rq.suspension import is_suspended
 
-from ingest import __version__, redis_client
+from ingest import __version__, partitions, redis_client
 from ingest.errors import SchemaMissing
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE
 from ingest.settings import Settings
 from ingest.stream.clock import redis_time
-from ingest.stream.consumer import Consumer
 from workers.handlers.lateness import seconds_behind
 from workers.handlers.throttle import is_held_up
 from workers.handlers.work_queue import WorkQueue
@@ -34,6 +33,8 @@ from workers.store.store import Store
 
 #: Seconds that work may wait before there should be more workers.
 TARGET_SECONDS = 30.0
+#: Seconds that each stream server but that of the queues may take to answer.
+PATIENCE = 2.0
 #: What the workers of each queue are called in the Procfile, and so by what scales dynos.
 DYNOS: Mapping[str, str] = {EVENTS_QUEUE: "worker", HANDLERS_QUEUE: "handlers"}
 
@@ -112,13 +113,12 @@ def gather(settings: Settings) -> Scale:
     Raises:
         Unavailable: Redis or the database cannot be asked; then nobody should start or stop workers.
     """
-    with redis_client.connect(settings.redis) as client:
+    with redis_client.connect(settings.redis) as client, partitions.opened(settings, client, PATIENCE) as streams:
         redis_client.require(client, settings.redis)
         try:
-            stream = Consumer(client)
             in_redis = InRedis(
-                stream.oldest_age() or 0.0,
-                stream.backlog(),
+                streams.oldest_age() or 0.0,
+                streams.backlog(),
                 _workers((worker.queue_names(), str(worker.get_state())) for worker in _all_workers(client)),
                 bool(is_suspended(client)),
             )

@@ -8,14 +8,15 @@ from functools import partial
 
 from redis import Redis, RedisError
 
-from ingest import redis_client
+from ingest import partitions, redis_client
 from ingest.errors import SchemaMissing, Unavailable
 from ingest.metrics.figures import Figures, Series
 from ingest.settings import Settings
 from ingest.stream.clock import redis_time
 from workers.handlers.lateness import seconds_behind
 from workers.operations import scale, status
-from workers.operations.figures import ReconciledFigures, RedisFigures, StoreFigures
+from workers.operations.figures import ReconciledFigures, RedisFigures, StoreFigures, StreamFigures
+from workers.operations.streams import AWAY, LEFT
 from workers.store.store import Store
 
 #: Days that are over of which it is shown whether they are complete: as far back as anybody would still look.
@@ -32,7 +33,8 @@ def gather(settings: Settings) -> Figures:
         with suppress(Unavailable, RedisError):
             client = opened.enter_context(redis_client.connect(settings.redis))
             redis_client.require(client, settings.redis)
-            in_redis = status.of_redis(client)
+            found = opened.enter_context(partitions.opened(settings, client, status.PATIENCE))
+            in_redis = status.of_redis(client, found)
             gauges |= {("ingest_redis_up",): 1, **dict(_of_redis(in_redis))}
         with suppress(Unavailable):
             ask = partial(_ask_store, settings, client if in_redis else None)
@@ -76,9 +78,25 @@ def _of_redis(known: RedisFigures) -> Iterator[tuple[Series, float]]:
     if known.last_call_at is not None:
         yield ("ingest_last_call_timestamp_seconds",), known.last_call_at
     yield ("ingest_endpoint_processes",), len(known.endpoints)
+    for stream in known.streams if len(known.streams) > 1 else ():
+        yield from _of_stream(stream)
     queues = Counter(queue for worker in known.workers for queue in worker.queues)
     for queue in scale.DYNOS:
         yield ("ingest_workers", queue), queues[queue]
+
+
+def _of_stream(known: StreamFigures) -> Iterator[tuple[Series, float]]:
+    yield ("ingest_stream_up", known.name), known.state not in (AWAY, LEFT)
+    for name, value in (
+        ("ingest_stream_backlog_events", known.backlog),
+        ("ingest_stream_backlog_batches", known.batches),
+        ("ingest_stream_memory_bytes", known.memory_bytes),
+        ("ingest_stream_memory_limit_bytes", known.memory_limit_bytes),
+    ):
+        if value is not None:
+            yield (name, known.name), value
+    if known.state not in (AWAY, LEFT):
+        yield ("ingest_stream_oldest_event_age_seconds", known.name), known.oldest_age_seconds or 0.0
 
 
 def _of_scale(known: scale.Scale) -> Iterator[tuple[Series, float]]:

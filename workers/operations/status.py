@@ -16,20 +16,20 @@ import redis
 from redis import RedisError
 from rq.suspension import is_suspended
 
-from ingest import redis_client, spool
+from ingest import partitions, redis_client, spool
 from ingest.copernica.events import LOGFILE, MICROS, REST, WEBHOOK
 from ingest.errors import SchemaMissing, SettingsError, Unavailable
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
 from ingest.stream.exports import Exports
 from ingest.stream.heartbeats import REPORT_TTL, Heartbeats
+from ingest.stream.partitions import Partitions
 from ingest.stream.pauses import Pauses
 from ingest.stream.reports import EndpointReport, host_of
 from workers.gaps import lineage
 from workers.gaps.gap import State, cuts
 from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
-from workers.operations import working
+from workers.operations import streams, working
 from workers.operations.figures import (
     DayFigures,
     DiskFigures,
@@ -56,6 +56,8 @@ T = TypeVar("T")
 
 #: Days before today that are shown one by one: as far back as anybody would still look.
 DAYS = 7
+#: Seconds that each stream server but that of the queues may take to answer.
+PATIENCE = 2.0
 #: What a database knows that has no tables.
 NO_TABLES = StoreFigures(False, 0, 0, 0, {}, None)
 
@@ -137,41 +139,41 @@ def redis_figures(settings: Settings) -> RedisFigures:
     Raises:
         Unavailable: it cannot be used now.
     """
-    with redis_client.connect(settings.redis) as client:
+    with redis_client.connect(settings.redis) as client, partitions.opened(settings, client, PATIENCE) as found:
         redis_client.require(client, settings.redis)
         try:
-            return of_redis(client)
+            return of_redis(client, found)
         except RedisError as error:
             raise redis_client.unavailable(settings.redis, error) from None
 
 
-def of_redis(client: redis.Redis) -> RedisFigures:
+def of_redis(client: redis.Redis, partitions: Partitions) -> RedisFigures:
     """What Redis knows.
 
     Raises:
-        redis.RedisError: it failed.
+        redis.RedisError: that of the queues failed.
     """
-    stream = Consumer(client)
-    counts = stream.counts()
     reports = Heartbeats(client).reports()
     endpoints, drains = reports.endpoints.values(), reports.drains.values()
-    memory = client.info("memory")
+    looked = streams.look(partitions, client, endpoints)
+    there = [one for one in looked.streams if one.state not in (streams.AWAY, streams.LEFT)]
+    own = next((one for one in there if one.has_queues), None)
     return RedisFigures(
-        backlog=stream.backlog(),
-        batches=stream.batches(),
-        pending_batches=stream.pending(),
-        oldest_age_seconds=stream.oldest_age(),
-        last_call_at=stream.last_written_at(),
-        accepted=counts.get("accepted", 0),
-        doubles=counts.get("doubles", 0),
-        dead_batches=stream.dead_batches(),
+        backlog=sum(one.backlog or 0 for one in there),
+        batches=sum(one.batches or 0 for one in there),
+        pending_batches=sum(one.pending_batches or 0 for one in there),
+        oldest_age_seconds=_most(one.oldest_age_seconds for one in there),
+        last_call_at=_most(one.last_call_at for one in there),
+        accepted=looked.counts.get("accepted", 0),
+        doubles=looked.counts.get("doubles", 0),
+        dead_batches=sum(one.dead_batches or 0 for one in there),
         accepted_per_second=round(sum(report.accepted_per_second for report in endpoints), 1),
         drained_per_second=round(sum(report.drained_per_second for report in drains), 1),
         refused=dict(sum((Counter(report.refused) for report in endpoints), Counter())),
         lost=_lost(endpoints),
         suspended=bool(is_suspended(client)),
-        memory_bytes=int(memory.get("used_memory", 0)),
-        memory_limit_bytes=int(memory.get("maxmemory", 0)) or None,
+        memory_bytes=own.memory_bytes or 0 if own else 0,
+        memory_limit_bytes=own.memory_limit_bytes if own else None,
         endpoints=tuple(EndpointFigures(name, report) for name, report in reports.endpoints.items()),
         paused=tuple(
             PausedFigures(one.name, None if one.until is None else one.until / MICROS)
@@ -180,7 +182,12 @@ def of_redis(client: redis.Redis) -> RedisFigures:
         workers=working.workers(client),
         export=Exports(client).last(),
         for_database=lineage.Opposite.read(client).database,
+        streams=looked.streams,
     )
+
+
+def _most(known: Iterable[float | None]) -> float | None:
+    return max((one for one in known if one is not None), default=None)
 
 
 def _lost(endpoints: Iterable[EndpointReport]) -> LostFigures | None:

@@ -148,6 +148,18 @@ class Code(StrEnum):
         Level.ALARM,
         "Start more workers on the queue `events`, and look in their log whether the database is slow or away.",
     )
+    #: One of several stream servers does not answer.
+    STREAM_UNREACHABLE = (
+        "stream-unreachable",
+        Level.ALARM,
+        "See that this server runs (`ingest check`); others take calls, and what it has is stored later.",
+    )
+    #: Endpoints wrote to a server that is named no more.
+    STREAM_LEFT = (
+        "stream-left",
+        Level.ALARM,
+        "Name it again until `ingest streams drain` is done with it; if it is gone, `ingest streams forget`.",
+    )
     #: Nobody stores what comes in.
     NO_WORKER = (
         "no-worker",

@@ -2,7 +2,8 @@
 
 What it does differently from `rq worker`: it enqueues a job for itself if it finds a backlog at its start; it
 stops in time (`workers.process.graceful` says how); it starts again when it has lost Redis; and when Redis is
-so full that RQ cannot enqueue a job, it makes room by draining without one; and it runs no jobs but our own
+so full that RQ cannot enqueue a job, or when the server of the queues is away and other stream servers are not, it
+drains without one; and it runs no jobs but our own
 (`workers.process.own_jobs`), and none as root unless told to.
 """
 
@@ -10,8 +11,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
@@ -21,8 +22,8 @@ from rq import Queue
 from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
-from ingest import processes, redis_client, tracing
-from ingest.errors import SettingsError
+from ingest import partitions, processes, redis_client, tracing
+from ingest.errors import RedisUnavailable, SettingsError
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.lookout import Lookout
 from ingest.metrics.board import Board
@@ -30,7 +31,7 @@ from ingest.metrics.child import exporting
 from ingest.processes import Child, follow_parent, own_command
 from ingest.redis_errors import described
 from ingest.settings import Settings
-from ingest.stream.consumer import Consumer
+from ingest.stream.partitions import Partitions
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.gaps import lineage
 from workers.handlers import configured, jobs  # noqa: F401  # likewise
@@ -40,6 +41,7 @@ from workers.process.graceful import BoundScheduler, GracefulWorker
 from workers.process.own_jobs import OwnJob
 from workers.process.patience import redis_outage, say_once
 from workers.process.rq_compat import use_scheduler
+from workers.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +50,15 @@ log = logging.getLogger(__name__)
 RESTART_DELAY = 2.0
 #: Seconds between two looks at a drain that makes room: short against the seconds it takes.
 DRAIN_CHECK_INTERVAL = 0.1
+#: Seconds between two looks whether there are jobs again, while draining without; and how many one may take.
+RETURN_INTERVAL, RETURN_PATIENCE = 5.0, 1.0
+#: Seconds that a stream server may take to say, at a worker's start, whether there is a backlog.
+WAKE_PATIENCE = 2.0
 #: Seconds without a heartbeat after which a worker is no longer listed; with RQ's own 420, `status` would show
 #: workers that were killed minutes ago.
 WORKER_TTL = 60
+#: The same where there are other stream servers to drain: a server that hangs is away for rq 5 s before that.
+PROMPT_TTL = 25
 
 
 def _catch_signals() -> None:
@@ -87,9 +95,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     if settings.metrics_port is not None:
         processes.aside(partial(_require, settings.metrics_host, settings.metrics_port))
     with redis_client.connect(settings.redis) as client:
-        redis_client.require(client, settings.redis)
-        # A database that cannot be used, or is another's: fail at startup, not in every job.
-        _require_database(settings, client)
+        _require_redis(settings, client, queue_name)
     if tracing.of(settings) is not None:  # imports what it needs, once
         processes.aside(partial(tracing.try_out, settings))
     # Likewise handlers.
@@ -111,6 +117,22 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
                 time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
     except StopRequested:  # from our handler, or from RQ's while its loop was not there to catch it
         log.debug("asked to stop while waiting")
+
+
+def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> None:
+    """A Redis or a database that cannot be used, or is another's: fail at startup, not in every job.
+
+    Where there are other stream servers to drain, the one with the queues may be away.
+    """
+    try:
+        redis_client.require(client, settings.redis)
+    except RedisUnavailable as error:
+        if queue_name != EVENTS_QUEUE or len(settings.stream_servers) == 1:
+            raise
+        log.warning("the worker drains the other stream servers until it can get jobs: %s", error)
+        Store.open(settings.database).close()
+    else:
+        _require_database(settings, client)
 
 
 def _require_database(settings: Settings, client: redis.Redis) -> None:
@@ -170,45 +192,67 @@ def _work(worker: GracefulWorker, burst: bool, with_scheduler: bool) -> None:
 def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> GracefulWorker | None:
     """A worker, with a job enqueued for it if there is work; None if Redis is unavailable or too full for that."""
     try:
-        _wake(settings, client, queue_name)
+        with partitions.opened(settings, client, WAKE_PATIENCE) as streams:
+            _wake(settings, client, queue_name, streams)
         queue = Queue(queue_name, connection=client, serializer=JSONSerializer, job_class=OwnJob)
+        ttl = WORKER_TTL if len(settings.stream_servers) == 1 else PROMPT_TTL
         worker = GracefulWorker(
-            [queue], connection=client, serializer=JSONSerializer, job_class=OwnJob, worker_ttl=WORKER_TTL
+            [queue], connection=client, serializer=JSONSerializer, job_class=OwnJob, worker_ttl=ttl
         )
         worker.lookout = Lookout(settings, client, is_worker=True)
         return worker
     except redis.RedisError as error:
         redis_outage.failed(error)
         if queue_name == EVENTS_QUEUE and "OOM" in described(error):
-            _make_room(client)
+            _drain_if_there_is_any(settings, client, lambda: False)
+        elif queue_name == EVENTS_QUEUE and len(settings.stream_servers) > 1:
+            _drain_if_there_is_any(settings, client, partial(_answers, settings.redis))
     return None
 
 
-def _make_room(client: redis.Redis) -> None:
+def _answers(url: str) -> bool:
+    """Whether the server of the queues is there again."""
+    with suppress(redis.RedisError), redis_client.connect(url, RETURN_PATIENCE) as client:
+        return bool(client.ping())
+    return False
+
+
+def _drain_if_there_is_any(settings: Settings, client: redis.Redis, until: Callable[[], bool]) -> None:
     try:
-        if Consumer(client).batches():
-            _drain_without_rq()
+        with partitions.opened(settings, client) as streams:
+            waits = streams.batches()
     except redis.RedisError as error:
         redis_outage.failed(error)
+        return
+    if waits:
+        _drain_without_rq(until)
 
 
-def _drain_without_rq() -> None:
-    """Make room in a Redis that is too full for jobs; in a process of its own, like every drain."""
-    log.warning("draining without RQ, to make room")
+def _drain_without_rq(until: Callable[[], bool] = lambda: False) -> None:
+    """Drain where no job can be had: to make room in a Redis that is too full for one, or as long as it is away.
+
+    In a process of its own, like every drain. It ends when all is drained, or `until` jobs can be had again.
+    """
+    log.warning("draining without RQ")
     board = figures.board
     shared = [] if board is None else ["--board", str(board.fd)]
     child = Child("drain", own_command("drain", *shared), pass_fds=[] if board is None else [board.fd])
     child.start()
     try:
+        asked_at = time.monotonic()
         while child.alive:
             time.sleep(DRAIN_CHECK_INTERVAL)
+            if time.monotonic() - asked_at >= RETURN_INTERVAL:
+                if until():
+                    break
+                asked_at = time.monotonic()
     finally:  # also when asked to stop meanwhile
         child.terminate()
 
 
-def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
+def _wake(settings: Settings, client: redis.Redis, queue_name: str, streams: Partitions) -> None:
     """Enqueue what there is to do, whether or not earlier wake-ups were lost: a superfluous job costs nothing."""
-    scheduler = JobScheduler(client)
+    scheduler = JobScheduler(client, streams)
     if queue_name == HANDLERS_QUEUE:
         announce(client, configured.known_handlers(settings).values(), at_once=True)
         scheduler.clear_hand_on()
@@ -219,7 +263,7 @@ def _wake(settings: Settings, client: redis.Redis, queue_name: str) -> None:
     if day := settings.reconciles_on(datetime.now(UTC)):
         scheduler.enqueue_reconcile(day)
     scheduler.sweep_unverified()
-    if Consumer(client).batches():
+    if streams.batches():
         scheduler.wake_drain()
 
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 
 import redis
 
-from ingest import redis_client, shown
+from ingest import partitions, redis_client, shown
 from ingest.copernica.events import DAY
 from ingest.errors import IngestError, Interrupted
 from ingest.jobs import JobScheduler
@@ -62,11 +62,11 @@ def _catch_up(settings: Settings, today: date) -> int:
     with Store.open(settings.database) as store:
         days = due(store, today)
     recovered = 0
-    with redis_client.connect(settings.redis) as client:
-        for report in reconcile(settings, days, ReconcileOptions(), no_progress, Turns(client).take):
+    with partitions.opened(settings) as streams:
+        for report in reconcile(settings, days, ReconcileOptions(), no_progress, Turns(streams).take):
             recovered += report.total("recovered")
             _log(report)
-        totals.compare_due(settings, today, Turns(client).take)
+        totals.compare_due(settings, today, Turns(streams).take)
     with Store.open(settings.database) as store:
         next_due = Schedule.of(store, today).next_due()
     if next_due is not None:

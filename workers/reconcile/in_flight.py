@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import redis
 
-from ingest import redis_client
+from ingest import partitions, redis_client
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
@@ -31,16 +31,16 @@ class InFlight(NamedTuple):
 
 
 def look(settings: Settings, store: Store, since: float | None = None) -> InFlight | None:
-    """How many calls are in flight; None if Redis is unreachable.
+    """How many calls are in flight; None if Redis is unreachable, or one of several stream servers.
 
     What came in later than `since` (Unix time) does not count: on a busy site there is always something.
     """
     try:
         with redis_client.connect(settings.redis) as client:
-            stream = Consumer(client)
-            age = stream.oldest_age()
-            old = age is not None and (since is None or time.time() - age <= since)
-            waiting = stream.backlog() if old else 0
+            with partitions.opened(settings, client) as streams:
+                ages = [age for age in streams.every(Consumer.oldest_age) if age is not None]
+                old = bool(ages) and (since is None or time.time() - max(ages) <= since)
+                waiting = sum(streams.every(Consumer.backlog)) if old else 0
             spooled = sum(
                 endpoint.spool.events
                 for endpoint in Heartbeats(client).reports().endpoints.values()

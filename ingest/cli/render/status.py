@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.table import Table
 
+from ingest.cli.render import streams
 from ingest.cli.render.console import Console, local, print_json, printable
 from ingest.shown import counted, span
 
@@ -102,6 +103,8 @@ def _redis_rows(table: Table, figures: "RedisFigures", zone: ZoneInfo) -> None:
         table.add_row("dead", counted(figures.dead_batches, "batch", "batches"))
     limit = figures.memory_limit_bytes
     of_limit = f" of {limit / 2**20:,.0f} MiB" if limit else ""
+    for stream in figures.streams if len(figures.streams) > 1 else ():
+        table.add_row("stream", escape(printable(f"{stream.name}: {streams.standing(stream)}")))
     table.add_row("redis", f"{figures.memory_bytes / 2**20:,.1f} MiB{of_limit} of memory")
     for paused in figures.paused:
         until = "until it is resumed" if paused.ends_at is None else f"until {_moment(paused.ends_at, zone)}"

@@ -30,6 +30,7 @@ from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
+from ingest.stream.partitions import Partitions
 from ingest.stream.reports import EndpointReport
 from tests.support.builders import aged_call
 from tests.support.old_jobs import OldJob, old_jobs
@@ -85,13 +86,13 @@ def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
 
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
-        worker._wake(SETTINGS, client, EVENTS_QUEUE)
+        worker._wake(SETTINGS, client, EVENTS_QUEUE, Partitions.alone(client))
     assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, DAILY_JOB, VERIFY_JOB]
 
 
 def test_the_daily_job_keeps_no_worker_from_its_backlog(client: redis.Redis) -> None:
     keep(client, [aged_call(0)])
-    worker._wake(SETTINGS, client, EVENTS_QUEUE)
+    worker._wake(SETTINGS, client, EVENTS_QUEUE, Partitions.alone(client))
     assert sorted(map(str, job_names(client))) == [DRAIN_JOB, FIND_GAPS_JOB, DAILY_JOB, VERIFY_JOB]
     assert not JobScheduler(client).wake_drain()
 

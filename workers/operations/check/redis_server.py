@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, cast
 
 import redis
@@ -10,14 +11,18 @@ import redis
 from ingest import health, redis_client, shown
 from ingest.errors import IngestError, RedisUnavailable, SettingsError
 from ingest.health import CLUSTER, RiskCode
+from ingest.redis_settings import StreamServer
 from ingest.redis_url import RedisURL
 from ingest.settings import Settings
 from ingest.stream import trial
 from ingest.stream.clock import redis_time
+from ingest.stream.consumer import Consumer
 from ingest.stream.keys import RQ_SUSPENDED
+from ingest.stream.known_streams import KnownStream, KnownStreams
 from ingest.stream.trial import Kind, Refusal
 from workers.operations.check.clock import compared
 from workers.operations.check.findings import Finding, ok, risk, risks, wrong
+from workers.operations.streams import is_left
 
 #: What the promise "200 means it is safe" needs of Redis, and what it is a risk of not to have it.
 NEEDED = {
@@ -44,25 +49,72 @@ _STATE = re.compile(rf"\b(?:{'|'.join(REFUSALS)})\b")
 
 
 def check(settings: Settings) -> Iterator[Finding]:
-    """Ask it, and do once what endpoints, workers and rq do."""
+    """Ask each server, and do once what endpoints, workers and rq do there."""
     try:
-        with redis_client.connect(settings.redis) as client:
-            redis_client.require(client, settings.redis)
-            if ignored := RedisURL.read(settings.redis).ignored:
-                text = f"REDIS_URL sets {', '.join(ignored)}, which is not for it to set: left out"
+        servers = settings.stream_servers
+    except SettingsError as error:
+        yield wrong("redis", RiskCode.REDIS_NOT_SET, str(error))
+        return
+    seen: dict[str, str] = {}
+    for server in servers:
+        yield from _of_one(settings, server, seen)
+
+
+def _of_one(settings: Settings, server: StreamServer, seen: dict[str, str]) -> Iterator[Finding]:
+    """One server; `seen` are the names of those before it, by what they call themselves."""
+    try:
+        with redis_client.connect(server.url) as client:
+            redis_client.require(client, server.url, server.setting)
+            if ignored := RedisURL.read(server.url).ignored:
+                text = f"{server.setting} sets {', '.join(ignored)}, which is not for it to set: left out"
                 yield risk("redis", RiskCode.REDIS_URL_OPTIONS, text)
-            yield from _server(client, shown.url(settings.redis))
+            yield from _server(client, shown.url(server.url), server.has_queues)
+            yield from _same(client, server, seen)
             offset = _offset(client)
             yield compared("Redis", RiskCode.CLOCK_REDIS, offset, settings.max_age)
             yield from _durability(client)
-            yield from _workers(client)
-    except SettingsError as error:
-        yield wrong("redis", RiskCode.REDIS_NOT_SET, str(error))
+            if server.has_queues:
+                yield from _workers(client)
+                yield from _left(client, settings)
+            if len(settings.stream_servers) > 1:
+                yield from _closed(client, server)
     except IngestError as error:
         yield wrong("redis", _code(error), str(error))
     except redis.RedisError as error:
-        found = redis_client.unavailable(settings.redis, error)
+        found = redis_client.unavailable(server.url, error, server.setting)
         yield wrong("redis", _code(found), str(found))
+
+
+def _same(client: redis.Redis, server: StreamServer, seen: dict[str, str]) -> Iterator[Finding]:
+    """Whether two names lead to one server: then one failure takes both, and its backlog is counted twice."""
+    itself = str(cast(Any, client.info("server")).get("run_id", server.name))
+    if (other := seen.setdefault(itself, server.name)) != server.name:
+        text = f"{server.name} and {other} are one server: each should be one of its own"
+        yield wrong("streams", RiskCode.STREAM_SAME, text)
+
+
+def _closed(client: redis.Redis, server: StreamServer) -> Iterator[Finding]:
+    with suppress(redis.ResponseError):  # which rights are missing was told
+        if not Consumer(client).is_closed():
+            return
+        text = (
+            f"{server.name} gets no calls, since it is being drained: `ingest streams use {server.name}` ends that"
+        )
+        yield risk("streams", RiskCode.STREAM_CLOSED, text)
+
+
+def _left(client: redis.Redis, settings: Settings) -> Iterator[Finding]:
+    """Servers that calls were written to, and that are named no more."""
+    named = {server.name for server in settings.stream_servers}
+    known: list[KnownStream] = []
+    with suppress(redis.ResponseError):
+        known = KnownStreams(client).all()
+    for one in known:
+        if is_left(one, named):
+            text = (
+                f"{one.name} is not in INGEST_STREAM_URLS any more, and was not drained: what it has is not stored"
+            )
+            yield wrong("streams", RiskCode.STREAM_LEFT, text)
 
 
 def _code(error: IngestError) -> RiskCode:
@@ -76,24 +128,24 @@ def _code(error: IngestError) -> RiskCode:
     return RiskCode.REDIS_UNREACHABLE if isinstance(error, RedisUnavailable) else RiskCode.REDIS_REFUSES
 
 
-def _server(client: redis.Redis, url: str) -> Iterator[Finding]:
+def _server(client: redis.Redis, url: str, has_queues: bool) -> Iterator[Finding]:
     """What it is; whether it takes writes is tried only where it is a server to write to."""
     info = cast(Any, client.info())
     unfit = list(health.of_server(info))
     for one in unfit:
         said = ""
-        if one.code is RiskCode.REDIS_REPLICA and (refusals := trial.refusals(client)):
+        if one.code is RiskCode.REDIS_REPLICA and (refusals := trial.refusals(client, has_queues)):
             said = f" It says: {refusals[0].said}."
         yield wrong("redis", one.code, f"{url}: {one.text}{said}")
     if not unfit:
         yield ok("redis", f"{url} answers ({health.version_of(info)})")
-        yield from _writes(client)
+        yield from _writes(client, has_queues)
         yield from risks("redis", health.of_replication(info))
     yield from risks("memory", health.of_memory(info))
 
 
-def _writes(client: redis.Redis) -> Iterator[Finding]:
-    refusals = trial.refusals(client)
+def _writes(client: redis.Redis, has_queues: bool) -> Iterator[Finding]:
+    refusals = trial.refusals(client, has_queues)
     if not refusals:
         yield ok("commands", "Redis takes what calls and jobs need")
         return

@@ -1,0 +1,46 @@
+"""`ingest drain`: one drain in this process, without a job."""
+
+import logging
+
+import redis
+
+from ingest import partitions, redis_client, tracing
+from ingest.errors import RedisUnavailable, Unavailable
+from ingest.settings import Settings
+from workers.drain.drain import Drain
+from workers.drain.summary import DrainSummary
+from workers.gaps import lineage
+from workers.store.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
+    """Drain in this process until nothing is left to claim; also returns how many batches other drains hold.
+
+    Raises:
+        Unavailable: Redis or the database is unavailable; of several stream servers, all are.
+    """
+    with redis_client.connect(settings.redis) as client, partitions.opened(settings, client) as streams:
+        is_away = False
+        try:
+            redis_client.require(client, settings.redis)
+        except RedisUnavailable as error:
+            if not streams.are_several:
+                raise
+            is_away = True
+            log.warning("drained are the other stream servers: %s", error)
+        with _opened(settings, client, is_away) as store:
+            try:
+                drain = Drain(client, store, settings.has_handlers, tracing.of(settings), partitions=streams)
+                drained = drain.run(), streams.pending()
+            except redis.RedisError as error:
+                raise Unavailable(f"Lost Redis in the middle ({error}): nothing is lost, run it again.") from None
+            for problem in store.make_room():  # where no worker runs the daily job
+                log.warning("%s", problem, extra={"event": "no-room-made"})
+            return drained
+
+
+def _opened(settings: Settings, client: redis.Redis, is_away: bool) -> Store:
+    """The database; while the server of the queues is away, each stream server itself says whose it is."""
+    return Store.open(settings.database) if is_away else lineage.opened(settings, client)
