@@ -21,6 +21,7 @@ from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.targets import Addressed, addressed
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import Reason, WriteUnconfirmed
+from ingest.stream.lanes import Lane
 from ingest.stream.producer import Producer
 
 INTAKE = web.AppKey("intake", Intake)
@@ -90,14 +91,18 @@ async def readyz(request: web.Request) -> web.Response:
     """Whether calls can be kept: Redis answers, or the spool accepts them."""
     replayer = request.app[REPLAYER]
     producer = replayer.producer
-    redis = await request.app[PROBE].find_out() if producer.breaker.is_closed else "away"
-    redis_serves = redis == "serves"
-    state = {
-        "redis": redis,
-        "breaker": str(producer.breaker.state),
+    states = await request.app[PROBE].find_out()
+    best = min(states, key=("serves", "refuses", "away").index)
+    lanes = producer.lanes
+    state: dict[str, object] = {
+        "redis": best,
+        "breaker": lanes.state,
         "spool": _state_of_spool(producer),
     }
-    if not (redis_serves and not producer.is_over) and not producer.spool_takes:
+    if lanes.are_several:
+        state["streams"] = {"serve": states.count("serves"), "of": len(states)}
+    serves = any(one == "serves" and not lane.is_over for one, lane in zip(states, lanes, strict=True))
+    if not serves and not producer.spool_takes:
         return _response(request, answers.UNAVAILABLE)
     risks = {"risks": [risk.text for risk in replayer.risks], "codes": [risk.code for risk in replayer.risks]}
     return web.json_response({"status": "ready", **state, **risks})
@@ -113,32 +118,36 @@ def _state_of_spool(producer: Producer) -> str:
 
 
 class Probe:
-    """How Redis is: asked once at a time, however many want to know, since each needs a connection."""
+    """How each Redis is: asked once at a time, however many want to know, since each needs a connection."""
 
     def __init__(self, producer: Producer) -> None:
-        self._producer = producer
-        self._asking: asyncio.Task[str] | None = None
-        self._wrote_at = -limits.PROBE_INTERVAL
+        self._lanes = producer.lanes
+        self._asking: asyncio.Task[list[str]] | None = None
+        self._wrote_at = dict.fromkeys(self._lanes, -limits.PROBE_INTERVAL)
 
-    async def find_out(self) -> str:
-        """`serves`, `refuses` (it answers, but takes no writes) or `away`: ask, or wait for what another asks."""
+    async def find_out(self) -> list[str]:
+        """Of each: `serves`, `refuses` (it answers, but takes no writes) or `away`."""
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask())
+            self._asking = asyncio.create_task(self._ask_all())
         return await asyncio.shield(self._asking)
 
-    async def _ask(self) -> str:
-        stream = self._producer.stream
+    async def _ask_all(self) -> list[str]:
+        return list(await asyncio.gather(*map(self._ask, self._lanes)))
+
+    async def _ask(self, lane: Lane) -> str:
+        if not lane.breaker.is_closed:
+            return "away"
         try:
-            await stream.ping(limits.READY_TIMEOUT)
+            await lane.stream.ping(limits.READY_TIMEOUT)
         except WriteUnconfirmed:
             return "away"
-        if time.monotonic() - self._wrote_at < limits.PROBE_INTERVAL:
+        if time.monotonic() - self._wrote_at[lane] < limits.PROBE_INTERVAL:
             return "serves"
         try:
-            await stream.try_write(limits.READY_TIMEOUT)
+            await lane.stream.try_write(limits.READY_TIMEOUT)
         except WriteUnconfirmed:
             return "refuses"
-        self._wrote_at = time.monotonic()
+        self._wrote_at[lane] = time.monotonic()
         return "serves"
 
 

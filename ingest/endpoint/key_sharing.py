@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from ingest.jobs import JobScheduler
 from ingest.spool import Spool
 from ingest.stream.consumer import Consumer
 from ingest.stream.known_keys import DatedKey, KnownKeys
+from ingest.stream.partitions import Partitions
 from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
@@ -39,13 +41,13 @@ class KeySharing:
         budget: UnverifiedBudget,
         known_keys: KnownKeys,
         scheduler: JobScheduler,
-        consumer: Consumer,
+        partitions: Partitions,
     ) -> None:
         self._verifier = verifier
         self._budget = budget
         self._known_keys = known_keys
         self._scheduler = scheduler
-        self._consumer = consumer
+        self._partitions = partitions
 
     async def refresh(self, spool: Spool | None) -> None:
         """Tell the others what we know, and learn what they do; does nothing while Redis is unavailable."""
@@ -65,5 +67,12 @@ class KeySharing:
     def _exchange(self, ours: dict[str, DatedKey], withdrawn: dict[str, float]) -> _Shared:
         keys = self._known_keys.exchange(ours, time.time() - STALE, withdrawn)
         # Redis sends the whole batch along with its age, so it is asked for only when somebody wants to know.
-        oldest_age = self._consumer.oldest_age() if self._budget.has_underway else None
+        oldest_age = self._oldest_age() if self._budget.has_underway else None
         return _Shared(keys, *self._scheduler.noted_unverified(), oldest_age)
+
+    def _oldest_age(self) -> float | None:
+        """The age of the oldest batch that may wait anywhere: without end, if a stream server does not say."""
+        ages = self._partitions.each(Consumer.oldest_age)
+        if len(ages) < len(self._partitions):
+            return math.inf
+        return max((age for age in ages.values() if age is not None), default=None)

@@ -44,10 +44,11 @@ async def maintain(
     sharing: KeySharing | None = None,
     lookout: Lookout | None = None,
     refusals: Refusals | None = None,
+    queues: str = "",
 ) -> None:
     """Do what `report_and_sweep` does, at once and every `MAINTENANCE_INTERVAL`, and log what was taken.
 
-    Until cancelled.
+    Until cancelled. `queues` is the name of the server of the queues.
     """
     before = _Taken.now(intake, producer)
     logged = before
@@ -62,7 +63,7 @@ async def maintain(
             times = recent.look(producer.times)
             report = _report(settings.verify, intake, producer, now.rate_since(before), disk, times)
             before = now
-            if producer.breaker.is_closed:
+            if queues_serve(producer, queues):
                 covering.told(await asyncio.to_thread(_tell, covering, outage))
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
                 await _tell_refusals(intake.refusals, refusals, outage)
@@ -77,8 +78,14 @@ async def maintain(
                 logged = now
             await asyncio.sleep(MAINTENANCE_INTERVAL)
     finally:
-        if producer.breaker.is_closed:
+        if queues_serve(producer, queues):
             covering.told(await asyncio.to_thread(_say_goodbye, heartbeats, covering))
+
+
+def queues_serve(producer: Producer, queues: str) -> bool:
+    """Whether the server of the queues serves, as far as is known: it may be none that calls are written to."""
+    lane = producer.lanes.named(queues)
+    return lane is None or lane.breaker.is_closed or lane.state == "drained"
 
 
 def _report(
@@ -96,7 +103,8 @@ def _report(
         refused=dict(intake.rejected),
         failed=intake.failed + intake.turned_away,
         accepted_per_second=per_second,
-        breaker=producer.breaker.state,
+        breaker=producer.lanes.state,
+        streams=producer.lanes.states,
         spool=_spool_report(producer.spool, disk),
         first_failed_at=intake.losses.first_at,
         last_failed_at=intake.losses.last_at,
@@ -160,6 +168,7 @@ def report_and_sweep(
     steps: list[Callable[[], object]] = [
         partial(heartbeats.report, report),
         scheduler.sweep_backlog,
+        scheduler.note_streams,
         scheduler.sweep_unverified,
         scheduler.sweep_coverage,
         scheduler.enqueue_daily,

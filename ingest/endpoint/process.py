@@ -19,7 +19,7 @@ from typing import cast
 import uvloop
 from aiohttp import web
 
-from ingest import redis_client, shown, tracing
+from ingest import partitions, redis_client, shown, tracing
 from ingest.endpoint.app import CLOSING, create_app
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.connections import Connections
@@ -31,7 +31,7 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import MAINTENANCE_TIMEOUT
 from ingest.endpoint.listening import CLOSE_SECONDS, listening
-from ingest.endpoint.maintenance import maintain
+from ingest.endpoint.maintenance import maintain, queues_serve
 from ingest.endpoint.measuring import Measuring
 from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -44,7 +44,7 @@ from ingest.metrics.histogram import Histogram
 from ingest.processes import follow_parent
 from ingest.settings import Settings
 from ingest.spool import Spool
-from ingest.stream.consumer import Consumer
+from ingest.stream.appends import Stream
 from ingest.stream.coverage import Coverage
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_keys import KnownKeys
@@ -95,22 +95,20 @@ async def _serve_socket(
     """Open what a process needs, serve until asked to stop, and close it in reverse, also if opening fails."""
     stopping = _stop_event()
     async with AsyncExitStack() as opened:
-        client = await opened.enter_async_context(redis_client.connect_async(settings.redis))
         blocking = opened.enter_context(redis_client.connect(settings.redis, MAINTENANCE_TIMEOUT))
         spool = None
         if settings.spool_dir is not None:
             spool = await opened.enter_async_context(Spool(settings.spool_dir, settings.spool_max))
         name = process_name(ENDPOINT)
-        scheduler = JobScheduler(blocking)
-        producer = Producer(client, scheduler.wake_drain, spool=spool, spool_lasts=settings.spool_lasts)
-        producer.times = WriteTimes(Histogram(), Histogram(), 0.0)
-        opened.push_async_callback(producer.close)
+        found = opened.enter_context(partitions.opened(settings, blocking, MAINTENANCE_TIMEOUT))
+        scheduler = JobScheduler(blocking, found)
+        producer = await _producer(settings, scheduler, spool, opened)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         intake = _intake(settings, producer, verifier, opened)
         covering = await opened.enter_async_context(Covering(name, intake, Coverage(blocking), spool))
         start = await opened.enter_async_context(_background_tasks())
         sharing = (
-            KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, Consumer(blocking))
+            KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, found)
             if verifier is not None
             else None
         )
@@ -127,7 +125,7 @@ async def _serve_socket(
             start(replayer.run())
             lookout = Lookout(settings, blocking, is_worker=False, speaks=number == 1)
             keep = partial(maintain, settings, intake, producer, Heartbeats(blocking, name), scheduler, number)
-            start(keep(covering, sharing, lookout, Refusals(blocking)))
+            start(keep(covering, sharing, lookout, Refusals(blocking), found.queues))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
             covering.stop()
@@ -139,6 +137,29 @@ async def _serve_socket(
         connections.abort()
         covering.end()
     log.info("web.%d took %s and stops", number, shown.counted(intake.accepted, "call"))
+
+
+async def _producer(
+    settings: Settings, scheduler: JobScheduler, spool: Spool | None, opened: AsyncExitStack
+) -> Producer:
+    """What writes the calls to the servers that take them."""
+    servers = settings.stream_servers
+    streams = []
+    for server in servers:
+        if server.takes:
+            client = await opened.enter_async_context(redis_client.connect_async(server.url))
+            streams.append(Stream(client, server.name, one_of_several=len(servers) > 1))
+    queues = next(server.name for server in servers if server.has_queues)
+
+    def wake() -> None:
+        # While the server of the queues is away, workers drain without being woken.
+        if queues_serve(producer, queues):
+            scheduler.wake_drain()
+
+    producer = Producer(streams, wake, spool=spool, spool_lasts=settings.spool_lasts)
+    producer.times = WriteTimes(Histogram(), Histogram(), 0.0)
+    opened.push_async_callback(producer.close)
+    return producer
 
 
 def _intake(settings: Settings, producer: Producer, verifier: Verifier | None, opened: AsyncExitStack) -> Intake:

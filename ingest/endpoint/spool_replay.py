@@ -1,7 +1,7 @@
 """Replays the spool into Redis, and watches over both: one task of each endpoint process.
 
-While the breaker is open, Redis is probed with a small write, less and less often. Once it serves again, live
-calls go to Redis, and the content of the spool follows alongside, oldest first: a portion, then a pause at least
+While a server's breaker is open, it is probed with a small write, less and less often. Once one serves again, live
+calls go there, and the content of the spool follows alongside, oldest first: a portion, then a pause at least
 as long as the portion took, so that live calls have Redis to themselves half of the time. A portion leaves the
 spool when Redis has confirmed it. While the backlog is too large, replay waits until it has shrunk.
 """
@@ -16,7 +16,9 @@ from ingest.errors import WriteUnconfirmed
 from ingest.health import Risk, RiskCode
 from ingest.spool import Portion, Spool
 from ingest.stream.appends import Condition
-from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, PASSING_SPOOL, Producer
+from ingest.stream.aside import PASSING_SPOOL
+from ingest.stream.lanes import Lane
+from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Producer
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +67,9 @@ class SpoolReplayer:
 
     async def _round(self) -> float:
         """One step; returns the seconds to wait after it."""
-        breaker = self.producer.breaker
-        if breaker.is_due:
-            await self._try_redis()
+        due = [lane for lane in self.producer.lanes if lane.breaker.is_due]
+        if due:
+            await asyncio.gather(*map(self._try_redis, due))
         if time.monotonic() - self._checked_at >= CONDITION_INTERVAL:
             self._checked_at = time.monotonic()
             try:
@@ -80,49 +82,62 @@ class SpoolReplayer:
                 return max(PAUSE, time.monotonic() - began)
         return REPLAY_INTERVAL
 
-    async def _try_redis(self) -> None:
-        """Probe Redis, and close the breaker if it serves."""
-        producer = self.producer
-        producer.breaker.attempt()
+    async def _try_redis(self, lane: Lane) -> None:
+        """Probe a server, and close its breaker if it serves."""
+        lane.breaker.attempt()
         try:
-            await producer.stream.probe(APPEND_TIMEOUT)
+            await lane.stream.probe(APPEND_TIMEOUT)
         except WriteUnconfirmed as error:
-            producer.breaker.trip(error)
+            lane.breaker.trip(error)
             return
-        seconds = producer.breaker.close()
+        seconds = lane.breaker.close()
         waiting = shown.counted(self._events(), "event waits", "events wait")
-        log.info("Redis serves again after %.1f s; %s in the spool", seconds, waiting)
+        log.info("%s serves again after %.1f s; %s in the spool", self._called(lane), seconds, waiting)
+
+    def _called(self, lane: Lane) -> str:
+        return f"the stream server {lane.stream.name}" if self.producer.lanes.are_several else "Redis"
 
     async def _check_condition(self) -> None:
         """Find out what may cost calls, and whether they should go to the spool."""
         risks: list[Risk] = []
         if (spool := self._spool) is not None:
             await spool.tidy()
-            enough_for = None if self.producer.spool_lasts else PASSING_SPOOL
+            enough_for = None if self.producer.aside.lasts else PASSING_SPOOL
             risks += await asyncio.to_thread(
                 lambda: list(health.of_spool(spool.folder, spool.max_bytes, enough_for))
             )
             if spool.trouble is not None:
                 text = f"{spool.trouble} While Redis is unreachable, calls are answered 503."
                 risks.append(Risk(RiskCode.SPOOL_TAKES_NOTHING, text))
-        if self.producer.breaker.is_closed:
-            try:
-                condition = await self.producer.stream.condition(APPEND_PATIENCE)
-            except WriteUnconfirmed as error:
-                log.debug("could not find out how full Redis is: %s", error)
-            else:
-                risks += health.of_redis(condition.info)
-                risks += health.of_work(condition.suspended, condition.ahead)
-                self._judge(condition)
+        for found in await asyncio.gather(*map(self._look_at, self.producer.lanes)):
+            risks += found
         self.risks = risks
 
-    def _judge(self, condition: Condition) -> None:
-        info, was_over = condition.info, self.producer.is_over
-        self.producer.is_over = is_over(condition, self._buffer_max, was_over)
-        if self.producer.is_over and not was_over:
+    async def _look_at(self, lane: Lane) -> list[Risk]:
+        """What of a server may cost calls; nothing while it does not serve."""
+        if not lane.breaker.is_closed:
+            return []
+        patience = APPEND_TIMEOUT if self.producer.lanes.are_several else APPEND_PATIENCE
+        try:
+            condition = await lane.stream.condition(patience)
+        except WriteUnconfirmed as error:
+            log.debug("could not find out how full %s is: %s", self._called(lane), error)
+            return []
+        self._judge(lane, condition)
+        risks = [*health.of_redis(condition.info), *health.of_work(condition.suspended, condition.ahead)]
+        if not self.producer.lanes.are_several:
+            return risks
+        return [risk._replace(text=f"{lane.stream.name}: {risk.text}") for risk in risks]
+
+    def _judge(self, lane: Lane, condition: Condition) -> None:
+        info, was_over = condition.info, lane.is_over
+        lane.is_over = is_over(condition, self._buffer_max, was_over)
+        if lane.is_over and not was_over:
             log.warning(
-                "calls go to the spool: the backlog uses %d bytes of Redis, which uses %d of the %s it may use",
+                "calls go %s: the backlog uses %d bytes of %s, which uses %d of the %s it may use",
+                "to the spool" if not self.producer.uses_redis else "elsewhere",
                 condition.stream,
+                self._called(lane),
                 info.get("used_memory", 0),
                 info.get("maxmemory") or "unlimited",
             )
@@ -149,7 +164,6 @@ class SpoolReplayer:
         return True
 
     async def _not_replayed(self, spool: Spool, portion: Portion, error: WriteUnconfirmed) -> None:
-        self.producer.trip(error)
         self._rejections += 1
         if self._rejections <= ATTEMPTS:
             return

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -21,11 +21,12 @@ from ingest.copernica.accounts import full_name
 from ingest.endpoint import descriptors
 from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles
-from ingest.errors import AddressInUse, RedisUnavailable, SettingsError
+from ingest.errors import AddressInUse, RedisUnavailable, SettingsError, Unavailable
 from ingest.metrics.board import Board
 from ingest.metrics.child import exporter
 from ingest.processes import Child, StopSignals, follow_parent, own_command
 from ingest.redis_errors import is_denied
+from ingest.redis_settings import StreamServer
 from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from ingest.stream.trial import try_batch
@@ -134,6 +135,10 @@ def prepare_redis(settings: Settings) -> None:
         Unavailable: Redis does not serve us and there is no spool; or no waiting would help: its certificate, our
             credentials or our rights are wrong, and every call would go to the spool.
     """
+    servers = settings.stream_servers
+    if len(servers) > 1:
+        _prepare_servers(settings, servers)
+        return
     # With a spool, calls need not wait for the port to open until Redis has had all its time to answer.
     patience = redis_client.ANSWER_TIMEOUT if settings.spool_dir is None else START_PATIENCE
     with redis_client.connect(settings.redis, patience) as client:
@@ -149,6 +154,37 @@ def prepare_redis(settings: Settings) -> None:
             if is_denied(error):  # it will not pass by itself, and all calls would go to the spool
                 raise redis_client.unavailable(settings.redis, error) from None
             log.warning("the connection to Redis was lost during the check: %s", error)
+
+
+def _prepare_servers(settings: Settings, servers: Sequence[StreamServer]) -> None:
+    """The same for each of several servers: one that takes calls is enough.
+
+    Raises:
+        Unavailable: none does, and there is no spool; or no waiting would help.
+    """
+    troubles = [trouble for server in servers if (trouble := _trouble_with(server)) is not None and server.takes]
+    if len(troubles) < sum(server.takes for server in servers):
+        return
+    if settings.spool_dir is None or not any(isinstance(trouble, RedisUnavailable) for trouble in troubles):
+        raise troubles[0]
+    log.warning("calls go to the spool in %s: no stream server takes them", settings.spool_dir)
+
+
+def _trouble_with(server: StreamServer) -> Unavailable | None:
+    """What is wrong with a server, which is in the log then; None if it takes calls."""
+    with redis_client.connect(server.url, START_PATIENCE) as client:
+        try:
+            redis_client.require(client, server.url, server.setting)
+            Consumer(client).prepare()
+            try_batch(client)
+        except Unavailable as error:
+            trouble = error
+        except RedisError as error:
+            trouble = redis_client.unavailable(server.url, error, server.setting)
+        else:
+            return None
+    log.warning("a stream server is left out until it serves: %s", trouble)
+    return trouble
 
 
 @contextmanager

@@ -29,9 +29,15 @@ redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
 local woken = redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2])
 """
 _WRITE = _APPEND + b"return woken and 1 or 0\n"
+# Where there are several servers: not on one that is to be emptied (KEYS[4]). Asked there and then, so that it
+# gets nothing from that moment on, whatever endpoints know.
+_UNLESS_CLOSED = b"if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end\n"
 # The same, and nothing is left of it. Only afterwards: a full Redis takes everything of a script that has begun to
 # write.
 _TRY = _APPEND + b"redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])\n"
+#: What the script answers then.
+CLOSED = -1
+_CLOSED_TEXT = "This server is being drained (`ingest streams drain`)."
 
 
 class Condition(NamedTuple):
@@ -50,13 +56,21 @@ class Condition(NamedTuple):
 class Stream:
     """The endpoint's way to Redis: each write is tried once, and is certain or not within a time that is set."""
 
-    def __init__(self, client: "redis.asyncio.Redis", partition: int = 0) -> None:
+    def __init__(self, client: "redis.asyncio.Redis", name: str = "", one_of_several: bool = False) -> None:
+        """`name` is that of the server; where it is `one_of_several`, it may be closed."""
+        self.name = name
         self._client = client
         self._pipeline = RedisPipeline(client)
         #: Held by what does not append: so one connection is enough for all of that. Small plans have few of them.
         self._asking = asyncio.Lock()
-        self._keys = keys = Keys(partition)
-        self._append_to = (b"EVAL", _WRITE, b"3", keys.stream.encode(), keys.counts.encode(), keys.wake.encode())
+        self._keys = keys = Keys()
+        kept = keys.stream.encode(), keys.counts.encode(), keys.wake.encode()
+        self._append_to: tuple[bytes, ...] = (b"EVAL", _WRITE, b"3", *kept)
+        self._trial = trial(keys.probe)
+        if one_of_several:
+            closed = keys.closed.encode()
+            self._append_to = (b"EVAL", _UNLESS_CLOSED + _WRITE, b"4", *kept, closed)
+            self._trial = trial(keys.probe, closed)
         self._name = process_name(ENDPOINT).encode()
 
     @property
@@ -85,7 +99,7 @@ class Stream:
             return await self._append(batches)
 
     async def _append(self, batches: Sequence[Batch]) -> bool:
-        return bool(await self._pipeline.execute(self._command(batches)))
+        return _woken(await self._pipeline.execute(self._command(batches)))
 
     def _command(self, batches: Sequence[Batch]) -> Sequence[bytes]:
         if failpoints.armed:
@@ -102,7 +116,9 @@ class Stream:
         """
 
         def answered(said: object) -> None:
-            if not isinstance(said, Exception):
+            if said == CLOSED:
+                done(WriteUnconfirmed(_CLOSED_TEXT))
+            elif not isinstance(said, Exception):
                 done(bool(said))
             elif isinstance(said, redis.ResponseError) and is_wrong_server(said):
                 done(None)
@@ -119,12 +135,12 @@ class Stream:
         """
         async with _within(seconds):
             try:
-                await self._pipeline.execute(trial(self._keys.probe))
+                _woken(await self._pipeline.execute(self._trial))
             except redis.ResponseError as error:
                 if not is_wrong_server(error):
                     raise
                 # Its connection is closed, and the next leads to the right one.
-                await self._pipeline.execute(trial(self._keys.probe))
+                _woken(await self._pipeline.execute(self._trial))
 
     async def try_write(self, seconds: float) -> None:
         """The same over another connection: one that calls wait for is not broken off for a question.
@@ -133,7 +149,7 @@ class Stream:
             WriteUnconfirmed: it does not take a batch, or not within `seconds`.
         """
         async with _within(seconds), self._asking:
-            await self._client.execute_command(*trial(self._keys.probe))  # type: ignore[no-untyped-call]
+            _woken(await self._client.execute_command(*self._trial))  # type: ignore[no-untyped-call]
 
     async def ping(self, seconds: float) -> None:
         """See whether Redis answers.
@@ -163,10 +179,24 @@ class Stream:
             return Condition(size or 0, info, bool(suspended), ahead)
 
 
-def trial(prefix: str) -> Sequence[bytes]:
-    """A command that does what a batch does, on keys that begin so, and leaves nothing."""
+def trial(prefix: str, closed: bytes | None = None) -> Sequence[bytes]:
+    """A command that does what a batch does, on keys that begin so, and leaves nothing; unless it is `closed`."""
     keys = (f"{prefix}:{name}".encode() for name in ("stream", "counts", "wake"))
-    return b"EVAL", _TRY, b"3", *keys, b"0", b"%d" % WAKE_TTL, b"", b""
+    arguments = b"0", b"%d" % WAKE_TTL, b"", b""
+    if closed is None:
+        return b"EVAL", _TRY, b"3", *keys, *arguments
+    return b"EVAL", _UNLESS_CLOSED + _TRY, b"4", *keys, closed, *arguments
+
+
+def _woken(said: object) -> bool:
+    """Whether a worker is to be woken, by what Redis said of a write.
+
+    Raises:
+        WriteUnconfirmed: it is closed, and has nothing of it.
+    """
+    if said == CLOSED:
+        raise WriteUnconfirmed(_CLOSED_TEXT)
+    return bool(said)
 
 
 @asynccontextmanager
@@ -180,6 +210,8 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise _no_answer(seconds) from None
+    except WriteUnconfirmed:
+        raise
     except Exception as error:
         # RuntimeError is how uvloop says that the other side has closed the connection a moment ago.
         if not isinstance(error, redis.RedisError | OSError | RuntimeError):

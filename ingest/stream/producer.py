@@ -8,26 +8,25 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 
 import redis
-import redis.asyncio
 
 from ingest import batch, failpoints
 from ingest.batch import Batch, Record
-from ingest.errors import SpoolFailed, WriteUnconfirmed
+from ingest.errors import WriteUnconfirmed
 from ingest.spool import Spool
 from ingest.stream.appends import Stream
-from ingest.stream.breaker import Breaker
-from ingest.stream.writes import Done, Write, WriteTimes, failed, tell
+from ingest.stream.aside import Aside
+from ingest.stream.lanes import LATE, Lane, Lanes
+from ingest.stream.writes import Done, Write, WriteTimes, failed, gather, tell
 
 log = logging.getLogger(__name__)
 
 #: Seconds that Redis may take to confirm a write before it goes to the spool. Above what an fsync takes on a bad
 #: day; well below what a sender waits.
 APPEND_TIMEOUT = 0.5
+#: The same where another server takes what it does not: it need not be sure, as calls may be written twice.
+OTHERS_TIMEOUT = 0.25
 #: The same where there is no spool that could take it instead.
 APPEND_PATIENCE = 5.0
-#: Seconds for which a spool is enough for a 200 whose disk goes with the process. A fail-over or a restart of
-#: Redis takes less; and the shorter it is, the seldomer the process is replaced just while calls lie there.
-PASSING_SPOOL = 60.0
 #: Writes to Redis that may be on their way at once. Each carries at least as much as those before it together,
 #: so the fourth begins when eight times as much has arrived as the first carries.
 MOST_WRITES = 4
@@ -50,27 +49,22 @@ class Producer:
 
     def __init__(
         self,
-        client: "redis.asyncio.Redis",
+        streams: Sequence[Stream],
         wake: Callable[[], object],
-        partition: int = 0,
         spool: Spool | None = None,
         spool_lasts: bool = True,
     ) -> None:
         """`spool_lasts`: whether the spool's disk is still there when this process is replaced by another."""
-        self.stream = Stream(client, partition)
-        self.spool = spool
-        self.spool_lasts = spool_lasts
-        self.breaker = Breaker()
-        # When the backlog began to use as much of Redis as it may, in monotonic seconds.
-        self._over_since: float | None = None
+        self.lanes = Lanes(streams)
+        self.aside = Aside(self.lanes, spool, spool_lasts)
         #: Where it is noted how long things take, if anybody wants to know.
         self.times: WriteTimes | None = None
         self._wake = wake
         self._waiting: deque[tuple[Record, Done]] = deque()
         #: Whether what waits will be looked at in this turn of the event loop.
         self._looks = False
-        #: Writes to Redis that are on their way, their records, and the bytes of these.
-        self._writes = self._records = self._bytes = 0
+        #: A later look at what waits behind a server that may be late.
+        self._later: asyncio.TimerHandle | None = None
         #: What Redis did not confirm and the spool is to keep.
         self._unconfirmed: deque[Write] = deque()
         self._spooling = False
@@ -88,7 +82,7 @@ class Producer:
 
     async def settle(self) -> None:
         """Wait until nothing is on its way any more."""
-        while self._tasks or self._waiting or self._writes:
+        while self._tasks or self._waiting or self.lanes.any_writes:
             if self._looks:
                 await asyncio.sleep(0)  # which way it goes is seen in this turn of the event loop
             elif self._tasks:
@@ -101,34 +95,28 @@ class Producer:
     async def close(self) -> None:
         """Wait until nothing is on its way any more, and end the connection."""
         await self.settle()
-        await self.stream.close()
+        for lane in self.lanes:
+            await lane.stream.close()
 
     @property
     def uses_redis(self) -> bool:
         """Whether the next batch goes to Redis."""
-        return self.breaker.is_closed and not self.is_over
+        return self.lanes.any_takes
 
     @property
-    def is_over(self) -> bool:
-        """Whether the backlog uses as much of Redis as it may: then calls go to the spool though Redis serves."""
-        return self._over_since is not None
-
-    @is_over.setter
-    def is_over(self, is_over: bool) -> None:
-        self._over_since = (self._over_since or time.monotonic()) if is_over else None
+    def spool(self) -> Spool | None:
+        """Where goes what Redis does not take."""
+        return self.aside.spool
 
     @property
     def is_overdue(self) -> bool:
         """Whether Redis has not taken calls for so long that a spool which goes with the process is not enough."""
-        if self.spool_lasts or self.spool is None:
-            return False
-        over_for = 0.0 if self._over_since is None else time.monotonic() - self._over_since
-        return max(self.breaker.open_for, over_for, self.spool.oldest_age or 0.0) > PASSING_SPOOL
+        return self.aside.is_overdue
 
     @property
     def spool_takes(self) -> bool:
         """Whether a call that Redis does not take is likely to be kept all the same."""
-        return self.spool is not None and self.spool.takes and not self.is_overdue
+        return self.aside.takes
 
     def _start(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
@@ -143,17 +131,27 @@ class Producer:
     def _write(self) -> None:
         """Begin as many writes as may be on their way."""
         self._looks = False
-        while self._waiting and self.uses_redis and self._may_write():
-            write = self._gather()
-            if self.times is not None:
-                write.began = time.monotonic()
-            self._writes += 1
-            self._records += write.count
-            self._bytes += write.size
-            if not (self.stream.is_open and write.size <= batch.MAX_SIZE and self._send(write)):
-                self._start(self._append(write))
-        if self._waiting and not self.uses_redis:
-            self._go_around()
+        while self._waiting and self._may_write() and (lane := self.lanes.choose()) is not None:
+            self._begin(gather(self._waiting), lane)
+        if self._waiting:
+            if not self.uses_redis:
+                self._go_around()
+            elif self.lanes.are_several and self._later is None:
+                self._later = asyncio.get_running_loop().call_later(LATE, self._look_again)
+
+    def _look_again(self) -> None:
+        self._later = None
+        if self._waiting and not self._looks:
+            self._write()
+
+    def _begin(self, write: Write, lane: Lane) -> None:
+        """Send a write on its way to a server."""
+        if self.times is not None or self.lanes.are_several:
+            write.began = time.monotonic()
+        write.lane = lane
+        lane.begin(write)
+        if not (lane.stream.is_open and write.size <= batch.MAX_SIZE and self._send(write, lane)):
+            self._start(self._append(write, lane))
 
     def _go_around(self) -> None:
         if not self._spooling:
@@ -161,94 +159,104 @@ class Producer:
             self._start(self._write_to_spool())
 
     def _may_write(self) -> bool:
-        """Whether one more write to Redis may begin."""
-        return not self._writes or (
-            self._writes < MOST_WRITES
-            and len(self._waiting) >= self._records
-            and self._bytes + self._waiting[0][0].size <= batch.MAX_SIZE
-            and self.stream.is_open
-        )
+        """Whether one more write to Redis may begin.
 
-    def _gather(self) -> Write:
-        """Records that make one batch."""
-        records: list[Record] = []
-        owners: list[Done] = []
-        size, waiting = 0, self._waiting
-        while waiting and len(records) < batch.MAX_RECORDS:
-            more = waiting[0][0].size
-            if records and size + more > batch.MAX_SIZE:
-                break
-            size += more
-            record, done = waiting.popleft()
-            records.append(record)
-            owners.append(done)
-        return Write(records, owners, size)
+        With several servers as with one, so that there are as few writes and each carries as much.
+        """
+        writes, records, size = self.lanes.on_their_way()
+        return not writes or (
+            writes < MOST_WRITES
+            and len(self._waiting) >= records
+            and size + self._waiting[0][0].size <= batch.MAX_SIZE
+            and self.lanes.any_open
+        )
 
     # --- to Redis: the short way, by callbacks over the open connection …
 
-    def _send(self, write: Write) -> bool:
+    def _send(self, write: Write, lane: Lane) -> bool:
         """Send a write on its way; False if it must go the long one."""
-        try:
-            write.pack()
-        except Exception:
-            return False  # there it is found out whose fault that is
+        if write.tries:  # it is packed
+            if len(write.batches) != 1:
+                return False
+        else:
+            try:
+                write.pack()
+            except Exception:
+                return False  # there it is found out whose fault that is
         try:
             write.reach()
-            self.stream.send(write.batches[0], self._patience(), partial(self._answered, write))
+            lane.stream.send(write.batches[0], self._patience(write, lane), partial(self._answered, write, lane))
         except Exception as error:  # whatever it was: the callers must be told
-            self._over(write, failed(error), is_ours=True)
+            self._over(write, lane, failed(error), is_ours=True)
         return True
 
-    def _answered(self, write: Write, said: bool | WriteUnconfirmed | None) -> None:
+    def _answered(self, write: Write, lane: Lane, said: bool | WriteUnconfirmed | None) -> None:
         if said is None:
-            self._start(self._append(write))
+            self._start(self._append(write, lane))
         elif isinstance(said, WriteUnconfirmed):
-            self._over(write, said)
+            self._over(write, lane, said)
         else:
             try:
                 self._appended(write.batches, said)
             except Exception as error:  # whatever it was: the callers must be told
-                self._over(write, failed(error), is_ours=True)
+                self._over(write, lane, failed(error), is_ours=True)
             else:
-                self._over(write, None)
+                self._over(write, lane, None)
 
     # --- … and the long way, for the first one, large ones, and after a refusal ---
 
-    async def _append(self, write: Write) -> None:
+    async def _append(self, write: Write, lane: Lane) -> None:
         try:
             if not write.batches:
                 await write.pack_somehow()
                 write.reach()
             if write.batches:
-                await self.append(write.batches, self._patience())
+                woken = await lane.stream.append(write.batches, self._patience(write, lane))
+                self._appended(write.batches, woken)
         except WriteUnconfirmed as error:
-            self._over(write, error)
+            self._over(write, lane, error)
         except Exception as error:  # whatever it was: the callers must be told
-            self._over(write, failed(error), is_ours=True)
+            self._over(write, lane, failed(error), is_ours=True)
         else:
-            self._over(write, None)
+            self._over(write, lane, None)
 
-    def _patience(self) -> float:
-        """Seconds that Redis has to confirm a write."""
+    def _patience(self, write: Write, lane: Lane) -> float:
+        """Seconds that a server has to confirm a write."""
+        if write.size <= batch.MAX_SIZE and self.lanes.others_take(lane):
+            return OTHERS_TIMEOUT
         return APPEND_TIMEOUT if self.spool_takes else APPEND_PATIENCE
 
-    def _over(self, write: Write, refusal: WriteUnconfirmed | None, is_ours: bool = False) -> None:
+    def _over(self, write: Write, lane: Lane, refusal: WriteUnconfirmed | None, is_ours: bool = False) -> None:
         """A write has come to its end; whether it is our own fault that it was refused."""
-        self._writes -= 1
-        self._records -= write.count
-        self._bytes -= write.size
+        lane.end(write, refusal is None, self.lanes.are_several)
         if self.times is not None:
             self.times.written(write, refusal is None)
-        if refusal is not None and self.spool is not None and not is_ours:
-            self.trip(refusal)
-            self._unconfirmed.append(write)
-            self._go_around()
-        else:
+        if refusal is None or is_ours or not self._goes_elsewhere(write, lane, refusal):
             self._tell(write, refusal)
         if self._waiting and not self._looks:
             self._look()
         if self._next_end is not None and not self._next_end.done():
             self._next_end.set_result(None)
+
+    def _goes_elsewhere(self, write: Write, lane: Lane, refusal: WriteUnconfirmed) -> bool:
+        """Have a write that a server did not confirm go to another, or to the spool; False if there is none.
+
+        Where it went may have it all the same: the delivery ids keep it single.
+        """
+        others_take = self.lanes.others_take(lane)
+        if self.spool is None and not others_take:
+            return False
+        self.trip(lane, refusal)
+        write.tries += 1
+        another = self.lanes.choose() if write.tries < len(self.lanes) else None
+        if another is not None:
+            self._begin(write, another)
+        elif self.spool is not None:
+            self._unconfirmed.append(write)
+            self._go_around()
+        else:
+            return False
+        return True
 
     def _tell(self, write: Write, refusal: WriteUnconfirmed | None) -> None:
         """Tell those whose calls are in a write what became of it."""
@@ -265,7 +273,7 @@ class Producer:
             refusal: WriteUnconfirmed | None = None
             try:
                 writes[-1].reach()
-                await self._spool([one for write in writes for one in write.batches])
+                await self.aside.keep([one for write in writes for one in write.batches])
             except WriteUnconfirmed as error:
                 refusal = error
             except Exception as error:  # whatever it was: the callers must be told
@@ -283,39 +291,30 @@ class Producer:
             if self._unconfirmed:
                 writes.append(self._unconfirmed.popleft())
             elif self._waiting and not self.uses_redis:
-                writes.append(self._gather())
+                writes.append(gather(self._waiting))
                 await writes[-1].pack_somehow()
             else:
                 break
             size += sum(len(one.packed) for one in writes[-1].batches)
         return writes
 
-    async def _spool(self, batches: Sequence[Batch]) -> None:
-        """Put batches into the spool.
-
-        Raises:
-            WriteUnconfirmed: they are not certain to be there.
-        """
-        if self.spool is None:
-            raise WriteUnconfirmed("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
-        if self.is_overdue:
-            raise WriteUnconfirmed(
-                f"{self.breaker.why} The spool's disk goes with this process (INGEST_SPOOL_DURABLE=no), and Redis "
-                f"has not taken calls for {PASSING_SPOOL:.0f} s.".strip()
-            )
-        try:
-            if batches:
-                await self.spool.keep(batches)
-        except SpoolFailed as error:
-            raise WriteUnconfirmed(f"{self.breaker.why} {error}".strip()) from None
-
     async def append(self, batches: Sequence[Batch], seconds: float) -> None:
-        """Put batches into the stream and wake a worker for them.
+        """Put batches into a stream and wake a worker for them; a server that does not take them is left out.
 
         Raises:
-            WriteUnconfirmed: it is not certain that they are there.
+            WriteUnconfirmed: it is not certain that they are there, on any server.
         """
-        self._appended(batches, await self.stream.append(batches, seconds))
+        while (lane := self.lanes.choose()) is not None:
+            try:
+                woken = await lane.stream.append(batches, seconds)
+            except WriteUnconfirmed as error:
+                self.trip(lane, error)
+                if not self.uses_redis:
+                    raise
+            else:
+                self._appended(batches, woken)
+                return
+        raise WriteUnconfirmed(self.lanes.why)
 
     def _appended(self, batches: Sequence[Batch], woken: bool) -> None:
         """Batches are in the stream."""
@@ -326,11 +325,14 @@ class Producer:
         if woken:
             self._start(asyncio.to_thread(self._enqueue))
 
-    def trip(self, error: WriteUnconfirmed) -> None:
-        """Redis failed: have calls go around it until it serves again."""
-        if self.breaker.is_closed:
-            log.warning("calls go to the spool: %s", error)
-        self.breaker.trip(error)
+    def trip(self, lane: Lane, error: WriteUnconfirmed) -> None:
+        """A server failed: have calls go around it until it serves again."""
+        if lane.breaker.is_closed:
+            if self.lanes.others_take(lane):
+                log.warning("calls go to the other stream servers, not to %s: %s", lane.stream.name, error)
+            else:
+                log.warning("calls go to the spool: %s", error)
+        lane.breaker.trip(error)
 
     def _enqueue(self) -> None:
         try:

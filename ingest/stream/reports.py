@@ -7,7 +7,7 @@ an installation is upgraded, processes and commands of two releases read each ot
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 #: How the names of processes begin, by what they report.
@@ -66,6 +66,8 @@ class EndpointReport:
     #: Calls of the last minute by how long they waited for their 200, in the buckets of
     #: `ingest.metrics.histogram`; empty where that is not known.
     acknowledged: tuple[int, ...] = ()
+    #: Of several stream servers, by name, whether calls are written there: a `breaker.State`, `full` or `drained`.
+    streams: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """As it is kept in Redis."""
@@ -81,6 +83,8 @@ class EndpointReport:
             "failed_last": self.last_failed_at,
             "acknowledged": self.acknowledged,
         }
+        if self.streams:
+            report["streams"] = dict(self.streams)
         if self.spool is not None:
             report |= {
                 "spooled": self.spool.events,
@@ -121,6 +125,7 @@ class EndpointReport:
             first_failed_at=report.get("failed_first"),
             last_failed_at=report.get("failed_last"),
             acknowledged=tuple(report.get("acknowledged", ())),
+            streams=report.get("streams", {}),
             reported_at=report["at"],
         )
 

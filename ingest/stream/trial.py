@@ -59,22 +59,24 @@ class Refusal(NamedTuple):
     kind: Kind
 
 
-def try_batch(client: redis.Redis, partition: int = 0) -> None:
+def try_batch(client: redis.Redis) -> None:
     """Do what an endpoint does with a batch.
 
     Raises:
         redis.RedisError: it was refused.
     """
-    client.execute_command(*appends.trial(Keys(partition).probe))  # type: ignore[no-untyped-call]
+    client.execute_command(*appends.trial(Keys().probe))  # type: ignore[no-untyped-call]
 
 
-def refusals(client: redis.Redis, partition: int = 0) -> list[Refusal]:
+def refusals(client: redis.Redis, has_queues: bool = True) -> list[Refusal]:
     """Do everything once, and remove what came of it; returns what was refused.
+
+    Of a server that has no queues, nothing is asked that only rq needs.
 
     Raises:
         redis.RedisError: Redis does not answer any more.
     """
-    trial = _Trial(client, Keys(partition))
+    trial = _Trial(client, Keys(), has_queues)
     try:
         return [refusal for refusal in trial.run() if refusal is not None]
     finally:
@@ -84,23 +86,27 @@ def refusals(client: redis.Redis, partition: int = 0) -> list[Refusal]:
 
 
 class _Trial:
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._client, self._real = client, keys
+    def __init__(self, client: redis.Redis, keys: Keys, has_queues: bool) -> None:
+        self._client, self._real, self._has_queues = client, keys, has_queues
         name = secrets.token_hex(4)
         ours, rqs = f"{keys.trial}:{name}", f"rq:{keys.trial}:{name}"
         self._stream, self._counts, self._wake = f"{ours}:stream", f"{ours}:counts", f"{ours}:wake"
         self._members, self._waiting = f"{rqs}:set", f"{rqs}:list"
         self._taken, self._due, self._job = f"{rqs}:taken", f"{rqs}:sorted", f"{rqs}:job"
-        rq = (self._members, self._waiting, self._taken, self._due, self._job)
+        rq: tuple[str, ...] = (self._members, self._waiting, self._taken, self._due, self._job)
+        if not has_queues:
+            self._job = f"{ours}:job"
+            rq = (self._job,)
         self.keys = (self._stream, self._counts, self._wake, *rq)
 
     def run(self) -> Iterator[Refusal | None]:
         """Each thing, one after the other."""
-        for command in (*self._of_ours(), *self._of_rq(), *self._of_looking()):
+        for command in (*self._of_ours(), *(self._of_rq() if self._has_queues else ()), *self._of_looking()):
             yield self._try(*command)
         yield self._transaction()
         yield self._subscribe(self._real.stored)
-        yield self._subscribe(RQ_CHANNEL)
+        if self._has_queues:
+            yield self._subscribe(RQ_CHANNEL)
         for key in self._real_keys():
             # A script that does nothing: whether a key may be used is seen before it runs.
             yield self._try("EVAL", SCRIPT, 1, key, what=f"the key {key}")
@@ -199,7 +205,7 @@ class _Trial:
                 transaction.hset(self._job, "status", "trial")
                 transaction.execute()
         except redis.ResponseError as error:
-            return _of_keys(_refusal("MULTI", error), ALL_OF_RQ)
+            return _of_keys(_refusal("MULTI", error), ALL_OF_RQ if self._has_queues else ALL_OURS)
         return None
 
     def _subscribe(self, channel: str) -> Refusal | None:
@@ -219,7 +225,8 @@ class _Trial:
         keys = self._real
         fixed = {name: key for name, key in vars(keys).items() if not name.startswith("_")}
         yield from (key for key in fixed.values() if key != keys.trial)
-        yield from (keys.handler("x"), keys.bucket("x"), keys.breaker("x"), *RQ_KEYS)
+        if self._has_queues:
+            yield from (keys.handler("x"), keys.bucket("x"), keys.breaker("x"), keys.away("x"), *RQ_KEYS)
 
 
 def _of_keys(refusal: Refusal, which: str) -> Refusal:

@@ -3,12 +3,17 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from ingest import batch, failpoints
 from ingest.batch import Batch, Record
 from ingest.errors import WriteUnconfirmed
 from ingest.metrics.histogram import Histogram
+
+if TYPE_CHECKING:
+    from ingest.stream.lanes import Lane
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +24,7 @@ Done = Callable[[WriteUnconfirmed | None], None]
 class Write:
     """Records that share a write, and those to whom they belong."""
 
-    __slots__ = ("batches", "began", "count", "owners", "records", "size")
+    __slots__ = ("batches", "began", "count", "lane", "owners", "records", "size", "tries")
 
     def __init__(self, records: list[Record], owners: list[Done], size: int) -> None:
         self.records = records
@@ -30,6 +35,9 @@ class Write:
         self.batches: list[Batch] = []
         #: When it was sent on its way (monotonic seconds), if that is measured.
         self.began = 0.0
+        #: To which server it goes, and to how many it went before.
+        self.lane: Lane | None = None
+        self.tries = 0
 
     def reach(self) -> None:
         """This is packed, for tests that have it fail here."""
@@ -57,6 +65,22 @@ class Write:
                 if alone := _pack_alone(record, done):
                     self.batches.append(alone)
                     self.owners.append(done)
+
+
+def gather(waiting: deque[tuple[Record, Done]]) -> Write:
+    """Take as many of the records that wait as make one batch."""
+    records: list[Record] = []
+    owners: list[Done] = []
+    size = 0
+    while waiting and len(records) < batch.MAX_RECORDS:
+        more = waiting[0][0].size
+        if records and size + more > batch.MAX_SIZE:
+            break
+        size += more
+        record, done = waiting.popleft()
+        records.append(record)
+        owners.append(done)
+    return Write(records, owners, size)
 
 
 def _pack_alone(record: Record, done: Done) -> Batch | None:

@@ -21,6 +21,7 @@ from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import Answer
 from ingest.endpoint.intake import Intake
 from ingest.simulation.calls import Call
+from ingest.stream.appends import Stream
 from ingest.stream.producer import Producer
 from tests.benchmarks import baselines, plan
 from tests.benchmarks.plan import Plan, Step
@@ -174,7 +175,7 @@ def _jobs(calls: list[Call], jobs: int) -> tuple[float, float]:
 async def _fill(url: str, calls: list[Call], events: int) -> None:
     """Pile up events as the endpoint does: what is submitted together becomes one batch."""
     client = redis_client.connect_async(url)
-    appender = Producer(client, wake=lambda: None)
+    appender = Producer([Stream(client)], wake=lambda: None)
     intake = Intake(appender, max_body=1024 * 1024)
     refused: list[Answer] = []
 

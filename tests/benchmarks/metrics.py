@@ -17,6 +17,7 @@ from ingest.copernica.header_fields import HeaderFields
 from ingest.endpoint.answers import KEPT, Answer
 from ingest.endpoint.intake import Intake
 from ingest.metrics.histogram import Histogram
+from ingest.stream.appends import Stream
 from ingest.stream.producer import Producer
 from ingest.stream.writes import WriteTimes
 from tests.benchmarks import plan
@@ -56,7 +57,7 @@ async def one_round(intake: Intake, at_once: int) -> float:
 async def measure(url: str, at_once: int, rounds: int) -> tuple[list[float], list[float]]:
     """The figures of each round without and with measuring, in turns."""
     async with redis_client.connect_async(url) as client:
-        producer = Producer(client, lambda: None)
+        producer = Producer([Stream(client)], lambda: None)
         intake = Intake(producer, 10**6)
         times = WriteTimes(Histogram(), Histogram(), 0.0)
         found: dict[bool, list[float]] = {False: [], True: []}

@@ -20,7 +20,7 @@ from ingest.errors import WriteUnconfirmed
 from ingest.redis_client import connect, connect_async
 from ingest.spool import Spool, spool
 from ingest.stream import breaker
-from ingest.stream.appends import Condition
+from ingest.stream.appends import Condition, Stream
 from ingest.stream.breaker import FIRST_DELAY, MOST_DELAY, Breaker, State
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import Keys
@@ -59,7 +59,7 @@ class Site:
     def __init__(self, url: str, folder: Path, buffer_max: int | None = None) -> None:
         self.client = connect_async(url)
         self.spool = Spool(folder, 10**8)
-        self.appender = Producer(self.client, lambda: None, spool=self.spool)
+        self.appender = Producer([Stream(self.client)], lambda: None, spool=self.spool)
         self.replay = asyncio.create_task(SpoolReplayer(self.appender, buffer_max).run())
         self.sent = 0
 
@@ -77,7 +77,7 @@ class Site:
 
     @property
     def state(self) -> State:
-        return self.appender.breaker.state
+        return self.appender.lanes[0].breaker.state
 
     async def until(self, look: Callable[[], object], what: str) -> None:
         try:
@@ -143,7 +143,7 @@ async def test_calls_go_around_a_redis_that_fails_and_reach_it_when_it_is_back(
     assert not site.appender.uses_redis  # … and these do not wait for it
     for _ in range(10):
         await site.send(3)
-    await site.until(lambda: site.appender.breaker.delay > FIRST_DELAY, "a trial that fails")
+    await site.until(lambda: site.appender.lanes[0].breaker.delay > FIRST_DELAY, "a trial that fails")
     await site.send(3)
     assert site.spool.events >= 33
     assert not site.appender.uses_redis
@@ -199,7 +199,7 @@ async def test_replaying_ends_although_a_library_loses_the_cancellation(
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
-    monkeypatch.setattr(site.appender.stream, "condition", lose_the_cancellation)
+    monkeypatch.setattr(site.appender.lanes[0].stream, "condition", lose_the_cancellation)
     await asyncio.wait_for(asked.wait(), PATIENCE)
     site.replay.cancel()
     await asyncio.wait_for(asyncio.wait([site.replay]), PATIENCE)
@@ -210,7 +210,7 @@ async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: V
     pause(server)
     for _ in range(3):
         with pytest.raises(WriteUnconfirmed, match="within"):
-            await site.appender.stream.probe(0.05)
+            await site.appender.lanes[0].stream.probe(0.05)
     await asyncio.to_thread(restore, server)
     assert [await site.client.get("mine") for _ in range(5)] == [b"value"] * 5
 
@@ -218,7 +218,7 @@ async def test_no_answer_is_ever_given_to_the_next_command(site: Site, server: V
 async def test_redis_is_tried_again_while_no_calls_come(site: Site, server: Valkey) -> None:
     server.kill()
     await site.send(1)
-    await site.until(lambda: site.appender.breaker.delay > FIRST_DELAY, "a trial that fails")
+    await site.until(lambda: site.appender.lanes[0].breaker.delay > FIRST_DELAY, "a trial that fails")
     await asyncio.to_thread(server.start)
     await site.until(lambda: site.state is State.CLOSED, "a closed breaker")
 
@@ -237,7 +237,7 @@ async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk
     try:
         with connect(server.url) as client:
             client.xadd(Keys().stream, {"b": b"x" * 60_000})
-            await site.until(lambda: site.appender.is_over, "a look at the memory")
+            await site.until(lambda: site.appender.lanes[0].is_over, "a look at the memory")
             await site.send(3)
             assert (site.spool.events, site.state) == (3, State.CLOSED)
             seen = looks(client)
@@ -311,7 +311,7 @@ def test_a_breaker_that_trips_again_and_again_waits_longer_and_longer(monkeypatc
 
 async def test_without_a_spool_nothing_is_kept_that_redis_does_not_confirm(server: Valkey) -> None:
     client = connect_async(server.url)
-    appender = Producer(client, lambda: None)
+    appender = Producer([Stream(client)], lambda: None)
     told: list[WriteUnconfirmed | None] = []
     server.kill()
     appender.submit(Record(bytes(12), 1, b"/", b"", b"1"), told.append)

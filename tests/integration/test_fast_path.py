@@ -24,6 +24,7 @@ from ingest.endpoint.fast_path import FastPath, FastPathProtocol
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.plain import Plain, Read
 from ingest.redis_client import connect_async
+from ingest.stream.appends import Stream
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
 from tests.support.http import request
@@ -190,7 +191,7 @@ async def guarded(tmp_path: Path) -> AsyncIterator[tuple[FastPath, FastPathProto
     async with connect_async("redis://127.0.0.1:1") as client:
         (tmp_path / "keys").write_text("{}")
         verifier = Verifier(Policy.from_settings(["account-1"]), KeyRing(FileSource(tmp_path / "keys")))
-        take = Intake(Producer(client, lambda: None), MAX_BODY, verifier)
+        take = Intake(Producer([Stream(client)], lambda: None), MAX_BODY, verifier)
         fast = FastPath(take, "/copernica", _no_fallback, Connections(9, take.memory))
         connection, answers = FastPathProtocol(fast), Answers()
         connection.connection_made(answers)

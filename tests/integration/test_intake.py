@@ -19,6 +19,7 @@ from ingest.endpoint.intake import Intake
 from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread, has_free_processor
 from ingest.errors import Reason
 from ingest.redis_client import connect_async
+from ingest.stream.appends import Stream
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
 from tests.support.signing import Signer, dkim_record
@@ -46,7 +47,7 @@ async def test_only_so_many_calls_wait_for_keys_and_the_others_are_told_at_once(
     slow, answers = Slow(), list[Answer]()
     async with connect_async("redis://127.0.0.1:1") as client:
         verifier = Verifier(Policy.from_settings(["account-1234"]), KeyRing(slow))
-        taking = Intake(Producer(client, lambda: None), 10_000, verifier)
+        taking = Intake(Producer([Stream(client)], lambda: None), 10_000, verifier)
         for number in range(4):
             call = Signer().call(b"%d" % number + b"x" * 1000)
             taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, answers.append)
@@ -83,7 +84,7 @@ async def test_calls_that_come_together_are_verified_in_a_thread_as_well(
     async with connect_async("redis://127.0.0.1:1") as client:
         verifier = Verifier(Policy.from_settings(["account-1234"]), KeyRing(FileSource(tmp_path / "keys")))
         await verifier.look_up(signer.key_id)
-        taking = Intake(Producer(client, lambda: None), 10_000, verifier, thread=thread)
+        taking = Intake(Producer([Stream(client)], lambda: None), 10_000, verifier, thread=thread)
         for number, call in enumerate(calls):
             take = partial(answers.__setitem__, number)
             taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, take)
@@ -108,7 +109,7 @@ async def test_calls_are_verified_although_no_thread_can_be_started(
     async with connect_async("redis://127.0.0.1:1") as client:
         verifier = Verifier(Policy.from_settings(["account-1234"]), KeyRing(FileSource(tmp_path / "keys")))
         await verifier.look_up(signer.key_id)
-        taking = Intake(Producer(client, lambda: None), 10_000, verifier, thread=thread)
+        taking = Intake(Producer([Stream(client)], lambda: None), 10_000, verifier, thread=thread)
         for number in range(SHARED_MIN):
             call = signer.call(b"%d" % number)
             taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, answers.append)

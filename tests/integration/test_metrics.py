@@ -32,6 +32,7 @@ from ingest.metrics.catalogue import CATALOGUE, Port
 from ingest.metrics.exporter import Asked, Behind, Exporter, Sources
 from ingest.metrics.figures import Figures
 from ingest.settings import Settings
+from ingest.stream.appends import Stream
 from ingest.stream.producer import Producer
 from tests.support.builders import decoded, record, refused_body
 from tests.support.metrics import counted_in_job, samples
@@ -206,7 +207,7 @@ def test_a_host_that_is_not_this_machine_is_a_mistake(host: str) -> None:
 async def test_an_endpoint_process_counts_on_from_the_one_before_it(redis_url: str, board: Board) -> None:
     for calls in (1, 3):
         async with redis_client.connect_async(redis_url) as client:
-            producer = Producer(client, lambda: None)
+            producer = Producer([Stream(client)], lambda: None)
             intake = Intake(producer, 1000)
             running = asyncio.create_task(
                 Measuring(board, 0, intake, producer, Connections(9, intake.memory)).run()

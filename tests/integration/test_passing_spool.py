@@ -9,7 +9,7 @@ from ingest.batch import Record
 from ingest.errors import WriteUnconfirmed
 from ingest.redis_client import connect_async
 from ingest.spool import Spool
-from ingest.stream import producer
+from ingest.stream.appends import Stream
 from ingest.stream.producer import Producer
 
 
@@ -31,10 +31,10 @@ async def test_while_redis_is_away_it_is_enough_at_first(
     spool: Spool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect_async("unix:///nowhere") as nobody:
-        appender = Producer(nobody, lambda: None, spool=spool, spool_lasts=False)
+        appender = Producer([Stream(nobody)], lambda: None, spool=spool, spool_lasts=False)
         assert await kept(appender) is None
         assert (appender.spool_takes, appender.is_overdue) == (True, False)
-        monkeypatch.setattr(producer, "PASSING_SPOOL", 0.0)
+        monkeypatch.setattr("ingest.stream.aside.PASSING_SPOOL", 0.0)
         assert (appender.spool_takes, appender.is_overdue) == (False, True)
         refusal = await kept(appender)
         assert "INGEST_SPOOL_DURABLE=no" in str(refusal)
@@ -42,7 +42,7 @@ async def test_while_redis_is_away_it_is_enough_at_first(
         await appender.close()
     # What lies there for long counts as well, also once Redis has come and gone again.
     async with connect_async(redis_url) as client:
-        appender = Producer(client, lambda: None, spool=spool, spool_lasts=False)
+        appender = Producer([Stream(client)], lambda: None, spool=spool, spool_lasts=False)
         assert await kept(appender) is None
         assert appender.is_overdue
         await appender.close()
@@ -52,21 +52,21 @@ async def test_while_the_backlog_is_too_large_it_is_enough_at_first(
     spool: Spool, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with connect_async(redis_url) as client:
-        appender = Producer(client, lambda: None, spool=spool, spool_lasts=False)
-        appender.is_over = True
+        appender = Producer([Stream(client)], lambda: None, spool=spool, spool_lasts=False)
+        appender.lanes[0].is_over = True
         assert await kept(appender) is None
-        monkeypatch.setattr(producer, "PASSING_SPOOL", 0.0)
-        appender.is_over = True  # once more, as every few seconds
+        monkeypatch.setattr("ingest.stream.aside.PASSING_SPOOL", 0.0)
+        appender.lanes[0].is_over = True  # once more, as every few seconds
         assert await kept(appender) is not None
-        appender.is_over = False
+        appender.lanes[0].is_over = False
         assert await kept(appender) is None
         await appender.close()
 
 
 async def test_one_that_lasts_is_enough_for_ever(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(producer, "PASSING_SPOOL", 0.0)
+    monkeypatch.setattr("ingest.stream.aside.PASSING_SPOOL", 0.0)
     async with connect_async("unix:///nowhere") as nobody:
-        appender = Producer(nobody, lambda: None, spool=spool)
+        appender = Producer([Stream(nobody)], lambda: None, spool=spool)
         for _ in range(2):
             assert await kept(appender) is None
         assert appender.spool_takes

@@ -13,10 +13,10 @@ import redis.asyncio
 from ingest import batch
 from ingest.batch import Record, unpack
 from ingest.errors import WriteUnconfirmed
-from ingest.jobs import JobScheduler
 from ingest.redis_client import connect_async
 from ingest.spool import Spool
 from ingest.stream import producer
+from ingest.stream.appends import Stream
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import WAKE_TTL, Keys
 from ingest.stream.producer import Producer
@@ -45,7 +45,7 @@ class Endpoint:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.woken = 0
-        self.appender = Producer(client, self.wake)
+        self.appender = Producer([Stream(client)], self.wake)
         self.told: list[tuple[Record, WriteUnconfirmed | None]] = []
         self._lock = threading.Lock()
 
@@ -140,7 +140,7 @@ async def test_many_batches_wake_the_workers_once(endpoint: Endpoint, client: re
         await endpoint.appender.close()
     assert (endpoint.woken, len(in_stream(client))) == (1, 20)
     assert 0 < client.ttl(KEYS.wake) <= WAKE_TTL
-    JobScheduler(client).clear_wake()
+    Consumer(client).clear_wake()
     endpoint.submit(record(20))
     await endpoint.appender.close()
     assert endpoint.woken == 2
@@ -151,7 +151,7 @@ async def test_a_wake_up_that_fails_does_not_unsay_what_is_safe(async_client: re
         raise redis.ConnectionError("gone")
 
     endpoint = Endpoint(async_client)
-    endpoint.appender = Producer(async_client, fail)
+    endpoint.appender = Producer([Stream(async_client)], fail)
     endpoint.submit(record(1))
     await endpoint.appender.close()
     assert endpoint.told == [(record(1), None)]
@@ -254,7 +254,7 @@ async def test_all_writes_on_their_way_go_to_the_spool_when_nobody_answers(
 ) -> None:
     monkeypatch.setattr(producer, "APPEND_TIMEOUT", 0.05)
     async with Spool(tmp_path / "spool", 10**8) as spool:
-        holding.appender.spool = spool
+        holding.appender.aside.spool = spool
         for number in (1, 2, 3):
             holding.submit(*(record(n) for n in range([1, 1, 2][number - 1])))
             await held.until(number)
@@ -264,4 +264,4 @@ async def test_all_writes_on_their_way_go_to_the_spool_when_nobody_answers(
         assert spool.events == 5
         assert not holding.appender.uses_redis
         held.cut()
-        await holding.appender.stream.close()
+        await holding.appender.lanes[0].stream.close()

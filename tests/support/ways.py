@@ -20,6 +20,7 @@ from ingest.endpoint.fallback import connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.stream.appends import Stream
 from ingest.stream.keys import Keys
 from ingest.stream.producer import Producer
 from ingest.verification import Verifier
@@ -61,7 +62,7 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, l
 
     async def serve() -> None:
         client = redis_client.connect_async(redis_url)
-        appender = Producer(client, lambda: None)
+        appender = Producer([Stream(client)], lambda: None)
         take = Intake(appender, max_body, verifier, keep_headers=verifier is not None)
         app = create_app(take, SpoolReplayer(appender), "/copernica")
         runner = web.AppRunner(app, shutdown_timeout=1.0)

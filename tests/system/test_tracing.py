@@ -22,6 +22,7 @@ from ingest.endpoint.intake import Intake
 from ingest.errors import SettingsError
 from ingest.redis_client import connect_async
 from ingest.settings import Settings
+from ingest.stream.appends import Stream
 from ingest.stream.keys import Keys
 from ingest.stream.producer import Producer
 from ingest.tracing import Tracing, arrival_id, trace_id
@@ -29,8 +30,8 @@ from tests.support.builders import event
 from tests.support.http import Script, listening
 from tests.support.running import until
 from tests.support.stream import records
-from workers.drain.drain import drain_once
 from workers.drain.group import COMMIT_CALLS
+from workers.drain.once import drain_once
 from workers.handlers.configured import forget_handlers
 from workers.handlers.jobs import hand_on_job, handle_job
 
@@ -78,7 +79,7 @@ def links(span: Any) -> list[bytes]:
 async def taken(redis_url: str, arrived: Callable[[bytes, int, int], object] | None) -> None:
     answers: list[Answer] = []
     async with connect_async(redis_url) as client:
-        producer = Producer(client, lambda: None)
+        producer = Producer([Stream(client)], lambda: None)
         intake = Intake(producer, 10_000, arrived=arrived)
         intake.submit(b"/copernica", HeaderFields.from_pairs(()), BODY, answers.append)
         await producer.close()

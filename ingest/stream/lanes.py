@@ -1,0 +1,212 @@
+"""The stream servers as one endpoint process writes to them: which of them takes the next batch.
+
+Each has a breaker of its own, and the next batch goes to the one with the shortest wait: the batches that are on
+their way there, times how long they have taken lately. Servers that are about equal have their turns, so that all
+of them fill up alike; one that was slow is tried again after a while. With one server nothing is compared.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+
+from ingest.stream.appends import Stream
+from ingest.stream.breaker import Breaker
+from ingest.stream.writes import Write
+
+log = logging.getLogger(__name__)
+
+#: Seconds that a batch counts as taking, at least: below this, one server is as good as another.
+LEAST = 0.001
+#: Share that the last batch has in what they have taken lately.
+WEIGHT = 0.2
+#: Seconds after which what was measured counts half: a server that was slow is tried again.
+HALF_LIFE = 2.0
+#: How many times as long another server may take and still have its turn.
+ALIKE = 2.0
+#: Seconds after which a write is late where another server could take what waits behind it, at least …
+LATE = 0.02
+#: … and how many times as long as writes there have taken lately.
+LATE_TIMES = 4.0
+
+
+class Lane:
+    """One server: how it is, and what is on its way there."""
+
+    __slots__ = ("_measured_at", "_over_since", "_seconds", "breaker", "bytes", "last", "oldest", "records",
+                 "stream", "wait", "writes")  # fmt: skip
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.breaker = Breaker()
+        #: When the backlog began to use as much of this Redis as it may, in monotonic seconds.
+        self._over_since: float | None = None
+        #: Writes that are on their way, their records, and the bytes of these.
+        self.writes = self.records = self.bytes = 0
+        #: When the oldest of them began, or the one before it ended (monotonic seconds).
+        self.oldest = 0.0
+        #: The turn in which it was chosen last.
+        self.last = 0
+        #: Seconds until a batch would have been safe there, when that was compared last.
+        self.wait = 0.0
+        self._seconds = self._measured_at = 0.0
+
+    @property
+    def takes(self) -> bool:
+        """Whether batches go there."""
+        return self.breaker.is_closed and self._over_since is None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the backlog uses as much of it as it may: then it gets no more, though it serves."""
+        return self._over_since is not None
+
+    @is_over.setter
+    def is_over(self, is_over: bool) -> None:
+        self._over_since = (self._over_since or time.monotonic()) if is_over else None
+
+    @property
+    def away_for(self) -> float:
+        """Seconds for which it has taken no calls; 0 while it does."""
+        over_for = 0.0 if self._over_since is None else time.monotonic() - self._over_since
+        return max(self.breaker.open_for, over_for)
+
+    @property
+    def state(self) -> str:
+        """How it is, for reports: that of its breaker, `full`, or `drained`."""
+        if not self.breaker.is_closed and "ingest streams drain" in self.breaker.why:
+            return "drained"
+        return "full" if self.is_over and self.breaker.is_closed else str(self.breaker.state)
+
+    def seconds_until_safe(self, now: float) -> float:
+        """How long a batch may take that it gets now; the older what was measured is, the less it counts."""
+        took = self._seconds / (1.0 + (now - self._measured_at) / HALF_LIFE)
+        took = max(took, LEAST)
+        if not self.writes:
+            return took
+        return (self.writes + 1) * (max(took, now - self.oldest) if self.is_late(now) else took)
+
+    def is_late(self, now: float) -> bool:
+        """Whether it leaves a write waiting for longer than it takes otherwise."""
+        return self.writes > 0 and now - self.oldest > max(LATE, LATE_TIMES * self._seconds)
+
+    def begin(self, write: Write) -> None:
+        """A write goes there."""
+        if not self.writes:
+            self.oldest = write.began
+        self.writes += 1
+        self.records += write.count
+        self.bytes += write.size
+
+    def end(self, write: Write, confirmed: bool, measure: bool) -> None:
+        """It has come to its end."""
+        self.writes -= 1
+        self.records -= write.count
+        self.bytes -= write.size
+        if measure:
+            now = time.monotonic()
+            self.oldest = now
+            if confirmed:
+                self._seconds += WEIGHT * (now - write.began - self._seconds)
+                self._measured_at = now
+
+
+class Lanes:
+    """All of them, in the order of the setting."""
+
+    def __init__(self, streams: Sequence[Stream]) -> None:
+        self._all = tuple(Lane(stream) for stream in streams)
+        self.are_several = len(self._all) > 1
+        self._only = None if self.are_several else self._all[0]
+        self._turn = 0
+
+    def __iter__(self) -> Iterator[Lane]:
+        return iter(self._all)
+
+    def __getitem__(self, number: int) -> Lane:
+        return self._all[number]
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @property
+    def any_takes(self) -> bool:
+        """Whether there is one that takes batches."""
+        if self._only is not None:
+            return self._only.takes
+        return any(lane.takes for lane in self._all)
+
+    @property
+    def away_for(self) -> float:
+        """Seconds for which none has taken calls."""
+        return min(lane.away_for for lane in self._all)
+
+    @property
+    def state(self) -> str:
+        """Whether calls go to Redis, as a state of a breaker: that of the best of them."""
+        first = next((lane for lane in self._all if lane.breaker.is_closed), self._all[0])
+        return str(first.breaker.state)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """How each of several is, by name; empty with one."""
+        return {lane.stream.name: lane.state for lane in self._all} if self.are_several else {}
+
+    @property
+    def why(self) -> str:
+        """Why calls do not go to Redis, as was found last."""
+        return max(self._all, key=lambda lane: not lane.breaker.is_closed).breaker.why
+
+    def named(self, name: str) -> Lane | None:
+        """The one of this name."""
+        return next((lane for lane in self._all if lane.stream.name == name), None)
+
+    def others_take(self, lane: Lane) -> bool:
+        """Whether another one takes what this one does not."""
+        if self._only is None:
+            for one in self._all:
+                if one is not lane and one.takes:
+                    return True
+        return False
+
+    def choose(self) -> Lane | None:
+        """The one with the shortest wait; None if none takes batches."""
+        if self._only is not None:
+            return self._only if self._only.takes else None
+        now, shortest, chosen = time.monotonic(), math.inf, None
+        for lane in self._all:
+            lane.wait = wait = lane.seconds_until_safe(now) if lane.takes else math.inf
+            shortest = min(shortest, wait)
+        bound = ALIKE * shortest
+        for lane in self._all:
+            if lane.wait <= bound and lane.wait < math.inf and (chosen is None or lane.last < chosen.last):
+                chosen = lane
+        if chosen is not None:
+            self._turn += 1
+            chosen.last = self._turn
+        return chosen
+
+    def on_their_way(self) -> tuple[int, int, int]:
+        """Writes, their records and the bytes of these; without those of servers that are late."""
+        if self._only is not None:
+            return self._only.writes, self._only.records, self._only.bytes
+        now = time.monotonic()
+        writes = records = size = 0
+        for lane in self._all:
+            if lane.writes and not lane.is_late(now):
+                writes += lane.writes
+                records += lane.records
+                size += lane.bytes
+        return writes, records, size
+
+    @property
+    def any_open(self) -> bool:
+        """Whether a batch can be written somewhere without connecting first."""
+        if self._only is not None:
+            return self._only.stream.is_open
+        return any(lane.takes and lane.stream.is_open for lane in self._all)
+
+    @property
+    def any_writes(self) -> bool:
+        """Whether anything is on its way at all."""
+        return any(lane.writes for lane in self._all)

@@ -1,0 +1,126 @@
+"""Several stream servers: one is killed, frozen or drained, and every call is stored once all the same."""
+
+import http.client
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ingest.stream.consumer import Consumer
+from tests.support.running import PATIENCE, all_running, answers, free_port, until
+from tests.support.valkey import Valkey, valkey
+from workers.store.schema import upgrade
+from workers.store.store import Store
+
+
+class Load:
+    """Calls over some connections, one after the other on each, until it is stopped."""
+
+    def __init__(self, port: int, connections: int = 4, pause: float = 0.01) -> None:
+        self.statuses: list[int] = []
+        self.slowest = 0.0
+        self._port, self._pause = port, pause
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._send, args=(n,)) for n in range(connections)]
+
+    def _send(self, sender: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=20)
+        number = 0
+        while not self._over.wait(self._pause):
+            number += 1
+            began = time.monotonic()
+            connection.request("POST", "/copernica", f"type=open&id={sender}-{number}")
+            answer = connection.getresponse()
+            answer.read()
+            self.statuses.append(answer.status)
+            self.slowest = max(self.slowest, time.monotonic() - began)
+        connection.close()
+
+    def more(self, calls: int) -> None:
+        """Wait until so many more were answered."""
+        wanted = len(self.statuses) + calls
+        until(lambda: len(self.statuses) >= wanted, f"{calls} more calls")
+
+    @contextmanager
+    def running(self) -> Iterator["Load"]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield self
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Valkey]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(valkey()) for _ in range(3)]
+
+
+@pytest.fixture
+def environ(tmp_path: Path, servers: list[Valkey]) -> dict[str, str]:
+    url = f"sqlite:///{tmp_path}/events.db"
+    upgrade(url)
+    return {
+        "DATABASE_URL": url,
+        "PORT": str(free_port()),
+        "INGEST_VERIFY": "off",
+        "INGEST_SPOOL_DIR": str(tmp_path / "spool"),
+        "REDIS_URL": servers[0].url,
+        "INGEST_STREAM_URLS": ",".join(server.url for server in servers),
+    }
+
+
+def stored(environ: dict[str, str]) -> int:
+    with Store.open(environ["DATABASE_URL"]) as store:
+        return store.stored()
+
+
+def batches(server: Valkey) -> int:
+    with server.client() as client:
+        return Consumer(client).batches()
+
+
+@contextmanager
+def site(environ: dict[str, str], folder: Path) -> Iterator[None]:
+    commands = {"web": ("serve",), "worker": ("worker", "--queue", "events")}
+    with all_running(commands, environ, folder) as processes:
+        until(lambda: answers(int(environ["PORT"])), "the endpoint", 3 * PATIENCE)
+        yield
+        assert "spool" not in processes["web"].output.replace("in the spool", ""), processes["web"].output
+        assert "Traceback" not in processes["web"].output + processes["worker"].output
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize("which", [0, 2], ids=["with-the-queues", "another"])
+def test_one_goes_and_comes_back_and_every_call_is_kept_and_stored_once(
+    environ: dict[str, str], servers: list[Valkey], tmp_path: Path, how: signal.Signals, which: int
+) -> None:
+    gone = servers[which]
+    with site(environ, tmp_path), Load(int(environ["PORT"])).running() as load:
+        load.more(300)
+        if how is signal.SIGKILL:
+            gone.kill()
+        else:
+            gone.send(how)
+        before = stored(environ)
+        load.more(300)
+        until(lambda: stored(environ) > before, "that what comes in is stored meanwhile", 3 * PATIENCE)
+        if how is signal.SIGKILL:
+            gone.start()
+        else:
+            gone.send(signal.SIGCONT)
+        load.more(300)
+        load.stop()
+        until(lambda: stored(environ) == len(load.statuses), "everything in the store", 3 * PATIENCE)
+    assert set(load.statuses) == {200}
+    assert [batches(server) for server in servers] == [0, 0, 0]
