@@ -58,6 +58,10 @@ class RiskCode(StrEnum):
     REDIS_NO_LIMIT = "redis-no-limit"
     REDIS_NEARLY_FULL = "redis-nearly-full"
     WORKERS_SUSPENDED = "workers-suspended"
+    # Several stream servers.
+    STREAM_SAME = "stream-same"
+    STREAM_CLOSED = "stream-closed"
+    STREAM_LEFT = "stream-left"
     # Clocks.
     CLOCK_REDIS = "clock-redis"
     CLOCK_DATABASE = "clock-database"

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from ingest.capacity.figures import PACKAGED, Figures
 from ingest.stream.producer import MOST_WRITES
-from workers.drain.drain import CLAIM_MAX, LINGER_MS, SIBLING_BATCHES
+from workers.drain.drain import LINGER_MS, SIBLING_BATCHES
 from workers.drain.group import COMMIT_CALLS
+from workers.drain.source import CLAIM_MAX
 from workers.runtime import RETRY_FIRST, RETRY_MOST, SLICE
 
 __all__ = ["CLAIM_MAX", "COMMIT_CALLS", "LINGER_MS", "MOST_WRITES", "RETRY_FIRST", "RETRY_MOST", "SLICE"]

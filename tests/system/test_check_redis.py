@@ -9,7 +9,9 @@ from rq.suspension import resume, suspend
 
 from ingest.redis_client import connect
 from ingest.stream import trial
+from ingest.stream.consumer import Consumer
 from ingest.stream.keys import RQ_SUSPENDED
+from ingest.stream.known_streams import KnownStreams, Standing
 from tests.support.cli import findings, found
 from tests.support.redis_proxy import redis_proxy
 from tests.support.running import free_port, until
@@ -242,3 +244,24 @@ def test_any_other_refusal_is_found(environ: dict[str, str]) -> None:
 def test_a_trial_leaves_nothing_behind(client: Any) -> None:
     assert trial.refusals(client) == []
     assert client.keys("*") == []
+
+
+def test_several_stream_servers_are_each_tried_and_one_that_is_none_is_found(
+    environ: dict[str, str], client: Any
+) -> None:
+    with valkey() as other:
+        environ |= {"INGEST_STREAM_URLS": f"{environ['REDIS_URL']},{other.url}"}
+        assert of_streams(environ) == {}
+        environ["INGEST_STREAM_URLS"] += f",{other.url}?db=1"
+        assert of_streams(environ) == {"stream-same": "wrong"}
+        with other.client() as theirs:
+            Consumer(theirs).close(is_closed=True)
+        assert of_streams(environ) == {"stream-same": "wrong", "stream-closed": "risk"}
+        other.kill()
+        assert of_redis(environ) == {"redis-unreachable": "wrong"}
+    KnownStreams(client).note({"stream-9:6379": Standing(3, is_drained=False)})
+    assert of_streams(environ | {"INGEST_STREAM_URLS": ""}) == {"stream-left": "wrong"}
+
+
+def of_streams(environ: dict[str, str]) -> dict[str, str]:
+    return {code: level for code, (level, _) in found(environ).items() if code.startswith("stream-")}

@@ -14,6 +14,7 @@ from ingest.cli import (
     handlers,
     pauses,
     reconcile,
+    stream_servers,
     totals,
 )
 from ingest.cli.main import main
@@ -31,6 +32,9 @@ AUDITED = {
     "handlers drop": handlers,
     "replay": handlers,
     "pause": pauses,
+    "streams drain": stream_servers,
+    "streams forget": stream_servers,
+    "streams use": stream_servers,
     "resume": pauses,
     "reconcile": reconcile,
     "import": reconcile,
@@ -42,7 +46,7 @@ SERVICES = {"all", "console", "dev", "drain", "metrics", "serve", "worker"}
 LOOKS = {
     "alert look", "alert test", "audit", "check", "completion", "config", "console hash-password", "db backup",
     "db size", "event", "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers",
-    "mailings", "plan", "scale", "simulate", "stats", "status", "webhooks list",
+    "mailings", "plan", "scale", "simulate", "stats", "status", "streams", "webhooks list",
 }  # fmt: skip  # a list to be read across
 #: What acts on Copernica's side, where it is in its own log; and what makes the table of the audit.
 ELSEWHERE = {"db upgrade", "db restore", "webhooks create", "webhooks delete", "webhooks setup", "webhooks update"}

@@ -6,14 +6,13 @@ from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from ingest.stream.aside import PASSING_SPOOL
-
 from ingest import health, spool
 from ingest.errors import IngestError
 from ingest.health import RiskCode
 from ingest.private_files import FILE_MODE, FOLDER_MODE, open_to_others
 from ingest.settings import Settings
 from ingest.shown import counted
+from ingest.stream.aside import PASSING_SPOOL
 from workers.operations.check.findings import Finding, ok, risk, risks, wrong
 
 #: Files that are named as open to others; there may be thousands.
