@@ -11,7 +11,7 @@
 3. The first batch after a silence wakes a worker: one RQ job, enqueued by name (`ingest.jobs`, `workers.jobs`).
    A sweep makes up for lost wake-ups.
 4. `workers.drain` claims batches (`ingest.stream.consumer`), decodes each call (`ingest.copernica.events`),
-   stores the group in one commit (`workers.store`: SQLite or PostgreSQL), and only then acknowledges it. If it
+   stores the group in one commit (`workers.store`: an SQL database), and only then acknowledges it. If it
    is killed at any line, the next drain does the work again, and the delivery id ensures that each event is
    stored once.
 5. New events are put into an outbox in that same commit. `workers.handlers.jobs` passes them to the users'

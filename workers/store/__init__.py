@@ -1,1 +1,1 @@
-"""The store: where events end up, in SQLite or PostgreSQL."""
+"""The store: where events end up, in SQLite, PostgreSQL or MariaDB."""

@@ -1,4 +1,4 @@
-"""The store: where events end up, in SQLite or PostgreSQL (`workers.store.sqlite`, `workers.store.postgres`).
+"""The store: where events end up, in SQLite, PostgreSQL or MariaDB (`workers.store.sqlite` and so on).
 
 There is one commit per group of batches, and nothing is acknowledged before it. An event whose delivery id is
 stored already is skipped, so storing a batch twice does no harm.
