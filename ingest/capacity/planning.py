@@ -33,6 +33,8 @@ MONTH = 30
 SQLITE_MONTH = 100e9
 #: Most workers whose commits count events at once without waiting (`workers.store.postgres.SHARDS`).
 COUNTING_AT_ONCE = 16
+#: What is full after a time, not at a rate.
+DISK_SPACE = "the database's disk space"
 #: Units of what a network carries.
 SPEEDS = ((1e9, "Gbit/s"), (1e6, "Mbit/s"), (1e3, "kbit/s"), (1, "bit/s"))
 SQLITE, POSTGRESQL = "sqlite", "postgresql"
@@ -180,8 +182,8 @@ def _store(demand: Demand, figures: Figures, database: str) -> tuple[Part, list[
         f"{demand.daily:,.0f} events a day x {stored:g} bytes = {shown_size(day)} a day, x {MONTH} = "
         f"{shown_size(day * MONTH)} a month"
     )
-    limits = [] if demand.disk is None else [_full(demand, day)]
     if database == SQLITE:
+        limits = _full(demand, day)
         values = {"servers": 1, "processors": 0.0, "disk_bytes_per_day": day, "disk_bytes_per_month": day * MONTH}
         needs = f"SQLite, a file that grows by {shown_size(day)} a day, {shown_size(day * MONTH)} a month"
         return Part("database", needs, (disk, "its work is in the worker's"), values), limits
@@ -189,6 +191,7 @@ def _store(demand: Demand, figures: Figures, database: str) -> tuple[Part, list[
     written = demand.working_rate * (figures.wal_bytes + REWRITTEN * stored)
     servers = max(1, ceil(busy / ANSWERING / SERVER), ceil(written / SERVER_WRITES))
     processors = ceil(busy / ANSWERING)
+    limits = _full(demand, day, servers)
     full = processors * 1e6 / figures.server_us
     lines = (
         f"{shown_rate(demand.working_rate)} x {figures.server_us:g} µs = {_cores(busy)} processors at work, "
@@ -221,14 +224,14 @@ def _store(demand: Demand, figures: Figures, database: str) -> tuple[Part, list[
     return Part("database", needs, lines, values), limits
 
 
-def _full(demand: Demand, day: float) -> Limit:
-    days = (demand.disk or 0.0) / day
-    return Limit(
-        "the database's disk space",
-        days / MONTH,
-        f"{shown_span(days * 86400)} of events",
-        "nothing is stored any more, and the backlog grows: set INGEST_RETENTION_DAYS before that",
-    )
+def _full(demand: Demand, day: float, servers: int = 1) -> list[Limit]:
+    """When disks of that size are full: at so many times of a month."""
+    if demand.disk is None:
+        return []
+    days = demand.disk * servers / day
+    at = f"{shown_span(days * 86400)} of events"
+    then = "nothing is stored any more, and the backlog grows: set INGEST_RETENTION_DAYS before that"
+    return [Limit(DISK_SPACE, days / MONTH, at, then)]
 
 
 def _handlers(demand: Demand, figures: Figures) -> tuple[Part, Limit]:
@@ -326,7 +329,9 @@ def _disk(size: float) -> str:
 
 
 def _cores(processors: float) -> str:
-    return f"{processors:,.3g}" if processors >= 0.001 else "under 0.001"
+    if processors >= 100:
+        return f"{processors:,.0f}"
+    return f"{processors:.3g}" if processors >= 0.001 else "under 0.001"
 
 
 def _many(number: float, one: str, many: str = "") -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 #: The picture, a panel of it, and what is left free around one, in pixels.
-WIDTH, PANEL, LEFT, TOP, GAP = 860, 150, 90, 34, 46
+WIDTH, PANEL, LEFT, RIGHT, TOP, GAP = 860, 150, 90, 34, 34, 46
 INK, LINE, AWAY = "#6b7280", "#2f6fde", "#d9770622"
 FONT = 'font-family="system-ui, sans-serif" font-size="13"'
 
@@ -21,7 +21,7 @@ class Panel:
 def drawn(title: str, minutes: Sequence[float], panels: Sequence[Panel], away: tuple[float, float]) -> str:
     """All panels below each other; the time in which the database was away is shaded."""
     height = TOP + len(panels) * (PANEL + GAP)
-    ends, room = max(minutes), WIDTH - LEFT - 20
+    ends, room = max(minutes), WIDTH - LEFT - RIGHT
 
     def x(minute: float) -> float:
         return LEFT + room * minute / ends
@@ -41,9 +41,9 @@ def drawn(title: str, minutes: Sequence[float], panels: Sequence[Panel], away: t
         parts += [
             f'<rect x="{x(away[0]):.1f}" y="{top}" width="{x(away[1]) - x(away[0]):.1f}" height="{PANEL}" '
             f'fill="{AWAY}"/>',
-            f'<path d="M{LEFT},{top}V{top + PANEL}H{WIDTH - 20}" fill="none" stroke="{INK}"/>',
+            f'<path d="M{LEFT},{top}V{top + PANEL}H{WIDTH - RIGHT}" fill="none" stroke="{INK}"/>',
             f'<polyline points="{points}" fill="none" stroke="{LINE}" stroke-width="2"/>',
-            f'<text x="{LEFT - 8}" y="{top + 5}" {FONT} text-anchor="end" fill="{INK}">{most:,.3g}</text>',
+            f'<text x="{LEFT - 8}" y="{top + 5}" {FONT} text-anchor="end" fill="{INK}">{_number(most)}</text>',
             f'<text x="{LEFT - 8}" y="{top + PANEL}" {FONT} text-anchor="end" fill="{INK}">0</text>',
             f'<text x="{LEFT + 8}" y="{top + 16}" {FONT} fill="{INK}">{escape(panel.title)}</text>',
         ]
@@ -53,3 +53,7 @@ def drawn(title: str, minutes: Sequence[float], panels: Sequence[Panel], away: t
             for minute in range(0, int(ends) + 1, 30)
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

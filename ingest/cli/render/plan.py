@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.capacity.amounts import shown_rate, shown_span
+from ingest.capacity.planning import DISK_SPACE
 from ingest.cli.render import console
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ def lines(made: "Plan", width: int = LINE) -> list[str]:
 
 
 def _limit(limit: "Limit") -> str:
+    if limit.part == DISK_SPACE:
+        return f"{limit.part}, after {limit.at}: {limit.then}"
     times = f"{limit.factor:.1f}" if limit.factor < 10 else f"{limit.factor:,.0f}"
     return f"{limit.part}, at {limit.at} ({times} x this): {limit.then}"
 
