@@ -44,6 +44,8 @@ SAFE = frozenset({"GET", "HEAD"})
 PUBLIC = frozenset({"/login", "/healthz"})
 #: Forms of those who may only look: these change nothing but their own session.
 OWN_SESSION = frozenset({"/login", "/logout"})
+#: Forms that only ask: they change nothing, and lead to a page.
+ASKING = frozenset({"/events", "/find"})
 #: Characters of the name that a proxy gives.
 LONGEST_NAME = 200
 #: Seconds after which a stream ends whose reader a proxy has named: the browser asks again, and the proxy says
@@ -121,6 +123,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
     csrf = request.app[SIGNER].csrf(session, name)
     request[VISITOR] = visitor = replace(visitor, name=name, may_act=may_act, signed_in=signed_in, csrf=csrf)
     if request.method in SAFE:
+        forms.require_from_here(request)
         return await _shown(request, handler, was_ended)
     await _require_may_do(request, visitor)
     return await handler(request)
@@ -129,6 +132,9 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
 async def _shown(request: web.Request, handler: Handler, was_ended: bool) -> web.StreamResponse:
     query, public = request.query, request.path in PUBLIC
     has_cookie = _cookie_name(request) in request.cookies
+    if forms.is_dear(request) and not has_cookie and _is_from_elsewhere(request):
+        request[_TO_SEND] = False  # not by the page that asks once more, either: nobody pressed anything here
+        raise web.HTTPForbidden(text=forms.NOT_FROM_A_LINK)
     if ways.AGAIN in query and has_cookie:
         raise web.HTTPSeeOther(ways.here(request, login=True))
     if not has_cookie and request.path != "/healthz" and ways.AGAIN not in query and _is_from_elsewhere(request):
@@ -229,11 +235,11 @@ async def _require_may_do(request: web.Request, visitor: Visitor) -> None:
             if not forms.is_from_us(request):
                 raise web.HTTPForbidden(text=forms.FOREIGN)
             raise web.HTTPSeeOther(ways.to_sign_in(ways.came_from(request, "Referer"), True))
-        if not visitor.may_act:
+        if not visitor.may_act and request.path not in ASKING:
             who = escaped(visitor.name)
             log.warning("%s from %s may only look: POST %s", who, visitor.address, escaped(request.path[:200]))
             raise web.HTTPForbidden(text=MAY_ONLY_LOOK)
-    await forms.require_ours(request)
+    await forms.require_ours(request, with_token=request.path not in ASKING)
 
 
 def put(request: web.Request, session: Session) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from ingest.console import access, assets, live, pages, tasks
+from ingest.console import access, assets, live, pages, seals, tasks
 from ingest.console.hub import HUB, Hub
 from ingest.console.hub import running as hub_running
 from ingest.console.origins import ORIGINS, UNKNOWN, Origins
@@ -55,6 +55,7 @@ def create(settings: Settings, origins: Origins = UNKNOWN) -> web.Application:
     app[HUB] = Hub(settings)
     app.cleanup_ctx.append(hub_running)
     access.prepare(app, settings)
+    seals.prepare(app, app[access.RULES].secret)
     app.on_response_prepare.append(_secure)
     app.router.add_get("/static/{mark}/{name:.+}", assets.serve)
     app.router.add_get("/healthz", _alive)

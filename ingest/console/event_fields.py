@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from ingest.console import reasons
 from ingest.console.links import message_path, recipient_path
+from ingest.console.seals import Seals
 from ingest.copernica.events import Event
 from ingest.copernica.user_agents import Reader, reader_of
 
@@ -49,12 +50,12 @@ class Field:
     more: int = 0
 
 
-def fields_of(event: Event) -> list[Field]:
+def fields_of(event: Event, seals: Seals) -> list[Field]:
     """All fields of an event but its tags: first what people look for first, and then the others as they came."""
     fields = event.fields
     first = [name for name in FIRST if name in fields]
     names = [*first, *(name for name in fields if name not in FIRST)]
-    return [field for name in names if name != "tags" for field in _field(event, name, fields[name])]
+    return [field for name in names if name != "tags" for field in _field(event, name, fields[name], seals)]
 
 
 def tags_of(event: Event) -> tuple[list[str], int]:
@@ -63,12 +64,12 @@ def tags_of(event: Event) -> tuple[list[str], int]:
     return shown, len(event.tags) - len(shown)
 
 
-def _field(event: Event, name: str, value: Any) -> Iterator[Field]:
+def _field(event: Event, name: str, value: Any, seals: Seals) -> Iterator[Field]:
     if isinstance(value, dict | list):
         yield from _several(name, value)
         return
     text = _text(value)
-    href, is_outside = _link(event, name, text)
+    href, is_outside = _link(event, name, text, seals)
     yield Field(
         name,
         text[:SHOWN],
@@ -115,12 +116,12 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _link(event: Event, name: str, text: str) -> tuple[str, bool]:
+def _link(event: Event, name: str, text: str, seals: Seals) -> tuple[str, bool]:
     """Where a field's value leads, and whether that is outside."""
     if not text or len(text) > LONGEST_LINK:
         return "", False
     if name == "recipient" and event.recipient == text:
-        return recipient_path(text), False
+        return recipient_path(text, seals), False
     if name == "id" and event.message_id == text:
         return message_path(text), False
     if name == "mailing" and event.mailing is not None:

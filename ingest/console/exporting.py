@@ -17,7 +17,7 @@ from functools import partial
 
 from aiohttp import web
 
-from ingest.console import access, forms
+from ingest.console import access
 from ingest.console.reading import reading_of
 from ingest.console.visitor import Visitor, visitor_of
 from ingest.console.wanted import Wanted
@@ -61,7 +61,6 @@ async def export(request: web.Request, wanted: Wanted) -> web.StreamResponse:
         HTTPForbidden: a page of another site has the browser ask for it.
         HTTPNotFound, HTTPServiceUnavailable: there is no such format; as many are under way as may be.
     """
-    forms.require_from_here(request)
     form = request.query.get("format", "csv")
     if form not in FORMATS:
         raise web.HTTPNotFound

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -16,6 +17,16 @@ FORM = "application/x-www-form-urlencoded"
 #: The ports that browsers do not write.
 USUAL_PORTS = {"http": ":80", "https": ":443"}
 
+#: What is asked for by a link of ours and takes long, or takes data out; and with which of these in its query.
+DEAR: Mapping[str, tuple[str, ...]] = {
+    "/events/export": (),
+    "/erase": ("recipient", "event"),
+    "/dead-letters/all": (),
+    "/quarantine/all": (),
+    "/system/check": (),
+    "/system/database": ("measure",),
+}
+
 
 def _(text: str) -> str:
     """Mark a text as one that is to be translated where it is shown."""
@@ -25,10 +36,13 @@ def _(text: str) -> str:
 FOREIGN = _("This was sent by a page of another site, so nothing was done.")
 STALE = _("This form is too old, or was not made here. Nothing was done: load its page again.")
 UNREADABLE = _("This form cannot be read.")
+NOT_FROM_A_LINK = _("A page of another site may not begin this: go there from the console itself.")
 
 
-async def require_ours(request: web.Request) -> None:
+async def require_ours(request: web.Request, with_token: bool = True) -> None:
     """Let a form through that this visitor's own page sent.
+
+    One that changes nothing may come `with_token` False: its page may be older than the session.
 
     Raises:
         HTTPForbidden: another site sent it, or it was made before this session.
@@ -52,6 +66,8 @@ async def require_ours(request: web.Request) -> None:
     # Half a form might choose more than the whole one: everything, where the rest would have said which.
     if (length is not None and len(body) != length) or getattr(request.protocol, "cut_off", None) is not None:
         raise web.HTTPBadRequest(text=UNREADABLE)
+    if not with_token:
+        return
     wanted = visitor_of(request).csrf.encode()
     one = given[0] if len(given) == 1 and isinstance(given[0], str) else ""
     if not hmac.compare_digest(one.encode("utf-8", "surrogatepass"), wanted):
@@ -85,7 +101,13 @@ def may_load(request: web.Request) -> bool:
     if request.headers.get("Sec-Fetch-Site", "none") not in ("cross-site", "same-site"):
         return True
     mode, destination = (request.headers.get(f"Sec-Fetch-{name}", "") for name in ("Mode", "Dest"))
-    return mode == "navigate" and destination in ("document", "")
+    return mode == "navigate" and destination in ("document", "") and not request.path.startswith("/live/")
+
+
+def is_dear(request: web.Request) -> bool:
+    """Whether what is asked for takes long, or takes data out: no link of another site may begin it."""
+    asked = DEAR.get(request.path)
+    return asked is not None and (not asked or any(name in request.query for name in asked))
 
 
 def require_from_here(request: web.Request) -> None:
@@ -94,5 +116,5 @@ def require_from_here(request: web.Request) -> None:
     Raises:
         HTTPForbidden: it does.
     """
-    if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-        raise web.HTTPForbidden(text=FOREIGN)
+    if is_dear(request) and request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        raise web.HTTPForbidden(text=NOT_FROM_A_LINK)

@@ -2,6 +2,8 @@
 
 from urllib.parse import quote
 
+from ingest.console.seals import Seals
+
 #: Characters of a message id up to which it is part of a path.
 LONGEST = 1000
 
@@ -13,6 +15,6 @@ def message_path(message_id: str) -> str:
     return f"/message?id={quote(message_id, safe='')}"
 
 
-def recipient_path(address: str) -> str:
+def recipient_path(address: str, seals: Seals) -> str:
     """The page of a recipient."""
-    return f"/recipient?address={quote(address, safe='@')}"
+    return f"/recipient?address={quote(seals.closed(address))}"

@@ -19,10 +19,11 @@ from ingest import __version__, shown
 from ingest.console import assets
 from ingest.console.hub import hub_of
 from ingest.console.kinds import answer_of, detail_of, kind_of
-from ingest.console.links import message_path
+from ingest.console.links import message_path, recipient_path
 from ingest.console.menu import menu_of, page_about
 from ingest.console.pages import NAVIGATION
 from ingest.console.reading import reading_of
+from ingest.console.seals import SEALS
 from ingest.console.texts import LANGUAGES, LOCALES, translations
 from ingest.console.visitor import visitor_of
 from ingest.copernica.events import MICROS
@@ -167,6 +168,8 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         "micros": lambda at: micros_moment(at, visitor.language, zone),
         "ago": lambda at: spoken(at / MICROS - time.time(), visitor.language, ago=True),
         "after": lambda span: spoken(span / MICROS, visitor.language),
+        "sealed": request.app[SEALS].closed,
+        "recipient_path": lambda address: recipient_path(address, request.app[SEALS]),
         # This page with other parameters: `here(lang="nl")`; relative, as a path can be read as another host.
         "here": lambda **changed: "?" + request.rel_url.update_query(changed).raw_query_string,
     }

@@ -1,6 +1,6 @@
 """Which events somebody asks for, as the address of a page has it, and addresses that ask for the same."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode
@@ -12,6 +12,7 @@ from multidict import MultiMapping
 from ingest.console.dates import time_from
 from ingest.console.kinds import KINDS
 from ingest.console.reading import reading_of
+from ingest.console.seals import SEALS, Broken, Seals
 from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole
 from ingest.copernica.events import LOGFILE, REST, WEBHOOK
 from workers.store.filters import Filter
@@ -39,6 +40,8 @@ DEFAULT_COLUMNS = ("ago", "recipient", "detail", "mailing", "tags")
 #: Fields of the form that hold a text as it is.
 TEXTS = ("recipient", "message", "tag", "text")
 NUMBERS = ("mailing", "profile")
+#: Those that may say who somebody is: in addresses of ours they are sealed.
+SEALED = ("recipient", "text")
 _FIELDS = (*TEXTS, *NUMBERS, "source", "last", "since", "until", "tz")
 
 
@@ -56,6 +59,8 @@ class Wanted:
     #: From where the page goes on; None is the newest.
     place: Place | None = None
     older: bool = True
+    #: Closes what says who somebody is, for addresses.
+    sealed: Callable[[str], str] = str
 
     @property
     def is_newest(self) -> bool:
@@ -72,7 +77,11 @@ class Wanted:
 
         What is changed to None is left out.
         """
-        pairs = [(name, value) for name, value in self.given.items() if name not in changed]
+        pairs = [
+            (name, self.sealed(value) if _is_personal(name, value) else value)
+            for name, value in self.given.items()
+            if name not in changed
+        ]
         if "type" not in changed:
             pairs += [("type", kind) for kind in self.types]
         if tuple(self.columns) != DEFAULT_COLUMNS:
@@ -90,11 +99,26 @@ class Wanted:
         return noted | ({"types": list(self.types)} if self.types else {})
 
 
-def wanted_of(request: web.Request) -> Wanted:
-    """What the address of a request asks for."""
+def sealed_query(request: web.Request) -> str | None:
+    """The query of a request, with what says who somebody is sealed; None if nothing in it is open to read."""
     query = request.query
-    given = {name: text for name in _FIELDS if (text := fitting(query.get(name, "")[:LONGEST]).strip())}
+    readable = [name for name in SEALED if not query.get(name, "~").startswith("~")]
+    changed = {
+        name: request.app[SEALS].closed(query[name]) for name in readable if _is_personal(name, query[name])
+    }
+    return request.rel_url.update_query(changed).raw_query_string if changed else None
+
+
+def _is_personal(name: str, value: str) -> bool:
+    """Whether a field says who somebody is: a text that is searched for may be anything, but for an address."""
+    return name == "recipient" or (name == "text" and "@" in value)
+
+
+def wanted_of(request: web.Request, form: MultiMapping[str] | None = None) -> Wanted:
+    """What the address of a request asks for, or a form that it brought."""
+    query, seals = request.query if form is None else form, request.app[SEALS]
     wrong: list[str] = []
+    given = {name: text for name in _FIELDS if (text := _given(query, name, seals, wrong))}
     numbers = {name: whole(given[name], MAX_NUMBER_DIGITS) for name in NUMBERS if name in given}
     wrong += [name for name, number in numbers.items() if number is None]
     source = given.get("source")
@@ -125,7 +149,20 @@ def wanted_of(request: web.Request) -> Wanted:
         given.get("text"),
     )
     place = places["before"] or places["after"]
-    return Wanted(wanted, given, kinds, _columns(query), wrong, place, place is None or bool(places["before"]))
+    older = place is None or bool(places["before"])
+    return Wanted(wanted, given, kinds, _columns(query), wrong, place, older, seals.closed)
+
+
+def _given(query: MultiMapping[str], name: str, seals: Seals, wrong: list[str]) -> str:
+    """What stands in a field; nothing where it was sealed with a secret that is gone."""
+    text = query.get(name, "")
+    if name in SEALED:
+        try:
+            text = seals.opened(text)
+        except Broken:
+            wrong.append(name)
+            return ""
+    return fitting(text[:LONGEST]).strip()
 
 
 def _columns(query: MultiMapping[str]) -> Sequence[str]:

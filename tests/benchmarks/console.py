@@ -131,10 +131,19 @@ def ask(connection: HTTPConnection, path: str) -> str:
     return text
 
 
+def led(connection: HTTPConnection, path: str) -> str:
+    """Where a page leads on to: an address of a person is sealed."""
+    connection.request("GET", path, headers={"Accept": "text/html", "Sec-Fetch-Site": "none"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.headers["Location"] or path
+
+
 def addresses(port: int, person: str) -> dict[str, str]:
     """What is asked for: each kind of page, of things that are there."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
-    events = ask(connection, f"/events?recipient={quote(person)}")
+    by_recipient = led(connection, f"/events?recipient={quote(person)}")
+    events = ask(connection, by_recipient)
     event = re.search(r'href="(/event/[0-9a-f]{24})', events)
     first = ask(connection, event[1]) if event else ""
     message = re.search(r'href="(/message/[^"?#]+)"', first)
@@ -144,10 +153,10 @@ def addresses(port: int, person: str) -> dict[str, str]:
     found = {
         "now": "/",
         "events": "/events",
-        "events of a recipient": f"/events?recipient={quote(person)}",
+        "events of a recipient": by_recipient,
         "events of a type": "/events?type=abuse",
         "events with a text": "/events?text=winterjas",
-        "recipient": f"/recipient?address={quote(person)}",
+        "recipient": led(connection, f"/recipient?address={quote(person)}"),
         "event": event[1] if event else "",
         "message": message[1] if message else "",
         "events of a message": f"/events?message={message[1].rpartition('/')[2]}" if message else "",

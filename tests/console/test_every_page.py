@@ -28,7 +28,7 @@ UNLINKED = {
     "/message": "/message",
 }
 #: Where somebody is led to another page.
-LEADS_ON = {"/find"}
+LEADS_ON: set[str] = set()
 #: Bytes and requests that one page may take; without what stays open for events.
 MOST_BYTES, MOST_REQUESTS = 150_000, 15
 #: Milliseconds in which a page asks for what its scripts want.

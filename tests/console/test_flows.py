@@ -47,7 +47,7 @@ def test_a_recipient_is_searched_and_an_event_opened(visit: Visit, site: Console
     page.get_by_role("searchbox", name="Recipient").fill(recipient)
     row = page.locator("[data-rows] tr").filter(has_text=recipient)
     expect(row).to_have_count(1)
-    expect(page).to_have_url(re.compile("recipient=zoek"))
+    expect(page).to_have_url(re.compile("recipient=~"))
     row.locator("a[data-open]").click()
     expect(page).to_have_url(re.compile(f"/event/{delivery_id}"))
     expect(page.locator("main")).to_contain_text(recipient)

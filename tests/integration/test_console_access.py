@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient
 
 from ingest.console import attempts
 from ingest.console.access import SIGNER
+from ingest.console.forms import DEAR
 from tests.support.console import console, csrf_of, sign_in
 
 Client = TestClient[Any, Any]
@@ -121,6 +122,19 @@ async def test_another_site_may_link_but_not_load(open_console: Client) -> None:
     assert "Set-Cookie" not in followed.headers, "it would end the session that this browser may have"
     assert 'content="0;url=/nothing?a=1&amp;_again=1"' in await followed.text()
     assert (await open_console.get("/nothing?a=1&_again=1")).status == 404
+
+
+@pytest.mark.parametrize("path", [path + (f"?{some[0]}=1" if some else "") for path, some in DEAR.items()])
+async def test_no_link_of_another_site_begins_what_is_dear(open_console: Client, path: str) -> None:
+    mark = "&" if "?" in path else "?"
+    browser = {"Accept": "text/html,*/*", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    for asked in (path, f"{path}{mark}_again=1"):
+        for said in ({"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {}):
+            refused = await open_console.get(asked, headers={**browser, **said}, allow_redirects=False)
+            assert (refused.status, "Set-Cookie" in refused.headers) == (403, False), (asked, said)
+    if path != "/system/check":  # it tries what it checks, where the settings say
+        typed = await open_console.get(path, headers={**browser, "Sec-Fetch-Site": "none"}, allow_redirects=False)
+        assert typed.status != 403
 
 
 async def test_no_page_can_be_framed_or_kept(closed_console: Client) -> None:

@@ -1,6 +1,6 @@
 """Erasing a person: how much that would be, the address typed again, and then in the background.
 
-The address stands in no address of ours but the one that leads here from a recipient's page, and in no audit.
+The address stands in no address of ours but sealed, and in no audit.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from aiohttp import web
 from ingest.console import tasks
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
+from ingest.console.seals import SEALS, Broken
 from ingest.console.visitor import visitor_of
 from ingest.copernica.addresses import folded
 from ingest.copernica.columns import fits_column
@@ -50,11 +51,19 @@ class Look(NamedTuple):
 @routes.get("/erase")
 async def look(request: web.Request) -> web.Response:
     """How much is about a person, named by an event of theirs or by their address; asks for one otherwise."""
-    recipient, wrong = request.query.get("recipient", "").strip(), ""
+    recipient, wrong = _opened(request), ""
     if "event" in request.query and not recipient:
         recipient = await _of_event(request, request.query["event"])
         wrong = "" if recipient else "event"
     return await _shown(request, recipient, wrong)
+
+
+def _opened(request: web.Request) -> str:
+    """The address that a link of ours brought; nothing where nobody can say any more which."""
+    try:
+        return request.app[SEALS].opened(request.query.get("recipient", "").strip())
+    except Broken:
+        return ""
 
 
 @routes.post("/erase/look")

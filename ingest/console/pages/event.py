@@ -10,9 +10,9 @@ from aiohttp import web
 
 from ingest.console import event_way, live
 from ingest.console.event_fields import fields_of, quoted, tags_of
-from ingest.console.links import message_path, recipient_path
 from ingest.console.reading import reading_of
 from ingest.console.rendering import html, page
+from ingest.console.seals import SEALS
 from ingest.copernica.events import Event
 from ingest.errors import Unavailable
 from workers.operations.event.beside import Beside, beside
@@ -52,7 +52,7 @@ async def one(request: web.Request) -> web.Response:
         "event.html",
         event=event,
         id=event.delivery_id.hex(),
-        fields=fields_of(event),
+        fields=fields_of(event, request.app[SEALS]),
         tags=tags_of(event),
         raw=(event.raw or b"")[:SHOWN_BODY].decode("utf-8", "replace"),
         raw_size=None if event.raw is None else len(event.raw),
@@ -60,8 +60,6 @@ async def one(request: web.Request) -> web.Response:
         way=way,
         beside=neighbours,
         quoted=quoted,
-        message_path=message_path,
-        recipient_path=recipient_path,
         done=done if done in DONE else "",
         has_handlers=reading.settings.has_handlers,
     )

@@ -7,13 +7,15 @@ from functools import partial
 from urllib.parse import quote
 
 from aiohttp import web
+from multidict import MultiDict
 
 from ingest.console import exporting, live, tail
 from ingest.console.kinds import KINDS
 from ingest.console.links import message_path, recipient_path
 from ingest.console.reading import reading_of
 from ingest.console.rendering import html, page
-from ingest.console.wanted import COLUMNS, Wanted, wanted_of
+from ingest.console.seals import SEALS
+from ingest.console.wanted import COLUMNS, Wanted, sealed_query, wanted_of
 from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole
 from ingest.errors import Unavailable
 from workers.store import search
@@ -37,7 +39,9 @@ LONGEST = 1000
 
 @routes.get("/events")
 async def events(request: web.Request) -> web.Response:
-    """What fits, the newest first."""
+    """What fits, the newest first. An address in a link of others does not stay in the browser's history."""
+    if (sealed := sealed_query(request)) is not None:
+        raise web.HTTPSeeOther(f"/events?{sealed}")
     wanted = wanted_of(request)
     budget = FURTHER_BUDGET if "further" in request.query else search.BUDGET
     found, why = Found(), ""
@@ -59,6 +63,15 @@ async def events(request: web.Request) -> web.Response:
         columns=COLUMNS,
         **_neighbours(wanted, found),
     )
+
+
+@routes.post("/events")
+async def searched(request: web.Request) -> web.Response:
+    """To the page of what was typed, whose address does not tell whom it is about."""
+    form = await request.post()
+    typed = MultiDict((name, value) for name, value in form.items() if isinstance(value, str))
+    wanted = wanted_of(request, typed)
+    raise web.HTTPSeeOther(f"/events?{wanted.query()}")
 
 
 def _neighbours(wanted: Wanted, found: Found) -> dict[str, str | None]:
@@ -103,14 +116,17 @@ async def _news(request: web.Request) -> AsyncIterator[tuple[str, str]]:
         yield "rows", json.dumps({"rows": rows, "said": said, "state": news.state})
 
 
-@routes.get("/find")
+@routes.post("/find")
 async def find(request: web.Request) -> web.Response:
     """To the page of what was typed in the header: a recipient, event, message or mailing; or a search."""
-    text = fitting(request.query.get("q", "")[:LONGEST]).strip()
+    typed, seals = (await request.post()).get("q"), request.app[SEALS]
+    text = fitting(typed[:LONGEST]).strip() if isinstance(typed, str) else ""
     if not text:
         raise web.HTTPSeeOther("/events")
     if "@" in text and " " not in text:
-        raise web.HTTPSeeOther(recipient_path(text))
+        raise web.HTTPSeeOther(recipient_path(text, seals))
+    if "@" in text:
+        raise web.HTTPSeeOther(f"/events?text={quote(seals.closed(text))}")
     raise web.HTTPSeeOther(await reading_of(request).store(partial(_place_of, text=text)))
 
 

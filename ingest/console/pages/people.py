@@ -9,8 +9,10 @@ from typing import TypeVar
 from aiohttp import web
 
 from ingest.console.kinds import KINDS
+from ingest.console.links import recipient_path
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
+from ingest.console.seals import SEALS, Broken
 from ingest.copernica.addresses import folded
 from ingest.copernica.columns import fitting
 from ingest.copernica.event_types import EventType
@@ -101,7 +103,13 @@ async def message(request: web.Request) -> web.Response:
 @routes.get("/recipient")
 async def recipient(request: web.Request) -> web.Response:
     """A recipient: what there is in all, and their events, the newest first."""
-    address = _given(request.query.get("address", ""))
+    seals, given, is_broken = request.app[SEALS], request.query.get("address", ""), False
+    try:
+        address = _given(seals.opened(given))
+    except Broken:
+        address, is_broken = "", True
+    if address and address == _given(given):  # a link of others: the browser's history is to have no address
+        raise web.HTTPSeeOther(recipient_path(address, seals))
     before = Place.read(request.query.get("before", ""))
     found, summary, why = Found(), None, ""
     if address:
@@ -121,8 +129,9 @@ async def recipient(request: web.Request) -> web.Response:
     return page(
         request,
         "recipient.html",
-        _status(why, summary is not None or bool(found.lines), bool(address)),
+        404 if is_broken else _status(why, summary is not None or bool(found.lines), bool(address)),
         address=address,
+        is_broken=is_broken,
         folded=folded(address),
         why=why,
         found=found,

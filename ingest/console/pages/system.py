@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from aiohttp import web
 
 from ingest import redis_client
-from ingest.console import forms
 from ingest.console.acting import act
 from ingest.console.checking import CHECKS, Checks
 from ingest.console.origins import ORIGINS
@@ -104,7 +103,6 @@ async def of_database(request: web.Request) -> web.Response:
     try:
         facts, why = await reading_of(request).store(database_facts.look), ""
         if "measure" in request.query and facts.kind == "SQLite":
-            forms.require_from_here(request)
             try:
                 sizes = await reading_of(request).store(
                     partial(database_facts.measured, seconds=MEASURING), MEASURING + 2
@@ -163,6 +161,5 @@ async def disks(request: web.Request) -> web.Response:
 @routes.get("/system/check")
 async def check(request: web.Request) -> web.Response:
     """Check everything now, as `ingest check` does; it takes some seconds."""
-    forms.require_from_here(request)
     found = await request.app[CHECKS].check(request.app[ORIGINS].given.values)
     return page(request, "system_part.html", part="check", found=found, why="")
