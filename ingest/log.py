@@ -1,8 +1,10 @@
 """One form of log line for every process: text for people, or JSON for collectors (`LOG_FORMAT`)."""
 
 import logging
+import select
 import sys
 from types import TracebackType
+from typing import TextIO
 
 from ingest import shown
 
@@ -15,6 +17,11 @@ QUIET = {
     # Of each attempt to reach a collector that is away.
     "opentelemetry": logging.ERROR,
 }
+
+#: Characters that a pipe takes in one go once it takes anything at all: 4,096 bytes, however they are encoded.
+PIECE = 1024
+#: Milliseconds that a reader may take to make room, before lines are left out until it has.
+ROOM_WITHIN = 100
 
 # What this process is called in its log: there is one name, as there is one log.
 _process = "ingest"
@@ -58,9 +65,49 @@ def formatter(form: str) -> logging.Formatter:
     return json_formatter(process)
 
 
+class Handler(logging.StreamHandler[TextIO]):
+    """Writes lines, and leaves them out while nobody reads them: an endpoint that waited would take no calls.
+
+    A pipe whose reader hangs is full after some hours; a terminal is stopped by Ctrl-S. What was left out is
+    counted, and told once somebody reads again.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._poll: select.poll | None = select.poll()
+        try:
+            self._poll.register(stream.fileno(), select.POLLOUT)
+        except (OSError, ValueError):  # no file of the system: it keeps nobody waiting
+            self._poll = None
+        self._lost = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or count it."""
+        try:
+            if self._lost and self._takes_more():
+                lost, self._lost = self._lost, 0
+                said = f"nobody read this log for a while: {lost:,} lines are left out"
+                self._write(self.format(logging.LogRecord(__name__, logging.WARNING, "", 0, said, (), None)))
+            self._write(self.format(record))
+        except Exception:  # as logging has it: a log ends nothing
+            self.handleError(record)
+
+    def _write(self, text: str) -> None:
+        text += self.terminator
+        for at in range(0, len(text), PIECE):
+            if not self._takes_more():
+                self._lost += 1
+                return
+            self.stream.write(text[at : at + PIECE])
+            self.flush()
+
+    def _takes_more(self) -> bool:
+        return self._poll is None or bool(self._poll.poll(0 if self._lost else ROOM_WITHIN))
+
+
 def set_up(level: str, form: str = "text") -> None:
     """Log to standard error, from that level up; hosts and `ingest dev` collect it from there."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Handler(sys.stderr)
     handler.setFormatter(formatter(form))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name, quiet in QUIET.items():

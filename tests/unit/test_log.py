@@ -3,6 +3,7 @@
 import ast
 import json
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import pytest
 from ingest import log, shown
 from ingest.json_log import event_name
 from tests.support.source import modules
+
+#: Bytes that are read from a pipe at a time: the last of them are fewer.
+PIPE = 4096
 
 
 def line(
@@ -110,3 +114,18 @@ def test_each_kind_of_line_has_a_name_that_says_something() -> None:
             said = tuple(re.findall("[a-z0-9]+", re.sub("%[a-z]", " ", text.lower())))  # in all its words
             names.setdefault(event_name(text), set()).add(said)
     assert [texts for texts in names.values() if len(texts) > 1] == []
+
+
+def test_a_reader_that_hangs_keeps_nobody_waiting_and_learns_what_it_missed() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w", buffering=1) as stream, os.fdopen(reading, "rb", buffering=0) as reader:
+        handler = log.Handler(stream)
+        handler.setFormatter(log.formatter("text"))
+        record = logging.LogRecord("ingest.x", logging.WARNING, "x.py", 1, "é" * 3000, (), None)
+        for _ in range(100):  # 600 kB into a pipe of 64: the test would last for ever
+            handler.emit(record)
+        while len(reader.read(PIPE)) == PIPE:
+            pass
+        handler.emit(logging.LogRecord("ingest.x", logging.WARNING, "x.py", 1, "again", (), None))
+        said = reader.read(PIPE).decode()
+    assert re.search(r"nobody read this log for a while: \d\d lines are left out\n.*again\n$", said)
