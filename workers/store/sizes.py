@@ -45,7 +45,8 @@ _SQLITE = """
 _MARIADB = """
     SELECT table_name, '', data_length FROM information_schema.tables WHERE table_schema = DATABASE()
     UNION ALL
-    SELECT table_name, 'indexes', index_length FROM information_schema.tables WHERE table_schema = DATABASE()"""
+    SELECT table_name, concat(table_name, ' (indexes)'), index_length FROM information_schema.tables
+    WHERE table_schema = DATABASE()"""
 
 
 def of_relations(store: Store, seconds: float = PATIENCE) -> Sequence[Size] | None:
