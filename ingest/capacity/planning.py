@@ -282,7 +282,7 @@ def _notes(demand: Demand, parts: list[Part]) -> tuple[str, ...]:
     if values["in all"]["memory_bytes"] <= 512e6 and values["workers"]["workers"] == 1:
         notes.append("All of it fits into one machine with 512 MB: `ingest all`.")
     if (servers := values["Redis"]["servers"]) > 1:
-        notes.append(f"Redis: {servers:,.0f} independent servers, not a cluster.")
+        notes.append(f"Redis: {servers:,.0f} independent servers, not a cluster: INGEST_STREAM_URLS names them.")
     if values["database"]["servers"] > 1:
         notes.append(
             f"One installation has one database: divide the accounts among {values['database']['servers']:,.0f} "
