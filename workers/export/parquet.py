@@ -3,7 +3,7 @@
 Dictionaries and zstd make some 30 bytes of an event. Encodings are those that every reader knows.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -19,6 +19,8 @@ from workers.store.store import Store
 
 #: Events of a row group at most, and their bytes in Arrow's form: all of them are in memory at once.
 GROUP_ROWS, GROUP_BYTES = 131_072, 64 * 1024 * 1024
+#: The same where events have more than `LARGE_EVENT` bytes each, whose pages take several times as much.
+LARGE_BYTES, LARGE_EVENT = 8 * 1024 * 1024, 64 * 1024
 #: zstd's own default: levels above it take much longer for hardly less.
 LEVEL = 3
 #: Columns in which nearly every value is another one: a dictionary would be made in vain.
@@ -35,15 +37,12 @@ def write(
     batches = groupby(store.as_arrow(wanted), key=itemgetter(0))
     for kind, found in batches:
         with _writer(wanted, kind, paths[kind]) as writer:
-            group: list[Any] = []
+            group = _Group(writer)
             for _, batch in found:
-                group.append(batch)
+                group.add(batch)
                 rows[kind] += batch.num_rows
                 watch(kind, batch.num_rows)
-                if _is_full(group):
-                    _write(writer, group)
-            if group:
-                _write(writer, group)
+            group.write()
     pa.default_memory_pool().release_unused()
     return rows
 
@@ -55,17 +54,32 @@ def _writer(wanted: Slice, kind: str, path: Path) -> Any:
         compression="zstd",
         compression_level=LEVEL,
         use_dictionary=CODED,
-        sorting_columns=pq.SortingColumn.from_ordering(SCHEMA, [("occurred_at", "ascending")]),
     )
     writer.add_key_value_metadata({"day": f"{wanted.day}", "type": kind, "columns": f"{COLUMNS}"})
     return writer
 
 
-def _is_full(group: Sequence[Any]) -> bool:
-    rows, size = sum(one.num_rows for one in group), sum(one.nbytes for one in group)
-    return bool(rows >= GROUP_ROWS or size >= GROUP_BYTES)
+class _Group:
+    """The events of a row group, gathered until there are enough."""
 
+    def __init__(self, writer: Any) -> None:
+        self._writer = writer
+        self._batches: list[Any] = []
+        self._rows = self._size = 0
 
-def _write(writer: Any, group: list[Any]) -> None:
-    writer.write_table(pa.Table.from_batches(group, SCHEMA), row_group_size=2 * GROUP_ROWS)
-    group.clear()
+    def add(self, batch: Any) -> None:
+        """Add some; they are written with those before if that is enough."""
+        self._batches.append(batch)
+        self._rows += batch.num_rows
+        self._size += batch.nbytes
+        large = self._size > LARGE_BYTES and self._size > LARGE_EVENT * self._rows
+        if large or self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
+            self.write()
+
+    def write(self) -> None:
+        """Write what there is."""
+        if self._batches:
+            table = pa.Table.from_batches(self._batches, SCHEMA)
+            self._writer.write_table(table, row_group_size=2 * GROUP_ROWS)
+            self._batches.clear()
+            self._rows = self._size = 0
