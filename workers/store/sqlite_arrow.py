@@ -27,10 +27,11 @@ _TEXT = "''"
 _SAMPLES = dict.fromkeys(NUMBERS, "0") | dict.fromkeys(BYTES, "x'00'")
 _FIRST = ", ".join(f'{_SAMPLES.get(name, _TEXT)} AS "{name}"' for name in NAMES)
 _COLUMNS = ", ".join(f'"{name}"' for name in NAMES)
-#: By the index, in which they are in order; whose rows lie close together.
+#: By the index, in which they are in order, those of one moment as they arrived: to sort those by a column would
+#: hold all of them in memory.
 _WHICH = "FROM events INDEXED BY events_occurred_at WHERE occurred_at >= ? AND occurred_at < ? AND type = ?"
 _LARGEST = " + ".join(f"coalesce(octet_length({name}), 0)" for name in LARGE)
-_ORDERED = f"SELECT {_COLUMNS} {_WHICH} AND {_LARGEST} BETWEEN ? + 1 AND ? ORDER BY occurred_at, type, row"
+_ORDERED = f"SELECT {_COLUMNS} {_WHICH} AND {_LARGEST} BETWEEN ? + 1 AND ? ORDER BY occurred_at"
 
 
 def read(backend: SQLite, engine: Engine, wanted: Slice) -> Iterator[tuple[str, Any]]:
