@@ -257,3 +257,29 @@ def test_what_fails_is_not_asked_again_for_a_while_and_then_it_is(client: redis.
         assert found.away("gone") is not None
         now[0] = 60.0
         assert found.away("gone") is None
+
+
+class Hurried(Stream):
+    """A server that does not confirm its first batch in time, and the next it does."""
+
+    is_open = False
+    hurries = True
+
+    async def append(self, batches: Sequence[Batch], seconds: float) -> bool:
+        if self.hurries:
+            self.hurries = False
+            raise WriteUnconfirmed("Redis did not answer.")
+        return await super().append(batches, seconds)
+
+
+async def test_the_last_one_that_takes_calls_is_asked_twice_before_the_spool(
+    clients: list[redis.Redis], redis_url: str, tmp_path: Path
+) -> None:
+    async with Spool(tmp_path / "spool", 10**8) as spool:
+        last = Hurried(connect_async(redis_url), "two", True)
+        producer, told = Producer([Stream(connect_async(NOWHERE), "one", True), last], lambda: None, spool), Told()
+        producer.submit(record(7), told)
+        await producer.settle()
+        assert (told.outcomes, spool.events) == ([None], 0)
+        await producer.close()
+    assert Consumer(clients[0]).batches() == 1

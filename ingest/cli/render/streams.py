@@ -31,8 +31,9 @@ def streams(figures: "Sequence[StreamFigures]", as_json: bool) -> None:
         print_json(list(figures))
         return
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "server", "state", "events", "in progress", "oldest", "memory", "endpoints"):
-        table.add_column(heading, justify="left" if heading in ("server", "state", "endpoints") else "right")
+    for heading in ("", "server", "state", "events", "claimed", "oldest", "memory", "endpoints"):
+        is_text = heading in ("server", "state", "endpoints")
+        table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text, overflow="fold")
     for number, one in enumerate(figures, 1):
         table.add_row(str(number), *(escape(printable(cell)) for cell in _cells(one)))
     _console.print(table)
@@ -48,9 +49,9 @@ def _cells(one: "StreamFigures") -> tuple[str, ...]:
         f"{one.name} (queues)" if one.has_queues else one.name,
         STATES[one.state],
         had if events is None else f"{events:,}",
-        had if one.pending_batches is None else f"{one.pending_batches:,} of {had}",
+        had if one.pending_batches is None else f"{one.pending_batches:,} of {one.batches or 0:,}",
         "" if one.oldest_age_seconds is None else span(one.oldest_age_seconds),
-        memory if one.memory_limit_bytes is None else f"{memory} of {one.memory_limit_bytes / 2**20:,.0f}",
+        memory,
         ", ".join(f"{number:,} {_found(state)}" for state, number in sorted(one.endpoints.items())),
     )
 
