@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.benchmarks import endpoint, machine, plan, verification
+from tests.benchmarks import console, endpoint, machine, plan, verification
 from tests.benchmarks.catch_up import catch_up
 from tests.benchmarks.drain import drain, drain_into_full
 from tests.benchmarks.handlers import handle
@@ -25,7 +25,8 @@ RESULTS = Path(__file__).with_name("results.json")
 #: Samples in one round: three endpoints at full rate, four drains, three workers that call functions, two
 #: latencies, five of the check, one flood, four drains more into databases that were filled in two steps before,
 #: a day, written in one step before, that is read and reconciled, and a gap, likewise, that is filled.
-STEPS, STEPS_BEFORE = 25, 4
+#: Pages of the console are asked for in two steps after.
+STEPS, STEPS_BEFORE = 25, 6
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
@@ -39,8 +40,8 @@ def main(repeat: int, quick: bool, output: Path) -> None:
     if not sys.platform.startswith("linux"):
         raise click.ClickException("processor times are read from /proc, which this system does not have")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
-    console = Console(highlight=False)
-    console.width = max(console.width, WIDTH)
+    terminal = Console(highlight=False)
+    terminal.width = max(terminal.width, WIDTH)
     size = plan.quick(repeat) if quick else Plan(repeat)
     report = Report(machine.machine(), machine.versions(), _conditions(size))
     began = time.monotonic()
@@ -57,13 +58,13 @@ def main(repeat: int, quick: bool, output: Path) -> None:
         accepted, rate = endpoint.accept(size, step)
         report.rows = [*accepted, *drain(size, step), *handle(size, step), *endpoint.wait(size, rate / 2, step)]
         report.rows += [*verification.verify(size, step), *verification.flood(size, step)]
-        report.rows += drain_into_full(size, step)
+        report.rows += drain_into_full(size, step, console.rows_of)
         report.rows += reconcile(size, step)
         report.rows += catch_up(size, step)
     report.conditions |= {"took_s": round(time.monotonic() - began), "load_after": round(os.getloadavg()[0], 2)}
-    report.show(console)
+    report.show(terminal)
     report.write(output)
-    console.print(f"Written to {output}.")
+    terminal.print(f"Written to {output}.")
 
 
 def _conditions(size: Plan) -> dict[str, object]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import cycle, islice
 from typing import NamedTuple
@@ -118,8 +118,9 @@ def _spread(drained: list[Drained], figure: str) -> Spread:
     return Spread([getattr(one, figure) for one in drained])
 
 
-def drain_into_full(size: Plan, step: Step) -> list[Row]:
-    """The same into databases that hold millions of events, beside empty ones."""
+def drain_into_full(size: Plan, step: Step, also: Callable[[str, str], list[Row]]) -> list[Row]:
+    """The same into databases that hold millions of events, beside empty ones; and what `also` says of those."""
+    more = list[Row]()
     rates: dict[tuple[str, bool], list[float]] = {(name, full): [] for name in DATABASES for full in (False, True)}
     with scratch() as folder, postgres({}, SCRATCH) as server:
         full = {"SQLite": f"sqlite:///{folder}/full.db", "PostgreSQL": server.new_database("filled")}
@@ -136,11 +137,15 @@ def drain_into_full(size: Plan, step: Step) -> list[Row]:
                 for is_full, database in ((False, empty[name]), (True, full[name])):
                     with step(f"{name}, {'full' if is_full else 'empty'}: draining"):
                         rates[name, is_full].append(batches(calls, size.events, database).rate)
+        for name, database in full.items():
+            with step(f"{name}, full: pages of the console"):
+                more += also(name, database)
     goal = Goal("≥ 0.8 x", lambda _, ratio: ratio >= 0.8)
-    return [
+    drained = [
         Row(f"events drained/s into {name}", Spread(rates[name, True]), EMPTY, Spread(rates[name, False]), goal)
         for name in DATABASES
     ]
+    return drained + more
 
 
 def batches(
