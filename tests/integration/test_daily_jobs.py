@@ -79,6 +79,7 @@ def test_without_a_retention_everything_is_kept(settings: Settings, store: Store
     assert left(store) == [list(AGES)] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("days", "kept"), [(7, 6), (0, 29), (365, 29)])
 def test_when_calls_were_stored_is_kept_for_a_month_and_never_longer_than_events(
     settings: Settings, store: Store, days: int, kept: int

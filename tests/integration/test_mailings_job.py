@@ -49,6 +49,7 @@ def test_drains_have_their_turn_while_figures_are_made(
     assert found.of("open") == (3, 3)
 
 
+@pytest.mark.slow
 def test_what_is_old_is_made_in_a_larger_share_of_the_time(
     store_of_the_job: Store, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -79,6 +80,7 @@ def test_only_what_is_of_days_before_is_old() -> None:
     assert not Refreshed(0, 0, 0).is_old(now)
 
 
+@pytest.mark.slow
 def test_parts_are_kept_together_and_those_that_are_kept_are_not_made_again(
     store_of_the_job: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +108,7 @@ def test_parts_are_kept_together_and_those_that_are_kept_are_not_made_again(
     assert kept == [3, 3, 3, 1]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_asked_to_stop_leaves_the_rest(
     store_of_the_job: Store, client: redis.Redis, request: pytest.FixtureRequest
 ) -> None:
