@@ -54,6 +54,8 @@ SEARCHES = ("recipient", "events of a recipient", "message", "events of a messag
 VISITORS = 10
 #: Calls per second that come in meanwhile, and for how many seconds.
 RATE, SECONDS = 1000.0, 10.0
+#: Seconds within which what a page is told is one update.
+TOGETHER = 0.1
 #: Bytes that the console may take.
 GOAL_MEMORY = 200e6
 
@@ -298,7 +300,9 @@ def visitors(port: int) -> Iterator[list[list[float]]]:
             head = f"GET /live/now HTTP/1.1\r\nHost: localhost:{port}\r\nAccept: text/event-stream\r\n\r\n"
             stream.sendall(head.encode())
             while not over.is_set() and (some := stream.recv(65536)):
-                moments += [time.monotonic()] * some.count(b"event: ")
+                now = time.monotonic()
+                if b"event: " in some and now - (moments or [0.0])[-1] > TOGETHER:  # of several parts, one update
+                    moments.append(now)
 
     threads = [threading.Thread(target=look, args=[moments], daemon=True) for moments in told]
     for thread in threads:
