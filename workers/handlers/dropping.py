@@ -72,8 +72,8 @@ def _drop_numbered(store: Store, table: Table, handler: str, step: Callable[[int
     for at in range(0, len(numbers), PORTION):
         these = key.in_(numbers[at : at + PORTION])
         with store.writing() as connection:
-            store.lock(connection, table, these)
-            gone = sum(connection.execute(table.delete().where(these).returning(calls)).scalars())
+            gone = sum(connection.execute(select(calls).where(these).order_by(key).with_for_update()).scalars())
+            connection.execute(table.delete().where(these))
         dropped += gone
         step(gone)
     return dropped

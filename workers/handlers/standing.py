@@ -106,9 +106,11 @@ def retry_now(
         some = rows[at : at + PORTION]
         these = _COLUMNS.id.in_(some) & later
         with store.writing() as connection:
-            store.lock(connection, handoffs, these)
+            query = select(_COLUMNS.id, _COLUMNS["count"].label("calls")).where(these).order_by(_COLUMNS.id)
+            found = connection.execute(query.with_for_update()).all()
             # Each portion has a time of its own, as claims look at what is due in the order of these.
-            made = handoffs.update().where(these).values(due_at=now - MICROS + at // PORTION)
-            calls += sum(connection.execute(made.returning(_COLUMNS["count"])).scalars())
+            made = handoffs.update().where(_COLUMNS.id.in_([row.id for row in found]))
+            connection.execute(made.values(due_at=now - MICROS + at // PORTION))
+            calls += sum(int(row.calls) for row in found)
         step(len(some))
     return calls

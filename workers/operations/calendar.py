@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from sqlalchemy import or_, select, text
+from sqlalchemy import Connection, func, or_, select
 
 from ingest.copernica.events import DAY, LOGFILE, MICROS, REST, WEBHOOK
 from workers.gaps.gap import Cut, State, cuts
@@ -25,18 +25,10 @@ from workers.store import tables
 from workers.store.store import Store
 from workers.totals.ours import begin_of
 
-#: Characters of a day in an hour of `event_counts`.
-_DAY = len("2026-11-26")
+#: Characters of a day, and of a month, in an hour of `event_counts`.
+_DAY, _MONTH = len("2026-11-26"), len("2026-11")
 #: From here on there is no next month.
 _LAST_MONTH = date(9999, 12, 1)
-#: The first hour of each month that has events: from one to the next in the index, past all between.
-_FIRST_HOURS = text("""
-    WITH RECURSIVE months (hour) AS (
-        SELECT min(hour) FROM event_counts
-        UNION ALL
-        SELECT (SELECT min(hour) FROM event_counts WHERE hour > substr(months.hour, 1, 7) || '-99') FROM months
-        WHERE months.hour IS NOT NULL)
-    SELECT hour FROM months WHERE hour IS NOT NULL""")
 #: Days that are looked at together: those of six months, and a little.
 MOST_DAYS = 190
 
@@ -119,7 +111,7 @@ def spans(store: Store, now: datetime | None = None) -> list[Span]:
     known = [today]
     with store.reading() as connection:
         known += connection.execute(select(compared).distinct()).scalars()
-        known += (date.fromisoformat(hour[:_DAY]) for hour in connection.execute(_FIRST_HOURS).scalars())
+        known += _first_days(connection)
         for since, until in connection.execute(select(gap.since, gap.until)):
             first = datetime.fromtimestamp(since // MICROS, UTC).date()
             known += _begins(
@@ -133,6 +125,16 @@ def spans(store: Store, now: datetime | None = None) -> list[Span]:
         else:
             found.append(Span(day, end))
     return found
+
+
+def _first_days(connection: Connection) -> Iterator[date]:
+    """The first day of each month that has events: from one to the next in the index, past all between."""
+    hour = tables.event_counts.c.hour
+    query = select(func.min(hour))
+    found = connection.execute(query).scalar()
+    while found is not None:
+        yield date.fromisoformat(found[:_DAY])
+        found = connection.execute(query.where(hour > f"{found[:_MONTH]}-99")).scalar()
 
 
 def _day_of(at: int) -> date:
