@@ -1,6 +1,6 @@
 """The commands that look after the database: db upgrade, backup, restore, adopt."""
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,10 +34,16 @@ def upgrade(recount: bool) -> None:
     from workers.store.schema import upgrade as run
     from workers.store.store import Store
 
-    url = settings_with().database
-    before, after = run(url)
+    settings = settings_with()
+    before, after = run(settings.database)
     click.echo(f"The schema is {'already' if before == after else 'now'} at {after}.")
-    with Store.open(url) as store:
+    # What is new has nobody's data yet, and its audit begins with it.
+    changes = recount or before not in (None, after)
+    what = {"from": before, "to": after, "recount": recount}
+    with (
+        noted(settings, "db-upgrade", what) if changes else nullcontext(),
+        Store.open(settings.database) as store,
+    ):
         if recount:
             store.count_anew()
         if not store.is_counted:

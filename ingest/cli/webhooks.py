@@ -8,6 +8,7 @@ import click
 
 from ingest import shown
 from ingest.cli import asking
+from ingest.cli.audit import noted
 from ingest.cli.choices import Listed, OneOf
 from ingest.cli.options import settings_with
 from ingest.copernica.api.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
@@ -139,7 +140,9 @@ def create(
     from ingest.cli.render import webhooks as render
 
     _warn(url)
-    made = _ask(lambda copernica: copernica.create_webhook(url, trigger, callers, database, collection))
+    what = {"url": shown.url(url), "trigger": trigger, "callers": callers, "database": database}
+    with noted(settings_with(), "webhooks-create", {**what, "collection": collection}):
+        made = _ask(lambda copernica: copernica.create_webhook(url, trigger, callers, database, collection))
     render.made(Webhook(made, url, trigger, callers, database, collection), as_json)
 
 
@@ -155,7 +158,9 @@ def update(webhook_id: str, **given: Any) -> None:
     if given["url"]:
         _warn(given["url"])
     given["handler"] = given.pop("url")
-    _ask(lambda copernica: copernica.update_webhook(webhook_id, **given))
+    changes = {**given, "handler": given["handler"] and shown.url(given["handler"])}
+    with noted(settings_with(), "webhooks-update", {"webhook": webhook_id, **changes}):
+        _ask(lambda copernica: copernica.update_webhook(webhook_id, **given))
     click.echo(f"Webhook {webhook_id} is changed.")
 
 
@@ -171,7 +176,8 @@ def delete(webhook_id: str, yes: bool) -> None:
         if not found:
             raise click.ClickException(f"There is no webhook {webhook_id}: see `ingest webhooks list`.")
         asking.agreed(f"Delete webhook {render.told(found[0])}?")
-    _ask(lambda copernica: copernica.delete_webhook(webhook_id))
+    with noted(settings_with(), "webhooks-delete", {"webhook": webhook_id}):
+        _ask(lambda copernica: copernica.delete_webhook(webhook_id))
     click.echo(f"Webhook {webhook_id} is deleted.")
 
 
@@ -208,7 +214,10 @@ def setup(url: str, triggers: tuple[str, ...], prune: bool, yes: bool, as_json: 
     made: list[Webhook] = []
     apply = to_do and (yes or not as_json)
     if apply:
-        _ask(lambda copernica: _apply(copernica, url, found, prune, made, quiet=as_json))
+        what = {"url": shown.url(url), "types": triggers, "prune": prune}
+        with noted(settings_with(), "webhooks-setup", what) as number:
+            _ask(lambda copernica: _apply(copernica, url, found, prune, made, quiet=as_json))
+            number.set(len(made) + (len(found.superfluous) if prune else 0))
     if as_json:
         render.as_json(url, found, prune, apply, made)
 

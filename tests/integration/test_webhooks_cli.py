@@ -12,6 +12,9 @@ from ingest.simulation.api_faults import Faults
 from ingest.simulation.fake_api import FakeCopernica
 from tests.support.cli import typed
 from tests.support.fake_copernica import TOKEN, fake_copernica
+from workers.operations.audit import entries
+from workers.store import schema
+from workers.store.store import Store
 
 URL = "https://hooks.example.nl/copernica"
 
@@ -200,3 +203,25 @@ def test_an_occupied_port_and_an_invalid_plan_are_one_sentence(environ: dict[str
     assert (taken.exit_code, "choose another --port" in taken.stderr) == (1, True)
     odd = typed("fake-api", "--logfiles", str(tmp_path), "--fail", "418", environ={})
     assert (odd.exit_code, "'418' is not a fault" in odd.stderr) == (2, True)
+
+
+def test_who_changed_which_webhooks_is_in_the_audit(
+    fake: FakeCopernica, environ: dict[str, str], tmp_path: Path
+) -> None:
+    environ = {**environ, "DATABASE_URL": f"sqlite:///{tmp_path}/audit.db"}
+    schema.upgrade(environ["DATABASE_URL"])
+    secret = "https://u:geheim@hooks.example.nl/copernica"
+    for arguments in (
+        ("create", "--url", secret, "--trigger", "open"),
+        ("update", "1", "--trigger", "click"),
+        ("delete", "1", "--yes"),
+        ("setup", "--url", URL, "--types", "open,click", "--yes"),
+        ("setup", "--url", URL, "--types", "open,click", "--yes"),  # nothing to do, and so nothing done
+    ):
+        assert typed("webhooks", *arguments, environ=environ).exit_code == 0
+    with Store.open(environ["DATABASE_URL"]) as store:
+        found = entries(store, 10)[::-1]
+    assert [(one.action.removeprefix("webhooks-"), one.affected, one.error) for one in found] == [
+        ("create", None, None), ("update", None, None), ("delete", None, None), ("setup", 2, None),
+    ]  # fmt: skip  # a list to be read across
+    assert "geheim" not in str(found)

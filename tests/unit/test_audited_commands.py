@@ -16,6 +16,7 @@ from ingest.cli import (
     reconcile,
     stream_servers,
     totals,
+    webhooks,
 )
 from ingest.cli.main import main
 
@@ -39,6 +40,8 @@ AUDITED = {
     "reconcile": reconcile,
     "import": reconcile,
     "audit-mailings": totals,
+    "db upgrade": database,
+    **dict.fromkeys(("webhooks create", "webhooks delete", "webhooks setup", "webhooks update"), webhooks),
 }
 #: Services, and what a service does, too: nobody's action.
 SERVICES = {"all", "console", "dev", "drain", "metrics", "serve", "worker"}
@@ -48,8 +51,8 @@ LOOKS = {
     "db size", "event", "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers",
     "mailings", "plan", "scale", "simulate", "stats", "status", "streams", "webhooks list",
 }  # fmt: skip  # a list to be read across
-#: What acts on Copernica's side, where it is in its own log; and what makes the table of the audit.
-ELSEWHERE = {"db upgrade", "db restore", "webhooks create", "webhooks delete", "webhooks setup", "webhooks update"}
+#: What brings another audit along.
+ELSEWHERE = {"db restore"}
 
 
 def commands(group: click.Group, above: str = "") -> set[str]:

@@ -17,8 +17,11 @@ routes = web.RouteTableDef()
 PAGE = 50
 #: What may be chosen: what the console and commands write down.
 ACTIONS = (
-    "retry", "drop", "drop-handler", "replay", "pause", "resume", "erase", "export", "reconcile", "import",
-    "catch-up", "audit-mailings", "events-of",
+    "retry", "retry-now", "retry-dead-letters", "retry quarantine", "requeue job", "hand-on", "replay", "drop",
+    "drop-handler", "drop-dead-letters", "drop quarantine", "drop job", "pause", "resume", "stop", "erase",
+    "export", "reconcile", "import", "catch-up", "audit-mailings", "events-of", "adopt", "db-upgrade",
+    "streams-use", "streams-drain", "streams-forget", "webhooks-create", "webhooks-update", "webhooks-delete",
+    "webhooks-setup",
 )  # fmt: skip  # a list to be read across
 
 
