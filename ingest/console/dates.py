@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from aiohttp import web
 from babel.dates import format_date, get_day_names
@@ -43,6 +44,14 @@ def time_from(text: str, zone: tzinfo) -> datetime | None:
     try:
         return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC) if _TIME.fullmatch(text) else None
     except (ValueError, OverflowError):  # the 31st of February, the year 0 or 1
+        return None
+
+
+def zone_from(text: str, otherwise: str) -> ZoneInfo | None:
+    """The zone of a form's times: the browser's, which a script tells, or else another; None if it is none."""
+    try:
+        return ZoneInfo(text or otherwise)
+    except (KeyError, ValueError, OSError):
         return None
 
 

@@ -111,3 +111,14 @@ def test_the_pages_fit_a_telephone_and_both_themes(visit: Visit, site: ConsoleSi
             page = visit(look, path)
             assert page.evaluate("document.documentElement.scrollWidth") <= max(look.width, NARROW)
             picture(page, f"{path.strip('/').partition('?')[0]}-{look}")
+
+
+def test_times_are_typed_in_the_zone_of_the_browser(visit: Visit) -> None:
+    page = visit(Look(zone="America/New_York"), "/dead-letters")
+    page.get_by_label("Failed from").fill("2026-01-01T12:00")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page).to_have_url(re.compile("tz=America"))
+    expect(page.get_by_label("Failed from")).to_have_value(re.compile("2026-01-01T12:00"))
+    expect(page.locator("[data-zone]")).to_contain_text("America/New_York")
+    page.goto("/gaps?since=2026-01-01T12:00:00&until=2026-01-01T13:00:00")  # as in Amsterdam
+    expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("2026-01-01T06:00"))

@@ -9,6 +9,7 @@ import redis
 from aiohttp.test_utils import TestClient
 
 from ingest.console.pages import handlers as handler_pages
+from ingest.console.pages.dead_letters import Asked
 from ingest.console.tasks import find, recent
 from ingest.stream.pauses import Pauses
 from tests.support.builders import failure, handler, numbers, record
@@ -330,3 +331,13 @@ def test_how_much_waits_is_counted_from_an_index(store: Store) -> None:
     query = "SELECT handler, sum(count) FROM handoffs GROUP BY handler"
     if store.engine.dialect.name == "sqlite":
         assert "COVERING INDEX handoffs_due" in str(rows(store, f"EXPLAIN QUERY PLAN {query}"))
+
+
+def test_times_of_a_form_are_in_the_zone_of_whoever_typed_them() -> None:
+    form = {"since": "2026-11-26T12:00", "tz": "America/New_York"}
+    assert Asked.of(form).wanted("Europe/Amsterdam").since == datetime(2026, 11, 26, 17, tzinfo=UTC)
+    assert "tz=America%2FNew_York" in Asked.of(form).query(), "it stays so on the next page"
+    unsaid = Asked.of({"since": "2026-11-26T12:00"})
+    assert unsaid.wanted("Europe/Amsterdam").since == datetime(2026, 11, 26, 11, tzinfo=UTC)
+    assert Asked.of({"since": "2026-11-26T12:00", "tz": "../../etc"}).is_wrong, "it would drop others"
+    assert not Asked.of({"tz": "Europe/Amsterdam"}).fields, "nothing is asked for"

@@ -60,6 +60,7 @@ class Look(NamedTuple):
     dark: bool = False
     width: int = WIDE
     scripts: bool = True
+    zone: str = "Europe/Amsterdam"
 
     def __str__(self) -> str:
         """As it is called among the tests."""
@@ -136,7 +137,7 @@ class Visitors:
             viewport={"width": look.width, "height": 900},
             color_scheme="dark" if look.dark else "light",
             locale="nl-NL" if look.language == "nl" else "en-GB",
-            timezone_id="Europe/Amsterdam",
+            timezone_id=look.zone,
             java_script_enabled=look.scripts,
             reduced_motion="reduce",
             storage_state=self._session_of(look.role),

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, tzinfo
+from datetime import UTC
 from typing import Any
 from urllib.parse import urlencode
-from zoneinfo import ZoneInfo
 
 from aiohttp import web
 
 from ingest.console.acting import act
-from ingest.console.dates import time_from
+from ingest.console.dates import time_from, zone_from
 from ingest.console.pages import _
 from ingest.console.pages.handlers import woken
 from ingest.console.reading import reading_of
@@ -39,7 +38,7 @@ SAID = {
 }
 
 
-FIELDS = ("handler", "type", "error", "since", "until")
+FIELDS = ("handler", "type", "error", "since", "until", "tz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +50,8 @@ class Asked:
     error: str = ""
     since: str = ""
     until: str = ""
+    #: The zone of these two: the browser's, which a script tells; empty: that of the settings.
+    tz: str = ""
     #: Whether something in it cannot be read. Then nothing is found: what was meant to leave letters out must not
     #: be passed over, least of all by who drops them.
     is_wrong: bool = False
@@ -62,11 +63,15 @@ class Asked:
         wrong = any(len(text) > LONGEST or not fits_column(text) for text in given.values())
         wrong = wrong or (bool(given["type"]) and given["type"] not in set(EventType))
         wrong = wrong or any(given[name] and time_from(given[name], UTC) is None for name in ("since", "until"))
+        wrong = wrong or zone_from(given["tz"], "UTC") is None
+        if not given["since"] and not given["until"]:
+            given["tz"] = ""
         kept = {name: text[:LONGEST] if fits_column(text) else "" for name, text in given.items()}
         return cls(is_wrong=wrong, **kept)
 
-    def wanted(self, zone: tzinfo) -> Wanted:
-        """The same for the store; times are in this zone."""
+    def wanted(self, otherwise: str) -> Wanted:
+        """The same for the store; times are in this zone where the form does not say."""
+        zone = zone_from(self.tz, otherwise) or UTC
         since, until = (time_from(text, zone) for text in (self.since, self.until))
         return Wanted(self.handler or None, self.error or None, self.type or None, since, until)
 
@@ -81,9 +86,9 @@ class Asked:
         return {name: getattr(self, name) for name in FIELDS if getattr(self, name)}
 
 
-def zone_of(request: web.Request) -> ZoneInfo:
-    """The zone in which people type times."""
-    return ZoneInfo(reading_of(request).settings.timezone)
+def zone_of(request: web.Request) -> str:
+    """The zone in which people type times whose browser does not say."""
+    return reading_of(request).settings.timezone
 
 
 @routes.get("/dead-letters")
@@ -109,6 +114,7 @@ async def several(request: web.Request) -> web.Response:
         request,
         "dead_letters.html",
         asked=asked,
+        wanted=wanted,
         found=found,
         names=names,
         types=sorted(EventType),

@@ -48,6 +48,7 @@ async def before(request: web.Request) -> web.Response:
         request,
         "dead_letters_all.html",
         asked=asked,
+        wanted=asked.wanted(zone_of(request)),
         kind=kind,
         until=now,
         number=min(number, letter_pages.COUNT_MOST),

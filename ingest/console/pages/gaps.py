@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from ingest.console import completeness, tasks
-from ingest.console.dates import time_from
+from ingest.console.dates import time_from, zone_from
 from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
@@ -111,8 +111,7 @@ async def gaps(request: web.Request) -> web.Response:
         has_token=settings.copernica_token is not None,
         catch_up=settings.catch_up == "on",
         said=completeness.SAID.get(request.query.get("said", "")),
-        since=_echoed(request, "since"),
-        until=_echoed(request, "until"),
+        **{name: _echoed(request, name) for name in ("since", "until")},
         seen="seen" in request.query,
         **texts(settings),
     )
@@ -138,11 +137,11 @@ def _key(text: str) -> tuple[int, str] | None:
     return (int(found[1]), found[2]) if found else None
 
 
-def _echoed(request: web.Request, name: str) -> str:
-    """A time of the query, if it is one: what is no time is not shown again."""
+def _echoed(request: web.Request, name: str) -> tuple[str, str]:
+    """A time of the query as a form has it, and in UTC; what is no time is not shown again."""
     zone = ZoneInfo(reading_of(request).settings.timezone)
     given = time_from(request.query.get(name, ""), zone)
-    return "" if given is None else given.astimezone(zone).strftime("%Y-%m-%dT%H:%M:%S")
+    return ("", "") if given is None else (f"{given.astimezone(zone):%Y-%m-%dT%H:%M:%S}", given.isoformat())
 
 
 @routes.post("/gaps/period")
@@ -151,7 +150,9 @@ async def period(request: web.Request) -> web.Response:
     settings, form = reading_of(request).settings, await request.post()
     if settings.copernica_token is None:
         raise web.HTTPSeeOther("/gaps?said=no-token#by-hand")
-    zone = ZoneInfo(settings.timezone)
+    zone = zone_from(str(form.get("tz", "")), settings.timezone)
+    if zone is None:
+        raise web.HTTPSeeOther("/gaps?said=period#by-hand")
     since, until = (time_from(str(form.get(name, "")), zone) for name in ("since", "until"))
     now = datetime.now(UTC)
     if since is None or until is None or not since < until or since >= now:

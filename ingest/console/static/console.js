@@ -15,6 +15,20 @@
     }
   }
 
+  // --- times that are typed: in the browser's zone, unless they came with another one that the page names ---
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  const typed = (at) => new Date(at - at.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
+  function localFields() {
+    for (const field of document.querySelectorAll("input[data-tz]")) {
+      const times = [...field.form.querySelectorAll("input[type=datetime-local]")];
+      if (!zone || times.some((one) => one.value && !one.dataset.at)) continue;
+      for (const one of times) if (one.dataset.at) one.value = typed(new Date(one.dataset.at));
+      field.value = zone;
+      const said = document.querySelector("[data-zone]");
+      if (said) said.textContent = said.textContent.replace(said.dataset.zone, zone);
+    }
+  }
+
   // --- light and dark ---
   function isDark() {
     if (root.dataset.theme) return root.dataset.theme === "dark";
@@ -103,6 +117,7 @@
   }
   document.addEventListener("DOMContentLoaded", () => {
     localTimes(document);
+    localFields();
     offer("[data-theme-switch]", otherTheme);
     offer("[data-help-button]", help);
   });
