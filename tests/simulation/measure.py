@@ -7,6 +7,8 @@ fast a backlog is drained, and how batches grow, `make bench` measures.
 """
 
 import json
+import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -170,6 +172,7 @@ def _outage(case: Case, server: Server, watch: Watch) -> Iterator[None]:
 )
 def main(only: str | None) -> None:
     """Measure the cases, and keep what came of them beside this file."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     kept = json.loads(RECORD.read_text())["runs"] if only and RECORD.exists() else []
     runs = {run["case"]["name"]: run for run in kept}
     for case in CASES:
