@@ -297,7 +297,7 @@ def test_status_of_an_idle_site(stored: dict[str, str]) -> None:
         ),
         (["db", "upgrade"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
         (["drain"], {"DATABASE_URL": NOWHERE}, 1, "127.0.0.1:1/d cannot be used"),
-        (["stats"], {"DATABASE_URL": "mysql://u:geheim@h/d"}, 2, "DATABASE_URL"),
+        (["stats"], {"DATABASE_URL": "oracle://u:geheim@h/d"}, 2, "DATABASE_URL"),
         (["stats"], {"DATABASE_URL": "postgresql://127.0.0.1:1/d?password=geheim"}, 1, "127.0.0.1:1/d"),
         (["stats"], {"DATABASE_URL": "postgresql://u:geheim@h:port/d"}, 2, "DATABASE_URL"),
         (["stats"], {"INGEST_RETENTION_DAYS": "-1"}, 2, "INGEST_RETENTION_DAYS"),
@@ -323,10 +323,10 @@ def test_a_mistake_gives_one_sentence_and_an_exit_code(
 @pytest.mark.parametrize(
     "url",
     [
-        "mysql://u:geheim@h/d",
-        "mysql://u:/geheim@h/d",
-        "mysql://u:x@geheim@h/d",
-        "mysql://h/d?password=geheim",
+        "oracle://u:geheim@h/d",
+        "oracle://u:/geheim@h/d",
+        "oracle://u:x@geheim@h/d",
+        "oracle://h/d?password=geheim",
         "u:geheim@h/d",
         "postgres:u:geheim@h/d",
         "postgresql+psycopg2://u:geheim@h/d",

@@ -94,10 +94,10 @@ def test_two_installations_on_one_database_are_told_of(store: Store, client: red
     first = client.hgetall(MARK)
     client.delete(MARK)
     compared(store, client)  # of the other's Redis
-    assert lineage.clashed_at(store) is None
+    assert lineage.look(store).clashed_at is None
     client.hset(MARK, mapping=first)  # type: ignore[arg-type]  # its stub knows no answer
     compared(store, client)
-    assert lineage.clashed_at(store) is not None
+    assert lineage.look(store).clashed_at is not None
 
 
 def test_what_is_anothers_is_refused_until_somebody_says_that_it_is_meant(

@@ -15,7 +15,7 @@ import json
 import logging
 import secrets
 from dataclasses import asdict, dataclass, replace
-from typing import Self, cast
+from typing import NamedTuple, Self, cast
 
 import redis
 from sqlalchemy import Connection, select
@@ -86,6 +86,15 @@ class Opposite:
         return cls(database, name, int(number) if number is not None and number.isdecimal() else 0)
 
 
+class Belonging(NamedTuple):
+    """What a database says of itself."""
+
+    #: What it is called, and each backup of it; None if somebody deleted that.
+    name: str | None
+    #: Unix time in seconds at which two installations were last seen to use it; None if never.
+    clashed_at: float | None
+
+
 def opened(settings: Settings, client: redis.Redis) -> Store:
     """The database, if what is in this Redis is for it.
 
@@ -144,11 +153,13 @@ def name_of(store: Store) -> str | None:
         return value(connection, NAME)
 
 
-def clashed_at(store: Store) -> float | None:
-    """Unix time in seconds at which two installations were last seen to use a database; None if never."""
+def look(store: Store) -> Belonging:
+    """What a database says of itself, in one question."""
+    query = select(tables.marks.c.name, tables.marks.c.value).where(tables.marks.c.name.in_((NAME, SHARED)))
     with store.reading() as connection:
-        mark = Mark.of(value(connection, SHARED))
-    return mark.clashed_at / MICROS if mark is not None and mark.clashed_at else None
+        found = {row.name: row.value for row in connection.execute(query)}
+    mark = Mark.of(found.get(SHARED))
+    return Belonging(found.get(NAME), mark.clashed_at / MICROS if mark is not None and mark.clashed_at else None)
 
 
 def _name(store: Store, name: str | None) -> str:

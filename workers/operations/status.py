@@ -272,7 +272,7 @@ def store_figures(settings: Settings, for_people: bool = True) -> StoreFigures:
 
 def of_store(store: Store, for_people: bool = True) -> StoreFigures:
     """What the database knows; last errors of handlers and single days are looked up for who shows them."""
-    schedule = Schedule.of(store)
+    schedule, belonging = Schedule.of(store), lineage.look(store)
     return StoreFigures(
         has_tables=True,
         stored=store.stored(),
@@ -282,8 +282,8 @@ def of_store(store: Store, for_people: bool = True) -> StoreFigures:
         reconciled=_reconciled_figures(schedule),
         days=tuple(_days(store, schedule)) if for_people else (),
         gaps=_gap_figures(store),
-        database_name=lineage.name_of(store),
-        clashed_at=lineage.clashed_at(store),
+        database_name=belonging.name,
+        clashed_at=belonging.clashed_at,
     )
 
 
