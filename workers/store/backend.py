@@ -11,7 +11,7 @@ from sqlalchemy import URL, ColumnElement, Connection, CursorResult, Engine, Tab
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.copernica.events import EPOCH
-from ingest.errors import IngestError
+from ingest.errors import IngestError, Unavailable
 from ingest.health import Risk
 from workers.store import tables
 
@@ -262,7 +262,12 @@ class Backend(ABC):
         Each kind of database has a module of its own for that, since it needs libraries that few have installed.
         No connection may be in use meanwhile.
         """
-        reader = import_module(f"{type(self).__module__}_arrow")
+        try:
+            reader = import_module(f"{type(self).__module__}_arrow")
+        except ModuleNotFoundError as error:
+            if error.name != f"{type(self).__module__}_arrow":
+                raise
+            raise Unavailable("This kind of database cannot be read as columns: export it as jsonl.") from None
         found: Iterator[tuple[str, RecordBatch]] = reader.read(self, engine, wanted)
         return found
 
