@@ -12,6 +12,7 @@ from typing import TypeVar
 from redis import RedisError
 
 from ingest.stream.keys import Keys
+from ingest.stream.pauses import HANDLER, QUEUE
 from tests.chaos.parts import Handles, Part, alive_below
 from tests.chaos.plan import Fault
 from tests.chaos.site import Site
@@ -198,6 +199,18 @@ def _failed_over(site: Site, _what: Fault) -> Iterator[None]:
 
 
 @contextmanager
+def _by_hand(site: Site, what: Fault) -> Iterator[None]:
+    """Somebody pauses a queue or a handler, and resumes it; what came meanwhile waits and is not lost."""
+    name = {"drains": f"{QUEUE}events", "handlers": f"{HANDLER}noted"}[what.target]
+    _ask_redis(site, "HSET", Keys().paused, name, "")
+    try:
+        yield
+    finally:
+        with suppress(Skipped):  # at the end of all faults it is done again
+            _ask_redis(site, "HDEL", Keys().paused, name)
+
+
+@contextmanager
 def _notes_forgotten(site: Site, _what: Fault) -> Iterator[None]:
     """Redis forgets everything but the calls: what else it holds are notes that can be made again."""
     keys = Keys()
@@ -237,6 +250,7 @@ DONE: dict[str, Callable[[Site, Fault], AbstractContextManager[None]]] = {
     "clock": _clock_off,
     "month": _month_off,
     "fail over": _failed_over,
+    "paused": _by_hand,
     "forgotten notes": _notes_forgotten,
     "fail point": _breaking,
 }

@@ -22,13 +22,14 @@ import psycopg
 from redis import RedisError
 
 from ingest.simulation.logwriter import LogFolder
+from ingest.stream.keys import Keys
 from tests.chaos.check import Verdict, calls, judge, whereabouts
 from tests.chaos.faults import Storm
 from tests.chaos.load import Journal, Load
 from tests.chaos.parts import Handles, adopt_orphans, alive_below
 from tests.chaos.plan import Plan
 from tests.chaos.recovery import recover
-from tests.chaos.site import SERVERS, Site
+from tests.chaos.site import SERVERS, STARTING, Site
 from tests.support.running import answers, run, until
 
 #: Seconds in which everything that was acknowledged has to be stored once the last fault is over.
@@ -123,11 +124,12 @@ class Trial:
         handles = Handles(alive_below(os.getpid()), os.getpid())
         handles.send(signal.SIGCONT)
         handles.close()
-        until(self._redis_has_room, "a Redis that takes writes", 30)
+        until(self._redis_has_room, "a Redis that takes writes", STARTING)
         self._site.end_hanging_postgres()
 
     def _redis_has_room(self) -> bool:
         with self._site.redis() as client, suppress(RedisError):
+            client.delete(Keys().paused)
             return bool(client.config_set("maxmemory", "512mb"))
         return False
 

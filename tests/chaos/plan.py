@@ -152,6 +152,7 @@ KINDS = (
     Kind("disk full", ("redis", "spool", "database"), 6, (0.5, 6.0)),
     Kind("locked", ("database",), 2, (0.5, 7.0)),
     Kind("clock", ("endpoint", "worker", "redis"), 4, (0.5, 8.0), _clock),
+    Kind("paused", ("drains", "handlers"), 4, (0.5, 8.0)),
     Kind("fail over", ("redis",), 4, (1.0, 6.0)),
     Kind("forgotten notes", ("redis",), 3, (0.1, 0.2)),
     Kind("month", ("endpoint",), 3, (1.0, 6.0), _month),
@@ -210,6 +211,8 @@ def _possible(fault: Fault, setup: Setup) -> bool:
     if (fault.kind, fault.target) == ("clock", "redis"):
         # Workers that share a SQLite file go by this clock: what is due while it is ahead is due later for all.
         return not setup.handlers or setup.database != "sqlite"
+    if (fault.kind, fault.target) == ("paused", "handlers"):
+        return setup.handlers
     if fault.kind == "month":  # nothing that is signed may be as old as that
         return not setup.signed
     return fault.target != "spool" or setup.spool

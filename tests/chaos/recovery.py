@@ -18,7 +18,7 @@ from typing import Any
 from tests.chaos.check import happened_by_store
 from tests.chaos.missed import Key, logged
 from tests.chaos.parts import steady_port
-from tests.chaos.site import RECOVERED, Site
+from tests.chaos.site import RECOVERED, STARTING, Site
 from tests.support.running import ingest, run, running, until
 
 TOKEN = "a-token"
@@ -42,7 +42,7 @@ def recover(site: Site, first: datetime) -> tuple[dict[str, Any], list[str]]:
     days = (str(first.date()), str(datetime.now(UTC).date()))
     comparing = ("reconcile", *days, "--partial", "--json")
     with running(serving, {}, site.folder / "api.log") as fake:
-        until(lambda: str(api) in fake.output, "the fake of Copernica's API")
+        until(lambda: str(api) in fake.output, "the fake of Copernica's API", STARTING)
         kills = chance.randint(0, KILLS)
         for _ in range(kills):
             with running(ingest(*comparing), environ, site.folder / "killed.log") as killed:

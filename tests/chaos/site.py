@@ -46,6 +46,9 @@ STOP_SECONDS = 12.0
 REPLICA = "replica"
 #: Parts that are not the program's own: they are needed for the verdict.
 SERVERS = ("postgres", "redis", REPLICA)
+#: Seconds that anything may take to start: not that it ever should, but what is judged begins later, and a machine
+#: that does much else must not end a run before.
+STARTING = 600.0
 #: Seconds that a fail-over may take.
 FAIL_OVER_SECONDS = 20.0
 #: What the handler notes of an event that did not come by a call.
@@ -101,7 +104,7 @@ class Site:
         if self.plan.setup.database == "postgresql":
             self._add_postgres()
         self.supervisor.begin()
-        until(self.redis_answers, "Redis")
+        until(self.redis_answers, "Redis", STARTING)
         if self.plan.has_replica:
             self._add_replica()
         self._lay_wires()
@@ -111,8 +114,8 @@ class Site:
         self._add("worker-2", lambda: ingest("worker"))
         if self.plan.setup.handlers:
             self._add("handlers", lambda: ingest("worker", "--queue", "handlers"))
-        until(lambda: self.parts["endpoint"].log.read_text().count("is ready") == 2, "the endpoint")
-        until(lambda: answers(self.port), "the endpoint's answer")
+        until(lambda: self.parts["endpoint"].log.read_text().count("is ready") >= 2, "the endpoint", STARTING)
+        until(lambda: answers(self.port), "the endpoint's answer", STARTING)
 
     def _add(self, name: str, argv: Callable[[], list[str]]) -> None:
         part = Part(name, argv, lambda: self._environ(name), self.folder, cwd=self.folder)
@@ -140,7 +143,7 @@ class Site:
         (self.folder / REPLICA).mkdir()
         of_first = ["--replicaof", "127.0.0.1", str(self._redis_ports["redis"])]
         self._add(REPLICA, lambda: [*self._redis_argv(REPLICA), *of_first])
-        until(lambda: self._is_replica(REPLICA), "the replica")
+        until(lambda: self._is_replica(REPLICA), "the replica", STARTING)
 
     def _is_replica(self, name: str) -> bool:
         """Whether a server follows the other one, and has all that it has."""
@@ -171,7 +174,7 @@ class Site:
         part = Part("postgres", self.postgres.argv, dict, self.folder, folder, **self.postgres.popen)
         part.start()
         self.supervisor.parts.append(part)
-        until(self._postgres_answers, "PostgreSQL")
+        until(self._postgres_answers, "PostgreSQL", STARTING)
         self.postgres.new_database("events")
 
     def _postgres_answers(self) -> bool:
@@ -190,7 +193,7 @@ class Site:
             until(self._postgres_answers, "PostgreSQL")
         except AssertionError:
             self.parts["postgres"].send(signal.SIGQUIT)
-            until(self._postgres_answers, "PostgreSQL")
+            until(self._postgres_answers, "PostgreSQL", STARTING)
 
     def _lay_wires(self) -> None:
         chance = random.Random(self.plan.seed)
