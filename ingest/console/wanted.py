@@ -85,7 +85,7 @@ class Wanted:
         if "type" not in changed:
             pairs += [("type", kind) for kind in self.types]
         if tuple(self.columns) != DEFAULT_COLUMNS:
-            pairs += [("col", column) for column in self.columns]
+            pairs += [("col", column) for column in self.columns or ("",)]  # none of them is a choice, too
         pairs += [(name, str(value)) for name, value in changed.items() if value is not None]
         return urlencode(pairs)
 
