@@ -27,6 +27,7 @@ from ingest.endpoint.framing import Body
 from ingest.endpoint.plain import Plain, may_become_plain
 from ingest.errors import BatchError, CallRejected, Undecodable
 from ingest.spool import segment
+from tests.fuzz.outside import audit_argument, cookie, question, rest_answer, smtpeter_answer, user_agent
 from tests.support.signing import BODY, TARGET, digest
 from workers.store.row_plans import RowPlans
 from workers.store.rows import event_row
@@ -167,5 +168,19 @@ def dkim_record(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (head, form, batch, spool_segment, signature, dkim_record)
+    target.__name__: target
+    for target in (
+        head,
+        form,
+        batch,
+        spool_segment,
+        signature,
+        dkim_record,
+        rest_answer,
+        smtpeter_answer,
+        cookie,
+        question,
+        user_agent,
+        audit_argument,
+    )
 }
