@@ -223,10 +223,9 @@ class JobScheduler:
         """Let the daily job be enqueued again in `DAILY_RETRY` seconds."""
         self._client.expire(self._keys.daily, DAILY_RETRY)
 
-    def do_daily_again(self) -> None:
+    def do_daily_again(self, today: str) -> None:
         """Let what was done today be enqueued once more: the database has forgotten what came of it."""
-        for key in (self._keys.daily, *self._client.scan_iter(f"{self._keys.reconcile}:*")):
-            self._client.delete(key)
+        self._client.delete(self._keys.daily, f"{self._keys.reconcile}:{today}")
 
     def enqueue_reconcile(self, today: str) -> bool:
         """Enqueue the reconcile job, unless that was done today (an ISO date)."""

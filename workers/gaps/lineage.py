@@ -15,6 +15,7 @@ import json
 import logging
 import secrets
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import NamedTuple, Self, cast
 
 import redis
@@ -131,7 +132,7 @@ def claim(store: Store, client: redis.Redis) -> None:
     name = name_of(store) or _name(store, found)
     if found is None:
         with unless_refused():  # a full Redis takes nothing, and whoever drains it makes room
-            client.hsetnx(Keys().mark, "database", name)
+            client.hset(Keys().mark, "database", name)  # of two at once the last counts: it is read again
         found = Opposite.read(client).database
     if found not in (None, name):
         raise OtherDatabase(
@@ -219,7 +220,7 @@ def compare(store: Store, client: redis.Redis, partitions: Partitions | None = N
     with unless_refused():
         client.hset(Keys().mark, mapping=fields)  # type: ignore[arg-type]  # its stub knows no dict of both
         if cause is Cause.STORE_OLDER:  # what was done today may be undone
-            JobScheduler(client).do_daily_again()
+            JobScheduler(client).do_daily_again(datetime.fromtimestamp(now / MICROS, UTC).date().isoformat())
     return mark
 
 
