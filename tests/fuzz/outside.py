@@ -11,6 +11,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from ingest.console.reading import READING
+from ingest.console.seals import SEALS, Seals
 from ingest.console.sessions import Role, Session, Signer
 from ingest.console.wanted import LONGEST, Wanted, wanted_of
 from ingest.console.ways import own
@@ -94,7 +95,7 @@ def question(data: bytes) -> None:
 
 def _wanted(pairs: list[tuple[str, str]]) -> Wanted:
     reading = SimpleNamespace(settings=SimpleNamespace(timezone="UTC"))
-    request: Any = SimpleNamespace(query=MultiDict(pairs), app={READING: reading})
+    request: Any = SimpleNamespace(query=MultiDict(pairs), app={READING: reading, SEALS: Seals(b"key")})
     return wanted_of(cast(web.Request, request))
 
 
