@@ -41,6 +41,8 @@ PLACES = {
     "INGEST_STREAM_URLS": "redis://u:{}@127.0.0.1:1/0,redis://:{}@127.0.0.1:2/0",
     "INGEST_FORWARD_URL": "https://u:{}@example.com/hook?token={}#types=open",
     "INGEST_FORWARD_SECRET": "whsec_{}",
+    "INGEST_CLICKHOUSE_URL": "https://u:{}@127.0.0.1:1/default/events",
+    "INGEST_KAFKA_URL": "kafka+ssl://u:{}@127.0.0.1:1/events",
     "INGEST_ALERT_URL": "https://example.com/services/{}",
     "INGEST_ALERT_SMTP": "smtp://u:{}@mail.example.com:587/?from=a@example.com&to=b@example.com",
     "SENTRY_DSN": "https://{}@example.com/5",

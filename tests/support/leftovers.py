@@ -17,7 +17,7 @@ MARK = "STARTED_BY_TESTS"
 #: Seconds that a process which was told to stop may still take.
 GRACE = 15.0
 #: Folders in the working copy that tools make, not tests.
-TOOLS = {"__pycache__", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
+TOOLS = {"__pycache__", ".peers", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
 #: What `make coverage` writes while the tests run.
 OF_COVERAGE = ".coverage"
 #: multiprocessing removes its own folders when the interpreter ends.
