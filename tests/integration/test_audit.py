@@ -3,7 +3,7 @@
 import pytest
 
 from ingest.errors import Unavailable
-from workers.operations.audit import CONSOLE, entries, noted
+from workers.operations.audit import CONSOLE, LONGEST, entries, noted
 from workers.store.store import Store
 
 
@@ -31,3 +31,13 @@ def test_older_entries_follow_page_by_page(store: Store) -> None:
     first = entries(store, 2)
     assert [one.action for one in first] == ["4", "3"]
     assert [one.action for one in entries(store, 2, first[-1].number)] == ["2", "1"]
+
+
+def test_no_half_of_an_address_is_kept_where_a_text_is_cut(store: Store) -> None:
+    long = ("jan.jansen+nieuwsbrief-van-vandaag@voorbeeld.example.nl," * 200)[
+        : 4 * LONGEST - 30
+    ] + ",piet.pietersen"
+    noted(store, "jan", CONSOLE, "find", {"text": long + "x" * 30 + "@example.nl"}, lambda: 1)
+    (entry,) = entries(store, 1)
+    assert "piet" not in str(entry.what)
+    assert "jansen" not in str(entry.what)

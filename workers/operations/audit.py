@@ -31,6 +31,8 @@ EVENT = {"event": "audit"}
 KEPT_DAYS = 400
 #: Characters of a text that are kept: an error may quote a whole answer.
 LONGEST = 1000
+#: What is in no address, so that one ends there.
+BETWEEN = " \t\r\n<>()[]{}\"',;:=&?/\\|"
 #: Stands for what is not kept.
 ADDRESS, PERSON = "(an address)", "(a person)"
 #: What says about whom something is, by its name.
@@ -170,7 +172,10 @@ def _plain(value: object) -> object:
 
 
 def _without_people(text: str) -> str:
-    return _short(_ADDRESS.sub(ADDRESS, text[: 4 * LONGEST]))
+    cut = text[: 4 * LONGEST]
+    if cut != text:  # what stands last may be half an address, which nothing shows to be one
+        cut = cut[: max(map(cut.rfind, BETWEEN)) + 1] + "…"
+    return _short(_ADDRESS.sub(ADDRESS, cut))
 
 
 def _short(text: str) -> str:
