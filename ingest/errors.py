@@ -5,6 +5,7 @@
     ├── Unavailable             a server or a folder we depend on cannot be used
     │   ├── RedisUnavailable    Redis does not answer
     │   ├── WriteUnconfirmed    neither Redis nor the spool confirmed a write
+    │   │   └── ServerDrained   this stream server is to be emptied, and takes no more
     │   ├── SpoolFailed         the spool is full, or its disk failed
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
@@ -61,6 +62,10 @@ class RedisUnavailable(Unavailable):
 
 class WriteUnconfirmed(Unavailable):
     """A batch was rejected, or not confirmed in time: its calls must not be acknowledged."""
+
+
+class ServerDrained(WriteUnconfirmed):
+    """A stream server is to be emptied (`ingest streams drain`): it has nothing of the batch."""
 
 
 class SpoolFailed(Unavailable):

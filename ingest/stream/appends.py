@@ -12,7 +12,7 @@ import redis.asyncio
 
 from ingest import failpoints
 from ingest.batch import Batch
-from ingest.errors import WriteUnconfirmed
+from ingest.errors import ServerDrained, WriteUnconfirmed
 from ingest.redis_errors import is_wrong_server
 from ingest.redis_pipeline import RedisPipeline
 from ingest.stream.keys import RQ_SUSPENDED, WAKE_TTL, Keys
@@ -37,7 +37,7 @@ _UNLESS_CLOSED = b"if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end\n"
 _TRY = _APPEND + b"redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])\n"
 #: What the script answers then.
 CLOSED = -1
-_CLOSED_TEXT = "This server is being drained (`ingest streams drain`)."
+_DRAINED = "This server is being drained (`ingest streams drain`)."
 
 
 class Condition(NamedTuple):
@@ -117,7 +117,7 @@ class Stream:
 
         def answered(said: object) -> None:
             if said == CLOSED:
-                done(WriteUnconfirmed(_CLOSED_TEXT))
+                done(ServerDrained(_DRAINED))
             elif not isinstance(said, Exception):
                 done(bool(said))
             elif isinstance(said, redis.ResponseError) and is_wrong_server(said):
@@ -192,10 +192,10 @@ def _woken(said: object) -> bool:
     """Whether a worker is to be woken, by what Redis said of a write.
 
     Raises:
-        WriteUnconfirmed: it is closed, and has nothing of it.
+        ServerDrained: it is closed, and has nothing of it.
     """
     if said == CLOSED:
-        raise WriteUnconfirmed(_CLOSED_TEXT)
+        raise ServerDrained(_DRAINED)
     return bool(said)
 
 

@@ -74,7 +74,7 @@ class Lane:
     @property
     def state(self) -> str:
         """How it is, for reports: that of its breaker, `full`, or `drained`."""
-        if not self.breaker.is_closed and "ingest streams drain" in self.breaker.why:
+        if not self.breaker.is_closed and self.breaker.is_by_hand:
             return "drained"
         return "full" if self.is_over and self.breaker.is_closed else str(self.breaker.state)
 
