@@ -18,7 +18,8 @@ class SinkSettings(BaseSettings):
     handlers: CommaList = Field((), alias="INGEST_HANDLERS")
     #: URLs of scripts that every call is forwarded to, with their options after a `#`.
     forward_url: CommaList = Field((), alias="INGEST_FORWARD_URL", repr=False)
-    #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`.
+    #: The key that signs forwarded calls, as Standard Webhooks defines it: base64, as in `whsec_…`. Several, with
+    #: commas between them, sign each call with all of them, while receivers change from one to the next.
     forward_secret: str | None = Field(None, alias="INGEST_FORWARD_SECRET", repr=False)
     #: The table of ClickHouse, and the topic of Kafka, that events are put into, with options after a `#`.
     clickhouse_url: str | None = Field(None, alias="INGEST_CLICKHOUSE_URL", repr=False)

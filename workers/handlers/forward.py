@@ -5,7 +5,7 @@ separate several targets. Options come after `#`, which is never sent; the rest 
 The body is forwarded as it came in, with every header that Copernica signed. It signs `Host` and the request
 line as well, but these are the target's own, so what they were stands in `X-Ingest-Host` and `X-Ingest-Target`.
 Its verifier rejects calls whose Date is old, so they are signed again as well, by the rules of Standard
-Webhooks, with `INGEST_FORWARD_SECRET`.
+Webhooks, with `INGEST_FORWARD_SECRET` (`workers.handlers.signing`).
 
     the target answers 2xx                      done
     408, 425, 429, 5xx, or it does not answer   tried again; `Retry-After` is honoured
@@ -15,6 +15,7 @@ Webhooks, with `INGEST_FORWARD_SECRET`.
 import base64
 import io
 import re
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, Self, TypeVar
@@ -22,7 +23,6 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 import aiohttp
 from multidict import CIMultiDict
-from standardwebhooks import Webhook
 from yarl import URL
 
 from ingest.batch import Record
@@ -32,6 +32,7 @@ from ingest.copernica.header_fields import unpack_headers
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from workers.handlers.registry import TIMEOUT, GiveUp, Handler, TryLater, per_second
+from workers.handlers.signing import Signer
 
 #: Calls under way at once by default: few enough for a script on a small web server.
 CONCURRENCY = 4
@@ -66,24 +67,11 @@ def handlers(settings: Settings) -> list[Handler]:
     """
     if not settings.forward_url:
         return []
-    signer = _signer(settings.forward_secret)
+    signer = None if settings.forward_secret is None else Signer.of(settings.forward_secret)
     return [_handler(number, url, signer) for number, url in enumerate(settings.forward_url, start=1)]
 
 
-def _signer(secret: str | None) -> Webhook | None:
-    if secret is None:
-        return None
-    encoded = secret.removeprefix("whsec_")
-    try:
-        key = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except ValueError:
-        key = b""
-    if not key:
-        raise SettingsError("INGEST_FORWARD_SECRET should be base64, as in whsec_MfKQ9r8GKYqrTwjUPD8ILPZI.")
-    return Webhook(key)
-
-
-def _handler(number: int, url: str, signer: Webhook | None) -> Handler:
+def _handler(number: int, url: str, signer: Signer | None) -> Handler:
     # Never the URL itself: a password or a token may be in any part of it, above all if it is mistyped.
     which = "INGEST_FORWARD_URL" if number == 1 else f"INGEST_FORWARD_URL: target {number}"
     match = _URL.fullmatch(url)
@@ -182,7 +170,7 @@ class _Target:
 
     url: URL
     authorization: str | None
-    signer: Webhook | None
+    signer: Signer | None
     session: aiohttp.ClientSession | None = None
 
     async def post(self, record: Record) -> int:
@@ -228,12 +216,7 @@ class _Target:
         if host := dict(unpack_headers(record.headers)).get(b"host"):
             headers["X-Ingest-Host"] = _text(host)
         if self.signer is not None:
-            now = datetime.now(UTC)
-            headers["webhook-id"] = delivery_id
-            headers["webhook-timestamp"] = str(int(now.timestamp()))
-            # The standard signs text; a body that is not UTF-8 is signed as receivers decode it, errors replaced.
-            body = record.body.decode("utf-8", "replace")
-            headers["webhook-signature"] = self.signer.sign(delivery_id, now, body)
+            headers.update(self.signer.headers(delivery_id, int(time.time()), record.body))
         return headers
 
 
