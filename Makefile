@@ -13,7 +13,7 @@ LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 # Tests start hundreds of processes: where nothing compiled may be kept, each spends a second on compiling its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege capacity simulation-record lock image-check release clean help
+.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege capacity simulation-record reference lock image-check release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -75,6 +75,9 @@ capacity: $(READY)  ## what docs/capacity.md shows, made anew: plans, the simula
 
 simulation-record: $(READY)  ## what the simulator is compared with, measured again: three outages, two minutes
 	$(BIN)/python -m tests.simulation.measure
+
+reference: $(READY)  ## write docs/reference anew, from what the code says
+	$(BIN)/python -m tests.support.reference
 
 lock: $(READY)  ## make uv.lock fit pyproject.toml; UPGRADE=1 takes the newest versions that it allows
 	$(LOCK) $(if $(UPGRADE),--upgrade)

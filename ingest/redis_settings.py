@@ -29,16 +29,12 @@ class StreamServer:
 
 
 class RedisSettings(BaseSettings):
-    """What of the settings is about Redis."""
+    """What of the settings is about Redis; see `ingest.settings.Settings`, which has these too."""
 
     redis_url: RedisAddress | None = Field(None, alias="REDIS_URL", repr=False)
-    #: The same server with TLS, as Heroku names it: used if `REDIS_URL` is not set, or is that host without TLS.
     redis_tls_url: RedisAddress | None = Field(None, alias="REDIS_TLS_URL", repr=False)
-    #: The servers that calls are written to, each with a partition of its own; none: that of `REDIS_URL` alone.
     stream_urls: RedisAddresses = Field((), alias="INGEST_STREAM_URLS", repr=False)
-    #: How Redis proves who it is, with `rediss://`: `verify`, `no-verify` or `ca:/path`; None: as the URL says.
     redis_tls: RedisTLS | None = Field(None, alias="INGEST_REDIS_TLS")
-    #: Files with the certificate, and its key, by which Redis knows us.
     redis_certificate: str | None = Field(None, alias="INGEST_REDIS_CERT")
     redis_key: str | None = Field(None, alias="INGEST_REDIS_KEY")
 

@@ -68,7 +68,8 @@ SHOWN_AS_URLS = frozenset(
 class Settings(RedisSettings, SinkSettings):
     """The set-up of one process; frozen, so that it can be passed around.
 
-    Fields with `repr=False` may hold a password or a token: neither `repr` nor an error shows their value.
+    What each setting means is in `ingest.setting_catalogue`. Fields with `repr=False` may hold a password or a
+    token: neither `repr` nor an error shows their value.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
@@ -78,94 +79,51 @@ class Settings(RedisSettings, SinkSettings):
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, alias="WEB_CONCURRENCY", ge=1, le=256)
     log_level: LogLevel = Field("info", alias="LOG_LEVEL")
-    #: What log lines are: text for people, or JSON for whatever collects them.
     log_format: LogFormat = Field("text", alias="LOG_FORMAT")
-    #: The path that Copernica posts to; everything below it is accepted too.
     path: PlainPath = Field("/copernica", alias="INGEST_PATH")
-    #: Whether calls must be signed by Copernica; `off` is for closed networks and for experiments.
     verify: Literal["on", "off"] = Field("on", alias="INGEST_VERIFY")
-    #: The accounts whose calls are accepted, as in X-Copernica-ID: `account-1234` (or `1234`), `environment_12`.
     accounts: Accounts = Field((), alias="INGEST_ACCOUNTS")
-    #: The Host names that calls may be addressed to; none means any.
     hosts: HostNames = Field((), alias="INGEST_HOSTS")
-    #: Where public keys are: `dns`, or a JSON file of key ids and their DKIM records.
     keys: str = Field("dns", alias="INGEST_KEYS")
-    #: DNS resolvers, as `ip:port`; none means those of the machine.
     dns_servers: Resolvers = Field((), alias="INGEST_DNS_SERVERS")
-    #: Seconds that a call's Date may be off, into the past and into the future.
     max_age: int = Field(300, alias="INGEST_MAX_AGE", ge=1, le=DAY)
-    #: Largest body in bytes. Bounces carry a whole MIME message.
     max_body: int = Field(10 * 1024 * 1024, alias="INGEST_MAX_BODY", ge=1, le=100 * 1024 * 1024)
-    #: Whether workers may run as root.
     allow_root: bool = Field(False, alias="INGEST_ALLOW_ROOT")
-    #: Where alerts are posted to, as JSON, and the server and addresses by which they are mailed; None: nowhere.
     alert_url: SecretURL | None = Field(None, alias="INGEST_ALERT_URL", repr=False)
     alert_smtp: MailRoute | None = Field(None, alias="INGEST_ALERT_SMTP", repr=False)
-    #: Where errors are reported: the DSN of a Sentry project; None: nowhere. Its library reads more: `SENTRY_…`.
     sentry_dsn: SecretURL | None = Field(None, alias="SENTRY_DSN", repr=False)
-    #: Where traces are sent, over HTTP; None: nowhere. Its library reads more: `OTEL_TRACES_SAMPLER`, …
     otlp_endpoint: SecretURL | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
-    #: Seconds that the oldest event may wait to be stored before that is an alarm.
     alert_age: int = Field(300, alias="INGEST_ALERT_AGE", ge=1)
-    #: Days after which events are deleted; 0 keeps them for ever.
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
-    #: Where calls are kept while Redis is away: a folder on a local disk; `off` or empty: nowhere; None: not set.
     spool: str | None = Field(None, alias="INGEST_SPOOL_DIR")
-    #: Whether the spool's disk outlasts this process; None: `spool_lasts` finds out.
     spool_durable: YesOrNo | None = Field(None, alias="INGEST_SPOOL_DURABLE")
-    #: Bytes that the spool may hold, of all processes that share its folder.
     spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
-    #: Bytes of calls that may be kept while their signer's key cannot be looked up: what waits in the database,
-    #: and what this `ingest serve`, all its processes together, has kept that is not there yet.
     unverified_max: ByteSize = Field(ByteSize(256 * 1024**2), alias="INGEST_UNVERIFIED_MAX", gt=0)
-    #: Bytes of Redis memory that the backlog may use before calls go to the spool; None: derived from its limit.
     buffer_max: ByteSize | None = Field(None, alias="INGEST_BUFFER_MAX", gt=0)
-    #: The time zone of times that people type and are shown; JSON and CSV are in UTC.
     timezone: ZoneName = Field("UTC", alias="INGEST_TZ")
-    #: The time zone of the times in Copernica's log files.
     logfile_tz: ZoneName = Field("UTC", alias="INGEST_LOGFILE_TZ")
-    #: When yesterday's log files are compared with the store each day, in UTC; `off`, or no token: never.
     reconcile_at: TimeOfDay = Field("04:00", alias="INGEST_RECONCILE_AT")
-    #: Whether gaps are filled from Copernica's results as soon as they are over; without a token they are not.
     catch_up: Literal["on", "off"] = Field("on", alias="INGEST_CATCH_UP")
-    #: Whether that asks for the profiles of recipients whose addresses are not known, one call for each.
     catch_up_profiles: Literal["on", "off"] = Field("off", alias="INGEST_CATCH_UP_PROFILES")
-    #: Whether Copernica's totals of each mailing are compared with the store, too, once log files are.
     audit_mailings: Literal["on", "off"] = Field("on", alias="INGEST_AUDIT_MAILINGS")
-    #: A folder of the files with which SMTPeter validates a domain, served as they are.
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
-    #: The port at which metrics are shown, in a process of their own; where several processes on one machine have
-    #: the same, each after the first takes the next that is free. None: no metrics.
     metrics_port: MetricsPort = Field(None, alias="INGEST_METRICS_PORT")
-    #: The address of this machine at which they are shown; not HOST, which may be open to everyone.
     metrics_host: str = Field("127.0.0.1", alias="INGEST_METRICS_HOST")
-    #: What everybody has to bring who wants to see them; None: nothing.
     metrics_token: Token = Field(None, alias="INGEST_METRICS_TOKEN", repr=False)
-    #: Where the console is shown; beyond this machine only to those who sign in.
     console_host: str = Field("127.0.0.1", alias="INGEST_CONSOLE_HOST")
-    #: Its port; None: `ingest dev` and `ingest all` start none.
     console_port: MetricsPort = Field(8001, alias="INGEST_CONSOLE_PORT")
-    #: What those type who may act in it, and those who may only look: a password, or its hash as `ingest console
-    #: hash-password` prints it.
     console_password: Password = Field(None, alias="INGEST_CONSOLE_PASSWORD", repr=False)
     console_read_password: Password = Field(None, alias="INGEST_CONSOLE_READ_PASSWORD", repr=False)
-    #: What signs its sessions; None: made anew at each start, so that everybody signs in again.
     console_secret: SigningSecret = Field(None, alias="INGEST_CONSOLE_SECRET", repr=False)
-    #: The header in which a proxy that has people sign in names them, and the proxy's addresses or networks.
     console_auth_header: HeaderName = Field(None, alias="INGEST_CONSOLE_AUTH_HEADER")
     console_proxies: Networks = Field((), alias="INGEST_CONSOLE_PROXIES")
-    #: Those whom it names that may act; none: all of them.
     console_operators: CommaList = Field((), alias="INGEST_CONSOLE_OPERATORS")
-    #: The account's token for Copernica's REST API, where that is, and where the token is exchanged for access.
     copernica_token: Token = Field(None, alias="COPERNICA_TOKEN", repr=False)
     copernica_api_url: PlainURL = Field(API_URL, alias="COPERNICA_API_URL", repr=False)
     copernica_auth_url: PlainURL = Field(AUTH_URL, alias="COPERNICA_AUTH_URL", repr=False)
-    #: The token for SMTPeter's API, and where that is.
     smtpeter_token: Token = Field(None, alias="INGEST_SMTPETER_TOKEN", repr=False)
     smtpeter_url: PlainURL = Field("https://www.smtpeter.com/v1", alias="INGEST_SMTPETER_URL", repr=False)
-    #: The file with more of these, which the environment wins over: `.env` if it is there; `off`: none.
     env_file: str | None = Field(None, alias="INGEST_ENV_FILE")
-    #: Where `ingest dev` keeps everything, and where the other commands look when no URL is set.
     data_dir: Path = Field(Path("data"), alias="INGEST_DATA_DIR")
 
     _withheld: frozenset[str] = PrivateAttr(frozenset())

@@ -56,6 +56,29 @@ def test_a_file_can_be_named_before_and_behind_the_command(here: Path) -> None:
     assert "no.env cannot be read" in done.stderr
 
 
+def test_a_setting_that_is_named_is_explained(here: Path) -> None:
+    done = typed("config", "spool-max", "PORT", environ={"PORT": "8080"})
+    assert done.exit_code == 0
+    assert [line.split() for line in done.stdout.splitlines() if line[:1].strip()] == [
+        ["INGEST_SPOOL_MAX", "default", "1GiB"],
+        ["PORT", "environment", "8080"],
+    ]
+    assert done.stdout.count("  If it is wrong: ") == 2
+    assert list(shown("spool_max")) == ["INGEST_SPOOL_MAX"]
+
+
+def test_it_is_explained_also_while_its_value_cannot_be_used(here: Path) -> None:
+    done = typed("config", "port", environ={"PORT": "none"})
+    assert (done.exit_code, done.stdout.count("  If it is wrong: ")) == (2, 1)
+    assert "PORT='none' cannot be used" in done.stderr
+
+
+def test_a_name_that_is_no_setting_is_answered_with_the_nearest(here: Path) -> None:
+    done = typed("config", "spol_max", environ={})
+    assert (done.exit_code, "Did you mean INGEST_SPOOL_MAX?" in done.stderr) == (2, True)
+    assert typed("config", "--check", "port", environ={}).exit_code == 2
+
+
 def test_no_secret_is_shown(here: Path) -> None:
     for arguments in (["config"], ["config", "--json"], ["config", "--check"]):
         assert "geheim" not in typed(*arguments, environ=SECRET).output

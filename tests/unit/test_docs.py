@@ -17,6 +17,7 @@ FOLDERS = (
     "docs",
     "docs/decisions",
     "docs/hosts",
+    "docs/reference",
     "deploy",
     "examples/contacts",
     "examples/php-behind",

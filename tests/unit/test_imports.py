@@ -24,6 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.setting_values": {
         "ingest.redis_url", "ingest.database_url", "ingest.mail_url", "ingest.password_hash",
     },
+    "ingest.setting_catalogue": {"ingest.setting_catalogue"},
     "ingest.setting_sources": {"ingest.errors", "ingest.shown"},
     "ingest.setting_reader": {"ingest.setting_sources"},
     "ingest.sink_settings": {"ingest.setting_values"},

@@ -50,7 +50,7 @@ def _value(settings: Settings, name: str, field_name: str, field: FieldInfo, giv
     value = _derived(settings, name) or getattr(settings, field_name)
     if name in SHOWN_AS_URLS and value:
         return ",".join(map(shown.url, [value] if isinstance(value, str) else value))
-    return shown.HIDDEN if value and not field.repr else _text(value)
+    return shown.HIDDEN if value and not field.repr else text_of(value)
 
 
 def _derived(settings: Settings, name: str) -> str | None:
@@ -68,7 +68,8 @@ def _derived(settings: Settings, name: str) -> str | None:
     return None
 
 
-def _text(value: object) -> str:
+def text_of(value: object) -> str:
+    """A value as people write it."""
     match value:
         case None:
             return ""

@@ -1,0 +1,5 @@
+"""What `make reference` runs."""
+
+from tests.support.reference import write
+
+write()
