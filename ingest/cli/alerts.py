@@ -21,7 +21,10 @@ def alert() -> None:
 
 @alert.command()
 def test() -> None:
-    """Send an alert that says that it is a test, and show whether it was taken."""
+    """Send an alert that says that it is a test, and show whether it was taken.
+
+    The exit code is 1 if one of the receivers did not take it.
+    """
     from workers.alerts.delivery import channels
     from workers.alerts.look import trial
 

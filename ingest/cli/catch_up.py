@@ -31,7 +31,10 @@ def catch_up(
     as_json: bool,
     zone: "ZoneInfo",
 ) -> None:
-    """Ask Copernica for the results of gaps, or of any period, and insert what is missing."""
+    """Ask Copernica for the results of gaps, or of any period, and insert what is missing.
+
+    The exit code is 1 if a gap stays open.
+    """
     from ingest.cli.render import catch_up as render
     from ingest.cli.render.reconcile import working
     from workers.catch_up.by_hand import gaps_or_period

@@ -55,7 +55,8 @@ def config(
 ) -> None:
     """Show every setting as it counts here, and where it comes from; secrets are not shown.
 
-    Of settings that are named, also what each means, and what happens if it is wrong.
+    Of settings that are named, also what each means, and what happens if it is wrong. The exit code is 2 if one of
+    all settings cannot be used.
     """
     from ingest.cli.render import config as render
     from ingest.settings import Settings

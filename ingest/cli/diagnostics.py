@@ -65,7 +65,10 @@ def status(as_json: bool, quiet: bool, watch: float | None, zone: "ZoneInfo") ->
 @click.option("--key-id", help="A key id to look up, as in a Signature header.")
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def check(key_id: str | None, as_json: bool) -> None:
-    """Check the whole set-up and report what is wrong or risky."""
+    """Check the whole set-up and report what is wrong or risky.
+
+    The exit code is 1 if something is wrong; risks alone leave it at 0.
+    """
     from ingest.cli.render import check as render
     from workers.operations.check import Level, check
 

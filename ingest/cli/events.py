@@ -31,7 +31,14 @@ LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
 @click.option(
     "--follow", is_flag=True, help="Print events as they come in, until Ctrl-C; stored ones only with --since."
 )
-@click.option("--format", "form", type=OneOf(["table", "jsonl", "csv"]), default="table", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=OneOf(["table", "jsonl", "csv"]),
+    default="table",
+    show_default=True,
+    help="How they are printed.",
+)
 @no_pager
 def events(limit: int | None, follow: bool, form: str, no_pager: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     """Print the events in the store, however many there are."""
@@ -55,7 +62,9 @@ def _ended_by_ctrl_c(follow: bool) -> AbstractContextManager[None]:
 
 @click.command()
 @which_events
-@click.option("--by", type=OneOf(["hour", "day"]), default="hour", show_default=True)
+@click.option(
+    "--by", type=OneOf(["hour", "day"]), default="hour", show_default=True, help="What each line of it is."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
 def stats(by: str, as_json: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     """Show a chart of events per hour or day; by default for the last 24 hours or 30 days."""

@@ -17,7 +17,9 @@ from ingest.shown import counted
 @click.option("--day", type=Day(), help="Only this day, or from this one on.  [default: all that are over]")
 @click.option("--through", type=Day(), help="With --day: the last day.")
 @click.option("--to", help="A folder, or s3://bucket/prefix.  [default: INGEST_EXPORT_TO]")
-@click.option("--format", "form", type=OneOf(["parquet", "jsonl", "csv"]), help="[default: INGEST_EXPORT_FORMAT]")
+@click.option(
+    "--format", "form", type=OneOf(["parquet", "jsonl", "csv"]), help="As what.  [default: INGEST_EXPORT_FORMAT]"
+)
 @click.option("--anew", is_flag=True, help="Write everything again, whatever is there.")
 @click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day.")
 def export(day: date | None, through: date | None, to: str | None, form: Any, anew: bool, as_json: bool) -> None:

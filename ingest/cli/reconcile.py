@@ -50,7 +50,10 @@ def how_to(command: Callable[..., Any]) -> Callable[..., Any]:
 def reconcile(
     first: date, last: date | None, partial: bool, everything: bool, no_handlers: bool, wait: float, as_json: bool
 ) -> None:
-    """Compare Copernica's log files of a day, or from one to another, with the store; insert what is missing."""
+    """Compare Copernica's log files of a day, or from one to another, with the store; insert what is missing.
+
+    The exit code is 1 if not everything of these days could be read and compared.
+    """
     from workers.reconcile.run import ReconcileOptions, days_of
     from workers.reconcile.run import reconcile as run
 

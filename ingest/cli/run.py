@@ -106,7 +106,9 @@ def _require_schema(settings: "Settings") -> None:
 
 
 @click.command()
-@click.option("--queue", type=OneOf(["events", "handlers"]), default="events", show_default=True)
+@click.option(
+    "--queue", type=OneOf(["events", "handlers"]), default="events", show_default=True, help="Whose jobs it takes."
+)
 @click.option("--burst", is_flag=True, help="Exit when the queue is empty.")
 def worker(queue: str, burst: bool) -> None:
     """Run an RQ worker; start as many as you like, on as many machines as you like."""

@@ -1,10 +1,15 @@
 """docs/reference says what the code says."""
 
+import inspect
+import re
+
 import pytest
+from click import Command, Option
 
 from ingest.setting_catalogue import BY_NAME
 from ingest.settings import Settings
 from tests.support.reference import FOLDER, PAGES
+from tests.support.reference.commands import commands
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -20,3 +25,27 @@ def test_every_setting_is_described_and_nothing_else() -> None:
 def test_the_example_of_a_setting_can_be_used(name: str) -> None:
     belongs = {"INGEST_REDIS_KEY": {"INGEST_REDIS_CERT": "/etc/ingest/redis-client.pem"}}.get(name, {})
     assert Settings.try_to_read({name: BY_NAME[name].example, **belongs})[1] == []
+
+
+def test_every_option_says_what_it_does() -> None:
+    options = [(one.command_path, option) for one in commands() for option in one.command.params]
+    assert [
+        (path, option.name)
+        for path, option in options
+        if isinstance(option, Option) and not (option.hidden or option.help)
+    ] == []
+
+
+def test_a_command_that_ends_with_a_code_of_its_own_says_so() -> None:
+    ending = [
+        one
+        for one in commands()
+        if re.search(r"sys\.exit\(|\bExit\((?!INTERRUPTED)|\b_run\(", _source(one.command))
+    ]
+    assert len(ending) > 10
+    helps = {one.command_path: f"{one.command.get_help(one)}" for one in ending}
+    assert [path for path, text in helps.items() if "exit code" not in text] == []
+
+
+def _source(command: Command) -> str:
+    return inspect.getsource(inspect.unwrap(command.callback)) if command.callback else ""

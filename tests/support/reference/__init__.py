@@ -7,12 +7,14 @@ written again.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.support.reference import settings
+from tests.support.reference import commands, exit_codes, settings
 from tests.support.source import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
 #: What makes each file.
 PAGES: Mapping[str, Callable[[], str]] = {
+    "commands.md": commands.made,
+    "exit-codes.md": exit_codes.made,
     "settings.md": settings.made,
 }
 
