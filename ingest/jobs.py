@@ -115,6 +115,10 @@ class JobScheduler:
         self.enqueue_drain()
         return True
 
+    def others_than_drains_wait(self) -> bool:
+        """Whether jobs other than drains wait for a worker of the drains' queue."""
+        return not all(job_id.startswith(_DRAIN) for job_id in self._events.job_ids)
+
     def sweep_backlog(self) -> bool:
         """Wake a drain if there are batches, and no drain is at work on them or about to be."""
         return any(self._partitions.each(Consumer.wants_drain).values()) and self.wake_drain()

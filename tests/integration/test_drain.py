@@ -278,6 +278,27 @@ def test_deep_nesting_holds_nothing_up(client: redis.Redis, store: Store) -> Non
     assert store.stored() + store.quarantined() == len(levels)
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_a_drain_that_calls_trickle_into_ends_early_for_other_jobs_only(
+    client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    monkeypatch.setattr("workers.drain.desk.LOOK_EVERY", 0.0)
+    scheduler = JobScheduler(client)
+    scheduler.wake_drain()
+    if waits:
+        scheduler.wake_verify()
+    came = 0
+
+    def another_comes() -> bool:
+        nonlocal came
+        came += 1
+        keep(client, [record(came)])
+        return came == 20
+
+    Drain(client, store, paused=another_comes).run(linger_ms=10_000)
+    assert (came < 20) is waits
+
+
 def test_one_drain_by_hand_needs_no_worker(client: redis.Redis, settings: Settings, store: Store) -> None:
     keep(client, [record(1), record(2)])
     keep(client, [record(3)])

@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two reports for `status`: as often as anyone looks.
 REPORT_EVERY = 1.0
+#: Seconds between two looks at whether other jobs wait.
+LOOK_EVERY = 1.0
 
 
 class Desk:
@@ -37,6 +39,7 @@ class Desk:
         self._announcements = Announcements(client)
         self._events, self._reported_at = 0, time.monotonic()
         self._away_until = 0.0
+        self._looked_at, self._others_wait = time.monotonic(), False
         #: Whether handlers were to be told of something, and were not.
         self._owes_handlers = False
 
@@ -93,6 +96,16 @@ class Desk:
             what.append(self._scheduler.note_stored)
         if what:
             self._tell(*what)
+
+    def others_wait(self) -> bool:
+        """Whether other jobs have waited for the worker that drains; looked at once in `LOOK_EVERY`."""
+        now = time.monotonic()
+        if not self._others_wait and now - self._looked_at >= LOOK_EVERY:
+            self._looked_at = now
+            waits: list[bool] = []
+            self._tell(lambda: waits.append(self._scheduler.others_than_drains_wait()))
+            self._others_wait = any(waits)
+        return self._others_wait
 
     def leave(self) -> None:
         """This drain reports no more."""

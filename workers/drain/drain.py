@@ -103,6 +103,8 @@ class Drain:
         self._woke_sibling = False
         #: Whether a partition is done with when what is left of it has just come.
         self._stops_at_the_end = False
+        #: Whether it ends for other jobs once it has caught up, and whether it has.
+        self._gives_way = self._caught_up = False
         self._store = store
         self._groups = GroupStore(store, has_handlers, name)
         self._plans = RowPlans()
@@ -185,13 +187,14 @@ class Drain:
     def _work(self, deadline: float | None, linger_ms: int | None) -> None:
         def over() -> bool:
             late = deadline is not None and time.monotonic() >= deadline
-            return late or stop_flag.requested or self._paused()
+            return late or stop_flag.requested or self._paused() or self._is_in_the_way()
 
         def turn(source: Source) -> bool:
             return not (self._are_several and over()) and self._turn(source, deadline, wait, over)
 
         # One stream is waited for at once; of several, each is for a moment.
         self._stops_at_the_end = linger_ms is None
+        self._gives_way = bool(linger_ms)
         linger_ms = linger_ms or 0
         wait, piece = (0, LINGER_PIECE_MS) if self._are_several else (linger_ms, 0)
         waited = 0
@@ -206,6 +209,10 @@ class Drain:
         if not self._paused():
             self._on_each(lambda source: self._wake_sibling(source, 1))
 
+    def _is_in_the_way(self) -> bool:
+        """Whether other jobs wait for this worker, and what is left has just come: a trickle never ends."""
+        return self._gives_way and self._caught_up and self._desk.others_wait()
+
     def _turn(self, source: Source, deadline: float | None, wait_ms: int, over: Callable[[], bool]) -> bool:
         """Work on what one partition has, once; returns whether there may be more."""
         taken_over = source.consumer.reclaim(source.count)
@@ -219,7 +226,8 @@ class Drain:
         else:
             self._process(entries, deadline)
         self._desk.report(self.summary.events)
-        if self._stops_at_the_end and not taken_over and len(entries) < source.count:
+        self._caught_up = not taken_over and len(entries) < source.count
+        if self._stops_at_the_end and self._caught_up:
             return False
         if not self._woke_sibling and len(entries) == source.count:
             self._woke_sibling = self._wake_sibling(source, SIBLING_BATCHES)
