@@ -50,6 +50,11 @@ WINDOW = 3600
 LATELY = 15
 #: Seconds by which the clocks may differ from what was assumed before a period is requested once more.
 TOLERANCE = MARGIN // 2
+#: Seconds before and after a period that are asked for once more to see whether results came meanwhile: clocks are
+#: known by then, so this is far less than what they were measured on. Half of it they may differ by.
+EDGE = 120
+#: Seconds at both ends of a period that was requested of which it is not sure that all results are there.
+SHAKY = 2
 #: Hours by which the results' clock may be behind that of the zone: those that zones can differ by.
 BEHIND = range(1, 15)
 HOUR = 3600
@@ -84,22 +89,30 @@ def windows(period: Period) -> Iterator[Period]:
 def look_at(context: Context, period: Period, before: Look | None = None) -> Look:
     """Fetch what Copernica has of a period, and insert what is missing.
 
-    If it has the same as in a look `before` at this period, that is not compared again: it is in the store by now.
+    If it has the same of it as in a look `before`, that is not compared again: it is in the store by now. For
+    that, only the period itself is requested, unless there were events around it that had no results yet.
 
     Raises:
         RestError: not all of it could be fetched; nothing of the part in which that happened was inserted.
         Unavailable: the database or the disk cannot be used now.
     """
     total = Look()
-    if before is not None and before.answered is not None and len(list(windows(period))) == 1:
+    if before is not None and before.answered is not None and _is_told_by_itself(before, period):
         same, total.calls = _again(context, before, before.answered)
         if same is not None:
             return same
     for window in windows(period):
         now = int(time.time())
         around = Period(window.since - MARGIN, max(window.until, min(window.until + MARGIN, now - LATELY)))
-        total.add(_by_its_own_clock(context, around))
+        edged = Period(window.since - EDGE, min(window.until + EDGE, around.until))
+        total.add(_by_its_own_clock(context, around, edged))
     return total
+
+
+def _is_told_by_itself(before: Look, period: Period) -> bool:
+    """Whether the results of a period, without those around it, tell if anything is new since the look before."""
+    clocks_agree = before.pairs > 0 and abs(before.offset) <= EDGE // 2
+    return len(list(windows(period))) == 1 and not before.only_in_store and clocks_agree
 
 
 def _again(context: Context, before: Look, answered: Answered) -> tuple[Look | None, int]:
@@ -110,23 +123,33 @@ def _again(context: Context, before: Look, answered: Answered) -> tuple[Look | N
             return await fetch(api, shelf, answered.period, answered.zone, context.watch), api.calls
 
         fetched, calls = _asked(context, asked)
-        if shelf.fingerprint() != answered.results or fetched.unreadable or fetched.astray:
+        if (
+            _fingerprint(shelf, answered.period, answered.zone) != answered.results
+            or fetched.unreadable
+            or fetched.astray
+        ):
             return None, calls
     answered = answered._replace(at=time.monotonic())
     known = before.in_store + before.recovered
     return replace(before, in_store=known, recovered=0, calls=calls, answered=answered), calls
 
 
-def _by_its_own_clock(context: Context, period: Period) -> Look:
+def _fingerprint(shelf: Shelf, period: Period, zone: tzinfo) -> bytes:
+    """Which results of a period there are, without those at its ends, which come or not as pages are divided."""
+    begin, end = shown(Period(period.since + SHAKY, period.until - SHAKY), zone)
+    return shelf.fingerprint(str(begin), str(end))
+
+
+def _by_its_own_clock(context: Context, period: Period, edged: Period) -> Look:
     """One look and, if the results' clock proves to be of another zone than was thought, a second one."""
     zone: tzinfo = ZoneInfo(context.settings.logfile_tz)
-    look = _look(context, period, zone)
+    look = _look(context, period, edged, zone)
     other = _zone_behind(zone, period, look.offset)
     if not look.fetched and _happened(context.store, period):
         other = _asked(context, partial(_zone_of_nothing, zone, period))
         look.elsewhere = other is None
     if other is not None:
-        calls, look = look.calls, _look(context, period, other)
+        calls, look = look.calls, _look(context, period, edged, other)
         look.calls += calls
         look.elsewhere = look.elsewhere or _zone_behind(other, period, look.offset) is not None
         ahead = _ahead(other, zone, period)
@@ -157,9 +180,9 @@ def _happened(store: Store, period: Period) -> int:
     return store.count(Filter(types=tuple(LISTS), since=since, until=until))
 
 
-def _look(context: Context, period: Period, zone: tzinfo) -> Look:
+def _look(context: Context, period: Period, edged: Period, zone: tzinfo) -> Look:
     with downloads.folder() as folder, Shelf(folder) as shelf:
-        look = _asked(context, lambda api: _gathered(context, api, shelf, period, zone))
+        look = _asked(context, lambda api: _gathered(context, api, shelf, period, edged, zone))
         _compare(context, shelf, look, period, zone)
     return look
 
@@ -183,10 +206,12 @@ def _asked(context: Context, ask: "Callable[[Asked], Awaitable[T]]") -> T:
     return asyncio.run(asked())
 
 
-async def _gathered(context: Context, api: Asked, shelf: Shelf, period: Period, zone: tzinfo) -> Look:
-    """Everything that Copernica is asked for, put on the shelf."""
+async def _gathered(
+    context: Context, api: Asked, shelf: Shelf, period: Period, edged: Period, zone: tzinfo
+) -> Look:
+    """Everything that Copernica is asked for, put on the shelf; of the `edged` period, what is there is noted."""
     fetched = await fetch(api, shelf, period, zone, context.watch)
-    answered = Answered(period, zone, await asyncio.to_thread(shelf.fingerprint), time.monotonic())
+    answered = Answered(edged, zone, await asyncio.to_thread(_fingerprint, shelf, edged, zone), time.monotonic())
     messages = Messages(api, context.store, shelf, context.watch, keeps=not context.dry_run)
     await messages.find()
     recipients = Recipients(context.store, shelf, context.watch)

@@ -10,7 +10,7 @@ from workers.catch_up.fetching import NAMES, Period
 
 
 class Answered(NamedTuple):
-    """What Copernica was asked for, by the clock of which zone, which results it had, and when (monotonic)."""
+    """Which results Copernica had of a period, by the clock of which zone, and when it was asked (monotonic)."""
 
     period: Period
     zone: tzinfo

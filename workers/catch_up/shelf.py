@@ -46,6 +46,13 @@ SELECT r.product, r.id, coalesce(r.timestamp, ''), r.destination, coalesce(r.mai
   coalesce(r.profile, m.profile), coalesce(r.subprofile, m.subprofile), m.message, m.recipient, r.fields
 FROM results r LEFT JOIN messages m USING (product, destination) WHERE r.kind = ?
 """
+#: Whichever way Copernica divides a date and a time, and whatever it writes after the seconds.
+_OF_PERIOD = """
+SELECT kind, product, id FROM results
+WHERE coalesce(replace(substr(timestamp, 1, 19), 'T', ' '), '') NOT BETWEEN '0' AND '9999'
+  OR replace(substr(timestamp, 1, 19), 'T', ' ') BETWEEN ? AND ?
+ORDER BY kind, product, id
+"""
 
 
 class Known(NamedTuple):
@@ -136,10 +143,13 @@ class Shelf:
         )
         return int(self._read(query)[0][0])
 
-    def fingerprint(self) -> bytes:
-        """Which results there are: two shelves with the same have the same results."""
+    def fingerprint(self, begin: str, end: str) -> bytes:
+        """Which results there are from one time to another: two shelves with the same have the same of these.
+
+        Times are written as `2026-11-27 08:00:00`; results without one belong to any.
+        """
         told = hashlib.sha256()
-        for rows in self._portions("SELECT kind, product, id FROM results ORDER BY kind, product, id", ()):
+        for rows in self._portions(_OF_PERIOD, [begin, end]):
             told.update(orjson.dumps(rows))
         return told.digest()
 
