@@ -92,6 +92,15 @@ class Verifier:
         with suppress(CallRejected):
             await self._keys.get(key_id)
 
+    async def watch_dns(self) -> None:
+        """Find out again and again whether DNS answers at all, until cancelled; `dns_is_silent` tells."""
+        await self._keys.watch()
+
+    @property
+    def dns_is_silent(self) -> bool:
+        """Whether DNS gave no answer at all when that was found out last."""
+        return self._keys.is_silent
+
     def known_names(self) -> set[str]:
         """The names of keys that DNS confirmed within the last days."""
         return {key.name for key in self._keys.known()}

@@ -32,6 +32,9 @@ TTL_MIN = 60
 TTL_MAX = 3600
 #: Seconds that a failed lookup counts, so that not every call asks a resolver in trouble.
 FAILED_TTL = 5
+#: Seconds between two looks at whether DNS answers, while nothing is looked up: monitoring is to know of it before
+#: the first call with a new key comes.
+WATCH_EVERY = 30
 #: Seconds that a valid key may still be used when DNS has stopped answering: a week, of a life of a month.
 STALE = 7 * DAY
 #: Seconds between two lookups of such a key.
@@ -283,6 +286,18 @@ class KeyRing:
         self._failed.move_to_end(name)
         while len(self._failed) > FAILURES_MAX:
             self._failed.popitem(last=False)
+
+    async def watch(self) -> None:
+        """Find out again and again whether DNS answers at all, until cancelled; `is_silent` tells."""
+        while True:
+            # Does not count for calls: for these it is found out as they come.
+            self._answers = await self._source.answers()
+            await asyncio.sleep(WATCH_EVERY)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether DNS gave no answer at all when that was found out last."""
+        return not self._answers
 
     async def _dns_answers(self) -> bool:
         """Whether DNS answers at all, found out at most once per `FAILED_TTL` seconds."""

@@ -112,7 +112,7 @@ async def _serve_socket(
             if verifier is not None
             else None
         )
-        replayer = SpoolReplayer(producer, settings.buffer_max)
+        replayer = SpoolReplayer(producer, settings.buffer_max, verifier)
         validation_files = ValidationFiles.from_folder(settings.validation_files, settings.path)
         app = create_app(intake, replayer, settings.path, validation_files)
         server = await opened.enter_async_context(_aiohttp_server(app))
@@ -123,6 +123,8 @@ async def _serve_socket(
             start(connections.watch())
             start(_measure(board, number, intake, producer, connections))
             start(replayer.run())
+            if verifier is not None:
+                start(verifier.watch_dns())
             lookout = Lookout(settings, blocking, is_worker=False, speaks=number == 1)
             keep = partial(maintain, settings, intake, producer, Heartbeats(blocking, name), scheduler, number)
             start(keep(covering, sharing, lookout, Refusals(blocking), found.queues))

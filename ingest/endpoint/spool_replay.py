@@ -19,6 +19,7 @@ from ingest.stream.appends import Condition
 from ingest.stream.aside import PASSING_SPOOL
 from ingest.stream.lanes import Lane
 from ingest.stream.producer import APPEND_PATIENCE, APPEND_TIMEOUT, Producer
+from ingest.verification import Verifier
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ PORTION_BATCHES = 128
 PAUSE = 0.02
 #: Times that Redis may reject a single batch, while it accepts other writes, before the batch is set aside.
 ATTEMPTS = 3
+DNS_IS_SILENT = "DNS gives no answer about anything. New keys cannot be looked up; check INGEST_DNS_SERVERS."
 #: Share of Redis' memory limit that the backlog may use by default.
 BACKLOG_SHARE = 0.6
 #: Share that may be in use for any purpose: a full Redis rejects RQ and all others who use it.
@@ -41,11 +43,17 @@ RELIEF = 0.9
 class SpoolReplayer:
     """Empties the spool of one endpoint process, and turns calls to it when Redis fills up."""
 
-    def __init__(self, producer: Producer, buffer_max: int | None = None) -> None:
-        """`buffer_max`: bytes of Redis memory that the backlog may use; None: `BACKLOG_SHARE` of its limit."""
+    def __init__(
+        self, producer: Producer, buffer_max: int | None = None, verifier: Verifier | None = None
+    ) -> None:
+        """`buffer_max`: bytes of Redis memory that the backlog may use; None: `BACKLOG_SHARE` of its limit.
+
+        `verifier` knows whether keys can be looked up, which belongs to what may cost calls.
+        """
         self.producer = producer
         self._spool = producer.spool
         self._buffer_max = buffer_max
+        self._verifier = verifier
         #: What may cost calls, as of the last check.
         self.risks: list[Risk] = []
         self._checked_at = 0.0
@@ -100,6 +108,8 @@ class SpoolReplayer:
     async def _check_condition(self) -> None:
         """Find out what may cost calls, and whether they should go to the spool."""
         risks: list[Risk] = []
+        if self._verifier is not None and self._verifier.dns_is_silent:
+            risks.append(Risk(RiskCode.DNS_SILENT, DNS_IS_SILENT))
         if (spool := self._spool) is not None:
             await spool.tidy()
             enough_for = None if self.producer.aside.lasts else PASSING_SPOOL

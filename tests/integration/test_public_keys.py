@@ -296,6 +296,22 @@ async def test_a_failing_dns_server_rejects_no_call_and_is_asked_again_soon(
     assert same(await ring.get(KEY_ID), KEY)
 
 
+async def test_whether_dns_is_silent_is_known_without_a_call_and_no_single_name_decides_it(
+    impatient: None, ring: KeyRing, server: DnsServer, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(public_keys, "WATCH_EVERY", 0.0)
+    server.let(KEY_ID, Behaviour.SERVFAIL)
+    assert await unavailable(ring)
+    assert not ring.is_silent
+    watching = asyncio.create_task(ring.watch())
+    for trouble, silent in ((Behaviour.SERVFAIL, True), (Behaviour.NXDOMAIN, False)):
+        server.otherwise = trouble
+        async with asyncio.timeout(30):
+            while ring.is_silent is not silent:
+                await asyncio.sleep(0.01)
+    watching.cancel()
+
+
 async def test_an_unreachable_dns_server_rejects_no_call(impatient: None) -> None:
     with DnsServer() as server:
         address = server.address

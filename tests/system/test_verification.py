@@ -89,6 +89,20 @@ def guarded(redis_url: str, tmp_path: Path, environ: dict[str, str]) -> Iterator
         assert "Traceback" not in process.output
 
 
+@pytest.mark.parametrize("environ", [{"WEB_CONCURRENCY": "1"}])
+def test_readyz_says_that_dns_is_silent(guarded: Guarded) -> None:
+    def codes() -> list[str]:
+        got = exchange(guarded.port, b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        return list(json.loads(got.partition(b"\r\n\r\n")[2])["codes"])
+
+    assert "dns-silent" not in codes()
+    guarded.dns.otherwise = Behaviour.SERVFAIL
+    assert guarded.send(Signer(key_id="new._domainkey.copernica.com").call()) == [200], (
+        "kept until its key can be looked up"
+    )
+    until(lambda: "dns-silent" in codes(), "the risk")
+
+
 def test_the_same_call_sent_again_is_acknowledged_and_stored_once(guarded: Guarded) -> None:
     call, other = guarded.signer.call(), guarded.signer.call(b"type=click&id=2")
     assert guarded.send(*[call] * 6, other) == [200] * 7  # six connections: both processes take it
