@@ -77,3 +77,24 @@ NOT_ACCEPTED = rejection(
 NO_CALL_STATUSES = frozenset({400, 404, 405, 408, 413, 414, 415})
 #: After these, the rest of the request may still be on its way, so the connection is closed.
 CLOSING_STATUSES = frozenset({400, 401, 408, 413, 414, 415})
+
+#: All of them, each with when it is given: for docs/reference, and for whoever wonders. Copernica does not send a
+#: call again whatever it is answered, so after any but 200 it is lost until it is recovered.
+ALL: tuple[tuple[Answer, str], ...] = (
+    (KEPT, "The call is safe, in Redis or in the spool."),
+    (HELLO, "It was a GET or HEAD request, as somebody sends who opens the URL in a browser."),
+    (BAD_REQUEST, "It is no well-formed HTTP, ended before it was complete, or has a head of more than 16 KiB or "
+                  "128 headers."),
+    (NOT_ACCEPTED, "The call is not Copernica's, or not for this endpoint. Why is in the log, in `ingest status` "
+                   "and in the console, and is not told to strangers."),
+    (NOT_FOUND, "The path is neither `INGEST_PATH` nor below it."),
+    (METHOD_NOT_ALLOWED, "The method is none of POST, GET and HEAD."),
+    (TOO_SLOW, "The head did not arrive within 10 s, or the body not within 30 s."),
+    (TOO_LARGE, "The body is larger than `INGEST_MAX_BODY`."),
+    (TARGET_TOO_LONG, "The target, which is the path with its query, is longer than 8 KiB."),
+    (ENCODED, "The body has a Content-Encoding: whoever unpacked it would not know how large it becomes."),
+    (FAULT, "A fault of the program; its log has the traceback. The call was not kept."),
+    (UNAVAILABLE, "Neither Redis nor the spool could take the call, or its signer's key cannot be looked up and "
+                  "no more may be kept for it. It was not kept."),
+    (BUSY, "There are too many connections, or too much is held in memory. The call was not kept."),
+)  # fmt: skip  # a list to be read: answer and reason

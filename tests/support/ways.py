@@ -20,6 +20,7 @@ from ingest.endpoint.fallback import connection_factory
 from ingest.endpoint.fast_path import FastPath
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.endpoint.validation_files import ValidationFiles
 from ingest.stream.appends import Stream
 from ingest.stream.keys import Keys
 from ingest.stream.producer import Producer
@@ -54,7 +55,13 @@ class Ways:
 
 
 @contextmanager
-def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, limit: int = 100) -> Iterator[Ways]:
+def both_ways(
+    redis_url: str,
+    max_body: int,
+    verifier: Verifier | None = None,
+    limit: int = 100,
+    files: ValidationFiles | None = None,
+) -> Iterator[Ways]:
     started: list[Ways] = []
     ready = threading.Event()
     loop = uvloop.new_event_loop()
@@ -64,7 +71,7 @@ def both_ways(redis_url: str, max_body: int, verifier: Verifier | None = None, l
         client = redis_client.connect_async(redis_url)
         appender = Producer([Stream(client)], lambda: None)
         take = Intake(appender, max_body, verifier, keep_headers=verifier is not None)
-        app = create_app(take, SpoolReplayer(appender), "/copernica")
+        app = create_app(take, SpoolReplayer(appender), "/copernica", files)
         runner = web.AppRunner(app, shutdown_timeout=1.0)
         await runner.setup()
         assert runner.server is not None

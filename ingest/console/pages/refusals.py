@@ -40,7 +40,10 @@ MEANINGS: Mapping[str, tuple[str, str]] = {
         _("See that this machine's clock is right: it is behind."),
     ),
     "key-unavailable": (
-        _("DNS does not answer what the signer's public key is; the call was answered 503, and is sent again."),
+        _(
+            "DNS does not answer what the signer's public key is; the call was answered 503, and is lost until it "
+            "is recovered."
+        ),
         _("See that this machine reaches its DNS resolvers: ingest check."),
     ),
     "404": (

@@ -7,7 +7,7 @@ written again.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.support.reference import commands, exit_codes, settings
+from tests.support.reference import commands, errors, exit_codes, http, openapi, settings
 from tests.support.source import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
@@ -15,6 +15,9 @@ FOLDER = ROOT / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "commands.md": commands.made,
     "exit-codes.md": exit_codes.made,
+    "errors.md": errors.made,
+    "http.md": http.made,
+    "openapi.yaml": openapi.made,
     "settings.md": settings.made,
 }
 
