@@ -92,3 +92,46 @@ def reader_of(user_agent: str) -> Reader:
             version = next(filter(None, found.groups()), "")
             return Reader(f"{name} {version}".strip(), system, proxy, kind)
     return Reader("", system, proxy, kind)
+
+
+#: Kinds of devices, as figures tell them apart. A `PROXY` fetches images for people, whether or not they read;
+#: what a `BOT` opens or clicks is nobody's.
+PHONE, TABLET, DESKTOP, MAIL_CLIENT, PROXY, BOT, UNKNOWN = DEVICES = (
+    "phone",
+    "tablet",
+    "desktop",
+    "mail-client",
+    "proxy",
+    "bot",
+    "unknown",
+)
+_BOTS = re.compile(
+    r"bot\b|crawl|spider|scan|barracuda|mimecast|proofpoint|curl/|wget/|python|java/|okhttp|headless|go-http-client",
+    re.IGNORECASE,
+)
+#: A tablet with Android names itself as a phone does, but for `Mobile`.
+_PHONES = re.compile(r"iPhone|iPod|Android.*Mobile|Outlook-(?:iOS|Android)|Windows Phone|BlackBerry")
+_TABLETS = re.compile(r"iPad|Android|Tablet|Kindle|Silk/")
+_MAIL_CLIENTS = ("Outlook", "Thunderbird", "Apple Mail")
+_DESKTOPS = ("Windows", "macOS", "Linux", "ChromeOS")
+
+
+def device_of(user_agent: str) -> str:
+    """The kind of device that a user agent stands for, one of `DEVICES`, by the first that fits.
+
+    A bot, a proxy for images, a phone, a tablet, a program for mail on a computer, a computer; `UNKNOWN` where
+    nothing tells, as of recovered events whose source knows no user agent.
+    """
+    text = user_agent[:LONGEST]
+    reader = reader_of(text)
+    if reader.kind == IMAGES:
+        return PROXY
+    if reader.kind or _BOTS.search(text):
+        return BOT
+    if _PHONES.search(text):
+        return PHONE
+    if _TABLETS.search(text):
+        return TABLET
+    if reader.program.startswith(_MAIL_CLIENTS):
+        return MAIL_CLIENT
+    return DESKTOP if reader.system in _DESKTOPS else UNKNOWN

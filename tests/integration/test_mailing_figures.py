@@ -7,6 +7,7 @@ from itertools import count
 import pytest
 
 from ingest.copernica.events import DAY, LOGFILE, REST, WEBHOOK, Event, EventType
+from tests.support import views
 from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.mailings import counted, kept
 from workers.mailings.figures import figures_of
@@ -36,6 +37,7 @@ def some(luck: random.Random, number: Iterator[int]) -> list[Event]:
             source=luck.choice([WEBHOOK, WEBHOOK, LOGFILE, REST]),
             recipient=luck.choice(["jan@example.nl", "eva@example.nl"]),
             profile=None,
+            user_agent=luck.choice([None, "Mozilla/5.0", "x (iPhone; y)", "x (Windows NT 10.0)"]),
             url=luck.choice([None, "https://a.example/x?to=jan@example.nl", "https://a.example/y/1"]),
             tags=luck.choice([[], ["a"], ["a", "b\0"], ["b"]]),
             code=luck.choice([550, 421]),
@@ -95,6 +97,8 @@ def test_they_are_those_of_the_events(store: Store, seed: int) -> None:
             assert figures_of(store, mailing) is None or not kept(store, mailing)["kinds"]
             continue
         assert kept(store, mailing) == expected
+        views.agree(store, mailing)
+    assert views.told(store) == views.counted(store)
     assert stale_mailings(store) == {}
 
 

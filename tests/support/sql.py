@@ -21,8 +21,10 @@ def rows(store: Store, query: str) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.exec_driver_sql(query)]
 
 
-#: Bring a database from schema 0013 back to 0010.
+#: Bring a database from schema 0014 back to 0010.
 WITHOUT_0011 = [
+    *(f"DROP VIEW {name}_stats" for name in ("mailing", "template", "tag", "device")),
+    "DROP TABLE mailing_devices",
     "DROP TABLE marks",
     "DROP TABLE audit",
     "DROP TABLE commits",

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, select
 
 from ingest.copernica.event_types import EventType
 from workers.mailings.names import Name, names_of
-from workers.mailings.part import KINDS
+from workers.mailings.part import KINDS, LISTS
 from workers.mailings.reading import begin_of
 from workers.store import tables
 from workers.store.mailing_tables import mailing_changes, mailing_figures, mailing_parts
@@ -128,7 +128,7 @@ class Figures:
                 for kind in _KINDS
                 if (numbers := self.of(kind)).total
             },
-            **{name: dict(self.tops.get(name, {})) for name in ("reasons", "links", "tags", "clients")},
+            **{name: dict(self.tops.get(name, {})) for name in LISTS},
         }
 
 

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from urllib.parse import urlsplit
 
 from ingest.copernica.message_ids import bare
+from ingest.copernica.user_agents import device_of
 
 #: Characters of a reason, a link or a tag that are kept: what is longer is cut.
 LONGEST = 160
@@ -94,6 +95,12 @@ def client(user_agent: str | None) -> str:
         return "Robots"
     name = user_agent[: 4 * LONGEST].lower()
     return next((found for sign, found in _CLIENTS if sign in name), "")
+
+
+@lru_cache(REMEMBERED)
+def device(user_agent: str | None) -> str:
+    """The kind of device that opened or clicked."""
+    return device_of(user_agent or "")
 
 
 @lru_cache(REMEMBERED)

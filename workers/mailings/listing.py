@@ -138,7 +138,9 @@ def tags(store: Store, limit: int = PAGE) -> list[tuple[str, int]]:
 
 def tagged(store: Store, tag: str) -> Tagged:
     """What is known of a tag, of its last mailings by number."""
-    query = select(_TAGS.mailing).where(_TAGS.tag == tag).distinct().order_by(_TAGS.mailing.desc())
+    query = (
+        select(_TAGS.mailing).where(_TAGS.tag == tag, _TAGS.mailing > 0).distinct().order_by(_TAGS.mailing.desc())
+    )
     by_mailing: defaultdict[int, Counter[str]] = defaultdict(Counter)
     with store.reading() as connection:
         numbers = list(connection.execute(query.limit(MOST_OF_TAG + 1)).scalars())

@@ -3,17 +3,20 @@
 import json
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, select
 
-from workers.mailings.part import LISTS, TAGS, Tops, unpacked
-from workers.store.mailing_tables import mailing_figures, mailing_parts, mailing_tags
+from workers.mailings.part import CUTS, DEVICES, MOST_KEPT, TAGS, Cuts, Tops, having, unpacked
+from workers.store.backend import PERIODS
+from workers.store.mailing_tables import mailing_devices, mailing_figures, mailing_parts, mailing_tags
 
 #: Entries of each list that figures keep.
 MOST_SHOWN = 50
+#: Entries of each of the `CUTS` of a mailing that are kept with their messages.
+MOST_CUT = MOST_KEPT
 #: Hashes that are held in memory at a time to find out how many different ones there are: some 30 MB.
 AT_ONCE = 250_000
 #: Hashes are from minus this up to this.
@@ -29,42 +32,74 @@ class Merged:
     #: Events and messages by type.
     kinds: dict[str, tuple[int, int]] = field(default_factory=dict)
     tops: dict[str, Tops] = field(default_factory=dict)
-    #: The most frequent tags with the number of events of each type.
-    tags: dict[tuple[str, str], int] = field(default_factory=dict)
+    #: By the name of one of the `CUTS`, by entry and type: events, and of how many messages (None: not known yet).
+    cuts: dict[str, dict[tuple[str, str], tuple[int, int | None]]] = field(default_factory=dict)
     first_hour: str = ""
     last_hour: str = ""
 
 
-def merge(connection: Connection, mailing: int) -> Merged:
-    """Read a mailing's parts, of one type after the other."""
+def unit_of(mailing: int, hour: str) -> int:
+    """What a part is merged into: its mailing, or minus its day (such as -20261120) if it is of none.
+
+    All that names no mailing would never come to an end: each hour would have it all counted again.
+    """
+    return mailing if mailing > 0 else -int(hour[: PERIODS["day"]].replace("-", ""))
+
+
+def _parts_of(unit: int) -> list[ColumnElement[bool]]:
+    """Which parts are merged into a unit; of what only stands for all of them (`NO_MAILING`), none."""
+    if unit > 0:
+        return [_PARTS.mailing == unit, _PARTS.number > 0]
+    digits = f"{-unit:08}"
+    day = f"{digits[:-4]}-{digits[-4:-2]}-{digits[-2:]}"
+    of_day = _PARTS.hour >= day, _PARTS.hour < f"{day}~"
+    return [_PARTS.owner <= 0, _PARTS.mailing == _PARTS.owner, *of_day, _PARTS.number > 0]
+
+
+def merge(connection: Connection, unit: int) -> Merged:
+    """Read the parts of a mailing, or of a day's events of none: first what is in them, then of which messages."""
     merged = Merged()
-    types = select(_PARTS.type).where(_PARTS.mailing == mailing, _PARTS.number > 0).distinct()
+    parts = _parts_of(unit)
     hours: list[str] = []
-    tags: dict[str, Tops] = {}
-    for kind in sorted(connection.execute(types).scalars()):
-        of_kind = _PARTS.mailing == mailing, _PARTS.type == kind, _PARTS.number > 0
-        rows = connection.execute(
-            select(_PARTS.hour, _PARTS.number, _PARTS.messages, _PARTS.tops).where(*of_kind)
-        ).all()
-        hashes = [unpacked(bytes(row.messages)) for row in rows]
-        merged.kinds[kind] = sum(row.number for row in rows), different(hashes)
-        hours += [row.hour for row in rows]
-        for row in rows:
-            _add(merged.tops, kind, json.loads(row.tops), tags)
+    numbers: Counter[str] = Counter()
+    entries: dict[tuple[str, str], Tops] = {}
+    for row in connection.execute(select(_PARTS.type, _PARTS.hour, _PARTS.number, _PARTS.tops).where(*parts)):
+        hours.append(row.hour)
+        numbers[row.type] += row.number
+        for name, found in json.loads(row.tops).items():
+            for entry, number in found.items():
+                merged.tops.setdefault(name, Tops()).add(entry, number)
+                if name in CUTS:
+                    entries.setdefault((name, row.type), Tops()).add(entry, number)
     merged.first_hour, merged.last_hour = min(hours, default=""), max(hours, default="")
-    shown = merged.tops[TAGS].most(MOST_SHOWN) if TAGS in merged.tops else {}
-    merged.tags = {
-        (tag, kind): of_kind.counts[tag] for kind, of_kind in tags.items() for tag in shown if of_kind.counts[tag]
-    }
+    for kind in sorted(numbers):
+        rows = connection.execute(select(_PARTS.messages, _PARTS.cuts).where(*parts, _PARTS.type == kind)).all()
+        read = [
+            (unpacked(bytes(row.messages)), None if row.cuts is None else json.loads(row.cuts)) for row in rows
+        ]
+        messages = different([hashes for hashes, _ in read])
+        merged.kinds[kind] = numbers[kind], messages
+        for name in CUTS:
+            counts = entries[name, kind].counts if (name, kind) in entries else {}
+            kept = merged.tops[name].most(MOST_CUT) if name in merged.tops else {}
+            for entry in kept.keys() & counts.keys():
+                of_entry = counts[entry], _messages_with(read, name, entry, messages)
+                merged.cuts.setdefault(name, {})[entry, kind] = of_entry
     return merged
 
 
-def _add(tops: dict[str, Tops], kind: str, lists: dict[str, Any], tags: dict[str, Tops]) -> None:
-    for name in LISTS:
-        for entry, number in lists.get(name, {}).items():
-            tops.setdefault(name, Tops()).add(entry, number)
-            if name == TAGS:
-                tags.setdefault(kind, Tops()).add(entry, number)
+def _messages_with(
+    parts: Sequence[tuple["array[int]", Cuts | None]], name: str, entry: str, messages: int
+) -> int | None:
+    """Of how many messages the events with an entry are; `messages` if all have it. None: not known yet."""
+    found = []
+    for hashes, cuts in parts:
+        if cuts is None:
+            return None
+        found.append(having(hashes, cuts[name], entry))
+    if all(some is hashes for some, (hashes, _) in zip(found, parts, strict=True)):
+        return messages
+    return different(found)
 
 
 def different(sorted_hashes: Sequence["array[int]"]) -> int:
@@ -86,7 +121,6 @@ def different(sorted_hashes: Sequence["array[int]"]) -> int:
 def save(connection: Connection, mailing: int, changes: int, merged: Merged, now: int) -> None:
     """Keep the figures of a mailing, within a transaction; one without events has none but its `changes`."""
     connection.execute(delete(mailing_figures).where(mailing_figures.c.mailing == mailing))
-    connection.execute(delete(mailing_tags).where(mailing_tags.c.mailing == mailing))
     tops = {name: tops.most(MOST_SHOWN) for name, tops in sorted(merged.tops.items())}
     row = (
         mailing,
@@ -98,9 +132,11 @@ def save(connection: Connection, mailing: int, changes: int, merged: Merged, now
         json.dumps(tops, ensure_ascii=False),
     )
     connection.execute(mailing_figures.insert().values(row))
-    if merged.tags:
+    for table, column, name in ((mailing_tags, "tag", TAGS), (mailing_devices, "device", DEVICES)):
+        connection.execute(delete(table).where(table.c.mailing == mailing))
         rows = [
-            {"tag": tag, "mailing": mailing, "type": kind, "number": number}
-            for (tag, kind), number in sorted(merged.tags.items())
+            {column: entry, "mailing": mailing, "type": kind, "number": number, "messages": messages}
+            for (entry, kind), (number, messages) in sorted(merged.cuts.get(name, {}).items())
         ]
-        connection.execute(mailing_tags.insert(), rows)
+        if rows:
+            connection.execute(table.insert(), rows)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Text, cast, func, or_, select
 
 from ingest.copernica.event_types import EventType
 from workers.mailings import grouping
-from workers.mailings.part import CLIENTS, LINKS, REASONS, TAGS, Part
+from workers.mailings.part import CLIENTS, DEVICES, LINKS, REASONS, TAGS, Part
 from workers.store import tables
 from workers.store.event_counts import NO_MAILING
 from workers.store.store import Store
@@ -27,10 +27,11 @@ _READS = EventType.OPEN, EventType.CLICK
 
 #: What is counted of a type, besides tags: into which list, by which function of which columns.
 _CLIENT = CLIENTS, grouping.client, ("user_agent",)
+_DEVICE = DEVICES, grouping.device, ("user_agent",)
 _LISTS: Mapping[str, Sequence[tuple[str, Callable[..., str], Sequence[str]]]] = {
     EventType.FAILURE: ((REASONS, grouping.reason, ("code", "extended", "description", "state")),),
-    EventType.OPEN: (_CLIENT,),
-    EventType.CLICK: (_CLIENT, (LINKS, grouping.link, ("url",))),
+    EventType.OPEN: (_CLIENT, _DEVICE),
+    EventType.CLICK: (_CLIENT, _DEVICE, (LINKS, grouping.link, ("url",))),
 }
 
 #: Parts by the mailing that events name, and that they are of: the same, unless they name none.
@@ -64,7 +65,7 @@ def parts_of(
             some = [at for at, owner in enumerate(of) if owner in named]
             _take(own, kind, [of[at] for at in some], [rows[at] for at in some])
             for owner, row in zip(of, rows, strict=True):
-                if owner <= 0 and owner in own and row.message_id is not None:
+                if owner <= 0 and owner in own:
                     unnamed[owner].append(row)
         for owner, waiting in unnamed.items():
             if len(waiting) >= LOOKED_UP:
@@ -112,9 +113,12 @@ def _take(parts: Mapping[int, Part], kind: str, of: Sequence[int], rows: Sequenc
 
     for part, number in together():
         part.number += number
-    for part, _, message in together("message_id"):
+    agent = ("user_agent",) if kind in _READS else ()
+    for part, _, message, tags, *user_agent in together("message_id", "tags", *agent):
         if message is not None:
-            part.messages.append(grouping.message(message))
+            part.messages.append(of_message := grouping.message(message))
+            part.cut(TAGS, grouping.tags(tags), of_message)
+            part.cut(DEVICES, tuple(map(grouping.device, user_agent)), of_message)
     for part, number, tags in together("tags"):
         for tag in grouping.tags(tags):
             part.count(TAGS, tag, number)
@@ -124,13 +128,12 @@ def _take(parts: Mapping[int, Part], kind: str, of: Sequence[int], rows: Sequenc
 
 
 def _attribute(store: Store, found: Parts, kind: str, owner: int, rows: Sequence[Any]) -> None:
-    """Count events that name no mailing for that of their message, where `destinations` knows it."""
+    """Count events that name no mailing for that of their message, if `destinations` knows it; else for none."""
     for at in range(0, len(rows), LOOKED_UP):
         some = rows[at : at + LOOKED_UP]
-        mailings = _mailings_of(store, {row.message_id for row in some})
-        known = [row for row in some if mailings.get(row.message_id)]
-        of = [mailings[row.message_id] for row in known]
-        _take({mailing: found.setdefault((owner, mailing), Part()) for mailing in set(of)}, kind, of, known)
+        mailings = _mailings_of(store, {row.message_id for row in some if row.message_id is not None})
+        of = [mailings.get(row.message_id) or owner for row in some]
+        _take({mailing: found.setdefault((owner, mailing), Part()) for mailing in set(of)}, kind, of, some)
 
 
 def _mailings_of(store: Store, messages: Collection[str]) -> Mapping[str, int]:

@@ -33,7 +33,7 @@ TURNS = "ingest mailings"
 
 _COUNTS, _PARTS = tables.event_counts.c, mailing_parts.c
 _KINDS = [kind.value for kind in KINDS]
-_OWNER, _MAILING = 0, 3
+_OWNER, _HOUR, _MAILING = 0, 1, 3
 
 
 class Refreshed(NamedTuple):
@@ -88,10 +88,6 @@ def stale_mailings(store: Store, first: Collection[int] = ()) -> dict[int, int]:
     )
     with store.reading() as connection:
         found = connection.execute(query.where(func.coalesce(figures.changes, -1) != now.c.now)).all()
-        known = connection.execute(select(tables.destinations.c.destination).limit(1)).first()
-        attributed = connection.execute(select(_PARTS.owner).where(_PARTS.owner <= 0).limit(1)).first()
-    if known is None and attributed is None:  # nothing can be said of events that name no mailing
-        found = [row for row in found if row.mailing > 0]
     ordered = sorted(
         found, key=lambda row: (row.mailing in first, row.last_hour or "9", row.mailing), reverse=True
     )
@@ -183,13 +179,15 @@ def _replace(store: Store, keys: Sequence[Key], rows: Sequence[Row]) -> None:
         store.overwrite(connection)  # of who was erased, a hash of each message was in them
         for at in range(0, len(keys), TOGETHER):
             these = or_(*map(_is_of, keys[at : at + TOGETHER]))
-            attributed = _PARTS.owner <= 0, _PARTS.mailing > 0
-            before = connection.execute(select(_PARTS.mailing).where(these, *attributed).distinct()).scalars()
-            for mailing in before.all():
+            unnamed = _PARTS.owner <= 0
+            before = connection.execute(select(_PARTS.mailing, _PARTS.hour).where(these, unnamed).distinct())
+            changed = {merging.unit_of(mailing, hour) for mailing, hour in before.all()}
+            for mailing in sorted(changed):
                 store.note_change(connection, mailing)
             connection.execute(delete(mailing_parts).where(these))
         store.insert(connection, mailing_parts, sorted(rows))
-        for mailing in sorted({row[_MAILING] for row in rows if row[_OWNER] <= 0 < row[_MAILING]}):
+        units = {merging.unit_of(row[_MAILING], row[_HOUR]) for row in rows if row[_OWNER] <= 0}
+        for mailing in sorted(units):
             store.note_change(connection, mailing)
 
 
@@ -203,7 +201,7 @@ def _make_figures(store: Store, mailing: int, changes: int) -> None:
     They are read before anything is locked: drains wait for nothing. If parts change meanwhile, so have `changes`.
     """
     with store.reading() as connection:
-        merged = merging.merge(connection, mailing) if mailing > 0 else merging.Merged()
+        merged = merging.merge(connection, mailing)
     with store.writing() as connection:
         store.take_turns(connection, TURNS)
         merging.save(connection, mailing, changes, merged, time.time_ns() // 1000)

@@ -131,6 +131,9 @@ class Backend(ABC):
         """Whether a table is missing, where a query for it would be an error in the server's own log."""
         return False
 
+    def describe(self, connection: Connection) -> None:  # noqa: B027  # optional
+        """Put comments on tables, views and columns, where a database keeps such; outside of any transaction."""
+
     def create(self, connection: Connection) -> str | None:
         """Make all tables in a database without any, in place of the first migrations; returns their version."""
         return None

@@ -33,6 +33,7 @@ from ingest.copernica.addresses import folded
 from ingest.errors import Collided, IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk
 from workers.store import (
+    descriptions,
     event_counts,
     mariadb_judgement,
     mariadb_partitions,
@@ -144,6 +145,12 @@ class MariaDB(Backend):
     def create(self, connection: Connection) -> str | None:
         """All tables at once; of the release that knew this database first."""
         return mariadb_schema.create(connection)
+
+    def describe(self, connection: Connection) -> None:
+        """By `ALTER TABLE`."""
+        connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {descriptions.PATIENCE}")
+        for statement in descriptions.mariadb_statements(connection):
+            driver_of(connection).query(statement)
 
     def lacks(self, connection: Connection, table: str) -> bool:
         """By the catalogue."""

@@ -34,7 +34,7 @@ from ingest.copernica.addresses import folded
 from ingest.copernica.events import MICROS
 from ingest.errors import IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import event_counts, monthly_partitions, patience, tables
+from workers.store import descriptions, event_counts, monthly_partitions, patience, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
 from workers.store.postgres_insert import Inserter
@@ -171,6 +171,13 @@ class PostgreSQL(Backend):
     def lock_schema(self, connection: Connection) -> None:
         """By an advisory lock, until the end of the transaction."""
         connection.execute(select(func.pg_advisory_xact_lock(UPGRADE_LOCK)))
+
+    def describe(self, connection: Connection) -> None:
+        """By `COMMENT`, in one transaction."""
+        for statement in descriptions.postgresql_statements(connection):
+            _driver(connection).execute(f"SET LOCAL lock_timeout = {descriptions.PATIENCE * 1000}")
+            _driver(connection).execute(statement.encode())
+        connection.commit()
 
     def lacks(self, connection: Connection, table: str) -> bool:
         """By the catalogue."""

@@ -17,7 +17,7 @@ from workers.store.tables import schema_version
 log = logging.getLogger(__name__)
 
 #: The version that this program works with: the newest in `migrations/versions`.
-VERSION = "0013"
+VERSION = "0014"
 
 
 def current(connection: Connection, backend: Backend) -> str | None:
@@ -72,11 +72,26 @@ def upgrade(url: str) -> tuple[str | None, str]:
     try:
         with backend.explained():
             versions = _upgrade(engine, backend)
+        if problem := _describe(engine, backend):
+            log.warning("%s", problem, extra={"event": "no-comments"})
         for problem in backend.make_room(partial(_transaction, engine, backend), however_many=True):
             log.warning("%s", problem, extra={"event": "no-room-made"})
         return versions
     finally:
         engine.dispose()
+
+
+def _describe(engine: Engine, backend: Backend) -> str | None:
+    """Put comments on tables and columns; returns why that failed, which changes nothing about the tables."""
+    try:
+        with backend.explained(), engine.connect() as connection:
+            backend.describe(connection)
+    except Unavailable as error:
+        return (
+            f"The comments on tables and columns could not be written ({str(error).rstrip('.')}): run "
+            "`ingest db upgrade` again as the owner of the tables, when nobody else changes them."
+        )
+    return None
 
 
 @contextmanager

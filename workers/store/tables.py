@@ -51,44 +51,76 @@ _Counter = BigInteger().with_variant(Integer(), "sqlite")
 events = Table(
     "events",
     metadata,
-    Column("delivery_id", LargeBinary, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("message_id", Text),
-    Column("occurred_at", _Moment, nullable=False),
-    Column("received_at", _Moment, nullable=False),
-    Column("recipient", Text),
-    Column("ip", Text),
-    Column("url", Text),
-    Column("user_agent", Text),
-    Column("referer", Text),
-    Column("profile", BigInteger),
-    Column("subprofile", BigInteger),
-    Column("database", BigInteger),
-    Column("collection", BigInteger),
-    Column("mailing", BigInteger),
-    Column("code", BigInteger),
-    Column("extended", Text),
-    Column("state", Text),
-    Column("description", Text),
-    Column("tags", _Json, nullable=False),
-    Column("payload", _Json, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("source", Text, nullable=False),
-    Column("raw", LargeBinary),
-    Column("raw_type", Text),
-    Column("folded_recipient", Text),
+    Column(
+        "delivery_id",
+        LargeBinary,
+        primary_key=True,
+        comment="Names the call: 4 bytes of its time, 8 of a hash; it grows with time",
+    ),
+    Column(
+        "type",
+        Text,
+        nullable=False,
+        comment="open, click, delivery, bounce, failure, unsubscribe, abuse, profile-update or others, or unknown",
+    ),
+    Column("message_id", Text, comment="Copernica's id of the message that the event is about, not of the event"),
+    Column("occurred_at", _Moment, nullable=False, comment="When it happened, as Copernica tells (UTC)"),
+    Column(
+        "received_at", _Moment, nullable=False, comment="When the call came in, or the event was recovered (UTC)"
+    ),
+    Column("recipient", Text, comment="The e-mail address, as it was sent"),
+    Column(
+        "ip", Text, comment="The IP address of whoever opened or clicked, as it was sent; a proxy's where one did"
+    ),
+    Column("url", Text, comment="The link of a click, as it was sent"),
+    Column(
+        "user_agent", Text, comment="How the program of whoever opened or clicked names itself, as it was sent"
+    ),
+    Column("referer", Text, comment="The page that a click came from, as it was sent"),
+    Column("profile", BigInteger, comment="Number of the profile at Copernica"),
+    Column("subprofile", BigInteger, comment="Number of the subprofile at Copernica"),
+    Column("database", BigInteger, comment="Number of the database of that profile at Copernica"),
+    Column("collection", BigInteger, comment="Number of the collection of that subprofile at Copernica"),
+    Column("mailing", BigInteger, comment="Number of the mailing at Copernica, where the event names one"),
+    Column("code", BigInteger, comment="What the receiving mail server answered: the SMTP code, such as 550"),
+    Column("extended", Text, comment="The same as an enhanced status code, such as 5.1.1"),
+    Column("state", Text, comment="In which step of the SMTP conversation it answered that"),
+    Column("description", Text, comment="The text of its answer"),
+    Column("tags", _Json, nullable=False, comment="The tags of the message: a JSON list of texts"),
+    Column(
+        "payload",
+        _Json,
+        nullable=False,
+        comment="Every field of the call without a column of its own: a JSON object",
+    ),
+    Column("path", Text, nullable=False, comment="The path at the endpoint to which the call was posted"),
+    Column(
+        "source",
+        Text,
+        nullable=False,
+        comment="webhook; logfile or rest of an event that was recovered, until its call comes",
+    ),
+    Column("raw", LargeBinary, comment="The body as it came, only where fields cannot express it"),
+    Column("raw_type", Text, comment="The content type of raw"),
+    Column(
+        "folded_recipient",
+        Text,
+        comment="The recipient as addresses are compared, where that is more than lower case",
+    ),
+    comment="What Copernica reported, one row per event",
 )
 
 #: Calls that could not be read or stored as events, or that proved to be forged: raw, with the reason.
 quarantine = Table(
     "quarantine",
     metadata,
-    Column("delivery_id", LargeBinary, primary_key=True),
-    Column("received_at", _Moment, nullable=False),
-    Column("path", Text, nullable=False),
-    Column("content_type", Text, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("reason", Text, nullable=False),
+    Column("delivery_id", LargeBinary, primary_key=True, comment="Names the call, as in events"),
+    Column("received_at", _Moment, nullable=False, comment="When the call came in (UTC)"),
+    Column("path", Text, nullable=False, comment="The path at the endpoint to which it was posted"),
+    Column("content_type", Text, nullable=False, comment="Its content type"),
+    Column("body", LargeBinary, nullable=False, comment="Its body, as it came"),
+    Column("reason", Text, nullable=False, comment="Why it is here"),
+    comment="Calls that could not be read or stored as events, or that proved to be forged",
 )
 
 #: Calls whose signer's key was not available when they came in, with what it takes to verify them later. `digest`
@@ -97,14 +129,15 @@ quarantine = Table(
 unverified = Table(
     "unverified",
     metadata,
-    Column("delivery_id", LargeBinary, primary_key=True),
-    Column("digest", LargeBinary, primary_key=True),
-    Column("received_at", _Moment, nullable=False),
-    Column("path", LargeBinary, nullable=False),
-    Column("content_type", LargeBinary, nullable=False),
-    Column("headers", LargeBinary, nullable=False),
-    Column("body", LargeBinary, nullable=False),
-    Column("key_id", Text, nullable=False),
+    Column("delivery_id", LargeBinary, primary_key=True, comment="Names the call, as in events"),
+    Column("digest", LargeBinary, primary_key=True, comment="A hash over all that the signature covers"),
+    Column("received_at", _Moment, nullable=False, comment="When the call came in (UTC)"),
+    Column("path", LargeBinary, nullable=False, comment="The path and query, as they came"),
+    Column("content_type", LargeBinary, nullable=False, comment="Its content type"),
+    Column("headers", LargeBinary, nullable=False, comment="The headers that it takes to verify the call"),
+    Column("body", LargeBinary, nullable=False, comment="Its body, as it came"),
+    Column("key_id", Text, nullable=False, comment="The key that is waited for"),
+    comment="Calls that wait for the public key with which to verify them",
 )
 
 #: What a drain stored and no worker has handed on yet: `count` calls of one type, packed as in the stream. Written
@@ -112,10 +145,11 @@ unverified = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", _Counter, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("packed", LargeBinary, nullable=False),
+    Column("id", _Counter, primary_key=True, comment="Counts up"),
+    Column("type", Text, nullable=False, comment="The type of the events"),
+    Column("count", Integer, nullable=False, comment="How many calls"),
+    Column("packed", LargeBinary, nullable=False, comment="The calls, packed as in the stream"),
+    comment="Stored calls that no handler was given yet",
 )
 
 #: What handlers have to do: `count` calls for one handler. Times are µs since 1970. The worker that works on a row
@@ -126,17 +160,29 @@ outbox = Table(
 handoffs = Table(
     "handoffs",
     metadata,
-    Column("id", _Counter, primary_key=True),
-    Column("handler", Text, nullable=False),
-    Column("count", Integer, nullable=False),
-    Column("packed", LargeBinary, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("crashes", Integer, nullable=False),
-    Column("due_at", BigInteger, nullable=False),
-    Column("leased_until", BigInteger, nullable=False),
-    Column("slots", Integer, nullable=False),
-    Column("apart", Boolean, nullable=False, server_default=false()),
-    Column("error", Text),
+    Column("id", _Counter, primary_key=True, comment="Counts up"),
+    Column("handler", Text, nullable=False, comment="The name of the handler"),
+    Column("count", Integer, nullable=False, comment="How many calls"),
+    Column("packed", LargeBinary, nullable=False, comment="The calls, packed as in the stream"),
+    Column("attempt", Integer, nullable=False, comment="How often they were tried"),
+    Column("crashes", Integer, nullable=False, comment="How often a worker died while it worked on them"),
+    Column("due_at", BigInteger, nullable=False, comment="When to try them (microseconds since 1970)"),
+    Column(
+        "leased_until",
+        BigInteger,
+        nullable=False,
+        comment="Until when they are one worker's (microseconds since 1970)",
+    ),
+    Column("slots", Integer, nullable=False, comment="How much of the handler's concurrency they take"),
+    Column(
+        "apart",
+        Boolean,
+        nullable=False,
+        server_default=false(),
+        comment="Whether they are tried without any others",
+    ),
+    Column("error", Text, comment="What one of them failed with last, in one line"),
+    comment="Calls that handlers have to work on",
 )
 
 #: Calls that failed in a handler at the last attempt, too. They are kept whole (`packed`), so that they can be
@@ -144,33 +190,36 @@ handoffs = Table(
 dead_letters = Table(
     "dead_letters",
     metadata,
-    Column("handler", Text, primary_key=True),
-    Column("delivery_id", LargeBinary, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("occurred_at", _Moment, nullable=False),
-    Column("failed_at", _Moment, nullable=False),
-    Column("attempts", BigInteger, nullable=False),
-    Column("error", Text, nullable=False),
-    Column("traceback", Text, nullable=False),
-    Column("packed", LargeBinary, nullable=False),
+    Column("handler", Text, primary_key=True, comment="The name of the handler"),
+    Column("delivery_id", LargeBinary, primary_key=True, comment="Names the call, as in events"),
+    Column("type", Text, nullable=False, comment="The type of the event"),
+    Column("occurred_at", _Moment, nullable=False, comment="When the event happened (UTC)"),
+    Column("failed_at", _Moment, nullable=False, comment="When the last attempt failed (UTC)"),
+    Column("attempts", BigInteger, nullable=False, comment="How many attempts there were"),
+    Column("error", Text, nullable=False, comment="What it failed with, in one line"),
+    Column("traceback", Text, nullable=False, comment="Where in the handler"),
+    Column("packed", LargeBinary, nullable=False, comment="The call, packed as in the stream"),
+    comment="Calls that failed in a handler at the last attempt, too",
 )
 
 #: How far unfinished replays have got: the last delivery id and the number of events that were handed on.
 replays = Table(
     "replays",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("after", LargeBinary, nullable=False),
-    Column("done", Integer, nullable=False),
+    Column("name", Text, primary_key=True, comment="Names the replay"),
+    Column("after", LargeBinary, nullable=False, comment="The last delivery id that was handed on"),
+    Column("done", Integer, nullable=False, comment="How many events were handed on"),
+    comment="How far unfinished replays have got",
 )
 
 #: Who was erased, as keyed hashes, and when (Unix seconds): see `workers.store.tombstones`.
 tombstones = Table(
     "tombstones",
     metadata,
-    Column("digest", LargeBinary, primary_key=True),
-    Column("key", LargeBinary, nullable=False),
-    Column("erased_at", BigInteger, nullable=False),
+    Column("digest", LargeBinary, primary_key=True, comment="A keyed hash of the address or profile"),
+    Column("key", LargeBinary, nullable=False, comment="The key of that hash"),
+    Column("erased_at", BigInteger, nullable=False, comment="When (Unix seconds)"),
+    comment="Who was erased, as keyed hashes",
 )
 
 #: How many events there are, by the hour in which they occurred (`2026-11-20 09`, UTC), type, mailing (-1 for
@@ -180,13 +229,14 @@ tombstones = Table(
 event_counts = Table(
     "event_counts",
     metadata,
-    Column("hour", Text, primary_key=True),
-    Column("type", Text, primary_key=True),
-    Column("mailing", BigInteger, primary_key=True),
-    Column("source", Text, primary_key=True),
-    Column("shard", Integer, primary_key=True),
-    Column("number", BigInteger, nullable=False),
-    Column("changes", BigInteger, nullable=False, server_default="0"),
+    Column("hour", Text, primary_key=True, comment="The hour in which they occurred, such as 2026-11-20 09 (UTC)"),
+    Column("type", Text, primary_key=True, comment="The type of the events"),
+    Column("mailing", BigInteger, primary_key=True, comment="Number of the mailing; -1: they name none"),
+    Column("source", Text, primary_key=True, comment="webhook, logfile or rest, as in events"),
+    Column("shard", Integer, primary_key=True, comment="Which of several writers added it"),
+    Column("number", BigInteger, nullable=False, comment="How many events"),
+    Column("changes", BigInteger, nullable=False, server_default="0", comment="Another number after each change"),
+    comment="How many events there are; the numbers of all shards count together",
 )
 
 #: Tables that do not have everything yet of what was stored before they were made: only of events with a delivery
@@ -194,8 +244,9 @@ event_counts = Table(
 fillings = Table(
     "fillings",
     metadata,
-    Column("name", Text, primary_key=True),
-    Column("done", LargeBinary, nullable=False),
+    Column("name", Text, primary_key=True, comment="The table"),
+    Column("done", LargeBinary, nullable=False, comment="It has the events with a smaller delivery id"),
+    comment="Tables that do not have everything yet of what was stored before they were made",
 )
 
 #: Results of comparing log files with the store: a row per run, day and kind of event, and one per run and day
@@ -203,20 +254,28 @@ fillings = Table(
 reconciliations = Table(
     "reconciliations",
     metadata,
-    Column("day", Date, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("finished_at", _Moment, primary_key=True),
-    Column("origin", Text, nullable=False),
-    Column("complete", Boolean, nullable=False),
-    Column("in_log", BigInteger, nullable=False),
-    Column("in_store", BigInteger, nullable=False),
-    Column("recovered", BigInteger, nullable=False),
-    Column("only_in_store", BigInteger, nullable=False),
-    Column("unmatched", BigInteger, nullable=False),
-    Column("superseded", BigInteger, nullable=False),
-    Column("clock_offset", BigInteger, nullable=False),
-    Column("error", Text),
-    Column("details", _Json, nullable=False),
+    Column("day", Date, primary_key=True, comment="The day (UTC)"),
+    Column("kind", Text, primary_key=True, comment="The kind of event; empty: the day as a whole"),
+    Column("finished_at", _Moment, primary_key=True, comment="When it was compared (UTC)"),
+    Column("origin", Text, nullable=False, comment="Where the log files came from"),
+    Column("complete", Boolean, nullable=False, comment="Whether nothing is missing any more"),
+    Column("in_log", BigInteger, nullable=False, comment="Lines in the log files"),
+    Column("in_store", BigInteger, nullable=False, comment="Events that were in the store before"),
+    Column("recovered", BigInteger, nullable=False, comment="Events that were added"),
+    Column("only_in_store", BigInteger, nullable=False, comment="Events that the log files lack"),
+    Column("unmatched", BigInteger, nullable=False, comment="Lines that cannot be read"),
+    Column(
+        "superseded",
+        BigInteger,
+        nullable=False,
+        comment="Recovered events that were removed, since their calls came",
+    ),
+    Column(
+        "clock_offset", BigInteger, nullable=False, comment="Seconds between the clocks of log files and calls"
+    ),
+    Column("error", Text, comment="Why it is not complete, in one line"),
+    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
+    comment="What came of comparing log files with the store",
 )
 
 #: Periods in which an endpoint process surely took calls, in µs since 1970, each under a name of its own. `ended`
@@ -225,13 +284,16 @@ reconciliations = Table(
 coverage = Table(
     "coverage",
     metadata,
-    Column("endpoint", Text, primary_key=True),
-    Column("since", BigInteger, nullable=False),
-    Column("through", BigInteger, nullable=False),
-    Column("ended", Text),
-    Column("boot", Text),
-    Column("up_since", BigInteger, nullable=False),
-    Column("up_through", BigInteger, nullable=False),
+    Column("endpoint", Text, primary_key=True, comment="Names the period; empty: what is no longer kept"),
+    Column("since", BigInteger, nullable=False, comment="Its begin (microseconds since 1970)"),
+    Column("through", BigInteger, nullable=False, comment="Its end (microseconds since 1970)"),
+    Column("ended", Text, comment="How it ended, if that is known"),
+    Column("boot", Text, comment="Which start of the machine up_since and up_through count from"),
+    Column(
+        "up_since", BigInteger, nullable=False, comment="Its begin by the clock that does not jump (microseconds)"
+    ),
+    Column("up_through", BigInteger, nullable=False, comment="Its end by that clock (microseconds)"),
+    comment="Periods in which an endpoint process surely took calls",
 )
 
 #: Periods in which calls may be missing, in µs since 1970 (`until` is None while one lasts), why, and what became
@@ -239,12 +301,13 @@ coverage = Table(
 gaps = Table(
     "gaps",
     metadata,
-    Column("since", BigInteger, primary_key=True),
-    Column("cause", Text, primary_key=True),
-    Column("until", BigInteger),
-    Column("state", Text, nullable=False),
-    Column("changed_at", BigInteger, nullable=False),
-    Column("details", _Json, nullable=False),
+    Column("since", BigInteger, primary_key=True, comment="Its begin (microseconds since 1970)"),
+    Column("cause", Text, primary_key=True, comment="Why calls may be missing"),
+    Column("until", BigInteger, comment="Its end (microseconds since 1970); null: it lasts"),
+    Column("state", Text, nullable=False, comment="What became of it"),
+    Column("changed_at", BigInteger, nullable=False, comment="Since when (microseconds since 1970)"),
+    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
+    comment="Periods in which calls may be missing",
 )
 
 #: Which message each destination of Copernica's is: its REST results name the number, its webhooks the message id.
@@ -252,13 +315,14 @@ gaps = Table(
 destinations = Table(
     "destinations",
     metadata,
-    Column("product", Text, primary_key=True),
-    Column("destination", BigInteger, primary_key=True),
-    Column("message_id", Text, nullable=False),
-    Column("mailing", BigInteger),
-    Column("profile", BigInteger),
-    Column("subprofile", BigInteger),
-    Column("kept_at", BigInteger, nullable=False),
+    Column("product", Text, primary_key=True, comment="ms (Marketing Suite) or publisher"),
+    Column("destination", BigInteger, primary_key=True, comment="Number of the destination at Copernica"),
+    Column("message_id", Text, nullable=False, comment="The id of its message, as in events"),
+    Column("mailing", BigInteger, comment="Number of its mailing"),
+    Column("profile", BigInteger, comment="Number of its profile"),
+    Column("subprofile", BigInteger, comment="Number of its subprofile"),
+    Column("kept_at", BigInteger, nullable=False, comment="When Copernica told it (Unix seconds)"),
+    comment="Which message each destination of Copernica's is",
 )
 
 #: Events that were recovered, so that a call which comes in later is known for its event (see
@@ -269,15 +333,16 @@ destinations = Table(
 recovered = Table(
     "recovered",
     metadata,
-    Column("number", _Counter, primary_key=True),
-    Column("message", BigInteger, nullable=False),
-    Column("type", Text, nullable=False),
-    Column("second", BigInteger, nullable=False),
-    Column("spread", BigInteger),
-    Column("latest", BigInteger, nullable=False),
-    Column("handed_on", Boolean, nullable=False),
-    Column("delivery_id", LargeBinary, nullable=False),
-    Column("call_id", LargeBinary),
+    Column("number", _Counter, primary_key=True, comment="Counts up"),
+    Column("message", BigInteger, nullable=False, comment="A hash of the message id"),
+    Column("type", Text, nullable=False, comment="The type of the event"),
+    Column("second", BigInteger, nullable=False, comment="When it happened, by the clock of calls (Unix seconds)"),
+    Column("spread", BigInteger, comment="By how many seconds that may vary; null: not known"),
+    Column("latest", BigInteger, nullable=False, comment="The last second that the call can tell (Unix seconds)"),
+    Column("handed_on", Boolean, nullable=False, comment="Whether handlers were given it"),
+    Column("delivery_id", LargeBinary, nullable=False, comment="The event, as in events"),
+    Column("call_id", LargeBinary, comment="The delivery id of the call that came late"),
+    comment="Events that were recovered, so that a call which comes late is known for its event",
 )
 
 #: Comparisons that are under way: of events of a type, from second `since` through `until`. Drains note in
@@ -285,18 +350,20 @@ recovered = Table(
 comparisons = Table(
     "comparisons",
     metadata,
-    Column("number", _Counter, primary_key=True),
-    Column("type", Text, nullable=False),
-    Column("since", BigInteger, nullable=False),
-    Column("until", BigInteger, nullable=False),
-    Column("began", BigInteger, nullable=False),
+    Column("number", _Counter, primary_key=True, comment="Counts up"),
+    Column("type", Text, nullable=False, comment="The type of the events"),
+    Column("since", BigInteger, nullable=False, comment="The first second (Unix seconds)"),
+    Column("until", BigInteger, nullable=False, comment="The last second (Unix seconds)"),
+    Column("began", BigInteger, nullable=False, comment="When it began (Unix seconds)"),
+    comment="Comparisons of log files with the store that are under way",
 )
 comparison_calls = Table(
     "comparison_calls",
     metadata,
-    Column("number", _Counter, primary_key=True),
-    Column("comparison", BigInteger, nullable=False),
-    Column("message", BigInteger, nullable=False),
+    Column("number", _Counter, primary_key=True, comment="Counts up"),
+    Column("comparison", BigInteger, nullable=False, comment="The number of the comparison"),
+    Column("message", BigInteger, nullable=False, comment="A hash of the message id"),
+    comment="Messages of which calls were stored while a comparison is under way",
 )
 
 #: The totals of a mailing on a day (UTC) at Copernica beside ours, by kind of event, when they were last compared;
@@ -305,34 +372,44 @@ comparison_calls = Table(
 mailing_totals = Table(
     "mailing_totals",
     metadata,
-    Column("day", Date, primary_key=True),
-    Column("product", Text, primary_key=True),
-    Column("mailing", BigInteger, primary_key=True),
-    Column("kind", Text, primary_key=True),
-    Column("checked_at", _Moment, nullable=False),
-    Column("theirs", BigInteger),
-    Column("theirs_unique", BigInteger),
-    Column("ours", BigInteger, nullable=False),
-    Column("ours_unique", BigInteger, nullable=False),
-    Column("agrees", Boolean),
-    Column("details", _Json, nullable=False),
+    Column("day", Date, primary_key=True, comment="The day (UTC)"),
+    Column(
+        "product", Text, primary_key=True, comment="ms, publisher, both; empty: Copernica knows no such mailing"
+    ),
+    Column("mailing", BigInteger, primary_key=True, comment="Number of the mailing"),
+    Column("kind", Text, primary_key=True, comment="The type of the events"),
+    Column("checked_at", _Moment, nullable=False, comment="When they were compared (UTC)"),
+    Column("theirs", BigInteger, comment="Events that Copernica counts"),
+    Column("theirs_unique", BigInteger, comment="Messages that Copernica counts"),
+    Column("ours", BigInteger, nullable=False, comment="Events in the store"),
+    Column("ours_unique", BigInteger, nullable=False, comment="Messages in the store"),
+    Column("agrees", Boolean, comment="Whether they agree; null: there was nothing to compare"),
+    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
+    comment="Copernica's totals of a mailing on a day beside ours",
 )
 
 #: Whether all totals of a day agree, which stays once they do; `why` not, or why that is not known.
 day_totals = Table(
     "day_totals",
     metadata,
-    Column("day", Date, primary_key=True),
-    Column("first_at", _Moment, nullable=False),
-    Column("checked_at", _Moment, nullable=False),
-    Column("attempts", BigInteger, nullable=False),
-    Column("agrees", Boolean),
-    Column("why", Text, nullable=False),
-    Column("details", _Json, nullable=False),
+    Column("day", Date, primary_key=True, comment="The day (UTC)"),
+    Column("first_at", _Moment, nullable=False, comment="When it was first compared (UTC)"),
+    Column("checked_at", _Moment, nullable=False, comment="When it was last compared (UTC)"),
+    Column("attempts", BigInteger, nullable=False, comment="How often"),
+    Column("agrees", Boolean, comment="Whether they agree; null: not known"),
+    Column("why", Text, nullable=False, comment="Why they do not, or why that is not known"),
+    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
+    comment="Whether all totals of a day agree",
 )
 
 #: What the database knows of itself, by name; see `workers.gaps.lineage`.
-marks = Table("marks", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False))
+marks = Table(
+    "marks",
+    metadata,
+    Column("name", Text, primary_key=True, comment="The name of a fact"),
+    Column("value", Text, nullable=False, comment="The fact"),
+    comment="What the database knows of itself",
+)
 
 # --- Alembic's own ---
 
