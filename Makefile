@@ -13,7 +13,7 @@ LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 # Tests start hundreds of processes: where nothing compiled may be kept, each spends a second on compiling its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege capacity simulation-record reference lock image-check release clean help
+.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege capacity simulation-record reference docs lock image-check release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -35,7 +35,7 @@ coverage: $(READY)  ## what all tests together reach of ingest/ and workers/, by
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-check: $(READY)  ## lint, format, strict types, and whether uv.lock fits pyproject.toml
+check: $(READY) docs  ## lint, format, strict types, the documentation, and whether uv.lock fits pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -79,6 +79,11 @@ simulation-record: $(READY)  ## what the simulator is compared with, measured ag
 reference: $(READY)  ## write docs/reference anew, from what the code says
 	$(BIN)/python -m tests.support.reference
 
+docs: $(READY)  ## the documentation as a site in site/, strictly: a broken link fails; needs no network to be read
+	@$(BIN)/python -c 'import material, mkdocs_static_i18n, mmdr' 2>/dev/null || \
+	  $(UV) sync --quiet --frozen --inexact $(EXTRAS:%=--extra %) --extra docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 lock: $(READY)  ## make uv.lock fit pyproject.toml; UPGRADE=1 takes the newest versions that it allows
 	$(LOCK) $(if $(UPGRADE),--upgrade)
 
@@ -89,7 +94,7 @@ release: $(READY)  ## build the packages and try them as a user would; publishes
 	$(BIN)/python deploy/release.py
 
 clean:  ## remove what was made, but never data/
-	rm -rf .venv .peers .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage* build dist *.egg-info
+	rm -rf .venv .peers site .mypy_cache .pytest_cache .ruff_cache .hypothesis .fuzz .coverage* build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## this list

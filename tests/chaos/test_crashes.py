@@ -1,4 +1,4 @@
-"""What the README promises of crashes; `python -m tests.chaos.crashes` measures what is not promised, too."""
+"""What docs/promises.md says of crashes; `python -m tests.chaos.crashes` measures what is not promised, too."""
 
 import pytest
 

@@ -1,0 +1,191 @@
+"""What mkdocs cannot do by itself; `mkdocs.yml` names this file, and `make docs` runs it.
+
+- The documentation links to files beside `docs/`, as GitHub shows them. The site has a page for each of these.
+- The README is the site's first page.
+- `folder/*.md` in the navigation stands for all pages of the folder that are not named elsewhere in it.
+- Diagrams are drawn while the site is built: no script of another server is needed to see them.
+"""
+
+import base64
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import mmdr
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+
+ROOT = Path(__file__).parents[2]
+#: Where pages made of files beside `docs/` are.
+SOURCE = Path("source")
+LINK = re.compile(r"(?<=\]\()(?!\w+:|#)([^)\s#]+)")
+#: What a file's page is highlighted as, where that is not the end of its name.
+LANGUAGES = {".service": "ini", ".acl": "text", ".conf": "text", ".env": "shell", ".py": "python"}
+#: Bytes of the longest file that is shown as a page.
+LONGEST = 64 * 1024
+#: What a browser would fetch from another server, by the kind of file that says so.
+FOREIGN = {
+    ".html": re.compile(
+        r"<(?:script|link|img|iframe|source|video)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>"
+    ),
+    ".css": re.compile(r"(?:@import\s+|url\()[\"']?(?:https?:)?//[^)\"';]*"),
+}
+#: How the suffix of a translation begins; a page without one is English.
+TRANSLATION = re.compile(r"\.nl\.md$")
+
+_staged: "tempfile.TemporaryDirectory[str] | None" = None
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Before anything is read: bring all pages together in one folder, once for all languages."""
+    global _staged  # noqa: PLW0603  # mkdocs calls functions of a module, and i18n builds once for each language
+    if _staged is None:
+        _staged = tempfile.TemporaryDirectory(prefix="ingest-docs-")
+        Pages(Path(_staged.name)).stage()
+        config.docs_dir = _staged.name
+        names = sorted(str(page.relative_to(_staged.name)) for page in Path(_staged.name).rglob("*.md"))
+        config.nav = expanded(config.nav, [name for name in names if not TRANSLATION.search(name)])
+    config.mdx_configs.setdefault("pymdownx.superfences", {})["custom_fences"] = [
+        {"name": "mermaid", "class": "diagram", "format": drawn}
+    ]
+    return config
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Fail if a page would fetch anything from another server."""
+    for file in Path(config.site_dir).rglob("*"):
+        foreign = FOREIGN.get(file.suffix)
+        if foreign and (found := foreign.search(file.read_text("utf-8"))):
+            raise PluginError(f"{file.relative_to(config.site_dir)} fetches from another server: {found[0]}")
+
+
+class Pages:
+    """The folder that the site is made of."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._made: set[Path] = set()
+
+    def stage(self) -> None:
+        """Copy `docs/`, and make a page of each file that it links to."""
+        shutil.copytree(ROOT / "docs", self.folder, dirs_exist_ok=True)
+        for page in sorted((ROOT / "docs").rglob("*.md")):
+            self._write(page, self.folder / page.relative_to(ROOT / "docs"))
+        for page in sorted(ROOT.glob("README*.md")):
+            self._write(page, self.folder / page.name.replace("README", "index"))
+        for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"):
+            self._page_of(ROOT / name)
+
+    def _write(self, page: Path, target: Path) -> None:
+        """A page with its links leading to where their targets are in this folder."""
+
+        def moved(found: re.Match[str]) -> str:
+            linked = (page.parent / found[1]).resolve()
+            if not linked.exists():
+                raise PluginError(f"{page.relative_to(ROOT)} links to {found[1]}, which is not there")
+            return os.path.relpath(self._page_of(linked), target.parent)
+
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text("".join(_outside_code(page.read_text("utf-8"), lambda text: LINK.sub(moved, text))))
+
+    def _page_of(self, linked: Path) -> Path:
+        """Where the site has this file or folder; its page is made when it is first linked to."""
+        if linked.is_relative_to(ROOT / "docs"):
+            return self.folder / linked.relative_to(ROOT / "docs")
+        path = linked.relative_to(ROOT)
+        if re.fullmatch(r"README(\.\w\w)?\.md", str(path)):
+            return self.folder / path.name.replace("README", "index")
+        if linked.is_dir():
+            if (linked / "README.md").exists():
+                return self._page_of(linked / "README.md")
+            target = self.folder / SOURCE / path / "index.md"
+        else:
+            target = self.folder / SOURCE / path.parent / _page_name(linked)
+        if target not in self._made:
+            self._made.add(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".md":
+                self._write(linked, target)
+            elif target.name == path.name:
+                shutil.copy(linked, target)
+            else:
+                target.write_text(_shown(linked))
+        return target
+
+
+def _outside_code(text: str, change: Any) -> Iterator[str]:
+    """The text, changed where it is not in a block of code."""
+    for part in re.split(r"(^ *```.*?^ *```$)", text, flags=re.MULTILINE | re.DOTALL):
+        yield part if part.lstrip().startswith("```") else change(part)
+
+
+def _page_name(file: Path) -> str:
+    """What the page of a file is called; what is too long to be read there stays the file that it is."""
+    if file.suffix == ".md" or file.stat().st_size > LONGEST:
+        return file.name
+    # i18n takes two letters between dots for a language, as in `app.py.md`.
+    return f"{file.name.replace('.', '-')}.md"
+
+
+def _shown(file: Path) -> str:
+    """The page of a file that is no Markdown, or of a folder."""
+    path = file.relative_to(ROOT)
+    if file.is_dir():
+        names = subprocess.run(["git", "ls-files", path], cwd=ROOT, capture_output=True, text=True, check=True)
+        language, text = "text", names.stdout
+    else:
+        language, text = LANGUAGES.get(file.suffix, file.suffix.lstrip(".") or "text"), file.read_text("utf-8")
+    return f"---\nsearch:\n  exclude: true\n---\n\n# `{path}`\n\n``````{language}\n{text.rstrip()}\n``````\n"
+
+
+def expanded(nav: Any, pages: list[str]) -> Any:
+    """The navigation with the pages that its patterns stand for, in the order of their names.
+
+    A pattern takes no page that is named in the navigation; a page is not there twice. Patterns do not reach into
+    folders: `*.md` are the pages at the top.
+    """
+    named = {entry for entry in _entries(nav) if "*" not in entry}
+    # A page that is planned, and that nobody has written yet, is left out; what is missing by mistake has links.
+    rest = [page for page in pages if page not in named]
+
+    def taken(pattern: str) -> list[str]:
+        found = [page for page in rest if fnmatch(page, pattern) and page.count("/") == pattern.count("/")]
+        rest[:] = [page for page in rest if page not in found]
+        return found
+
+    def walk(node: Any) -> Any:
+        if isinstance(node, list):
+            return [one for entry in node for one in (taken(entry) if _is_pattern(entry) else [walk(entry)])]
+        return {title: walk(inner) for title, inner in node.items()} if isinstance(node, dict) else node
+
+    return walk(nav)
+
+
+def _is_pattern(entry: Any) -> bool:
+    return isinstance(entry, str) and "*" in entry
+
+
+def _entries(node: Any) -> Iterator[str]:
+    """All pages and patterns of a navigation."""
+    if isinstance(node, str):
+        yield node
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _entries(inner)
+
+
+def drawn(source: str, *_: Any, **__: Any) -> str:
+    """A diagram as a picture within the page, so that nothing of one can change another."""
+    return f'<div class="diagram"><img alt="" src="data:image/svg+xml;base64,{_picture(source)}"></div>'
+
+
+@cache
+def _picture(source: str) -> str:
+    """The diagram's SVG; each is drawn once for all languages."""
+    return base64.b64encode(mmdr.render(source).svg().encode()).decode()
