@@ -140,6 +140,18 @@ def h(event):
     assert 900 < (world.handoffs.next_due({"h"}) or 0) <= 1200
 
 
+@pytest.mark.parametrize("options", ["", ", batch=2"])
+def test_a_coroutine_that_nobody_would_run_is_a_failure(plug: Plug, store: Store, options: str) -> None:
+    world = plug(f"""
+async def work(event): calls.append("ran")
+@on('open', retries=0{options})
+def h(event): return work(event)
+""")
+    add(store, record(1))
+    assert world.work()["failed"] == 1
+    assert "put `async` before its `def`" in world.letters()[0].error
+
+
 SLOW = {
     "sleeping": "def h(event): time.sleep(600)",
     "catching": """def h(event):

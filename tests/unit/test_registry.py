@@ -1,13 +1,14 @@
 """Registering handlers, and importing the modules that hold them."""
 
+import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ingest.copernica.events import EventType
+from ingest.copernica.events import Event, EventType
 from ingest.errors import SettingsError
 from tests.support.has import assert_has
 from workers.handlers import registry
@@ -37,6 +38,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 @pytest.fixture(autouse=True)
 def nothing_registered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_registered", [])
+    monkeypatch.setattr(registry, "_of_modules", {})
 
 
 def registered() -> Handler:
@@ -93,9 +95,55 @@ def test_delays_follow_the_backoff_whose_last_value_repeats() -> None:
     ids=str,
 )
 def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any]) -> None:
+    mark: Any = on
     with pytest.raises(ValueError, match=next(iter(options))):
-        on("open", **options)(print)
+        mark("open", **options)(print)
     assert registry._registered == []
+
+
+WRONG: dict[str, tuple[int | None, str]] = {
+    "def h(): ...": (None, r"h\(\) cannot be called with one argument: write def h\(event: Event\)"),
+    "def h(a, b): ...": (None, r"h\(a, b\) cannot be called with one argument"),
+    "def h(*, event): ...": (None, "cannot be called"),
+    "class h:\n    def __init__(self, event): ...": (None, "is a class"),
+    "def h(event): yield": (None, "has a `yield`"),
+    "async def h(event): yield": (None, "has a `yield`"),
+    "def h(events: list[Event]): ...": (None, "add batch=500"),
+    "def h(events: 'Sequence[Event]'): ...": (None, "add batch=500"),
+    "async def h(events: list[Event]): ...": (None, "add batch=500"),
+    "def h(event: Event): ...": (5, r"batch=5 gives it a list: write def h\(events: list\[Event\]\)"),
+    "async def h(event: 'Event'): ...": (5, "gives it a list"),
+    "h = 5": (None, "is no function"),
+}
+
+
+@pytest.mark.parametrize("source", WRONG)
+def test_a_function_that_could_not_be_called_is_refused_at_once(source: str) -> None:
+    (batch, match), names = WRONG[source], dict[str, Any](Event=Event, Sequence=Sequence)
+    exec(source, names)
+    with pytest.raises(ValueError, match=match):
+        on("open", batch=batch)(names["h"])
+    assert registry._registered == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def h(event, more=None): ...",
+        "def h(*events): ...",
+        "def h(event: NotImported): ...",
+        "def h(event: 'NotImported'): ...",
+        "h = functools.partial(print, 'open')",
+        "h = [].append",
+    ],
+)
+@pytest.mark.parametrize("batch", [None, 5])
+def test_a_function_that_can_be_called_is_taken_however_it_is_written(source: str, batch: int | None) -> None:
+    names = dict[str, Any](functools=functools, NotImported=object)
+    exec(source, names)
+    del names["NotImported"]
+    on("open", batch=batch, name="h")(names["h"])
+    assert registered().name == "h"
 
 
 def test_a_type_that_there_is_not_is_refused() -> None:

@@ -20,6 +20,7 @@ from workers.handlers.calls import FAILURES, Call, ClaimRun
 from workers.handlers.claims import Part
 from workers.handlers.outcomes import in_a_line
 from workers.handlers.registry import GiveUp, TryLater
+from workers.handlers.shapes import require_done
 from workers.handlers.time_limits import time_limit
 
 #: Events that fail alone, one after the other, after which batches that fail are not split further for a while: it
@@ -59,7 +60,7 @@ class BatchRun(ClaimRun):
                     raise error
             else:
                 with time_limit(self._handler.timeout):
-                    self._handler.call(events)
+                    require_done(self._handler.call(events))
 
     async def _called(self, events: Sequence[Event]) -> BaseException | None:
         """Call the handler; returns its failure: a SystemExit that left its task would end the event loop."""

@@ -13,6 +13,7 @@ from workers.handlers.lease_renewal import LeaseRenewal
 from workers.handlers.outcomes import Outcomes
 from workers.handlers.rate_limit import RateLimit
 from workers.handlers.registry import Handler
+from workers.handlers.shapes import require_done
 from workers.handlers.time_limits import CallTimeout, Watchdog, alarms, time_limit
 from workers.handlers.turn import Turn
 from workers.handlers.work_queue import WorkQueue
@@ -121,6 +122,7 @@ class ClaimRun:
             try:
                 with self._watchdog.watching(call), time_limit(self._handler.timeout):
                     answer = self._handler.call(call.record if self._handler.raw else call.event)
+                    require_done(answer)
             except FAILURES as error:
                 self._failed(call, error, began)
             except BaseException:

@@ -22,14 +22,17 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ingest.copernica.events import Event, EventType
 from ingest.errors import SettingsError
 from ingest.shown import did_you_mean
 from workers.handlers import surroundings
+from workers.handlers.shapes import require_handler
 
-F = TypeVar("F", bound=Callable[..., Any])
+#: A function that is called with one event, and one that is called with a list of them; `async def` or not.
+OneAtATime = TypeVar("OneAtATime", bound=Callable[[Event], object])
+InBatches = TypeVar("InBatches", bound=Callable[[list[Event]], object])
 
 #: Seconds that one call may take by default: enough for a slow HTTP call, and it blocks a worker for no longer.
 TIMEOUT = 30.0
@@ -94,6 +97,36 @@ class Handler:
 
 #: The handlers that `on` has registered since the last `load`, in the order of the code.
 _registered: list[Handler] = []
+#: All handlers of this process, by the module of their function and by their names.
+_of_modules: dict[str, dict[str, Handler]] = {}
+
+
+@overload
+def on(
+    *types: str,
+    batch: None = None,
+    retries: int | None = None,
+    backoff: Sequence[float] = BACKOFF,
+    timeout: float = TIMEOUT,
+    where: Callable[[Event], object] | None = None,
+    concurrency: int | None = None,
+    rate: str | None = None,
+    name: str | None = None,
+) -> Callable[[OneAtATime], OneAtATime]: ...
+
+
+@overload
+def on(
+    *types: str,
+    batch: int,
+    retries: int | None = None,
+    backoff: Sequence[float] = BACKOFF,
+    timeout: float = TIMEOUT,
+    where: Callable[[Event], object] | None = None,
+    concurrency: int | None = None,
+    rate: str | None = None,
+    name: str | None = None,
+) -> Callable[[InBatches], InBatches]: ...
 
 
 def on(
@@ -106,7 +139,7 @@ def on(
     concurrency: int | None = None,
     rate: str | None = None,
     name: str | None = None,
-) -> Callable[[F], F]:
+) -> Callable[[Callable[..., Any]], Any]:
     """Mark a function as a handler of these types of events; of all types if none is named.
 
     Args:
@@ -124,12 +157,13 @@ def on(
         name: what the handler is called on the command line; by default the name of the function.
 
     Raises:
-        ValueError: an option has an invalid value.
+        ValueError: an option has an invalid value, or the function cannot be called as its handler would be.
     """
     _check(batch, retries, backoff, timeout, concurrency)
     wanted = _wanted_types(types)
 
-    def register(function: F) -> F:
+    def register(function: Callable[..., Any]) -> Any:
+        require_handler(function, batch)
         handler = Handler(
             name or function.__name__,
             function,
@@ -143,6 +177,7 @@ def on(
             rate=per_second(rate) if rate else None,
         )
         _registered.append(handler)
+        _of_modules.setdefault(getattr(function, "__module__", None) or "", {})[handler.name] = handler
         return function
 
     return register
@@ -192,8 +227,9 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
         sys.path.insert(0, here)  # as `python -m` does
     _registered.clear()
     for name in list(sys.modules):
-        if any(name == module or name.startswith(f"{module}.") for module in modules):
+        if _is_within(name, modules):
             del sys.modules[name]
+            _of_modules.pop(name, None)
     importlib.invalidate_caches()
     for module in modules:
         try:
@@ -204,9 +240,35 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
     handlers: dict[str, Handler] = {}
     for handler in _registered:
         if handler.name in handlers:
-            raise SettingsError(f"Two handlers are called {handler.name!r}: rename one of them with on(name=…).")
+            raise SettingsError(_same_name(handler.name))
         handlers[handler.name] = handler
     return handlers
+
+
+def imported(modules: Sequence[str]) -> dict[str, Handler]:
+    """The handlers of modules that are imported already, and of what is inside these, by name.
+
+    Raises:
+        SettingsError: two of them have the same name.
+    """
+    found: dict[str, Handler] = {}
+    for module, handlers in _of_modules.items():
+        if not _is_within(module, modules):
+            continue
+        for name, handler in handlers.items():
+            if name in found:
+                raise SettingsError(_same_name(name))
+            found[name] = handler
+    return found
+
+
+def _is_within(name: str, modules: Sequence[str]) -> bool:
+    """Whether a module is one of these, or inside one."""
+    return any(name == module or name.startswith(f"{module}.") for module in modules)
+
+
+def _same_name(name: str) -> str:
+    return f"Two handlers are called {name!r}: rename one of them with on(name=…)."
 
 
 @contextmanager
