@@ -47,6 +47,7 @@ class ClaimRun:
         outcomes: Outcomes,
         probe: bool,
         clock: Callable[[], float] = time.monotonic,
+        watchdog: Watchdog | None = None,
     ) -> None:
         """With `probe`, one call is made, to see whether the target is back."""
         self._handler = handler
@@ -63,7 +64,7 @@ class ClaimRun:
         self._left: deque[Call] = deque()
         #: Calls that are being made at the moment, by identity: they count as not done.
         self._under_way: dict[int, Call] = {}
-        self._watchdog = Watchdog(handler.name, handler.timeout)
+        self._watchdog = watchdog or Watchdog(handler.name, handler.timeout)
         #: Calls that are to be made apart from those that are left; the last first.
         self._apart: list[list[Call]] = []
 

@@ -182,9 +182,10 @@ class _Target:
         """
         if self.session is None:
             self.session = aiohttp.ClientSession(auto_decompress=False, skip_auto_headers=("Content-Type",))
+        headers = headers_of(record, self.signer, self.authorization)
         try:
             async with self.session.post(
-                self.url, data=io.BytesIO(record.body), headers=self._headers(record), allow_redirects=False
+                self.url, data=io.BytesIO(record.body), headers=headers, allow_redirects=False
             ) as answer:
                 status, retry_after = answer.status, answer.headers.get("Retry-After")
         except (aiohttp.ClientError, OSError) as error:
@@ -203,21 +204,23 @@ class _Target:
             await self.session.close()
             self.session = None
 
-    def _headers(self, record: Record) -> CIMultiDict[str]:
-        headers = CIMultiDict({_text(name): _text(value) for name, value in _signed(record.headers)})
-        delivery_id = record.delivery_id.hex()
-        if record.content_type:
-            headers["Content-Type"] = _text(record.content_type)
-        if self.authorization is not None:
-            headers["Authorization"] = self.authorization
-        headers["X-Ingest-Delivery-Id"] = delivery_id
-        headers["X-Ingest-Received-At"] = datetime.fromtimestamp(record.received_at / 1e6, UTC).isoformat()
-        headers["X-Ingest-Target"] = _text(record.target)
-        if host := dict(unpack_headers(record.headers)).get(b"host"):
-            headers["X-Ingest-Host"] = _text(host)
-        if self.signer is not None:
-            headers.update(self.signer.headers(delivery_id, int(time.time()), record.body))
-        return headers
+
+def headers_of(record: Record, signer: Signer | None, authorization: str | None = None) -> CIMultiDict[str]:
+    """The headers with which a call is passed on."""
+    headers = CIMultiDict({_text(name): _text(value) for name, value in _signed(record.headers)})
+    delivery_id = record.delivery_id.hex()
+    if record.content_type:
+        headers["Content-Type"] = _text(record.content_type)
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    headers["X-Ingest-Delivery-Id"] = delivery_id
+    headers["X-Ingest-Received-At"] = datetime.fromtimestamp(record.received_at / 1e6, UTC).isoformat()
+    headers["X-Ingest-Target"] = _text(record.target)
+    if host := dict(unpack_headers(record.headers)).get(b"host"):
+        headers["X-Ingest-Host"] = _text(host)
+    if signer is not None:
+        headers.update(signer.headers(delivery_id, int(time.time()), record.body))
+    return headers
 
 
 def _with(status: int, error: E) -> E:

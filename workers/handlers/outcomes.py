@@ -5,12 +5,12 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from ingest import shown
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from workers.handlers.claims import Claim, Failure
-from workers.handlers.first_failures import FirstFailures
 from workers.handlers.registry import GiveUp, Handler, TryLater
 from workers.handlers.run_notes import Outcome, Run, outcome_of
 from workers.handlers.throttle import TargetBreaker
@@ -30,6 +30,13 @@ class Unreadable(Exception):
     """A stored call that cannot be decoded any more."""
 
 
+class Failures(Protocol):
+    """Who is told of each failure: `FirstFailures`."""
+
+    def tell(self, record: Record, attempt: int, error: BaseException) -> None:
+        """A handler failed with an error, at its n-th attempt with a call."""
+
+
 @dataclass(slots=True)
 class RunSummary:
     """What one run did with its calls."""
@@ -47,9 +54,7 @@ class RunSummary:
 class Outcomes:
     """Records the outcome of each call of a run."""
 
-    def __init__(
-        self, handler: Handler, breaker: TargetBreaker | None, turn: Turn, failures: FirstFailures
-    ) -> None:
+    def __init__(self, handler: Handler, breaker: TargetBreaker | None, turn: Turn, failures: Failures) -> None:
         self._failures = failures
         self._handler = handler
         self._breaker = breaker

@@ -60,12 +60,14 @@ def _free_at(connection: Connection, handler: str, now: int) -> int:
 class WaitingWork:
     """The tables `outbox`, `handoffs` and `dead_letters`, as they are read."""
 
-    def __init__(self, store: Store, ask: Callable[[], int] = machine_time) -> None:
-        """`ask` says the time in µs since 1970, for a database that has no clock of its own."""
+    def __init__(
+        self, store: Store, ask: Callable[[], int] = machine_time, clock: SharedClock | None = None
+    ) -> None:
+        """`ask` says the time in µs since 1970, for a database that has no clock of its own; or `clock` does."""
         self._store = store
         # Asked for before any transaction: within one it would take a second connection, and those who share a
         # small pool would wait for each other.
-        self._clock = SharedClock(store.time() or ask())
+        self._clock = clock or SharedClock(store.time() or ask())
 
     def _now(self, later: float = 0.0) -> int:
         """The time in `later` seconds, in µs since 1970, by the clock that all workers share."""

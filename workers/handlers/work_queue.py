@@ -51,6 +51,9 @@ _FRESH: Mapping[str, Any] = {"attempt": 0, "crashes": 0, "leased_until": 0, "slo
 class WorkQueue(WaitingWork):
     """The tables `outbox`, `handoffs` and `dead_letters`."""
 
+    #: The largest part of a delay that is added at random; a test of handlers has none.
+    jitter = JITTER
+
     # --- handing calls to handlers ---
 
     @again
@@ -247,6 +250,9 @@ class WorkQueue(WaitingWork):
         """Now and then, forget the oldest runs of a handler of which too much is kept."""
         history.make_room(self._store, handler)
 
+    def _jittered(self, delay: float) -> float:
+        return delay * (1 + random.random() * self.jitter)  # noqa: S311
+
     def _fail(self, connection: Connection, handler: Handler, claim: Claim) -> None:
         dead = [failure for failure in claim.failures if failure.delay is None]
         if dead:
@@ -257,7 +263,7 @@ class WorkQueue(WaitingWork):
                 handler.name,
                 [failure.record for failure in failures],
                 claim.attempt + 1,
-                self._now(_jittered(delay)),
+                self._now(self._jittered(delay)),
                 errors={failure.record.delivery_id: failure.error for failure in failures},
             )
         for records, delay, error in claim.parts:
@@ -266,7 +272,7 @@ class WorkQueue(WaitingWork):
                 handler.name,
                 records,
                 claim.attempt,
-                self._now(_jittered(delay)),
+                self._now(self._jittered(delay)),
                 apart=True,
                 errors={record.delivery_id: error for record in records},
             )
@@ -329,10 +335,6 @@ class WorkQueue(WaitingWork):
             for failed in failures
         ]
         self._store.insert(connection, dead_letters, rows)
-
-
-def _jittered(delay: float) -> float:
-    return delay * (1 + random.random() * JITTER)  # noqa: S311
 
 
 def _by_delay(failures: Sequence[Failure]) -> dict[float, list[Failure]]:
