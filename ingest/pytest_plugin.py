@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ingest.testing import SimulatedCopernica, Workbench
+    from ingest.testing import FakeApi, SimulatedCopernica, Workbench
 
 #: The option in pytest's own settings that names modules with handlers.
 OPTION = "copernica_handlers"
@@ -53,3 +53,14 @@ def simulated_copernica(tmp_path_factory: pytest.TempPathFactory) -> "SimulatedC
     from ingest.testing import SimulatedCopernica  # noqa: PLC0415
 
     return SimulatedCopernica(tmp_path_factory.mktemp("copernica"))
+
+
+@pytest.fixture
+def copernica_api(monkeypatch: pytest.MonkeyPatch) -> "Iterator[FakeApi]":
+    """A fake of Copernica's REST API, and the settings with which handlers find it in the environment."""
+    from ingest.testing.api import fake_api  # noqa: PLC0415
+
+    with fake_api() as api:
+        for name, value in api.environ.items():
+            monkeypatch.setenv(name, value)
+        yield api

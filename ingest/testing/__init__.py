@@ -10,9 +10,11 @@
 `open`, `click` and the others make an event of each type, `event` one of any. The fixture is a `Workbench`: it
 calls handlers by the code that workers have, so retries, halved batches, time limits and dead letters are as in
 production, but its clock stands still until the test moves it. `forwarded` makes the call that a forward target
-gets, and the fixture `simulated_copernica` those that an endpoint gets. docs/how-to/test-handlers.md shows it all.
+gets, the fixture `simulated_copernica` those that an endpoint gets, and the fixture `copernica_api` is a fake of
+Copernica's REST API. docs/how-to/test-handlers.md shows it all.
 """
 
+from ingest.testing.api import FakeApi
 from ingest.testing.calls import Call, SimulatedCopernica, forwarded
 from ingest.testing.events import (
     Factory,
@@ -43,6 +45,7 @@ from ingest.testing.workbench import Workbench
 __all__ = [
     "Call",
     "Factory",
+    "FakeApi",
     "HandlerCall",
     "SimulatedCopernica",
     "Summary",

@@ -107,8 +107,9 @@ class Workbench:
             Exception: with `check`, what a handler raised, other than `TryLater` and `GiveUp`. It has been dealt
                 with by then as a worker does: the events wait to be tried again, or are dead letters.
         """
+        self._require_handlers("give")
         self._store.add(events, hand_on={event.delivery_id: record_of(event) for event in events})
-        return self._work(check, "give")
+        return self._work(check)
 
     def give_again(self, *events: Event, check: bool = True) -> Summary:
         """Call the handlers with events once more, as when a worker was killed before it had noted the first time.
@@ -116,11 +117,12 @@ class Workbench:
         Raises:
             Exception: as `give`.
         """
+        self._require_handlers("give_again")
         with self._store.writing() as connection:
             for event in events:
                 for name in registry.wanting(self._handlers, event.type):
                     self._queue.give(connection, name, [record_of(event)])
-        return self._work(check, "give_again")
+        return self._work(check)
 
     def advance(self, seconds: float | timedelta, check: bool = True) -> Summary:
         """Move the clock, and have called again what is due by then, each at its time.
@@ -128,11 +130,12 @@ class Workbench:
         Raises:
             Exception: as `give`.
         """
+        self._require_handlers("advance")
         micros = int((seconds.total_seconds() if isinstance(seconds, timedelta) else seconds) * MICROS)
         until, summary = self._clock.micros + micros, Summary()
         while (due := self._next_due()) is not None and due <= until:
             self._clock.micros = max(self._clock.micros, due)
-            summary += self._work(check, "advance")
+            summary += self._work(check)
         self._clock.micros = until
         return summary
 
@@ -156,8 +159,10 @@ class Workbench:
         Raises:
             Exception: as `give`.
         """
-        dead_letters.retry(self._store, self.dead_letters, has_handlers=True)
-        return self._work(check, "retry_dead_letters")
+        self._require_handlers("retry_dead_letters")
+        for letter in self.dead_letters:
+            self._queue.retry(letter.handler, [letter.record])
+        return self._work(check)
 
     # --- what can be looked at ---
 
@@ -193,16 +198,19 @@ class Workbench:
 
     # --- the worker ---
 
+    def _require_handlers(self, method: str) -> None:
+        """Make sure, before anything is changed, that handlers can be called by this method."""
+        if not self._handlers:
+            raise RuntimeError("there is no handler to call: begin with copernica.use('your_module')")
+        require_no_loop(method)
+
     def _next_due(self) -> int | None:
         """When the next call is due that waits; in µs since 1970."""
         seconds = self._queue.next_due(self._handlers)
         return None if seconds is None else self._clock.micros + math.ceil(seconds * MICROS)
 
-    def _work(self, check: bool, method: str) -> Summary:
+    def _work(self, check: bool) -> Summary:
         """Hand on what was stored, and call the handlers for which something is due."""
-        if not self._handlers:
-            raise RuntimeError("there is no handler to call: begin with copernica.use('your_module')")
-        require_no_loop(method)
         self._notes.forget_errors()
         summary = Summary()
         self._queue.dispatch(self._handlers)
@@ -236,5 +244,4 @@ def _handlers_of(one: str | ModuleType | Callable[..., Any]) -> dict[str, Handle
         one = importlib.import_module(one)
     if isinstance(one, ModuleType):
         return registry.imported([one.__name__])
-    module = registry.imported([getattr(one, "__module__", "")])
-    return {name: handler for name, handler in module.items() if handler.call is one}
+    return registry.marked(one)

@@ -2,7 +2,6 @@
 
 import asyncio
 import csv
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,40 +13,13 @@ from aiohttp.test_utils import TestClient, TestServer
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.simulation import profiles
-from ingest.simulation.fake_api import FakeCopernica, serve
+from ingest.simulation.fake_api import FakeCopernica
 from ingest.simulation.profiles import Entity
-from tests.support.running import PATIENCE
+from ingest.testing.api import serving as serving  # noqa: PLC0414  # for those who serve something else
 
 TOKEN = "geheim-0123456789abcdef"
 #: As little waiting as a test can do with.
 HASTY = RetryPolicy(attempts=4, first_pause=0.001, max_retry_after=0.01, silence_timeout=0.4, answer_timeout=10.0)
-
-
-@contextmanager
-def serving(app: web.Application) -> Iterator[str]:
-    """Serve an application while the block runs; gives its URL."""
-    began = threading.Event()
-    said: list[str] = []
-    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
-
-    def ready(url: str) -> None:
-        said.append(url)
-        began.set()
-
-    async def run() -> None:
-        task = asyncio.create_task(serve(app, "127.0.0.1", 0, ready))
-        running.append((asyncio.get_running_loop(), task))
-        await asyncio.gather(task, return_exceptions=True)
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    try:
-        assert began.wait(PATIENCE), "the fake does not come up"
-        yield said[0]
-    finally:
-        for loop, task in running:
-            loop.call_soon_threadsafe(task.cancel)
-        thread.join(PATIENCE)
 
 
 @contextmanager

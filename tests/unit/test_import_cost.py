@@ -60,6 +60,10 @@ for command in (["events", "--recipient", "jan@example.nl"], ["stats"]):
     with suppress(SystemExit):
         main(command)
 """
+#: In each run of pytest, of each project that has this program among its packages.
+PLUGIN = "import ingest.pytest_plugin"
+#: What pytest has imported itself by then.
+PYTESTS = {"asyncio", "ssl"}
 
 
 @pytest.mark.parametrize(
@@ -81,8 +85,9 @@ for command in (["events", "--recipient", "jan@example.nl"], ["stats"]):
             ],
         ),
         (SEARCH, ["aiohttp", "alembic", "psycopg", "redis", "rq", "uvloop"]),
+        (PLUGIN, [name for name in HEAVY if name not in PYTESTS] + ["ingest.testing"]),
     ],
-    ids=["help", "status", "search"],
+    ids=["help", "status", "search", "pytest"],
 )
 def test_a_command_imports_nothing_that_it_does_not_need(code: str, unneeded: list[str]) -> None:
     tell = f"{code}\nimport sys\nprint('IMPORTED', *({{*{unneeded!r}}} & sys.modules.keys()))"

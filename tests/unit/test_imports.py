@@ -79,6 +79,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.capacity": {"ingest.errors", "ingest.capacity"},
     "ingest.dev": {"ingest", "workers"},
     "ingest.console": {"ingest", "workers"},
+    "ingest.testing": {"ingest", "workers"},
+    "ingest.pytest_plugin": {"ingest.testing", "workers.store.schema"},
     # Commands work on the store, so they know both sides.
     "ingest.cli": {"ingest", "workers"},
     "ingest.__main__": {"ingest.cli"},
@@ -130,10 +132,11 @@ def test_the_stream_must_not_know_the_jobs() -> None:
     assert forbidden("ingest.stream.consumer", {"ingest.jobs"})
 
 
-def test_only_commands_console_and_dev_may_know_the_processing_side() -> None:
+def test_only_commands_console_dev_and_testing_may_know_the_processing_side() -> None:
     ours = {name for name in modules() if within(name, {"ingest"})}
     knowing = {name for name in ours if not forbidden(name, {"workers.drain.drain"})}
-    assert knowing == {name for name in ours if within(name, {"ingest.cli", "ingest.console", "ingest.dev"})}
+    knows_both = {"ingest.cli", "ingest.console", "ingest.dev", "ingest.testing"}
+    assert knowing == {name for name in ours if within(name, knows_both)}
 
 
 @pytest.mark.parametrize(

@@ -262,6 +262,12 @@ def imported(modules: Sequence[str]) -> dict[str, Handler]:
     return found
 
 
+def marked(function: Callable[..., Any]) -> dict[str, Handler]:
+    """The handlers that this very function is, by name: more than one if it is marked more than once."""
+    known = (handler for handlers in _of_modules.values() for handler in handlers.values())
+    return {handler.name: handler for handler in known if handler.call is function}
+
+
 def _is_within(name: str, modules: Sequence[str]) -> bool:
     """Whether a module is one of these, or inside one."""
     return any(name == module or name.startswith(f"{module}.") for module in modules)
