@@ -43,10 +43,11 @@ def shown(page: str, name: str) -> str:
 
 
 @contextmanager
-def proxy(name: str, configuration: str, folder: Path, upstream: int, path: str) -> Iterator[int]:
-    """The port of a proxy with this configuration, in front of a port of this machine; it is up if a path answers.
+def proxy(name: str, configuration: str, folder: Path, upstream: int, path: str, *statuses: str) -> Iterator[int]:
+    """The port of a proxy with this configuration, in front of a port of this machine.
 
-    Its certificate is from the authority in `folder / "ca.pem"`.
+    It is up when the path is answered with 200, 401 or one of the statuses. Its certificate is from the authority
+    in `folder / "ca.pem"`.
     """
     program = shutil.which(name, path="/usr/sbin:/usr/local/sbin:" + clean_environ()["PATH"])
     if program is None or shutil.which("curl") is None:
@@ -57,7 +58,7 @@ def proxy(name: str, configuration: str, folder: Path, upstream: int, path: str)
     (folder / "config").write_text(_adapted(name, configuration, folder, port, upstream))
     command = [program, *(part.format(file=folder / "config") for part in PROXIES[name][0])]
     with running(command, {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}, folder / "log"):
-        until(lambda: _answers(port, path), name)
+        until(lambda: _answer(port, path) in ("200", "401", *statuses), name)
         yield port
 
 
@@ -75,7 +76,7 @@ def _adapted(name: str, text: str, folder: Path, port: int, upstream: int) -> st
     return _NGINX.format(folder=folder, shown=text) if name == "nginx" else text
 
 
-def _answers(port: int, path: str) -> bool:
+def _answer(port: int, path: str) -> str:
     command = [
         "curl",
         "-sk",
@@ -87,4 +88,4 @@ def _answers(port: int, path: str) -> bool:
         "5",
         f"https://localhost:{port}{path}",
     ]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout in ("200", "401")
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -184,6 +184,12 @@ def test_a_call_that_cannot_be_kept_is_to_be_sent_again(name: str, tmp_path: Pat
         assert len(handled(site, delivery_id)) == 1
 
 
+def test_the_plain_script_takes_nothing_where_a_warning_would_be_the_answer(tmp_path: Path) -> None:
+    with php_site("php", tmp_path / "app", OLD, CARELESS) as site:
+        assert site.post(BODY, signed(BODY, OLD, delivery_id=new_id())) == 503
+        assert site.work() == []
+
+
 def test_the_plain_script_answers_what_it_means_on_a_careless_host(tmp_path: Path) -> None:
     with php_site("php", tmp_path / "app", OLD, (*CARELESS, "enable_post_data_reading=0")) as site:
         body = b"type=bounce&mime=" + b"x" * 9_000_000

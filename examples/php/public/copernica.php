@@ -11,10 +11,12 @@ function answer(int $status, string $text): never
     exit($text . "\n");
 }
 
-ini_set('display_errors', '0');  // a warning that is shown begins an answer, of status 200
-if (headers_sent()) {
-    error_log('PHP wrote a warning before this script began. Set enable_post_data_reading = Off in php.ini.');
+if (ini_get('display_errors') && ini_get('enable_post_data_reading')) {
+    // A warning about a large body would come before this script, as an answer of 200, and a call could be lost.
+    error_log('Set display_errors = Off or enable_post_data_reading = Off for this script.');
+    answer(503, 'PHP shows warnings here.');
 }
+ini_set('display_errors', '0');
 $config = require __DIR__ . '/../config.php';
 $keys = keys($config['secrets']);
 if ($keys === []) {
