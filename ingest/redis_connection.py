@@ -15,8 +15,9 @@ from typing import Any
 import redis.asyncio.connection as asyncio_connection
 import redis.connection as blocking_connection
 from redis import RedisError, ResponseError
-from redis.exceptions import InvalidResponse, NoPermissionError, ReadOnlyError
+from redis.exceptions import InvalidResponse, NoPermissionError, ReadOnlyError, TimeoutError
 
+from ingest import redis_silence
 from ingest.redis_errors import is_wrong_server
 from ingest.redis_sentinel import PrimaryFinder
 
@@ -29,10 +30,25 @@ class _Leaving:
 
     pool: Callable[[], Any]
 
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        """Connect, if it is not and the server is one to ask."""
+        this: Any = self
+        if not this.is_connected:
+            redis_silence.require(self)
+        try:
+            super().connect_check_health(*args, **kwargs)  # type: ignore[misc]
+        except TimeoutError as error:
+            redis_silence.note(self, error)
+            raise
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
         """Read one answer; the pool closes the connection once all answers have been read."""
         try:
             return super().read_response(*args, **kwargs)  # type: ignore[misc]
+        except TimeoutError as error:
+            if "timeout" not in kwargs:  # else somebody waits for what may never come
+                redis_silence.note(self, error)
+            raise
         except ResponseError as error:
             if pool := _pool_to_leave(self, error):
                 pool.disconnect(inuse_connections=False)

@@ -64,6 +64,8 @@ class Outage:
         #: Unix time of the first failure.
         self.began = 0.0
         self._failed_at = 0.0
+        #: When an attempt last succeeded (monotonic seconds).
+        self.served_at = float("-inf")
         #: Seconds to wait before the next attempt.
         self.pause = 0.0
 
@@ -96,6 +98,7 @@ class Outage:
 
     def served(self) -> None:
         """An attempt succeeded."""
+        self.served_at = time.monotonic()
         if self._said and time.monotonic() - self._failed_at >= self._settle:
             self._said.clear()
             self._log.info("Redis serves again after %.0f s", time.time() - self.began)

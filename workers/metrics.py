@@ -16,26 +16,28 @@ from ingest.metrics.figures import Figures
 
 #: Seconds between two times that figures are left while a job runs: what a kill may cost.
 LEAVE_EVERY = 1.0
-#: The slot of a worker on its board.
-SLOT = 0
+#: The slots of a worker on its board: of its jobs, and of a drain that runs beside them without RQ.
+SLOT, BESIDE = 0, 1
 
 _TYPES = frozenset(EventType)
 
 
 class JobFigures:
-    """The figures of the jobs of this process; `figures` is the only one, as there is one slot."""
+    """The figures of the jobs of this process; `figures` is the only one, as they have one slot."""
 
     def __init__(self) -> None:
         #: Where jobs leave their figures; None: nowhere.
         self.board: Board | None = None
+        #: Which of its slots is theirs.
+        self._slot = SLOT
         #: Events that this process has stored.
         self.events_stored = 0
         self._figures = Figures()
         self._left_at = 0.0
 
-    def leave_on(self, board: Board | None) -> None:
+    def leave_on(self, board: Board | None, slot: int = SLOT) -> None:
         """Where jobs leave their figures from now on."""
-        self.board = board
+        self.board, self._slot = board, slot
 
     # --- what is counted ---
 
@@ -76,7 +78,7 @@ class JobFigures:
         if self.board is None:
             yield
             return
-        self._figures = Figures.from_json(self.board.read(SLOT))
+        self._figures = Figures.from_json(self.board.read(self._slot))
         try:
             yield
         finally:
@@ -93,16 +95,16 @@ class JobFigures:
             return
         self._left_at = time.monotonic()
         self._figures.pid, self._figures.at = os.getpid(), time.time()
-        self.board.write(SLOT, self._figures.as_json())
+        self.board.write(self._slot, self._figures.as_json())
 
 
 figures = JobFigures()
 
 
 @contextmanager
-def left_on(fd: int | None) -> Iterator[None]:
+def left_on(fd: int | None, slot: int = SLOT) -> Iterator[None]:
     """Work whose figures are left on the board with this descriptor, if there is one."""
-    figures.leave_on(None if fd is None else Board(fd))
+    figures.leave_on(None if fd is None else Board(fd), slot)
     try:
         with figures.job():
             yield

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from ingest import redis_silence
 from ingest.cli import asking
 from ingest.cli.options import GIVEN
 from ingest.cli.run import observe, started
@@ -20,6 +21,7 @@ def console(ctx: click.Context, host: str | None, port: int | None, listening: i
     if ctx.invoked_subcommand is not None:
         return
     settings = started(console_host=host, console_port=port)
+    redis_silence.ask_once()
     observe(settings, "console")
     try:
         from ingest.console import server

@@ -53,12 +53,13 @@ def given_settings() -> "Given":
 def settings_with(**changes: Any) -> "Settings":
     """The settings from the environment, overridden by what was given on the command line (None: not given).
 
-    Also sets up the log and arms the failpoints, so every command calls this before anything else.
+    Also sets up the log and arms the failpoints, so every command calls this before anything else. What a command
+    asks of a Redis that hangs, it asks once.
 
     Raises:
         SettingsError: a value cannot be used.
     """
-    from ingest import failpoints, log
+    from ingest import failpoints, log, redis_silence
     from ingest.settings import Settings  # pydantic: `ingest --help` need not wait for it
 
     given = given_settings()
@@ -67,6 +68,8 @@ def settings_with(**changes: Any) -> "Settings":
     log.set_up(settings.log_level, settings.log_format)
     if (context := click.get_current_context(silent=True)) is not None:
         log.call_process(context.info_name or "ingest")
+        redis_silence.ask_once()
+        context.call_on_close(redis_silence.ask_always)
     failpoints.arm()
     return settings
 

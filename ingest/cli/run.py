@@ -24,10 +24,12 @@ log = logging.getLogger(__name__)
 
 def started(**changes: Any) -> "Settings":
     """The settings of what runs for long; what lies around and only its owner should read is closed to others."""
+    from ingest import redis_silence
     from ingest.private_files import close_to_others
 
     garbage.as_usual()
     settings = settings_with(**changes)
+    redis_silence.ask_always()
     close_to_others(settings)
     return settings
 
@@ -122,8 +124,27 @@ def worker(queue: str, burst: bool) -> None:
 @click.command()
 @click.option("--force", is_flag=True, help="Also while the queue `events` is paused.")
 @click.option("--board", type=int, hidden=True)
-def drain(force: bool, board: int | None) -> None:
+@click.option("--without-queues", is_flag=True, hidden=True)
+def drain(force: bool, board: int | None, without_queues: bool) -> None:
     """Drain the backlog once, in this process, without RQ: for cron, and for emergencies."""
+    if without_queues:
+        _drain_beside(board)
+    else:
+        _drain_once(force, board)
+
+
+def _drain_beside(board: int | None) -> None:
+    """What a worker starts while the server of the queues is away: drain the others until asked to stop."""
+    from workers.drain.once import drain_beside
+    from workers.metrics import BESIDE, left_on
+    from workers.runtime import stop_on_signals
+
+    settings = started()
+    with stop_on_signals(), left_on(board, BESIDE):
+        drain_beside(settings)
+
+
+def _drain_once(force: bool, board: int | None) -> None:
     from workers.drain.late_verification import verify_once
     from workers.drain.once import drain_once
     from workers.metrics import left_on

@@ -45,6 +45,8 @@ FRESH = 2.0
 PATIENCE = 8.0
 #: Seconds after which what a process left is no longer how things are: it has ended, or hangs.
 STALE = 10.0
+#: What is behind the slots of a worker: its jobs, and what drains beside them while the queues are away.
+WORKERS_SLOTS = ("work-horse", "drain")
 
 
 class Sources(NamedTuple):
@@ -66,7 +68,7 @@ class Behind(NamedTuple):
     def names(self) -> Iterator[str]:
         """What is behind each slot of the board."""
         for slot in range(self.board.slots if self.board else 0):
-            yield f"web.{slot + 1}" if self.part == "serve" else "work-horse"
+            yield f"web.{slot + 1}" if self.part == "serve" else WORKERS_SLOTS[slot]
 
     def figures(self) -> Figures:
         """What they have left, and how they are."""

@@ -41,7 +41,8 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.redis_errors": set(),
     "ingest.redis_sentinel": {"ingest.redis_url"},
     "ingest.redis_tls": {"ingest.redis_url"},
-    "ingest.redis_connection": {"ingest.redis_errors", "ingest.redis_sentinel"},
+    "ingest.redis_silence": set(),
+    "ingest.redis_connection": {"ingest.redis_errors", "ingest.redis_sentinel", "ingest.redis_silence"},
     "ingest.redis_pipeline": {"ingest.redis_errors", "ingest.redis_connection"},
     "ingest.redis_client": {
         "ingest.errors", "ingest.redis_errors", "ingest.redis_connection", "ingest.shown", "ingest.redis_url",

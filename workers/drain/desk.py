@@ -2,7 +2,8 @@
 
 Where there is one server, that is the server of the stream as well: a refusal is passed over, since a full Redis
 refuses writes and the drain makes room, and anything else ends the drain. Where there are several, this one may be
-away while another has work: then nothing is told for a while, and what had to be is told at the end.
+away while another has work: then nothing is told for a while, and what had to be is told at the end. A drain that
+runs because it is away (`MuteDesk`) tells nothing: its worker does when the server is back.
 """
 
 import logging
@@ -123,3 +124,18 @@ class Desk:
     def note_away(self, name: str) -> None:
         """A server does not answer."""
         self._tell(lambda: self._client.set(Keys().away(name), 1, ex=int(AWAY_FOR)))
+
+
+class MuteDesk(Desk):
+    """That of a drain which runs as long as the server of the queues is away."""
+
+    def __init__(self, client: redis.Redis, partitions: Partitions, name: str) -> None:
+        super().__init__(client, partitions, name)
+        self._without = {partitions.queues}
+
+    def _tell(self, *_what: Callable[[], object]) -> bool:
+        return False
+
+    def away(self, names: Iterable[str]) -> set[str]:
+        """The server of the queues."""
+        return self._without.intersection(names)

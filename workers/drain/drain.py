@@ -84,6 +84,7 @@ class Drain:
         traces: tracing.Tracing | None = None,
         paused: Callable[[], bool] = lambda: False,
         partitions: Partitions | None = None,
+        desk: type[Desk] = Desk,
     ) -> None:
         """`client` leads to where the queues are; without `partitions`, the stream is there and nowhere else.
 
@@ -95,7 +96,7 @@ class Drain:
         # No other drain has this name or will have it.
         name = f"{process_name(DRAIN)}:{secrets.token_hex(4)}"
         partitions = partitions or Partitions.alone(client)
-        self._desk = Desk(client, partitions, name)
+        self._desk = desk(client, partitions, name)
         self._are_several = partitions.are_several
         self._sources = [Source(partition, name) for partition in partitions]
         #: The partition that is worked on now.

@@ -29,6 +29,7 @@ from rq.scheduler import RQScheduler
 
 from ingest import sentry
 from ingest.lookout import Lookout
+from ingest.redis_client import ANSWER_TIMEOUT
 from ingest.redis_errors import Outage
 from workers.metrics import figures
 from workers.process.own_jobs import JobRefused
@@ -130,9 +131,14 @@ class GracefulWorker(PatientWorker):
         signal.signal(signal.SIGTERM, self.request_stop)
 
     def setup_work_horse_signals(self) -> None:
-        """In the work-horse, SIGTERM asks the job to finish early; SIGINT is for the worker to handle."""
+        """In the work-horse, SIGTERM asks the job to finish early; SIGINT is for the worker to handle.
+
+        A server that hangs holds it up for as long as any other part of this program.
+        """
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, _finish_early)
+        # Only its parent waits for jobs, and needs rq's longer time-out for that.
+        self.connection.connection_pool.connection_kwargs["socket_timeout"] = ANSWER_TIMEOUT
 
     def _signal_horse(self) -> None:
         if self.horse_pid:

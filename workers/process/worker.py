@@ -1,9 +1,9 @@
 """`ingest worker`: a standard RQ worker that stops gracefully, and what keeps it running.
 
 What it does differently from `rq worker`: it enqueues a job for itself if it finds a backlog at its start; it
-stops in time (`workers.process.graceful` says how); it starts again when it has lost Redis; and when Redis is
-so full that RQ cannot enqueue a job, or when the server of the queues is away and other stream servers are not, it
-drains without one; and it runs no jobs but our own
+stops in time (`workers.process.graceful` says how); it starts again when it has lost Redis; when Redis is so full
+that RQ cannot enqueue a job, it drains without one; while the server of the queues is away, it drains the other
+stream servers, if there are any (`workers.process.queues_watch`); and it runs no jobs but our own
 (`workers.process.own_jobs`), and none as root unless told to.
 """
 
@@ -11,8 +11,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from types import FrameType
@@ -40,6 +40,7 @@ from workers.metrics import figures
 from workers.process.graceful import BoundScheduler, GracefulWorker
 from workers.process.own_jobs import OwnJob
 from workers.process.patience import redis_outage, say_once
+from workers.process.queues_watch import watching
 from workers.process.rq_compat import use_scheduler
 from workers.store.store import Store
 
@@ -50,14 +51,12 @@ log = logging.getLogger(__name__)
 RESTART_DELAY = 2.0
 #: Seconds between two looks at a drain that makes room: short against the seconds it takes.
 DRAIN_CHECK_INTERVAL = 0.1
-#: Seconds between two looks whether there are jobs again, while draining without; and how many one may take.
-RETURN_INTERVAL, RETURN_PATIENCE = 5.0, 1.0
 #: Seconds that a stream server may take to say, at a worker's start, whether there is a backlog.
 WAKE_PATIENCE = 2.0
 #: Seconds without a heartbeat after which a worker is no longer listed; with RQ's own 420, `status` would show
 #: workers that were killed minutes ago.
 WORKER_TTL = 60
-#: The same where there are other stream servers to drain: a server that hangs is away for rq 5 s before that.
+#: The same where there are several stream servers: rq sees that a server hangs 5 s before that, each time.
 PROMPT_TTL = 25
 
 
@@ -95,7 +94,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     if settings.metrics_port is not None:
         processes.aside(partial(_require, settings.metrics_host, settings.metrics_port))
     with redis_client.connect(settings.redis) as client:
-        _require_redis(settings, client, queue_name)
+        has_queues = _require_redis(settings, client, queue_name)
     if tracing.of(settings) is not None:  # imports what it needs, once
         processes.aside(partial(tracing.try_out, settings))
     # Likewise handlers.
@@ -110,7 +109,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     _catch_signals()
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
-        with _metrics(settings):
+        with _metrics(settings), watching(settings, queue_name, is_away=not has_queues):
             while not _work_once(settings, queue_name, burst):
                 if not redis_outage.is_on:
                     log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
@@ -119,10 +118,11 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
         log.debug("asked to stop while waiting")
 
 
-def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> None:
+def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> bool:
     """A Redis or a database that cannot be used, or is another's: fail at startup, not in every job.
 
-    Where there are other stream servers to drain, the one with the queues may be away.
+    Where there are other stream servers to drain, the one with the queues may be away; whether it is
+    there is returned.
     """
     try:
         redis_client.require(client, settings.redis)
@@ -131,8 +131,9 @@ def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> 
             raise
         log.warning("the worker drains the other stream servers until it can get jobs: %s", error)
         Store.open(settings.database).close()
-    else:
-        _require_database(settings, client)
+        return False
+    _require_database(settings, client)
+    return True
 
 
 def _require_database(settings: Settings, client: redis.Redis) -> None:
@@ -154,7 +155,7 @@ def _metrics(settings: Settings) -> Iterator[None]:
     if settings.metrics_port is None:
         yield
         return
-    board = Board.create(1)
+    board = Board.create(2)  # a drain without RQ may run beside the jobs
     figures.leave_on(board)
     with exporting(board, "worker"):
         yield
@@ -204,20 +205,11 @@ def _new_worker(settings: Settings, client: redis.Redis, queue_name: str) -> Gra
     except redis.RedisError as error:
         redis_outage.failed(error)
         if queue_name == EVENTS_QUEUE and "OOM" in described(error):
-            _drain_if_there_is_any(settings, client, lambda: False)
-        elif queue_name == EVENTS_QUEUE and len(settings.stream_servers) > 1:
-            _drain_if_there_is_any(settings, client, partial(_answers, settings.redis))
+            _drain_if_there_is_any(settings, client)
     return None
 
 
-def _answers(url: str) -> bool:
-    """Whether the server of the queues is there again."""
-    with suppress(redis.RedisError), redis_client.connect(url, RETURN_PATIENCE) as client:
-        return bool(client.ping())
-    return False
-
-
-def _drain_if_there_is_any(settings: Settings, client: redis.Redis, until: Callable[[], bool]) -> None:
+def _drain_if_there_is_any(settings: Settings, client: redis.Redis) -> None:
     try:
         with partitions.opened(settings, client) as streams:
             waits = streams.batches()
@@ -225,13 +217,13 @@ def _drain_if_there_is_any(settings: Settings, client: redis.Redis, until: Calla
         redis_outage.failed(error)
         return
     if waits:
-        _drain_without_rq(until)
+        _drain_without_rq()
 
 
-def _drain_without_rq(until: Callable[[], bool] = lambda: False) -> None:
-    """Drain where no job can be had: to make room in a Redis that is too full for one, or as long as it is away.
+def _drain_without_rq() -> None:
+    """Drain where no job can be had, to make room in a Redis that is too full for one.
 
-    In a process of its own, like every drain. It ends when all is drained, or `until` jobs can be had again.
+    In a process of its own, like every drain. It ends when all is drained.
     """
     log.warning("draining without RQ")
     board = figures.board
@@ -239,13 +231,8 @@ def _drain_without_rq(until: Callable[[], bool] = lambda: False) -> None:
     child = Child("drain", own_command("drain", *shared), pass_fds=[] if board is None else [board.fd])
     child.start()
     try:
-        asked_at = time.monotonic()
         while child.alive:
             time.sleep(DRAIN_CHECK_INTERVAL)
-            if time.monotonic() - asked_at >= RETURN_INTERVAL:
-                if until():
-                    break
-                asked_at = time.monotonic()
     finally:  # also when asked to stop meanwhile
         child.terminate()
 
