@@ -13,7 +13,7 @@ LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 # Tests start hundreds of processes: where nothing compiled may be kept, each spends a second on compiling its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth chaos siege capacity simulation-record reference docs lock image-check release clean help
+.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth bench-servers chaos siege capacity simulation-record reference docs lock image-check release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
@@ -69,6 +69,9 @@ bench-peers: $(READY)  ## ours beside other servers and job queues, which it ins
 
 bench-growth: $(READY)  ## what everything costs as the database grows, to 20 million rows; ROWS=0,1000000
 	$(BIN)/python -m tests.benchmarks.growth $(if $(ROWS),--rows $(ROWS))
+
+bench-servers: $(READY)  ## three stream servers, two of which go, and their rate beside that of one; ten minutes
+	$(BIN)/python -m tests.benchmarks.stream_servers
 
 capacity: $(READY)  ## what docs/capacity.md shows, made anew: plans, the simulated outage and its picture
 	$(BIN)/python -m tests.simulation.page

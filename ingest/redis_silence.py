@@ -9,14 +9,12 @@ workers do not call it: they have breakers of their own, and go on asking.
 import time
 from typing import Any
 
-from redis.exceptions import TimeoutError
-
 #: Seconds for which a server is not asked again: longer than a command takes, not longer than a page is looked at.
 SILENT_FOR = 10.0
 
 _is_on = False
-#: When each server last let a question time out (monotonic seconds), and in which words that was told.
-_silent: dict[object, tuple[float, str]] = {}
+#: When each server last let a question time out (monotonic seconds), and the error.
+_silent: dict[object, tuple[float, Exception]] = {}
 
 
 def ask_once() -> None:
@@ -32,10 +30,10 @@ def ask_always() -> None:
     _silent.clear()
 
 
-def note(connection: Any, error: TimeoutError) -> None:
+def note(connection: Any, error: Exception) -> None:
     """A server let a question time out."""
     if _is_on:
-        _silent[_server(connection)] = time.monotonic(), str(error)
+        _silent[_server(connection)] = time.monotonic(), error
 
 
 def require(connection: Any) -> None:
@@ -44,9 +42,9 @@ def require(connection: Any) -> None:
     Raises:
         redis.TimeoutError: its server has just not answered.
     """
-    at, text = _silent.get(_server(connection), (float("-inf"), ""))
-    if _is_on and time.monotonic() - at < SILENT_FOR:
-        raise TimeoutError(text)
+    at, error = _silent.get(_server(connection), (0.0, None))
+    if _is_on and error is not None and time.monotonic() - at < SILENT_FOR:
+        raise type(error)(str(error))
 
 
 def _server(connection: Any) -> object:

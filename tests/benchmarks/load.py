@@ -41,6 +41,7 @@ class Sent:
     seconds: float
     p50: float
     p99: float
+    worst: float
     #: The share of one core that the sender itself needed: near 1 it is the sender that was measured.
     sender_cpu: float
 
@@ -90,7 +91,7 @@ class Load:
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         ordered = sorted(self._latencies)
         p50, p99 = (percentile(ordered, share) * 1000 for share in (0.5, 0.99))
-        return Sent(len(ordered), took, p50, p99, cpu / took)
+        return Sent(len(ordered), took, p50, p99, ordered[-1] * 1000, cpu / took)
 
     async def _pace(self, began: float, rate: float) -> None:
         scheduled = 0
