@@ -254,16 +254,4 @@ def handlers(settings: Settings) -> list[Handler]:
     if settings.clickhouse_url is None:
         return []
     table = ClickHouse.of(settings.clickhouse_url)
-    options = table.options
-    return [
-        Handler(
-            NAME,
-            table.insert,
-            options.types,
-            batch=MAX_BATCH,
-            timeout=options.timeout,
-            concurrency=options.concurrency,
-            rate=options.rate,
-            finish=table.close,
-        )
-    ]
+    return [table.options.handler(NAME, table.insert, MAX_BATCH, table.close)]

@@ -16,9 +16,10 @@ import base64
 import io
 import re
 import time
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
 
 import aiohttp
@@ -161,6 +162,21 @@ class Options(NamedTuple):
         types = frozenset(EventType(name).value for name in names if name)
         return cls(
             types or frozenset(map(str, EventType)), per_second(rate) if rate else None, concurrency, timeout
+        )
+
+    def handler(
+        self, name: str, call: Callable[[Any], Any], batch: int, finish: Callable[[], Coroutine[Any, Any, None]]
+    ) -> Handler:
+        """A built-in handler that has them, and is called with batches."""
+        return Handler(
+            name,
+            call,
+            self.types,
+            batch=batch,
+            timeout=self.timeout,
+            concurrency=self.concurrency,
+            rate=self.rate,
+            finish=finish,
         )
 
 

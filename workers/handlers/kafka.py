@@ -231,16 +231,4 @@ def handlers(settings: Settings) -> list[Handler]:
     if settings.kafka_url is None:
         return []
     topic = Topic.of(settings.kafka_url)
-    options = topic.options
-    return [
-        Handler(
-            NAME,
-            topic.write,
-            options.types,
-            batch=BATCH,
-            timeout=options.timeout,
-            concurrency=options.concurrency,
-            rate=options.rate,
-            finish=topic.close,
-        )
-    ]
+    return [topic.options.handler(NAME, topic.write, BATCH, topic.close)]
