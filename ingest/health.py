@@ -113,6 +113,7 @@ class RiskCode(StrEnum):
     PLAIN_DATABASE = "plain-database"
     PLAIN_API = "plain-api"
     PLAIN_FORWARD = "plain-forward"
+    PLAIN_SINK = "plain-sink"
 
 
 class Risk(NamedTuple):

@@ -39,6 +39,21 @@ def readable(settings: Settings) -> Iterator[Risk]:
                 f"calls are forwarded to {shown.url(url)} without encryption: others can read them; use https://"
             )
             yield Risk(RiskCode.PLAIN_FORWARD, text)
+    yield from _of_sinks(settings)
+
+
+def _of_sinks(settings: Settings) -> Iterator[Risk]:
+    sinks = {
+        "http": ("INGEST_CLICKHOUSE_URL", settings.clickhouse_url, "https://"),
+        "kafka": ("INGEST_KAFKA_URL", settings.kafka_url, "kafka+ssl://"),
+    }
+    for scheme, (name, url, better) in sinks.items():
+        if url is not None and _is_plain(url, scheme):
+            text = (
+                f"{name} goes without encryption: whoever is on the way can read the password and all events; "
+                f"use {better}"
+            )
+            yield Risk(RiskCode.PLAIN_SINK, text)
 
 
 def _of_redis(url: str) -> Iterator[Risk]:

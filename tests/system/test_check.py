@@ -294,9 +294,10 @@ def test_what_others_can_read_on_its_way_is_found(environ: dict[str, str]) -> No
         "DATABASE_URL": "postgresql://u:geheim@db.invalid/d",
         "COPERNICA_API_URL": "http://api.invalid",
         "INGEST_FORWARD_URL": "http://e.invalid/a.php",
+        "INGEST_CLICKHOUSE_URL": "http://u:geheim@ch.invalid:8123/d",
     }
     seen = found(environ | open_to_all)
-    plain = {"plain-redis", "plain-database", "plain-api", "plain-forward"}
+    plain = {"plain-redis", "plain-database", "plain-api", "plain-forward", "plain-sink"}
     assert {code: seen[code][0] for code in plain} == dict.fromkeys(plain, "risk")
 
 

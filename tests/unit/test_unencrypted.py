@@ -34,6 +34,11 @@ from tests.support.runbook import is_shown
             {"INGEST_FORWARD_URL": "http://u:geheim@e.nl/a.php?token=geheim"},
             "calls are forwarded to http://e.nl/a.php",
         ),
+        ({"INGEST_CLICKHOUSE_URL": "http://u:geheim@ch.example.nl:8123/d"}, "INGEST_CLICKHOUSE_URL goes without"),
+        (
+            {"INGEST_KAFKA_URL": "kafka://u:geheim@localhost:1,k.example.nl:9092/t"},
+            "INGEST_KAFKA_URL goes without",
+        ),
     ],
 )
 def test_what_others_can_read_is_named(environ: dict[str, str], begins: str) -> None:
@@ -57,6 +62,8 @@ def test_what_others_can_read_is_named(environ: dict[str, str], begins: str) -> 
         {"REDIS_URL": "unix:///run/redis.sock"},
         {"DATABASE_URL": "postgresql://db.example.nl/d?sslmode=verify-full"},
         {"DATABASE_URL": "postgresql:///d?host=/run/postgresql"},
+        {"INGEST_CLICKHOUSE_URL": "https://u:p@ch.example.nl/d", "INGEST_KAFKA_URL": "kafka+ssl://k.nl:9093/t"},
+        {"INGEST_CLICKHOUSE_URL": "http://localhost:8123/d", "INGEST_KAFKA_URL": "kafka://127.0.0.1:9092/t"},
         {"DATABASE_URL": "postgresql://localhost/d"},
         {"DATABASE_URL": "mysql://localhost/d"},
         {"DATABASE_URL": "mysql://u@localhost/d?unix_socket=/run/mysqld/mysqld.sock"},
