@@ -1,6 +1,8 @@
 """`make chaos`: one seed after the other. SEED and SECONDS say which and for how long, RUNS how many.
 
 Each run ends with its summary as one line of JSON, which is also appended to the file named by CHAOS_OUT.
+STREAMS=3 (or 1) says how many stream servers there are and DATABASE=mysql (or sqlite, postgresql) which database,
+whatever the seeds say; without MariaDB on this machine, runs that should have it have PostgreSQL, and say so.
 VERBOSE=1 prints what is planned, KEEP=1 leaves the logs of runs that went well, MILD=1 is what `make test` does.
 """
 
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from tests.chaos.oracle import try_seed
 from tests.chaos.plan import plan
+from tests.support import mariadb
 
 
 def main(environ: Mapping[str, str] = os.environ) -> int:
@@ -33,7 +36,11 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
 def _kept(seed: int, seconds: float, environ: Mapping[str, str]) -> bool:
     """One run: whether the promise was kept."""
     mild, verbose, keep = (bool(environ.get(name)) for name in ("MILD", "VERBOSE", "KEEP"))
-    wanted = plan(seed, seconds, mild)
+    streams, database = int(environ.get("STREAMS") or 0), environ.get("DATABASE") or ""
+    wanted = plan(seed, seconds, mild, streams, database)
+    if wanted.setup.database == "mysql" and mariadb.binaries() is None:
+        print("NO MARIADB HERE: this run has PostgreSQL instead; apt-get install mariadb-server", flush=True)
+        wanted = plan(seed, seconds, mild, streams, "postgresql")
     print(f"SEED={seed} SECONDS={seconds:g}: {len(wanted.faults)} faults, {wanted.setup}", flush=True)
     if verbose:
         print(*wanted.faults, sep="\n", flush=True)

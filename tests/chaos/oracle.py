@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymysql
 from redis import RedisError
 
 from ingest.simulation.logwriter import LogFolder
@@ -156,7 +157,7 @@ class Trial:
         try:
             lost = judge(site.database_itself, journal).lost
             unhandled = self._unhandled() if setup.handlers else set()
-        except (sqlite3.Error, psycopg.Error) as error:  # it may just be starting
+        except (sqlite3.Error, psycopg.Error, pymysql.Error) as error:  # it may just be starting
             return [f"the database does not answer: {error}"]
         return [
             *([f"{len(lost)} acknowledged calls are not stored"] if lost else []),
@@ -183,8 +184,10 @@ class Trial:
     def _explain(self, verdict: Verdict, journal: Journal) -> None:
         """For those who look for the reason: when the calls concerned were sent and kept, and where they are."""
         folder = self._site.folder
-        with self._site.redis() as client:
-            places = whereabouts(client, folder / "spool")
+        places: dict[int, str] = {}
+        for name in self._site.streams:
+            with self._site.redis(name) as client:
+                places |= whereabouts(client, folder / "spool")
         with (folder / "calls.txt").open("w") as file:
             for call in sorted(verdict.lost | verdict.doubled.keys()):
                 sent, kept = journal.sent[call], journal.acknowledged.get(call)

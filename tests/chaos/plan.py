@@ -18,10 +18,15 @@ QUIET = 1.5
 GAP = 1.8
 #: Bytes that are the limit of the backlog or of the spool in some runs: some ten seconds' load.
 SMALL = 1024 * 1024
+#: Seconds of silence from which on it is another kind of fault.
+LONG = 13.0
 #: What the proxies stand between.
-WIRES = ("endpoint-redis", "worker-redis", "worker-postgres")
+WIRES = ("endpoint-redis", "worker-redis", "worker-postgres", "worker-mariadb")
+#: The stream servers beside that of the queues, where there are several; and the wires to them.
+BESIDE = ("redis-2", "redis-3")
+WIRES_BESIDE = tuple(f"{kind}-{name}" for kind in ("endpoint", "worker") for name in BESIDE)
 #: How a wire misbehaves, see `tests.chaos.proxy`.
-MISCHIEF = ("delay", "cut", "swallow replies", "swallow requests", "half-close", "refuse", "deaf")
+MISCHIEF = ("delay", "slow", "lossy", "cut", "swallow replies", "swallow requests", "half-close", "refuse", "deaf")
 #: Faults that shift a clock.
 CLOCKS = ("clock", "month")
 #: What a process can be made to do at a fail point, and how often that is drawn.
@@ -45,6 +50,8 @@ class Setup:
     handlers: bool
     #: Whether what was not taken is recovered in the end.
     recovers: bool
+    #: Stream servers.
+    streams: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +146,21 @@ KINDS = (
     Kind("SIGKILL", ("worker and work-horse",), 3, (0.1, 1.0)),
     Kind("SIGKILL", ("endpoint",), 2, (0.1, 2.0), lambda chance: chance.choice(("alone", "with its children"))),
     Kind("SIGKILL", ("redis",), 6, (0.1, 10.0), mild=True),
-    Kind("SIGKILL", ("postgres", "postgres session"), 6, (0.1, 6.0)),
+    Kind("SIGKILL", ("postgres", "postgres session", "mariadb"), 6, (0.1, 6.0)),
+    Kind("SIGKILL", BESIDE, 6, (0.1, 10.0)),
     Kind("SIGTERM", ("endpoint child", "worker", "work-horse"), 5, (0.1, 1.0), mild=True),
-    Kind("SIGTERM", ("endpoint", "redis", "postgres"), 4, (0.1, 3.0)),
+    Kind("SIGTERM", ("endpoint", "redis", "postgres", "mariadb"), 4, (0.1, 3.0)),
     Kind("SIGSTOP", ("endpoint child", "endpoint", "worker", "work-horse"), 8, (0.2, 8.0)),
     Kind("SIGSTOP", ("work-horse",), 2, (16.0, 20.0)),
     Kind("SIGSTOP", ("redis",), 5, (0.2, 8.0)),
+    Kind("SIGSTOP", BESIDE, 5, (0.2, 16.0)),
+    # So long that workers do without the server of the queues.
+    Kind("SIGSTOP", ("redis",), 3, (LONG, 20.0)),
+    Kind("SIGSTOP", ("mariadb",), 2, (0.5, 6.0)),
     Kind("SIGSTOP", ("postgres",), 2, (0.5, 6.0), lambda chance: chance.choice(("alone", "with its children"))),
     Kind("pause", ("redis",), 4, (0.2, 7.0), lambda chance: chance.choice(("WRITE", "ALL"))),
     Kind("wire", WIRES, 14, (0.1, 6.0), lambda chance: chance.choice(MISCHIEF), mild=True),
+    Kind("wire", WIRES_BESIDE, 14, (0.1, 12.0), lambda chance: chance.choice(MISCHIEF)),
     Kind("memory full", ("redis",), 5, (0.5, 8.0)),
     Kind("disk full", ("redis", "spool", "database"), 6, (0.5, 6.0)),
     Kind("locked", ("database",), 2, (0.5, 7.0)),
@@ -162,11 +175,19 @@ KINDS = (
 )
 
 
-def plan(seed: int, seconds: float, mild: bool = False) -> Plan:
-    """What happens under this seed; `mild` is for a run that has to be over soon."""
+def plan(seed: int, seconds: float, mild: bool = False, streams: int = 0, database: str = "") -> Plan:
+    """What happens under this seed; `mild` is for a run that has to be over soon.
+
+    The seed also says how many stream servers there are, and which database, unless that is given.
+    """
     chance = random.Random(seed)
+    drawn = chance.choice(("sqlite", "postgresql"))
+    # By chances of their own, so that the same seeds still have the same load.
+    if random.Random(f"{seed} mysql").random() < 0.25:
+        drawn = "mysql"
+    several = 3 if random.Random(f"{seed} streams").random() < 0.4 else 1
     setup = Setup(
-        database="sqlite" if mild else chance.choice(("sqlite", "postgresql")),
+        database="sqlite" if mild else database or drawn,
         signed=chance.random() < 0.5,
         rate=chance.randrange(300, 1001, 50),
         connections=chance.choice((8, 24, 64)),
@@ -176,6 +197,7 @@ def plan(seed: int, seconds: float, mild: bool = False) -> Plan:
         handlers=not mild and chance.random() < 0.25,
         # By a chance of its own, so that the same seeds still break the same things.
         recovers=not mild and random.Random(f"{seed} recovers").random() < 0.7,
+        streams=1 if mild else streams or several,
     )
     faults: list[Fault] = []
     at = QUIET
@@ -204,10 +226,12 @@ def _draw(chance: random.Random, at: float, setup: Setup, mild: bool) -> Fault:
 
 
 def _possible(fault: Fault, setup: Setup) -> bool:
-    if "postgres" in fault.target:
-        return setup.database == "postgresql"
-    if fault.target == "database":
-        return setup.database == "sqlite"
+    for target, database in {"mariadb": "mysql", "postgres": "postgresql", "database": "sqlite"}.items():
+        if target in fault.target:
+            return setup.database == database
+    is_long = (fault.kind, fault.target) == ("SIGSTOP", "redis") and fault.lasts >= LONG
+    if fault.target.endswith(BESIDE) or is_long:
+        return setup.streams > 1
     if (fault.kind, fault.target) == ("clock", "redis"):
         # Workers that share a SQLite file go by this clock: what is due while it is ahead is due later for all.
         return not setup.handlers or setup.database != "sqlite"

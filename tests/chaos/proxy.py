@@ -1,6 +1,8 @@
 """A wire between two parts that can misbehave: a TCP proxy on the loopback address.
 
 delay             every chunk is late
+slow              a thin link far away: everything takes its time, the more the longer
+lossy             now and then something is lost and sent again, and all behind it waits for that
 cut               connections are cut off again and again, in the middle of what is being said
 swallow replies   requests arrive, answers do not: the caller cannot know
 swallow requests  nothing arrives, and nobody says so
@@ -25,6 +27,10 @@ CUT_SHARE = 0.2
 SWALLOWED = {"swallow replies": ("reply",), "swallow requests": ("request",), "deaf": ("request", "reply")}
 #: Seconds that a late chunk is late, from and to.
 LATE = (0.01, 1.0)
+#: A slow link: seconds that everything takes, and bytes a second.
+FAR, THIN = 0.04, 128 * 1024
+#: A lossy one: the share of chunks that are lost, and seconds until one is sent again, doubled each time.
+LOST, SENT_AGAIN = 0.05, 0.2
 #: Closing with this socket option sends a reset, as a crashed machine's successor does.
 RESET = struct.pack("ii", 1, 0)
 
@@ -107,12 +113,23 @@ class Proxy:
             self._writers.discard(end)
             self._spoiled.discard(end)
 
+    async def _travel(self, size: int) -> None:
+        """As long as a chunk takes on its way."""
+        if self.how == "delay":
+            await asyncio.sleep(self.chance.uniform(*LATE))
+        elif self.how == "slow":
+            await asyncio.sleep(FAR + size / THIN)
+        elif self.how == "lossy":
+            again = SENT_AGAIN
+            while self.chance.random() < LOST:
+                await asyncio.sleep(again)
+                again *= 2
+
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, what: str) -> None:
         """One direction, until its sender has said its last word or the wire is cut."""
         try:
             while data := await reader.read(CHUNK):
-                if self.how == "delay":
-                    await asyncio.sleep(self.chance.uniform(*LATE))
+                await self._travel(len(data))
                 if what in SWALLOWED.get(self.how, ()):
                     self._spoiled.add(writer)
                 elif self.how == "half-close" and what == "reply":

@@ -1,6 +1,7 @@
 """A whole installation as an operator would have it, with wires and disks between its parts that can fail.
 
-load ──▶ endpoint ──wire──▶ valkey-server ◀──wire── workers ──wire──▶ PostgreSQL, or SQLite
+load ──▶ endpoint ──wire──▶ valkey-server ◀──wire── workers ──wire──▶ PostgreSQL or MariaDB, or SQLite
+                        (one or three)
 """
 
 import asyncio
@@ -15,11 +16,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import psycopg
+import pymysql
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -30,8 +33,9 @@ from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
 from ingest.stream.keys import Keys
 from tests.chaos.clocks import Clocks
 from tests.chaos.parts import Handles, Part, Supervisor, alive_below, named, steady_port
-from tests.chaos.plan import WIRES, Plan
+from tests.chaos.plan import BESIDE, WIRES, WIRES_BESIDE, Plan
 from tests.chaos.proxy import Proxy
+from tests.support import mariadb
 from tests.support.disk import Disk
 from tests.support.postgres import Server
 from tests.support.running import answers, ingest, until
@@ -45,7 +49,7 @@ STOP_SECONDS = 12.0
 #: The second server, which follows the first.
 REPLICA = "replica"
 #: Parts that are not the program's own: they are needed for the verdict.
-SERVERS = ("postgres", "redis", REPLICA)
+SERVERS = ("postgres", "mariadb", "redis", *BESIDE, REPLICA)
 #: Seconds that anything may take to start: not that it ever should, but what is judged begins later, and a machine
 #: that does much else must not end a run before.
 STARTING = 600.0
@@ -78,12 +82,15 @@ class Site:
         self.folder = folder
         self.signer = Signer.new(ACCOUNT) if plan.setup.signed else None
         self.port = steady_port()
-        self._redis_ports = {"redis": steady_port(), REPLICA: steady_port()}
+        self._redis_ports = {name: steady_port() for name in ("redis", *BESIDE, REPLICA)}
+        #: The stream servers, the first of which has the queues.
+        self.streams = ("redis", *BESIDE)[: plan.setup.streams]
         self.supervisor = Supervisor()
         self.disks = {name: Disk(folder / name) for name in plan.small_disks}
         self.clocks = Clocks(folder)
         self.wires: dict[str, Proxy] = {}
         self.postgres: Server | None = None
+        self.mariadb: mariadb.Server | None = None
         #: The fail point at which the processes of a part break, while there is one.
         self.fail_at: dict[str, str] = {}
         self._loop = asyncio.new_event_loop()
@@ -94,15 +101,18 @@ class Site:
 
     def open(self) -> None:
         """Start everything, and wait until it works."""
-        for name in ("redis", "database", "spool"):
+        for name in (*self.streams, "database", "spool"):
             (self.folder / name).mkdir(exist_ok=True)
         (self.folder / "mine.py").write_text(HANDLERS)
         if self.signer is not None:
             keys = {self.signer.key_id: self.signer.dkim_record}
             (self.folder / "keys.json").write_text(json.dumps(keys))
-        self._add("redis", lambda: self._redis_argv("redis"))
+        for name in self.streams:
+            self._add(name, partial(self._redis_argv, name))
         if self.plan.setup.database == "postgresql":
             self._add_postgres()
+        if self.plan.setup.database == "mysql":
+            self._add_mariadb()
         self.supervisor.begin()
         until(self.redis_answers, "Redis", STARTING)
         if self.plan.has_replica:
@@ -177,6 +187,27 @@ class Site:
         until(self._postgres_answers, "PostgreSQL", STARTING)
         self.postgres.new_database("events")
 
+    def _add_mariadb(self) -> None:
+        folder = self.folder / "my"
+        folder.mkdir()
+        self.mariadb = mariadb.Server(folder, {"max_allowed_packet": "64M"})
+        part = Part("mariadb", self.mariadb.argv, dict, self.folder, folder, **self.mariadb.popen)
+        part.start()
+        self.supervisor.parts.append(part)
+        until(self._mariadb_answers, "MariaDB", STARTING)
+        with closing(self.mariadb.connect()) as connection:
+            connection.cursor().execute("CREATE DATABASE events CHARACTER SET utf8mb4")
+
+    def _mariadb_answers(self) -> bool:
+        assert self.mariadb is not None
+        if not self.mariadb.socket.exists():
+            return False
+        try:
+            self.mariadb.connect().close()
+        except pymysql.Error:
+            return False
+        return True
+
     def _postgres_answers(self) -> bool:
         assert self.postgres is not None
         try:
@@ -197,9 +228,16 @@ class Site:
 
     def _lay_wires(self) -> None:
         chance = random.Random(self.plan.seed)
-        for name in WIRES:
-            upstream = self._socket()
-            if name.endswith("postgres"):
+        for name in (*WIRES, *WIRES_BESIDE):
+            server = name.partition("-")[2]
+            if server in BESIDE and server not in self.streams:
+                continue
+            upstream = self._socket(server)
+            if server == "mariadb":
+                if self.mariadb is None:
+                    continue
+                upstream = str(self.mariadb.socket)
+            if server == "postgres":
                 if self.postgres is None:
                     continue
                 upstream = str(self.postgres.folder / ".s.PGSQL.5432")
@@ -209,11 +247,14 @@ class Site:
     def _environ(self, name: str) -> dict[str, str]:
         kind = name if name in ("redis", "endpoint") else "worker"
         environ = self.clocks.environ(kind) if kind in self.plan.shifted_clocks else {}
-        if name in ("redis", REPLICA):
-            return {} if name == REPLICA else environ
+        if name in ("redis", *BESIDE, REPLICA):
+            return environ if name == "redis" else {}
         setup = self.plan.setup
         environ |= {
             "REDIS_URL": f"redis://127.0.0.1:{self.wires[f'{kind}-redis'].port}",
+            "INGEST_STREAM_URLS": self._stream_urls(
+                lambda server: f"redis://127.0.0.1:{self.wires[f'{kind}-{server}'].port}"
+            ),
             "DATABASE_URL": self.database,
             "PORT": str(self.port),
             "WEB_CONCURRENCY": "2",
@@ -232,13 +273,23 @@ class Site:
     def environ_without_wires(self) -> dict[str, str]:
         """For a command that has nothing to fear."""
         environ = self._environ("command")
-        return environ | {"REDIS_URL": f"unix://{self._socket()}", "DATABASE_URL": self.database_itself}
+        return environ | {
+            "REDIS_URL": f"unix://{self._socket()}",
+            "INGEST_STREAM_URLS": self._stream_urls(lambda server: f"unix://{self._socket(server)}"),
+            "DATABASE_URL": self.database_itself,
+        }
+
+    def _stream_urls(self, reach: Callable[[str], str]) -> str:
+        """The setting: nothing where there is one server."""
+        return ",".join(map(reach, self.streams)) if len(self.streams) > 1 else ""
 
     # --- using it ---
 
     @property
     def database(self) -> str:
         """Its URL, as the workers reach it."""
+        if self.mariadb is not None:
+            return f"mysql://{mariadb.USER}@127.0.0.1:{self.wires['worker-mariadb'].port}/events"
         if self.postgres is None:
             return f"sqlite:///{self.folder}/database/events.db"
         return f"postgresql://ingest@127.0.0.1:{self.wires['worker-postgres'].port}/events"
@@ -246,6 +297,8 @@ class Site:
     @property
     def database_itself(self) -> str:
         """The same without any wire."""
+        if self.mariadb is not None:
+            return self.mariadb.url("events")
         return self.postgres.dsn("events") if self.postgres is not None else self.database
 
     @property
@@ -271,28 +324,34 @@ class Site:
         )
 
     def redis_answers(self) -> bool:
-        """Whether it is up and has read its file."""
-        with self.redis() as client:
-            try:
-                return bool(client.ping())
-            except redis.RedisError:
-                return False
+        """Whether all stream servers are up and have read their files."""
+        for name in self.streams:
+            with self.redis(name) as client:
+                try:
+                    client.ping()
+                except redis.RedisError:
+                    return False
+        return True
 
     def backlog(self) -> int:
-        """Batches in the stream; -1 when nobody knows."""
-        with self.redis() as client:
-            try:
-                return Consumer(client).batches()
-            except redis.RedisError:
-                return -1
+        """Batches in the streams; -1 when nobody knows."""
+        batches = 0
+        for name in self.streams:
+            with self.redis(name) as client:
+                try:
+                    batches += Consumer(client).batches()
+                except redis.RedisError:
+                    return -1
+        return batches
 
     def let_claims_grow_old(self) -> None:
         """As if nobody had given a sign of life for so long that another drain may take what is claimed."""
         stream = Keys().stream
-        with self.redis() as client, suppress(redis.ResponseError):
-            for held in cast(Any, client.xpending_range(stream, GROUP, "-", "+", 100_000)):
-                ids = [held["message_id"]]
-                client.xclaim(stream, GROUP, held["consumer"], 0, ids, idle=2 * RECLAIM_IDLE_MS, justid=True)
+        for name in self.streams:
+            with self.redis(name) as client, suppress(redis.ResponseError):
+                for held in cast(Any, client.xpending_range(stream, GROUP, "-", "+", 100_000)):
+                    ids = [held["message_id"]]
+                    client.xclaim(stream, GROUP, held["consumer"], 0, ids, idle=2 * RECLAIM_IDLE_MS, justid=True)
 
     def holders(self, kind: str) -> list[Part]:
         """The parts that write to a kind of disk."""

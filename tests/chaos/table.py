@@ -33,11 +33,13 @@ whole installation on one machine, under load, broken for so many seconds in the
 - The load does not wait: calls that find no connection free are not sent, and not counted among those that were.
 
 What the runs do not do: empty Redis (FLUSHALL, a lost disk: acknowledged calls that wait there are gone), take the
-power away (processes die, the kernel does not), break a network that is more than the loopback address.
+power away (processes die, the kernel does not), break a network that is more than the loopback address. Machines
+that are far from each other are proxies on it: links that are cut, deaf, late, slow, or lose something at times.
 """
 COLUMNS = (
     "seed",
     "database",
+    "Redis servers",
     "spool",
     "calls/s",
     "sent",
@@ -93,7 +95,8 @@ def _row(run: Run) -> tuple[str, ...]:
     setup, took = run["setup"], run["acknowledged_ms"]
     return (
         str(run["seed"]),
-        {"sqlite": "SQLite", "postgresql": "PostgreSQL"}[setup["database"]],
+        {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}[setup["database"]],
+        str(setup.get("streams", 1)),
         _spool(setup),
         str(setup["rate"]),
         f"{run['sent']:,}",
