@@ -16,9 +16,7 @@ def test_one_that_stays_silent_is_away_once_and_back_once() -> None:
     said = [silence.failed(100.0 + second) for second in range(20)]
     assert said.count(True) == 1
     assert said[int(AWAY_AFTER)]
-    assert silence.is_away
     assert [silence.answered(130.0), silence.answered(132.0)] == [True, False]
-    assert not silence.is_away
     assert silence.returned_at == 130.0
     assert not silence.failed(139.0)
 
