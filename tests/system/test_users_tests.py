@@ -62,18 +62,8 @@ def test_a_test_that_is_wrong_fails(copernica):
 
 def run_pytest(folder: Path) -> "subprocess.CompletedProcess[str]":
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("INGEST_", "PYTEST_"))}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-c",
-        "pytest.ini",
-        "--rootdir",
-        ".",
-        "--import-mode",
-        "prepend",
-    ]
+    options = ["-q", "-c", "pytest.ini", "--rootdir", ".", "--basetemp", "made"]
+    command = [sys.executable, "-m", "pytest", *options]
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
 

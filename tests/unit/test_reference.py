@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from importlib import import_module
 
 import pytest
 from click import Command, Option
@@ -9,12 +10,30 @@ from click import Command, Option
 from ingest.setting_catalogue import BY_NAME
 from ingest.settings import Settings
 from tests.support.reference import FOLDER, PAGES
+from tests.support.reference.api import MODULES
 from tests.support.reference.commands import commands
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_of_the_reference_is_as_make_reference_writes_it(name: str) -> None:
     assert (FOLDER / name).read_text(encoding="utf-8") == PAGES[name]()
+
+
+#: What other people's code imports: a name that is missing here breaks it, and a new one is a promise.
+PUBLIC = {
+    "ingest": "Event EventType __version__",
+    "workers": "GiveUp TryLater on",
+    "ingest.copernica.api": "API_URL AUTH_URL Copernica RetryPolicy",
+    "ingest.testing": "Call Factory FakeApi HandlerCall SimulatedCopernica Summary Waiting Workbench abuse "
+    "attempt bot_click bounce click delivery dmarc event failure forwarded open profile_create "
+    "profile_delete profile_update response retry subprofile_create subprofile_delete "
+    "subprofile_update unknown unsubscribe",
+}
+
+
+def test_the_public_names_are_these() -> None:
+    found = {name: " ".join(sorted(import_module(name).__all__)) for name in MODULES}
+    assert found == PUBLIC
 
 
 def test_every_setting_is_described_and_nothing_else() -> None:

@@ -7,12 +7,13 @@ written again.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.support.reference import commands, errors, exit_codes, http, openapi, settings
+from tests.support.reference import api, commands, errors, exit_codes, http, openapi, settings
 from tests.support.source import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
 #: What makes each file.
 PAGES: Mapping[str, Callable[[], str]] = {
+    "api.md": api.made,
     "commands.md": commands.made,
     "exit-codes.md": exit_codes.made,
     "errors.md": errors.made,
