@@ -6,8 +6,8 @@ slow senders for ever; the handlers here do not. The answers are in `ingest.endp
 """
 
 import asyncio
+import logging
 import time
-from typing import cast
 
 from aiohttp import ClientError, web
 from aiohttp.typedefs import Handler
@@ -23,6 +23,8 @@ from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import Reason, WriteUnconfirmed
 from ingest.stream.lanes import Lane
 from ingest.stream.producer import Producer
+
+log = logging.getLogger(__name__)
 
 INTAKE = web.AppKey("intake", Intake)
 REPLAYER = web.AppKey("replayer", SpoolReplayer)
@@ -45,10 +47,15 @@ def create_app(
     app[CLOSING] = asyncio.Event()
     app.router.add_get("/healthz", healthz)
     app.router.add_get("/readyz", readyz)
-    app.router.add_route("*", path or "/", webhook, expect_handler=expect)
-    app.router.add_route("*", f"{path}/{{rest:.*}}", webhook, expect_handler=expect)
+    add_routes(app, path)
     app.router.add_route("*", "/{rest:.*}", not_found, expect_handler=expect)
     return app
+
+
+def add_routes(app: web.Application, path: str) -> None:
+    """Take webhooks at `path` and everything below."""
+    app.router.add_route("*", path or "/", webhook, expect_handler=expect)
+    app.router.add_route("*", f"{path}/{{rest:.*}}", webhook, expect_handler=expect)
 
 
 @web.middleware
@@ -72,8 +79,8 @@ async def webhook(request: web.Request) -> web.Response:
         intake.refused[answers.BUSY.status] += body is answers.BUSY
         return _response(request, body)
     answer = await intake.keep(to.target, to.as_signed(request.raw_headers), body, request.transport)
-    if answer is answers.KEPT:
-        cast(Connection, request.protocol).known = True
+    if answer is answers.KEPT and isinstance(request.protocol, Connection):
+        request.protocol.known = True
     return _response(request, answer)
 
 
@@ -182,7 +189,9 @@ def _judge_head(request: web.Request, intake: Intake) -> Addressed | Answer:
 
 async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
     """The whole body, or the answer to a body that is too large or too slow."""
-    content, connection = request.content, cast(Connection, request.protocol)
+    content, connection = request.content, request.protocol
+    if not isinstance(connection, Connection) and not request.can_read_body:
+        return await _body_read_before(request, max_size)
     body = bytearray()  # not a list: a body in tiny packets would take many times its size
     try:
         async with asyncio.timeout(limits.BODY_DEADLINE):
@@ -194,10 +203,24 @@ async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
         return answers.TOO_SLOW
     except (ClientError, web.RequestPayloadError, ConnectionError):
         return answers.BAD_REQUEST
-    if connection.cut_off is not None:
-        return connection.cut_off
-    connection.body_is_read()
+    if isinstance(connection, Connection):
+        if connection.cut_off is not None:
+            return connection.cut_off
+        connection.body_is_read()
     return bytes(body)
+
+
+async def _body_read_before(request: web.Request, max_size: int) -> bytes | Answer:
+    """The body that a middleware of the application around us has read, as aiohttp keeps it."""
+    body = await request.read()
+    if len(body) != (request.content_length or len(body)):
+        log.error(
+            "a middleware of your application takes the body of calls from `request.content`, so they cannot be "
+            "verified, and are answered 500: let it use `request.read()`, or leave these paths alone",
+            extra={"event": "body-taken"},
+        )
+        return answers.FAULT
+    return answers.TOO_LARGE if len(body) > max_size else body
 
 
 def _response(request: web.Request, answer: Answer) -> web.Response:

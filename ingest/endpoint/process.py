@@ -102,11 +102,11 @@ async def _serve_socket(
         name = process_name(ENDPOINT)
         found = opened.enter_context(partitions.opened(settings, blocking, MAINTENANCE_TIMEOUT))
         scheduler = JobScheduler(blocking, found)
-        producer = await _producer(settings, scheduler, spool, opened)
+        producer = await open_producer(settings, scheduler, spool, opened)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
-        intake = _intake(settings, producer, verifier, opened)
+        intake = open_intake(settings, producer, verifier, opened)
         covering = await opened.enter_async_context(Covering(name, intake, Coverage(blocking), spool))
-        start = await opened.enter_async_context(_background_tasks())
+        start = await opened.enter_async_context(background_tasks())
         sharing = (
             KeySharing(verifier, intake.budget, KnownKeys(blocking), scheduler, found)
             if verifier is not None
@@ -141,7 +141,7 @@ async def _serve_socket(
     log.info("web.%d took %s and stops", number, shown.counted(intake.accepted, "call"))
 
 
-async def _producer(
+async def open_producer(
     settings: Settings, scheduler: JobScheduler, spool: Spool | None, opened: AsyncExitStack
 ) -> Producer:
     """What writes the calls to the servers that take them."""
@@ -164,7 +164,9 @@ async def _producer(
     return producer
 
 
-def _intake(settings: Settings, producer: Producer, verifier: Verifier | None, opened: AsyncExitStack) -> Intake:
+def open_intake(
+    settings: Settings, producer: Producer, verifier: Verifier | None, opened: AsyncExitStack
+) -> Intake:
     """What takes the calls, with what it needs besides."""
     budget = UnverifiedBudget(settings.unverified_max, settings.web_concurrency)
     thread = _verification_thread(settings, opened) if verifier is not None else None
@@ -205,7 +207,7 @@ def _stop_event() -> asyncio.Event:
 
 
 @asynccontextmanager
-async def _background_tasks() -> AsyncIterator[Callable[[Coroutine[object, object, None]], None]]:
+async def background_tasks() -> AsyncIterator[Callable[[Coroutine[object, object, None]], None]]:
     """Yield what starts a task; at the end of the block, cancel all that were started and wait for them."""
     tasks: list[asyncio.Task[None]] = []
 

@@ -1,5 +1,6 @@
 """Types of what users import: right handlers pass their type checker, wrong ones do not."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,12 @@ def test_a_users_modules_pass_mypy_and_what_is_wrong_does_not(project: Path) -> 
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
     errors = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert {":".join(line.split(":")[:2]) for line in errors} == wrong_lines(), done.stdout + done.stderr
+
+
+def test_a_users_modules_pass_pyright_and_what_is_wrong_does_not(project: Path) -> None:
+    (project / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    command = [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable, "."]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    found = json.loads(done.stdout)["generalDiagnostics"]
+    errors = {f"{Path(one['file']).name}:{one['range']['start']['line'] + 1}" for one in found}
+    assert errors == wrong_lines(), done.stdout

@@ -24,6 +24,7 @@ FOLDERS = (
     "examples/laravel",
     "examples/php",
     "examples/php-behind",
+    "examples/python-apps",
     "examples/symfony",
     "examples/write-back",
     "tests/benchmarks",

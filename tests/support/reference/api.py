@@ -16,6 +16,7 @@ MODULES = {
     "ingest": "What handlers get.",
     "workers": "What marks them, and what they raise.",
     "ingest.copernica.api": "The client of Copernica's REST API; [its page](../client.md) shows it at work.",
+    "ingest.endpoint.mounting": "The endpoint in an [aiohttp application](../how-to/python-apps.md).",
     "ingest.testing": "For the tests of handlers; [its page](../how-to/test-handlers.md) shows them.",
 }
 INTRODUCTION = """\
