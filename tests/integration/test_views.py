@@ -59,12 +59,6 @@ def test_a_rate_is_null_where_nothing_is_known_to_be_delivered(store: Store) -> 
     assert (tag["tag"], tag["opens"], tag["base"], tag["click_rate"]) == ("x", 1, None, None)
 
 
-def test_messages_are_not_told_before_they_are_counted(store: Store) -> None:
-    store.add([event(1, mailing=7, message_id="a")])
-    (mailing,) = view(store, mailing_stats)
-    assert (mailing["opens"], mailing["unique_opens"], mailing["clicks"], mailing["as_of"]) == (1, None, 0, None)
-
-
 def test_a_template_is_all_its_mailings_together(store: Store) -> None:
     store.add(
         [

@@ -12,6 +12,7 @@ from ingest.copernica.user_agents import device_of
 from tests.support.builders import SECOND
 from workers.mailings import grouping
 from workers.mailings.figures import figures_of
+from workers.mailings.listing import mailings
 from workers.store import tables
 from workers.store.filters import Filter
 from workers.store.store import Store
@@ -94,5 +95,5 @@ def agree(store: Store, mailing: int) -> None:
         if kind in RATES and "rate" in numbers:
             assert row[RATES[kind]] == numbers["rate"], (kind, row, shown)
     assert row["base"] == (shown["base"] or {}).get("number")
-    for name in ("first_hour", "last_hour"):
-        assert str(row[name])[:13] == shown[name]
+    (listed,) = [one for one in mailings(store).mailings if one.mailing == mailing]
+    assert (str(row["first_hour"])[:13], str(row["last_hour"])[:13]) == (listed.first_hour, listed.last_hour)

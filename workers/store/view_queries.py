@@ -159,31 +159,23 @@ def _to_open(words: Words) -> str:
     return f"{words.real.format('unique_clicks')} / nullif(unique_opens, 0)"
 
 
+def _made(words: Words) -> str:
+    """Numbers of all types from a row of `mailing_figures`."""
+    found = []
+    for kind, name in NAMES.items():
+        found.append(f"coalesce({words.number.format(kind.value, 0)}, 0) AS {name}")
+        found.append(f"coalesce({words.number.format(kind.value, 1)}, 0) AS unique_{name}")
+    return _listed(*found)
+
+
 def _mailing_stats(words: Words) -> str:
-    """Mailings' numbers are added up first, so that the condition on one is used for that."""
-    kinds = _listed(*(f"'{kind.value}'" for kind in NAMES))
-    totals = _listed(
-        *(f"sum(CASE WHEN type = '{kind.value}' THEN number END) AS {name}" for kind, name in NAMES.items())
-    )
-    counted = f"""SELECT mailing, type, hour, number FROM event_counts WHERE mailing > 0 AND type IN ({kinds})
-        UNION ALL SELECT mailing, type, hour, number FROM mailing_parts WHERE owner <= 0 AND mailing > 0"""
-    summed = f"""SELECT mailing, {totals}, coalesce(min(CASE WHEN type = 'delivery' AND number > 0 THEN hour END),
-        min(CASE WHEN number > 0 THEN hour END)) AS first_hour,
-        max(CASE WHEN number > 0 THEN hour END) AS last_hour
-        FROM ({counted}) AS counted GROUP BY mailing HAVING sum(number) > 0"""
-    numbers = _listed(
-        *(
-            f"{words.whole.format(f'coalesce(summed.{name}, 0)')} AS {name}, CASE WHEN coalesce(summed.{name}, 0) "
-            f"= 0 THEN 0 ELSE {words.number.format(kind.value, 1)} END AS unique_{name}"
-            for kind, name in NAMES.items()
-        )
-    )
-    joined = f"""SELECT summed.mailing, named.subject, named.template, {words.hour.format("summed.first_hour")}
-        AS first_hour, {words.hour.format("summed.last_hour")} AS last_hour, {numbers}, sent, theirs,
-        {words.micros.format("mailing_figures.as_of")} AS as_of FROM ({summed}) AS summed
-        LEFT JOIN mailing_figures ON mailing_figures.mailing = summed.mailing
-        LEFT JOIN ({_NAMED}) AS named ON named.mailing = summed.mailing
-        LEFT JOIN ({_TOTALS}) AS totals ON totals.mailing = summed.mailing"""
+    """A row per mailing is read, however many events there are."""
+    joined = f"""SELECT mailing_figures.mailing, named.subject, named.template, {words.hour.format("first_hour")}
+        AS first_hour, {words.hour.format("last_hour")} AS last_hour, {_made(words)}, sent, theirs,
+        {words.micros.format("as_of")} AS as_of FROM mailing_figures
+        LEFT JOIN ({_NAMED}) AS named ON named.mailing = mailing_figures.mailing
+        LEFT JOIN ({_TOTALS}) AS totals ON totals.mailing = mailing_figures.mailing
+        WHERE mailing_figures.mailing > 0 AND mailing_figures.first_hour > ''"""
     based = f"""SELECT mailing, subject, template, first_hour, last_hour, {_both()},
         {words.whole.format(_BASE)} AS base, as_of FROM ({joined}) AS joined"""
     return f"""SELECT mailing, subject, template, first_hour, last_hour, {_both()}, base,
@@ -191,15 +183,8 @@ def _mailing_stats(words: Words) -> str:
 
 
 def _template_stats(words: Words) -> str:
-    """From what was made of each mailing: a row per mailing, however many events there are."""
-    numbers = _listed(
-        *(
-            f"coalesce({words.number.format(kind.value, 0)}, 0) AS {name}, "
-            f"coalesce({words.number.format(kind.value, 1)}, 0) AS unique_{name}"
-            for kind, name in NAMES.items()
-        )
-    )
-    joined = f"""SELECT product, template, mailing_figures.last_hour, {numbers}, destinations AS sent, theirs
+    """From the same rows."""
+    joined = f"""SELECT product, template, mailing_figures.last_hour, {_made(words)}, destinations AS sent, theirs
         FROM mailing_names JOIN mailing_figures ON mailing_figures.mailing = mailing_names.mailing
         LEFT JOIN ({_TOTALS}) AS totals ON totals.mailing = mailing_names.mailing
         WHERE template IS NOT NULL AND mailing_figures.last_hour > ''"""

@@ -1,7 +1,7 @@
 """The views: answers to what people ask of the events, the same in each kind of database.
 
-`mailing_stats` counts events as of this moment, from `event_counts`; how many messages they are of, and all that
-`template_stats`, `tag_stats` and `device_stats` tell, is what `workers.mailings` makes some seconds later.
+`mailing_stats`, `template_stats`, `tag_stats` and `device_stats` tell what `workers.mailings` has made of the
+events, some seconds after they were stored: so they read a few rows of each mailing, however many events it has.
 `message_stats`, `daily_stats` and `last_events` read the events themselves. The SQL is in
 `workers.store.view_queries`.
 """
@@ -103,12 +103,12 @@ mailing_stats = Table(
     Column("mailing", BigInteger, comment="Number of the mailing at Copernica"),
     Column("subject", Text, comment="Its subject, where Copernica told it and only one product has this mailing"),
     Column("template", BigInteger, comment="Number of its template, likewise"),
-    Column("first_hour", _MOMENT, comment="The hour of its first delivery, or event if there is none (UTC)"),
+    Column("first_hour", _MOMENT, comment="The hour of its first event (UTC)"),
     Column("last_hour", _MOMENT, comment="The hour of its last event (UTC)"),
     *_numbers(*NAMES),
     Column("base", BigInteger, comment="Delivered messages, of which rates are parts; null: not known"),
     *_rates("base"),
-    Column("as_of", _MOMENT, comment="When messages were counted (UTC); null: not yet"),
+    Column("as_of", _MOMENT, comment="When all this was counted (UTC)"),
     comment="Each mailing in numbers, as ingest mailings shows it",
 )
 template_stats = Table(
