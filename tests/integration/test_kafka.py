@@ -1,7 +1,9 @@
 """Events in a topic of Kafka: the mock cluster that comes with librdkafka, over loopback."""
 
+import http.client
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -11,9 +13,12 @@ from ingest.errors import SettingsError
 from ingest.settings import Settings
 from tests.support.builders import event
 from tests.support.cli import findings
+from tests.support.running import PATIENCE, all_running, answers, free_port, until
 from workers.handlers.configured import all_handlers
 from workers.handlers.kafka import BATCH, Topic, _failure
 from workers.handlers.registry import GiveUp, TryLater
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -110,3 +115,27 @@ def test_a_url_says_how_to_sign_in_and_what_it_wants() -> None:
         "sasl.username": "u", "sasl.password": "p@ss",
     }  # fmt: skip  # a list to be read across
     assert "p@ss" not in repr(Topic.of(url))
+
+
+def test_each_call_that_an_endpoint_took_is_in_the_topic_once(
+    cluster: str, redis_url: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "PORT": f"{port}", "INGEST_VERIFY": "off"}
+    environ["INGEST_KAFKA_URL"] = f"kafka://{cluster}/whole-way"
+    upgrade(sqlite_url)
+    commands = {"web": ("serve",), "worker": ("worker",), "handlers": ("worker", "--queue", "handlers")}
+    with all_running(commands, environ, tmp_path):
+        until(lambda: answers(port), "the endpoint", 3 * PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for number in range(50):
+            connection.request("POST", "/copernica", f"type=open&id={number}")
+            with connection.getresponse() as answer:
+                assert answer.status == 200
+                answer.read()
+        connection.close()
+        found = read(cluster, "whole-way", 50)
+        with Store.open(sqlite_url) as store:
+            assert store.stored() == 50
+    assert {key for key, _, _, _ in found} == set(map(str, range(50)))
+    assert len({headers["delivery_id"] for _, _, headers, _ in found}) == 50
