@@ -7,6 +7,7 @@ second part one endpoint takes all it can, with one server and with three in tur
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -168,6 +169,7 @@ def rates(rounds: int, terminal: Console) -> list[Row]:
 @click.option("--output", type=click.Path(path_type=Path), help="Where JSON goes, if anywhere.")
 def main(outage_rounds: int, rate_rounds: int, output: Path | None) -> None:
     """Measure three stream servers: with two of them away, and beside one."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what was started is ended
     terminal = Console(highlight=False)
     terminal.width = max(terminal.width, WIDTH)
     report = Report(machine.machine(), machine.versions(), {"load_before": round(os.getloadavg()[0], 2)})
