@@ -85,6 +85,8 @@ ALLOWED: dict[str, set[str]] = {
     # Commands work on the store, so they know both sides.
     "ingest.cli": {"ingest", "workers"},
     "ingest.__main__": {"ingest.cli"},
+    # A command of another program's that hands on to ours.
+    "workers.contrib.django.management": {"ingest.cli.main", "workers"},
     "workers": {
         "ingest.settings", "ingest.errors", "ingest.redis_client", "ingest.redis_errors", "ingest.stream",
         "ingest.jobs", "ingest.batch", "ingest.copernica", "ingest.processes", "ingest.verification",

@@ -278,6 +278,14 @@ def _same_name(name: str) -> str:
 
 
 @contextmanager
+def adapted(adapt: Callable[[Handler], Handler]) -> Iterator[None]:
+    """Have the handlers that are registered in this block be others: for frameworks with a part in each call."""
+    before = len(_registered)
+    yield
+    _registered[before:] = map(adapt, _registered[before:])
+
+
+@contextmanager
 def _without_bytecode() -> Iterator[None]:
     """Leave no compiled files: Python dates them to the second, and a file may change twice in one."""
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True

@@ -1,0 +1,1 @@
+"""A shop that notes who clicked, and does not write to who bounced."""

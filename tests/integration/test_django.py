@@ -1,0 +1,311 @@
+"""Copernica's events in a Django project: the example, in this process."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from ingest.copernica.events import EventType
+from ingest.settings import Settings
+from tests.support import builders, django_project
+from tests.support.builders import NINE, SECOND
+from tests.support.postgres import Server
+from workers.handlers import registry
+from workers.store.store import Store
+
+MODULE = "workers.contrib.django.handlers"
+ENGINES = "django.db.backends"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _django(tmp_path_factory: pytest.TempPathFactory) -> None:
+    django_project.set_up(tmp_path_factory.mktemp("shop"))
+
+
+@pytest.fixture
+def project(tmp_path: Path, sqlite_url: str) -> Iterator[None]:
+    with django_project.databases(tmp_path, sqlite_url):
+        yield
+
+
+def event(number: int, kind: EventType = EventType.OPEN, **changes: Any) -> Any:
+    return builders.event(number, type=kind, **changes)
+
+
+# --- settings ---
+
+
+def environment(settings: dict[str, Any], **environ: str) -> dict[str, str]:
+    from django.test import override_settings
+
+    from workers.contrib.django import conf
+
+    with override_settings(COPERNICA_INGEST=settings):
+        return conf.environment(environ)
+
+
+def test_settings_have_the_names_of_the_program_with_or_without_their_beginning() -> None:
+    given = {"ACCOUNTS": ["account-1", "account-2"], "INGEST_MAX_BODY": 1000, "VERIFY": False, "TZ": None}
+    assert environment(given) == {
+        "INGEST_ACCOUNTS": "account-1,account-2",
+        "INGEST_MAX_BODY": "1000",
+        "INGEST_VERIFY": "off",
+        "INGEST_HANDLERS": MODULE,
+    }
+
+
+def test_the_environment_wins_and_handlers_of_both_are_kept() -> None:
+    found = environment({"PORT": 8001, "HANDLERS": "mine"}, PORT="8002", INGEST_HANDLERS="theirs")
+    assert found == {"INGEST_HANDLERS": f"theirs,{MODULE}"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"ACOUNTS": "1"}, "ACOUNTS', which is no setting. Did you mean ACCOUNTS?"),
+        ({"ACCOUNTS": {"a": 1}}, "should be a text"),
+        ({"DATABASE": "copernika"}, "not in DATABASES. Did you mean copernica?"),
+        (["ACCOUNTS"], "should be a dictionary"),
+    ],
+)
+def test_a_mistake_is_found_by_check_and_told_in_one_sentence(given: Any, says: str) -> None:
+    from django.test import override_settings
+
+    from workers.contrib.django.checks import check_settings
+
+    with override_settings(COPERNICA_INGEST=given):
+        (found,) = check_settings()
+    assert (found.id, says in found.msg) == ("copernica_ingest.E001", True), found
+
+
+def test_check_finds_values_that_cannot_be_used_and_passwords_that_django_would_show() -> None:
+    from django.test import override_settings
+
+    from workers.contrib.django.checks import check_settings
+
+    given = {"ACCOUNTS": "account-1", "MAX_BODY": "much", "REDIS_URL": "redis://:hunter2@localhost/0"}
+    with override_settings(COPERNICA_INGEST=given, USE_TZ=False):
+        found = {one.id: one.msg for one in check_settings()}
+    assert set(found) == {"copernica_ingest.E002", "copernica_ingest.W001", "copernica_ingest.W002"}
+    assert "INGEST_MAX_BODY" in found["copernica_ingest.E002"]
+    assert "hunter2" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("one", "url"),
+    [
+        ({"ENGINE": f"{ENGINES}.sqlite3", "NAME": Path("/srv/e.db")}, "sqlite:////srv/e.db"),
+        (
+            {"ENGINE": f"{ENGINES}.postgresql", "NAME": "e v", "USER": "u@x", "PASSWORD": "p:/@", "HOST": "h"}
+            | {"PORT": "5433", "OPTIONS": {"sslmode": "require", "pool": True}},
+            "postgresql://u%40x:p%3A%2F%40@h:5433/e%20v?sslmode=require",
+        ),
+        (
+            {"ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "e", "HOST": "/run/pg"},
+            "postgresql:///e?host=%2Frun%2Fpg",
+        ),
+        ({"ENGINE": f"{ENGINES}.mysql", "NAME": "e", "USER": "u"}, "mysql://u@localhost/e"),
+    ],
+)
+def test_the_database_is_that_of_an_alias(one: dict[str, Any], url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.conf import settings
+
+    monkeypatch.setattr(settings, "DATABASES", {"there": one})
+    assert environment({"DATABASE": "there"})["DATABASE_URL"] == url
+    assert Settings.read({"DATABASE_URL": url}).database
+
+
+# --- handlers ---
+
+
+def test_handlers_of_apps_are_found_each_time_they_are_loaded(project: None) -> None:
+    assert set(registry.load([MODULE])) == {"clicked", "anymail"} == set(registry.load([MODULE]))
+
+
+def test_a_handler_goes_on_after_its_connection_was_lost(
+    tmp_path: Path, sqlite_url: str, postgres_server: Server
+) -> None:
+    from django.db import connection
+    from shop.models import Contact
+
+    with django_project.databases(tmp_path, sqlite_url, postgres_server.new_database("shop")):
+        clicked = registry.load([MODULE])["clicked"]
+        clicked.call(event(1, EventType.CLICK))
+        number = connection.connection.info.backend_pid
+        clicked.call(event(2, EventType.CLICK))
+        assert connection.connection.info.backend_pid == number, "it lasts, though CONN_MAX_AGE is 0"
+        with psycopg.connect(postgres_server.dsn("shop")) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [number])
+        with pytest.raises(Exception, match="terminat"):
+            clicked.call(event(3, EventType.CLICK))
+        clicked.call(event(4, EventType.CLICK, recipient="piet@example.nl"))
+        assert Contact.objects.count() == 2
+
+
+def test_a_handler_that_is_broken_off_within_a_transaction_leaves_none(
+    project: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.db import connection, transaction
+
+    from workers.contrib.django.connections import with_fresh_connections
+    from workers.handlers.time_limits import CallTimeout
+
+    def stuck(_event: object) -> None:
+        transaction.atomic().__enter__()
+        raise CallTimeout
+
+    with pytest.raises(CallTimeout):
+        with_fresh_connections(registry.Handler("stuck", stuck, frozenset())).call(None)
+    assert not connection.in_atomic_block
+
+
+async def test_a_coroutine_queries_too(project: None) -> None:
+    from asgiref.sync import sync_to_async
+    from django.db import connections
+    from shop.models import Contact
+
+    from workers.contrib.django.connections import with_fresh_connections
+
+    async def noted(what: str) -> int:
+        await Contact.objects.acreate(address=what)
+        return int(await Contact.objects.acount())
+
+    call = with_fresh_connections(registry.Handler("noted", noted, frozenset())).call
+    assert [await call("a@example.nl"), await call("b@example.nl")] == [1, 2]
+    await sync_to_async(connections.close_all)()
+
+
+# --- Anymail ---
+
+
+def test_each_event_is_one_that_anymail_knows() -> None:
+    from anymail.signals import AnymailTrackingEvent
+    from anymail.signals import EventType as Theirs
+
+    from workers.contrib.django.anymail.translation import TYPES, tracking_event
+
+    known = {value for name, value in vars(Theirs).items() if name.isupper()}
+    assert set(TYPES.values()) <= known
+    for kind in TYPES:
+        told = tracking_event(event(1, EventType(kind), mailing=90210))
+        assert isinstance(told, AnymailTrackingEvent)
+        assert (told.event_type, told.message_id, told.recipient) == (TYPES[kind], "5fd2", "jan@example.nl")
+        assert (told.event_id, told.tags, told.metadata["mailing"]) == (
+            event(1).delivery_id.hex(),
+            ["a", "b"],
+            "90210",
+        )
+        assert told.timestamp.timestamp() * SECOND == NINE
+        assert told.esp_event["id"] == "5fd2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"extended": "5.1.1"}, "invalid"),
+        ({"extended": "5.7.1"}, "blocked"),
+        ({"extended": "4.4.7"}, "timed_out"),
+        ({"extended": None}, "bounced"),
+    ],
+)
+def test_a_failure_says_why_and_what_the_server_said(changes: dict[str, Any], reason: str) -> None:
+    from workers.contrib.django.anymail.translation import tracking_event
+
+    told = tracking_event(event(1, EventType.FAILURE, code=550, description="no such user", **changes))
+    assert told.reject_reason == reason
+    assert told.mta_response == " ".join(filter(None, ["550", changes["extended"], "no such user"]))
+
+
+def test_receivers_are_called_unchanged_and_what_they_raise_is_tried_again(project: None) -> None:
+    from anymail.signals import tracking
+    from shop.models import Contact
+
+    send = registry.load([MODULE])["anymail"].call
+    send(event(1, EventType.FAILURE))
+    assert Contact.objects.get(address="jan@example.nl").bounced
+
+    def failing(**_: Any) -> None:
+        raise RuntimeError("the shop is closed")
+
+    tracking.connect(failing)
+    try:
+        with pytest.raises(RuntimeError, match="closed"):
+            send(event(1, EventType.OPEN))
+    finally:
+        tracking.disconnect(failing)
+
+
+# --- the model and its page ---
+
+
+def test_the_model_reads_what_the_store_has_and_writes_nothing(
+    tmp_path: Path, database: str, store: Store
+) -> None:
+    if database.startswith("mysql"):
+        pytest.skip("Django needs another driver for MariaDB than the store: mysqlclient")
+    from workers.contrib.django.models import Event, ReadOnly
+
+    stored = [event(1), event(2, EventType.CLICK, url="https://example.nl/é", raw=b"\0x", tags=["ü"])]
+    store.add(stored)
+    with django_project.databases(tmp_path, database):
+        newest, oldest = Event.objects.order_by("-delivery_id")
+        assert (newest.pk, oldest.pk) == (stored[1].delivery_id.hex(), stored[0].delivery_id.hex())
+        for column in ("type", "message_id", "recipient", "url", "profile", "tags", "payload", "path", "source"):
+            assert getattr(newest, column) == getattr(stored[1], column), column
+        assert (bytes(newest.raw), oldest.raw) == (b"\0x", None)
+        assert newest.occurred_at.timestamp() * SECOND == NINE
+        assert Event.objects.filter(occurred_at__gte=newest.occurred_at, pk=stored[1].delivery_id).count() == 1
+        for write in (newest.save, newest.delete, Event.objects.all().delete, Event.objects.create):
+            with pytest.raises(ReadOnly):
+                write()
+
+
+def test_the_admin_finds_by_our_rules_shows_all_as_text_and_counts_nothing(
+    project: None, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.auth.models import User
+    from django.db import connections
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    with Store.open(sqlite_url) as store:
+        payload = {"x": "<script>alert(1)</script>"}
+        store.add([event(1, recipient="Jan@EXÄMPLE.nl"), event(2, message_id="other", payload=payload)])
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password="x"))
+    page = "/admin/copernica_ingest/event/"
+    with CaptureQueriesContext(connections["copernica"]) as queries:
+        listed = client.get(page).content.decode()
+    assert listed.count('class="field-type') == 2
+    counts = [one["sql"] for one in queries if "COUNT" in one["sql"]]
+    assert counts
+    assert all("LIMIT" in one for one in counts), "none reads the whole table"
+    for typed, found in (
+        ("jan@xn--exmple-cua.nl", 1),
+        ("other", 1),
+        (event(2).delivery_id.hex(), 1),
+        ("nobody", 0),
+    ):
+        assert client.get(page, {"q": typed}).content.decode().count('class="field-type') == found, typed
+    shown = client.get(f"{page}{event(2).delivery_id.hex()}/change/").content.decode()
+    assert "&lt;script&gt;alert(1)" in shown
+    assert "<script>alert(1)" not in shown
+    assert client.get(f"{page}add/").status_code == 403
+    assert client.post(f"{page}{event(2).delivery_id.hex()}/delete/", {"post": "yes"}).status_code == 403
+
+
+# --- the command ---
+
+
+def test_the_command_ends_as_the_program_does(project: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from django.core.management import CommandError, call_command
+
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    call_command("copernica", "config", "INGEST_ACCOUNTS")
+    with pytest.raises(CommandError) as caught:
+        call_command("copernica", "events", "--type", "opn")
+    assert caught.value.returncode == 2

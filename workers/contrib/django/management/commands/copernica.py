@@ -1,0 +1,47 @@
+"""`manage.py copernica …`: the `ingest` command with the settings of the project, and with Django set up."""
+
+import argparse
+import os
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from ingest.cli.main import main
+from workers.contrib.django import conf
+
+#: Options of `manage.py` itself, which it has read by then.
+_OWN = ("--settings", "--pythonpath")
+
+
+class Command(BaseCommand):
+    """Hands everything on."""
+
+    help = "The `ingest` command with the settings of this project: see `manage.py copernica --help`."
+    requires_system_checks = ()  # a worker must not wait for what a page needs
+
+    def run_from_argv(self, argv: list[str]) -> None:
+        """Called by `manage.py`, which exits with the code of the command."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        for option in _OWN:
+            parser.add_argument(option)
+        # What comes after the first word is the command's own.
+        at = next((place for place, one in enumerate(argv[2:]) if not one.startswith("-")), 0)
+        _, own = parser.parse_known_args(argv[2:][:at])
+        self._run([*own, *argv[2:][at:]])
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """For `call_command`, which passes a list of words."""
+        parser.add_argument("words", nargs=argparse.REMAINDER)
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        """Called by `call_command`; raises CommandError if the exit code is not 0."""
+        try:
+            self._run(options["words"])
+        except SystemExit as end:
+            if end.code:
+                raise CommandError("The command failed.", returncode=int(end.code)) from None
+
+    @staticmethod
+    def _run(words: list[str]) -> None:
+        os.environ.update(conf.environment())  # processes that it starts inherit it
+        main.main(words, prog_name="manage.py copernica")
