@@ -2,8 +2,8 @@
 
 A partition is what these keys hold on one server. There may be several servers (INGEST_STREAM_URLS), and on each
 the keys have the same names, so that a server may be named in another place, or at another address. On all of them
-are the stream, what is `dead`, `suspects`, `wake`, `counts`, `closed` and what is tried; everything else is where
-rq's queues are, and only there. The braces keep them in one slot of a Redis Cluster; p is 0:
+are the stream, what is `dead`, `suspects`, `wake`, `counts`, `closed`, `mark` and what is tried; everything else
+is where rq's queues are, and only there. The braces keep them in one slot of a Redis Cluster; p is 0:
 
     ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
     ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
@@ -40,7 +40,8 @@ rq's queues are, and only there. The braces keep them in one slot of a Redis Clu
     ingest:{p}:paused      hash: queues and handlers that are paused by hand, see `ingest.stream.pauses`
     ingest:{p}:probe:…     what is written, and deleted at once, to find out whether Redis takes batches again
     ingest:{p}:trial:…     what `ingest check` writes and deletes at once
-    ingest:{p}:mark        hash: which database this is for, and how far both had come (`workers.gaps.lineage`)
+    ingest:{p}:mark        hash: which database this is for, and how far both had come (`workers.gaps.lineage`, and
+                           `workers.gaps.stream_marks` for the fields that are on each of several servers)
     ingest:{p}:lookout     string, there while the last look for what may be wrong is young
     ingest:{p}:looked      string, there while the last such look of a worker is
     ingest:{p}:alerts      string: what was told, and what the next look compares with, as JSON

@@ -6,20 +6,14 @@ import redis
 from ingest.errors import OtherDatabase
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
+from tests.support.gaps import causes
 from tests.support.sql import execute, rows
 from workers.gaps import lineage
-from workers.gaps.gap import Cause, State, cuts
+from workers.gaps.gap import Cause, cuts
 from workers.gaps.looking import update
 from workers.store.store import Store
 
 MARK = Keys().mark
-
-
-def causes(store: Store) -> list[Cause]:
-    with store.reading() as connection:
-        found = cuts(connection)
-    assert all(gap.state is State.ENDED and gap.until is not None for gap in found)
-    return [gap.cause for gap in found]
 
 
 def compared(store: Store, client: redis.Redis, times: int = 1) -> lineage.Mark:
@@ -74,6 +68,27 @@ def test_a_redis_of_yesterday_makes_a_gap(store: Store, client: redis.Redis) -> 
     client.hset(MARK, "number", 1)
     compared(store, client, 2)
     assert causes(store) == [Cause.REDIS_OLDER]
+
+
+def test_a_redis_that_takes_no_writes_is_not_taken_for_older(store: Store, client: redis.Redis) -> None:
+    for begin in (True, False):
+        client.config_set("maxmemory", 1)
+        try:
+            assert {lineage.compare(store, client) is None for _ in range(4)} == {begin}
+        finally:
+            client.config_set("maxmemory", 0)
+        compared(store, client, 2)
+    assert causes(store) == []
+    client.hset(MARK, "number", 1)
+    compared(store, client)
+    assert causes(store) == [Cause.REDIS_OLDER]
+
+
+def test_to_adopt_what_is_ones_own_changes_nothing(store: Store, client: redis.Redis) -> None:
+    compared(store, client, 2)
+    assert not lineage.adopt(store, client)
+    compared(store, client)
+    assert causes(store) == []
 
 
 def test_what_waits_or_is_in_a_spool_is_not_taken_for_stored(store: Store, client: redis.Redis) -> None:

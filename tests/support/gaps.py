@@ -10,7 +10,7 @@ from typing import Any
 from ingest.copernica.events import MICROS, Event, EventType, event_of
 from ingest.simulation.truth import Truth
 from workers.gaps import Cause, State
-from workers.gaps.gap import Cut
+from workers.gaps.gap import Cut, cuts
 from workers.store.filters import Filter
 from workers.store.store import Store
 
@@ -89,3 +89,11 @@ def found(store: Store) -> Iterator[Event]:
 def known(events: Sequence[dict[str, Any]]) -> Counter[tuple[str, str | None, int]]:
     """The same of what happened."""
     return Counter((EventType(one["type"]).value, one["id"], one["time"]) for one in events)
+
+
+def causes(store: Store) -> list[Cause]:
+    """Why calls may be missing, of gaps that are over and not filled yet."""
+    with store.reading() as connection:
+        found = cuts(connection)
+    assert all(gap.state is State.ENDED and gap.until is not None for gap in found)
+    return [gap.cause for gap in found]

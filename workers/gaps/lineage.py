@@ -182,6 +182,8 @@ def adopt(store: Store, client: redis.Redis) -> bool:
     """
     name = name_of(store) or _name(store, None)
     was = Opposite.read(client).database
+    if was == name:  # a new mark would say that this Redis is another than before
+        return False
     client.hset(Keys().mark, mapping={"database": name, "redis": secrets.token_hex(8), "number": 0})
     return was not in (None, name)
 
@@ -189,7 +191,7 @@ def adopt(store: Store, client: redis.Redis) -> bool:
 def compare(store: Store, client: redis.Redis, partitions: Partitions | None = None) -> Mark | None:
     """Compare both marks, note a gap if one side is older than it was, and make the next; None if refused.
 
-    Of several stream servers (`partitions`), that of the queues is compared.
+    Of several stream servers (`partitions`), that of the queues is compared; see `workers.gaps.stream_marks`.
 
     Killed in between, it leaves Redis one behind, which means nothing.
 
@@ -201,6 +203,8 @@ def compare(store: Store, client: redis.Redis, partitions: Partitions | None = N
     except OtherDatabase as error:
         log.error("%s", error, extra={"event": "other-database"})
         return None
+    if not _has_a_name(client):
+        return None
     now = redis_time(client)
     through = _stored_through(client, partitions or Partitions.alone(client), now)
     with store.writing() as connection:
@@ -210,8 +214,10 @@ def compare(store: Store, client: redis.Redis, partitions: Partitions | None = N
         clashes = ours is not None and _clash(ours, theirs, now)
         cause = None if ours is None or clashes else _older(ours, theirs)
         if ours is not None and cause is not None:
-            _note(store, connection, Cut(min(ours.through, now - 1), cause, now, State.ENDED, now))
-        mark = _next(ours, theirs, now, through if through is not None or ours is None else ours.through)
+            gap = Cut(min(ours.through, now - 1), cause, now, State.ENDED, now)
+            note(store, connection, gap, "the database" if cause is Cause.STORE_OLDER else "Redis")
+        through = through if through is not None or ours is None else ours.through
+        mark = raised(ours, theirs.server or secrets.token_hex(8), theirs.number, now, through)
         if clashes:
             log.error("%s", CLASH, extra={"event": "two-installations"})
             mark = replace(mark, clashed_at=now)
@@ -238,12 +244,25 @@ def _older(ours: Mark, theirs: Opposite) -> Cause | None:
     return Cause.REDIS_OLDER if theirs.number < ours.number - 1 else None
 
 
-def _next(ours: Mark | None, theirs: Opposite, now: int, through: int | None) -> Mark:
-    number = max(ours.number if ours else 0, theirs.number) + 1
-    name = theirs.server or secrets.token_hex(8)
-    before = "" if ours is None else ours.before if ours.server == name else ours.server
+def _has_a_name(client: redis.Redis) -> bool:
+    """Give a Redis a name that has none; False if it takes none, being full: then there is nothing to compare."""
+    if Opposite.read(client).server is None:
+        with unless_refused():
+            client.hsetnx(Keys().mark, "redis", secrets.token_hex(8))
+        return Opposite.read(client).server is not None
+    return True
+
+
+def raised(ours: Mark | None, server: str, number: int, now: int, through: int | None) -> Mark:
+    """The mark after `ours`, with a server that has this name and this number.
+
+    Never two ahead of it: what a full one does not take is offered again, and does not make it seem older.
+    """
+    ahead = ours is not None and ours.server == server and ours.number == number + 1
+    number = number + 1 if ahead else max(ours.number if ours else 0, number) + 1
+    before = "" if ours is None else ours.before if ours.server == server else ours.server
     clashed_at = 0 if ours is None else ours.clashed_at
-    return Mark(number, now, min(through or now, now), name, before, clashed_at)
+    return Mark(number, now, min(through or now, now), server, before, clashed_at)
 
 
 def _stored_through(client: redis.Redis, partitions: Partitions, now: int) -> int | None:
@@ -261,9 +280,9 @@ def _stored_through(client: redis.Redis, partitions: Partitions, now: int) -> in
     return now - UNSURE - int(waited * MICROS)
 
 
-def _note(store: Store, connection: Connection, gap: Cut) -> None:
+def note(store: Store, connection: Connection, gap: Cut, which: str) -> None:
+    """Note the gap that something older than it was has left, within a transaction; `which` is what it is."""
     gap.put(store, connection)
-    which = "the database" if gap.cause is Cause.STORE_OLDER else "Redis"
     log.warning(
         "%s is older than it was: calls of the last %.0f s may be missing, see `ingest gaps`",
         which,

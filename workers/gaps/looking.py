@@ -17,7 +17,7 @@ from ingest.errors import IngestError
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.coverage import Coverage, Statement
-from workers.gaps import coverage, lineage
+from workers.gaps import coverage, lineage, stream_marks
 from workers.gaps.filling import AFTER
 from workers.gaps.finding import absences, losses
 from workers.gaps.gap import FOUND_ONCE, NEAR, TURNS, Cut, State, cuts
@@ -53,7 +53,9 @@ def look_job() -> int:
             partitions.opened(settings, client) as streams,
             Store.open(settings.database) as store,
         ):
-            lineage.compare(store, client, streams)
+            mark = lineage.compare(store, client, streams)
+            if mark is not None and mark.clashed_at != mark.at:
+                stream_marks.compare(store, client, streams, mark)
             gaps = look(store, Coverage(client))
             with unless_refused():
                 JobScheduler(client).note_gaps(any(gap.state is not State.CANNOT_BE_CLOSED for gap in gaps))
