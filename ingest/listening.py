@@ -27,7 +27,9 @@ def bound(host: str, port: int, shown: Shown) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise SettingsError(f"{shown.host_setting}={host!r} cannot be used: {error.strerror}.") from None
+        raise SettingsError(
+            f"{shown.host_setting}={host!r} cannot be used: {error.strerror}; name an address of this machine."
+        ) from None
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -115,7 +115,10 @@ def _content(path: Path, trusted: bool) -> bytes | None:
     except OSError as error:
         if not trusted and isinstance(error, FileNotFoundError | IsADirectoryError):
             return None  # many keep a virtual environment under this name
-        raise SettingsError(f"The file of settings {path} cannot be read ({error.strerror}).") from None
+        raise SettingsError(
+            f"The file of settings {path} cannot be read ({error.strerror}): let this user read it, or name "
+            "another."
+        ) from None
 
 
 def _open_at_once(path: str, flags: int) -> int:

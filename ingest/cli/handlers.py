@@ -116,7 +116,9 @@ def show(delivery_id: str, handler: str | None, no_pager: bool, zone: "ZoneInfo"
     with Store.open(settings_with().database) as store:
         found = list(find(store, wanted))
     if not found:
-        raise click.ClickException(f"There is no dead letter and no quarantined call {delivery_id}.")
+        raise click.ClickException(
+            f"There is no dead letter and no quarantined call {delivery_id}: `ingest failed list` shows them."
+        )
     with paged(not no_pager):
         for letter in found:
             dead_letters.print_one(letter, zone)

@@ -82,7 +82,7 @@ def reader_may_leave() -> Iterator[None]:
         if error.errno not in FULL or error.filename is not None:  # that of another file than the output
             raise
         _discard_output()
-        raise Unavailable(f"The output cannot be written: {error.strerror}.") from None
+        raise Unavailable(f"The output cannot be written: {error.strerror}; write it elsewhere.") from None
     finally:
         try:
             sys.stdout.flush()
@@ -90,7 +90,7 @@ def reader_may_leave() -> Iterator[None]:
             _discard_output()
         except OSError as error:
             _discard_output()
-            raise Unavailable(f"The output cannot be written: {error.strerror}.") from None
+            raise Unavailable(f"The output cannot be written: {error.strerror}; write it elsewhere.") from None
 
 
 def _discard_output() -> None:

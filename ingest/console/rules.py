@@ -122,7 +122,9 @@ def addresses_of(host: str) -> tuple[Address, ...]:
         found = socket.getaddrinfo(host or None, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "it is no name of a host"
-        raise SettingsError(f"INGEST_CONSOLE_HOST={host!r} cannot be used: {why}.") from None
+        raise SettingsError(
+            f"INGEST_CONSOLE_HOST={host!r} cannot be used: {why}; name an address of this machine."
+        ) from None
     return tuple(plain_address(str(place[0])) for *_, place in found)
 
 

@@ -119,7 +119,11 @@ class FileSource:
         try:
             content = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise SettingsError(f"INGEST_KEYS={str(path)!r} cannot be read: {error}.") from None
+            why = getattr(error, "strerror", None) or "it is no JSON"
+            raise SettingsError(
+                f"INGEST_KEYS={str(path)!r} cannot be read: {why}; name a JSON file of key ids and their DKIM "
+                "records, or write dns."
+            ) from None
         if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
             raise SettingsError(f"INGEST_KEYS={str(path)!r} should be a JSON object of names and DKIM records.")
         #: The records by name.

@@ -31,7 +31,9 @@ def told(folder: Path, environ: Mapping[str, str]) -> Iterator[None]:
         try:
             stack.enter_context(setting_sources.told(folder, values, withheld))
         except OSError as error:
-            raise Unavailable(f"The data folder {folder} cannot be used ({error.strerror}).") from None
+            raise Unavailable(
+                f"The data folder {folder} cannot be used ({error.strerror}): choose another with --data-dir."
+            ) from None
         yield
 
 

@@ -200,7 +200,9 @@ def listening(host: str, port: int, count: int) -> Iterator[list[socket.socket]]
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except socket.gaierror as error:
-        raise SettingsError(f"HOST={host!r} cannot be used: {error.strerror}.") from None
+        raise SettingsError(
+            f"HOST={host!r} cannot be used: {error.strerror}; name an address of this machine."
+        ) from None
     with ExitStack() as opened:
         try:
             # Once without SO_REUSEPORT: with it, a second server would silently take half of the calls.

@@ -128,6 +128,6 @@ class _Entry:
             self.times = 0
         if not 1 <= self.times <= MAX_TIMES:
             raise SettingsError(
-                f"{text!r} is not a fault: write 429, 500*3 or cut@download. "
-                f"The faults are {', '.join(Fault)}; the kinds of requests are {', '.join(Kind)}."
+                f"{text!r} is not a fault: write 429, 500*3 or cut@download; "
+                f"the faults are {', '.join(Fault)}; the kinds of requests are {', '.join(Kind)}."
             )

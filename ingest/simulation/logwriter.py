@@ -146,7 +146,9 @@ class LogFolder:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise Unavailable(f"Log files cannot be written to {str(self._folder)!r} ({reason}).") from error
+            raise Unavailable(
+                f"Log files cannot be written to {str(self._folder)!r} ({reason}): name another folder."
+            ) from error
 
     def close(self) -> None:
         """Close the files, and with that write all of them."""

@@ -79,7 +79,10 @@ class Signer:
                 raise TypeError("not an RSA key")
             return cls(key, content["account"], content["key_id"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise SettingsError(f"The signer in {path} cannot be read: {error}.") from None
+            why = getattr(error, "strerror", None) or "it holds no signer"
+            raise SettingsError(
+                f"The signer in {path} cannot be read: {why}; name the file that `ingest dev` makes, with --key."
+            ) from None
 
     def for_account(self, account: str) -> "Signer":
         """The same key for another account."""

@@ -287,7 +287,9 @@ class Truth:
             yield
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
-            raise Unavailable(f"The truth in {str(self._folder)!r} cannot be used ({reason}).") from error
+            raise Unavailable(
+                f"The truth in {str(self._folder)!r} cannot be used ({reason}): name another folder."
+            ) from error
 
 
 def _number(value: Any) -> int | None:

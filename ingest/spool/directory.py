@@ -69,7 +69,7 @@ def require(folder: Path) -> SpoolFailed | None:
     except OSError as error:
         raise Unavailable(
             f"The spool folder {folder} cannot be read ({error.strerror}), and calls that were acknowledged may "
-            "be in it: let this user read and write it. With another INGEST_SPOOL_DIR they would stay there."
+            "be in it: let this user read and write it; with another INGEST_SPOOL_DIR they would stay there."
         ) from None
     if holds_calls or trouble.errno in PASSING:
         return SpoolFailed(
@@ -174,7 +174,9 @@ def look(folder: Path, owned_for: float = 0.0) -> FolderFigures:
         names = [(path, name) for path in paths if (name := SegmentName.parse(path.name))]
         segments = [(path.read_bytes(), name) for path, name in names]
     except OSError as error:
-        raise Unavailable(f"The spool folder {folder} cannot be read ({error.strerror}).") from None
+        raise Unavailable(
+            f"The spool folder {folder} cannot be read ({error.strerror}): let this user read it."
+        ) from None
     writers = {name.owner for _, name in segments}
     oldest_ns = min((name.created_ns for _, name in segments), default=None)
     return FolderFigures(

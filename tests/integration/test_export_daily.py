@@ -49,7 +49,10 @@ def test_the_job_exports_and_says_when_and_why_not(
     assert 0 < client.ttl(f"{Keys().export}:{today}") <= 3600
     failed = status_figures(environ)[1]["export"]
     assert failed["done_at"] == last.done_at
-    assert failed["why"] == f"{tmp_path}/to cannot be written to: File exists."
+    assert (
+        failed["why"]
+        == f"{tmp_path}/to cannot be written to: File exists; let this user write there, or name another place."
+    )
     assert findings(environ)[1]["export"][0] == "wrong"
 
 

@@ -138,7 +138,7 @@ def test_a_folder_that_may_not_be_written_is_replayed_if_it_may_be_read(tmp_path
         if readable:
             asyncio.run(replay())
             return
-        with pytest.raises(Unavailable, match="With another INGEST_SPOOL_DIR they would stay there"):
+        with pytest.raises(Unavailable, match="with another INGEST_SPOOL_DIR they would stay there"):
             Spool(Path(), MUCH)
 
     assert as_nobody(folder, test) == 0

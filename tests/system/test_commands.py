@@ -173,7 +173,7 @@ def test_a_full_disk_behind_the_output_is_one_sentence(sqlite_url: str, argument
     done = subprocess.run(["bash", "-c", command], env=environ, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (
         1,
-        "ingest: The output cannot be written: No space left on device.\n",
+        "ingest: The output cannot be written: No space left on device; write it elsewhere.\n",
     )
 
 

@@ -52,3 +52,35 @@ def test_no_error_of_the_tree_is_defined_elsewhere(folder: str) -> None:
         & defined().keys()
     ]
     assert elsewhere == []
+
+
+#: What becomes a part of a sentence of somebody else's, or is told to nobody.
+NO_SENTENCES = {"CallRejected", "KeyUnavailable", "Undecodable", "BatchError", "Undelivered"}
+
+
+def told(folder: str) -> list[tuple[str, str]]:
+    """Where an error of the tree is made with a text that stands there, and that text; `…` is what differs."""
+    found = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if (
+                isinstance(node, ast.Call)
+                and node.args
+                and ast.unparse(node.func) in defined().keys() - NO_SENTENCES
+            ):
+                found.append((f"{path.relative_to(ROOT)}:{node.lineno}", written(node.args[0])))
+    return [(place, text) for place, text in found if text]
+
+
+def written(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    parts = node.values if isinstance(node, ast.JoinedStr) else []
+    return "".join(written(part) or "…" for part in parts)
+
+
+@pytest.mark.parametrize("folder", ["ingest", "workers"])
+def test_what_people_are_told_is_one_sentence(folder: str) -> None:
+    sentences = told(folder)
+    assert len(sentences) > 80
+    assert [one for one in sentences if not re.fullmatch(r"[A-Z…`-]((?![.!?] [A-Z…])[^\n])*[.…]", one[1])] == []

@@ -33,7 +33,7 @@ def gaps_or_period(
     client(settings)  # report a mistake in its settings before waiting for anything
     if period is not None and period[1] - period[0] > LONGEST:
         raise SettingsError(
-            f"That is more than {LONGEST.days} days: name at most so many. Whole days that are over are quicker "
+            f"That is more than {LONGEST.days} days: name at most so many; whole days that are over are quicker "
             "to take from their log files, with `ingest reconcile`."
         )
     with Store.open(settings.database) as store:

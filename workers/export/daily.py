@@ -42,8 +42,12 @@ def export_job() -> int:
         return 0
     try:
         return _export(settings, settings.export_to)
-    except ModuleNotFoundError as error:
-        _failed(settings, today, SettingsError(f"{error.name} is not installed, which the extra `parquet` has."))
+    except ModuleNotFoundError:
+        _failed(
+            settings,
+            today,
+            SettingsError("Exports need what is not installed: pip install 'copernica-ingest[parquet]'."),
+        )
     except (IngestError, redis.RedisError) as error:
         _failed(settings, today, error)
     return 0

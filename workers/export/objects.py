@@ -165,4 +165,4 @@ class Bucket:
         if "NoSuchBucket" in said or (status is not None and status[1] == "404"):
             return SettingsError(f"There is no bucket for {self._shown}: make it, or name another.")
         why = f"it answered {status[1]}" if status else "it does not answer"
-        return Unavailable(f"{self._shown} cannot be used: {why}. Run the same again, which does the rest.")
+        return Unavailable(f"{self._shown} cannot be used: {why}; run the same again, which does the rest.")

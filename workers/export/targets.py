@@ -154,7 +154,10 @@ class Folder:
                 raise Unavailable(
                     f"There is no room left at {self.shown}: make some, and run the same again to do the rest."
                 ) from error
-            raise Unavailable(f"{self.shown} cannot be written to: {error.strerror or error}.") from error
+            raise Unavailable(
+                f"{self.shown} cannot be written to: {error.strerror or error}; let this user write there, or "
+                "name another place."
+            ) from error
 
 
 def _sync(folder: Path) -> None:

@@ -23,7 +23,9 @@ def try_out(to: str) -> str:
                 path.write_bytes(b"x")
                 stored = target.put(name, path)
             if target.listed("").get(name) != stored or target.read(name) != b"x":
-                raise Unavailable(f"{target.shown} does not give back what was put there.")
+                raise Unavailable(
+                    f"{target.shown} does not give back what was put there: export to another place."
+                )
         finally:
             target.delete(name)
     return target.shown

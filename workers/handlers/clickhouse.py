@@ -194,7 +194,10 @@ class ClickHouse:
         try:
             code, answer = await self._ask(query, b"", {"wait_end_of_query": "1"}, PATIENCE)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"{self.shown} does not answer: {type(error).__name__}.") from None
+            raise Unavailable(
+                f"{self.shown} does not answer ({type(error).__name__}): see that it runs and "
+                "INGEST_CLICKHOUSE_URL is right."
+            ) from None
         finally:
             await self.close()
         if code:

@@ -176,7 +176,9 @@ class Topic:
         try:
             found = producer.list_topics(self.name, PATIENCE).topics[self.name]
         except KafkaException as error:
-            raise Unavailable(f"{self.shown} does not answer ({_code(error)}).") from None
+            raise Unavailable(
+                f"{self.shown} does not answer ({_code(error)}): see that it runs and INGEST_KAFKA_URL is right."
+            ) from None
         finally:
             self._forget()
         if found.error is not None:

@@ -33,7 +33,7 @@ def back_up(url: str, to: Path, progress: Callable[[float], object] = lambda par
     """
     source = _file(url, "pg_dump --format=custom --file=FILE")
     if not source.exists():
-        raise Unavailable(f"There is no database at {source} to make a backup of.")
+        raise Unavailable(f"There is no database at {source} to make a backup of: see what DATABASE_URL names.")
     _require_new(to)
     with _new(to) as part:
         with closing(_connected(source)) as original, closing(sqlite3.connect(part)) as copy:
@@ -57,9 +57,9 @@ def restore(url: str, backup: Path) -> Path | None:
     """
     place = _file(url, "pg_restore --dbname=DATABASE_URL FILE")
     if not backup.exists():
-        raise Unavailable(f"There is no file {backup}.")
+        raise Unavailable(f"There is no file {backup}: name one that `ingest db backup` has made.")
     if place.exists() and backup.samefile(place):
-        raise Unavailable(f"{backup} is the database itself.")
+        raise Unavailable(f"{backup} is the database itself: name a backup of it.")
     verify(backup)
     place.absolute().parent.mkdir(parents=True, exist_ok=True)
     with _new(place) as part:
@@ -86,7 +86,9 @@ def verify(file: Path) -> int:
             version = connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
             events = int(connection.execute("SELECT count(*) FROM events").fetchone()[0])
     except (sqlite3.Error, TypeError) as error:
-        raise Unavailable(f"{file} is no backup of a database of ours: {error}.") from None
+        raise Unavailable(
+            f"{file} is no backup of a database of ours ({error}): name one that `ingest db backup` has made."
+        ) from None
     if version > schema.VERSION:
         raise Unavailable(
             f"{file} has schema {version}, newer than this program's {schema.VERSION}: install the release that "
@@ -133,9 +135,13 @@ def _new(file: Path) -> Iterator[Path]:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield part
     except OSError as error:
-        raise Unavailable(f"{error.filename or part} cannot be written: {error.strerror}.") from None
+        raise Unavailable(
+            f"{error.filename or part} cannot be written ({error.strerror}): make room, or name another file."
+        ) from None
     except sqlite3.Error as error:
-        raise Unavailable(f"The database cannot be copied to {file}: {error}.") from None
+        raise Unavailable(
+            f"The database cannot be copied to {file} ({error}): nothing was changed, so try again."
+        ) from None
     finally:
         for end in ("", *ENDS):
             Path(f"{part}{end}").unlink(missing_ok=True)

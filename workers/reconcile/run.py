@@ -64,7 +64,7 @@ def days_of(first: date, last: date | None, partial: bool) -> list[date]:
     if len(days) > MAX_DAYS:
         raise SettingsError(f"These are {len(days)} days: name at most {MAX_DAYS}.")
     if days[-1] > today:
-        raise SettingsError(f"{days[-1]} has not begun yet (days are in UTC).")
+        raise SettingsError(f"{days[-1]} has not begun yet (days are in UTC): name an earlier one.")
     if days[-1] == today and not partial:
         raise SettingsError(
             f"{today} is not over (days are in UTC): wait for its end, or take what is there with --partial."

@@ -39,6 +39,7 @@ from workers.store import (
     mariadb_partitions,
     mariadb_schema,
     patience,
+    remedies,
     tables,
 )
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions
@@ -122,7 +123,8 @@ class MariaDB(Backend):
         if code in GIVEN_UP and patience.left() is not None:
             return TookTooLong(f"The database {self.shown} did not answer in time.")
         kind = Collided if code in COLLISIONS else Unavailable
-        return kind(f"The database {self.shown} cannot be used: {said_by(error)}.")
+        hint = remedies.CONNECTING if code in remedies.UNCONNECTED else ""
+        return kind(f"The database {self.shown} cannot be used: {said_by(error)}{hint}.")
 
     # --- transactions ---
 

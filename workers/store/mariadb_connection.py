@@ -137,7 +137,8 @@ def _tls(options: Mapping[str, str], mode: str) -> ssl.SSLContext:
             context.load_cert_chain(options["ssl_cert"], options.get("ssl_key"))
     except OSError as error:  # ssl.SSLError is one
         raise Unavailable(
-            f"What DATABASE_URL names in ssl_ca, ssl_cert or ssl_key cannot be used: {error.strerror or error}."
+            f"What DATABASE_URL names in ssl_ca, ssl_cert or ssl_key cannot be used: {error.strerror or error}; "
+            "name files in PEM that this user may read."
         ) from None
     return context
 

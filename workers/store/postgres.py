@@ -34,7 +34,7 @@ from ingest.copernica.addresses import folded
 from ingest.copernica.events import MICROS
 from ingest.errors import IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import descriptions, event_counts, monthly_partitions, patience, tables
+from workers.store import descriptions, event_counts, monthly_partitions, patience, remedies, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
 from workers.store.postgres_insert import Inserter
@@ -141,15 +141,13 @@ class PostgreSQL(Backend):
         """By the server's SQLSTATE; what psycopg itself could not send is the fault of the rows."""
         cause: Any = getattr(error, "orig", error)
         state = getattr(cause, "sqlstate", None)
-        if isinstance(cause, UnicodeError | OverflowError) or (
-            state is None and isinstance(cause, psycopg.DataError)
-        ):
-            return RowsRejected(f"The database refuses it: {first_line(error)}.")
-        if state is not None and state.startswith(ABOUT_ROWS):
+        unsent = state is None and isinstance(cause, psycopg.DataError)
+        if unsent or isinstance(cause, UnicodeError | OverflowError) or (state or "").startswith(ABOUT_ROWS):
             return RowsRejected(f"The database refuses it: {first_line(error)}.")
         if state == GIVEN_UP and patience.left() is not None:
             return TookTooLong(f"The database {self.shown} did not answer in time.")
-        return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
+        hint = remedies.CONNECTING if state is None and isinstance(cause, psycopg.OperationalError) else ""
+        return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}{hint}.")
 
     # --- transactions ---
 

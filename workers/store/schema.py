@@ -107,7 +107,10 @@ def _upgrade(engine: Engine, backend: Backend) -> tuple[str | None, str]:
         backend.lock_schema(connection)
         before, made = _version_within(connection), None
         if before is not None and before > VERSION:
-            raise SchemaMismatch(f"The database has schema {before}, newer than this program's {VERSION}.")
+            raise SchemaMismatch(
+                f"The database has schema {before}, newer than this program's {VERSION}: install the release that "
+                "upgraded it."
+            )
         if unfit := backend.unfit(connection):
             if before is None:
                 raise Unavailable(unfit)

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from ingest.copernica.addresses import folded
 from ingest.errors import IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import event_counts, patience, search_index, tables
+from workers.store import event_counts, patience, remedies, search_index, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
 from workers.store.rows import KEY, REMEMBERED_MINUTES, REMEMBERED_SECONDS
@@ -108,7 +108,9 @@ class SQLite(Backend):
         try:
             self.path.absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Unavailable(f"The database {self.shown} cannot be used: {error.strerror}.") from None
+            raise Unavailable(
+                f"The database {self.shown} cannot be used: {error.strerror}{remedies.RIGHTS}."
+            ) from None
         # As it is now: a handler may change the working folder before the next connection is made.
         url = self._url.set(database=str(self.path.absolute()))
         engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT}, hide_parameters=True)
@@ -127,7 +129,8 @@ class SQLite(Backend):
             return TookTooLong(f"The database {self.shown} did not answer in time.")
         if isinstance(cause, ABOUT_ROWS):
             return RowsRejected(f"The database refuses it: {first_line(error)}.")
-        return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}.")
+        hint = remedies.of_file(cause)
+        return Unavailable(f"The database {self.shown} cannot be used: {first_line(error)}{hint}.")
 
     # --- transactions ---
 

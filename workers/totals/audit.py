@@ -47,7 +47,7 @@ def days_of(days: Sequence[date]) -> list[date]:
     if len(asked) > MAX_DAYS:
         raise SettingsError(f"These are {len(asked)} days: name at most {MAX_DAYS}.")
     if asked[-1] > today:
-        raise SettingsError(f"{asked[-1]} has not begun yet (days are in UTC).")
+        raise SettingsError(f"{asked[-1]} has not begun yet (days are in UTC): name an earlier one.")
     return asked
 
 

@@ -57,7 +57,9 @@ class Criterion(NamedTuple):
         text = self._written(self.value)
         parts = [part.strip() for part in text.split(";")] if self.by is By.TAGS else [text]
         if any(part in ("", ".", "..") for part in parts):
-            raise SettingsError(f"{self.value!r:.60} is nothing that SMTPeter can be asked for.")
+            raise SettingsError(
+                f"{self.value!r:.60} is nothing that SMTPeter can be asked for: name one thing, not a path."
+            )
         return f"/events/{self.by}/{';'.join(quote(part, safe='') for part in parts)}"
 
     def params(self, first: date, end: date) -> list[tuple[str, str]]:
