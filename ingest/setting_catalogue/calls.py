@@ -106,7 +106,7 @@ ACCEPTED = (
         "How much a call's Date may be off, into the past and into the future.",
         "Too small, or a wrong clock on this machine: genuine calls are answered 401 (`too-old`, `too-new`). Too "
         "large: a call that somebody has recorded can be sent again for longer; it is stored once all the same.",
-        (ENDPOINT, COMMANDS),
+        (ENDPOINT, EVENTS, COMMANDS),
         "300",
         unit="seconds",
     ),
@@ -120,7 +120,7 @@ ASIDE = (
         "`off`: calls are answered 503 while Redis is away, and are lost until they are recovered (`spool-off`). "
         "A folder that cannot be written: the endpoint does not start. Another one than before: calls in the old "
         "one wait there until an endpoint is started with it.",
-        (ENDPOINT, COMMANDS),
+        (ENDPOINT, EVENTS, COMMANDS),
         "/var/spool/ingest",
         unset="`spool` in the data folder",
     ),

@@ -1,6 +1,6 @@
 """Where Redis, the database and our own files are."""
 
-from ingest.setting_catalogue.setting import ALL, COMMANDS, EVENTS, WORKERS, Setting
+from ingest.setting_catalogue.setting import ALL, COMMANDS, CONSOLE, EVENTS, WORKERS, Setting
 
 REDIS = (
     Setting(
@@ -91,7 +91,7 @@ DATABASE = (
         "keeps them for ever.",
         "Too low: events are gone for good, except as far as Copernica's log files still have them. Not set: "
         "personal data is kept for ever, which `ingest check` calls a risk (`retention-off`).",
-        (EVENTS, COMMANDS),
+        (EVENTS, CONSOLE, COMMANDS),
         "400",
         unit="days",
     ),
@@ -101,7 +101,7 @@ DATABASE = (
         "CSV are always in UTC.",
         "Times are shown and read in another zone; nothing that is stored changes. A name that does not exist is "
         "a mistake, and nothing starts.",
-        ALL,
+        (CONSOLE, COMMANDS),
         "Europe/Amsterdam",
     ),
     Setting(

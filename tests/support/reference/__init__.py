@@ -7,7 +7,7 @@ written again.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.support.reference import api, commands, errors, exit_codes, http, openapi, settings
+from tests.support.reference import api, commands, errors, events, exit_codes, http, openapi, settings, tables
 from tests.support.source import ROOT
 
 FOLDER = ROOT / "docs" / "reference"
@@ -15,11 +15,13 @@ FOLDER = ROOT / "docs" / "reference"
 PAGES: Mapping[str, Callable[[], str]] = {
     "api.md": api.made,
     "commands.md": commands.made,
+    "events.md": events.made,
     "exit-codes.md": exit_codes.made,
     "errors.md": errors.made,
     "http.md": http.made,
     "openapi.yaml": openapi.made,
     "settings.md": settings.made,
+    "tables.md": tables.made,
 }
 
 

@@ -1,6 +1,5 @@
 """The page of what can go wrong: answers, reasons, findings, and errors of commands."""
 
-import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from ingest.console.pages.refusals import MEANINGS
 from ingest.endpoint import answers
 from ingest.errors import IngestError, Reason
 from ingest.health import RiskCode
+from tests.support.reference.enums import commented
 from tests.support.reference.markdown import code, in_runbook, page, table
 from tests.support.runbook import sections
 from workers.operations import warnings
@@ -105,9 +105,3 @@ def _kinds() -> Iterator[tuple[str, ...]]:
         if isinstance(one, type) and issubclass(one, IngestError):
             first = (one.__doc__ or "").split("\n")[0]
             yield code(one.__name__), code(one.__bases__[0].__name__), first, str(one.exit_code)
-
-
-def commented(names: type) -> dict[str, str]:
-    """The members of an enumeration with the comments before them."""
-    found = re.findall(r"((?:^ +#:.*\n)+) +\w+ = \"([a-z-]+)\"", inspect.getsource(names), re.MULTILINE)
-    return {value: " ".join(re.findall(r"#: ?(.*)", text)) for text, value in found}

@@ -14,9 +14,9 @@ standard error that says what to do, never with a traceback."""
 SERVICES = """\
 ## Services
 
-`ingest serve`, `worker`, `console`, `dev` and `all` end with 0 after SIGTERM or Ctrl-C, when what they had in
-hand is done: a supervisor should start them again in all other cases. With 2 they would end again: a setting has
-to be mended first. An error that nobody foresaw ends them with 1, and its traceback is in their log."""
+`ingest serve`, `worker`, `console`, `metrics`, `dev` and `all` end with 0 after SIGTERM or Ctrl-C, when what
+they had in hand is done: a supervisor should start them again in all other cases. With 2 they would end again: a
+setting has to be mended first. An error that nobody foresaw ends them with 1, with a traceback in the log."""
 
 
 def made() -> str:
