@@ -10,6 +10,7 @@
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
     │   ├── OtherDatabase       what is in Redis is for another one
+    │   ├── OtherKey            the database has pseudonyms that were made with another key
     │   ├── TookTooLong         the database was not done when the time for it was up
     │   ├── Collided            two transactions were in each other's way; a new one will do
     │   ├── Undelivered         nobody took an alert
@@ -82,6 +83,10 @@ class SchemaMismatch(Unavailable):
 
 class OtherDatabase(Unavailable):
     """What is in this Redis is for another database: events would be stored in two, some in each."""
+
+
+class OtherKey(Unavailable):
+    """The pseudonyms in this database are of another key than ours, or we have none: nothing is stored."""
 
 
 class TookTooLong(Unavailable):

@@ -21,6 +21,7 @@ from ingest.copernica.api import API_URL, AUTH_URL
 from ingest.copernica.events import DAY
 from ingest.errors import SettingsError
 from ingest.platforms import Platform, loses, platform_of
+from ingest.privacy_settings import PrivacySettings
 from ingest.redis_settings import RedisSettings, StreamServer
 from ingest.setting_reader import Environ, sentence
 from ingest.setting_values import (
@@ -65,7 +66,7 @@ SHOWN_AS_URLS = frozenset(
 )  # fmt: skip  # a list to be read across
 
 
-class Settings(RedisSettings, SinkSettings):
+class Settings(RedisSettings, SinkSettings, PrivacySettings):
     """The set-up of one process; frozen, so that it can be passed around.
 
     What each setting means is in `ingest.setting_catalogue`. Fields with `repr=False` may hold a password or a
@@ -94,7 +95,6 @@ class Settings(RedisSettings, SinkSettings):
     sentry_dsn: SecretURL | None = Field(None, alias="SENTRY_DSN", repr=False)
     otlp_endpoint: SecretURL | None = Field(None, alias="OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
     alert_age: int = Field(300, alias="INGEST_ALERT_AGE", ge=1)
-    retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=36_500)
     spool: str | None = Field(None, alias="INGEST_SPOOL_DIR")
     spool_durable: YesOrNo | None = Field(None, alias="INGEST_SPOOL_DURABLE")
     spool_max: ByteSize = Field(ByteSize(1024**3), alias="INGEST_SPOOL_MAX", gt=0)
@@ -151,7 +151,9 @@ class Settings(RedisSettings, SinkSettings):
         return {field.alias or name: field for name, field in cls.model_fields.items()}
 
     @classmethod
-    def try_to_read(cls, environ: Mapping[str, str]) -> tuple[Self | None, list[str]]:
+    def try_to_read(
+        cls, environ: Mapping[str, str], withheld: frozenset[str] = frozenset()
+    ) -> tuple[Self | None, list[str]]:
         """The settings, and a sentence for each variable that is no setting and each value that cannot be used."""
         names = cls.names()
         mistakes = list(setting_sources.unknown(environ, names))
@@ -162,6 +164,7 @@ class Settings(RedisSettings, SinkSettings):
             return None, mistakes + found
         if settings.redis_key and not settings.redis_certificate:
             mistakes.append("INGEST_REDIS_KEY is set, but INGEST_REDIS_CERT is not: a key belongs to one.")
+        mistakes += settings.mistakes(withheld)
         return settings, mistakes
 
     @classmethod
@@ -171,7 +174,7 @@ class Settings(RedisSettings, SinkSettings):
         Raises:
             SettingsError: a variable is no setting, or a value cannot be used; the message names it, and says why.
         """
-        settings, mistakes = cls.try_to_read(environ)
+        settings, mistakes = cls.try_to_read(environ, withheld)
         if mistakes or settings is None:
             raise SettingsError(mistakes[0])
         settings._withheld = withheld

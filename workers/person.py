@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -32,10 +32,11 @@ MENTIONING = (
 
 
 class Person:
-    """One address, and how to recognise it however it is written."""
+    """One address, and how to recognise it however it is written; and the pseudonyms that stand for it."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, pseudonyms: Sequence[str] = ()) -> None:
         self.address = folded(address)
+        self._others = [Person(one) for one in pseudonyms if folded(one) != self.address]
         local, at, domain = self.address.rpartition("@")
         domains = {domain, unicode_domain(domain)}
         self._written = sorted({f"{local}{at}{each}" for each in domains})
@@ -51,8 +52,12 @@ class Person:
         databases ignore the case of ASCII letters only. One with other letters has too many spellings: then the
         longest piece without such a letter is looked for.
         """
+        others = {text for other in self._others for text in other.spellings}
+        return sorted({*self._own_spellings(), *others})
+
+    def _own_spellings(self) -> Sequence[str]:
         if len(self._written) > 1 or not self.address.isascii():
-            return self.pieces
+            return self._own_pieces()
         spellings: set[str] = set()
         local, at, domain = self.address.rpartition("@")
         for plain in (self.address, self.address.upper(), *(local.replace("ss", s) + at + domain for s in "ßẞ")):
@@ -65,7 +70,7 @@ class Person:
                 quote(plain, safe="+"),
                 quote(plain, safe="@"),
             }
-        return sorted(spellings)
+        return list(spellings)
 
     @property
     def pieces(self) -> list[str]:
@@ -73,23 +78,30 @@ class Person:
 
         The longest piece of the local part, or of each form of the domain if that is longer.
         """
+        return sorted({*self._own_pieces(), *(piece for other in self._others for piece in other.pieces)})
+
+    def _own_pieces(self) -> Sequence[str]:
         local, _, domain = self.address.rpartition("@")
         in_local, *in_domains = (
             max(_PIECES.findall(text.replace("ss", " ")), key=len, default="")
             for text in (local, domain, unicode_domain(domain))
         )
         pieces = {in_local} if len(in_local) >= min(map(len, in_domains)) else set(in_domains)
-        return sorted(pieces)  # an empty one is in every text
+        return list(pieces)  # an empty one is in every text
 
     def is_subject_of(self, event: Event) -> bool:
         """Whether the event is about this person."""
         if event.recipient is not None and folded(event.recipient) == self.address:
             return True
-        return any(folded(value) == self.address for value in texts([event.payload, event.tags]))
+        if any(folded(value) == self.address for value in texts([event.payload, event.tags])):
+            return True
+        return any(other.is_subject_of(event) for other in self._others)
 
     def occurs_in(self, body: bytes, path: str) -> bool:
         """Whether a raw call mentions the address, as it is or escaped in any way."""
-        return any(map(self._is_mentioned_in, readings(body, path)))
+        if any(map(self._is_mentioned_in, readings(body, path))):
+            return True
+        return any(other.occurs_in(body, path) for other in self._others)
 
     def _is_mentioned_in(self, text: str) -> bool:
         return self._mention.search(_comparable(text)[1]) is not None
@@ -109,6 +121,8 @@ class Person:
 
     def blanked(self, event: Event) -> Event:
         """The event without the address; the same event if it does not occur."""
+        for other in self._others:
+            event = other.blanked(event)
         columns = {name: self._without(getattr(event, name)) for name in MENTIONING}
         clean = event._replace(payload=self._without(event.payload), tags=self._without(event.tags), **columns)
         if clean != event or (event.raw is not None and self.occurs_in(event.raw, event.path)):

@@ -37,7 +37,7 @@ def audit(
     from workers.operations.audit import entries
     from workers.store.store import Store
 
-    with Store.open(settings_with().database) as store, paged(not no_pager):
+    with Store.of(settings_with()) as store, paged(not no_pager):
         render.entries(entries(store, limit, who=who, action=action), zone, as_json)
 
 
@@ -65,7 +65,7 @@ def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iter
     said = {name: value for name, value in what.items() if value not in (None, False, (), "")}
     store, number = None, None
     try:
-        store = Store.open(settings.database)
+        store = Store.of(settings)
         number = book.begin(store, person(), book.COMMAND, action, said, socket.gethostname())
     except IngestError as error:
         log.warning("what is done now is not in the audit: %s", error)

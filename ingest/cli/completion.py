@@ -82,7 +82,7 @@ def _registered() -> list[str]:
 def _in_store(names: "Callable[[Store], Iterable[str]]") -> list[str]:
     from workers.store.store import Store
 
-    with Store.open(settings_with().database) as store:
+    with Store.of(settings_with()) as store:
         return list(names(store))
 
 

@@ -65,7 +65,7 @@ def config(
     if names and only_check:
         raise click.UsageError("--check looks at all settings: leave their names out.")
     given = given_settings()
-    settings, mistakes = Settings.try_to_read(given.values)
+    settings, mistakes = Settings.try_to_read(given.values, given.withheld)
     if settings is None or mistakes:
         render.mistakes(mistakes, as_json)
         if names and not as_json:

@@ -1,4 +1,4 @@
-"""The commands that look after the database: db upgrade, backup, restore, adopt."""
+"""The commands that look after the database: db upgrade, pseudonymise, backup, restore, adopt."""
 
 from contextlib import nullcontext, suppress
 from pathlib import Path
@@ -16,8 +16,12 @@ from ingest.shown import counted
 
 if TYPE_CHECKING:
     from ingest.settings import Settings
+    from workers.store.store import Store
 
 _NEW = click.Path(dir_okay=False, path_type=Path)
+_PSEUDONYMISING = "Put pseudonyms in the place of all addresses in {}? This cannot be undone."
+_STOPPING = "Store addresses again from now on, here and by all workers without INGEST_PSEUDONYMISE?"
+_STOPPED = "Addresses may be stored again; unset INGEST_PSEUDONYMISE everywhere. What has pseudonyms keeps them."
 
 
 @click.group()
@@ -42,7 +46,7 @@ def upgrade(recount: bool) -> None:
     what = {"from": before, "to": after, "recount": recount}
     with (
         noted(settings, "db-upgrade", what) if changes else nullcontext(),
-        Store.open(settings.database) as store,
+        Store.of(settings) as store,
     ):
         if recount:
             store.count_anew()
@@ -68,8 +72,67 @@ def size(disk: float | None, as_json: bool) -> None:
     from workers.store.store import Store
 
     settings = settings_with()
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         render.growth(look(store, settings.retention_days or 0, disk), as_json)
+
+
+@db.command()
+@click.option("--dry-run", is_flag=True, help="Only count what would be changed.")
+@click.option("--stop", is_flag=True, help="Have addresses stored again from now on.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object; with --yes or --dry-run.")
+def pseudonymise(dry_run: bool, stop: bool, yes: bool, as_json: bool) -> None:
+    """Put pseudonyms (INGEST_PSEUDONYMISE) in the place of the addresses that are stored already.
+
+    This cannot be undone. Everything may run meanwhile, and what was ended goes on when it is typed again.
+    """
+    from workers.operations import pseudonymise as work
+    from workers.store.store import Store
+
+    settings = settings_with()
+    if stop and dry_run:
+        raise click.UsageError("--stop changes no row, so there is nothing for --dry-run to count.")
+    if as_json and not (yes or dry_run):
+        raise click.UsageError("--json asks nothing: add --yes, or --dry-run.")
+    with Store.of(settings) as store:
+        if not stop:
+            work.pseudonymiser_of(settings, store)  # a mistake is told before anything is asked
+        if not (yes or dry_run):
+            asking.agreed(_STOPPING if stop else _PSEUDONYMISING.format(settings.shown_database))
+        if dry_run:
+            _pseudonymise(settings, store, True, as_json)
+        elif stop:
+            with noted(settings, "pseudonymise", {"stop": True}):
+                was = work.stop(store)
+            click.echo(_STOPPED if was else "There were none.")
+        else:
+            with noted(settings, "pseudonymise", {"parts": settings.pseudonymise}) as noting:
+                noting.set(_pseudonymise(settings, store, False, as_json))
+
+
+def _pseudonymise(settings: "Settings", store: "Store", dry_run: bool, as_json: bool) -> int:
+    """Do it, or count; returns how many rows changed."""
+    from ingest.cli.render import console
+    from workers.operations.pseudonymise import Changed
+    from workers.operations.pseudonymise import pseudonymise as run
+
+    changed = Changed()
+    again = "Nothing was changed." if dry_run else "What was done stays done: type the same again to go on."
+    with interruptible(lambda: again), console.advancing("reading all events", as_json) as progress:
+        run(settings, store, dry_run, progress, changed)
+    if as_json:
+        console.print_json(changed.as_dict())
+    else:
+        has = "would get" if dry_run else "got"
+        click.echo(
+            f"{counted(changed.events, 'event')}, {counted(changed.quarantined, 'call')} in quarantine and "
+            f"{counted(changed.handlers, 'row')} of handlers {has} pseudonyms."
+        )
+        if changed.busy:
+            click.echo(f"{counted(changed.busy, 'group')} of calls are being worked on: type the same again.")
+        if changed.unverified:
+            click.echo(f"{counted(changed.unverified, 'unverified call')} stay as they came until verified.")
+    return changed.events + changed.quarantined + changed.handlers
 
 
 @db.command()
@@ -138,7 +201,7 @@ def adopt(yes: bool) -> None:
     settings = settings_with()
     if not yes:
         asking.agreed(f"Store what is in Redis in {settings.shown_database} from now on, and nowhere else?")
-    with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
+    with redis_client.connect(settings.redis) as client, Store.of(settings) as store:
         redis_client.require(client, settings.redis)
         with noted(settings, "adopt", {}), partitions.opened(settings, client) as streams:
             was = [lineage.adopt(store, one.client) for one in streams]

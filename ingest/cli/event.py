@@ -33,7 +33,7 @@ def event(delivery_id: str, as_json: bool, no_pager: bool, zone: "ZoneInfo") -> 
     if key is None:
         raise click.BadParameter("it should be 24 hex digits, as `ingest events --format jsonl` shows them")
     settings = settings_with()
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         known = report(store, key, settings.retention_days)
         if known.found.where is Where.UPGRADED and known.found.other is not None and not as_json:
             click.echo(f"{key.hex()} came late; its event is {known.found.other.hex()}.", err=True)

@@ -46,7 +46,7 @@ def events(limit: int | None, follow: bool, form: str, no_pager: bool, zone: "Zo
     from workers.store.store import Store
 
     settings, wanted = settings_with(), filter_of(chosen)
-    with Store.open(settings.database) as store, _ended_by_ctrl_c(follow), paged(not (no_pager or follow)):
+    with Store.of(settings) as store, _ended_by_ctrl_c(follow), paged(not (no_pager or follow)):
         if not follow:
             render.events(islice(store.find(wanted), limit), form, zone)
             return
@@ -78,7 +78,7 @@ def stats(by: str, as_json: bool, zone: "ZoneInfo", **chosen: Any) -> None:
             hour = begin.hour if by == "hour" else 0
             chosen["since"] = begin.replace(hour=hour, minute=0, second=0, microsecond=0).astimezone(UTC)
     # Hours are counted in UTC, and days of another zone are made of them.
-    with Store.open(settings_with().database) as store:
+    with Store.of(settings_with()) as store:
         counts = store.counts(filter_of(chosen), by if as_json or zone.key == "UTC" else "hour")
     chart.show(counts, by, zone, as_json)
 
@@ -104,7 +104,7 @@ def erase(recipient: str, dry_run: bool, thorough: bool, yes: bool, as_json: boo
             raise click.UsageError("--json asks nothing: add --yes, or --dry-run.")
         asking.require_somebody()
     settings = settings_with()
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         if asks:
             _erase(settings, store, recipient, dry_run=True, thorough=False, as_json=False)
             asking.agreed("Erase all of this for good?")

@@ -76,7 +76,7 @@ def list_(as_json: bool, no_pager: bool, zone: "ZoneInfo", **chosen: Any) -> Non
     from workers.store.store import Store
 
     wanted = _wanted(**chosen)
-    with Store.open(settings_with().database) as store, paged(not no_pager):
+    with Store.of(settings_with()) as store, paged(not no_pager):
         dead_letters.print_list(find(store, wanted), zone, as_json)
 
 
@@ -89,7 +89,7 @@ def waiting(as_json: bool, zone: "ZoneInfo") -> None:
     from workers.handlers.work_queue import WorkQueue
     from workers.store.store import Store
 
-    with Store.open(settings_with().database) as store:
+    with Store.of(settings_with()) as store:
         render.retries(WorkQueue(store).retries(), zone, as_json)
 
 
@@ -113,7 +113,7 @@ def show(delivery_id: str, handler: str | None, no_pager: bool, zone: "ZoneInfo"
         wanted = Wanted(handler=handler, delivery_id=bytes.fromhex(delivery_id))
     except ValueError:
         raise click.BadParameter("it should be 24 hex digits, as `ingest failed list` shows them") from None
-    with Store.open(settings_with().database) as store:
+    with Store.of(settings_with()) as store:
         found = list(find(store, wanted))
     if not found:
         raise click.ClickException(
@@ -163,7 +163,7 @@ def _act(what: str, act: Callable[[Any, Any], int], yes: bool, chosen: dict[str,
     settings = settings_with()
     with (
         noted(settings, what, chosen) as counted_,
-        Store.open(settings.database) as store,
+        Store.of(settings) as store,
         interruptible(so_far),
     ):
         wanted = letters.until_now(store, wanted)
@@ -226,7 +226,7 @@ def replay(
         wanted = replaying.narrowed(known[handler], asked := wanted)
         if left_out := set(asked.types).difference(wanted.types):
             click.echo(f"{handler} does not take {', '.join(sorted(left_out))}: left out.", err=True)
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         name = replaying.name_of(handler, wanted)
         if restart:
             replaying.forget(store, name)
@@ -286,7 +286,7 @@ def drop_handler(name: str, yes: bool) -> None:
         )
     if there.problems:  # it may be one of those
         raise SettingsError(" ".join(there.problems))
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         if not (kept := dropping.belongings(store, name)):
             known = with_work(store)
             raise click.ClickException(f"Nothing is kept of a handler {name!r}.{did_you_mean(name, known)}")

@@ -31,7 +31,7 @@ def mailings(number: int | None, limit: int, as_json: bool) -> None:
     from workers.mailings.refresh import refresh
     from workers.store.store import Store
 
-    with Store.open(settings_with().database) as store:
+    with Store.of(settings_with()) as store:
         refresh(store, COUNTING, first=[] if number is None else [number])
         if number is None:
             render.listing(listed(store, limit=limit), as_json)

@@ -95,7 +95,7 @@ def _require_schema(settings: "Settings") -> None:
     def look() -> None:
         from workers.store.store import Store
 
-        Store.open(settings.database).close()
+        Store.of(settings).close()
 
     from ingest.processes import aside
 

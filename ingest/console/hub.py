@@ -269,7 +269,7 @@ class Hub:
     def _ask_speeds(self) -> Mapping[str, Speed]:
         now = time.time_ns() // 1000
         try:
-            with Store.open(self._settings.database) as store:
+            with Store.of(self._settings) as store:
                 return {name: speed(store, name, now) for name in seen(store, MOST_HANDLERS)}
         except SchemaMissing:
             return {}
@@ -277,7 +277,7 @@ class Hub:
     def _ask_days(self) -> list[DayStanding]:
         today = datetime.now(UTC).date()
         try:
-            with Store.open(self._settings.database) as store:
+            with Store.of(self._settings) as store:
                 return standings(store, today - timedelta(days=DAYS - 1), today)
         except SchemaMissing:
             return []

@@ -102,7 +102,7 @@ class Reading:
     def _opened(self) -> Store:
         with self._lock:
             if self._store is None:
-                store = Store.open(self.settings.database)
+                store = Store.of(self.settings)
                 store.hurry()
                 self._store = store
             return self._store

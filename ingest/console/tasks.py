@@ -193,7 +193,7 @@ def _work(settings: Settings, task: Task, work: Work) -> None:
         return sum(task.counts.values()) if task.counts else None
 
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             audit.noted(store, task.who, audit.CONSOLE, task.kind, task.what, do, task.place)
     except IngestError as error:
         task.error = without_secrets(str(error))

@@ -6,7 +6,7 @@ limits; the texts are apart from it because every process reads that, and few ne
 
 from collections.abc import Mapping
 
-from ingest.setting_catalogue import after, calls, servers
+from ingest.setting_catalogue import after, calls, privacy, servers
 from ingest.setting_catalogue.setting import Reader, Setting
 
 __all__ = ["BY_NAME", "SECTIONS", "Reader", "Setting"]
@@ -15,6 +15,7 @@ __all__ = ["BY_NAME", "SECTIONS", "Reader", "Setting"]
 SECTIONS: Mapping[str, tuple[Setting, ...]] = {
     "Redis": servers.REDIS,
     "The database and files": servers.DATABASE,
+    "What is kept of people": privacy.PEOPLE,
     "The endpoint": calls.ENDPOINT_ITSELF,
     "Whose calls are taken": calls.ACCEPTED,
     "When Redis or DNS is away": calls.ASIDE,

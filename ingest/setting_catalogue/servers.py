@@ -1,6 +1,6 @@
 """Where Redis, the database and our own files are."""
 
-from ingest.setting_catalogue.setting import ALL, COMMANDS, CONSOLE, EVENTS, WORKERS, Setting
+from ingest.setting_catalogue.setting import ALL, WORKERS, Setting
 
 REDIS = (
     Setting(
@@ -84,16 +84,6 @@ DATABASE = (
         "there.",
         ALL,
         "/var/lib/ingest",
-    ),
-    Setting(
-        "INGEST_RETENTION_DAYS",
-        "How long events are kept. Older ones are deleted once a day, with what else holds personal data; 0 "
-        "keeps them for ever.",
-        "Too low: events are gone for good, except as far as Copernica's log files still have them. Not set: "
-        "personal data is kept for ever, which `ingest check` calls a risk (`retention-off`).",
-        (EVENTS, CONSOLE, COMMANDS),
-        "400",
-        unit="days",
     ),
     Setting(
         "INGEST_TZ",

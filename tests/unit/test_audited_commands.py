@@ -41,6 +41,7 @@ AUDITED = {
     "import": reconcile,
     "audit-mailings": totals,
     "db upgrade": database,
+    "db pseudonymise": database,
     **dict.fromkeys(("webhooks create", "webhooks delete", "webhooks setup", "webhooks update"), webhooks),
 }
 #: Services, and what a service does, too: nobody's action.

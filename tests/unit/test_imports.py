@@ -28,9 +28,12 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.setting_sources": {"ingest.errors", "ingest.shown"},
     "ingest.setting_reader": {"ingest.setting_sources"},
     "ingest.sink_settings": {"ingest.setting_values"},
+    "ingest.privacy_settings": {
+        "ingest.setting_values", "ingest.errors", "ingest.shown", "ingest.copernica",
+    },
     "ingest.redis_settings": {"ingest.redis_url", "ingest.setting_values"},
     "ingest.settings": {
-        "ingest.sink_settings", "ingest.redis_settings",
+        "ingest.sink_settings", "ingest.redis_settings", "ingest.privacy_settings",
         "ingest.errors", "ingest.copernica", "ingest.shown", "ingest.setting_values", "ingest.setting_sources",
         "ingest.setting_reader", "ingest.redis_url", "ingest.platforms",
     },
@@ -93,7 +96,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
         "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout",
         "ingest.mail_url", "ingest.sentry", "ingest.tracing", "ingest.metrics", "ingest.capacity",
-        "ingest.partitions", "ingest.redis_settings", "workers",
+        "ingest.partitions", "ingest.redis_settings", "ingest.privacy_settings", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

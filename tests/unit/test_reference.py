@@ -43,7 +43,10 @@ def test_every_setting_is_described_and_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", [name for name, one in BY_NAME.items() if one.example])
 def test_the_example_of_a_setting_can_be_used(name: str) -> None:
-    belongs = {"INGEST_REDIS_KEY": {"INGEST_REDIS_CERT": "/etc/ingest/redis-client.pem"}}.get(name, {})
+    belongs = {
+        "INGEST_REDIS_KEY": {"INGEST_REDIS_CERT": "/etc/ingest/redis-client.pem"},
+        "INGEST_PSEUDONYMISE": {"INGEST_PSEUDONYM_KEY": "0123456789abcdef" * 2},
+    }.get(name, {})
     assert Settings.try_to_read({name: BY_NAME[name].example, **belongs})[1] == []
 
 

@@ -138,7 +138,7 @@ def _silence(settings: Settings, figures: StatusFigures, now: float) -> str | No
     last_at = figures.redis.last_call_at if figures.redis else None
     if last_at is None or (figures.spool and figures.spool.events):
         return None
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         return silence.unusual(store, last_at, now)
 
 

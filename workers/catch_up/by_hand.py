@@ -36,7 +36,7 @@ def gaps_or_period(
             f"That is more than {LONGEST.days} days: name at most so many; whole days that are over are quicker "
             "to take from their log files, with `ingest reconcile`."
         )
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         context = Context(settings, store, watch, breathe, dry_run, handlers)
         if period is None:
             yield from fill_due(context)

@@ -49,7 +49,7 @@ def catch_up_job() -> int:
 
 
 def _catch_up(settings: Settings) -> int:
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         recovered = _fill(settings, store) if gaps.due(store) else 0
         waits = _any_waits(store)
     with redis_client.connect(settings.redis) as client, unless_refused():

@@ -78,7 +78,7 @@ def verify_once(settings: Settings) -> int:
         Unavailable: the database is unavailable.
     """
     with (
-        Store.open(settings.database) as store,
+        Store.of(settings) as store,
         redis_client.connect(settings.redis) as client,
         partitions.opened(settings, client) as streams,
     ):

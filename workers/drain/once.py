@@ -49,7 +49,7 @@ def drain_once(settings: Settings) -> tuple[DrainSummary, int]:
 
 def _opened(settings: Settings, client: redis.Redis, is_away: bool) -> Store:
     """The database; while the server of the queues is away, each stream server itself says whose it is."""
-    return Store.open(settings.database) if is_away else lineage.opened(settings, client)
+    return Store.of(settings) if is_away else lineage.opened(settings, client)
 
 
 def drain_beside(settings: Settings) -> None:
@@ -61,7 +61,7 @@ def drain_beside(settings: Settings) -> None:
         while not stop_flag.requested:
             deadline = time.monotonic() + SLICE
             try:
-                with patiently(lambda: Store.open(settings.database), deadline) as store:
+                with patiently(lambda: Store.of(settings), deadline) as store:
                     traces = tracing.of(settings)
                     drain = Drain(client, store, settings.has_handlers, traces, partitions=streams, desk=MuteDesk)
                     drain.run(deadline, linger_ms=int(SLICE * 1000))

@@ -80,7 +80,7 @@ def export(
         Unavailable: the database or the target cannot be used now; what is done stays done.
         SettingsError: the target refuses us.
     """
-    with target.alone(), Store.open(settings.database) as store:
+    with target.alone(), Store.of(settings) as store:
         found = contents.days(store, settings.retention_days)
         today = datetime.now(UTC).date()
         days = wanted or sorted(day for day in {*found, *_days_at(target)} if day < today)

@@ -106,7 +106,7 @@ def opened(settings: Settings, client: redis.Redis) -> Store:
         Unavailable: the database cannot be used now.
         redis.RedisError: Redis failed.
     """
-    store = Store.open(settings.database)
+    store = Store.of(settings)
     try:
         try:
             claim(store, client)
@@ -301,5 +301,10 @@ def value(connection: Connection, name: str) -> str | None:
 
 def put(store: Store, connection: Connection, name: str, text: str) -> None:
     """Write a mark in place of the one of that name, within a transaction."""
-    connection.execute(tables.marks.delete().where(tables.marks.c.name == name))
+    remove(connection, name)
     store.insert(connection, tables.marks, [(name, text)])
+
+
+def remove(connection: Connection, name: str) -> None:
+    """Delete the mark of that name, within a transaction."""
+    connection.execute(tables.marks.delete().where(tables.marks.c.name == name))

@@ -70,7 +70,7 @@ def listing(settings: Settings, since: datetime | None = None, unclosed: bool = 
     Raises:
         Unavailable: the database cannot be used now.
     """
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         outdated = look_first(settings, store)
         with store.reading() as connection:
             known_since = connection.execute(select(func.min(tables.coverage.c.since))).scalar()

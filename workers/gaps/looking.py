@@ -51,7 +51,7 @@ def look_job() -> int:
         with (
             redis_client.connect(settings.redis) as client,
             partitions.opened(settings, client) as streams,
-            Store.open(settings.database) as store,
+            Store.of(settings) as store,
         ):
             mark = lineage.compare(store, client, streams)
             if mark is not None and mark.clashed_at != mark.at:

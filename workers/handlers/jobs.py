@@ -89,7 +89,7 @@ def _queue(client: redis.Redis, store: Store) -> WorkQueue:
 def _unless_unavailable(settings: Settings, work: Callable[[redis.Redis, Store], T], otherwise: T) -> T:
     """Do a job's work with Redis and the store; if either fails, log it in one line and return `otherwise`."""
     try:
-        with redis_client.connect(settings.redis) as client, Store.open(settings.database) as store:
+        with redis_client.connect(settings.redis) as client, Store.of(settings) as store:
             return work(client, store)
     except (redis.RedisError, IngestError) as error:
         log.error("handlers have to wait, nothing is lost: %s", error)

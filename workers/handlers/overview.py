@@ -53,7 +53,7 @@ def overview(settings: Settings) -> Overview:
     failed: dict[str, int] = {}
     standings: dict[str, Standing] = {}
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             queue = WorkQueue(store)
             waiting, failed = queue.waiting(), queue.failed()
             standings = {name: standing(store, name) for name in with_work(store)}

@@ -40,7 +40,7 @@ def mailings_job() -> int:
         with (
             redis_client.connect(settings.redis) as client,
             partitions.opened(settings, client) as streams,
-            Store.open(settings.database) as store,
+            Store.of(settings) as store,
         ):
             return _refresh(client, store, streams)
     except Interrupted:

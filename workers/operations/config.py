@@ -78,7 +78,7 @@ def text_of(value: object) -> str:
         case ByteSize():
             return value.human_readable().replace(".0", "") if value % 1024 == 0 else str(int(value))
         case tuple():
-            return ",".join(map(str, value))
+            return ",".join("=".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in value)
         case Path():
             return str(value)
     return str(value)

@@ -54,6 +54,8 @@ class Erased:
     seconds: float = 0.0
     #: Whether the rows are deleted; their bytes may still be in the files of SQLite then.
     committed: bool = False
+    #: What the person is in the audit: a keyed hash, which says nothing to who does not know the address.
+    person: str = ""
 
     def as_dict(self) -> dict[str, int | None]:
         """The counts, for `--json`; None where it was not counted."""
@@ -83,12 +85,14 @@ def erase(
     `progress` is called with the part that is read, from 0 to 1. What is found goes into `erased`, if given.
 
     Raises:
+        OtherKey: the person is stored under a pseudonym that is not known here.
         Unavailable: the database cannot be used now; run it again to finish what it began.
     """
-    person = Person(recipient)
+    known = store.addresses(recipient)
+    person = Person(recipient, known)
     erased = erased or Erased()
     if not dry_run:  # before the search: what is stored from here on is sifted
-        store.entomb([recipient])
+        erased.person = store.entomb(known)
     stored = store.stored()
     if dry_run and not thorough and stored > READ_AT_ONCE:
         erased.deleted.update(store.ids(Filter(recipient=person.address)))

@@ -35,6 +35,7 @@ def followed(settings: Settings, store: Store, wanted: Filter) -> Iterator[Event
     Raises:
         Unavailable: Redis cannot be used at the start, or the database became unavailable.
     """
+    wanted = store.known(wanted)
     seen: dict[bytes, None] = {}
     outage = Outage(log, "new events are shown once Redis serves again")
     began = time.time()

@@ -70,7 +70,7 @@ def clean_up(settings: Settings) -> int:
     Raises:
         Unavailable: the database cannot be used now.
     """
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         store.tidy()
         for problem in store.make_room():
             log.warning("%s", problem, extra={"event": "no-room-made"})

@@ -158,7 +158,7 @@ def of_figures(figures: RedisFigures) -> InRedis:
 
 def _in_store(settings: Settings, client: redis.Redis) -> InStore:
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             # A database without a clock goes by that of Redis.
             behind = seconds_behind(store, partial(redis_time, client))
             return InStore(behind, sum(WorkQueue(store).waiting().values()))

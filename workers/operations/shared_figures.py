@@ -51,7 +51,7 @@ def gather(settings: Settings) -> Figures:
 def _ask_store(settings: Settings, client: Redis | None) -> tuple[StoreFigures, scale.InStore | None]:
     """What the database knows, and how far behind handlers are if Redis serves."""
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             known = status.of_store(store, for_people=False)
             if client is None:
                 return known, None

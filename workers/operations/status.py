@@ -264,7 +264,7 @@ def store_figures(settings: Settings, for_people: bool = True) -> StoreFigures:
         Unavailable: it cannot be used now.
     """
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             return of_store(store, for_people)
     except SchemaMissing:
         return NO_TABLES

@@ -130,7 +130,8 @@ def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> 
         if queue_name != EVENTS_QUEUE or len(settings.stream_servers) == 1:
             raise
         log.warning("the worker drains the other stream servers until it can get jobs: %s", error)
-        Store.open(settings.database).close()
+        with Store.of(settings) as store:
+            store.require_key()
         return False
     _require_database(settings, client)
     return True
@@ -138,7 +139,8 @@ def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> 
 
 def _require_database(settings: Settings, client: redis.Redis) -> None:
     try:
-        lineage.opened(settings, client).close()
+        with lineage.opened(settings, client) as store:
+            store.require_key()
     except redis.RedisError as error:
         raise redis_client.unavailable(settings.redis, error) from None
 

@@ -59,7 +59,7 @@ def today() -> date:
 
 
 def _catch_up(settings: Settings, today: date) -> int:
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         days = due(store, today)
     recovered = 0
     with partitions.opened(settings) as streams:
@@ -67,7 +67,7 @@ def _catch_up(settings: Settings, today: date) -> int:
             recovered += report.total("recovered")
             _log(report)
         totals.compare_due(settings, today, Turns(streams).take)
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         next_due = Schedule.of(store, today).next_due()
     if next_due is not None:
         _retry_in(settings, today, max(SOON, math.ceil((next_due - datetime.now(UTC)).total_seconds())))

@@ -14,11 +14,11 @@ from struct import Struct
 from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple, Self
 
-from ingest.copernica.addresses import all_folded, canonical_ip
 from ingest.copernica.events import MICROS, Event
 from ingest.copernica.logfiles.fields import LINK_ID
 from ingest.copernica.logfiles.reader import Portion
 from ingest.copernica.message_ids import bare
+from workers.reconcile.people import PLAIN, People
 
 #: Parts that each side is divided into: of five million events, one holds some 80,000, 30 MB in memory.
 PARTS = 64
@@ -87,15 +87,15 @@ class Stored(NamedTuple):
     timed: Sequence[bool]
 
 
-def lines_of(said: Portion, digests: Iterable[bytes], number: int) -> Iterator[bytes]:
+def lines_of(said: Portion, digests: Iterable[bytes], number: int, people: People = PLAIN) -> Iterator[bytes]:
     """Lines and what names them as records for `Partitions.add`; the first has this number."""
     return map(
         _LINE.pack,
         _messages(said.message_ids),
         said.seconds,
-        _hashes(all_folded(said.recipients)),
-        _hashes(list(map(canonical_ip, said.ips))),
-        _hashes(said.urls),
+        _hashes(people.of_lines(said.recipients)),
+        _hashes(people.ips(said.ips)),
+        _hashes(people.urls(said.urls, said.recipients, said.ips)),
         digests,
         count(number),
     )
@@ -109,15 +109,16 @@ def digests_of(kind: str, said: Portion) -> Iterator[bytes]:
     return map(partial(digest, kind), said.message_ids, said.seconds, said.recipients, said.ips, links)
 
 
-def rows_of(stored: Stored) -> Iterator[bytes]:
+def rows_of(stored: Stored, people: People = PLAIN) -> Iterator[bytes]:
     """The same of events of the store."""
+    recipients, ips = _texts(stored.recipients), _texts(stored.ips)
     return map(
         _ROW.pack,
         _messages(stored.message_ids),
         stored.seconds,
-        _hashes(all_folded(_texts(stored.recipients))),
-        _hashes(list(map(canonical_ip, _texts(stored.ips)))),
-        _hashes(stored.urls),
+        _hashes(people.of_rows(recipients)),
+        _hashes(people.ips(ips)),
+        _hashes(people.urls(stored.urls, recipients, ips)),
         stored.delivery_ids,
         stored.recovered,
         stored.timed,

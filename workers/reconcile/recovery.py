@@ -29,6 +29,7 @@ from workers.reconcile.insertion import HOUR, Found, Insertion, Source
 from workers.reconcile.logfile import LogFile, Unpackable, Watch
 from workers.reconcile.matching import Rules
 from workers.reconcile.partitions import PARTS, Partitions
+from workers.reconcile.people import People
 from workers.reconcile.reading import Reading
 from workers.reconcile.report import DayReport, KindReport, outages
 from workers.reconcile.results import Results
@@ -86,7 +87,8 @@ class Recovery:
         self._watch = watch
         self._tell = stored
         self._breathe = breathe
-        self._rows = StoredRows(store, watch, breathe)
+        self._people = People(store.pseudonyms)
+        self._rows = StoredRows(store, self._people, watch, breathe)
         self._now = time.time_ns() // 1000
         #: What was measured on the latest kind with enough events, for kinds that have too few.
         self._clocks = Basis()
@@ -169,11 +171,11 @@ class Recovery:
         rules: Rules,
     ) -> None:
         with Partitions.of_lines() as lines, Partitions.of_lines() as suspects:
-            span = _gather(report, source, lines, seconds)
+            span = _gather(report, source, lines, seconds, self._people)
             if suspect_files:
                 with self._reading(suspect_files, seconds) as others:
                     # They are no lines of this kind: nothing about them is reported here.
-                    _gather(KindReport(report.kind), others, suspects, seconds)
+                    _gather(KindReport(report.kind), others, suspects, seconds, self._people)
             sides = Sides(lines, suspects, span, seconds, rules)
             before = report.unmatched, len(report.notes)
             for _ in range(ATTEMPTS):
@@ -265,7 +267,7 @@ class Recovery:
         return found
 
 
-def _gather(report: KindReport, source: Source, lines: Partitions, day: range) -> range:
+def _gather(report: KindReport, source: Source, lines: Partitions, day: range, people: People) -> range:
     """Read the files once; returns the range of seconds that their lines cover."""
     earliest, latest = day.start, day.stop - 1
     hours: Counter[int] = Counter()
@@ -275,7 +277,7 @@ def _gather(report: KindReport, source: Source, lines: Partitions, day: range) -
             first, last = min(part.seconds), max(part.seconds)
             earliest, latest = min(earliest, first), max(latest, last)
             hours.update(second // HOUR for second in part.seconds)
-            lines.add(partitions.lines_of(part, source.digests(report.kind, part), place))
+            lines.add(partitions.lines_of(part, source.digests(report.kind, part), place, people))
             place += len(part.seconds)
         else:
             where, damage = part

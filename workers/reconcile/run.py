@@ -87,7 +87,7 @@ def reconcile(
         Unavailable: the database cannot be used now, or this machine's disk is full.
     """
     connect(settings)  # report a mistake in its settings before waiting for anything
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         for day in days:
             report = DayReport(day)
             with history.attempt(store, day) as began:
@@ -121,7 +121,7 @@ def reconcile_files(
     days = len({file.day for file in files})
     if days > MAX_DAYS:
         raise SettingsError(f"These are files of {days} days: give those of at most {MAX_DAYS} at a time.")
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         for day in sorted({file.day for file in files}):
             report = DayReport(day, whole=whole and day < datetime.now(UTC).date())
             with downloads.folder():

@@ -11,6 +11,7 @@ from ingest.copernica.events import EPOCH, LOGFILE, REST, WEBHOOK
 from workers.reconcile import partitions
 from workers.reconcile.logfile import Watch
 from workers.reconcile.partitions import Origin, Partitions, Stored
+from workers.reconcile.people import People
 from workers.reconcile.reading import STEP
 from workers.store import tables
 from workers.store.store import Store
@@ -24,9 +25,10 @@ _ORIGINS = {WEBHOOK: Origin.CALL, LOGFILE: Origin.LOGFILE, REST: Origin.RESULT}
 class StoredRows:
     """Reads them."""
 
-    def __init__(self, store: Store, watch: Watch, breathe: Callable[[], object]) -> None:
+    def __init__(self, store: Store, people: People, watch: Watch, breathe: Callable[[], object]) -> None:
         """For `watch` and `breathe`, see `recovery`."""
         self._store = store
+        self._people = people
         self._watch = watch
         self._breathe = breathe
 
@@ -35,7 +37,7 @@ class StoredRows:
         """The events of the store within a range of Unix seconds and `slack` seconds around it."""
         with Partitions.of_rows() as rows:
             for portion in self._stored(kind, span.start - slack, span.stop + slack):
-                rows.add(partitions.rows_of(portion))
+                rows.add(partitions.rows_of(portion, self._people))
             yield rows
 
     def _stored(self, kind: str, since: int, until: int) -> Iterator[Stored]:

@@ -149,7 +149,7 @@ def events_of(
     smtpeter = connect(settings)
     period = range(int(question.since.timestamp()), int(question.until.timestamp()))
     zone = ZoneInfo(settings.logfile_tz)
-    with Store.open(settings.database) as store, downloads.folder() as folder:
+    with Store.of(settings) as store, downloads.folder() as folder:
         answers = Answers(folder, question.criterion, period, zone, question.everything)
         asyncio.run(answers.fetch(smtpeter, question.asked, watch))
         comparison.unread += answers.unread

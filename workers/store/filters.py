@@ -1,11 +1,11 @@
 """Which events a command is about: as conditions of a query, and as a test of a single event."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import ColumnElement, Text, cast, func, or_
+from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, true
 
 from ingest.copernica.addresses import folded
 from workers.store import tables
@@ -41,6 +41,22 @@ class Filter:
     tag: str | None = None
     source: str | None = None
     text: str | None = None
+    #: The pseudonyms of the recipient, who may be stored under any of them.
+    aliases: Sequence[str] = ()
+
+    def with_aliases(self, aliases: Sequence[str]) -> Self:
+        """The same, with the pseudonyms of the recipient."""
+        return replace(self, aliases=tuple(aliases))
+
+    @property
+    def recipients(self) -> Sequence[str | None]:
+        """What the recipient may be stored as; just None if it is about anybody."""
+        return (*self.aliases, self.recipient) if self.recipient is not None else (None,)
+
+    def about(self, backend: Backend, newest: int = 0) -> list[ColumnElement[bool]]:
+        """The conditions on recipient and message by an index; for `newest`, see `Backend.about`."""
+        ways = [and_(true(), *backend.about(one, self.message_id, newest)) for one in self.recipients]
+        return [or_(*ways)] if len(ways) > 1 else backend.about(self.recipient, self.message_id, newest)
 
     @property
     def by_message(self) -> bool:
@@ -54,7 +70,7 @@ class Filter:
 
     def conditions(self, backend: Backend) -> list[ColumnElement[bool]]:
         """The filter as conditions of a WHERE clause."""
-        return [*backend.about(self.recipient, self.message_id), *self.others(backend), *self.within()]
+        return [*self.about(backend), *self.others(backend), *self.within()]
 
     def within(self) -> list[ColumnElement[bool]]:
         """The conditions on the time."""
@@ -93,7 +109,7 @@ class Filter:
         """Whether an event is one of those that the filter selects."""
         return (
             (not self.types or event.type in self.types)
-            and (self.recipient is None or _same_address(event.recipient, self.recipient))
+            and (self.recipient is None or any(_same_address(event.recipient, one) for one in self.recipients))
             and (self.message_id is None or event.message_id == self.message_id)
             and (self.since is None or event.occurred_at >= micros(self.since))
             and (self.until is None or event.occurred_at < micros(self.until))
@@ -105,8 +121,8 @@ class Filter:
         )
 
 
-def _same_address(address: str | None, other: str) -> bool:
-    return address is not None and folded(address) == folded(other)
+def _same_address(address: str | None, other: str | None) -> bool:
+    return address is not None and other is not None and folded(address) == folded(other)
 
 
 def _holds(event: "Event | Line", piece: str) -> bool:

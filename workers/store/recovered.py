@@ -6,7 +6,7 @@ compared: then that is all. Else `Recovered.late` finds the calls whose events a
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -95,7 +95,9 @@ def look(connection: Connection) -> Look | None:
 class Recovered:
     """What one process knows of recovered events."""
 
-    def __init__(self) -> None:
+    def __init__(self, hide: Callable[[Event], Event]) -> None:
+        """`hide` makes of an event what would be stored of it now: it may have been stored otherwise."""
+        self._hide = hide
         #: One bit for each hash, by its lower bits, of the rows through this number.
         self._map = bytearray()
         self._through = 0
@@ -115,7 +117,7 @@ class Recovered:
         for at, message in enumerate(messages):
             if known[(message & mask) >> 3] >> (message & 7) & 1:
                 by_message[message].append(old[at])
-        return _late(connection, rows, by_message) if by_message else Late(rows)
+        return _late(connection, rows, by_message, self._hide) if by_message else Late(rows)
 
     def _learn(self, connection: Connection, newest: int) -> None:
         """Bring the map up to date. What is gone since stays on it, which costs a look in vain."""
@@ -131,7 +133,12 @@ class Recovered:
         self._through = newest
 
 
-def _late(connection: Connection, rows: Sequence[Row], by_message: dict[int, list[Row]]) -> Late:
+def _late(
+    connection: Connection,
+    rows: Sequence[Row],
+    by_message: dict[int, list[Row]],
+    hide: Callable[[Event], Event],
+) -> Late:
     noted = _noted(connection, list(by_message))
     if not noted:
         return Late(rows)
@@ -147,7 +154,7 @@ def _late(connection: Connection, rows: Sequence[Row], by_message: dict[int, lis
                 calls.setdefault(row[KEY], (row, message))
     for stored in _ids_among(connection, calls):
         del calls[stored]
-    upgrades = _paired(connection, calls, free) if calls else []
+    upgrades = _paired(connection, calls, free, hide) if calls else []
     used = taken | {upgrade.call[KEY] for upgrade in upgrades}
     return Late([row for row in rows if row[KEY] not in used], upgrades)
 
@@ -196,13 +203,17 @@ def _ids_among(connection: Connection, ids: Iterable[bytes]) -> list[bytes]:
 
 
 def _paired(
-    connection: Connection, calls: dict[bytes, tuple[Row, int]], free: dict[tuple[int, str], list[Any]]
+    connection: Connection,
+    calls: dict[bytes, tuple[Row, int]],
+    free: dict[tuple[int, str], list[Any]],
+    hide: Callable[[Event], Event],
 ) -> list[Upgrade]:
     groups: defaultdict[tuple[int, str], list[Row]] = defaultdict(list)
     for row, message in calls.values():
         groups[message, row[KIND]].append(row)
     wanted = [bytes(one.delivery_id) for key in groups for one in free[key]]
-    events = {event.delivery_id: event for event in with_ids(connection, wanted) if event.source != WEBHOOK}
+    there = with_ids(connection, wanted)
+    events = {event.delivery_id: hide(event) for event in there if event.source != WEBHOOK}
     upgrades = []
     for key, rows in groups.items():
         by_name: defaultdict[str, list[Row]] = defaultdict(list)  # two messages may share a hash

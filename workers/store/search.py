@@ -94,6 +94,7 @@ def search(
         TookTooLong: not even a part of a page can be read in time.
         Unavailable: the database cannot be used now.
     """
+    wanted = store.known(wanted)
     looking = _Looking(store, wanted, place, size, older, whole)
     if wanted.is_pointed and not looking.is_frequent():
         try:
@@ -128,7 +129,8 @@ def kinds(store: Store, wanted: Filter, limit: int = SUMMED) -> Kinds | None:
         TookTooLong: they are too many.
     """
     column, second = store.seconds(_EVENTS.occurred_at)  # to make a time of each would take longer than all else
-    about = store.backend.about(wanted.recipient, wanted.message_id, limit)
+    wanted = store.known(wanted)
+    about = wanted.about(store.backend, limit)
     conditions = [*about, *wanted.others(store.backend), *wanted.within()]
     query = select(_EVENTS.type, _EVENTS.mailing, column).where(*conditions)
     with within(POINTED_LIMIT), store.reading(by_message=True) as connection:
@@ -155,12 +157,13 @@ class _Looking:
         if recipient is None or others or self.wanted.message_id is not None:
             return False
         with self.store.reading() as connection:
-            return self.store.backend.is_frequent(connection, recipient, FREQUENT)
+            backend = self.store.backend
+            return any(backend.is_frequent(connection, one, FREQUENT) for one in self.wanted.recipients if one)
 
     def pointed(self) -> Found:
         """By an index."""
         wanted, backend = self.wanted, self.store.backend
-        conditions = [*backend.about(wanted.recipient, wanted.message_id), *wanted.others(backend)]
+        conditions = [*wanted.about(backend), *wanted.others(backend)]
         if wanted.since is not None:
             conditions.append(_occurred_at >= wanted.since)
         if wanted.until is not None:
@@ -246,9 +249,9 @@ def _plainly_about(wanted: Filter) -> list[ColumnElement[bool]]:
     """The conditions on recipient and message without an index, for whoever reads row by row."""
     conditions: list[ColumnElement[bool]] = []
     if wanted.recipient is not None:
-        address = folded(wanted.recipient)
-        same = func.lower(_EVENTS.recipient) == address
-        conditions.append(or_(same, _EVENTS.folded_recipient == address[:INDEXED]))
+        addresses = [folded(one) for one in wanted.recipients if one]
+        same = func.lower(_EVENTS.recipient).in_(addresses)
+        conditions.append(or_(same, _EVENTS.folded_recipient.in_([one[:INDEXED] for one in addresses])))
     if wanted.message_id is not None:
         conditions.append(_EVENTS.message_id == wanted.message_id)
     return conditions

@@ -51,15 +51,16 @@ class Store(Writing):
 
     # --- writing ---
 
-    def entomb(self, addresses: Sequence[str], profiles: Sequence[tuple[int, int]] = ()) -> None:
+    def entomb(self, addresses: Sequence[str], profiles: Sequence[tuple[int, int]] = ()) -> str:
         """Have nothing stored any more, of these addresses and profiles, that is older than now.
 
-        Whoever stores something at this moment has finished when this returns.
+        Whoever stores something at this moment has finished when this returns. Returns the hash of the first
+        address, by which the audit knows the person.
         """
         now = (self.time() or time.time_ns() // 1000) // MICROS
         with self.writing() as connection:
             self.take_turns(connection, event_counts.TURNS)
-            bury(connection, addresses, profiles, now)
+            return bury(connection, addresses, profiles, now)
 
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
         """Store a quarantined call as an event after all, unless that is about somebody who was erased.
@@ -155,10 +156,11 @@ class Store(Writing):
 
     def find(self, wanted: Filter) -> Iterator[Event]:
         """Events in the order of their delivery ids, that is, of arrival; `FETCH_SIZE` in memory at a time."""
-        yield from self._events(*wanted.conditions(self._backend), by_message=wanted.by_message)
+        yield from self._events(*self.known(wanted).conditions(self._backend), by_message=wanted.by_message)
 
     def ids(self, wanted: Filter) -> list[bytes]:
         """The delivery ids of events, all at once."""
+        wanted = self.known(wanted)
         query = select(tables.events.c.delivery_id).where(*wanted.conditions(self._backend))
         with self.reading(wanted.by_message) as connection:
             return list(connection.execute(query).scalars())
@@ -193,6 +195,7 @@ class Store(Writing):
     def pages(self, wanted: Filter, after: bytes, size: int) -> Iterator[list[Event]]:
         """Events after a delivery id, in order, `size` at a time; each page is a query of its own."""
         columns = tables.events.c
+        wanted = self.known(wanted)
         while True:
             query = select(tables.events).where(*wanted.conditions(self._backend), columns.delivery_id > after)
             with self.reading(wanted.by_message) as connection:
@@ -228,7 +231,8 @@ class Store(Writing):
         together = reduce(operator.add, (func.coalesce(column, "") + " " for column in searched))
         may_match = [self._backend.holds(together, piece) for piece in pieces]
         matches = [column.icontains(pattern, autoescape=True) for column in searched for pattern in patterns]
-        others = [and_(*self._backend.about(recipient, None)), columns.raw.is_not(None)]
+        about = self.known(Filter(recipient=recipient)).about(self._backend)
+        others = [and_(*about), columns.raw.is_not(None)]
         yield from self._events_of_all(or_(and_(or_(*may_match), or_(*matches)), *others), passed, portions)
 
     def of_profiles(

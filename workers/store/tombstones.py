@@ -29,8 +29,12 @@ KEPT = 400 * DAY
 _ADDRESS = re.compile(r"""[^\s<>()\[\]{}"',;:=&?/\\|]+@[\w.\-]+""")
 
 
-def bury(connection: Connection, addresses: Sequence[str], profiles: Sequence[tuple[int, int]], now: int) -> None:
-    """Add tombstones for these, or bring them up to date; `now` in Unix seconds."""
+def bury(connection: Connection, addresses: Sequence[str], profiles: Sequence[tuple[int, int]], now: int) -> str:
+    """Add tombstones for these, or bring them up to date; `now` in Unix seconds.
+
+    Returns the hash of the first address, which is the person's pseudonym where there is one; empty if none is
+    given.
+    """
     key = connection.execute(select(tombstones.c.key).limit(1)).scalar() or secrets.token_bytes(KEY_SIZE)
     # What comes from a result names the profile without its database.
     names = [_name(pair) for database, profile in profiles for pair in ((database, profile), (None, profile))]
@@ -38,6 +42,13 @@ def bury(connection: Connection, addresses: Sequence[str], profiles: Sequence[tu
     connection.execute(tombstones.delete().where(tombstones.c.digest.in_(digests)))
     rows = [{"digest": digest, "key": key, "erased_at": now} for digest in digests]
     connection.execute(tombstones.insert(), rows)
+    return _digest(bytes(key), folded(addresses[0])).hex() if addresses else ""
+
+
+def digests(connection: Connection, addresses: Sequence[str]) -> list[str]:
+    """The hashes that `bury` gives for these addresses, as long as nobody's tombstone has expired."""
+    key = connection.execute(select(tombstones.c.key).limit(1)).scalar()
+    return [] if key is None else [_digest(bytes(key), folded(address)).hex() for address in addresses]
 
 
 def _name(profile: tuple[int | None, int | None]) -> str:

@@ -19,8 +19,8 @@ from workers.store.again import again
 from workers.store.backend import Backend, Row
 from workers.store.commits import Commit
 from workers.store.comparisons import Comparison
-from workers.store.counting import Counting
 from workers.store.event_counts import Deleted
+from workers.store.hiding import Hiding
 from workers.store.merging import merged
 from workers.store.recovered import Late, Recovered
 from workers.store.rows import (
@@ -51,12 +51,12 @@ class Inserted(NamedTuple):
     late: Sequence[Event]
 
 
-class Writing(Counting):
+class Writing(Hiding):
     """A database into which events are stored."""
 
     def __init__(self, backend: Backend, engine: Engine) -> None:
         super().__init__(backend, engine)
-        self._recovered = Recovered()
+        self._recovered = Recovered(self.hidden)
 
     def add(
         self,
@@ -96,6 +96,7 @@ class Writing(Counting):
         `events` gives them as events, in the same order; it is asked only while somebody was erased just now.
         `commit` is what is noted of where they come from.
         """
+        self.require_key()
         with self.writing() as connection:
             if commit is not None and rows:
                 commits.note(connection, commit, rows)
@@ -104,13 +105,14 @@ class Writing(Counting):
             if erased := self._tombstones(connection, oldest):
                 kept, quarantined, unverified, hand_on = erased.sift(events(), quarantined, unverified, hand_on)
                 rows = [event_row(event) for event in kept]
+            rows, quarantined = self.hidden_calls(rows, quarantined, erased)
             left_out = given - len(rows) - len(quarantined) - len(unverified)
             now = recovered.look(connection) if rows else None
             late = self._recovered.late(connection, now, rows) if now else Late(rows)
             changed, gone, vain = self._upgrade(connection, late, hand_on is not None)
             added = self._new_events(connection, [*late.rows, *vain] if vain else late.rows)
             new = len(added)
-            if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
+            if hand_on is not None and (waiting := outbox_rows(added, self.handed_on(added, hand_on))):
                 connection.execute(tables.outbox.insert(), waiting)
             if quarantined:
                 new += self.insert(connection, tables.quarantine, [quarantine_row(call) for call in quarantined])
@@ -192,7 +194,7 @@ class Writing(Counting):
         for at in range(0, len(ids), recovered.PORTION):
             gone += self._backend.erase(connection, ids[at : at + recovered.PORTION])
         there = {bytes(event.delivery_id) for event in gone}
-        rows = [event_row(event) for event in events if event.delivery_id in there]
+        rows = self.hidden_rows([event_row(event) for event in events if event.delivery_id in there])
         return self._new_events(connection, rows), gone
 
     @again
@@ -202,14 +204,17 @@ class Writing(Counting):
         `own` is the number of the comparison that found them.
         An event that turns out to be about somebody who was erased is deleted. Returns how many were filled in.
         """
+        self.require_key()
         given = {event.delivery_id: event for event in events}
         with self.writing() as connection:
             self.take_turns(connection, event_counts.TURNS)
             buried: list[bytes] = []
             if erased := Tombstones.read(connection, min(int.from_bytes(key[:4], "big") for key in given)):
                 kept, *_ = erased.sift(events, (), (), None)
+                kept, *_ = erased.sift([self.hidden(event) for event in kept], (), (), None)
                 buried = sorted(given.keys() - {event.delivery_id for event in kept})
                 given = {event.delivery_id: event for event in kept}
+            given = {key: self.hidden(event) for key, event in given.items()}
             stored = recovered.with_ids(connection, given)
             whole = [(event, merged(event, given[event.delivery_id])) for event in stored]
             changed, replaced = self._replaced(connection, [event for was, event in whole if event != was])
@@ -260,17 +265,19 @@ class Writing(Counting):
             RowsRejected: the database does not take some of the rows; nothing was stored.
             Unavailable: the database cannot be used now; nothing was stored.
         """
+        self.require_key()
         with self.writing() as connection:
             self.take_turns(connection, event_counts.TURNS)
             comparison.learn(connection)
             late, missing = comparison.divided(events)
-            rows = [event_row(event) for event in missing]
+            rows: Sequence[Row] = [event_row(event) for event in missing]
             kept: Sequence[Event] = missing
             if erased := Tombstones.read(connection, oldest_second(rows, ())):
                 kept, _, _, hand_on = erased.sift(missing, (), (), hand_on)
                 rows = [event_row(event) for event in kept]
+            rows, _ = self.hidden_calls(rows, (), erased)
             added = self._new_events(connection, rows)
-            if hand_on is not None and (waiting := outbox_rows(added, hand_on)):
+            if hand_on is not None and (waiting := outbox_rows(added, self.handed_on(added, hand_on))):
                 connection.execute(tables.outbox.insert(), waiting)
             new = set(map(_key, added))
             fresh = [event for event in kept if event.delivery_id in new]
@@ -281,8 +288,8 @@ class Writing(Counting):
                 comparisons.note(connection, now, added, own=comparison.number)
             event_counts.change(connection, self._backend, added)
         figures.stored(Counter(map(_kind, added)))
-        there = len(kept) - len(added)
-        return Inserted(len(added), len(missing) - len(kept), there, late)
+        there = len(rows) - len(added)
+        return Inserted(len(added), len(missing) - len(rows), there, late)
 
     @again
     def supersede(self, delivery_ids: Sequence[bytes]) -> int:

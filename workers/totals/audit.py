@@ -65,7 +65,7 @@ def audit(
         Unavailable: the database cannot be used now.
     """
     connect(settings)  # report a mistake in its settings before waiting for anything
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         for day in days:
             found = DayTotals(day)
             try:

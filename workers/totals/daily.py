@@ -46,7 +46,7 @@ def compare_due(settings: Settings, today: date, breathe: Callable[[], object]) 
     """
     if settings.audit_mailings == "off":
         return 0
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         days = due(store, today)
     agreeing = 0
     try:

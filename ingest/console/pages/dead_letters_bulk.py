@@ -86,7 +86,7 @@ def work(settings: Settings, wanted: Wanted, kind: str, counted: str) -> Work:
 
     def do(report: Report, stopped: Callable[[], bool]) -> Mapping[str, int]:
         looked = 0
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             total = letter_pages.count(store, wanted, most=2**31)
             report(0, total)
 

@@ -133,7 +133,7 @@ def _work(settings: Settings, recipient: str) -> tasks.Work:
 
         report(0, STEPS)
         try:
-            with Store.open(settings.database) as store:
+            with Store.of(settings) as store:
                 done = erase(store, recipient, dry_run=False, progress=progress)
         except Stopped:
             return {}

@@ -265,7 +265,7 @@ def _retry_all(
 
     report(0, len(rows))
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             clock = partial(_clock, settings)
             return {_("given to their handlers again"): retry_now(store, rows, clock, step, stopped)}
     finally:

@@ -101,7 +101,7 @@ async def all_of_them(request: web.Request) -> web.Response:
 def _drop_all(
     settings: Settings, newest: bytes, report: tasks.Report, stops: Callable[[], bool]
 ) -> Mapping[str, int]:
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         total, done = store.quarantined(), 0
         for some in quarantine.portions(store, newest):
             if stops():
@@ -115,7 +115,7 @@ def _retry_all(
     settings: Settings, newest: bytes, report: tasks.Report, stops: Callable[[], bool]
 ) -> Mapping[str, int]:
     stored = seen = 0
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         total = store.quarantined()
         for one_of_some in chain.from_iterable(quarantine.portions(store, newest)):
             if stops():

@@ -9,7 +9,9 @@ from annotated_types import Ge, Le
 from pydantic import ByteSize
 from pydantic.fields import FieldInfo
 
+from ingest import privacy_settings
 from ingest import setting_values as values
+from ingest.privacy_settings import PrivacySettings
 from ingest.redis_settings import RedisSettings
 from ingest.setting_catalogue import SECTIONS, Setting
 from ingest.settings import Settings
@@ -63,6 +65,9 @@ TYPES: dict[object, str] = {
     values.SecretURL: "URL; secret",
     values.MailRoute: "URL; secret",
     values.PlainURL: "URL",
+    privacy_settings.Parts: "`recipient`, `ip`, or both with a comma",
+    privacy_settings.Keys: "one or several with commas; secret",
+    privacy_settings.DaysOfTypes: "types and days, with commas",
 }
 #: Fields of plain text that are something more particular.
 PARTICULAR = {
@@ -132,7 +137,7 @@ def _type(setting: Setting, field: FieldInfo) -> str:
 
 def _declared(name: str) -> Any:
     """The type that the field was declared with, without `None`; whatever pydantic has made of it."""
-    for model in (Settings, RedisSettings, SinkSettings):
+    for model in (Settings, RedisSettings, SinkSettings, PrivacySettings):
         for attribute, kind in model.__annotations__.items():
             if Settings.model_fields[attribute].alias == name if attribute in Settings.model_fields else False:
                 return _without_none(kind)

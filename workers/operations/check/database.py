@@ -17,7 +17,7 @@ from workers.store.store import Store
 def check(settings: Settings) -> Iterator[Finding]:
     """Open it, and do once what workers do."""
     try:
-        with Store.open(settings.database) as store:
+        with Store.of(settings) as store:
             yield from _store(store, settings)
     except IngestError as error:
         yield wrong("database", _code(error), str(error))

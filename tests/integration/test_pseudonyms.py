@@ -1,0 +1,202 @@
+"""With pseudonyms, no table has an address, and people are found, matched and erased all the same."""
+
+from urllib.parse import quote
+
+import pytest
+
+from ingest.batch import Record
+from ingest.copernica.events import LOGFILE, Event, EventType
+from ingest.errors import OtherKey
+from ingest.settings import Settings
+from tests.support.builders import FORM_BYTES, NINE, SECOND, decoded, delivery_id, event
+from tests.support.cli import typed
+from tests.support.privacy import KEY, OTHER_KEY, everything_written
+from tests.support.sql import everything
+from workers.operations.erase import erase
+from workers.operations.pseudonymise import pseudonymise
+from workers.records import Quarantined
+from workers.store.filters import Filter
+from workers.store.pseudonyms import Pseudonyms
+from workers.store.store import Store
+
+JAN, IP = "jan@example.nl", "192.0.2.77"
+BOTH = Pseudonyms([KEY], ["recipient", "ip"])
+ROTATED = Pseudonyms([OTHER_KEY, KEY], ["recipient", "ip"])
+
+
+def settings_for(store: Store, **others: str) -> Settings:
+    url = store.engine.url.render_as_string(hide_password=False)
+    return Settings.read({"DATABASE_URL": url} | others)
+
+
+@pytest.fixture
+def hidden(store: Store) -> Store:
+    """The store, with pseudonyms."""
+    store.use_pseudonyms(BOTH)
+    return store
+
+
+def call(number: int, kind: str = "open", **fields: str) -> Record:
+    given = {"type": kind, "id": f"m{number}", "time": str(NINE // SECOND), "recipient": JAN, "ip": IP} | fields
+    body = "&".join(f"{name}={quote(value, safe='')}" for name, value in given.items()).encode()
+    return Record(delivery_id(number), NINE, b"/copernica?for=jan%40example.nl", FORM_BYTES, body, b"X-Signature")
+
+
+CALLS = [
+    call(1, url="https://x.nl/?e=Jan@Example.nl", useragent="Mozilla/5.0"),
+    call(
+        2, "bounce", description="550 5.1.1 <JAN@example.nl> unknown", mime=f"To: {JAN}\r\nSubject: Beste Jan\r\n"
+    ),
+    call(3, "delivery", **{"tags[0]": JAN, "tags[1]": "nieuwsbrief"}),
+    Record(
+        delivery_id(4),
+        NINE,
+        b"/copernica",
+        b"application/json",
+        b'{"type":"abuse","emailfrom":"jan@example.nl","n":1.0}',
+    ),
+]
+
+
+def add(store: Store) -> None:
+    """Calls of all kinds, one of which cannot be read, as drains bring them, with handlers."""
+    unreadable = Quarantined(
+        Record(
+            delivery_id(9), NINE, b"/jan%40example.nl", b"x/y", f"who={quote(JAN)}&ip={IP}&mime=Beste".encode()
+        ),
+        f"not a form: {JAN}",
+    )
+    events = [decoded(one) for one in CALLS]
+    store.add(events, [unreadable], hand_on={one.delivery_id: one for one in CALLS})
+
+
+def test_no_row_of_any_table_has_the_address_or_the_ip(hidden: Store) -> None:
+    add(hidden)
+    written = everything_written(hidden)
+    assert [one for one in (JAN, "jan%40", IP, "beste") if one in written] == []
+    assert [one for one in (BOTH.address(JAN), BOTH.ip(IP)) if one not in written] == []
+
+
+def test_a_person_is_found_by_the_address_and_by_the_pseudonym(hidden: Store) -> None:
+    add(hidden)
+    for written in ("JAN@example.nl", BOTH.address(JAN)):
+        assert hidden.count(Filter(recipient=written)) == 3
+        assert len(list(hidden.find(Filter(recipient=written)))) == 3
+    assert [one.recipient for one in hidden.find(Filter(recipient=JAN))] == [BOTH.address(JAN)] * 3
+
+
+def test_what_was_stored_before_is_found_beside_what_came_since(store: Store) -> None:
+    store.add([event(1, recipient=JAN)])
+    store.use_pseudonyms(BOTH)
+    store.add([event(2, recipient=JAN)])
+    store.use_pseudonyms(ROTATED)
+    store.add([event(3, recipient=JAN)])
+    assert sorted(store.ids(Filter(recipient=JAN))) == [delivery_id(1), delivery_id(2), delivery_id(3)]
+
+
+def test_what_is_there_is_converted_and_a_second_time_changes_nothing(store: Store) -> None:
+    add(store)
+    counted = store.counts(Filter(), "hour")
+    settings = settings_for(store, INGEST_PSEUDONYMISE="recipient,ip", INGEST_PSEUDONYM_KEY=KEY)
+    store.use_pseudonyms(BOTH)
+    would = pseudonymise(settings, store, dry_run=True)
+    assert JAN in everything_written(store)
+    done = pseudonymise(settings, store, dry_run=False)
+    assert (would.events, done.events, done.quarantined) == (4, 4, 1)
+    written = everything_written(store)
+    assert [one for one in (JAN, IP, "beste") if one in written] == []
+    assert pseudonymise(settings, store, dry_run=False).as_dict() == dict.fromkeys(done.as_dict(), 0)
+    assert store.counts(Filter(), "hour") == counted
+    assert store.count(Filter(recipient=JAN)) == 3
+
+
+def test_a_person_is_erased_however_they_are_stored_and_does_not_come_back(store: Store) -> None:
+    store.add([event(1, recipient=JAN)])
+    store.use_pseudonyms(BOTH)
+    piet = event(3, recipient="piet@example.nl", profile=12, description=f"forwarded to {JAN}")
+    store.add([event(2, recipient=JAN), piet])
+    store.use_pseudonyms(ROTATED)
+    store.add([event(4, recipient=JAN)])
+    erased = erase(store, "Jan@Example.nl", dry_run=False)
+    assert (len(erased.deleted), len(erased.blanked)) == (3, 1)
+    assert BOTH.address(JAN) not in everything_written(store)
+    store.add([event(5, recipient=JAN), event(6, recipient=BOTH.address(JAN))])
+    assert [one.delivery_id for one in everything(store)] == [delivery_id(3)]
+
+
+def test_who_is_erased_by_the_pseudonym_does_not_come_back_either(hidden: Store) -> None:
+    hidden.add([event(1, recipient=JAN)])
+    assert len(erase(hidden, BOTH.address(JAN), dry_run=False).deleted) == 1
+    hidden.add([event(2, recipient=JAN)])
+    assert everything(hidden) == []
+
+
+def test_handlers_get_pseudonyms_unless_they_are_to_get_addresses(hidden: Store) -> None:
+    hidden.use_pseudonyms(Pseudonyms([KEY], ["recipient", "ip"], for_handlers=False))
+    add(hidden)
+    assert JAN in everything_written(hidden)
+    assert JAN not in repr(everything(hidden))
+
+
+def test_a_late_call_is_known_for_its_event_that_was_recovered_before_pseudonyms(store: Store) -> None:
+    recovered = event(7, recipient=JAN, ip=IP, source=LOGFILE, occurred_at=NINE)
+    with store.comparing("open", range(NINE // SECOND, NINE // SECOND + 1)) as comparison:
+        store.recover([recovered], comparison, 0)
+    store.use_pseudonyms(BOTH)
+    added = store.add([event(8, recipient=JAN, ip=IP, occurred_at=NINE)])
+    assert (added.new, added.upgraded) == (0, 1)
+    assert [one.recipient for one in everything(store)] == [BOTH.address(JAN)]
+
+
+def test_what_is_recovered_or_filled_in_has_pseudonyms(hidden: Store) -> None:
+    with hidden.comparing("click", range(NINE // SECOND, NINE // SECOND + 1)) as comparison:
+        hidden.recover([click(1, JAN)], comparison, None)
+    hidden.add([click(2, "")])
+    hidden.fill_in([click(2, JAN, source=LOGFILE)])
+    assert [one.recipient for one in everything(hidden)] == [BOTH.address(JAN)] * 2
+    assert JAN not in everything_written(hidden)
+
+
+def click(number: int, recipient: str, **changes: object) -> Event:
+    return event(number, type=EventType.CLICK, recipient=recipient, url=f"https://x.nl/?e={recipient}", **changes)
+
+
+@pytest.mark.parametrize(
+    ("key", "parts", "why"),
+    [
+        (OTHER_KEY, "recipient,ip", "another one than that of the pseudonyms in this database"),
+        (KEY, "recipient", "does not name ip here"),
+        ("", "", "This database has pseudonyms"),
+    ],
+)
+def test_another_key_stores_nothing_and_finds_nobody(hidden: Store, key: str, parts: str, why: str) -> None:
+    add(hidden)
+    with Store.of(settings_for(hidden, INGEST_PSEUDONYMISE=parts, INGEST_PSEUDONYM_KEY=key)) as other:
+        with pytest.raises(OtherKey, match=why):
+            other.add([event(11)])
+        with pytest.raises(OtherKey, match=why):
+            other.count(Filter(recipient=JAN))
+        assert other.count(Filter(types=["open"])) == 1
+
+
+def test_a_rotation_is_taken_from_whoever_has_both_keys_and_never_back(hidden: Store) -> None:
+    add(hidden)
+    hidden.use_pseudonyms(ROTATED)
+    hidden.add([event(11)])
+    for keys in ([KEY], [KEY, OTHER_KEY]):
+        hidden.use_pseudonyms(Pseudonyms(keys, ["recipient", "ip"]))
+        with pytest.raises(OtherKey):
+            hidden.add([event(12)])
+    hidden.use_pseudonyms(Pseudonyms([OTHER_KEY], ["recipient", "ip"]))  # the old one is destroyed
+    hidden.add([event(13)])
+    assert hidden.count(Filter(recipient=JAN)) == 2
+
+
+def test_the_command_converts_tells_how_much_and_stops(store: Store) -> None:
+    add(store)
+    environ = {"DATABASE_URL": store.engine.url.render_as_string(hide_password=False)}
+    assert typed("db", "pseudonymise", "--yes", environ=environ).exit_code == 2
+    keyed = environ | {"INGEST_PSEUDONYMISE": "recipient,ip", "INGEST_PSEUDONYM_KEY": KEY}
+    assert "4 events, 1 call in quarantine" in typed("db", "pseudonymise", "--yes", environ=keyed).output
+    assert "Addresses may be stored again" in typed("db", "pseudonymise", "--stop", "--yes", environ=keyed).output
+    store.add([event(11)])
