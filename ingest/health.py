@@ -96,6 +96,8 @@ class RiskCode(StrEnum):
     DATABASE_PACKET = "database-packet"
     DATABASE_ENGINE = "database-engine"
     RETENTION_OFF = "retention-off"
+    PSEUDONYM_KEY = "pseudonym-key"
+    PSEUDONYMS_PARTIAL = "pseudonyms-partial"
     # Your code, and Copernica's API.
     HANDLERS_BROKEN = "handlers-broken"
     FORWARD_UNSIGNED = "forward-unsigned"

@@ -9,7 +9,7 @@ from ingest.copernica.events import LOGFILE, Event, EventType
 from ingest.errors import OtherKey
 from ingest.settings import Settings
 from tests.support.builders import FORM_BYTES, NINE, SECOND, decoded, delivery_id, event
-from tests.support.cli import typed
+from tests.support.cli import findings, found, typed
 from tests.support.privacy import KEY, OTHER_KEY, everything_written
 from tests.support.sql import everything
 from workers.operations.erase import erase
@@ -200,3 +200,19 @@ def test_the_command_converts_tells_how_much_and_stops(store: Store) -> None:
     assert "4 events, 1 call in quarantine" in typed("db", "pseudonymise", "--yes", environ=keyed).output
     assert "Addresses may be stored again" in typed("db", "pseudonymise", "--stop", "--yes", environ=keyed).output
     store.add([event(11)])
+
+
+def test_check_tells_of_another_key_and_of_addresses_from_before(sqlite_url: str) -> None:
+    keyed = {"INGEST_PSEUDONYMISE": "recipient,ip", "INGEST_PSEUDONYM_KEY": KEY}
+    environ = {"DATABASE_URL": sqlite_url, "REDIS_URL": "redis://127.0.0.1:1/0", "INGEST_SPOOL_DIR": "off"}
+    with Store.open(sqlite_url) as store:
+        add(store)
+        store.use_pseudonyms(BOTH)
+        store.require_key()
+    assert "pseudonym-key" in found(environ)
+    assert found(environ | keyed)["pseudonyms-partial"][0] == "risk"
+    typed("db", "pseudonymise", "--yes", environ=environ | keyed)
+    assert findings(environ | keyed)[1]["pseudonyms"] == (
+        "ok",
+        f"recipient and ip by the key {BOTH.fingerprints[0]}",
+    )

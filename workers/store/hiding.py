@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from ingest.batch import Record
 from ingest.copernica.addresses import folded
 from ingest.copernica.events import Event
 from ingest.settings import Settings
 from workers.records import Quarantined, record_of
-from workers.store import pseudonym_mark
+from workers.store import pseudonym_mark, tables
 from workers.store.backend import Backend, Row
 from workers.store.counting import Counting
 from workers.store.filters import Filter
@@ -19,6 +19,9 @@ from workers.store.pseudonymising import Pseudonymiser
 from workers.store.pseudonyms import Pseudonyms, is_pseudonym
 from workers.store.rows import KEY, event_of_new, event_row
 from workers.store.tombstones import Tombstones
+
+#: Events, the oldest, in which one looks for addresses from before there were pseudonyms.
+FIRST = 1000
 
 
 class Hiding(Counting):
@@ -57,6 +60,13 @@ class Hiding(Counting):
         """What the database says of its pseudonyms; None if it has none."""
         with self.reading() as connection:
             return Mark.read(connection)
+
+    def has_addresses(self) -> bool:
+        """Whether one of the first events that are stored has an address: from before there were pseudonyms."""
+        columns = tables.events.c
+        query = select(columns.recipient).order_by(columns.delivery_id).limit(FIRST)
+        with self.reading() as connection:
+            return any(one and not is_pseudonym(one) for one in connection.execute(query).scalars())
 
     def require_key(self) -> None:
         """See that what is stored here goes with the pseudonyms that the database has.

@@ -4,13 +4,13 @@ import time
 from collections.abc import Iterator
 
 from ingest import disks
-from ingest.errors import IngestError, SchemaMismatch, SchemaMissing
+from ingest.errors import IngestError, OtherKey, SchemaMismatch, SchemaMissing
 from ingest.health import RiskCode
 from ingest.settings import Settings
 from ingest.shown import counted
 from workers.operations.check.clock import compared
 from workers.operations.check.findings import Finding, ok, risk, risks, wrong
-from workers.store import trial
+from workers.store import pseudonym_mark, trial
 from workers.store.store import Store
 
 
@@ -23,8 +23,17 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield wrong("database", _code(error), str(error))
         return
     yield from _disk(settings)
+    yield from _retention(settings)
+
+
+def _retention(settings: Settings) -> Iterator[Finding]:
+    sooner = ", ".join(f"{kind} after {counted(days, 'day')}" for kind, days in settings.retention_types)
     if settings.retention_days:
-        yield ok("retention", f"events are deleted after {counted(settings.retention_days, 'day')}")
+        text = f"events are deleted after {counted(settings.retention_days, 'day')}"
+        yield ok("retention", f"{text}; {sooner}" if sooner else text)
+    elif sooner:
+        text = f"INGEST_RETENTION_DAYS is not set: all but some types ({sooner}) is kept forever"
+        yield risk("retention", RiskCode.RETENTION_OFF, text)
     else:
         text = "INGEST_RETENTION_DAYS is not set: personal data is kept forever"
         yield risk("retention", RiskCode.RETENTION_OFF, text)
@@ -42,6 +51,7 @@ def _store(store: Store, settings: Settings) -> Iterator[Finding]:
     if closed is not None:
         yield wrong("database", closed.code, closed.text)
         return
+    yield from _pseudonyms(store)
     for fault in trial.faults(store):
         yield wrong("database", fault.code, fault.text)
     yield from risks("database", store.weaknesses())
@@ -49,6 +59,27 @@ def _store(store: Store, settings: Settings) -> Iterator[Finding]:
     if (theirs := store.time()) is not None:
         offset = theirs / 1e6 - (before + time.time()) / 2
         yield compared("the database", RiskCode.CLOCK_DATABASE, offset, settings.max_age)
+
+
+def _pseudonyms(store: Store) -> Iterator[Finding]:
+    """Whether people are stored under pseudonyms, and by the right key."""
+    try:
+        pseudonym_mark.following(mark := store.pseudonym_mark(), store.pseudonyms)
+    except OtherKey as error:
+        yield wrong("pseudonyms", RiskCode.PSEUDONYM_KEY, str(error))
+        return
+    known = store.pseudonyms
+    if known is None:
+        return
+    parts, number = " and ".join(sorted(known.parts, reverse=True)), len(known.fingerprints)
+    key = f"by the key {known.fingerprints[0]}" + (
+        f", and {counted(number - 1, 'older one')}" if number > 1 else ""
+    )
+    if store.has_addresses():
+        text = f"addresses from before are stored still beside pseudonyms ({parts}): ingest db pseudonymise"
+        yield risk("pseudonyms", RiskCode.PSEUDONYMS_PARTIAL, text)
+    else:
+        yield ok("pseudonyms", f"{parts} {key}" + ("" if mark else "; nothing was stored with it yet"))
 
 
 def _disk(settings: Settings) -> Iterator[Finding]:
