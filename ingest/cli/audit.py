@@ -26,11 +26,18 @@ log = logging.getLogger(__name__)
 @click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Only so many.")
 @click.option("--who", type=WORDS, help="Only what this person did.")
 @click.option("--action", type=WORDS, help="Only this: retry, drop, replay, erase, pause, reconcile, …")
+@click.option("--recipient", type=WORDS, help="Only when this person was erased; the audit has no addresses.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
 @no_pager
 @with_zone
 def audit(
-    limit: int, who: str | None, action: str | None, as_json: bool, no_pager: bool, zone: "ZoneInfo"
+    limit: int,
+    who: str | None,
+    action: str | None,
+    recipient: str | None,
+    as_json: bool,
+    no_pager: bool,
+    zone: "ZoneInfo",
 ) -> None:
     """Show who did what, from the console or by a command, the newest first."""
     from ingest.cli.render import actions as render
@@ -38,13 +45,15 @@ def audit(
     from workers.store.store import Store
 
     with Store.of(settings_with()) as store, paged(not no_pager):
-        render.entries(entries(store, limit, who=who, action=action), zone, as_json)
+        render.entries(entries(store, limit, who=who, action=action, recipient=recipient), zone, as_json)
 
 
 class Counted:
-    """How many a command has affected so far; None while there is nothing to count."""
+    """How many a command has affected so far; None while there is nothing to count. And `what` else is known."""
 
-    number: int | None = None
+    def __init__(self, what: dict[str, object] | None = None) -> None:
+        self.number: int | None = None
+        self.what = {} if what is None else what
 
     def set(self, number: int) -> int:
         """That many, all in all."""
@@ -61,8 +70,8 @@ def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iter
     from workers.operations import audit as book
     from workers.store.store import Store
 
-    counted = Counted()
     said = {name: value for name, value in what.items() if value not in (None, False, (), "")}
+    counted = Counted(said)
     store, number = None, None
     try:
         store = Store.of(settings)
@@ -75,11 +84,11 @@ def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iter
         if store is not None:
             failed = not isinstance(error, SystemExit) or error.code not in (0, None)
             why = "not all of it" if isinstance(error, SystemExit) else book.why(error)
-            book.end(store, number, counted.number, why if failed else None)
+            book.end(store, number, counted.number, why if failed else None, said)
         raise
     else:
         if store is not None:
-            book.end(store, number, counted.number, None)
+            book.end(store, number, counted.number, None, said)
     finally:
         if store is not None:
             with suppress(IngestError):

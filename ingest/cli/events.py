@@ -112,13 +112,22 @@ def erase(recipient: str, dry_run: bool, thorough: bool, yes: bool, as_json: boo
             _erase(settings, store, recipient, dry_run, thorough, as_json)
             return
         with noted(settings, "erase", {}) as noting:
-            noting.set(_erase(settings, store, recipient, dry_run, thorough, as_json))
+            noting.set(_erase(settings, store, recipient, dry_run, thorough, as_json, noting.what))
 
 
 def _erase(
-    settings: "Settings", store: "Store", recipient: str, dry_run: bool, thorough: bool, as_json: bool
+    settings: "Settings",
+    store: "Store",
+    recipient: str,
+    dry_run: bool,
+    thorough: bool,
+    as_json: bool,
+    noted: dict[str, object] | None = None,
 ) -> int:
-    """Search, delete unless it is a dry run, and show how much that was; returns how many events that are."""
+    """Search, delete unless it is a dry run, and show how much that was; returns how many events that are.
+
+    What the audit is to keep of it is put into `noted`.
+    """
     from ingest.cli.render import console
     from ingest.cli.render import events as render
     from workers.operations.erase import Erased, elsewhere
@@ -137,7 +146,11 @@ def _erase(
         )
 
     with interruptible(so_far), console.advancing("reading all events", as_json) as progress:
-        run(store, recipient, dry_run, thorough, progress, erased)
+        try:
+            run(store, recipient, dry_run, thorough, progress, erased)
+        finally:
+            if noted is not None:
+                noted.update(erased.noted())
     render.erased(erased, dry_run, elsewhere(settings), as_json)
     return len(erased.deleted) + len(erased.blanked)
 

@@ -140,7 +140,7 @@ def start(
     same = [task.id for task in running if task.kind == kind]
     if same or len(running) >= MOST_TASKS:
         raise Busy(same[0] if same else None)
-    task = Task(token_hex(8), kind, title or kind, who, what or {}, back, time.time(), place)
+    task = Task(token_hex(8), kind, title or kind, who, {} if what is None else what, back, time.time(), place)
     app[_tasks][task.id] = task
     _forget_oldest(app[_tasks])
     # A daemon, so that the process ends although somebody's database does not answer.

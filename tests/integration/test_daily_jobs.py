@@ -11,12 +11,12 @@ import pytest
 import redis
 
 from ingest.batch import Record
-from ingest.copernica.events import DAY, decode
+from ingest.copernica.events import DAY, EventType, decode
 from ingest.jobs import DAILY_EVERY, DAILY_RETRY, JobScheduler
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
 from ingest.stream.reports import EndpointReport
-from tests.support.builders import FORM, aged_call
+from tests.support.builders import FORM, NINE, SECOND, aged_call, event
 from tests.support.cli import NOWHERE, typed
 from tests.support.running import free_port
 from tests.support.sql import rows, waiting_records
@@ -103,6 +103,40 @@ def test_what_expired_is_found_no_more(settings: Settings, store: Store) -> None
     assert list(store.find(Filter(recipient="jan@example.nl"))) == []
     assert [event.type for event in store.find(Filter(message_id="m"))] == ["click"]
     assert [row[1:] for row in store.counts(Filter(), "day")] == [("click", 1)]
+
+
+def test_types_that_are_kept_for_fewer_days_go_sooner_wherever_they_wait(settings: Settings, store: Store) -> None:
+    def aged(age: float, kind: str, number: int) -> Record:
+        call = aged_call(age)
+        return call._replace(
+            delivery_id=call.delivery_id[:4] + number.to_bytes(8, "big"),
+            body=f"type={kind}&id=m{number}&mailing=7&time={int(time.time() - age * DAY)}".encode(),
+        )
+
+    calls = [
+        aged(6, "open", 1),
+        aged(8, "open", 2),
+        aged(8, "click", 3),
+        aged(31, "click", 4),
+        aged(20, "open", 5),
+    ]
+    store.add(
+        [decode(one.body, FORM, "/", one.received_at, one.delivery_id) for one in calls],
+        hand_on={one.delivery_id: one for one in calls},
+    )
+    changed = settings.model_copy(update={"retention_types": (("open", 7),)})
+    assert clean_up(changed) == 3 + 3  # each lies in the outbox, too
+    assert [event.message_id for event in store.find(Filter())] == ["m3", "m1"]
+    assert store.counts(Filter(mailing=7), "day") == store.counts(Filter(), "day")
+    assert sum(number for _, _, number in store.counts(Filter(), "day")) == 2
+    assert clean_up(changed) == 0
+
+
+def test_types_are_deleted_sooner_also_where_all_others_stay_for_ever(settings: Settings, store: Store) -> None:
+    old = event(1, occurred_at=NINE - 4000 * DAY * SECOND)._replace(delivery_id=(1).to_bytes(12, "big"))
+    store.add([old, old._replace(delivery_id=(2).to_bytes(12, "big"), type=EventType.CLICK)])
+    clean_up(settings.model_copy(update={"retention_days": 0, "retention_types": (("open", 7),)}))
+    assert [one.type for one in store.find(Filter())] == ["click"]
 
 
 @pytest.fixture

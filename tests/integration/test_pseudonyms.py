@@ -1,19 +1,28 @@
 """With pseudonyms, no table has an address, and people are found, matched and erased all the same."""
 
+import io
+import json
+from datetime import UTC, datetime
+from functools import partial
 from urllib.parse import quote
 
 import pytest
 
 from ingest.batch import Record
 from ingest.copernica.events import LOGFILE, Event, EventType
+from ingest.copernica.logfiles.kinds import KINDS
 from ingest.errors import OtherKey
 from ingest.settings import Settings
 from tests.support.builders import FORM_BYTES, NINE, SECOND, decoded, delivery_id, event
 from tests.support.cli import findings, found, typed
+from tests.support.logs import csv_of, no_progress
 from tests.support.privacy import KEY, OTHER_KEY, everything_written
 from tests.support.sql import everything
 from workers.operations.erase import erase
 from workers.operations.pseudonymise import pseudonymise
+from workers.reconcile.logfile import LogFile
+from workers.reconcile.recovery import Recovery, RecoveryOptions
+from workers.reconcile.report import DayReport, KindReport
 from workers.records import Quarantined
 from workers.store.filters import Filter
 from workers.store.pseudonyms import Pseudonyms
@@ -216,3 +225,76 @@ def test_check_tells_of_another_key_and_of_addresses_from_before(sqlite_url: str
         "ok",
         f"recipient and ip by the key {BOTH.fingerprints[0]}",
     )
+
+
+def compared(store: Store, kept_days: int = 0, at: int = NINE) -> KindReport:
+    """The report of a log file with a click of each of two people."""
+    day = datetime.fromtimestamp(at / SECOND, UTC).date()
+    kind = KINDS["cdm-click"]
+    lines = [
+        {
+            "id": f"m{number}",
+            "time": f"{day} 09:00:00",
+            "email": who,
+            "ip": IP,
+            "linkinfo": f"https://x.nl/?e={who}",
+        }
+        for number, who in enumerate((JAN.upper(), "piet@example.nl"))
+    ]
+    content = csv_of(kind.columns, [{**dict.fromkeys(kind.columns, ""), **line} for line in lines])
+    report = DayReport(day, whole=True)
+    options = RecoveryOptions(kept_days=lambda _kind: kept_days)
+    file = LogFile(f"cdm-click.{day}.log", kind, day, partial(io.BytesIO, content), len(content))
+    Recovery(store, options, no_progress).day(report, [file])
+    (found,) = report.kinds
+    return found
+
+
+@pytest.mark.parametrize(
+    ("was", "now"), [(None, BOTH), (None, ROTATED), (BOTH, BOTH), (BOTH, ROTATED), (ROTATED, ROTATED)]
+)
+def test_a_log_file_brings_nothing_twice_whatever_the_store_knows_people_by(
+    store: Store, was: Pseudonyms | None, now: Pseudonyms
+) -> None:
+    store.use_pseudonyms(was)
+    store.add([click(0, JAN, message_id="m0", ip=IP), click(1, "piet@example.nl", message_id="m1", ip=IP)])
+    store.use_pseudonyms(now)
+    found = compared(store)
+    assert (found.in_log, found.in_store, found.recovered, found.only_in_store) == (2, 2, 0, 0)
+
+
+def test_what_a_log_file_brings_is_there_for_the_next_run_and_after_a_rotation(hidden: Store) -> None:
+    assert compared(hidden).recovered == 2
+    assert (compared(hidden).in_store, hidden.stored()) == (2, 2)
+    hidden.use_pseudonyms(ROTATED)
+    assert (compared(hidden).in_store, hidden.stored()) == (2, 2)
+    assert JAN not in everything_written(hidden)
+
+
+def test_what_is_older_than_its_type_is_kept_is_not_brought_back_every_night(store: Store) -> None:
+    long_past = 1_600_000_000 * SECOND
+    found = compared(store, 1000, long_past)
+    assert (found.in_log, found.expired, found.recovered, found.unmatched, store.stored()) == (2, 2, 0, 0, 0)
+    assert compared(store, at=long_past).recovered == 2
+
+
+def test_the_audit_knows_of_an_erasure_who_it_was_only_by_the_address(sqlite_url: str) -> None:
+    environ = {"DATABASE_URL": sqlite_url, "INGEST_SPOOL_DIR": "off"}
+    keyed = environ | {"INGEST_PSEUDONYMISE": "recipient,ip", "INGEST_PSEUDONYM_KEY": KEY}
+    with Store.open(sqlite_url) as store:
+        store.add([event(1, recipient=JAN), event(2, recipient="piet@example.nl", profile=12)])
+    typed("erase", "--recipient", "JAN@example.nl", "--yes", environ=environ)
+    with Store.open(sqlite_url) as store:
+        store.use_pseudonyms(BOTH)
+        store.add([event(3, recipient="piet@example.nl")])
+        typed("erase", "--recipient", BOTH.address("piet@example.nl"), "--yes", environ=keyed)
+        assert JAN not in everything_written(store)
+    told = {
+        who: [json.loads(line)["what"] for line in typed(*ASKED, who, environ=keyed).output.splitlines()]
+        for who in (JAN, "piet@example.nl", "eva@example.nl")
+    }
+    assert [len(entries) for entries in told.values()] == [1, 1, 0]
+    assert told[JAN][0]["events"] == 1
+
+
+ASKED = ("audit", "--action", "erase", "--json", "--recipient")

@@ -33,3 +33,26 @@ def test_a_host_that_no_call_can_have_is_refused_with_the_right_form(written: st
 def test_hosts_as_calls_have_them_are_taken() -> None:
     hosts = "hooks.example.nl, Hooks_2.example.nl:8000,localhost,127.0.0.1:80800,[::1]:8000"
     assert len(Settings.read({"INGEST_HOSTS": hosts}).hosts) == 5
+
+
+@pytest.mark.parametrize(
+    ("written", "why"),
+    [
+        ("opens=90", "Did you mean open?"),
+        ("open", "write open=90,click=90"),
+        ("open=0", "from 1 to 36,500"),
+        ("open=ninety", "from 1 to 36,500"),
+        ("open=9,open=8", "names open twice"),
+        ("open=500", "set that to 500"),
+    ],
+)
+def test_days_of_types_that_cannot_be_used_are_refused_with_the_right_form(written: str, why: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Settings.read({"INGEST_RETENTION_DAYS": "400", "INGEST_RETENTION_TYPES": written})
+    assert why in str(refused.value)
+
+
+def test_each_type_is_kept_for_its_days_and_all_others_for_those_of_all() -> None:
+    settings = Settings.read({"INGEST_RETENTION_DAYS": "400", "INGEST_RETENTION_TYPES": " open=90, click = 30,"})
+    assert [settings.kept_days(kind) for kind in ("open", "click", "bounce")] == [90, 30, 400]
+    assert settings.shortest_retention == 30

@@ -246,7 +246,7 @@ def _compare(context: Context, shelf: Shelf, look: Look, period: Period, zone: t
     """Compare what is on the shelf with the store, and insert what is missing; nothing if the clock is another."""
     settings = context.settings
     hand_on = context.handlers and settings.has_handlers
-    options = RecoveryOptions(zone, hand_on, dry_run=True)
+    options = RecoveryOptions(zone, hand_on, dry_run=True, kept_days=settings.kept_days)
     seconds = range(period.since, period.until + 1)
     # The largest first: kinds with too few events use the clocks that were measured on others.
     kinds = [*shelf.counts(), *LISTS]

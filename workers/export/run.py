@@ -81,7 +81,7 @@ def export(
         SettingsError: the target refuses us.
     """
     with target.alone(), Store.of(settings) as store:
-        found = contents.days(store, settings.retention_days)
+        found = contents.days(store, settings.shortest_retention)
         today = datetime.now(UTC).date()
         days = wanted or sorted(day for day in {*found, *_days_at(target)} if day < today)
         for day in days:

@@ -29,6 +29,8 @@ CONSOLE, COMMAND = "console", "command"
 EVENT = {"event": "audit"}
 #: Days for which an action is kept: as long as gaps are, and who looks back at a year finds all of it.
 KEPT_DAYS = 400
+#: What an erasure is called.
+ERASE = "erase"
 #: Characters of a text that are kept: an error may quote a whole answer.
 LONGEST = 1000
 #: What is in no address, so that one ends there.
@@ -78,6 +80,8 @@ def noted(
 ) -> int | None:
     """Do something, and write down that it was done; returns how many it affected, as `do` does.
 
+    What `do` adds to `what` is written down as well.
+
     Where the database is away, what is to be written goes to the log instead: whoever must pause a handler at
     night can do so.
 
@@ -88,9 +92,9 @@ def noted(
     try:
         affected = do()
     except BaseException as error:
-        end(store, number, None, why(error))
+        end(store, number, None, why(error), what)
         raise
-    end(store, number, affected, None)
+    end(store, number, affected, None, what)
     return affected
 
 
@@ -120,23 +124,40 @@ def begin(
     return number
 
 
-def end(store: Store, number: int | None, affected: int | None, error: str | None) -> None:
-    """Write down what came of it."""
+def end(
+    store: Store,
+    number: int | None,
+    affected: int | None,
+    error: str | None,
+    what: Mapping[str, object] | None = None,
+) -> None:
+    """Write down what came of it, and `what` it was, if more is known of that by now."""
     if number is None:
         return
     error = error and _without_people(without_secrets(error))
-    changed = update(audit).where(_COLUMNS.number == number)
+    more = {} if what is None else {"what": json_text(_kept(what))}
+    changed = update(audit).where(_COLUMNS.number == number).values(more | {"affected": affected, "error": error})
     try:
         with store.writing() as connection:
-            connection.execute(changed.values(ended_at=_now(), affected=affected, error=error))
+            connection.execute(changed.values(ended_at=_now()))
     except IngestError as unavailable:
         log.warning("how this ended is not in the audit: %s", unavailable)
 
 
 def entries(
-    store: Store, limit: int, before: int | None = None, who: str | None = None, action: str | None = None
+    store: Store,
+    limit: int,
+    before: int | None = None,
+    who: str | None = None,
+    action: str | None = None,
+    recipient: str | None = None,
 ) -> list[Entry]:
-    """The last actions, the newest first; those `before` a number, to go on; those of somebody, or of one kind."""
+    """The last actions, the newest first; those `before` a number, to go on; those of somebody, or of one kind.
+
+    With a `recipient`, those by which this person was erased.
+    """
+    if recipient is not None:
+        action, known = action or ERASE, store.known_erased(recipient)
     query = select(audit).order_by(_COLUMNS.number.desc()).limit(limit)
     if before is not None:
         query = query.where(_COLUMNS.number < before)
@@ -146,7 +167,8 @@ def entries(
         query = query.where(_COLUMNS.action == action)
     with store.reading() as connection:
         rows = connection.execute(query).all()
-    return [Entry(**(row._asdict() | {"what": load(row.what)})) for row in rows]
+    found = [Entry(**(row._asdict() | {"what": load(row.what)})) for row in rows]
+    return found if recipient is None else [one for one in found if one.what.get("person") in known]
 
 
 def expire(store: Store, now: float) -> int:

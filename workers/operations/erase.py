@@ -57,6 +57,17 @@ class Erased:
     #: What the person is in the audit: a keyed hash, which says nothing to who does not know the address.
     person: str = ""
 
+    def noted(self) -> dict[str, object]:
+        """What the audit keeps: who it was, for whoever knows the address, and how much."""
+        parts = {
+            "events": len(self.deleted),
+            "blanked": len(self.blanked),
+            "quarantine": len(self.quarantined),
+            "unverified": len(self.unverified),
+            "handlers": self.handed_on,
+        }
+        return {"person": self.person} | {name: number for name, number in parts.items() if number}
+
     def as_dict(self) -> dict[str, int | None]:
         """The counts, for `--json`; None where it was not counted."""
         return {

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import redis
 
 from ingest import partitions, redis_client, shown, spool
-from ingest.copernica.events import DAY, MICROS
+from ingest.batch import Record
+from ingest.copernica.events import DAY, MICROS, Event
 from ingest.errors import IngestError, SettingsError, Unavailable
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
@@ -19,6 +20,7 @@ from workers.handlers import history
 from workers.handlers.forgetting import forget
 from workers.operations import audit
 from workers.pausing import events_are_paused
+from workers.records import read
 from workers.runtime import unless_refused
 from workers.store import commits
 from workers.store.filling import fill
@@ -31,7 +33,7 @@ log = logging.getLogger(__name__)
 def daily_job() -> int:
     """The RQ job; returns how many events and calls were deleted. Outcomes:
 
-    done      everything older than `INGEST_RETENTION_DAYS` is gone
+    done      everything older than `INGEST_RETENTION_DAYS`, or `INGEST_RETENTION_TYPES` for its type, is gone
     killed    what was deleted stays deleted; the rest follows tomorrow
     failed    the database was unavailable, which is logged in one line; another job tries again in ten minutes
     """  # noqa: D415
@@ -81,7 +83,7 @@ def clean_up(settings: Settings) -> int:
         expire_totals(store, datetime.fromtimestamp(now, UTC).date(), settings.retention_days)
         keeping.expire(store, now - min(settings.retention_days * DAY or keeping.KEPT, keeping.KEPT))
         history.expire(store, now, min(settings.retention_days or history.KEPT_DAYS, history.KEPT_DAYS))
-        deleted = _keep_to_retention(settings, store, now) if settings.retention_days else 0
+        deleted = _keep_to_retention(settings, store, now) if settings.shortest_retention else 0
         _note_clean_up(store, now)
         # Where an upgrade was ended before it was done; last, as it may take long.
         fill(store, seconds=FILL_SECONDS)
@@ -89,11 +91,32 @@ def clean_up(settings: Settings) -> int:
 
 
 def _keep_to_retention(settings: Settings, store: Store, now: int) -> int:
-    before = now - settings.retention_days * DAY
-    deleted = _expire(store, before)
-    _expire_unreadable(settings, before)
-    age = shown.counted(settings.retention_days, "day")
-    log.info("deleted %s older than %s", shown.counted(deleted, "event or call", "events and calls"), age)
+    deleted = 0
+    if settings.retention_days:
+        before = now - settings.retention_days * DAY
+        deleted = _expire(store, before)
+        _expire_unreadable(settings, before)
+        _note_deleted("event or call", "events and calls", deleted, settings.retention_days)
+    for kind, days in settings.retention_types:
+        expired = _expire_type(store, kind, now - days * DAY)
+        _note_deleted(f"{kind} event", "", expired, days)
+        deleted += expired
+    return deleted
+
+
+def _note_deleted(one: str, many: str, number: int, days: int) -> None:
+    log.info("deleted %s older than %s", shown.counted(number, one, many), shown.counted(days, "day"))
+
+
+def _expire_type(store: Store, kind: str, before: int) -> int:
+    """Delete the events of a type that came in before a time (Unix seconds), also where they wait for handlers."""
+    oldest_kept = before.to_bytes(4, "big")
+
+    def is_expired(record: Record) -> bool:
+        return record.delivery_id < oldest_kept and isinstance(event := read(record), Event) and event.type == kind
+
+    deleted = store.expire_type(kind, before) + forget(store, is_expired)
+    _empty_log(store)
     return deleted
 
 
@@ -101,11 +124,15 @@ def _expire(store: Store, before: int) -> int:
     """Delete what came in before a time (Unix seconds), also where it waits for handlers; returns how many."""
     oldest_kept = before.to_bytes(4, "big")
     deleted = store.expire(before) + forget(store, lambda record: record.delivery_id < oldest_kept)
+    _empty_log(store)
+    return deleted
+
+
+def _empty_log(store: Store) -> None:
     try:
         store.empty_log()
     except Unavailable as error:
         log.warning("%s", error, extra={"event": "clean-up-incomplete"})
-    return deleted
 
 
 def _expire_unreadable(settings: Settings, before: int) -> None:

@@ -103,6 +103,7 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
         "pairs": kind.pairs,
         "suspected": kind.suspected,
         "erased": kind.erased,
+        "expired": kind.expired,
     }
     if kind.kind == WHOLE_DAY:
         outages = [outage.as_dict() for outage in report.outages]

@@ -11,6 +11,7 @@ from ingest.copernica.events import DAY, MICROS, Event
 from ingest.copernica.logfiles.reader import Portion
 from ingest.copernica.logfiles.rows import Damage
 from ingest.errors import RowsRejected
+from ingest.shown import counted
 from workers.bisection import take_all
 from workers.reconcile import partitions
 from workers.reconcile.matching import Verdict
@@ -79,8 +80,15 @@ class Insertion:
     """Inserts into the store what is missing of one kind, and tells the report."""
 
     def __init__(
-        self, store: Store, report: KindReport, hand_on: bool, tell: Callable[[Sequence[Event]], object]
+        self,
+        store: Store,
+        report: KindReport,
+        hand_on: bool,
+        tell: Callable[[Sequence[Event]], object],
+        oldest: int = 0,
     ) -> None:
+        """What is from before `oldest` (Unix seconds) is left out: it would be deleted again."""
+        self._oldest_kept = oldest.to_bytes(4, "big")
         self._store = store
         self._report = report
         self._hand_on = hand_on
@@ -92,14 +100,19 @@ class Insertion:
 
         For `spread`, see `Store.recover`.
         """
-        self._report.erased = 0
+        self._report.erased = self._report.expired = 0
         if any(found.wanted):
             if failpoints.armed:
                 failpoints.reach("compared")
             events = self._events(source, found.wanted)
             named = (self._named(source, number, event, found) for number, event in events)
             while portion := list(islice(named, PORTION)):
-                self._insert(portion, comparison, spread)
+                kept = [event for event in portion if event.delivery_id >= self._oldest_kept]
+                self._report.expired += len(portion) - len(kept)
+                self._insert(kept, comparison, spread)
+            if expired := self._report.expired:
+                lines = counted(expired, "line is", "lines are")
+                self._report.note(f"{lines} older than such events are kept (INGEST_RETENTION_…), and left out.")
         if any(found.fills):
             events = self._events(source, found.fills)
             given = (self._given(event, found.id_of(number), spread) for number, event in events)

@@ -14,11 +14,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, tzinfo
 from typing import NamedTuple
 
-from ingest.copernica.events import DAY, SUSPECTED, Event
+from ingest.copernica.events import DAY, MICROS, SUSPECTED, Event
 from ingest.copernica.logfiles.reader import Portion
 from ingest.copernica.logfiles.reader import outages as failed_calls
 from ingest.copernica.logfiles.rows import Damage
@@ -58,6 +58,8 @@ class RecoveryOptions:
     everything: bool = False
     #: Whether only to find out what is missing: it then counts as recovered.
     dry_run: bool = False
+    #: Days for which events of a type are kept, 0 for ever: what is older would be deleted again.
+    kept_days: Callable[[str], int] = field(default=lambda kind: 0)
 
 
 class Sides(NamedTuple):
@@ -215,8 +217,15 @@ class Recovery:
                     return 0
                 if any(found.wanted):
                     self._store.make_room([sides.day.start])
-                insertion = Insertion(self._store, report, self._options.hand_on, self._tell)
+                insertion = Insertion(
+                    self._store, report, self._options.hand_on, self._tell, self._oldest(report.kind)
+                )
                 return insertion.all(source, found, comparison, self._spread(basis))
+
+    def _oldest(self, kind: str) -> int:
+        """The Unix second from which on events of a type are kept."""
+        days = self._options.kept_days(kind)
+        return self._now // MICROS - days * DAY if days else 0
 
     @contextmanager
     def _announced(self, kind: str, seconds: range) -> Iterator[Comparison | None]:

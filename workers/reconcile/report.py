@@ -54,12 +54,13 @@ def _moment(second: int) -> str:
 
 @dataclass(slots=True)
 class KindReport:
-    """One kind of event of one day: `in_log` = `in_store` + `recovered` + `erased` + `unmatched`.
+    """One kind of event of one day: `in_log` = `in_store` + `recovered` + `erased` + `expired` + `unmatched`.
 
     in_log         lines of the log files
     in_store       of these, in the store before
     recovered      of these, inserted now
     erased         of these, about people who were erased, and so left out
+    expired        of these, older than events of the kind are kept, and so left out
     unmatched      of these, neither: damaged, or rejected by the database; `notes` say which and why
     only_in_store  events that no line accounts for; they stay
     suspected      the same, but suspected clicks that Copernica lists elsewhere do
@@ -76,6 +77,7 @@ class KindReport:
     in_store: int = 0
     recovered: int = 0
     erased: int = 0
+    expired: int = 0
     unmatched: int = 0
     only_in_store: int = 0
     suspected: int = 0

@@ -162,7 +162,9 @@ def _compare(
     waiting = in_flight.wait(settings, store, options.wait, watch)
     report.in_flight = waiting.calls if waiting else None
     has_handlers = options.handlers and settings.has_handlers
-    recovery = RecoveryOptions(ZoneInfo(settings.logfile_tz), has_handlers, options.everything)
+    recovery = RecoveryOptions(
+        ZoneInfo(settings.logfile_tz), has_handlers, options.everything, kept_days=settings.kept_days
+    )
     Recovery(store, recovery, watch, partial(announce, settings, has_handlers), breathe).day(
         report, files, expected
     )

@@ -7,7 +7,7 @@ stored already is skipped, so storing a batch twice does no harm.
 import operator
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import reduce
 from itertools import islice
 from typing import NamedTuple, TypeVar
@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from sqlalchemy import ColumnElement, Text, and_, cast, func, or_, select, tuple_
 
 from ingest.batch import Record
-from ingest.copernica.events import MICROS, REST, Event
+from ingest.copernica.events import DAY, MICROS, REST, Event
 from ingest.errors import RowsRejected
 from workers.person import MENTIONING
 from workers.store import commits, comparisons, event_counts, recovered, tables
@@ -27,7 +27,7 @@ from workers.store.rows import (
     event_of,
     unverified_call,
 )
-from workers.store.tombstones import KEPT, bury
+from workers.store.tombstones import KEPT, bury, digests
 from workers.store.writing import Writing, delete_unverified
 
 #: Delivery ids that are gathered before their events are read: some 16 MB of memory.
@@ -62,6 +62,12 @@ class Store(Writing):
             self.take_turns(connection, event_counts.TURNS)
             return bury(connection, addresses, profiles, now)
 
+    def known_erased(self, address: str) -> set[str]:
+        """What the audit calls a person who was erased, under whatever they were stored; see `entomb`."""
+        known = self.addresses(address)
+        with self.reading() as connection:
+            return set(digests(connection, known))
+
     def readmit(self, record: Record, event: Event, hand_on: bool) -> int:
         """Store a quarantined call as an event after all, unless that is about somebody who was erased.
 
@@ -93,6 +99,30 @@ class Store(Writing):
             connection.execute(noted.delete().where(noted.c.delivery_id < oldest_kept))
         event_counts.forget_zeros(self.writing, self._backend)
         return deleted
+
+    def expire_type(self, kind: str, before: int) -> int:
+        """Delete events of a type that came in before a time (Unix seconds), some at a time; returns how many.
+
+        They are found by when they occurred, for which there is an index: one that claims to have occurred a day
+        or more after it came in stays as long as other types do.
+        """
+        columns, total = tables.events.c, 0
+        oldest_kept = before.to_bytes(4, "big")
+        occurred = datetime.fromtimestamp(before + DAY, UTC)
+        these = columns.type == kind, columns.occurred_at < occurred, columns.delivery_id < oldest_kept
+        query = select(columns.delivery_id).where(*these).limit(FETCH_SIZE)
+        while True:
+            with self.writing() as connection:
+                self.overwrite(connection)
+                self._backend.share_turns(connection, event_counts.TURNS)
+                ids = [bytes(one) for one in connection.execute(query).scalars()]
+                gone = self._delete(connection, ids)
+                event_counts.change(connection, self._backend, deleted=gone)
+            if not ids:
+                break
+            total += len(gone)
+        event_counts.forget_zeros(self.writing, self._backend)
+        return total
 
     def expire_notes(self, now: int, kept: int = commits.KEPT) -> None:
         """Delete tombstones and notes that are of no use any more: of recovered events, of commits.

@@ -125,7 +125,8 @@ def _undecided(settings: Settings, day: date, known: Circumstances) -> Cause | N
     today = datetime.now(UTC).date()
     if day >= today:
         return Cause.DAY_NOT_OVER
-    if settings.retention_days and day <= today - timedelta(days=settings.retention_days):
+    kept = settings.shortest_retention
+    if kept and day <= today - timedelta(days=kept):
         return Cause.RETENTION
     return Cause.LOG_FILES if Cause.LOG_FILES in known.suspicions else None
 

@@ -17,6 +17,7 @@ from ingest.copernica.addresses import folded
 from ingest.copernica.columns import fits_column
 from ingest.errors import Unavailable
 from ingest.settings import Settings
+from workers.operations.audit import ERASE
 from workers.operations.erase import Elsewhere, Erased, elsewhere, erase
 from workers.operations.event.finding import find, parsed
 from workers.store.store import Store
@@ -83,8 +84,10 @@ async def begin(request: web.Request) -> web.Response:
     if folded(again) != folded(recipient):
         return await _shown(request, recipient, "again")
     settings = reading_of(request).settings
-    # Nothing of whom it is about: the audit outlives the person's data.
-    raise tasks.begun(request, "erase", _work(settings, recipient), title=_("Erase a person"), back="/erase")
+    # A hash is all that it will have of whom it is about: the audit outlives the person's data.
+    noted: dict[str, object] = {}
+    work = _work(settings, recipient, noted)
+    raise tasks.begun(request, ERASE, work, title=_("Erase a person"), what=noted, back="/erase")
 
 
 def _is_address(text: str) -> bool:
@@ -124,7 +127,7 @@ async def _look(request: web.Request, recipient: str) -> Look:
     return Look(found, others)
 
 
-def _work(settings: Settings, recipient: str) -> tasks.Work:
+def _work(settings: Settings, recipient: str, noted: dict[str, object]) -> tasks.Work:
     def work(report: tasks.Report, stopping: Callable[[], bool]) -> Mapping[str, int]:
         def progress(part: float) -> None:
             if stopping():
@@ -132,11 +135,14 @@ def _work(settings: Settings, recipient: str) -> tasks.Work:
             report(int(part * STEPS), STEPS)
 
         report(0, STEPS)
+        done = Erased()
         try:
             with Store.of(settings) as store:
-                done = erase(store, recipient, dry_run=False, progress=progress)
+                erase(store, recipient, dry_run=False, progress=progress, erased=done)
         except Stopped:
             return {}
+        finally:
+            noted.update(done.noted())
         report(STEPS, STEPS)
         return {
             _("events deleted"): len(done.deleted),
