@@ -34,10 +34,10 @@ def event(delivery_id: str, as_json: bool, no_pager: bool, zone: "ZoneInfo") -> 
         raise click.BadParameter("it should be 24 hex digits, as `ingest events --format jsonl` shows them")
     settings = settings_with()
     with Store.of(settings) as store:
-        known = report(store, key, settings.retention_days)
+        known = report(store, key, settings.shortest_retention)
         if known.found.where is Where.UPGRADED and known.found.other is not None and not as_json:
             click.echo(f"{key.hex()} came late; its event is {known.found.other.hex()}.", err=True)
-            known = report(store, known.found.other, settings.retention_days)
+            known = report(store, known.found.other, settings.shortest_retention)
     with paged(not (no_pager or as_json)):
         if as_json:
             console.print_json(known.as_json())

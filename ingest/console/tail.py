@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import redis
@@ -18,7 +19,7 @@ from aiohttp import web
 
 from ingest import redis_client
 from ingest.console.reading import READING, Reading
-from ingest.errors import Unavailable
+from ingest.errors import IngestError, Unavailable
 from ingest.stream.announcements import Announcements
 from workers.store.filters import Filter
 from workers.store.lines import Line, with_ids
@@ -79,6 +80,10 @@ class Tail:
 
     async def watched(self, wanted: Filter) -> AsyncIterator[News]:
         """What comes in from now on and fits; the latest of it where a visitor is slow."""
+        if wanted.recipient is not None:  # who may be stored under a pseudonym
+            given = wanted
+            with suppress(IngestError):  # the page itself says why
+                wanted = await self._reading.store(lambda store: store.known(given))
         watching = _Watching(wanted)
         self._watching.add(watching)
         if self._looking is None or self._looking.done():

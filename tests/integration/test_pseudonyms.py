@@ -11,7 +11,7 @@ import pytest
 from ingest.batch import Record
 from ingest.copernica.events import LOGFILE, Event, EventType
 from ingest.copernica.logfiles.kinds import KINDS
-from ingest.errors import OtherKey
+from ingest.errors import OtherKey, SettingsError
 from ingest.settings import Settings
 from tests.support.builders import FORM_BYTES, NINE, SECOND, decoded, delivery_id, event
 from tests.support.cli import findings, found, typed
@@ -186,6 +186,26 @@ def test_another_key_stores_nothing_and_finds_nobody(hidden: Store, key: str, pa
         with pytest.raises(OtherKey, match=why):
             other.count(Filter(recipient=JAN))
         assert other.count(Filter(types=["open"])) == 1
+
+
+def test_without_the_key_of_what_runs_here_all_is_seen_and_nothing_stored(sqlite_url: str) -> None:
+    environ = {"DATABASE_URL": sqlite_url, "INGEST_PSEUDONYMISE": "recipient,ip"}
+    with Store.of(Settings.read(environ, withheld=frozenset({"INGEST_PSEUDONYM_KEY"}))) as store:
+        assert store.stored() == 0
+        with pytest.raises(SettingsError, match="set it here as well"):
+            store.add([event(1)])
+        with pytest.raises(SettingsError, match="set it here as well"):
+            store.count(Filter(recipient=JAN))
+
+
+def test_a_worker_with_another_key_does_not_start(sqlite_url: str, redis_url: str) -> None:
+    with Store.open(sqlite_url) as store:
+        store.use_pseudonyms(BOTH)
+        store.require_key()
+    environ = {"DATABASE_URL": sqlite_url, "REDIS_URL": redis_url, "INGEST_ALLOW_ROOT": "1"}
+    done = typed("worker", "--burst", environ=environ)
+    assert (done.exit_code, done.output.count("\n")) == (1, 1)
+    assert "This database has pseudonyms: set INGEST_PSEUDONYMISE" in done.output
 
 
 def test_a_rotation_is_taken_from_whoever_has_both_keys_and_never_back(hidden: Store) -> None:

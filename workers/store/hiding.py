@@ -8,6 +8,7 @@ from sqlalchemy import Engine, select
 from ingest.batch import Record
 from ingest.copernica.addresses import folded
 from ingest.copernica.events import Event
+from ingest.errors import SettingsError
 from ingest.settings import Settings
 from workers.records import Quarantined, record_of
 from workers.store import pseudonym_mark, tables
@@ -31,6 +32,8 @@ class Hiding(Counting):
         super().__init__(backend, engine)
         self._pseudonymiser: Pseudonymiser | None = None
         self._is_key_known = False
+        #: Why the key is not known, if it should be.
+        self._keyless: SettingsError | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -39,11 +42,12 @@ class Hiding(Counting):
         Raises:
             Unavailable: the database cannot be reached or used.
             SchemaMissing, SchemaMismatch: it has no tables, or those of another release.
-            SettingsError: the key of pseudonyms is not known here.
         """
-        pseudonyms = Pseudonyms.from_settings(settings)
         store = cls.open(settings.database)
-        store.use_pseudonyms(pseudonyms)
+        try:
+            store.use_pseudonyms(Pseudonyms.from_settings(settings))
+        except SettingsError as error:  # only whoever stores something, or looks for somebody, needs the key
+            store._keyless = error
         return store
 
     @property
@@ -72,11 +76,14 @@ class Hiding(Counting):
         """See that what is stored here goes with the pseudonyms that the database has.
 
         Raises:
+            SettingsError: the key is not known here.
             OtherKey: it does not.
             Unavailable: the database cannot be used now.
         """
         if self._is_key_known:
             return
+        if self._keyless:
+            raise self._keyless
         mark = self.pseudonym_mark()
         if pseudonym_mark.following(mark, self.pseudonyms) != mark:
             with self.writing() as connection:
@@ -140,6 +147,8 @@ class Hiding(Counting):
     def _require_to_find(self, address: str) -> None:
         """Find nobody rather than not all of somebody."""
         if not self._is_key_known and not is_pseudonym(folded(address)):
+            if self._keyless:
+                raise self._keyless
             pseudonym_mark.following(self.pseudonym_mark(), self.pseudonyms)
 
     def count(self, wanted: Filter) -> int:

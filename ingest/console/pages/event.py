@@ -41,7 +41,7 @@ async def one(request: web.Request) -> web.Response:
     if delivery_id is None:
         return page(request, "event_gone.html", 404, found=None, written=request.match_info["id"][:100])
     reading = reading_of(request)
-    found = await reading.store(lambda store: find(store, delivery_id, reading.settings.retention_days))
+    found = await reading.store(lambda store: find(store, delivery_id, reading.settings.shortest_retention))
     if found.event is None:
         return page(request, "event_gone.html", 404, found=found, where=found.where.value, quoted=quoted)
     event = found.event
@@ -126,7 +126,7 @@ async def _found(request: web.Request) -> Found:
     if delivery_id is None:
         raise web.HTTPNotFound
     reading = reading_of(request)
-    return await reading.store(lambda store: find(store, delivery_id, reading.settings.retention_days))
+    return await reading.store(lambda store: find(store, delivery_id, reading.settings.shortest_retention))
 
 
 async def _known(request: web.Request) -> Report:
@@ -134,7 +134,7 @@ async def _known(request: web.Request) -> Report:
     if delivery_id is None:
         raise web.HTTPNotFound
     reading = reading_of(request)
-    known = await reading.store(lambda store: report(store, delivery_id, reading.settings.retention_days))
+    known = await reading.store(lambda store: report(store, delivery_id, reading.settings.shortest_retention))
     if known.found.where is not Where.STORE:
         raise web.HTTPNotFound
     return known
