@@ -27,6 +27,8 @@ LONGEST = 1000
 TIMES = 3
 #: The @ of an address, in each of the ways in which it may be escaped.
 _AT = re.compile(r"@|\uff20|%(?:25)*40|&#0*64;|&#[xX]0*40;|&commat;|\\u0040")
+#: What is left of one, in a text that may still have an address in it.
+_SIGN = re.compile(r"@|\uff20|40|#0*64|%2364|commat")
 _DOMAIN = re.compile(r"(?:[\w.\-]|%(?:25)*(?:[89a-fA-F][0-9a-fA-F]|2[dDeE]))+|\[[\w.:]{2,60}\]")
 #: Something escaped as in URLs, at the end of a text.
 _ESCAPED = re.compile(r"%(?:25)*([0-9a-fA-F]{2})\Z")
@@ -55,6 +57,8 @@ class Mentions:
             self._address = ""
         #: The address as it may be written by those who do not fold it.
         self._forms: set[str] = set()
+        #: What is in every base64 of these; made when it is first asked for.
+        self._cores: list[str] | None = None
         if self._address and address:
             local, _, domain = self._address.rpartition("@")
             self._forms = {self._address, f"{local}@{unicode_domain(domain)}", address.strip().lower()}
@@ -147,9 +151,11 @@ class Mentions:
     # --- what is left ---
 
     def _is_still_in(self, text: str) -> bool:
-        if any(form in reading for reading in _readings(text) for form in self._forms):
+        if _SIGN.search(text) and any(form in reading for reading in _readings(text) for form in self._forms):
             return True
-        return any(core in text for form in self._forms for core in _cores(form))
+        if self._cores is None:
+            self._cores = [core for form in self._forms for core in _cores(form)]
+        return any(core in text for core in self._cores)
 
 
 def _local_start(text: str, at: int, least: int) -> int:
