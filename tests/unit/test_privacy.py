@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import workers.store.mailing_tables  # noqa: F401  # whose tables are among all, too
 from ingest.stream.keys import Keys
 from tests.support.source import ROOT
 from workers.store.console_tables import metadata
