@@ -1,6 +1,6 @@
 """Where Redis, the database and our own files are."""
 
-from ingest.setting_catalogue.setting import ALL, WORKERS, Setting
+from ingest.setting_catalogue.setting import ALL, COMMANDS, CONSOLE, WORKERS, Setting
 
 REDIS = (
     Setting(

@@ -90,5 +90,5 @@ class EventAdmin(admin.ModelAdmin):
 
 def _found(wanted: Filter) -> Sequence[str]:
     settings = Settings.read({**os.environ, **conf.environment()})
-    with Store.open(settings.database) as store:
+    with Store.of(settings) as store:
         return [line.delivery_id.hex() for line in search(store, wanted, None, FOUND).lines]
