@@ -1,0 +1,68 @@
+"""The Dutch pages say what the English ones do: the same headings, and the same blocks of code."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.pages import DOCS, ROOT, blocks, headings, lacking
+
+#: What is there in both languages: start, concepts, how-to and runbook.
+ENGLISH = [
+    ROOT / "README.md",
+    DOCS / "start.md",
+    DOCS / "concepts.md",
+    *sorted(page for page in (DOCS / "how-to").glob("*.md") if ".nl." not in page.name),
+    DOCS / "runbook.md",
+]
+#: Pages that nobody has translated yet. This list only gets shorter.
+UNTRANSLATED = {
+    "how-to/README.md",
+    "how-to/connect-copernica.md",
+    "how-to/database.md",
+    "how-to/erase.md",
+    "how-to/forward.md",
+    "how-to/handlers.md",
+    "how-to/load.md",
+    "how-to/proxy.md",
+    "how-to/read-events.md",
+    "how-to/recover.md",
+    "how-to/replay.md",
+    "how-to/run-for-real.md",
+    "how-to/shell.md",
+    "how-to/watch.md",
+    "runbook.md",
+}
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(DOCS) if page.is_relative_to(DOCS) else page.relative_to(ROOT))
+
+
+def dutch(page: Path) -> Path:
+    return page.with_suffix(".nl.md")
+
+
+def test_every_page_is_there_in_dutch_but_those_that_wait_for_it() -> None:
+    assert {name(page) for page in ENGLISH if not dutch(page).exists()} == UNTRANSLATED
+    for page in [*DOCS.rglob("*.nl.md"), *ROOT.glob("*.nl.md")]:
+        assert page.with_name(page.name.replace(".nl.", ".")).exists(), page
+
+
+@pytest.mark.parametrize("page", [page for page in ENGLISH if dutch(page).exists()], ids=name)
+def test_both_languages_have_the_same_headings_and_code(page: Path) -> None:
+    assert headings(dutch(page)) == headings(page)
+    assert blocks(dutch(page)) == blocks(page)
+
+
+def test_numbers_and_times_may_differ_from_what_a_page_shows_and_words_may_not() -> None:
+    shown = ["stored      10,001 events", "worker      b26edf28 on events: idle"]
+    printed = "stored  3 events\nquarantine  0 calls\nworker 0badcafe on events: idle\n"
+    assert lacking(shown, printed) is None
+    assert lacking(shown, printed.replace("idle", "busy")) == shown[1]
+    assert lacking(list(reversed(shown)), printed) == shown[0]
+    assert lacking(["stored …"], printed) is None
+
+
+def test_the_readme_is_a_page_and_no_book() -> None:
+    for page in (ROOT / "README.md", ROOT / "README.nl.md"):
+        assert len(page.read_text().splitlines()) <= 130
