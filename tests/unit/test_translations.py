@@ -23,7 +23,6 @@ UNTRANSLATED = {
     "how-to/forward.md",
     "how-to/handlers.md",
     "how-to/load.md",
-    "how-to/proxy.md",
     "how-to/read-events.md",
     "how-to/recover.md",
     "how-to/replay.md",
