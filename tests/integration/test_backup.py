@@ -1,5 +1,6 @@
 """Backups of SQLite: taken while others write, looked through, and put in the place of what was there."""
 
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -83,6 +84,32 @@ def test_the_log_of_a_database_that_died_is_not_written_into_the_backup(url: str
     assert restore(url, file) is None
     with Store.open(url) as store:
         assert store.stored() == 200
+
+
+def test_a_database_that_a_link_leads_to_is_replaced_where_it_is(url: str, file: Path) -> None:
+    back_up(url, file)
+    link = next(path for path in file.parent.iterdir() if path.suffix == ".db")
+    (disk := file.parent / "disk").mkdir()
+    place = link.rename(disk / link.name)
+    link.symlink_to(place)
+    assert restore(url, file) in disk.iterdir()
+    assert link.is_symlink()
+    assert not place.is_symlink()
+    assert place.stat().st_size == file.stat().st_size
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_root_restores_belongs_to_whom_the_database_belonged(url: str, file: Path, is_there: bool) -> None:
+    back_up(url, file)
+    place = next(path for path in file.parent.iterdir() if path.suffix == ".db")
+    if is_there:
+        os.chown(place, 4321, 4322)
+    else:
+        place.unlink()
+        os.chown(file.parent, 4321, 4322)
+    restore(url, file)
+    assert (place.stat().st_uid, place.stat().st_gid, place.stat().st_mode & 0o777) == (4321, 4322, 0o600)
 
 
 @pytest.mark.parametrize("damage", [b"no database", b""])

@@ -5,6 +5,7 @@ is put in its place meets the log of the other, which SQLite then writes into it
 """
 
 import os
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -56,6 +57,8 @@ def restore(url: str, backup: Path) -> Path | None:
         Unavailable: the database is not SQLite, it is in use, or something cannot be read or written.
     """
     place = _file(url, "pg_restore --dbname=DATABASE_URL FILE")
+    if place.is_symlink():  # to a disk with more room: it stays, and SQLite has its own files there
+        place = place.resolve()
     if not backup.exists():
         raise Unavailable(f"There is no file {backup}: name one that `ingest db backup` has made.")
     if place.exists() and backup.samefile(place):
@@ -67,6 +70,7 @@ def restore(url: str, backup: Path) -> Path | None:
             original.backup(copy, pages=PAGES)
             copy.execute("PRAGMA journal_mode=DELETE")
         verify(part)
+        _give_to_owner(part, place)
         aside = _put_aside(place)
         _put(part, place)
     return aside
@@ -130,7 +134,8 @@ class _Told:
 @contextmanager
 def _new(file: Path) -> Iterator[Path]:
     """A file beside it that only its owner can read, gone at the end of the block."""
-    part = file.with_name(f"{file.name}.part-{os.getpid()}")
+    # Drawn: in containers, process ids are alike.
+    part = file.with_name(f"{file.name}.part-{secrets.token_hex(4)}")
     try:
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         yield part
@@ -158,6 +163,13 @@ def _put(part: Path, to: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _give_to_owner(part: Path, place: Path) -> None:
+    """Have what root restores belong to whom the database, or else its folder, belongs: they have to open it."""
+    if os.geteuid() == 0:
+        owner = (place if place.exists() else place.absolute().parent).stat()
+        os.chown(part, owner.st_uid, owner.st_gid)
 
 
 def _put_aside(place: Path) -> Path | None:
