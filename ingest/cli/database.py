@@ -195,6 +195,7 @@ def _require_nobody(settings: "Settings") -> None:
 def adopt(yes: bool) -> None:
     """Have this database take what is in Redis from now on, although that was for another one."""
     from ingest import partitions, redis_client
+    from ingest.redis_errors import described
     from workers.gaps import lineage
     from workers.store.store import Store
 
@@ -204,8 +205,14 @@ def adopt(yes: bool) -> None:
     with redis_client.connect(settings.redis) as client, Store.of(settings) as store:
         redis_client.require(client, settings.redis)
         with noted(settings, "adopt", {}), partitions.opened(settings, client) as streams:
-            was = [lineage.adopt(store, one.client) for one in streams]
-    click.echo("It was another database's." if any(was) else "It was nobody else's.")
+            was, error = streams.looked_at(lambda one: lineage.adopt(store, one.client))
+            missing = [one.name for one in streams if one.name not in was]
+    if error is not None:
+        raise Unavailable(
+            f"{', '.join(missing)}: {described(error)}. What is there is not adopted yet: type the same again "
+            "once it takes writes."
+        )
+    click.echo("It was another database's." if any(was.values()) else "It was nobody else's.")
 
 
 COMMANDS = (db,)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,16 @@ from ingest.redis_client import connect, connect_async
 from ingest.spool import Spool
 from ingest.stream.appends import Stream
 from ingest.stream.consumer import Consumer
+from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
 from ingest.stream.known_streams import KnownStreams, Standing
 from ingest.stream.partitions import Partition, Partitions
 from ingest.stream.producer import Producer
+from ingest.stream.reports import EndpointReport
 from tests.support.builders import record
+from tests.support.cli import typed
 from tests.support.stream import job_names, keep
+from tests.support.valkey import valkey
 from workers.drain.drain import Drain
 from workers.operations import streams
 from workers.operations.streams import Emptying, reopen
@@ -245,6 +250,42 @@ def test_the_last_one_that_takes_calls_cannot_be_emptied(client: redis.Redis, pa
     Emptying(one, partitions, client).begin()
     with pytest.raises(Unavailable, match="No other stream server takes calls"):
         Emptying(two, partitions, client).begin()
+
+
+def test_one_that_is_the_other_under_another_name_is_not_closed(client: redis.Redis) -> None:
+    one, again = Partition("one", client, has_queues=True), Partition("uno", client)
+    with pytest.raises(Unavailable, match="No other stream server takes calls"):
+        Emptying(again, Partitions([one, again]), client).begin()
+    assert not Consumer(client).is_closed()
+
+
+def test_a_replica_does_not_count_as_another_that_takes_calls(client: redis.Redis) -> None:
+    with valkey() as other, other.client() as there:
+        there.replicaof("127.0.0.1", "1")
+        one, two = Partition("one", client, has_queues=True), Partition("two", there)
+        with pytest.raises(Unavailable, match="No other stream server takes calls"):
+            Emptying(one, Partitions([one, two]), client).begin()
+        assert not Consumer(client).is_closed()
+
+
+def test_one_is_not_emptied_while_an_endpoint_knows_no_other(client: redis.Redis, partitions: Partitions) -> None:
+    one = next(iter(partitions))
+    lone = EndpointReport("on", 0, 0, {}, 0, 0.0, "closed", None)
+    Heartbeats(client, "web:host:1").report(lone)
+    with pytest.raises(Unavailable, match="web:host:1 would go on writing to one: restart it with INGEST_STREAM"):
+        Emptying(one, partitions, client).begin()
+    Heartbeats(client, "web:host:1").report(replace(lone, streams={"one": "closed", "two": "closed"}))
+    Emptying(one, partitions, client).begin()
+
+
+def test_what_does_not_answer_is_adopted_later(
+    client: redis.Redis, redis_url: str, database: str, store: Store
+) -> None:
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_STREAM_URLS": f"{redis_url},{NOWHERE}"}
+    done = typed("db", "adopt", "--yes", environ=environ)
+    assert done.exit_code == 1
+    assert "not adopted yet" in done.stderr
+    assert "fault" not in done.stderr
 
 
 def test_what_fails_is_not_asked_again_for_a_while_and_then_it_is(client: redis.Redis) -> None:

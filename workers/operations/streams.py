@@ -17,6 +17,7 @@ from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_streams import KnownStream, KnownStreams, Standing, standing
 from ingest.stream.partitions import Partition, Partitions
 from ingest.stream.reports import EndpointReport
+from ingest.stream.trial import try_batch
 from workers.operations.figures import StreamFigures
 
 #: The states of a server: endpoints write to it, it is being drained by hand, it is not named and only drained, it
@@ -139,18 +140,45 @@ class Emptying:
         """Close it: from now on it gets nothing.
 
         Raises:
-            Unavailable: it does not answer, or no other server would take the calls.
+            Unavailable: it does not answer, no other server would take the calls, or endpoints know no other.
         """
         name = self._partition.name
-        others, _ = self._partitions.looked_at(lambda one: one.takes and not Consumer(one.client).is_closed())
-        if not any(takes for other, takes in others.items() if other != name):
-            raise Unavailable(
-                f"No other stream server takes calls, so {name} has to: name one and see that it runs."
-            )
+        alone = Unavailable(
+            f"No other stream server takes calls, so {name} has to: name one and see that it runs."
+        )
         with _told(self._partition):
+            self._require_no_lone_endpoint()
+            was_closed = Consumer(self._partition.client).is_closed()
+            if not self._others_take():
+                raise alone
             Consumer(self._partition.client).close(is_closed=True)
+            # The other may be this one under another name, or may be closed by somebody else at this moment.
+            if not was_closed and not self._others_take():
+                Consumer(self._partition.client).close(is_closed=False)
+                raise alone
         with suppress(redis.RedisError):  # what sweeps do, too
             JobScheduler(self._queues).wake_drain()
+
+    def _others_take(self) -> bool:
+        """Whether another server takes a batch now: not a replica, nor one that is full or closed."""
+
+        def takes(one: Partition) -> bool:
+            if one.name == self._partition.name or not one.takes or Consumer(one.client).is_closed():
+                return False
+            try_batch(one.client)
+            return True
+
+        return any(self._partitions.looked_at(takes)[0].values())
+
+    def _require_no_lone_endpoint(self) -> None:
+        """Endpoints that know one server do not look whether it is closed: they would write there all the same."""
+        if self._partition.has_queues and self._partition.takes:
+            endpoints = Heartbeats(self._queues).reports().endpoints
+            if lone := [name for name, report in endpoints.items() if not report.streams]:
+                raise Unavailable(
+                    f"{', '.join(lone)} would go on writing to {self._partition.name}: restart "
+                    f"{'it' if len(lone) == 1 else 'them'} with INGEST_STREAM_URLS first."
+                )
 
     def stand(self) -> Standing:
         """What is left on it; once that is nothing, it is remembered as drained.
