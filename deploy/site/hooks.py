@@ -4,9 +4,11 @@
 - The README is the site's first page.
 - `folder/*.md` in the navigation stands for all pages of the folder that are not named elsewhere in it.
 - Diagrams are drawn while the site is built: no script of another server is needed to see them.
+- Each language has a search index of its own, also in a site that is opened as a file.
 """
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -21,6 +23,7 @@ from typing import Any
 import mmdr
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
+from mkdocs.plugins import event_priority
 
 ROOT = Path(__file__).parents[2]
 #: Where pages made of files beside `docs/` are.
@@ -39,6 +42,14 @@ FOREIGN = {
 }
 #: How the suffix of a translation begins; a page without one is English.
 TRANSLATION = re.compile(r"\.nl\.md$")
+#: Where the pages of the other language are.
+DUTCH = "nl/"
+#: What stands before a page's title for whoever changes it; mkdocs would take the file's name for the title.
+NOTE = re.compile(r"\A(?:<!--.*?-->\s*)+", re.DOTALL)
+#: How a page tells its scripts where the site begins.
+BASE = re.compile(r'"base": "\.\.(?:/(\.\.(?:/\.\.)*))?"')
+#: The grey that is drawn behind the words of an arrow.
+LABEL_PAPER = "hsl(-120, 0%, 80%)"
 
 _staged: "tempfile.TemporaryDirectory[str] | None" = None
 
@@ -58,12 +69,41 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     return config
 
 
+def on_post_page(output: str, page: Any, config: MkDocsConfig) -> str:
+    """Tell the scripts of a Dutch page that the site begins at `nl/`, where the index that they search is."""
+    if not page.url.startswith(DUTCH):
+        return output
+    moved, found = BASE.subn(lambda base: f'"base": "{base[1] or "."}"', output)
+    if found != 1:
+        raise PluginError(f"{page.url} does not tell where the site begins")
+    return moved
+
+
+@event_priority(-200)
 def on_post_build(config: MkDocsConfig) -> None:
-    """Fail if a page would fetch anything from another server."""
+    """Give each language its search index, and fail if a page would fetch anything from another server.
+
+    Runs last: i18n builds the other languages, and collects what is searched, in its own `on_post_build`.
+    """
+    write_indexes(Path(config.site_dir))
     for file in Path(config.site_dir).rglob("*"):
         foreign = FOREIGN.get(file.suffix)
         if foreign and (found := foreign.search(file.read_text("utf-8"))):
             raise PluginError(f"{file.relative_to(config.site_dir)} fetches from another server: {found[0]}")
+
+
+def write_indexes(site: Path) -> None:
+    """Divide the index of all pages: one for each language, as JSON, and as a script for a site that is a file."""
+    index = json.loads((site / "search" / "search_index.json").read_text("utf-8"))
+    entries: dict[str, list[dict[str, Any]]] = {"": [], DUTCH: []}
+    for entry in index["docs"]:
+        folder = DUTCH if entry["location"].startswith(DUTCH) else ""
+        entries[folder].append({**entry, "location": entry["location"].removeprefix(folder)})
+    for folder, docs in entries.items():
+        text = json.dumps({**index, "docs": docs}, ensure_ascii=False)
+        (site / folder / "search").mkdir(parents=True, exist_ok=True)
+        (site / folder / "search" / "search_index.json").write_text(text, "utf-8")
+        (site / folder / "search" / "search_index.js").write_text(f"var __index = {text}", "utf-8")
 
 
 class Pages:
@@ -93,7 +133,8 @@ class Pages:
             return os.path.relpath(self._page_of(linked), target.parent)
 
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text("".join(_outside_code(page.read_text("utf-8"), lambda text: LINK.sub(moved, text))))
+        text = NOTE.sub("", page.read_text("utf-8"))
+        target.write_text("".join(_outside_code(text, lambda part: LINK.sub(moved, part))), "utf-8")
 
     def _page_of(self, linked: Path) -> Path:
         """Where the site has this file or folder; its page is made when it is first linked to."""
@@ -187,5 +228,9 @@ def drawn(source: str, *_: Any, **__: Any) -> str:
 
 @cache
 def _picture(source: str) -> str:
-    """The diagram's SVG; each is drawn once for all languages."""
-    return base64.b64encode(mmdr.render(source).svg().encode()).decode()
+    """The diagram's SVG; each is drawn once for all languages.
+
+    Widths are measured for a narrower font than many machines have, so words are written a size smaller.
+    """
+    svg = mmdr.render(source).svg().replace("font-size:14px", "font-size:12px").replace(LABEL_PAPER, "#fff")
+    return base64.b64encode(svg.encode()).decode()
