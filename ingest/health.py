@@ -175,7 +175,7 @@ def of_replication(info: Mapping[str, Any]) -> Iterator[Risk]:
 def of_work(suspended: bool, ahead: float) -> Iterator[Risk]:
     """What Redis shows of workers and clocks: whether rq is suspended, and seconds by which its clock is ahead."""
     if suspended:
-        text = "rq is suspended: workers start no jobs, and the backlog only grows; `rq resume` ends that."
+        text = "rq is suspended: workers start no jobs, and the backlog only grows; `ingest resume` ends that."
         yield Risk(RiskCode.WORKERS_SUSPENDED, text)
     if abs(ahead) > CLOCK_TOLERANCE:
         text = f"Our clock and that of Redis differ by {abs(ahead):.1f} s: one of them is wrong."

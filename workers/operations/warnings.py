@@ -83,13 +83,13 @@ class Code(StrEnum):
     NO_ENDPOINT = (
         "no-endpoint",
         Level.ALARM,
-        "Start `ingest serve`, and look in its log for why it ended; then `ingest reconcile` what was missed.",
+        "Start `ingest serve`, and look in its log for why it ended; `ingest gaps` shows what was missed.",
     )
     #: Calls were answered 503 just now: they are lost until the log files bring them.
     CALLS_LOST = (
         "calls-lost",
         Level.ALARM,
-        "Give Redis and the spool room, or start more endpoint processes; `ingest reconcile` recovers the calls.",
+        "Give Redis and the spool room, or start more endpoint processes; `ingest gaps` shows what was recovered.",
     )
     #: No call for longer than is usual for this hour of the week.
     SILENCE = (
@@ -176,7 +176,7 @@ class Code(StrEnum):
     WORKERS_SUSPENDED = (
         "workers-suspended",
         Level.ALARM,
-        "Let them go on with `rq resume`, once what they were suspended for is done.",
+        "Let them go on with `ingest resume`, once what they were suspended for is done.",
     )
     #: A queue or a handler was paused by hand.
     PAUSED = (
