@@ -1,18 +1,20 @@
-"""docs/runbook.md as tests read it: for each code, the sentences that people are shown."""
+"""The runbook as tests read it: for each code, the sentences that people are shown."""
 
 import re
 from functools import lru_cache
 from pathlib import Path
 
 RUNBOOK = Path(__file__).parents[2] / "docs" / "runbook.md"
+DUTCH = RUNBOOK.with_suffix(".nl.md")
 #: What each section says.
 PARTS = ("Means", "Look at", "Do", "Waiting costs")
+DUTCH_PARTS = ("Betekent", "Kijk naar", "Doe", "Wachten kost")
 
 
 @lru_cache
-def sections() -> dict[str, str]:
+def sections(page: Path = RUNBOOK) -> dict[str, str]:
     """The text below each heading that is a code."""
-    parts = re.split(r"^## (.*)$", RUNBOOK.read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^## (.*)$", page.read_text(), flags=re.MULTILINE)
     return {
         name: text for name, text in zip(parts[1::2], parts[2::2], strict=True) if re.fullmatch(r"[a-z-]+", name)
     }

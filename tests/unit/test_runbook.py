@@ -5,7 +5,7 @@ import re
 import pytest
 
 from ingest import health
-from tests.support.runbook import PARTS, RUNBOOK, sections
+from tests.support.runbook import DUTCH, DUTCH_PARTS, PARTS, RUNBOOK, sections
 from tests.support.source import ROOT
 from workers.operations import warnings
 
@@ -37,6 +37,18 @@ def test_each_section_says_what_it_means_and_what_to_do(code: str) -> None:
     text = sections()[code]
     assert re.findall(r"^- \*\*(.*?)\*\*: \S", text, re.MULTILINE) == list(PARTS)
     assert re.search(r"^> \S", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("code", sorted(sections()))
+def test_the_dutch_runbook_shows_the_same_sentences_and_has_the_same_parts(code: str) -> None:
+    english, dutch = sections()[code], sections(DUTCH)[code]
+    shown = re.compile(r"^> .*$", re.MULTILINE)
+    assert shown.findall(dutch) == shown.findall(english)
+    assert re.findall(r"^- \*\*(.*?)\*\*: \S", dutch, re.MULTILINE) == list(DUTCH_PARTS)
+
+
+def test_the_dutch_runbook_has_the_codes_in_the_same_order() -> None:
+    assert list(sections(DUTCH)) == list(sections())
 
 
 def test_every_finding_of_check_is_provoked_by_a_test() -> None:
