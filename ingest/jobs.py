@@ -85,9 +85,8 @@ DAILY_RETRY = 600
 
 #: How the ids of drain jobs begin: other jobs on their queue do not drain.
 _DRAIN = "drain"
-#: How those of verify jobs begin, of jobs that look for gaps, of those that fill them, and of the daily one.
+#: How those begin that verify, look for gaps, fill them, reconcile, make figures of mailings, and export.
 _VERIFY, _FIND_GAPS, _CATCH_UP, _RECONCILE = "verify", "find-gaps", "catch-up", "reconcile"
-#: How those of jobs for figures of mailings begin, and of the one that exports.
 _MAILINGS, _EXPORT = "mailings", "export"
 
 
@@ -329,8 +328,6 @@ class JobScheduler:
     def others_wait(self) -> bool:
         """Whether jobs of other handlers wait for a worker."""
         return bool(len(self._handlers))
-
-    # --- how jobs are enqueued ---
 
     def _enqueue(self, job: str, description: str, timeout: int = JOB_TIMEOUT) -> None:
         self._events.enqueue(

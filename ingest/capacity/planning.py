@@ -31,7 +31,7 @@ SMALLEST = 62.5e6
 MONTH = 30
 #: Bytes of a month's events up to which SQLite is chosen: a file that is still copied for a backup in minutes.
 SQLITE_MONTH = 100e9
-#: Most workers whose commits count events at once without waiting (`workers.store.postgres.SHARDS`).
+#: Most workers whose commits count events at once without waiting (`workers.store.postgres_counts.SHARDS`).
 COUNTING_AT_ONCE = 16
 #: What is full after a time, not at a rate.
 DISK_SPACE = "the database's disk space"

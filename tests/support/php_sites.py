@@ -28,7 +28,7 @@ from tests.support.running import clean_environ, free_port, running, until
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 #: What makes an application of an example.
-AROUND = ROOT / "tests" / "files" / "php"
+AROUND = ROOT / "tests" / "php_around"
 SHARE = Path(os.environ.get("PHP_SHARE", "/usr/share/php"))
 #: The file by which each framework is known to be there, and where it comes from.
 FRAMEWORKS = {

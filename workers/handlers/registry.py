@@ -144,16 +144,15 @@ def on(
 
     Args:
         types: types of events.
-        batch: call the function with lists of at most this many events, instead of one event. If it raises, it is
-            called with ever smaller parts of the list, until the events at fault are alone.
+        batch: call the function with lists of at most this many events, instead of one event. If it raises, it
+            gets ever smaller parts of the list, until the events at fault are alone.
         retries: how often a failed call is repeated; by default as often as there are values in `backoff`.
         backoff: seconds before each retry; the last value repeats.
         timeout: seconds that one call may take.
         where: tells which events are wanted.
         concurrency: how many calls may be under way at once, across all workers.
         rate: how many calls there may be, as in "50/s", "600/m" or "1000/h", across all workers. In any t seconds
-            there are at most rate * (t + 1) calls, the rate being per second: after a pause the handler may catch
-            up, by one second's worth.
+            there are at most rate * (t + 1) calls: after a pause it may catch up by one second's worth.
         name: what the handler is called on the command line; by default the name of the function.
 
     Raises:
@@ -176,11 +175,15 @@ def on(
             concurrency=concurrency,
             rate=per_second(rate) if rate else None,
         )
-        _registered.append(handler)
-        _of_modules.setdefault(getattr(function, "__module__", None) or "", {})[handler.name] = handler
+        _note(function, handler)
         return function
 
     return register
+
+
+def _note(function: Callable[..., Any], handler: Handler) -> None:
+    _registered.append(handler)
+    _of_modules.setdefault(getattr(function, "__module__", None) or "", {})[handler.name] = handler
 
 
 def _wanted_types(types: Sequence[str]) -> frozenset[str]:

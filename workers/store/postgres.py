@@ -37,6 +37,7 @@ from ingest.health import Risk, RiskCode
 from workers.store import descriptions, event_counts, monthly_partitions, patience, remedies, tables
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
+from workers.store.postgres_counts import ADD_COUNTS, SHARD_LOCK, SHARDS
 from workers.store.postgres_insert import Inserter
 from workers.store.rows import json_text
 
@@ -75,25 +76,6 @@ ONLY_BITMAPS = (
 
 #: Classes of SQLSTATE whose cause is the rows: bad data, broken rules, limits of an index, a trigger's error.
 ABOUT_ROWS = ("22", "23", "54", "P0")
-
-#: Shards of `event_counts`: transactions that add to the numbers at once and need not wait for each other.
-SHARDS = 16
-#: Held by who uses a shard, together with its number; any number that nothing else uses.
-SHARD_LOCK = 0x1465_7376
-#: Adds to the numbers of events in the first shard that nobody is using; to nothing if all are in use.
-ADD_COUNTS = """
-    WITH mine AS MATERIALIZED (
-        SELECT shard FROM generate_series(0, %s) AS shard WHERE pg_try_advisory_xact_lock(%s, shard) LIMIT 1),
-    noted AS (
-        INSERT INTO mailing_changes AS sums (mailing, shard, changes)
-        SELECT mailing, shard, %s::bigint FROM mine, unnest(%s::bigint[]) AS mailing
-        ON CONFLICT (mailing, shard) DO UPDATE SET changes = sums.changes + excluded.changes)
-    INSERT INTO event_counts AS sums (hour, type, mailing, source, shard, number, changes)
-    SELECT hour, type, mailing, source, shard, number, %s::bigint
-    FROM mine, unnest(%s::text[], %s::text[], %s::bigint[], %s::text[], %s::bigint[])
-        AS given (hour, type, mailing, source, number)
-    ON CONFLICT (hour, type, mailing, source, shard)
-    DO UPDATE SET number = sums.number + excluded.number, changes = sums.changes + excluded.changes"""
 
 
 class PostgreSQL(Backend):

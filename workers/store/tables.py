@@ -1,48 +1,45 @@
 """All tables, as the queries see them; `workers.store.migrations` creates them."""
 
-from typing import Any
+from sqlalchemy import BigInteger, Boolean, Column, Date, Integer, LargeBinary, Table, Text, false
 
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    Date,
-    DateTime,
-    Dialect,
-    Integer,
-    LargeBinary,
-    MetaData,
-    Table,
-    Text,
-    false,
+from workers.store.recovery_tables import (
+    comparison_calls,
+    comparisons,
+    coverage,
+    day_totals,
+    destinations,
+    gaps,
+    mailing_totals,
+    recovered,
 )
-from sqlalchemy.types import TypeDecorator, TypeEngine
+from workers.store.table_types import Counter, Json, JsonText, Moment, alembic_metadata, metadata
 
-
-class JsonText(TypeDecorator[str]):
-    """JSON as text, and in PostgreSQL as JSONB; whoever uses SQLite need not import what that takes."""
-
-    impl = Text
-    cache_ok = True
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """The type of the database's own."""
-        if dialect.name != "postgresql":
-            return Text()
-        from sqlalchemy.dialects.postgresql import JSONB  # noqa: PLC0415
-
-        return JSONB()
-
-
-metadata = MetaData()
-#: The one that belongs to Alembic; those that only SQLite files have are in `workers.store.sqlite_tables`.
-alembic_metadata = MetaData()
-
-#: A time in UTC; in SQLite it is text without a time zone, which sorts and compares correctly.
-_Moment = DateTime(timezone=True)
-_Json = JsonText()
-#: A number that the database assigns, counting up.
-_Counter = BigInteger().with_variant(Integer(), "sqlite")
+__all__ = [
+    "JsonText",
+    "alembic_metadata",
+    "comparison_calls",
+    "comparisons",
+    "coverage",
+    "day_totals",
+    "dead_letters",
+    "destinations",
+    "event_counts",
+    "events",
+    "fillings",
+    "gaps",
+    "handoffs",
+    "mailing_totals",
+    "marks",
+    "metadata",
+    "outbox",
+    "quarantine",
+    "reconciliations",
+    "recovered",
+    "replays",
+    "schema_version",
+    "tombstones",
+    "unverified",
+]
 
 #: One row per event. The delivery id begins with its time, so the primary key grows at its end at any size.
 #: `tags` is a JSON list, and `payload` a JSON object of all fields that no other column can give back. `raw` is
@@ -64,9 +61,9 @@ events = Table(
         comment="open, click, delivery, bounce, failure, unsubscribe, abuse, profile-update or others, or unknown",
     ),
     Column("message_id", Text, comment="Copernica's id of the message that the event is about, not of the event"),
-    Column("occurred_at", _Moment, nullable=False, comment="When it happened, as Copernica tells (UTC)"),
+    Column("occurred_at", Moment, nullable=False, comment="When it happened, as Copernica tells (UTC)"),
     Column(
-        "received_at", _Moment, nullable=False, comment="When the call came in, or the event was recovered (UTC)"
+        "received_at", Moment, nullable=False, comment="When the call came in, or the event was recovered (UTC)"
     ),
     Column("recipient", Text, comment="The e-mail address, as it was sent"),
     Column(
@@ -86,10 +83,10 @@ events = Table(
     Column("extended", Text, comment="The same as an enhanced status code, such as 5.1.1"),
     Column("state", Text, comment="In which step of the SMTP conversation it answered that"),
     Column("description", Text, comment="The text of its answer"),
-    Column("tags", _Json, nullable=False, comment="The tags of the message: a JSON list of texts"),
+    Column("tags", Json, nullable=False, comment="The tags of the message: a JSON list of texts"),
     Column(
         "payload",
-        _Json,
+        Json,
         nullable=False,
         comment="Every field of the call without a column of its own: a JSON object",
     ),
@@ -115,7 +112,7 @@ quarantine = Table(
     "quarantine",
     metadata,
     Column("delivery_id", LargeBinary, primary_key=True, comment="Names the call, as in events"),
-    Column("received_at", _Moment, nullable=False, comment="When the call came in (UTC)"),
+    Column("received_at", Moment, nullable=False, comment="When the call came in (UTC)"),
     Column("path", Text, nullable=False, comment="The path at the endpoint to which it was posted"),
     Column("content_type", Text, nullable=False, comment="Its content type"),
     Column("body", LargeBinary, nullable=False, comment="Its body, as it came"),
@@ -131,7 +128,7 @@ unverified = Table(
     metadata,
     Column("delivery_id", LargeBinary, primary_key=True, comment="Names the call, as in events"),
     Column("digest", LargeBinary, primary_key=True, comment="A hash over all that the signature covers"),
-    Column("received_at", _Moment, nullable=False, comment="When the call came in (UTC)"),
+    Column("received_at", Moment, nullable=False, comment="When the call came in (UTC)"),
     Column("path", LargeBinary, nullable=False, comment="The path and query, as they came"),
     Column("content_type", LargeBinary, nullable=False, comment="Its content type"),
     Column("headers", LargeBinary, nullable=False, comment="The headers that it takes to verify the call"),
@@ -145,7 +142,7 @@ unverified = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", _Counter, primary_key=True, comment="Counts up"),
+    Column("id", Counter, primary_key=True, comment="Counts up"),
     Column("type", Text, nullable=False, comment="The type of the events"),
     Column("count", Integer, nullable=False, comment="How many calls"),
     Column("packed", LargeBinary, nullable=False, comment="The calls, packed as in the stream"),
@@ -160,7 +157,7 @@ outbox = Table(
 handoffs = Table(
     "handoffs",
     metadata,
-    Column("id", _Counter, primary_key=True, comment="Counts up"),
+    Column("id", Counter, primary_key=True, comment="Counts up"),
     Column("handler", Text, nullable=False, comment="The name of the handler"),
     Column("count", Integer, nullable=False, comment="How many calls"),
     Column("packed", LargeBinary, nullable=False, comment="The calls, packed as in the stream"),
@@ -193,8 +190,8 @@ dead_letters = Table(
     Column("handler", Text, primary_key=True, comment="The name of the handler"),
     Column("delivery_id", LargeBinary, primary_key=True, comment="Names the call, as in events"),
     Column("type", Text, nullable=False, comment="The type of the event"),
-    Column("occurred_at", _Moment, nullable=False, comment="When the event happened (UTC)"),
-    Column("failed_at", _Moment, nullable=False, comment="When the last attempt failed (UTC)"),
+    Column("occurred_at", Moment, nullable=False, comment="When the event happened (UTC)"),
+    Column("failed_at", Moment, nullable=False, comment="When the last attempt failed (UTC)"),
     Column("attempts", BigInteger, nullable=False, comment="How many attempts there were"),
     Column("error", Text, nullable=False, comment="What it failed with, in one line"),
     Column("traceback", Text, nullable=False, comment="Where in the handler"),
@@ -256,7 +253,7 @@ reconciliations = Table(
     metadata,
     Column("day", Date, primary_key=True, comment="The day (UTC)"),
     Column("kind", Text, primary_key=True, comment="The kind of event; empty: the day as a whole"),
-    Column("finished_at", _Moment, primary_key=True, comment="When it was compared (UTC)"),
+    Column("finished_at", Moment, primary_key=True, comment="When it was compared (UTC)"),
     Column("origin", Text, nullable=False, comment="Where the log files came from"),
     Column("complete", Boolean, nullable=False, comment="Whether nothing is missing any more"),
     Column("in_log", BigInteger, nullable=False, comment="Lines in the log files"),
@@ -274,132 +271,8 @@ reconciliations = Table(
         "clock_offset", BigInteger, nullable=False, comment="Seconds between the clocks of log files and calls"
     ),
     Column("error", Text, comment="Why it is not complete, in one line"),
-    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
+    Column("details", Json, nullable=False, comment="Everything else: a JSON object"),
     comment="What came of comparing log files with the store",
-)
-
-#: Periods in which an endpoint process surely took calls, in µs since 1970, each under a name of its own. `ended`
-#: is how one is known to have ended, if it is. `up_…` is the same by the clock of the machine since its start
-#: `boot`, which does not jump; see `workers.gaps`. The row with an empty name stands for what is no longer kept.
-coverage = Table(
-    "coverage",
-    metadata,
-    Column("endpoint", Text, primary_key=True, comment="Names the period; empty: what is no longer kept"),
-    Column("since", BigInteger, nullable=False, comment="Its begin (microseconds since 1970)"),
-    Column("through", BigInteger, nullable=False, comment="Its end (microseconds since 1970)"),
-    Column("ended", Text, comment="How it ended, if that is known"),
-    Column("boot", Text, comment="Which start of the machine up_since and up_through count from"),
-    Column(
-        "up_since", BigInteger, nullable=False, comment="Its begin by the clock that does not jump (microseconds)"
-    ),
-    Column("up_through", BigInteger, nullable=False, comment="Its end by that clock (microseconds)"),
-    comment="Periods in which an endpoint process surely took calls",
-)
-
-#: Periods in which calls may be missing, in µs since 1970 (`until` is None while one lasts), why, and what became
-#: of them, since `changed_at` (µs). `details` is a JSON object of everything else; see `workers.gaps.gap`.
-gaps = Table(
-    "gaps",
-    metadata,
-    Column("since", BigInteger, primary_key=True, comment="Its begin (microseconds since 1970)"),
-    Column("cause", Text, primary_key=True, comment="Why calls may be missing"),
-    Column("until", BigInteger, comment="Its end (microseconds since 1970); null: it lasts"),
-    Column("state", Text, nullable=False, comment="What became of it"),
-    Column("changed_at", BigInteger, nullable=False, comment="Since when (microseconds since 1970)"),
-    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
-    comment="Periods in which calls may be missing",
-)
-
-#: Which message each destination of Copernica's is: its REST results name the number, its webhooks the message id.
-#: `product` is `ms` (Marketing Suite) or `publisher`; they were asked for `kept_at`, in Unix seconds.
-destinations = Table(
-    "destinations",
-    metadata,
-    Column("product", Text, primary_key=True, comment="ms (Marketing Suite) or publisher"),
-    Column("destination", BigInteger, primary_key=True, comment="Number of the destination at Copernica"),
-    Column("message_id", Text, nullable=False, comment="The id of its message, as in events"),
-    Column("mailing", BigInteger, comment="Number of its mailing"),
-    Column("profile", BigInteger, comment="Number of its profile"),
-    Column("subprofile", BigInteger, comment="Number of its subprofile"),
-    Column("kept_at", BigInteger, nullable=False, comment="When Copernica told it (Unix seconds)"),
-    comment="Which message each destination of Copernica's is",
-)
-
-#: Events that were recovered, so that a call which comes in later is known for its event (see
-#: `workers.store.late_calls`). `message` is a hash of the message id, `second` the event's time by the webhooks'
-#: clock, `spread` by how many seconds that may vary (None if the offset of the clocks was not measured), and
-#: `latest` the last second that the call can tell. `call_id` is the delivery id of the call that the event was
-#: upgraded with; the event keeps its own.
-recovered = Table(
-    "recovered",
-    metadata,
-    Column("number", _Counter, primary_key=True, comment="Counts up"),
-    Column("message", BigInteger, nullable=False, comment="A hash of the message id"),
-    Column("type", Text, nullable=False, comment="The type of the event"),
-    Column("second", BigInteger, nullable=False, comment="When it happened, by the clock of calls (Unix seconds)"),
-    Column("spread", BigInteger, comment="By how many seconds that may vary; null: not known"),
-    Column("latest", BigInteger, nullable=False, comment="The last second that the call can tell (Unix seconds)"),
-    Column("handed_on", Boolean, nullable=False, comment="Whether handlers were given it"),
-    Column("delivery_id", LargeBinary, nullable=False, comment="The event, as in events"),
-    Column("call_id", LargeBinary, comment="The delivery id of the call that came late"),
-    comment="Events that were recovered, so that a call which comes late is known for its event",
-)
-
-#: Comparisons that are under way: of events of a type, from second `since` through `until`. Drains note in
-#: `comparison_calls` of which messages they stored a call of those meanwhile.
-comparisons = Table(
-    "comparisons",
-    metadata,
-    Column("number", _Counter, primary_key=True, comment="Counts up"),
-    Column("type", Text, nullable=False, comment="The type of the events"),
-    Column("since", BigInteger, nullable=False, comment="The first second (Unix seconds)"),
-    Column("until", BigInteger, nullable=False, comment="The last second (Unix seconds)"),
-    Column("began", BigInteger, nullable=False, comment="When it began (Unix seconds)"),
-    comment="Comparisons of log files with the store that are under way",
-)
-comparison_calls = Table(
-    "comparison_calls",
-    metadata,
-    Column("number", _Counter, primary_key=True, comment="Counts up"),
-    Column("comparison", BigInteger, nullable=False, comment="The number of the comparison"),
-    Column("message", BigInteger, nullable=False, comment="A hash of the message id"),
-    comment="Messages of which calls were stored while a comparison is under way",
-)
-
-#: The totals of a mailing on a day (UTC) at Copernica beside ours, by kind of event, when they were last compared;
-#: `agrees` is None where there was nothing to compare. `product` is `ms`, `publisher`, `both`, or empty where
-#: Copernica knows the mailing in neither; see `workers.totals`.
-mailing_totals = Table(
-    "mailing_totals",
-    metadata,
-    Column("day", Date, primary_key=True, comment="The day (UTC)"),
-    Column(
-        "product", Text, primary_key=True, comment="ms, publisher, both; empty: Copernica knows no such mailing"
-    ),
-    Column("mailing", BigInteger, primary_key=True, comment="Number of the mailing"),
-    Column("kind", Text, primary_key=True, comment="The type of the events"),
-    Column("checked_at", _Moment, nullable=False, comment="When they were compared (UTC)"),
-    Column("theirs", BigInteger, comment="Events that Copernica counts"),
-    Column("theirs_unique", BigInteger, comment="Messages that Copernica counts"),
-    Column("ours", BigInteger, nullable=False, comment="Events in the store"),
-    Column("ours_unique", BigInteger, nullable=False, comment="Messages in the store"),
-    Column("agrees", Boolean, comment="Whether they agree; null: there was nothing to compare"),
-    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
-    comment="Copernica's totals of a mailing on a day beside ours",
-)
-
-#: Whether all totals of a day agree, which stays once they do; `why` not, or why that is not known.
-day_totals = Table(
-    "day_totals",
-    metadata,
-    Column("day", Date, primary_key=True, comment="The day (UTC)"),
-    Column("first_at", _Moment, nullable=False, comment="When it was first compared (UTC)"),
-    Column("checked_at", _Moment, nullable=False, comment="When it was last compared (UTC)"),
-    Column("attempts", BigInteger, nullable=False, comment="How often"),
-    Column("agrees", Boolean, comment="Whether they agree; null: not known"),
-    Column("why", Text, nullable=False, comment="Why they do not, or why that is not known"),
-    Column("details", _Json, nullable=False, comment="Everything else: a JSON object"),
-    comment="Whether all totals of a day agree",
 )
 
 #: What the database knows of itself, by name; see `workers.gaps.lineage`.
