@@ -86,9 +86,10 @@ def _plain_path(path: str) -> str:
 def _yes_or_no(value: object) -> object:
     if not isinstance(value, str):
         return value
-    if value.strip().lower() not in ("yes", "no"):
+    word = value.strip().lower()
+    if word not in ("yes", "no", "on", "off"):  # the latter as other settings have it, and what `True` becomes
         raise ValueError("write yes or no")
-    return value.strip().lower() == "yes"
+    return word in ("yes", "on")
 
 
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no)]
