@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
@@ -57,6 +57,23 @@ def test_settings_have_the_names_of_the_program_with_or_without_their_beginning(
     }
 
 
+def test_true_and_false_are_what_each_switch_takes() -> None:
+    switches = [name for name, field in Settings.names().items() if is_switch(field.annotation)]
+    assert {"INGEST_SPOOL_DURABLE", "INGEST_ALLOW_ROOT", "INGEST_VERIFY"} <= set(switches)
+    for given in (True, False):
+        assert Settings.try_to_read(environment(dict.fromkeys(switches, given)))[1] == []
+
+
+def is_switch(annotation: Any) -> bool:
+    return "bool" in str(annotation) or "on" in get_args(annotation)
+
+
+def test_an_empty_variable_of_the_environment_is_not_set() -> None:
+    given = {"PORT": 8001, "SPOOL_DIR": "/spool", "HANDLERS": f"mine, {MODULE}"}
+    found = environment(given, PORT="", INGEST_SPOOL_DIR="")
+    assert found == {"PORT": "8001", "INGEST_HANDLERS": f"mine, {MODULE}"}
+
+
 def test_the_environment_wins_and_handlers_of_both_are_kept() -> None:
     found = environment({"PORT": 8001, "HANDLERS": "mine"}, PORT="8002", INGEST_HANDLERS="theirs")
     assert found == {"INGEST_HANDLERS": f"theirs,{MODULE}"}
@@ -67,15 +84,21 @@ def test_the_environment_wins_and_handlers_of_both_are_kept() -> None:
     [
         ({"ACOUNTS": "1"}, "ACOUNTS', which is no setting. Did you mean ACCOUNTS?"),
         ({"ACCOUNTS": {"a": 1}}, "should be a text"),
+        ({"DATABASE": "by_file"}, "set DATABASE_URL"),
         ({"DATABASE": "copernika"}, "not in DATABASES. Did you mean copernica?"),
         (["ACCOUNTS"], "should be a dictionary"),
     ],
 )
-def test_a_mistake_is_found_by_check_and_told_in_one_sentence(given: Any, says: str) -> None:
+def test_a_mistake_is_found_by_check_and_told_in_one_sentence(
+    given: Any, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.conf import settings
     from django.test import override_settings
 
     from workers.contrib.django.checks import check_settings
 
+    by_file = {"ENGINE": f"{ENGINES}.mysql", "OPTIONS": {"read_default_file": "/etc/my.cnf"}}
+    monkeypatch.setitem(settings.DATABASES, "by_file", by_file)
     with override_settings(COPERNICA_INGEST=given):
         (found,) = check_settings()
     assert (found.id, says in found.msg) == ("copernica_ingest.E001", True), found
@@ -107,7 +130,32 @@ def test_check_finds_values_that_cannot_be_used_and_passwords_that_django_would_
             {"ENGINE": "django.contrib.gis.db.backends.postgis", "NAME": "e", "HOST": "/run/pg"},
             "postgresql:///e?host=%2Frun%2Fpg",
         ),
+        (
+            {"ENGINE": f"{ENGINES}.postgresql", "NAME": "e", "HOST": "/run/pg", "PORT": 5433},
+            "postgresql:///e?host=%2Frun%2Fpg&port=5433",
+        ),
+        ({"ENGINE": f"{ENGINES}.postgresql", "NAME": "e", "USER": "u"}, "postgresql://u@/e"),
+        ({"ENGINE": f"{ENGINES}.postgresql", "NAME": "e", "HOST": "::1", "PORT": 5}, "postgresql://[::1]:5/e"),
+        (
+            {"ENGINE": f"{ENGINES}.postgresql", "NAME": "e", "HOST": "a,b", "PORT": "1,2"},
+            "postgresql:///e?host=a%2Cb&port=1%2C2",
+        ),
+        (
+            {"ENGINE": f"{ENGINES}.postgresql", "NAME": "e", "HOST": "h"}
+            | {"OPTIONS": {"passfile": "/x", "assume_role": "app", "options": "-c search_path=s"}},
+            "postgresql://h/e?passfile=%2Fx&options=-c%20search_path%3Ds%20-c%20role%3Dapp",
+        ),
+        ({"ENGINE": f"{ENGINES}.sqlite3", "NAME": "/srv/a?b%.db"}, "sqlite:////srv/a%3Fb%25.db"),
         ({"ENGINE": f"{ENGINES}.mysql", "NAME": "e", "USER": "u"}, "mysql://u@localhost/e"),
+        (
+            {"ENGINE": f"{ENGINES}.mysql", "NAME": "e", "USER": "u", "HOST": "/run/my.sock", "PORT": ""},
+            "mysql://u@/e?unix_socket=%2Frun%2Fmy.sock",
+        ),
+        (
+            {"ENGINE": f"{ENGINES}.mysql", "NAME": "e", "HOST": "h", "PORT": 3307}
+            | {"OPTIONS": {"ssl": {"ca": "/ca.pem"}, "ssl_mode": "VERIFY_IDENTITY", "charset": "utf8mb4"}},
+            "mysql://h:3307/e?ssl_mode=VERIFY_IDENTITY&ssl_ca=%2Fca.pem",
+        ),
     ],
 )
 def test_the_database_is_that_of_an_alias(one: dict[str, Any], url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -17,15 +16,14 @@ from django.core.exceptions import ImproperlyConfigured
 from ingest import shown
 from ingest.setting_sources import PREFIX
 from ingest.settings import Settings
+from workers.contrib.django.database_urls import url_of
 
 #: The setting, and the names in it that are not the program's.
 SETTING, ALIAS = "COPERNICA_INGEST", "DATABASE"
 #: What `INGEST_HANDLERS` has to name for the handlers of the installed apps.
 HANDLERS_MODULE = "workers.contrib.django.handlers"
-#: Django's engines, as far as their last part, and what begins a URL of ours for them.
-_SCHEMES = {"sqlite3": "sqlite", "postgresql": "postgresql", "postgis": "postgresql", "mysql": "mysql"}
-#: Options of a connection that we know by the same name.
-_OPTIONS = frozenset({"sslmode", "sslrootcert", "sslcert", "sslkey", "target_session_attrs", "options"})
+#: An empty one counts as set: it means "none".
+_EMPTY_COUNTS = "INGEST_SPOOL_DIR"
 
 
 def given() -> Mapping[str, Any]:
@@ -52,13 +50,17 @@ def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         ImproperlyConfigured: a name is no setting, or a value is of a type that none can have.
     """
     set_ = dict(_variables())
-    if ALIAS in given() and "DATABASE_URL" not in set_:
+    if ALIAS in given() and "DATABASE_URL" not in set_ and not environ.get("DATABASE_URL"):
         set_["DATABASE_URL"] = url_of(alias())
-    set_ = {name: value for name, value in set_.items() if name not in environ}
+    set_ = {name: value for name, value in set_.items() if not _is_set(environ, name)}
     modules = environ.get("INGEST_HANDLERS") or set_.get("INGEST_HANDLERS", "")
-    if HANDLERS_MODULE not in modules.split(","):
+    if HANDLERS_MODULE not in [module.strip() for module in modules.split(",")]:
         set_["INGEST_HANDLERS"] = ",".join(filter(None, [modules, HANDLERS_MODULE]))
     return set_
+
+
+def _is_set(environ: Mapping[str, str], name: str) -> bool:
+    return bool(environ.get(name)) or (name == _EMPTY_COUNTS and name in environ)
 
 
 def _variables() -> Iterator[tuple[str, str]]:
@@ -83,42 +85,3 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, list | tuple | set | frozenset) and all(isinstance(one, str | int) for one in value):
         return ",".join(map(str, value))
     raise ImproperlyConfigured(f"{SETTING}[{name!r}] should be a text, a number, True, False or a list of texts.")
-
-
-def url_of(name: str) -> str:
-    """The URL of one of the project's databases.
-
-    Raises:
-        ImproperlyConfigured: there is none of this name, or it is of a kind that cannot hold the events.
-    """
-    databases = settings.DATABASES
-    if name not in databases:
-        hint = shown.did_you_mean(name, databases)
-        raise ImproperlyConfigured(f"{SETTING}['{ALIAS}'] is {name!r}, which is not in DATABASES.{hint}")
-    one = databases[name]
-    scheme = _SCHEMES.get(str(one.get("ENGINE", "")).rpartition(".")[2])
-    if scheme is None:
-        raise ImproperlyConfigured(
-            f"DATABASES[{name!r}] has the engine {one.get('ENGINE')!r}: events are kept in SQLite, PostgreSQL, "
-            "MariaDB or MySQL; name another database, or set DATABASE_URL."
-        )
-    if scheme == "sqlite":
-        return f"sqlite:///{one['NAME']}"
-    return f"{scheme}://{_at(one)}/{quote(str(one['NAME']), safe='')}{_options(one)}"
-
-
-def _at(one: Mapping[str, Any]) -> str:
-    """Who, and where; a folder with a socket is written in the options."""
-    user, password = (quote(str(one.get(name) or ""), safe="") for name in ("USER", "PASSWORD"))
-    host, port = str(one.get("HOST") or ""), one.get("PORT")
-    place = "" if host.startswith("/") else host or "localhost"
-    if place and port:
-        place += f":{port}"
-    return f"{user}{':' + password if password else ''}{'@' if user else ''}{place}"
-
-
-def _options(one: Mapping[str, Any]) -> str:
-    options = {name: value for name, value in (one.get("OPTIONS") or {}).items() if name in _OPTIONS}
-    if (host := str(one.get("HOST") or "")).startswith("/"):
-        options["host"] = host
-    return f"?{urlencode(options, quote_via=quote)}" if options else ""
