@@ -1,5 +1,6 @@
 """What handlers' modules do to the process when they are imported is undone, and told."""
 
+import logging
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from ingest.errors import SettingsError
 from workers.handlers.registry import load
 
 numbers = count()
+LOGGING = "from logging.config import dictConfig; "
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,9 @@ numbers = count()
         ("import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)", "what signals do"),
         ("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)", "what signals do"),
         ("import os; os.chdir('/'); os.umask(0)", "the working folder, the umask"),
+        (LOGGING + "dictConfig({'version': 1, 'root': {'level': 'ERROR', 'handlers': []}})", "where the log goes"),
+        (LOGGING + "dictConfig({'version': 1})", "where the log goes"),
+        ("import logging; logging.basicConfig(force=True)", "where the log goes"),
         ("import os", ""),
         ("import os; os.chdir('/'); 1 / 0", "the working folder"),
     ],
@@ -40,7 +45,8 @@ def test_what_a_module_changes_is_put_back_and_told(
         mask = os.umask(0o077)
         os.umask(mask)
         signals = [signal.getsignal(one) for one in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR1)]
-        return Path.cwd(), mask, socket.getdefaulttimeout(), signals
+        root, ours = logging.root, logging.getLogger("workers.handlers.surroundings")
+        return Path.cwd(), mask, socket.getdefaulttimeout(), signals, root.handlers[:], root.level, ours.disabled
 
     before = now()
     with suppress(SettingsError):  # of the last one
@@ -48,3 +54,24 @@ def test_what_a_module_changes_is_put_back_and_told(
     assert now() == before
     told = [record.getMessage() for record in caplog.records]
     assert told == [] if not what else f"INGEST_HANDLERS={module} changes {what} of the process" in told[0]
+
+
+def test_where_else_a_module_logs_to_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = f"logging_{next(numbers)}"
+    (tmp_path / f"{module}.py").write_text(
+        "import logging, sys\n"
+        "added = logging.FileHandler('own.log')\n"
+        "logging.basicConfig(force=True, handlers=[added, logging.StreamHandler(sys.stderr)])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = logging.root.handlers[:]
+    load([module])
+    added = logging.root.handlers[len(before) :]
+    try:
+        assert logging.root.handlers[: len(before)] == before
+        assert [type(one) for one in added] == [logging.FileHandler], "nothing is on the console twice"
+    finally:
+        for one in added:
+            logging.root.removeHandler(one)
+            one.close()

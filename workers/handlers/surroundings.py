@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -15,6 +16,8 @@ log = logging.getLogger(__name__)
 
 #: Signals that the worker, or what it is built upon, waits for.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+#: How the names of our loggers, and of those that we rely on, begin.
+OURS = frozenset({"ingest", "workers", "rq"})
 
 
 @contextmanager
@@ -22,6 +25,7 @@ def kept(module: str) -> Iterator[None]:
     """Import a module in the block, and have the process as it was afterwards."""
     folder, mask, timeout = _folder(), _mask(), socket.getdefaulttimeout()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    destinations, level = list(logging.root.handlers), logging.root.level
     try:
         yield
     finally:
@@ -45,6 +49,8 @@ def kept(module: str) -> Iterator[None]:
         if signal.getitimer(signal.ITIMER_REAL)[0] and not is_ours:
             signal.setitimer(signal.ITIMER_REAL, 0)
             changed.append("the alarm")
+        if _put_back_log(destinations, level):
+            changed.append("where the log goes")
         if changed:
             log.warning(
                 "INGEST_HANDLERS=%s changes %s of the process when it is imported: that was put back, since the "
@@ -63,3 +69,30 @@ def _mask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def _put_back_log(destinations: list[logging.Handler], level: int) -> bool:
+    """Have our lines go where they went, as `logging.config.dictConfig` ends that; tells whether it had to.
+
+    What the module adds stays, unless it would write to the same output a second time.
+    """
+    root = logging.root
+    muted = [
+        one for one in list(root.manager.loggerDict.values()) if isinstance(one, logging.Logger) and _is_ours(one)
+    ]
+    muted = [one for one in muted if one.disabled]
+    for logger in muted:
+        logger.disabled = False
+    if not destinations or (root.level == level and all(one in root.handlers for one in destinations)):
+        return bool(muted)
+    outputs = {getattr(one, "stream", None) for one in destinations} | {sys.stderr, sys.stdout}
+    added = [
+        one for one in root.handlers if one not in destinations and getattr(one, "stream", None) not in outputs
+    ]
+    root.handlers[:] = [*destinations, *added]
+    root.setLevel(level)
+    return True
+
+
+def _is_ours(logger: logging.Logger) -> bool:
+    return logger.name.partition(".")[0] in OURS

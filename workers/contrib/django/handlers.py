@@ -5,7 +5,6 @@ functions use `on` as everywhere; each call of theirs has fresh connections to t
 """
 
 import importlib
-import logging
 import os
 import sys
 
@@ -28,10 +27,6 @@ def _set_up() -> None:
     if not os.environ.get("DJANGO_SETTINGS_MODULE"):
         raise ImproperlyConfigured("DJANGO_SETTINGS_MODULE is not set: name the settings of your project in it")
     django.setup()
-    # A project's LOGGING may disable what was there before it, and say nothing of ours.
-    for logger in logging.root.manager.loggerDict.values():
-        if isinstance(logger, logging.Logger) and logger.name.partition(".")[0] in {"ingest", "workers", "rq"}:
-            logger.disabled = False
 
 
 def _import() -> None:
