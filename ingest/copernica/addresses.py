@@ -45,14 +45,19 @@ def _remembered(address: str) -> str:
     return _folded(address)
 
 
+def bare(address: str) -> str:
+    """An address as it is written, without a name before it and blanks around it."""
+    text = address.strip()
+    named = _NAMED.fullmatch(text) if len(text) <= 2 * MAX_LENGTH else None
+    return named[1] if named else text
+
+
 def _folded(address: str) -> str:
-    bare = address.strip()
-    if len(bare) <= 2 * MAX_LENGTH and (named := _NAMED.fullmatch(bare)):
-        bare = named[1]
-    if bare.isascii():
-        return bare.lower()
-    local, at, domain = bare.rpartition("@")
-    return f"{_caseless(local)}@{folded_domain(domain)}" if at else _caseless(bare)
+    text = bare(address)
+    if text.isascii():
+        return text.lower()
+    local, at, domain = text.rpartition("@")
+    return f"{_caseless(local)}@{folded_domain(domain)}" if at else _caseless(text)
 
 
 def folded_domain(domain: str) -> str:

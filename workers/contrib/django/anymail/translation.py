@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from anymail.signals import AnymailTrackingEvent, EventType, RejectReason
 
 from ingest import Event
+from ingest.copernica.addresses import bare
 from ingest.copernica.event_types import EventType as Ours
 from ingest.copernica.events import MICROS
 
@@ -39,7 +40,7 @@ def tracking_event(event: Event) -> AnymailTrackingEvent:
         event_id=event.delivery_id.hex(),
         esp_event=event.fields,
         message_id=event.message_id,
-        recipient=event.recipient,
+        recipient=bare(event.recipient) if event.recipient else None,
         tags=list(event.tags),
         metadata=_metadata(event),
         reject_reason=_reason(event),
