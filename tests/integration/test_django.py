@@ -1,7 +1,7 @@
 """Copernica's events in a Django project: the example, in this process."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -210,6 +210,64 @@ def test_a_handler_that_is_broken_off_within_a_transaction_leaves_none(
     assert not connection.in_atomic_block
 
 
+def left_atomic() -> None:
+    from django.db import transaction
+    from shop.models import Contact
+
+    transaction.atomic().__enter__()
+    Contact.objects.create(address="a@example.nl")
+
+
+def left_begun() -> None:
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("INSERT INTO shop_contact (address, bounced) VALUES ('a@example.nl', FALSE)")
+
+
+@pytest.mark.parametrize("leave", [left_atomic, left_begun])
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("server", ["sqlite", "postgresql"])
+def test_a_call_that_leaves_a_transaction_open_has_failed(
+    tmp_path: Path,
+    sqlite_url: str,
+    leave: Callable[[], None],
+    is_async: bool,
+    server: str,
+    request: pytest.FixtureRequest,
+) -> None:
+    from asgiref.sync import async_to_sync, sync_to_async
+    from shop.models import Contact
+
+    from workers.contrib.django.connections import with_fresh_connections
+
+    async def later(_: object) -> None:
+        await sync_to_async(leave)()
+
+    handler = registry.Handler("leaves", later if is_async else lambda _: leave(), frozenset())
+    call = with_fresh_connections(handler).call
+    own = "" if server == "sqlite" else request.getfixturevalue("postgres_server").new_database("left_open")
+    with django_project.databases(tmp_path, sqlite_url, own):
+        with pytest.raises(RuntimeError, match="left a transaction open in the database default"):
+            async_to_sync(call)(None) if is_async else call(None)
+        assert Contact.objects.count() == 0, "nothing of it is kept"
+
+
+def test_what_a_failed_call_left_open_is_not_the_next_ones(project: None) -> None:
+    from shop.models import Contact
+
+    from workers.contrib.django.connections import with_fresh_connections
+
+    def failing(_: object) -> None:
+        left_atomic()
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        with_fresh_connections(registry.Handler("fails", failing, frozenset())).call(None)
+    assert Contact.objects.count() == 0
+
+
 async def test_a_coroutine_queries_too(project: None) -> None:
     from asgiref.sync import sync_to_async
     from django.db import connections
@@ -265,6 +323,16 @@ def test_a_failure_says_why_and_what_the_server_said(changes: dict[str, Any], re
     told = tracking_event(event(1, EventType.FAILURE, code=550, description="no such user", **changes))
     assert told.reject_reason == reason
     assert told.mta_response == " ".join(filter(None, ["550", changes["extended"], "no such user"]))
+
+
+@pytest.mark.parametrize(
+    ("recipient", "told"),
+    [("Jan <Jan@example.nl>", "Jan@example.nl"), ('"J, d" <j@example.nl>', "j@example.nl"), (None, None)],
+)
+def test_the_recipient_is_an_address_without_a_name(recipient: str | None, told: str | None) -> None:
+    from workers.contrib.django.anymail.translation import tracking_event
+
+    assert tracking_event(event(1, EventType.FAILURE, recipient=recipient)).recipient == told
 
 
 def test_receivers_are_called_unchanged_and_what_they_raise_is_tried_again(project: None) -> None:
