@@ -414,6 +414,33 @@ def test_the_admin_finds_by_our_rules_shows_all_as_text_and_counts_nothing(
     assert client.post(f"{page}{event(2).delivery_id.hex()}/delete/", {"post": "yes"}).status_code == 403
 
 
+def test_the_admin_reads_no_whole_table_for_a_rare_type(
+    project: None, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from django.contrib.auth.models import User
+    from django.db import connections
+    from django.test import Client
+    from django.test.utils import CaptureQueriesContext
+
+    monkeypatch.setenv("DATABASE_URL", sqlite_url)
+    with Store.open(sqlite_url) as store:
+        store.add([event(1, EventType.ABUSE), event(2), event(3, recipient="piet@example.nl")])
+    client = Client()
+    client.force_login(User.objects.create_superuser("root", password="x"))
+
+    def listed(**parameters: str) -> int:
+        page = client.get("/admin/copernica_ingest/event/", parameters, follow=True).content.decode()
+        return int(page.count('class="field-type'))
+
+    with CaptureQueriesContext(connections["copernica"]) as queries:
+        assert listed(type="abuse") == 1
+    assert '"type" = ' not in str(queries.captured_queries), "it is found by the numbers of each hour"
+    assert [listed(type="abuse", q=typed) for typed in ("jan@example.nl", "piet@example.nl")] == [1, 0]
+    assert listed(type="open", q=event(1).delivery_id.hex()) == 0
+    condition = {"recipient__contains": "piet"}  # in the address; the page has none such
+    assert client.get("/admin/copernica_ingest/event/", condition).status_code == 400
+
+
 # --- the command ---
 
 

@@ -2,15 +2,18 @@
 
 import json
 import os
-from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.functional import cached_property
 
+from ingest.copernica.events import EPOCH, EventType
 from ingest.errors import IngestError
 from ingest.settings import Settings
 from ingest.shown import escaped
@@ -21,8 +24,10 @@ from workers.store.filters import Filter
 from workers.store.search import search
 from workers.store.store import Store
 
-#: Events of a recipient or message that are shown, the newest ones.
+#: Events of a recipient, a message or a type that are shown, the newest ones.
 FOUND = 500
+#: Seconds that finding them may take, if they are few among many.
+PATIENCE = 2.0
 #: Pages of `list_per_page` that can be reached; whoever wants an older event searches for it.
 PAGES = 100
 
@@ -37,12 +42,29 @@ class Uncounted(Paginator):
         return int(self.object_list[:at_most].count())
 
 
+class TypeFilter(admin.SimpleListFilter):
+    """The newest events of a type, however rare: no index leads to these, but the numbers of each hour do."""
+
+    title = parameter_name = "type"
+
+    def lookups(self, _request: HttpRequest, _model_admin: Any) -> list[tuple[str, str]]:
+        """All types."""
+        return [(one.value, one.value) for one in EventType]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet) -> QuerySet:
+        """Those of the type; what somebody searches for besides is found together with it."""
+        if self.value() not in list(EventType) or request.GET.get(SEARCH_VAR, "").strip():
+            return queryset
+        return _found(request, queryset, Filter(types=[self.value()]))
+
+
 @admin.register(Event)
 class EventAdmin(admin.ModelAdmin):
     """Lists, finds and shows events; changes nothing."""
 
     list_display = ("occurred_at", "type", "recipient", "message_id", "mailing", "source")
-    list_filter = ("type",)
+    list_filter = (TypeFilter,)
+    sortable_by = ()  # there is an index for one order only
     ordering = ("-delivery_id",)
     search_fields = ("recipient",)  # has the field shown; see `get_search_results`
     search_help_text = "An address, a message's id or a delivery id, as a whole"
@@ -58,14 +80,15 @@ class EventAdmin(admin.ModelAdmin):
         """What a person typed, found as everywhere in the program: addresses by its rule, by an index."""
         if not (term := search_term.strip()):
             return queryset, False
+        kind = request.GET.get(TypeFilter.parameter_name, "")
         if len(term) == 2 * SIZE and not term.strip("0123456789abcdefABCDEF"):
-            return queryset.filter(pk=term.lower()), False
+            return queryset.filter(pk=term.lower(), **({"type": kind} if kind else {})), False
         wanted = Filter(recipient=term) if "@" in term else Filter(message_id=term)
-        try:
-            return queryset.filter(pk__in=_found(wanted)), False
-        except IngestError as error:
-            self.message_user(request, str(error), "error")
-            return queryset.none(), False
+        return _found(request, queryset, replace(wanted, types=[kind] if kind else [])), False
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Only that of our filter: any other in a page's address would read the whole table."""
+        return lookup == TypeFilter.parameter_name
 
     @admin.display(description="tags")
     def labels(self, event: Event) -> str:
@@ -88,7 +111,18 @@ class EventAdmin(admin.ModelAdmin):
         return {}
 
 
-def _found(wanted: Filter) -> Sequence[str]:
-    settings = Settings.read({**os.environ, **conf.environment()})
-    with Store.of(settings) as store:
-        return [line.delivery_id.hex() for line in search(store, wanted, None, FOUND).lines]
+def _found(request: HttpRequest, queryset: QuerySet, wanted: Filter) -> QuerySet:
+    """The newest events that are wanted, of those that are shown; a message says why some may be missing."""
+    try:
+        settings = Settings.read({**os.environ, **conf.environment()})
+        with Store.of(settings) as store:
+            found = search(store, wanted, None, FOUND, budget=PATIENCE)
+    except IngestError as error:
+        messages.error(request, str(error))
+        return queryset.none()
+    if found.reached is not None:
+        reached = EPOCH + timedelta(microseconds=found.reached)
+        messages.warning(request, f"Events from before {reached:%Y-%m-%d %H:%M} (UTC) were not looked for.")
+    elif found.further is not None:
+        messages.info(request, f"These are the newest {FOUND}: `manage.py copernica events` finds all.")
+    return queryset.filter(pk__in=[line.delivery_id.hex() for line in found.lines])
