@@ -79,7 +79,7 @@ def on_post_page(output: str, page: Any, config: MkDocsConfig) -> str:
     return moved
 
 
-@event_priority(-200)
+@event_priority(-200)  # type: ignore[untyped-decorator, unused-ignore]  # where mkdocs is not installed
 def on_post_build(config: MkDocsConfig) -> None:
     """Give each language its search index, and fail if a page would fetch anything from another server.
 
