@@ -1,6 +1,7 @@
 """Copernica's events in a Django project: the example, in this process."""
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -109,11 +110,12 @@ def test_check_finds_values_that_cannot_be_used_and_passwords_that_django_would_
 
     from workers.contrib.django.checks import check_settings
 
-    given = {"ACCOUNTS": "account-1", "MAX_BODY": "much", "REDIS_URL": "redis://:hunter2@localhost/0"}
+    given = {"ACCOUNTS": "account-1", "MAX_BODY": "much", "FORWARD_URL": ["http://me:hunter2@localhost/x"]}
+    given["ALERT_URL"] = "http://[is-no-address/"
     with override_settings(COPERNICA_INGEST=given, USE_TZ=False):
         found = {one.id: one.msg for one in check_settings()}
     assert set(found) == {"copernica_ingest.E002", "copernica_ingest.W001", "copernica_ingest.W002"}
-    assert "INGEST_MAX_BODY" in found["copernica_ingest.E002"]
+    assert "FORWARD_URL" in found["copernica_ingest.W002"]
     assert "hunter2" not in str(found)
 
 
@@ -171,6 +173,26 @@ def test_the_database_is_that_of_an_alias(one: dict[str, Any], url: str, monkeyp
 
 def test_handlers_of_apps_are_found_each_time_they_are_loaded(project: None) -> None:
     assert set(registry.load([MODULE])) == {"clicked", "anymail"} == set(registry.load([MODULE]))
+
+
+def test_handlers_in_a_package_are_found_each_time_too(
+    project: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shop
+
+    package = tmp_path / "copernica_handlers"
+    package.mkdir()
+    (package / "__init__.py").write_text("from shop.copernica_handlers import opens\n")
+    (package / "opens.py").write_text(
+        "from workers import on\n\n@on('open')\ndef opened(event: object) -> None: ...\n"
+    )
+    monkeypatch.setattr(shop, "__path__", [str(tmp_path), *shop.__path__])
+    try:
+        assert "opened" in registry.load([MODULE])
+        assert "opened" in registry.load([MODULE])
+    finally:
+        for name in [one for one in sys.modules if one.startswith("shop.copernica_handlers")]:
+            del sys.modules[name]
 
 
 def test_a_handler_goes_on_after_its_connection_was_lost(
@@ -442,6 +464,16 @@ def test_the_admin_reads_no_whole_table_for_a_rare_type(
 
 
 # --- the command ---
+
+
+def test_a_mistake_in_the_settings_ends_the_command_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    from django.core.management import ManagementUtility
+    from django.test import override_settings
+
+    with override_settings(COPERNICA_INGEST={"ACOUNTS": "1"}), pytest.raises(SystemExit) as caught:
+        ManagementUtility(["manage.py", "copernica", "status"]).execute()
+    assert caught.value.code == 2
+    assert "ACOUNTS', which is no setting. Did you mean ACCOUNTS?" in capsys.readouterr().err
 
 
 def test_the_command_ends_as_the_program_does(project: None, monkeypatch: pytest.MonkeyPatch) -> None:

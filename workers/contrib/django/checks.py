@@ -30,9 +30,16 @@ def _found() -> Iterator[CheckMessage]:
         text = "USE_TZ is off: the times of events are in UTC all the same, and cannot be compared with others."
         yield Warning(text, id="copernica_ingest.W001")
     for name, value in conf.given().items():
-        if isinstance(value, str) and "://" in value and urlsplit(value).password:
+        if any(map(_has_password, value if isinstance(value, list | tuple) else [value])):
             yield Warning(
                 f"{conf.SETTING}[{name!r}] holds a password, which Django's page of errors shows.",
                 hint="Set it in the environment: the program reads it there.",
                 id="copernica_ingest.W002",
             )
+
+
+def _has_password(value: object) -> bool:
+    try:
+        return isinstance(value, str) and "://" in value and bool(urlsplit(value).password)
+    except ValueError:  # no URL, which another check says
+        return False

@@ -34,8 +34,10 @@ def _import() -> None:
     with adapted(with_fresh_connections):
         for app in apps.get_app_configs():
             if app.module is not None and module_has_submodule(app.module, NAME):
-                sys.modules.pop(f"{app.name}.{NAME}", None)
-                importlib.import_module(f"{app.name}.{NAME}")
+                module = f"{app.name}.{NAME}"
+                for known in [one for one in sys.modules if one == module or one.startswith(f"{module}.")]:
+                    del sys.modules[known]
+                importlib.import_module(module)
 
 
 _set_up()

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import sys
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ingest.cli.main import main
@@ -43,5 +45,9 @@ class Command(BaseCommand):
 
     @staticmethod
     def _run(words: list[str]) -> None:
-        os.environ.update(conf.environment())  # processes that it starts inherit it
+        try:
+            os.environ.update(conf.environment())  # processes that it starts inherit it
+        except ImproperlyConfigured as error:
+            sys.stderr.write(f"manage.py copernica: {error}\n")
+            raise SystemExit(2) from None
         main.main(words, prog_name="manage.py copernica")
