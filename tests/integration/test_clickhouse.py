@@ -11,8 +11,10 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from ingest.copernica.events import Event, EventType
+from ingest.copernica.events import MICROS, Event, EventType
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 from tests.benchmarks.peers import installed
@@ -92,6 +94,45 @@ def test_what_is_inserted_is_there_once_however_often(server: str) -> None:
     assert (row["occurred_at"], row["type"]) == ("2026-11-20 09:00:00.999999", "click")
     assert (int(str(row["code"])), row["message_id"], row["mailing"]) == (-(2**63), "5fd2", None)
     assert ask(server, "SELECT uniqExact(delivery_id) AS n FROM once") == [{"n": 5_092}]
+
+
+def test_times_long_ago_are_no_dates(server: str) -> None:
+    url = f"http://{SIGNED}@{server}/default/times"
+    assert typed("clickhouse", "--create", environ={"INGEST_CLICKHOUSE_URL": url}).exit_code == 0
+    seconds = [0, 5, 12_345_678, 20_201_231, 999_999_999, 9_999_999_999]
+    insert(url, [event(number, occurred_at=second * MICROS) for number, second in enumerate(seconds, 1)])
+    found = ask(server, "SELECT toInt64(toUnixTimestamp64Second(occurred_at)) AS s FROM times FINAL ORDER BY s")
+    assert [int(str(row["s"])) for row in found] == seconds
+
+
+@pytest.mark.parametrize(
+    ("headers", "text", "error"),
+    [
+        ({}, "It works!", "NotClickHouse"),
+        ({"X-ClickHouse-Query-Id": "1"}, "Code: 241. DB::Exception: Memory limit of geheim", "code 241"),
+        ({"X-ClickHouse-Query-Id": "1"}, "", None),
+    ],
+)
+def test_a_200_alone_inserts_nothing(headers: dict[str, str], text: str, error: str | None) -> None:
+    async def answer(_request: web.Request) -> web.Response:
+        return web.Response(text=text, headers=headers)
+
+    async def run() -> None:
+        app = web.Application()
+        app.router.add_post("/", answer)
+        async with TestServer(app) as there:
+            table = ClickHouse.of(f"http://127.0.0.1:{there.port}/default/x")
+            try:
+                await table.insert([event(1)])
+            finally:
+                await table.close()
+
+    if error is None:
+        asyncio.run(run())
+    else:
+        with pytest.raises(TryLater, match=error) as refused:
+            asyncio.run(run())
+        assert "geheim" not in str(refused.value)
 
 
 def test_what_it_refuses_is_told_apart_from_what_is_in_its_way(server: str) -> None:

@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 from confluent_kafka import Consumer, KafkaError, Producer
 
-from ingest.errors import SettingsError
+from ingest.errors import SettingsError, Unavailable
 from ingest.settings import Settings
 from tests.support.builders import event
 from tests.support.cli import findings
@@ -63,7 +63,13 @@ def test_all_events_arrive_those_of_a_message_in_one_partition(cluster: str) -> 
     assert last["payload"] == {"lone": "\ufffd", "nul": "\ufffd"}
 
 
-def test_what_is_too_large_is_given_up_and_the_rest_is_not(cluster: str) -> None:
+def test_what_the_topic_takes_arrives_however_large(cluster: str) -> None:
+    Topic.of(f"kafka://{cluster}/roomy").write([event(1, description="x" * 2_000_000)])
+    assert len(str(read(cluster, "roomy", 1)[0][1]["description"])) == 2_000_000
+
+
+def test_what_is_too_large_is_given_up_and_the_rest_is_not(cluster: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.handlers.kafka.MAX_MESSAGE", 1_000_000)
     topic = Topic.of(f"kafka://{cluster}/large")
     with pytest.raises(GiveUp, match="MSG_SIZE_TOO_LARGE"):
         topic.write([event(1), event(2, description="x" * 2_000_000)])
@@ -76,6 +82,14 @@ def test_who_does_not_confirm_in_time_gets_it_again() -> None:
     with pytest.raises(TryLater, match="did not confirm"):
         topic.write([event(1), event(2)])
     assert topic.producer is None
+
+
+def test_a_client_that_cannot_be_made_fails_no_event() -> None:
+    topic = Topic.of("kafka+ssl://127.0.0.1:1/x?ca=/nowhere.pem")
+    with pytest.raises(TryLater, match="_INVALID_ARG"):
+        topic.write([event(1)])
+    with pytest.raises(Unavailable, match="_INVALID_ARG"):
+        topic.try_out()
 
 
 def test_failures_are_told_without_the_words_of_others() -> None:

@@ -47,6 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, status: int, text: bytes, code: int = 0) -> None:
         self.send_response(status)
+        self.send_header("X-ClickHouse-Server-Display-Name", "here")
         if code:
             self.send_header("X-ClickHouse-Exception-Code", f"{code}")
         self.send_header("Content-Length", f"{len(text)}")

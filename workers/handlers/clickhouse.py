@@ -4,7 +4,7 @@
 after `#`, as those of forward targets. A row is one event as `ingest events --format jsonl` prints it. The table
 keeps one row per delivery id (`ReplacingMergeTree`), so what is inserted twice counts once: see `ClickHouse.ddl`.
 
-    it answers 200, having inserted all        done
+    it answers 200, having inserted all        done (a 200 of something else than ClickHouse is no answer)
     an error about the rows                    tried again in halves; alone, a dead letter at once
     anything else, or no answer                all of them later
 """
@@ -33,6 +33,8 @@ NAME = "clickhouse"
 OWN_PART = 5_000
 #: Seconds that a question of `ingest check`, or a table, may take.
 PATIENCE = 10.0
+#: How headers begin that every answer of ClickHouse has one of.
+OURS = "x-clickhouse-"
 #: The table and database where none is named.
 TABLE_NAME, DATABASE = "events", "default"
 #: Codes of errors that are about the rows: they cannot be parsed, or have values that no column takes.
@@ -71,7 +73,13 @@ COLUMNS: Mapping[str, str] = {
 _MONTH = "toYYYYMM(toDateTime(reinterpretAsUInt32(reverse(unhex(substring(delivery_id, 1, 8)))), 'UTC'))"
 
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?([^/?#@]+)/?([^#]*)(?:#(.*))?", re.IGNORECASE)
+#: An error that came up after it had answered 200.
+_LATE = re.compile(rb"Code: ([0-9]+)\. DB::Exception")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+class NotClickHouse(aiohttp.ClientError):
+    """Something else answered 200, as any web server may: what it was sent is nowhere."""
 
 
 @dataclass(slots=True)
@@ -224,7 +232,12 @@ class ClickHouse:
             text = await answer.read()
             if said.isdecimal():
                 return int(said), text
-            return (0 if answer.status == 200 else -answer.status), text
+            if answer.status != 200:
+                return -answer.status, text
+            if not any(name.lower().startswith(OURS) for name in answer.headers):
+                raise NotClickHouse
+            late = _LATE.search(text)
+            return (int(late[1]) if late else 0), text
 
 
 #: What the codes mean that an operator can do something about.
@@ -244,7 +257,8 @@ def row(event: Event) -> bytes:
     values["payload"] = json_text(event.payload)
     for name in ("occurred_at", "received_at"):
         moment = getattr(event, name)
-        values[name] = f"{moment // MICROS}.{moment % MICROS:06d}"
+        # With fewer than nine digits it would be read as a date, such as 20201231.
+        values[name] = f"{moment // MICROS:010d}.{moment % MICROS:06d}"
     return json_text(values).encode()
 
 

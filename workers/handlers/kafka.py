@@ -43,6 +43,8 @@ MARGIN = 2.0
 PATIENCE = 10.0
 #: Ways to sign in.
 MECHANISMS = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+#: Bytes that a message may have before Kafka is asked: the topic's own limit decides, not the library's 1 MB.
+MAX_MESSAGE = 100 * 1024 * 1024
 #: What is wrong with the message rather than with Kafka.
 ABOUT_MESSAGE = frozenset(
     {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_MSG_SIZE, KafkaError.INVALID_RECORD, KafkaError.INVALID_MSG}
@@ -104,8 +106,8 @@ class Topic:
             if error is not None:
                 failed.append(error)
 
-        producer = self._producer()
         try:
+            producer = self._producer()
             for event in events:
                 key = event.message_id or event.delivery_id.hex()
                 self._produce(producer, key, json_text(as_row(event)), event, report, until)
@@ -147,6 +149,7 @@ class Topic:
                     "acks": "all",
                     "compression.type": "zstd",
                     "linger.ms": 5,
+                    "message.max.bytes": MAX_MESSAGE,
                     "message.timeout.ms": max(1000, int((self.options.timeout - MARGIN) * 1000)),
                     "log_level": 2,  # what matters comes with the reports
                     **self.config,
@@ -172,8 +175,8 @@ class Topic:
         Raises:
             Unavailable: Kafka does not answer, or there is no such topic.
         """
-        producer = self._producer()
         try:
+            producer = self._producer()
             found = producer.list_topics(self.name, PATIENCE).topics[self.name]
         except KafkaException as error:
             raise Unavailable(
