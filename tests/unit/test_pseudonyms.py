@@ -4,6 +4,7 @@ import random
 import string
 from base64 import b64encode, urlsafe_b64encode
 from hashlib import md5, sha256
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -161,3 +162,20 @@ def test_a_text_that_hides_an_address_in_a_way_of_its_own_is_not_kept() -> None:
     assert Mentions(BOTH, JAN).without("aj=61n=40example.nl jan=40example.nl") == HIDDEN
     inside = b64encode(b"x" * 31 + JAN.encode() + b"\xff" * 30).decode()
     assert JAN not in Mentions(BOTH, JAN).without(f"q={inside}")
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["@", "%40", "x@pseudonym.invalid", "x@@", "a@b"])
+def test_a_stranger_s_text_of_nothing_but_signs_takes_no_longer_than_its_length_lets_it(piece: str) -> None:
+    looked: list[int] = []
+
+    class Counted(str):
+        """A text that counts how often one of its characters is looked at."""
+
+        def __getitem__(self, at: Any) -> str:
+            looked.append(1)
+            return super().__getitem__(at)
+
+    text = piece * (2_000 // len(piece))
+    Mentions(BOTH, JAN)._without_addresses(Counted(text))
+    assert len(looked) < 10 * len(text)

@@ -105,17 +105,19 @@ class Mentions:
         return text
 
     def _without_addresses(self, text: str) -> str:
-        kept, after = [], 0
+        kept, after, least = [], 0, 0
         for at in _AT.finditer(text):
-            start, domain = _local_start(text, at.start(), after), _DOMAIN.match(text, at.end())
-            if start == at.start() or domain is None or at.start() < after:
+            # First what is ahead: nothing is looked back at twice, however many signs a stranger has sent.
+            domain = _DOMAIN.match(text, at.end()) if at.start() >= least else None
+            if domain is None or (start := _local_start(text, at.start(), least)) == at.start():
                 continue
             name = domain[0].rstrip(".-") or domain[0]
+            least = at.end() + len(name)
             pseudonym = self._of(text[start : at.start()], name)
             if pseudonym is None:
                 continue
             kept += [text[after:start], pseudonym, at[0], DOMAIN]
-            after = at.end() + len(name)
+            after = least
         return "".join((*kept, text[after:])) if kept else text
 
     def _of(self, local: str, domain: str) -> str | None:
