@@ -242,6 +242,34 @@ def test_the_command_says_what_it_did_and_what_is_wrong(store: Store, tmp_path: 
     assert (said["files_written"], said["manifest"]["rows"]) == (0, 1)
     assert "there are no events" in typed("export", "--day", "2026-11-19", environ=environ).output
     assert "Say where to" in typed("export", environ=environ | {"INGEST_EXPORT_TO": ""}).stderr
+    assert "there are no events" in typed("export", "--day", "9999-12-31", environ=environ).output
     (tmp_path / "file").write_text("")
     refused = typed("export", "--to", f"{tmp_path}/file", environ=environ)
     assert (refused.exit_code, "cannot be written to" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    "to", ["gs://bucket/x", "s3:/bucket/x", "file:///srv/x", "https://host/x", "s3://[bucket/x"]
+)
+def test_what_is_no_folder_and_no_bucket_is_not_made_a_folder(
+    to: str, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    refused = typed("export", "--to", to, environ={"DATABASE_URL": settings_for(store).database})
+    assert (refused.exit_code, "s3://bucket/prefix" in refused.stderr) == (2, True), refused.output
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    "found",
+    [b'{"version":1e999,"columns":1}', b"[" * 100_000, b'{"version":1,"columns":1,"files":[],"day":"2026-11-20",'
+     b'"format":"parquet","edition":"x","written_at":"","over":true,"complete":null,"frozen":false,"rows":0}'],
+    ids=["endless", "deep", "no number"],
+)  # fmt: skip  # a list to be read across
+def test_a_manifest_that_nobody_can_read_is_written_anew(store: Store, tmp_path: Path, found: bytes) -> None:
+    store.add([event(1)])
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / "_manifest-parquet.json").write_bytes(found)
+    run(store, tmp_path)
+    assert (manifest(tmp_path)["edition"], manifest(tmp_path)["rows"]) == (1, 1)

@@ -71,7 +71,7 @@ def without_events(store: Store, day: date) -> Day:
     If it has none from before either, a retention has deleted all of that, whatever is set now.
     """
     first = next(store.keys(events, 1), None)
-    end = (_begin(day) + timedelta(days=1)).timestamp()
+    end = _begin(day).timestamp() + 86_400  # a day may be the last that there is
     is_before_all = first is None or int.from_bytes(first[0].delivery_id[:4], "big") >= end
     return Day(day, {}, day < datetime.now(UTC).date(), None, is_before_all)
 

@@ -70,8 +70,8 @@ class Manifest:
                 raise Unavailable(f"A later release wrote {where}: export with that one, or to another place.")
             files = tuple(File(**one) for one in values.pop("files"))
             date.fromisoformat(values["day"])
-            return cls(files=files, **values)
-        except (ValueError, KeyError, TypeError):
+            return cls(files=files, **{**values, "edition": int(values["edition"])})
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             return None
 
 

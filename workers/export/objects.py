@@ -50,7 +50,10 @@ class Bucket:
         Raises:
             SettingsError: it is not written as `s3://bucket/prefix`.
         """
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # such as of a bracket
+            parts = urlsplit("")
         prefix = parts.path.strip("/")
         if not _NAME.fullmatch(parts.netloc) or parts.query or parts.fragment or not prefix.isprintable():
             raise SettingsError("Write the bucket to export to as s3://bucket/prefix, and no more than that.")

@@ -3,13 +3,14 @@
 import errno
 import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from ingest.errors import Unavailable
+from ingest.errors import SettingsError, Unavailable
 
 #: How the name of a file begins and ends that is being written. Other programs pass over what begins with a point.
 UNFINISHED = ".ingest-", ".tmp"
@@ -17,6 +18,8 @@ UNFINISHED = ".ingest-", ".tmp"
 LOCK = ".ingest-export.lock"
 #: In which URLs of object stores begin.
 S3 = "s3://"
+#: How a URL begins, which is no folder: also with a slash too few.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
 
 
 class Stored(NamedTuple):
@@ -178,4 +181,6 @@ def target_of(to: str) -> Target:
         from workers.export.objects import Bucket  # noqa: PLC0415  # needs an extra
 
         return Bucket.of(to)
+    if _URL.match(to):
+        raise SettingsError("Exports go to a folder or to s3://bucket/prefix, not to a URL of another kind.")
     return Folder(Path(to))
