@@ -44,9 +44,10 @@ def pytest_xdist_auto_num_workers() -> int:
 
 #: What every page of the console has, which `make test` looks at; the pages themselves are with the slow tests.
 EVERY_PAGE = "test_console.py"
-#: What only the console and the prompt show: on PostgreSQL with the slow tests.
+#: What only the console and the prompt show, and what few ask for: on PostgreSQL with the slow tests.
 SHOWN = frozenset(
     {EVERY_PAGE, "test_search.py", "test_mailing_figures.py", "test_handler_history.py", "test_event.py"}
+    | {"test_pseudonyms.py", "test_views.py", "test_cookbook.py"}
 )
 
 

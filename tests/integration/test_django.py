@@ -21,6 +21,9 @@ MODULE = "workers.contrib.django.handlers"
 ENGINES = "django.db.backends"
 
 
+pytestmark = pytest.mark.slow  # each process that runs one of them sets Django up
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _django(tmp_path_factory: pytest.TempPathFactory) -> None:
     django_project.set_up(tmp_path_factory.mktemp("shop"))
