@@ -81,6 +81,10 @@ def check_contents(sdist: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = (name for name in archive.namelist() if not name.startswith(f"{NAME}.dist-info/"))
         compare(wheel, names, code | {"ingest/dev/redis.conf"})
+        page = archive.read(f"{NAME}.dist-info/METADATA").decode()
+    # Links into the repository lead nowhere on a package index.
+    if links := re.findall(r"\]\((?!https?:)[^)]*\)", page.partition("\n\n")[2]):
+        fail(f"the page on a package index has links to {', '.join(links)}: see pyproject.toml")
 
 
 def compare(package: Path, names: Iterable[str], expected: set[str]) -> None:

@@ -150,7 +150,7 @@ def test_the_image_is_pinned_and_started_without_a_shell() -> None:
     assert user == ["10001:10001"]
     tools = (DEPLOY / "build-requirements.txt").read_text()
     assert tools.count("==") < tools.count("--hash=sha256:")
-    assert {"uv", "hatchling"} <= set(re.findall(r"^([\w-]+)==", tools, re.MULTILINE))
+    assert {"uv", "hatchling", "hatch-fancy-pypi-readme"} <= set(re.findall(r"^([\w-]+)==", tools, re.MULTILINE))
 
 
 def test_heroku_gets_the_python_of_the_image() -> None:
