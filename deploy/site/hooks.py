@@ -24,6 +24,7 @@ import mmdr
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
+from pymdownx.slugs import slugify
 
 ROOT = Path(__file__).parents[2]
 #: Where pages made of files beside `docs/` are.
@@ -46,6 +47,9 @@ TRANSLATION = re.compile(r"\.nl\.md$")
 DUTCH = "nl/"
 #: What stands before a page's title for whoever changes it; mkdocs would take the file's name for the title.
 NOTE = re.compile(r"\A(?:<!--.*?-->\s*)+", re.DOTALL)
+#: What leads from a README to its translation; the site has a menu for that.
+OTHER_LANGUAGE = re.compile(r"^\*\[(?:Nederlands|English)\]\(README\S*\)\*\n\n", re.MULTILINE)
+HEADING = re.compile(r"^(#{2,6}) (.+)$", re.MULTILINE)
 #: How a page tells its scripts where the site begins.
 BASE = re.compile(r'"base": "\.\.(?:/(\.\.(?:/\.\.)*))?"')
 #: The grey that is drawn behind the words of an arrow.
@@ -133,7 +137,10 @@ class Pages:
             return os.path.relpath(self._page_of(linked), target.parent)
 
         target.parent.mkdir(parents=True, exist_ok=True)
-        text = NOTE.sub("", page.read_text("utf-8"))
+        text = OTHER_LANGUAGE.sub("", NOTE.sub("", page.read_text("utf-8")))
+        english = page.with_name(page.name.replace(".nl.md", ".md"))
+        if english != page and english.exists():
+            text = _with_anchors_of(english.read_text("utf-8"), text)
         target.write_text("".join(_outside_code(text, lambda part: LINK.sub(moved, part))), "utf-8")
 
     def _page_of(self, linked: Path) -> Path:
@@ -163,8 +170,37 @@ class Pages:
 
 def _outside_code(text: str, change: Any) -> Iterator[str]:
     """The text, changed where it is not in a block of code."""
-    for part in re.split(r"(^ *```.*?^ *```$)", text, flags=re.MULTILINE | re.DOTALL):
-        yield part if part.lstrip().startswith("```") else change(part)
+    for part in _parts(text):
+        yield part if _is_code(part) else change(part)
+
+
+def _parts(text: str) -> list[str]:
+    """The text in pieces, each of which is a block of code or has none."""
+    return re.split(r"(^ *```.*?^ *```$)", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def _is_code(part: str) -> bool:
+    return part.lstrip().startswith("```")
+
+
+def _with_anchors_of(english: str, dutch: str) -> str:
+    """The Dutch page with the English names of its headings too: pages that have no translation link to these."""
+
+    def titles(text: str) -> list[str]:
+        return [title for part in _parts(text) if not _is_code(part) for _, title in HEADING.findall(part)]
+
+    names = iter(titles(english) if len(titles(english)) == len(titles(dutch)) else ())
+
+    def named(found: re.Match[str]) -> str:
+        english_name, dutch_name = _anchor(next(names, found[2])), _anchor(found[2])
+        return found[0] if english_name == dutch_name else f'{found[0]} <a id="{english_name}"></a>'
+
+    return "".join(_outside_code(dutch, lambda part: HEADING.sub(named, part)))
+
+
+def _anchor(title: str) -> str:
+    """What the table of contents makes of a title."""
+    return str(slugify(case="lower")(re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title), "-"))
 
 
 def _page_name(file: Path) -> str:
