@@ -26,6 +26,7 @@ from tests.support.cli import typed
 from tests.support.stream import job_names, keep
 from tests.support.valkey import valkey
 from workers.drain.drain import Drain
+from workers.gaps import lineage
 from workers.operations import streams
 from workers.operations.streams import Emptying, reopen
 from workers.store.store import Store
@@ -149,6 +150,21 @@ def test_what_is_named_no_more_is_shown_until_it_was_drained(
         ("two", "takes", 0),
         ("old", "left", 7),
     ]
+
+
+def test_one_that_is_another_installations_is_told_of(
+    clients: list[redis.Redis], redis_url: str, database: str, store: Store
+) -> None:
+    environ = {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": database,
+        "INGEST_STREAM_URLS": f"{redis_url},{of(redis_url, 3)}",
+    }
+    clients[0].hset(Keys().mark, "database", lineage.name_of(store) or "")
+    assert "other-database" not in typed("status", environ=environ).stdout
+    clients[1].hset(Keys().mark, "database", "theirs")
+    assert "other-database" in typed("status", environ=environ).stdout
+    assert streams.ANOTHERS in typed("streams", environ=environ).stdout
 
 
 class Told:

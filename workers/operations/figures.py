@@ -79,7 +79,7 @@ class StreamFigures:
     #: How many endpoint processes write to it, by what they found: `closed` (they do), `open` or `half-open` (it
     #: fails), `full`, `drained`. Empty where there is one server.
     endpoints: Mapping[str, int] = field(default_factory=dict)
-    #: Why it does not answer, in the words of the error.
+    #: Why it does not answer, in the words of the error; or that it is another installation's.
     error: str | None = None
     #: Unix time in seconds at which one that is `left` was seen last, and had so many batches.
     seen_at: float | None = None

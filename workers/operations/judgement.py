@@ -128,6 +128,9 @@ def _of_servers(streams: Iterable[StreamFigures], now: float) -> Iterable[Status
         if one.state == "away":
             text = f"The stream server {one.name} does not answer ({one.error}): what it has waits."
             yield StatusWarning(Code.STREAM_UNREACHABLE, text)
+        elif one.error is not None:
+            text = f"The stream server {one.name} is wrong: {one.error}"
+            yield StatusWarning(Code.OTHER_DATABASE, text)
         elif one.state == "left":
             ago = span(max(0.0, now - (one.seen_at or now)))
             had = "we do not know how much" if one.batches is None else counted(one.batches, "batch", "batches")

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
 import redis
@@ -18,6 +19,7 @@ from ingest.stream.known_streams import KnownStream, KnownStreams, Standing, sta
 from ingest.stream.partitions import Partition, Partitions
 from ingest.stream.reports import EndpointReport
 from ingest.stream.trial import try_batch
+from workers.gaps import lineage
 from workers.operations.figures import StreamFigures
 
 #: The states of a server: endpoints write to it, it is being drained by hand, it is not named and only drained, it
@@ -25,6 +27,8 @@ from workers.operations.figures import StreamFigures
 TAKES, CLOSED, ONLY_DRAINED, AWAY, LEFT = "takes", "closed", "only-drained", "away", "left"
 
 
+#: What to say of a server that two installations name.
+ANOTHERS = "It is another installation's, whose workers take what is written there into their database."
 #: Seconds that each may take to answer.
 PATIENCE = 2.0
 
@@ -44,11 +48,13 @@ def look(partitions: Partitions, client: redis.Redis | None, endpoints: Iterable
     """
     counts: Counter[str] = Counter()
     reports = list(endpoints)
+    database = None if client is None else lineage.Opposite.read(client).database
 
     def ask(partition: Partition) -> StreamFigures:
         figures, counted = _of(partition, reports)
         counts.update(counted)
-        return figures
+        theirs = lineage.Opposite.read(partition.client).database
+        return figures if len({database, theirs} - {None}) < 2 else replace(figures, error=ANOTHERS)
 
     found, error = partitions.looked_at(ask)
     if error is not None and not found:
