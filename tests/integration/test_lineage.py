@@ -71,12 +71,13 @@ def test_a_redis_of_yesterday_makes_a_gap(store: Store, client: redis.Redis) -> 
 
 
 def test_a_redis_that_takes_no_writes_is_not_taken_for_older(store: Store, client: redis.Redis) -> None:
+    limit = client.config_get("maxmemory")["maxmemory"]
     for begin in (True, False):
         client.config_set("maxmemory", 1)
         try:
             assert {lineage.compare(store, client) is None for _ in range(4)} == {begin}
         finally:
-            client.config_set("maxmemory", 0)
+            client.config_set("maxmemory", limit)
         compared(store, client, 2)
     assert causes(store) == []
     client.hset(MARK, "number", 1)
