@@ -136,6 +136,7 @@ class _Trial:
             ("XTRIM", stream, "MINID", "0-1"),
             ("XGROUP", "DELCONSUMER", stream, GROUP, "nobody"),
             ("HSET", counts, "drained", 1),
+            ("HSETNX", counts, "drained", 1),
             ("HGET", counts, "drained"),
             ("HGETALL", counts),
             ("HDEL", counts, "drained"),
