@@ -209,8 +209,8 @@ def adopt(yes: bool) -> None:
             missing = [one.name for one in streams if one.name not in was]
     if error is not None:
         raise Unavailable(
-            f"{', '.join(missing)}: {described(error).rstrip('.')}; what is there is not adopted yet: type the same "
-            "again once it takes writes."
+            f"{', '.join(missing)}: {described(error).rstrip('.')}; what is there is not adopted yet: "
+            "type the same again once it takes writes."
         )
     click.echo("It was another database's." if any(was.values()) else "It was nobody else's.")
 
