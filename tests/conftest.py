@@ -44,20 +44,30 @@ def pytest_xdist_auto_num_workers() -> int:
 
 #: What every page of the console has, which `make test` looks at; the pages themselves are with the slow tests.
 EVERY_PAGE = "test_console.py"
-#: What only the console and the prompt show, and what few ask for: on PostgreSQL with the slow tests.
-SHOWN = frozenset(
-    {EVERY_PAGE, "test_search.py", "test_mailing_figures.py", "test_handler_history.py", "test_event.py"}
-    | {"test_pseudonyms.py", "test_views.py", "test_cookbook.py"}
+#: What the store and the drain promise: `make test` asks it of SQLite and PostgreSQL. All else that needs a
+#: database has SQLite there, and all of them in `make test-system`.
+BOTH_DATABASES = frozenset(
+    {
+        "test_store.py",
+        "test_drain.py",
+        "test_work_queue.py",
+        "test_three_sources.py",
+        "test_schema.py",
+        "test_erase.py",
+    }
 )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep `make test` short: what it leaves to `make test-system` is what people see, not what is kept."""
+    """Keep `make test` short: it leaves to `make test-system` what people see, and most of the second database."""
     for item in items:
         name = item.path.name
         is_page = name.startswith("test_console_") and item.path.parent.name == "integration"
-        if is_page or (name in SHOWN and "postgresql" in item.name.partition("[")[2]):
+        parameters = (
+            item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        )
+        if is_page or (name not in BOTH_DATABASES and parameters.get("database") == "postgresql"):
             item.add_marker(pytest.mark.slow)
 
 

@@ -5,6 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ KUBERNETES = DEPLOY / "kubernetes"
 ASSIGNMENT = re.compile(r"^#? ?([A-Z][A-Z0-9_]*)=")
 
 
+@cache
 def documents(file: Path) -> list[dict[str, Any]]:
     """The YAML documents of a file."""
     return [document for document in yaml.safe_load_all(file.read_text()) if document]

@@ -1,5 +1,7 @@
 """The program's own source files."""
 
+import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -11,3 +13,15 @@ def modules() -> dict[str, Path]:
         name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         found[name] = path
     return found
+
+
+def statements(source: str) -> Iterator[ast.stmt]:
+    """Every statement of a file, however deep; a tenth of what `ast.walk` goes through."""
+    waiting: list[ast.AST] = [ast.parse(source)]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.stmt):
+            yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            inner = getattr(node, part, ())
+            waiting += inner if isinstance(inner, list) else ()  # an expression with `if … else` has one of each

@@ -67,7 +67,6 @@ def run_pytest(folder: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.smoke
 @pytest.mark.parametrize("example", ["contacts", "write-back"])
 def test_the_tests_of_an_example_pass(example: str, tmp_path: Path) -> None:
     folder = tmp_path / example
