@@ -88,7 +88,7 @@ NOW = datetime.now(UTC)
         ({"type": "open", "handler": "b"}, ALL[2:3]),
         ({"handler": "b", "error": "KeyError", "type": "bounce"}, []),
         ({"delivery_id": record(1).delivery_id}, [ALL[0], ALL[2]]),
-        ({"since": NOW - timedelta(hours=1), "until": NOW + timedelta(hours=1)}, ALL[:4]),
+        ({"since": NOW - timedelta(hours=1), "until": NOW + timedelta(days=1)}, ALL[:4]),
         ({"since": datetime.fromtimestamp(RECEIVED / 1e6, UTC), "handler": STORE}, ALL[4:]),
         ({"until": datetime.fromtimestamp(RECEIVED / 1e6, UTC), "handler": STORE}, []),
         ({"until": NOW - timedelta(days=1), "handler": "a"}, []),
@@ -105,7 +105,7 @@ def test_a_letter_holds_the_event_and_what_went_wrong(letters: Store) -> None:
     first, *_, last = find(letters, Wanted())
     assert (first.event, first.error, first.traceback) == (decoded(record(1)), "ValueError: no", "Traceback: 100%")
     assert (first.type, first.attempts, first.occurred_at) == ("open", 1, RECEIVED)
-    assert abs(first.failed_at - NOW.timestamp() * 1e6) < 600e6
+    assert NOW.timestamp() * 1e6 <= first.failed_at <= datetime.now(UTC).timestamp() * 1e6
     assert (last.event, last.record, last.error) == (None, UNREADABLE, "neither a form nor a JSON object")
 
 

@@ -1,12 +1,15 @@
 """What is particular to the store on MariaDB: see docs/mariadb.md."""
 
+import gc
 import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pymysql
 import pytest
@@ -213,6 +216,15 @@ def test_what_was_interrupted_half_way_is_no_answer_to_the_next_question(store: 
         signal.signal(signal.SIGUSR1, before)
     with store.reading() as connection:
         assert connection.execute(select(literal("new"))).scalar() == "new"
+
+
+def test_a_socket_at_which_nobody_listens_is_closed(tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(Unavailable, match="Can't connect to MySQL server"):
+            Store.open(f"mysql://u@localhost/x?unix_socket={tmp_path}/nowhere.sock")
+        gc.collect()
+    assert warned == []
 
 
 def test_a_question_that_takes_too_long_is_given_up(database: str) -> None:

@@ -100,7 +100,7 @@ class Server:
     def _answers(self) -> bool:
         assert self._process is not None
         assert self._process.alive, self._process.output
-        # Not before: the driver does not close a Unix socket at which nobody listens.
+        # Not before: the library does not close a Unix socket at which nobody listens.
         if self.socket.exists() and self._process.output.count(READY) > self._started:
             self.connect().close()
             self._started += 1

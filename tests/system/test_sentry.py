@@ -24,6 +24,7 @@ from ingest import log, sentry
 from ingest.settings import Settings
 settings = Settings.read()
 log.set_up("info")
+sentry.FLUSH_SECONDS = 25  # a slow machine may take its time
 sentry.set_up(settings, "worker.handlers")
 recipient = "variable@example.nl"
 try:
@@ -74,7 +75,7 @@ def test_a_report_has_a_traceback_and_nothing_personal(receiver: Script) -> None
     first, second = sorted(reports(receiver), key=lambda report: "exception" not in report)
     assert second["logentry"]["formatted"] == "said by a work-horse"
     (failure,) = first["exception"]["values"]
-    assert (failure["type"], failure["stacktrace"]["frames"][-1]["lineno"]) == ("ValueError", 10)
+    assert (failure["type"], failure["stacktrace"]["frames"][-1]["lineno"]) == ("ValueError", 11)
     assert failure["value"] == "no such person: ***, <***>; ***\\x1b[31m"
     assert first["logentry"]["formatted"] == "handler crm failed for ***"
     assert first["tags"] == {"process": "worker.handlers"}

@@ -1,11 +1,12 @@
 """Connections to MariaDB or MySQL: each the same, whatever the server, the role or a proxy has set."""
 
+import socket
 import ssl
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pymysql
-from pymysql.constants import CLIENT
+from pymysql.constants import CLIENT, CR
 from sqlalchemy import URL, Connection
 
 from ingest.errors import Unavailable
@@ -48,6 +49,24 @@ class Driver(_Connection):
     packet = 0
     #: As the server says it in its greeting.
     server_version: str
+
+    def connect(self, sock: socket.socket | None = None) -> None:
+        """Connect and log in; a Unix socket at which nobody listens is closed, which the library leaves to chance.
+
+        Raises:
+            pymysql.OperationalError: nobody listens, or the server refuses.
+        """
+        if sock is None and self.unix_socket:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.settimeout(CONNECT_TIMEOUT)
+            try:
+                sock.connect(self.unix_socket)
+            except OSError as error:
+                sock.close()
+                text = f"Can't connect to MySQL server on {self.host!r} ({error})"
+                raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
+            self._secure = True  # a password may be sent as it is
+        super().connect(sock)
 
     def query(self, sql: Any, unbuffered: bool = False) -> int:
         """Send a statement and read what comes of it; returns how many rows it changed."""
