@@ -12,7 +12,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 #: Times that it is tried in all: whoever asked then tries again later, as when the database is away.
-ATTEMPTS = 5
+ATTEMPTS = 8
 #: Seconds before the second attempt, at most, chosen at random so that two do not collide again; longer each time.
 PAUSE = 0.05
 

@@ -1,7 +1,7 @@
 """What the peers need, in a folder of its own: nothing is installed for the whole machine, and nothing is started.
 
-Each comes by the ordinary client of its registry (pip, npm, apt-get), at the version that is named here; what apt
-downloads is only unpacked. What cannot be installed raises `NotInstalled`, and the others go on.
+Each comes by the ordinary client of its registry (uv or pip, npm, apt-get), at the version that is named here;
+what apt downloads is only unpacked. What cannot be installed raises `NotInstalled`, and the others go on.
 """
 
 import os
@@ -32,8 +32,12 @@ def python(name: str, *packages: str) -> Path:
     interpreter = folder / "bin" / "python"
     if _is_there(folder, packages):
         return interpreter
-    venv.create(folder, with_pip=True, clear=True)
-    _run([interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
+    uv = Path(sys.prefix) / "bin" / "uv"  # takes a tenth of what pip does, which compiles all that it installs
+    venv.create(folder, with_pip=not uv.exists(), clear=True)
+    if uv.exists():
+        _run([uv, "pip", "install", "--quiet", "--no-config", "--python", interpreter, *packages])
+    else:
+        _run([interpreter, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages])
     _is_done(folder, packages)
     return interpreter
 
