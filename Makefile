@@ -19,7 +19,8 @@ run: $(READY)  ## set up, then run everything on this machine: endpoint, private
 	@exec $(BIN)/ingest dev
 
 test: $(READY)  ## the tests, with real servers, and a call's way from socket to row
-	$(BIN)/pytest -q -n auto --dist worksteal --ignore tests/console -m "not (system or slow) or smoke"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not (system or slow) or smoke" \
+	  tests/unit tests/integration tests/simulation $$(grep -l mark.smoke tests/system/*.py)
 
 test-system: $(READY)  ## the tests with whole processes, and slow ones; takes some minutes
 	$(BIN)/pytest -q -n auto --dist worksteal -m "system or slow"
