@@ -60,7 +60,7 @@ RECONCILE_TIMEOUT = 6 * 3600
 EXPORT_TIMEOUT = 6 * 3600
 #: Seconds that the job may take that fills gaps: a gap can be as long as an outage was.
 CATCH_UP_TIMEOUT = 6 * 3600
-#: Seconds between two jobs that look for gaps: one is filled from two minutes after its end on.
+#: Seconds between two jobs that look for gaps: one is filled from a minute after its end on.
 FIND_GAPS_EVERY = 30
 #: Seconds between two jobs that look for gaps to fill: while there are some, so that they are filled soon after
 #: their end, and otherwise.

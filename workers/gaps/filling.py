@@ -22,9 +22,9 @@ from workers.gaps.gap import TURNS, Cut, Gap, State, cuts, together
 from workers.store import tables
 from workers.store.store import Store
 
-#: Seconds after its end from which a gap is filled: until then calls may be on their way, and results are not
-#: all there.
-AFTER = 120
+#: Seconds after its end from which a gap is filled: until then calls may be on their way. It need not wait for
+#: results that are not there yet: they keep it open.
+AFTER = 60
 #: Seconds for which a gap is one process's, unless it renews that, which it does beside all that it waits for:
 #: short enough for the next to begin soon after a kill. Who loses it for being slow only does some work twice.
 LEASE = 120

@@ -57,7 +57,7 @@ def nothing(as_json: bool) -> None:
     """There was no gap to fill."""
     if not as_json:
         _console.print(
-            "No gap is due: it is two minutes after its end, and `ingest gaps` shows them all. "
+            "No gap is due: it is a minute after its end, and `ingest gaps` shows them all. "
             "Name any period with --since and --until.",
             soft_wrap=True,
         )
