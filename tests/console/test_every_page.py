@@ -18,8 +18,9 @@ from playwright.sync_api import Browser, Page, Request
 
 from tests.support.attacks import MARK, SEEN, attack
 from tests.support.browser import NARROW, WIDE, Look, Visitors, picture
+from tests.support.console_routes import routes
 from tests.support.console_site import ConsoleSite
-from tests.support.reach import reached, routes
+from tests.support.reach import reached
 
 #: Pages to which no link leads, and how each is reached.
 UNLINKED = {

@@ -1,30 +1,15 @@
-"""Which pages there are, by the console's own routes, and an address of each, by following links as people do."""
+"""An address of each page of the console, by following links as people do."""
 
 import re
 from collections import deque
-from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from playwright.sync_api import BrowserContext
 
-from ingest.console.app import create
-from ingest.settings import Settings
+from tests.support.console_routes import routes
 
 #: Addresses that are followed of one kind of page.
 EACH = 3
-#: What is no page: files, streams of events, and what tells that the process is alive.
-NO_PAGES = ("/static/", "/live/", "/healthz")
-
-
-def routes() -> dict[str, re.Pattern[str]]:
-    """Each page that can be asked for, and what its addresses look like."""
-    found = {}
-    for resource in create(Settings.read({"DATABASE_URL": "sqlite:///nowhere.db"})).router.resources():
-        info: Any = resource.get_info()
-        methods = {route.method for route in resource}
-        if "GET" in methods and not resource.canonical.startswith(NO_PAGES):
-            found[resource.canonical] = info.get("pattern") or re.compile(re.escape(info["path"]))
-    return found
 
 
 def route_of(path: str) -> str | None:

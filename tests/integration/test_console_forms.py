@@ -1,0 +1,237 @@
+"""Every form of the console, found by its own router: who may send it, and that what it does is in the audit.
+
+A form that is added fails here until `FORMS` says how it is filled in.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import redis
+from aiohttp.test_utils import TestClient
+from rq import Queue
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
+from ingest.console import tasks
+from ingest.console.access import ASKING, OWN_SESSION
+from ingest.jobs import EVENTS_QUEUE
+from ingest.simulation.fake_api import FakeCopernica
+from tests.support.builders import NINE, event, failure, handler, record
+from tests.support.console import console, csrf_of, sign_in
+from tests.support.console_routes import routes
+from tests.support.fake_copernica import TOKEN, fake_copernica
+from tests.support.sql import rows
+from workers.handlers.announced import announce
+from workers.handlers.work_queue import WorkQueue
+from workers.operations import audit
+from workers.records import Quarantined
+from workers.store.store import Store
+
+Client = TestClient[Any, Any]
+
+PASSWORD, READ_PASSWORD = "een-lang-wachtwoord", "alleen-maar-kijken"
+#: A call that a handler gave up, one in quarantine, and an event.
+LETTER, QUARANTINED, EVENT = record(1), record(2, body=b"\xff"), event(3)
+#: A task that is under way, and a job that failed.
+TASK, JOB = "0123456789abcdef", "failed-drain"
+HANDLERS = "from workers import on\n@on()\ndef crm(event): ...\n"
+
+
+class Form(NamedTuple):
+    """A form as somebody sends it who may: where to, with which fields, and what the audit then has."""
+
+    path: str
+    fields: Mapping[str, str] = {}
+    #: Empty: it changes nothing.
+    action: str = ""
+
+
+FORMS: Mapping[str, Sequence[Form]] = {
+    "/login": [Form("/login", {"password": PASSWORD})],
+    "/logout": [Form("/logout")],
+    "/events": [Form("/events", {"type": "open"})],
+    "/find": [Form("/find", {"q": "jan@example.nl"})],
+    "/erase/look": [Form("/erase/look", {"recipient": "jan@example.nl"})],
+    "/erase": [Form("/erase", {"recipient": "jan@example.nl", "again": "jan@example.nl"}, "erase")],
+    "/event/{id}/hand-on": [
+        Form(f"/event/{EVENT.delivery_id.hex()}/hand-on", {"handler": "crm", "once": "a" * 24}, "hand-on")
+    ],
+    "/dead-letters/selected": [
+        Form("/dead-letters/selected", {"letter": f"{LETTER.delivery_id.hex()}:crm", "do": do}, do)
+        for do in ("retry", "drop")
+    ],
+    "/dead-letters/all": [
+        Form("/dead-letters/all", {"do": do, "before": str(NINE)}, f"{do}-dead-letters")
+        for do in ("retry", "drop")
+    ],
+    "/dead-letter/{key}": [
+        Form(f"/dead-letter/{LETTER.delivery_id.hex()}", {"handler": "crm", "do": do}, do)
+        for do in ("retry", "drop")
+    ],
+    "/quarantine/all": [
+        Form("/quarantine/all", {"do": do, "newest": QUARANTINED.delivery_id.hex()}, f"{do} quarantine")
+        for do in ("retry", "drop")
+    ],
+    "/quarantine/{delivery_id}/drop": [Form(f"/quarantine/{QUARANTINED.delivery_id.hex()}/drop", {}, "drop")],
+    "/quarantine/{delivery_id}/retry": [Form(f"/quarantine/{QUARANTINED.delivery_id.hex()}/retry", {}, "retry")],
+    "/day/{day}/reconcile": [Form("/day/2026-11-20/reconcile", {}, "reconcile")],
+    "/day/{day}/totals": [Form("/day/2026-11-20/totals", {}, "audit-mailings")],
+    "/handler/pause": [Form("/handler/pause", {"name": "crm", "seconds": "600"}, "pause")],
+    "/handler/resume": [Form("/handler/resume", {"name": "crm"}, "resume")],
+    "/handler/retry": [Form("/handler/retry", {"name": "crm"}, "retry-now")],
+    "/gaps/period": [Form("/gaps/period", {"since": "2026-11-20T09:00", "until": "2026-11-20T10:00"}, "catch-up")],
+    "/gaps/fill": [Form("/gaps/fill", {}, "catch-up")],
+    "/system/queues/{queue}/{action}": [
+        Form(f"/system/queues/{EVENTS_QUEUE}/{do}", {"job": JOB}, f"{do} job") for do in ("requeue", "drop")
+    ],
+    "/task/{number}/stop": [Form(f"/task/{TASK}/stop", {}, "stop")],
+}
+ALL = [form for forms in FORMS.values() for form in forms]
+
+
+@pytest.fixture
+def database(sqlite_url: str) -> str:
+    """SQLite: who may do what does not hang on the database."""
+    return sqlite_url
+
+
+@pytest.fixture
+async def visited(
+    sqlite_url: str,
+    redis_url: str,
+    store: Store,
+    client: redis.Redis,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Client]:
+    """A console in which each form has something to act upon."""
+    (tmp_path / "handlers_of_forms.py").write_text(HANDLERS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    fill(store, client)
+    (tmp_path / "logs").mkdir()
+    with fake_copernica(FakeCopernica(tmp_path / "logs", TOKEN)) as copernica:
+        environ = {
+            "DATABASE_URL": sqlite_url,
+            "REDIS_URL": redis_url,
+            "INGEST_CONSOLE_PASSWORD": PASSWORD,
+            "INGEST_CONSOLE_READ_PASSWORD": READ_PASSWORD,
+            "INGEST_HANDLERS": "handlers_of_forms",
+            **copernica,
+        }
+        async with console(environ) as visitor:
+            monkeypatch.setattr(tasks, "token_hex", lambda _: TASK)
+            tasks.start(visitor.app, "waiting", "jan", until_stopped)
+            monkeypatch.undo()
+            monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+            yield visitor
+
+
+def fill(store: Store, client: redis.Redis) -> None:
+    """Have there be a dead letter, a call in quarantine, an event, a handler and a job that failed."""
+    store.add([EVENT], [Quarantined(QUARANTINED, "not readable")])
+    with store.writing() as connection:
+        WorkQueue(store)._bury(connection, "crm", [failure(LETTER, None)], 7)
+    announce(client, [handler("crm")])
+    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    job = queue.enqueue("workers.jobs.drain", job_id=JOB)
+    queue.remove(job.id)
+    job.set_status(JobStatus.FAILED)
+    queue.failed_job_registry.add(job, ttl=3600)
+
+
+def until_stopped(_report: tasks.Report, stopped: Callable[[], bool]) -> Mapping[str, int]:
+    while not stopped():
+        threading.Event().wait(0.01)
+    return {}
+
+
+def done(store: Store) -> list[tuple[str, str]]:
+    """Who did what, the task that is under way aside."""
+    return [(one.who, one.action) for one in audit.entries(store, 50) if one.action != "waiting"]
+
+
+def state(store: Store) -> list[Any]:
+    """What forms could have changed in the database."""
+    return [rows(store, f"SELECT * FROM {name}") for name in ("dead_letters", "quarantine", "events", "outbox")]
+
+
+async def send(visited: Client, form: Form, token: str | None, **headers: str) -> tuple[int, str]:
+    fields = {**form.fields, **({} if token is None else {"_csrf": token})}
+    answer = await visited.post(form.path, data=fields, headers=headers, allow_redirects=False)
+    return answer.status, answer.headers.get("Location", "")
+
+
+async def token_of(visited: Client) -> str:
+    return csrf_of(await (await visited.get("/nothing")).text())
+
+
+def test_each_form_that_the_router_has_is_tested_here() -> None:
+    assert sorted(FORMS) == sorted(routes("POST"))
+    for route, pattern in routes("POST").items():
+        assert all(pattern.fullmatch(form.path) for form in FORMS[route]), route
+    assert {form.path for form in ALL if not form.action} == ASKING | OWN_SESSION | {"/erase/look"}
+
+
+async def test_a_form_is_refused_without_the_token_of_this_session(visited: Client, store: Store) -> None:
+    await sign_in(visited, PASSWORD)
+    of_another = await token_of(visited)
+    await sign_in(visited, PASSWORD)
+    before = state(store)
+    for form in ALL:
+        for token in (None, "", of_another):
+            # What only asks may come from a page that is older than the session, but from no other site.
+            headers = {"Origin": "https://evil.example"} if form.path in ASKING else {}
+            assert (await send(visited, form, token, **headers))[0] == 403, (form, token)
+    assert (done(store), state(store)) == ([], before)
+    assert (await visited.get("/nothing")).status == 404, "still signed in"
+
+
+async def test_a_form_is_refused_to_who_has_not_signed_in(visited: Client, store: Store) -> None:
+    before = state(store)
+    stranger = csrf_of(await (await visited.get("/login")).text())
+    for form in ALL:
+        if form.path not in OWN_SESSION:
+            assert await send(visited, form, stranger) == (303, "/login?ended=1"), form
+            assert (await send(visited, form, stranger, Origin="https://evil.example"))[0] == 403, form
+    assert (done(store), state(store)) == ([], before)
+
+
+async def test_a_form_that_acts_is_refused_to_who_may_only_look(visited: Client, store: Store) -> None:
+    await sign_in(visited, READ_PASSWORD)
+    before, token = state(store), await token_of(visited)
+    for form in ALL:
+        if form.path not in OWN_SESSION:
+            status, _ = await send(visited, form, token)
+            assert status == (303 if form.path in ASKING else 403), form
+    assert (done(store), state(store)) == ([], before)
+
+
+async def test_to_ask_for_the_address_of_a_form_does_nothing(visited: Client, store: Store) -> None:
+    await sign_in(visited, PASSWORD)
+    before, token = state(store), await token_of(visited)
+    for form in ALL:
+        for method in ("GET", "HEAD", "PUT"):
+            query = {**form.fields, "_csrf": token}
+            answer = await visited.request(method, form.path, params=query, allow_redirects=False)
+            assert answer.status in (200, 303, 404, 405), (method, form)
+    assert (done(store), state(store)) == ([], before)
+    assert (await visited.get("/nothing")).status == 404, "still signed in"
+
+
+@pytest.mark.parametrize("form", ALL, ids=lambda form: f"{form.path} {form.action}".strip())
+async def test_what_a_form_does_is_in_the_audit_with_who_did_it(visited: Client, store: Store, form: Form) -> None:
+    await sign_in(visited, PASSWORD)
+    before = state(store)
+    status, where = await send(visited, form, await token_of(visited))
+    assert status in (200, 303), status
+    async with asyncio.timeout(20):
+        while form.action and not done(store):  # a task writes it down in its own thread
+            await asyncio.sleep(0.01)
+    assert done(store) == ([("operator", form.action)] if form.action else [])
+    if not form.action:
+        assert state(store) == before
+    assert "busy" not in where
