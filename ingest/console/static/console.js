@@ -42,6 +42,17 @@
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", themeChanged);
 
+  // --- a session that ends while its page is open: nothing that is live comes any more, and no browser says why ---
+  function ended(is) {
+    const said = document.querySelector("[data-ended]");
+    if (!said) return;
+    said.querySelector("a").href = `/login?ended=1&next=${encodeURIComponent(location.pathname + location.search)}`;
+    if (said.hidden === is) said.hidden = !is;
+  }
+  async function refused(url) {
+    try { ended((await fetch(url, { method: "HEAD" })).status === 401); } catch { /* it is away: that is said elsewhere */ }
+  }
+
   // --- what is live: one connection for each page, and only while it is seen, since a browser has six for all ---
   function source(url) {
     const listening = [];
@@ -61,8 +72,11 @@
       if (closed || real || document.hidden) return;
       real = new EventSource(url);
       for (const [name, act] of listening) real.addEventListener(name, act);
-      real.onopen = (event) => { if (outer.onopen) outer.onopen(event); };
-      real.onerror = (event) => { if (outer.onerror) outer.onerror(event); };
+      real.onopen = (event) => { ended(false); if (outer.onopen) outer.onopen(event); };
+      real.onerror = (event) => {
+        if (real?.readyState === EventSource.CLOSED) refused(url);
+        if (outer.onerror) outer.onerror(event);
+      };
     }
     function pause() { if (real) { real.close(); real = null; } }
     function seen() { if (document.hidden) pause(); else open(); }
@@ -77,7 +91,7 @@
 
   // For what draws charts: a colour by its name in console.css, as it is in the theme of this moment.
   const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim();
-  window.ingest = { colour, locale, localTimes, source };
+  window.ingest = { colour, ended, locale, localTimes, refused, source };
 
   // --- keys ---
   function typing(target) {

@@ -63,6 +63,7 @@
 
   // --- new events ---
   const MOST = 200; // rows that are kept
+  const AGAIN = 5000; // milliseconds after which is asked again what was refused
   let source = null;
   let held = []; // rows that came while somebody pointed at the list, or marked something in it
   function pointing() {
@@ -102,7 +103,9 @@
     stop();
     const query = results()?.dataset.query ?? "";
     document.querySelector("[data-live]")?.setAttribute("aria-pressed", "true");
-    source = new EventSource(`/live/events?${query}`);
+    const address = `/live/events?${query}`;
+    const mine = source = new EventSource(address);
+    source.addEventListener("open", () => window.ingest.ended(false));
     source.addEventListener("rows", (event) => {
       const news = JSON.parse(event.data);
       if (news.rows && !list()) { window.htmx?.trigger(form, "submit"); return; } // the first event of all
@@ -111,7 +114,12 @@
       insert();
       say(held.length ? document.querySelector("[data-live-state]")?.dataset.held ?? "" : news.said.trim(), news.state);
     });
-    source.addEventListener("error", () => { say("…", "away"); });
+    source.addEventListener("error", () => {
+      say("…", "away");
+      if (mine.readyState !== EventSource.CLOSED) return; // the browser asks again by itself
+      window.ingest.refused(address);
+      setTimeout(() => { if (source === mine) start(); }, AGAIN);
+    });
   }
   function offer() {
     const button = document.querySelector("[data-live]");
