@@ -2,8 +2,14 @@
 
 from typing import NamedTuple
 
+from markupsafe import escape
+
 from ingest.copernica.event_types import EventType
+from ingest.shown import escaped
 from workers.store.lines import Line
+
+#: Characters of a type that nobody here knows.
+LONGEST = 40
 
 
 def _(text: str) -> str:
@@ -43,8 +49,12 @@ KINDS = {
 
 
 def kind_of(kind: str) -> Kind:
-    """What pages call a type; its own name if another release knows it."""
-    return KINDS.get(kind) or Kind(kind)  # type: ignore[call-overload]  # a StrEnum is its text
+    """What pages call a type; its own name if another release knows it.
+
+    Pages translate the text, and what they translate counts as ours: what is not has to be escaped before.
+    """
+    known: Kind | None = KINDS.get(kind)  # type: ignore[call-overload]  # a StrEnum is its text
+    return known or Kind(str(escape(escaped(kind[:LONGEST]))).replace("%", "%%"))
 
 
 def answer_of(line: Line) -> str:

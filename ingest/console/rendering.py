@@ -26,6 +26,7 @@ from ingest.console.reading import reading_of
 from ingest.console.seals import SEALS
 from ingest.console.texts import LANGUAGES, LOCALES, translations
 from ingest.console.visitor import visitor_of
+from ingest.console.warning_texts import WHAT
 from ingest.copernica.events import MICROS
 
 #: Stands where there is no value.
@@ -51,6 +52,7 @@ def environment(language: str) -> Environment:
     cast(Any, made).install_gettext_translations(texts, newstyle=True)
     made.globals.update(kind_of=kind_of, detail_of=detail_of, answer_of=answer_of, message_path=message_path)
     made.globals.update(
+        what_of=WHAT.get,
         version=__version__,
         languages=LANGUAGES,
         asset=assets.address,

@@ -7,15 +7,20 @@ import pytest
 from babel.messages.extract import extract_from_dir
 
 from ingest.console.texts import LANGUAGES, catalogues
+from ingest.console.warning_texts import WHAT
 from tests.support.source import ROOT
+from workers.operations.warnings import Code
 
 METHODS = [("**.py", "python"), ("**.html", "jinja2")]
 OPTIONS = {"**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
+#: They are pages' only texts with code between backticks.
+REMEDIES = tuple(code.remedy for code in Code)
 PLACES = re.compile(r"%\(\w+\)[sd]|%[sd]")
 
 
 def written() -> Iterator[str | tuple[str, ...]]:
-    """The texts in modules and templates."""
+    """The texts in modules and templates, and what to do about each warning."""
+    yield from REMEDIES
     for _, _, text, _, _ in extract_from_dir(ROOT / "ingest" / "console", METHODS, OPTIONS):
         yield text
 
@@ -47,4 +52,8 @@ def test_dutch_has_one_word_for_each_thing() -> None:
         assert not re.search(r"\b(de|elke) (volgende )?event\b", dutch, re.I), dutch  # het event
         assert "webhook" in ours.lower() or "webhook" not in dutch.lower(), dutch  # a call is an aanroep
         assert ("ead letter" in ours) == ("ead letter" in dutch), dutch
-        assert "`" not in ours, "a page shows them as they are"
+        assert "`" not in ours or ours in REMEDIES, "a page shows them as they are"
+
+
+def test_each_warning_says_in_each_language_what_it_is_about() -> None:
+    assert set(WHAT) == set(Code)

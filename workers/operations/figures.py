@@ -204,6 +204,10 @@ class SpoolFigures:
     endpoints_open: int
 
 
+#: What `DiskFigures.what` begins with, where that is a spool; the name of its machine follows.
+SPOOL_ON = "the spool on "
+
+
 @dataclass(frozen=True, slots=True)
 class DiskFigures:
     """A disk that calls or events are on."""
@@ -212,6 +216,11 @@ class DiskFigures:
     what: str
     free_bytes: int
     size_bytes: int
+
+    @property
+    def spool_of(self) -> str:
+        """The machine whose spool is on it; empty where it is the database."""
+        return self.what.removeprefix(SPOOL_ON) if self.what.startswith(SPOOL_ON) else ""
 
 
 @dataclass(frozen=True, slots=True)

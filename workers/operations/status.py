@@ -31,6 +31,7 @@ from workers.handlers import dead_letters
 from workers.handlers.work_queue import WorkQueue
 from workers.operations import streams, working
 from workers.operations.figures import (
+    SPOOL_ON,
     DayFigures,
     DiskFigures,
     EndpointFigures,
@@ -245,7 +246,7 @@ def _disks(settings: Settings, endpoints: Iterable[EndpointFigures]) -> Iterator
     by_host = {host_of(endpoint.name): endpoint.report.spool for endpoint in endpoints}
     for host, report in by_host.items():
         if report is not None and report.disk_size_bytes:
-            yield DiskFigures(f"the spool on {host}", report.disk_free_bytes, report.disk_size_bytes)
+            yield DiskFigures(f"{SPOOL_ON}{host}", report.disk_free_bytes, report.disk_size_bytes)
     if (file := settings.sqlite_file) is not None:
         try:
             usage = shutil.disk_usage(file.absolute().parent)

@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
+from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole
@@ -15,14 +16,40 @@ routes = web.RouteTableDef()
 
 #: Actions on a page.
 PAGE = 50
-#: What may be chosen: what the console and commands write down.
-ACTIONS = (
-    "retry", "retry-now", "retry-dead-letters", "retry quarantine", "requeue job", "hand-on", "replay", "drop",
-    "drop-handler", "drop-dead-letters", "drop quarantine", "drop job", "pause", "resume", "stop", "erase",
-    "export", "reconcile", "import", "catch-up", "audit-mailings", "events-of", "adopt", "db-upgrade",
-    "streams-use", "streams-drain", "streams-forget", "webhooks-create", "webhooks-update", "webhooks-delete",
-    "webhooks-setup",
-)  # fmt: skip  # a list to be read across
+#: What may be chosen: what the console and commands write down, and what people call it.
+ACTIONS = {
+    "retry": _("Retry what failed"),
+    "retry-now": _("Try again now what waits"),
+    "retry-dead-letters": _("Retry dead letters"),
+    "retry quarantine": _("Store all calls in quarantine again"),
+    "requeue job": _("Put a job on its queue again"),
+    "hand-on": _("Hand an event to a handler"),
+    "replay": _("Replay stored events"),
+    "drop": _("Drop what failed"),
+    "drop-handler": _("Drop all of a handler"),
+    "drop-dead-letters": _("Drop dead letters"),
+    "drop quarantine": _("Drop all calls in quarantine"),
+    "drop job": _("Forget a job"),
+    "pause": _("Pause"),
+    "resume": _("Resume"),
+    "stop": _("Stop a task"),
+    "erase": _("Erase a person"),
+    "export": _("Export events"),
+    "reconcile": _("Compare a day's log files with the store"),
+    "import": _("Import log files"),
+    "catch-up": _("Fetch what is missing of a period"),
+    "audit-mailings": _("Compare a day's totals with Copernica's"),
+    "events-of": _("Fetch events from SMTPeter"),
+    "adopt": _("Adopt a database"),
+    "db-upgrade": _("Upgrade the tables"),
+    "streams-use": _("Use stream servers"),
+    "streams-drain": _("Drain a stream server"),
+    "streams-forget": _("Forget a stream server"),
+    "webhooks-create": _("Create a webhook"),
+    "webhooks-update": _("Change a webhook"),
+    "webhooks-delete": _("Delete a webhook"),
+    "webhooks-setup": _("Set up webhooks"),
+}
 
 
 @routes.get("/audit")
@@ -47,7 +74,7 @@ async def audit(request: web.Request) -> web.Response:
         why=why,
         who=who,
         action=action,
-        actions=ACTIONS if action in ("", *ACTIONS) else (*ACTIONS, action),
+        actions=ACTIONS,
         following=following,
         is_first=before is None,
         days=KEPT_DAYS,

@@ -35,6 +35,8 @@ LIBRARIES = (
     "aiohttp", "uvloop", "redis", "hiredis", "rq", "SQLAlchemy", "alembic", "psycopg", "cryptography", "dnspython",
     "pydantic", "orjson", "zstandard", "Jinja2", "Babel",
 )  # fmt: skip  # a list to be read across
+#: What RQ calls what a worker is at, in words.
+STATES = {"idle": _("waits"), "busy": _("works"), "started": _("starts"), "suspended": _("suspended")}
 #: What an address says that somebody was led to.
 SAID = {
     "requeued": _("The job is on its queue again."),
@@ -125,7 +127,7 @@ async def queues(request: web.Request) -> web.Response:
     except IngestError as error:
         facts, why = None, str(error)
     said = SAID.get(request.query.get("said", ""))
-    return page(request, "system_part.html", part="queues", facts=facts, why=why, said=said)
+    return page(request, "system_part.html", part="queues", facts=facts, why=why, said=said, states=STATES)
 
 
 @routes.post("/system/queues/{queue}/{action:requeue|drop}")
