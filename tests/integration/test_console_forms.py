@@ -5,9 +5,9 @@ A form that is added fails here until `FORMS` says how it is filled in.
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import redis
@@ -20,8 +20,9 @@ from ingest.console import tasks
 from ingest.console.access import ASKING, OWN_SESSION
 from ingest.jobs import EVENTS_QUEUE
 from ingest.simulation.fake_api import FakeCopernica
-from tests.support.builders import NINE, event, failure, handler, record
+from tests.support.builders import failure, handler
 from tests.support.console import console, csrf_of, sign_in
+from tests.support.console_forms import ALL, EVENT, FORMS, JOB, LETTER, PASSWORD, QUARANTINED, TASK, Form
 from tests.support.console_routes import routes
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.sql import rows
@@ -33,64 +34,8 @@ from workers.store.store import Store
 
 Client = TestClient[Any, Any]
 
-PASSWORD, READ_PASSWORD = "een-lang-wachtwoord", "alleen-maar-kijken"
-#: A call that a handler gave up, one in quarantine, and an event.
-LETTER, QUARANTINED, EVENT = record(1), record(2, body=b"\xff"), event(3)
-#: A task that is under way, and a job that failed.
-TASK, JOB = "0123456789abcdef", "failed-drain"
+READ_PASSWORD = "alleen-maar-kijken"
 HANDLERS = "from workers import on\n@on()\ndef crm(event): ...\n"
-
-
-class Form(NamedTuple):
-    """A form as somebody sends it who may: where to, with which fields, and what the audit then has."""
-
-    path: str
-    fields: Mapping[str, str] = {}
-    #: Empty: it changes nothing.
-    action: str = ""
-
-
-FORMS: Mapping[str, Sequence[Form]] = {
-    "/login": [Form("/login", {"password": PASSWORD})],
-    "/logout": [Form("/logout")],
-    "/events": [Form("/events", {"type": "open"})],
-    "/find": [Form("/find", {"q": "jan@example.nl"})],
-    "/erase/look": [Form("/erase/look", {"recipient": "jan@example.nl"})],
-    "/erase": [Form("/erase", {"recipient": "jan@example.nl", "again": "jan@example.nl"}, "erase")],
-    "/event/{id}/hand-on": [
-        Form(f"/event/{EVENT.delivery_id.hex()}/hand-on", {"handler": "crm", "once": "a" * 24}, "hand-on")
-    ],
-    "/dead-letters/selected": [
-        Form("/dead-letters/selected", {"letter": f"{LETTER.delivery_id.hex()}:crm", "do": do}, do)
-        for do in ("retry", "drop")
-    ],
-    "/dead-letters/all": [
-        Form("/dead-letters/all", {"do": do, "before": str(NINE)}, f"{do}-dead-letters")
-        for do in ("retry", "drop")
-    ],
-    "/dead-letter/{key}": [
-        Form(f"/dead-letter/{LETTER.delivery_id.hex()}", {"handler": "crm", "do": do}, do)
-        for do in ("retry", "drop")
-    ],
-    "/quarantine/all": [
-        Form("/quarantine/all", {"do": do, "newest": QUARANTINED.delivery_id.hex()}, f"{do} quarantine")
-        for do in ("retry", "drop")
-    ],
-    "/quarantine/{delivery_id}/drop": [Form(f"/quarantine/{QUARANTINED.delivery_id.hex()}/drop", {}, "drop")],
-    "/quarantine/{delivery_id}/retry": [Form(f"/quarantine/{QUARANTINED.delivery_id.hex()}/retry", {}, "retry")],
-    "/day/{day}/reconcile": [Form("/day/2026-11-20/reconcile", {}, "reconcile")],
-    "/day/{day}/totals": [Form("/day/2026-11-20/totals", {}, "audit-mailings")],
-    "/handler/pause": [Form("/handler/pause", {"name": "crm", "seconds": "600"}, "pause")],
-    "/handler/resume": [Form("/handler/resume", {"name": "crm"}, "resume")],
-    "/handler/retry": [Form("/handler/retry", {"name": "crm"}, "retry-now")],
-    "/gaps/period": [Form("/gaps/period", {"since": "2026-11-20T09:00", "until": "2026-11-20T10:00"}, "catch-up")],
-    "/gaps/fill": [Form("/gaps/fill", {}, "catch-up")],
-    "/system/queues/{queue}/{action}": [
-        Form(f"/system/queues/{EVENTS_QUEUE}/{do}", {"job": JOB}, f"{do} job") for do in ("requeue", "drop")
-    ],
-    "/task/{number}/stop": [Form(f"/task/{TASK}/stop", {}, "stop")],
-}
-ALL = [form for forms in FORMS.values() for form in forms]
 
 
 @pytest.fixture

@@ -1,0 +1,65 @@
+"""Every form of the console, as somebody fills it in who may act."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from ingest.jobs import EVENTS_QUEUE
+from tests.support.builders import NINE, event, record
+
+PASSWORD = "een-lang-wachtwoord"
+#: A call that a handler gave up, one in quarantine, and an event.
+LETTER, QUARANTINED, EVENT = record(1), record(2, body=b"\xff"), event(3)
+#: A task that is under way, and a job that failed.
+TASK, JOB = "0123456789abcdef", "failed-drain"
+
+
+class Form(NamedTuple):
+    """A form as somebody sends it who may: where to, with which fields, and what the audit then has."""
+
+    path: str
+    fields: Mapping[str, str] = {}
+    #: Empty: it changes nothing.
+    action: str = ""
+
+
+FORMS: Mapping[str, Sequence[Form]] = {
+    "/login": [Form("/login", {"password": PASSWORD})],
+    "/logout": [Form("/logout")],
+    "/events": [Form("/events", {"type": "open"})],
+    "/find": [Form("/find", {"q": "jan@example.nl"})],
+    "/erase/look": [Form("/erase/look", {"recipient": "jan@example.nl"})],
+    "/erase": [Form("/erase", {"recipient": "jan@example.nl", "again": "jan@example.nl"}, "erase")],
+    "/event/{id}/hand-on": [
+        Form(f"/event/{EVENT.delivery_id.hex()}/hand-on", {"handler": "crm", "once": "a" * 24}, "hand-on")
+    ],
+    "/dead-letters/selected": [
+        Form("/dead-letters/selected", {"letter": f"{LETTER.delivery_id.hex()}:crm", "do": do}, do)
+        for do in ("retry", "drop")
+    ],
+    "/dead-letters/all": [
+        Form("/dead-letters/all", {"do": do, "before": str(NINE)}, f"{do}-dead-letters")
+        for do in ("retry", "drop")
+    ],
+    "/dead-letter/{key}": [
+        Form(f"/dead-letter/{LETTER.delivery_id.hex()}", {"handler": "crm", "do": do}, do)
+        for do in ("retry", "drop")
+    ],
+    "/quarantine/all": [
+        Form("/quarantine/all", {"do": do, "newest": QUARANTINED.delivery_id.hex()}, f"{do} quarantine")
+        for do in ("retry", "drop")
+    ],
+    "/quarantine/{delivery_id}/drop": [Form(f"/quarantine/{QUARANTINED.delivery_id.hex()}/drop", {}, "drop")],
+    "/quarantine/{delivery_id}/retry": [Form(f"/quarantine/{QUARANTINED.delivery_id.hex()}/retry", {}, "retry")],
+    "/day/{day}/reconcile": [Form("/day/2026-11-20/reconcile", {}, "reconcile")],
+    "/day/{day}/totals": [Form("/day/2026-11-20/totals", {}, "audit-mailings")],
+    "/handler/pause": [Form("/handler/pause", {"name": "crm", "seconds": "600"}, "pause")],
+    "/handler/resume": [Form("/handler/resume", {"name": "crm"}, "resume")],
+    "/handler/retry": [Form("/handler/retry", {"name": "crm"}, "retry-now")],
+    "/gaps/period": [Form("/gaps/period", {"since": "2026-11-20T09:00", "until": "2026-11-20T10:00"}, "catch-up")],
+    "/gaps/fill": [Form("/gaps/fill", {}, "catch-up")],
+    "/system/queues/{queue}/{action}": [
+        Form(f"/system/queues/{EVENTS_QUEUE}/{do}", {"job": JOB}, f"{do} job") for do in ("requeue", "drop")
+    ],
+    "/task/{number}/stop": [Form(f"/task/{TASK}/stop", {}, "stop")],
+}
+ALL = [form for forms in FORMS.values() for form in forms]
