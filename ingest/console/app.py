@@ -105,7 +105,8 @@ async def _explained(request: web.Request, handler: Handler) -> web.StreamRespon
 def _failed(request: web.Request, status: int, why: str, headers: Mapping[str, str] | None = None) -> web.Response:
     if VISITOR not in request:  # it is not known yet who that is, and so in which language
         return web.Response(text=f"{status}: {why or 'no such page'}\n", status=status)
-    why = why and translations(request[VISITOR].language).gettext(why)
-    shown = page(request, "failed.html", status, code=status, why=why)
+    said = why and translations(request[VISITOR].language).gettext(why)
+    # What the program says of a fault is not translated: a screen reader has to know that it is English.
+    shown = page(request, "failed.html", status, code=status, why=said, is_ours=said != why)
     shown.headers.extend({name: value for name, value in (headers or {}).items() if name in KEPT_HEADERS})
     return shown

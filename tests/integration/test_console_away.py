@@ -4,7 +4,6 @@ Found by the console's own router: a page that is added is tested here by itself
 """
 
 import logging
-import re
 import socketserver
 import threading
 from collections.abc import Callable, Iterator, Set
@@ -14,31 +13,9 @@ import pytest
 from aiohttp import ClientResponse
 
 from tests.support.console import console, csrf_of
-from tests.support.console_forms import ALL
+from tests.support.console_forms import ALL, address
 from tests.support.console_routes import routes
 
-#: What stands in an address for what it names.
-NAMES = {
-    "id": "00" * 12,
-    "day": "2026-11-20",
-    "key": "00" * 12,
-    "delivery_id": "00" * 12,
-    "number": "4711",
-    "queue": "events",
-}
-#: Of pages that need something named.
-QUERIES = {
-    "/handler": "?name=crm",
-    "/recipient": "?address=jan@example.nl",
-    "/message": "?id=5fd2",
-    "/events": "?text=jan",
-    "/erase": "?event=" + "00" * 12,
-    "/dead-letters/all": "?do=drop",
-    "/dead-letter/{key}": "?handler=crm",
-    "/quarantine/all": "?do=drop",
-    "/mailings/compare": "?mailing=1&mailing=2",
-    "/mailings/tag": "?name=november",
-}
 #: Pages that ask Redis, and those that do not ask the database.
 OF_REDIS = {"/", "/handler", "/handlers", "/refusals", "/system/queues", "/system/redis"}
 NOT_OF_DATABASE = {
@@ -116,10 +93,6 @@ TROUBLES: dict[str, tuple[Trouble, str, Set[str]]] = {
     "the schema is newer": (schema_is("9999"), "9999", OF_DATABASE),
     "the database is read-only": (read_only, "", set()),
 }
-
-
-def address(route: str) -> str:
-    return re.sub(r"{(\w+)[^}]*}", lambda found: NAMES[found[1]], route) + QUERIES.get(route, "")
 
 
 @pytest.mark.slow

@@ -12,30 +12,29 @@ from typing import Any
 import pytest
 import redis
 from aiohttp.test_utils import TestClient
-from rq import Queue
-from rq.job import JobStatus
-from rq.serializers import JSONSerializer
 
 from ingest.console import tasks
 from ingest.console.access import ASKING, OWN_SESSION
-from ingest.jobs import EVENTS_QUEUE
 from ingest.simulation.fake_api import FakeCopernica
-from tests.support.builders import failure, handler
 from tests.support.console import console, csrf_of, sign_in
-from tests.support.console_forms import ALL, EVENT, FORMS, JOB, LETTER, PASSWORD, QUARANTINED, TASK, Form
+from tests.support.console_forms import (
+    ALL,
+    FORMS,
+    HANDLERS,
+    PASSWORD,
+    TASK,
+    Form,
+    fill,
+)
 from tests.support.console_routes import routes
 from tests.support.fake_copernica import TOKEN, fake_copernica
 from tests.support.sql import rows
-from workers.handlers.announced import announce
-from workers.handlers.work_queue import WorkQueue
 from workers.operations import audit
-from workers.records import Quarantined
 from workers.store.store import Store
 
 Client = TestClient[Any, Any]
 
 READ_PASSWORD = "alleen-maar-kijken"
-HANDLERS = "from workers import on\n@on()\ndef crm(event): ...\n"
 
 
 @pytest.fixture
@@ -73,19 +72,6 @@ async def visited(
             monkeypatch.undo()
             monkeypatch.setenv("PYTHONPATH", str(tmp_path))
             yield visitor
-
-
-def fill(store: Store, client: redis.Redis) -> None:
-    """Have there be a dead letter, a call in quarantine, an event, a handler and a job that failed."""
-    store.add([EVENT], [Quarantined(QUARANTINED, "not readable")])
-    with store.writing() as connection:
-        WorkQueue(store)._bury(connection, "crm", [failure(LETTER, None)], 7)
-    announce(client, [handler("crm")])
-    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
-    job = queue.enqueue("workers.jobs.drain", job_id=JOB)
-    queue.remove(job.id)
-    job.set_status(JobStatus.FAILED)
-    queue.failed_job_registry.add(job, ttl=3600)
 
 
 def until_stopped(_report: tasks.Report, stopped: Callable[[], bool]) -> Mapping[str, int]:

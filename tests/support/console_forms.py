@@ -1,10 +1,20 @@
-"""Every form of the console, as somebody fills it in who may act."""
+"""Every form of the console, as somebody fills it in who may act; each page's address; what they are about."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import redis
+from rq import Queue
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+
 from ingest.jobs import EVENTS_QUEUE
-from tests.support.builders import NINE, event, record
+from tests.support.builders import NINE, event, failure, handler, record
+from workers.handlers.announced import announce
+from workers.handlers.work_queue import WorkQueue
+from workers.records import Quarantined
+from workers.store.store import Store
 
 PASSWORD = "een-lang-wachtwoord"
 #: A call that a handler gave up, one in quarantine, and an event.
@@ -63,3 +73,45 @@ FORMS: Mapping[str, Sequence[Form]] = {
     "/task/{number}/stop": [Form(f"/task/{TASK}/stop", {}, "stop")],
 }
 ALL = [form for forms in FORMS.values() for form in forms]
+
+#: A module with the handler that these forms name.
+HANDLERS = "from workers import on\n@on()\ndef crm(event): ...\n"
+
+#: What stands in the address of a page for what it is about, and what it asks for.
+NAMES = {
+    "id": EVENT.delivery_id.hex(),
+    "day": "2026-11-20",
+    "key": LETTER.delivery_id.hex(),
+    "delivery_id": QUARANTINED.delivery_id.hex(),
+    "number": "4711",
+}
+QUERIES = {
+    "/handler": "?name=crm",
+    "/recipient": "?address=jan@example.nl",
+    "/message": "?id=5fd2",
+    "/events": "?type=open",
+    "/erase": f"?event={NAMES['id']}",
+    "/dead-letters/all": "?do=drop",
+    "/dead-letter/{key}": "?handler=crm",
+    "/quarantine/all": "?do=drop",
+    "/mailings/compare": "?mailing=1&mailing=2",
+    "/mailings/tag": "?name=november",
+}
+
+
+def address(route: str) -> str:
+    """The address of a page."""
+    return re.sub(r"{(\w+)[^}]*}", lambda found: NAMES[found[1]], route) + QUERIES.get(route, "")
+
+
+def fill(store: Store, client: redis.Redis) -> None:
+    """Have there be a dead letter, a call in quarantine, an event, a handler and a job that failed."""
+    store.add([EVENT], [Quarantined(QUARANTINED, "not readable")])
+    with store.writing() as connection:
+        WorkQueue(store)._bury(connection, "crm", [failure(LETTER, None)], 7)
+    announce(client, [handler("crm")])
+    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    job = queue.enqueue("workers.jobs.drain", job_id=JOB)
+    queue.remove(job.id)
+    job.set_status(JobStatus.FAILED)
+    queue.failed_job_registry.add(job, ttl=3600)
