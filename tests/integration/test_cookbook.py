@@ -7,14 +7,15 @@ import subprocess
 import pytest
 
 from tests.support import cookbook
-from tests.support.cookbook import DUTCH, ENGLISH, TITLES, Block
+from tests.support.cookbook import DUTCH, ENGLISH, TITLES
 from tests.support.mariadb import USER
 from tests.support.mariadb import Server as MariaServer
+from tests.support.pages import Block, blocks
 from workers.store.store import Store
 
 pytestmark = pytest.mark.slow
 
-BLOCKS = cookbook.blocks(ENGLISH)
+BLOCKS = blocks(ENGLISH)
 #: What the commands under the last heading write.
 TAGS = ["tag,opens,clicks", "newsletter,5,2", "receipt,1,0", "sale,5,2"]
 
@@ -66,6 +67,6 @@ def test_the_commands_of_the_clients_run_as_printed(
 
 
 def test_the_page_in_dutch_has_the_same_queries() -> None:
-    dutch, english = cookbook.blocks(DUTCH), BLOCKS
+    dutch, english = blocks(DUTCH), BLOCKS
     assert [block[1:] for block in dutch] == [block[1:] for block in english]
     assert len({block.heading for block in dutch}) == len({block.heading for block in english})

@@ -4,16 +4,15 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ingest.copernica.events import Event, EventType
 from tests.support.builders import delivery_id, event
+from tests.support.pages import DOCS
 from workers.mailings.refresh import refresh
 from workers.store import mailing_tables
 from workers.store.store import Store
 
-DOCS = Path(__file__).parents[2] / "docs"
 ENGLISH, DUTCH = DOCS / "cookbook.md", DOCS / "cookbook.nl.md"
 #: What the pages call the databases.
 TITLES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "mysql": "MariaDB"}
@@ -78,28 +77,6 @@ def fill(store: Store) -> None:
         connection.exec_driver_sql("INSERT INTO orders VALUES ('Eva@example.nl', '2026-11-16 11:30:00')")
     while refresh(store, 60).left:
         pass
-
-
-class Block(NamedTuple):
-    """A block of code under a heading: its language, the database that it is for (empty: all), and its text."""
-
-    heading: str
-    language: str
-    title: str
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    """All blocks of a page."""
-    found = []
-    heading = ""
-    pattern = r'^#+ ([^\n]*)$|^```(\w+)(?: title="(.*?)")?\n(.*?)^```$'
-    for match in re.finditer(pattern, page.read_text(), re.MULTILINE | re.DOTALL):
-        named, language, title, text = match.groups()
-        heading = named if named is not None else heading
-        if named is None:
-            found.append(Block(heading, language, title or "", text))
-    return found
 
 
 def shown(value: Any) -> str:

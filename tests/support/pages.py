@@ -17,9 +17,10 @@ from typing import NamedTuple
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
-_BLOCK = re.compile(
+_PART = re.compile(
     r"(?:^ *<!-- (?P<purpose>run|file)(?:: (?P<more>.*?))? -->\n)?"
-    r"^(?P<indent> *)```(?P<language>\S*)\n(?P<text>.*?)^ *```$",
+    r"^(?P<indent> *)```(?P<language>\w*)(?: title=\"(?P<title>[^\"\n]*)\")?\n(?P<text>.*?)^(?P=indent)```$"
+    r"|^(?P<level>#+) (?P<heading>[^\n]*)$",
     re.MULTILINE | re.DOTALL,
 )
 #: Ids, then numbers with what belongs to them: thousands, fractions, dates and times.
@@ -27,10 +28,13 @@ _CHANGES = re.compile(r"\b(?=\w*\d)[0-9a-f]{8,}\b|\d[\d.,:TZ-]*")
 
 
 class Block(NamedTuple):
-    """A block of code and what it is for: `run`, `file` or nothing."""
+    """A block of code: the heading above it, what it is for (`run`, `file` or nothing), language and title."""
 
+    heading: str
     purpose: str | None
     more: str
+    language: str
+    title: str
     text: str
 
     @property
@@ -61,16 +65,26 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> list[Block]:
     """All blocks of code of a page, in order."""
-    return [
-        Block(found["purpose"], found["more"] or "", re.sub(f"^{found['indent']}", "", found["text"], flags=re.M))
-        for found in _BLOCK.finditer(page.read_text("utf-8"))
-    ]
+    read = []
+    heading = ""
+    for found in _PART.finditer(page.read_text("utf-8")):
+        if found["level"]:
+            heading = found["heading"]
+            continue
+        text = re.sub(f"^{found['indent']}", "", found["text"], flags=re.MULTILINE)
+        told = (found["purpose"], found["more"] or "", found["language"], found["title"] or "")
+        read.append(Block(heading, *told, text))
+    return read
 
 
 def headings(page: Path) -> list[int]:
     """The levels of a page's headings, in order."""
-    text = re.sub(_BLOCK, "", page.read_text("utf-8"))
-    return [len(found) for found in re.findall(r"^(#+) ", text, re.MULTILINE)]
+    return [len(found["level"]) for found in _PART.finditer(page.read_text("utf-8")) if found["level"]]
+
+
+def without_blocks(page: Path) -> str:
+    """What of a page is prose."""
+    return _PART.sub("", page.read_text("utf-8"))
 
 
 def lacking(shown: list[str], printed: str) -> str | None:

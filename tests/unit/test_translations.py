@@ -1,10 +1,11 @@
 """The Dutch pages say what the English ones do: the same headings, and the same blocks of code."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.support.pages import DOCS, ROOT, blocks, headings, lacking
+from tests.support.pages import DOCS, ROOT, blocks, headings, lacking, without_blocks
 
 #: What is there in both languages: start, concepts, how-to, hosts, runbook and glossary.
 ENGLISH = [
@@ -17,6 +18,14 @@ ENGLISH = [
     *(DOCS / f"{name}.md" for name in ("operations", "gaps", "console")),  # where the runbook leads
     DOCS / "glossary.md",
 ]
+#: All that there are, in all languages.
+PAGES = sorted(
+    page.relative_to(ROOT)
+    for page in (
+        *ROOT.glob("*.md"),
+        *(found for name in ("docs", "examples", "tests") for found in (ROOT / name).rglob("*.md")),
+    )
+)
 #: Pages that nobody has translated yet.
 UNTRANSLATED: set[str] = set()
 
@@ -38,7 +47,14 @@ def test_every_page_is_there_in_dutch_but_those_that_wait_for_it() -> None:
 @pytest.mark.parametrize("page", [page for page in ENGLISH if dutch(page).exists()], ids=name)
 def test_both_languages_have_the_same_headings_and_code(page: Path) -> None:
     assert headings(dutch(page)) == headings(page)
-    assert blocks(dutch(page)) == blocks(page)
+    assert [block[1:] for block in blocks(dutch(page))] == [block[1:] for block in blocks(page)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_block_of_code_is_read_with_what_it_is_for(page: Path) -> None:
+    """What a page says of a block in a way that nothing reads would never be run."""
+    prose = without_blocks(ROOT / page)
+    assert re.findall(r"^ *(?:```|~~~|<!-- ?(?:run|file)\b).*$", prose, re.MULTILINE) == []
 
 
 def test_numbers_and_times_may_differ_from_what_a_page_shows_and_words_may_not() -> None:
