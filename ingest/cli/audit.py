@@ -4,7 +4,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -65,34 +65,49 @@ class Counted:
 def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iterator[Counted]:
     """Write down that this block is done, by whom, and what came of it; no command fails because that cannot be.
 
-    What was not said (None, or empty) is left out of `what`.
+    What was not said (None, or empty) is left out of `what`. In the block nothing of this has the database open.
     """
-    from workers.operations import audit as book
-    from workers.store.store import Store
-
     said = {name: value for name, value in what.items() if value not in (None, False, (), "")}
     counted = Counted(said)
-    store, number = None, None
-    try:
-        store = Store.of(settings)
-        number = book.begin(store, person(), book.COMMAND, action, said, socket.gethostname())
-    except IngestError as error:
-        log.warning("what is done now is not in the audit: %s", error)
+    number = _begun(settings, action, said)
     try:
         yield counted
     except BaseException as error:
-        if store is not None:
-            failed = not isinstance(error, SystemExit) or error.code not in (0, None)
-            why = "not all of it" if isinstance(error, SystemExit) else book.why(error)
-            book.end(store, number, counted.number, why if failed else None, said)
+        failed = not isinstance(error, SystemExit) or error.code not in (0, None)
+        _ended(settings, number, counted, error if failed else None)
         raise
     else:
-        if store is not None:
-            book.end(store, number, counted.number, None, said)
-    finally:
-        if store is not None:
-            with suppress(IngestError):
-                store.close()
+        _ended(settings, number, counted, None)
+
+
+def _begun(settings: "Settings", action: str, said: Mapping[str, object]) -> int | None:
+    """Write down that it begins; returns the number of the entry, None if there is none."""
+    from workers.operations import audit as book
+    from workers.store.store import Store
+
+    try:
+        with Store.of(settings) as store:
+            return book.begin(store, person(), book.COMMAND, action, said, socket.gethostname())
+    except IngestError as error:
+        log.warning("what is done now is not in the audit: %s", error)
+        return None
+
+
+def _ended(settings: "Settings", number: int | None, counted: Counted, error: BaseException | None) -> None:
+    """Write down how it ended, where it is written that it began."""
+    from workers.operations import audit as book
+    from workers.store.store import Store
+
+    if number is None:
+        return
+    why = None
+    if error is not None:
+        why = "not all of it" if isinstance(error, SystemExit) else book.why(error)
+    try:
+        with Store.of(settings) as store:
+            book.end(store, number, counted.number, why, counted.what)
+    except IngestError as unavailable:
+        log.warning("how this ended is not in the audit: %s", unavailable)
 
 
 def person() -> str:

@@ -1,7 +1,8 @@
 """The command that writes days of events for a warehouse."""
 
-from datetime import date
-from typing import Any
+from collections import Counter
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,10 +13,13 @@ from ingest.cli.options import settings_with
 from ingest.cli.times import Day
 from ingest.shown import counted
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 
 @click.command()
 @click.option("--day", type=Day(), help="Only this day, or from this one on.  [default: all that are over]")
-@click.option("--through", type=Day(), help="With --day: the last day.")
+@click.option("--through", type=Day(), help="With --day: the last day, today at most.")
 @click.option("--to", help="A folder, or s3://bucket/prefix.  [default: INGEST_EXPORT_TO]")
 @click.option(
     "--format", "form", type=OneOf(["parquet", "jsonl", "csv"]), help="As what.  [default: INGEST_EXPORT_FORMAT]"
@@ -24,8 +28,7 @@ from ingest.shown import counted
 @click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day.")
 def export(day: date | None, through: date | None, to: str | None, form: Any, anew: bool, as_json: bool) -> None:
     """Write events into files, per day (UTC) and type: only what has changed since it was written."""
-    if through is not None and (day is None or through < day):
-        raise click.BadParameter("it needs --day, the first day, and is not before that", param_hint="--through")
+    days = _days(day, through)
     settings = settings_with(export_to=to, export_format=form)
     if not settings.export_to:
         raise click.UsageError("Say where to: --to DIR, --to s3://bucket/prefix, or INGEST_EXPORT_TO.")
@@ -33,22 +36,43 @@ def export(day: date | None, through: date | None, to: str | None, form: Any, an
     from ingest.cli.render import export as render
     from ingest.cli.render.reconcile import working
     from workers.export.run import export as run
+    from workers.export.run import files_behind
     from workers.export.targets import target_of
-    from workers.reconcile.report import days_between
 
     done = rows = 0
-    days = days_between(day, through or day) if day is not None else ()
+    behind: Counter[str] = Counter()
     target = target_of(settings.export_to)
-    with interruptible(lambda: f"{counted(done, 'day is', 'days are')} done; the same command does the rest."):
-        with working(as_json) as watch:
-            for one in run(settings, target, settings.export_format, list(days), anew=anew, watch=watch):
-                render.day(one, as_json, shows_all=day is not None)
-                done, rows = done + 1, rows + one.rows
-        render.total(done, rows, target.shown, as_json)
-    # Not around it: who reads a SQLite file as columns may have it open in no other way.
     said = {"day": day, "through": through, "to": target.shown, "format": settings.export_format, "anew": anew}
-    with noted(settings, "export", said) as noting:
-        noting.set(rows)
+    with (
+        interruptible(lambda: f"{counted(done, 'day is', 'days are')} done; the same command does the rest."),
+        noted(settings, "export", said) as noting,
+    ):
+        with working(as_json) as watch:
+            for one in run(settings, target, settings.export_format, days, anew=anew, watch=watch):
+                render.day(one, as_json, shows_all=day is not None)
+                done, rows = done + 1, noting.set(rows + one.rows)
+                behind.update(one.behind)
+        render.total(done, rows, target.shown, as_json)
+        for sentence in files_behind(behind, target.shown):
+            click.echo(sentence, err=True)
+
+
+def _days(day: date | None, through: date | None) -> "Sequence[date]":
+    """The days that were named, none of which is still to come; none: all that are over.
+
+    Raises:
+        BadParameter: they are no days that can be exported.
+    """
+    from workers.reconcile.report import days_between
+
+    if through is not None and (day is None or through < day):
+        raise click.BadParameter("it needs --day, the first day, and is not before that", param_hint="--through")
+    if day is None:
+        return ()
+    today = datetime.now(UTC).date()
+    if day > today:
+        raise click.BadParameter(f"{day} is still to come: in UTC it is {today}.", param_hint="--day")
+    return days_between(day, min(through or day, today))
 
 
 COMMANDS = (export,)

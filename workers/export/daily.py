@@ -6,6 +6,7 @@ another job does the rest.
 
 import logging
 import time
+from collections import Counter
 from datetime import UTC, datetime
 
 import redis
@@ -16,7 +17,7 @@ from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.exports import Exports
 from workers.drain.turns import Turns
-from workers.export.run import export
+from workers.export.run import export, files_behind
 from workers.export.targets import target_of
 from workers.pausing import events_are_paused
 from workers.reconcile.daily import LATER, SOON
@@ -55,15 +56,19 @@ def export_job() -> int:
 
 def _export(settings: Settings, to: str) -> int:
     target, rows, days = target_of(to), 0, 0
+    behind: Counter[str] = Counter()
     with redis_client.connect(settings.redis) as client, partitions.opened(settings, client) as streams:
         for one in export(settings, target, settings.export_format, breathe=Turns(streams).take):
             rows, days = rows + one.rows, days + one.changed
+            behind.update(one.behind)
         with unless_refused():
             Exports(client).done(time.time())
     log.info(
         "exported to %s: %s of %s", target.shown, shown.counted(rows, "event"), shown.counted(days, "day"),
         extra={"event": "exported"},
     )  # fmt: skip  # a list to be read across
+    for sentence in files_behind(behind, target.shown):
+        log.warning("%s", sentence, extra={"event": "export-behind"})
     return rows
 
 

@@ -45,7 +45,8 @@ Watch = Callable[[str, int, int | None], object]
 class Exported:
     """What became of a day: how many files and events were written, and how many files deleted, just now.
 
-    `manifest` says what is there now; None if nothing is. `why` tells of a day that was left as it is.
+    `manifest` says what is there now; None if nothing is. `why` tells of a day that was left as it is. `behind`
+    are other formats in which it is there too, but not as the store has it.
     """
 
     day: date
@@ -54,6 +55,7 @@ class Exported:
     rows: int = 0
     deleted: int = 0
     why: str = ""
+    behind: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -108,9 +110,10 @@ class _Exporting:
             if not before.frozen:
                 self.target.write(name, replace(before, frozen=True, edition=before.edition + 1).as_bytes())
             return Exported(day.day, replace(before, frozen=True), why="the store no longer has all of it")
-        if before is None and not day.types:
-            return Exported(day.day, None, why="there are no events of it")
         there = self.target.listed(self._folder)
+        behind = tuple(self._behind(there))
+        if before is None and not day.types:
+            return Exported(day.day, None, why="there are no events of it", behind=behind)
         edition = 1 if before is None else before.edition + 1
         known = {} if before is None else {one.type: one for one in before.files if _is_there(one, there)}
         made = tuple(sorted(self._files(known, edition), key=attrgetter("type")))
@@ -126,7 +129,19 @@ class _Exporting:
         else:
             now = before
         deleted = self._tidy(there, made)
-        return Exported(day.day, now, len(written), sum(one.rows for one in written), deleted)
+        return Exported(day.day, now, len(written), sum(one.rows for one in written), deleted, behind=behind)
+
+    def _behind(self, there: Mapping[str, Stored]) -> Iterator[str]:
+        """The other formats in which it is there as it was once: with people who have been erased since."""
+        now = {kind: counted.changes for kind, counted in self.day.types.items()}
+        for form in files.ENDINGS:
+            name = manifest.name_of(form)
+            if form == self.form or name not in there:
+                continue
+            with suppress(Unavailable):  # a later release wrote it, and sees to it
+                known = Manifest.read(self.target.read(self._name(name)), name)
+                if known is None or {one.type: one.changes for one in known.files} != now:
+                    yield form
 
     @property
     def _folder(self) -> str:
@@ -202,6 +217,15 @@ class _Exporting:
         for name in gone:
             self.target.delete(self._name(name))
         return len(gone)
+
+
+def files_behind(days: Mapping[str, int], target: str) -> list[str]:
+    """What there is to say of so many days that are at a target in other formats, too."""
+    return [
+        f"{target} also has {shown.counted(number, 'day')} as {form}, as they were once: whoever is erased stays "
+        f"in them. Delete those files, or run `ingest export --format {form}` too."
+        for form, number in sorted(days.items())
+    ]
 
 
 def _warn(day: date, kind: str, rows: int, counted: int) -> None:

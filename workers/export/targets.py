@@ -4,6 +4,7 @@ import errno
 import fcntl
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -16,6 +17,8 @@ from ingest.errors import SettingsError, Unavailable
 UNFINISHED = ".ingest-", ".tmp"
 #: The file that whoever writes to a folder has locked.
 LOCK = ".ingest-export.lock"
+#: Modes where a group may read what is exported: what we make is private otherwise, see `ingest.private_files`.
+SHARED_FILE, SHARED_FOLDER = 0o640, 0o2750
 #: In which URLs of object stores begin.
 S3 = "s3://"
 #: How a URL begins, which is no folder: also with a slash too few.
@@ -66,7 +69,7 @@ class Target(Protocol):
 
 
 class Folder:
-    """A target on disk."""
+    """A target on disk: private, or readable by a group if the folder hands its group on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -127,6 +130,10 @@ class Folder:
         target = self._path / name
         with self._explained():
             target.parent.mkdir(parents=True, exist_ok=True)
+            if self._is_shared():
+                if not target.parent.stat().st_mode & stat.S_IRGRP:
+                    target.parent.chmod(SHARED_FOLDER)
+                path.chmod(SHARED_FILE)
             with path.open("rb") as file:
                 os.fsync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
@@ -145,6 +152,11 @@ class Folder:
         """Delete a file."""
         with self._explained():
             (self._path / name).unlink(missing_ok=True)
+
+    def _is_shared(self) -> bool:
+        """Whether the folder hands its group on, as `chmod g+s` has it do, and that may read it."""
+        wanted = stat.S_ISGID | stat.S_IRGRP
+        return self._path.stat().st_mode & wanted == wanted
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
