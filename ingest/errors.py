@@ -5,7 +5,8 @@
     ├── Unavailable             a server or a folder we depend on cannot be used
     │   ├── RedisUnavailable    Redis does not answer
     │   ├── WriteUnconfirmed    neither Redis nor the spool confirmed a write
-    │   │   └── ServerDrained   this stream server is to be emptied, and takes no more
+    │   │   ├── ServerDrained   this stream server is to be emptied, and takes no more
+    │   │   └── ServerForeign   this stream server is another database's
     │   ├── SpoolFailed         the spool is full, or its disk failed
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
@@ -64,9 +65,20 @@ class RedisUnavailable(Unavailable):
 class WriteUnconfirmed(Unavailable):
     """A batch was rejected, or not confirmed in time: its calls must not be acknowledged."""
 
+    #: How a server is shown that said this and nothing worse; empty: it failed.
+    state = ""
+
 
 class ServerDrained(WriteUnconfirmed):
     """A stream server is to be emptied (`ingest streams drain`): it has nothing of the batch."""
+
+    state = "drained"
+
+
+class ServerForeign(WriteUnconfirmed):
+    """A stream server is another database's, whose workers would store the calls: it has nothing of the batch."""
+
+    state = "foreign"
 
 
 class SpoolFailed(Unavailable):

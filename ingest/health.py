@@ -18,6 +18,11 @@ OLDEST_REDIS = (6, 2)
 NEARLY_FULL = 0.8
 #: What is said of a server that is part of a Cluster.
 CLUSTER = "runs as a Redis Cluster, which rq's jobs cannot be spread over: use one without (cluster-enabled no)."
+#: What is said of a stream server that is for another database than the server of the queues.
+FOREIGN = (
+    "It is another database's, whose workers take what is there; endpoints write nothing to it until "
+    "`ingest db adopt` makes it this one's."
+)
 #: Seconds that our clock may differ from another before it is reported.
 CLOCK_TOLERANCE = 5.0
 
@@ -62,6 +67,7 @@ class RiskCode(StrEnum):
     STREAM_SAME = "stream-same"
     STREAM_CLOSED = "stream-closed"
     STREAM_LEFT = "stream-left"
+    OTHER_DATABASE = "other-database"
     # Clocks.
     CLOCK_REDIS = "clock-redis"
     CLOCK_DATABASE = "clock-database"
@@ -180,6 +186,11 @@ def of_work(suspended: bool, ahead: float) -> Iterator[Risk]:
     if abs(ahead) > CLOCK_TOLERANCE:
         text = f"Our clock and that of Redis differ by {abs(ahead):.1f} s: one of them is wrong."
         yield Risk(RiskCode.CLOCK_REDIS, text)
+
+
+def of_foreign(name: str) -> Risk:
+    """That a stream server is another database's than that of the queues."""
+    return Risk(RiskCode.OTHER_DATABASE, f"The stream server {name} is wrong: {FOREIGN}")
 
 
 def of_eviction(policy: str) -> Iterator[Risk]:

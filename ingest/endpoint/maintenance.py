@@ -26,6 +26,7 @@ from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.stream.coverage import Statement
 from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.owner import Owner
 from ingest.stream.producer import Producer
 from ingest.stream.refusals import Refusals
 from ingest.stream.reports import EndpointReport, SpoolReport
@@ -45,6 +46,7 @@ async def maintain(
     lookout: Lookout | None = None,
     refusals: Refusals | None = None,
     queues: str = "",
+    owner: Owner | None = None,
 ) -> None:
     """Do what `report_and_sweep` does, at once and every `MAINTENANCE_INTERVAL`, and log what was taken.
 
@@ -65,6 +67,7 @@ async def maintain(
             before = now
             if queues_serve(producer, queues):
                 covering.told(await asyncio.to_thread(_tell, covering, outage))
+                await _look_whose(owner, outage)
                 await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
                 await _tell_refusals(intake.refusals, refusals, outage)
                 if sharing is not None:
@@ -242,6 +245,16 @@ async def _tell_refusals(sample: RefusalSample, refusals: Refusals | None, outag
         sample.give_back(taken)
     except Exception:  # the next round must come, whatever is wrong with this one
         log.exception("what was refused could not be told")
+
+
+async def _look_whose(owner: Owner | None, outage: Outage) -> None:
+    """See which database the calls are for; while that cannot be asked, what was known counts."""
+    if owner is None:
+        return
+    try:
+        await asyncio.to_thread(owner.look)
+    except RedisError as error:
+        outage.failed(error)
 
 
 def _say_goodbye(heartbeats: Heartbeats, covering: Covering) -> list[Statement]:

@@ -26,7 +26,7 @@ from ingest.endpoint.covering import Covering
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import MAINTENANCE_TIMEOUT
 from ingest.endpoint.maintenance import maintain
-from ingest.endpoint.process import background_tasks, open_intake, open_producer
+from ingest.endpoint.process import background_tasks, open_intake, open_owner, open_producer
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.errors import SettingsError
 from ingest.jobs import JobScheduler
@@ -86,6 +86,7 @@ async def _opened(settings: Settings, app: web.Application) -> AsyncIterator[Non
         found = opened.enter_context(partitions.opened(settings, blocking, MAINTENANCE_TIMEOUT))
         scheduler = JobScheduler(blocking, found)
         producer = await open_producer(settings, scheduler, spool, opened)
+        owner = await open_owner(blocking, producer, found.queues)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         intake = open_intake(settings, producer, verifier, opened)
         covering = await opened.enter_async_context(Covering(name, intake, Coverage(blocking), spool))
@@ -100,7 +101,7 @@ async def _opened(settings: Settings, app: web.Application) -> AsyncIterator[Non
         start(replayer.run())
         lookout = Lookout(settings, blocking, is_worker=False, speaks=True)
         keep = partial(maintain, settings, intake, producer, Heartbeats(blocking, name), scheduler, 1)
-        start(keep(covering, sharing, lookout, Refusals(blocking), found.queues))
+        start(keep(covering, sharing, lookout, Refusals(blocking), found.queues, owner))
         yield
         covering.stop()
         covering.end()

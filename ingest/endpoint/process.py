@@ -12,10 +12,11 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from typing import cast
 
+import redis
 import uvloop
 from aiohttp import web
 
@@ -48,6 +49,7 @@ from ingest.stream.appends import Stream
 from ingest.stream.coverage import Coverage
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_keys import KnownKeys
+from ingest.stream.owner import Owner
 from ingest.stream.producer import Producer
 from ingest.stream.refusals import Refusals
 from ingest.stream.reports import ENDPOINT, process_name
@@ -66,6 +68,8 @@ ANSWER_SECONDS = 6.0
 ANSWER_CHECK_INTERVAL = 0.02
 #: Seconds that aiohttp gives its handlers to end, after all calls have been answered.
 SHUTDOWN_SECONDS = 1.0
+#: Seconds that an endpoint waits, before it takes calls, to learn which database they are for.
+OWNER_SECONDS = 0.5
 #: New objects after which Python looks for cyclic garbage among them, and how often until it looks at those that
 #: stayed: enough for hundreds of calls, and little enough for no look to last longer than some milliseconds.
 GC_THRESHOLDS = 2_000, 5, 10
@@ -103,6 +107,7 @@ async def _serve_socket(
         found = opened.enter_context(partitions.opened(settings, blocking, MAINTENANCE_TIMEOUT))
         scheduler = JobScheduler(blocking, found)
         producer = await open_producer(settings, scheduler, spool, opened)
+        owner = await open_owner(blocking, producer, found.queues)
         verifier = Verifier.from_settings(settings) if settings.verify == "on" else None
         intake = open_intake(settings, producer, verifier, opened)
         covering = await opened.enter_async_context(Covering(name, intake, Coverage(blocking), spool))
@@ -127,7 +132,7 @@ async def _serve_socket(
                 start(verifier.watch_dns())
             lookout = Lookout(settings, blocking, is_worker=False, speaks=number == 1)
             keep = partial(maintain, settings, intake, producer, Heartbeats(blocking, name), scheduler, number)
-            start(keep(covering, sharing, lookout, Refusals(blocking), found.queues))
+            start(keep(covering, sharing, lookout, Refusals(blocking), found.queues, owner))
             log.info("web.%d is ready (process %d)", number, os.getpid())
             await stopping.wait()
             covering.stop()
@@ -162,6 +167,14 @@ async def open_producer(
     producer.times = WriteTimes(Histogram(), Histogram(), 0.0)
     opened.push_async_callback(producer.close)
     return producer
+
+
+async def open_owner(client: redis.Redis, producer: Producer, queues: str) -> Owner:
+    """What knows which database the calls are for; where the queues' server is away, it learns of that later."""
+    owner = Owner(client, producer.lanes, queues)
+    with suppress(TimeoutError, redis.RedisError):
+        await asyncio.wait_for(asyncio.to_thread(owner.look), OWNER_SECONDS)
+    return owner
 
 
 def open_intake(

@@ -124,7 +124,9 @@ class SpoolReplayer:
         self.risks = risks
 
     async def _look_at(self, lane: Lane) -> list[Risk]:
-        """What of a server may cost calls; nothing while it does not serve."""
+        """What of a server may cost calls; of one that does not serve, only that it is another database's."""
+        if lane.state == "foreign":
+            return [health.of_foreign(lane.stream.name)]
         if not lane.breaker.is_closed:
             return []
         patience = APPEND_TIMEOUT if self.producer.lanes.are_several else APPEND_PATIENCE

@@ -105,6 +105,8 @@ CATALOGUE = (
     Metric("ingest_stream_up", _GAUGE, _SHARED,
            "Of several stream servers (INGEST_STREAM_URLS), 1 if this one answered this look, else 0.",
            ("partition",)),
+    Metric("ingest_stream_foreign", _GAUGE, _SHARED,
+           "1 while it is another database's, so that endpoints write nothing there, else 0.", ("partition",)),
     Metric("ingest_stream_backlog_events", _GAUGE, _SHARED, "Events in the stream of this one.", ("partition",)),
     Metric("ingest_stream_backlog_batches", _GAUGE, _SHARED,
            "Batches there; of one that is named no more, when it was last seen.", ("partition",)),

@@ -12,7 +12,7 @@ import redis.asyncio
 
 from ingest import failpoints
 from ingest.batch import Batch
-from ingest.errors import ServerDrained, WriteUnconfirmed
+from ingest.errors import ServerDrained, ServerForeign, WriteUnconfirmed
 from ingest.redis_errors import is_wrong_server
 from ingest.redis_pipeline import RedisPipeline
 from ingest.stream.keys import RQ_SUSPENDED, WAKE_TTL, Keys
@@ -24,20 +24,28 @@ log = logging.getLogger(__name__)
 # be woken. A script, because it is done wholly or not at all, with one answer; and EVAL, because a server that has
 # forgotten scripts after a restart needs no second attempt then.
 _APPEND = b"""
-for i = 4, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i], 'e', ARGV[3]) end
+for i = 5, #ARGV do redis.call('XADD', KEYS[1], '*', 'b', ARGV[i], 'e', ARGV[3]) end
 redis.call('HINCRBY', KEYS[2], 'accepted', ARGV[1])
 local woken = redis.call('SET', KEYS[3], 1, 'NX', 'EX', ARGV[2])
 """
-_WRITE = _APPEND + b"return woken and 1 or 0\n"
-# Where there are several servers: not on one that is to be emptied (KEYS[4]). Asked there and then, so that it
-# gets nothing from that moment on, whatever endpoints know.
-_UNLESS_CLOSED = b"if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end\n"
+_ANSWER = b"return woken and 1 or 0\n"
+# Where there are several servers: not on one that is to be emptied (KEYS[4]), nor on one whose mark (KEYS[5]) says
+# that it is another database's than ours (ARGV[4], if that is known). Asked there and then, so that it gets
+# nothing from that moment on, whatever endpoints know.
+_IF_OURS = b"""
+if redis.call('EXISTS', KEYS[4]) == 1 then return -1 end
+local owner = ARGV[4] ~= '' and redis.call('HGET', KEYS[5], 'database')
+if owner and owner ~= ARGV[4] then return -2 end
+"""
+# One that is nobody's yet becomes ours with its first batch: so no other installation writes there after us.
+_CLAIM = b"if ARGV[4] ~= '' then redis.call('HSETNX', KEYS[5], 'database', ARGV[4]) end\n"
 # The same, and nothing is left of it. Only afterwards: a full Redis takes everything of a script that has begun to
 # write.
 _TRY = _APPEND + b"redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])\n"
 #: What the script answers then.
-CLOSED = -1
+CLOSED, FOREIGN = -1, -2
 _DRAINED = "This server is being drained (`ingest streams drain`)."
+_FOREIGN = "It is another database's, whose workers would store the calls (see `ingest streams`)."
 
 
 class Condition(NamedTuple):
@@ -65,12 +73,13 @@ class Stream:
         self._asking = asyncio.Lock()
         self._keys = keys = Keys()
         kept = keys.stream.encode(), keys.counts.encode(), keys.wake.encode()
-        self._append_to: tuple[bytes, ...] = (b"EVAL", _WRITE, b"3", *kept)
-        self._trial = trial(keys.probe)
+        #: Which database the calls are for, as far as is known; a server that is another's takes none.
+        self.database = b""
+        self._append_to: tuple[bytes, ...] = (b"EVAL", _APPEND + _ANSWER, b"3", *kept)
         if one_of_several:
-            closed = keys.closed.encode()
-            self._append_to = (b"EVAL", _UNLESS_CLOSED + _WRITE, b"4", *kept, closed)
-            self._trial = trial(keys.probe, closed)
+            asked = keys.closed.encode(), keys.mark.encode()
+            self._append_to = (b"EVAL", _IF_OURS + _CLAIM + _APPEND + _ANSWER, b"5", *kept, *asked)
+        self._is_one_of_several = one_of_several
         self._name = process_name(ENDPOINT).encode()
 
     @property
@@ -101,12 +110,17 @@ class Stream:
     async def _append(self, batches: Sequence[Batch]) -> bool:
         return _woken(await self._pipeline.execute(self._command(batches)))
 
+    def _trial(self) -> Sequence[bytes]:
+        keys = self._keys
+        several = keys.closed.encode(), keys.mark.encode(), self.database
+        return trial(keys.probe, several if self._is_one_of_several else None)
+
     def _command(self, batches: Sequence[Batch]) -> Sequence[bytes]:
         if failpoints.armed:
             failpoints.reach("redis-write")
         events = sum(batch.events for batch in batches)
         counted = b"%d" % events, b"%d" % WAKE_TTL
-        return *self._append_to, *counted, self._name, *(batch.packed for batch in batches)
+        return *self._append_to, *counted, self._name, self.database, *(batch.packed for batch in batches)
 
     def send(self, batch: Batch, seconds: float, done: Callable[[bool | WriteUnconfirmed | None], None]) -> None:
         """Put one batch into the stream over the connection that `is_open`, without a task of its own.
@@ -116,10 +130,8 @@ class Stream:
         """
 
         def answered(said: object) -> None:
-            if said == CLOSED:
-                done(ServerDrained(_DRAINED))
-            elif not isinstance(said, Exception):
-                done(bool(said))
+            if not isinstance(said, Exception):
+                done(_refusal(said) or bool(said))
             elif isinstance(said, redis.ResponseError) and is_wrong_server(said):
                 done(None)
             else:
@@ -135,12 +147,12 @@ class Stream:
         """
         async with _within(seconds):
             try:
-                _woken(await self._pipeline.execute(self._trial))
+                _woken(await self._pipeline.execute(self._trial()))
             except redis.ResponseError as error:
                 if not is_wrong_server(error):
                     raise
                 # Its connection is closed, and the next leads to the right one.
-                _woken(await self._pipeline.execute(self._trial))
+                _woken(await self._pipeline.execute(self._trial()))
 
     async def try_write(self, seconds: float) -> None:
         """The same over another connection: one that calls wait for is not broken off for a question.
@@ -149,7 +161,7 @@ class Stream:
             WriteUnconfirmed: it does not take a batch, or not within `seconds`.
         """
         async with _within(seconds), self._asking:
-            _woken(await self._client.execute_command(*self._trial))  # type: ignore[no-untyped-call]
+            _woken(await self._client.execute_command(*self._trial()))  # type: ignore[no-untyped-call]
 
     async def ping(self, seconds: float) -> None:
         """See whether Redis answers.
@@ -179,23 +191,35 @@ class Stream:
             return Condition(size or 0, info, bool(suspended), ahead)
 
 
-def trial(prefix: str, closed: bytes | None = None) -> Sequence[bytes]:
-    """A command that does what a batch does, on keys that begin so, and leaves nothing; unless it is `closed`."""
+def trial(prefix: str, several: tuple[bytes, bytes, bytes] | None = None) -> Sequence[bytes]:
+    """A command that does what a batch does, on keys that begin so, and leaves nothing.
+
+    `several`: the keys that say whether it is closed, and whose it is, and the name of our database; then a server
+    that takes no batch refuses this, too.
+    """
     keys = (f"{prefix}:{name}".encode() for name in ("stream", "counts", "wake"))
-    arguments = b"0", b"%d" % WAKE_TTL, b"", b""
-    if closed is None:
-        return b"EVAL", _TRY, b"3", *keys, *arguments
-    return b"EVAL", _UNLESS_CLOSED + _TRY, b"4", *keys, closed, *arguments
+    arguments = b"0", b"%d" % WAKE_TTL, b""
+    if several is None:
+        return b"EVAL", _TRY, b"3", *keys, *arguments, b"", b""
+    *asked, database = several
+    return b"EVAL", _IF_OURS + _TRY, b"5", *keys, *asked, *arguments, database, b""
+
+
+def _refusal(said: object) -> WriteUnconfirmed | None:
+    """Why a server takes no batch, by what it said of a write; None if it took it."""
+    if said == CLOSED:
+        return ServerDrained(_DRAINED)
+    return ServerForeign(_FOREIGN) if said == FOREIGN else None
 
 
 def _woken(said: object) -> bool:
     """Whether a worker is to be woken, by what Redis said of a write.
 
     Raises:
-        ServerDrained: it is closed, and has nothing of it.
+        ServerDrained, ServerForeign: it is closed, or not ours, and has nothing of it.
     """
-    if said == CLOSED:
-        raise ServerDrained(_DRAINED)
+    if (refusal := _refusal(said)) is not None:
+        raise refusal
     return bool(said)
 
 

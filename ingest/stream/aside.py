@@ -40,7 +40,8 @@ class Aside:
             WriteUnconfirmed: they are not certain to be there.
         """
         if self.spool is None:
-            raise WriteUnconfirmed("The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX).")
+            full = "The backlog uses as much of Redis as it may (INGEST_BUFFER_MAX)."
+            raise WriteUnconfirmed(full if any(lane.is_over for lane in self._lanes) else self._lanes.why)
         if self.is_overdue:
             raise WriteUnconfirmed(
                 f"{self._lanes.why} The spool's disk goes with this process (INGEST_SPOOL_DURABLE=no), and Redis "

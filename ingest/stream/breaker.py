@@ -11,7 +11,7 @@ While it is open no call waits for Redis. It is a value with a clock and does no
 import time
 from enum import StrEnum
 
-from ingest.errors import ServerDrained
+from ingest.errors import WriteUnconfirmed
 
 #: Seconds from the first failure to the first trial; doubled by each that fails, up to MOST_DELAY.
 FIRST_DELAY = 0.25
@@ -36,8 +36,8 @@ class Breaker:
         self.state = State.CLOSED
         #: Why it opened the last time, for people.
         self.why = ""
-        #: Whether that was because somebody empties this server.
-        self.is_by_hand = False
+        #: What else to call that than failed: `drained` or `foreign` (`WriteUnconfirmed.state`).
+        self.shown = ""
         #: Seconds from the failure to the next trial.
         self.delay = FIRST_DELAY / 2
         self._since = 0.0
@@ -68,7 +68,8 @@ class Breaker:
         if self.state is not State.OPEN:
             self.delay = min(2 * self.delay, MOST_DELAY)
             self._since = now
-        self.state, self.why, self.is_by_hand = State.OPEN, str(why), isinstance(why, ServerDrained)
+        self.state, self.why = State.OPEN, str(why)
+        self.shown = why.state if isinstance(why, WriteUnconfirmed) else ""
 
     def attempt(self) -> None:
         """A trial begins."""

@@ -73,9 +73,9 @@ class Lane:
 
     @property
     def state(self) -> str:
-        """How it is, for reports: that of its breaker, `full`, or `drained`."""
-        if not self.breaker.is_closed and self.breaker.is_by_hand:
-            return "drained"
+        """How it is, for reports: that of its breaker, `full`, `drained`, or `foreign` (another database's)."""
+        if not self.breaker.is_closed and self.breaker.shown:
+            return self.breaker.shown
         return "full" if self.is_over and self.breaker.is_closed else str(self.breaker.state)
 
     def seconds_until_safe(self, now: float) -> float:

@@ -244,12 +244,14 @@ class Producer:
         Where it went may have it all the same: the delivery ids keep it single.
         """
         others_take = self.lanes.others_take(lane)
-        if self.lanes.are_several and not others_take and lane.takes and write.tries <= len(self.lanes):
+        takes_none = bool(refusal.state)  # it serves, and said so
+        is_last = self.lanes.are_several and not others_take and lane.takes and not takes_none
+        if is_last and write.tries <= len(self.lanes):
             # The last that takes calls, which was given less time while there were others.
             write.tries = len(self.lanes) + 1
             self._begin(write, lane)
             return True
-        if self.spool is None and not others_take:
+        if self.spool is None and not others_take and not takes_none:
             return False
         self.trip(lane, refusal)
         write.tries += 1

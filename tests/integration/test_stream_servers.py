@@ -1,7 +1,7 @@
 """Several stream servers, as endpoint, drains and commands use them: here, the databases of one."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +9,9 @@ import pytest
 import redis
 
 from ingest.batch import Batch
-from ingest.errors import Unavailable, WriteUnconfirmed
+from ingest.endpoint.spool_replay import SpoolReplayer
+from ingest.errors import ServerForeign, Unavailable, WriteUnconfirmed
+from ingest.health import FOREIGN
 from ingest.jobs import DRAIN_JOB, JobScheduler
 from ingest.redis_client import connect, connect_async
 from ingest.spool import Spool
@@ -18,11 +20,12 @@ from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
 from ingest.stream.known_streams import KnownStreams, Standing
+from ingest.stream.owner import Owner, database_of
 from ingest.stream.partitions import Partition, Partitions
 from ingest.stream.producer import Producer
 from ingest.stream.reports import EndpointReport
 from tests.support.builders import record
-from tests.support.cli import typed
+from tests.support.cli import found, typed
 from tests.support.stream import job_names, keep
 from tests.support.valkey import valkey
 from workers.drain.drain import Drain
@@ -159,12 +162,15 @@ def test_one_that_is_another_installations_is_told_of(
         "REDIS_URL": redis_url,
         "DATABASE_URL": database,
         "INGEST_STREAM_URLS": f"{redis_url},{of(redis_url, 3)}",
+        "INGEST_SPOOL_DIR": "off",
     }
     clients[0].hset(Keys().mark, "database", lineage.name_of(store) or "")
     assert "other-database" not in typed("status", environ=environ).stdout
+    assert "other-database" not in found(environ)
     clients[1].hset(Keys().mark, "database", "theirs")
     assert "other-database" in typed("status", environ=environ).stdout
-    assert streams.ANOTHERS in typed("streams", environ=environ).stdout
+    assert FOREIGN in typed("streams", environ=environ).stdout
+    assert "other-database" in found(environ)
 
 
 class Told:
@@ -259,6 +265,112 @@ async def test_one_that_is_closed_gets_nothing_and_is_empty_for_good(
     reopen(next(one for one in partitions if one.name == "two"))
     await producer.lanes[1].stream.probe(1.0)
     await producer.close()
+
+
+@asynccontextmanager
+async def endpoint(
+    urls: Sequence[str], client: redis.Redis, queues: str, spool: Spool | None = None
+) -> AsyncIterator[tuple[Producer, Told, Owner]]:
+    """What writes the calls of an endpoint, to servers that are called by their URLs."""
+    async with AsyncExitStack() as opened:
+        ways = [(await opened.enter_async_context(connect_async(url)), url) for url in urls]
+        producer = Producer([Stream(way, url, one_of_several=True) for way, url in ways], lambda: None, spool)
+        owner = Owner(client, producer.lanes, queues)
+        owner.look()
+        yield producer, Told(), owner
+        await producer.close()
+
+
+async def submit(producer: Producer, told: Told, calls: int) -> None:
+    """Calls one after the other."""
+    for number in range(calls):
+        producer.submit(record(number), told)
+        await producer.settle()
+
+
+async def test_one_that_is_another_databases_gets_nothing_until_it_is_adopted(
+    clients: list[redis.Redis], redis_url: str, store: Store
+) -> None:
+    lineage.claim(store, clients[0])
+    clients[1].hset(Keys().mark, "database", "theirs")
+    there = of(redis_url, 3)
+    async with endpoint([redis_url, there], clients[0], redis_url) as (producer, told, _):
+        await submit(producer, told, 6)
+        assert told.outcomes == [None] * 6
+        assert [Consumer(one).batches() for one in clients] == [6, 0]
+        assert producer.lanes.states == {redis_url: "closed", there: "foreign"}
+        replayer = SpoolReplayer(producer)
+        await replayer._check_condition()
+        assert "other-database" in {risk.code for risk in replayer.risks}
+        with pytest.raises(ServerForeign):
+            await producer.lanes[1].stream.probe(1.0)
+        lineage.adopt(store, clients[1])
+        await replayer._try_redis(producer.lanes[1])
+        await submit(producer, told, 6)
+        assert producer.lanes.states[there] == "closed"
+    assert Consumer(clients[1]).batches() > 0
+
+
+async def test_what_only_foreign_ones_could_take_waits_in_the_spool_and_is_not_acknowledged_without_one(
+    clients: list[redis.Redis], redis_url: str, tmp_path: Path, store: Store
+) -> None:
+    lineage.claim(store, clients[0])
+    clients[1].hset(Keys().mark, "database", "theirs")
+    there = of(redis_url, 3)
+    async with endpoint([there], clients[0], redis_url) as (producer, told, _):
+        await submit(producer, told, 3)
+        assert {type(one) for one in told.outcomes} == {ServerForeign, WriteUnconfirmed}
+        assert all("another database's" in str(one) for one in told.outcomes)
+        assert not producer.uses_redis
+    async with (
+        Spool(tmp_path / "spool", 10**8) as spool,
+        endpoint([there], clients[0], redis_url, spool) as (producer, told, _),
+    ):
+        await submit(producer, told, 3)
+        assert (told.outcomes, spool.events) == ([None] * 3, 3)
+    assert Consumer(clients[1]).batches() == 0
+
+
+async def test_one_that_is_nobodys_is_the_first_ones_whose_endpoint_writes_there(
+    clients: list[redis.Redis], redis_url: str, store: Store
+) -> None:
+    lineage.claim(store, clients[0])
+    ours, there = lineage.name_of(store), of(redis_url, 3)
+    with connect(of(redis_url, 4)) as queues_of_others:
+        queues_of_others.hset(Keys().mark, "database", "theirs")
+        async with (
+            endpoint([there], clients[0], redis_url) as (first, told, _),
+            endpoint([there], queues_of_others, "theirs") as (second, refused, _),
+        ):
+            await submit(first, told, 1)
+            await submit(second, refused, 1)
+        queues_of_others.flushdb()
+    assert told.outcomes == [None]
+    assert [type(one) for one in refused.outcomes] == [ServerForeign]
+    assert database_of(clients[1]) == (ours or "").encode()
+    assert Consumer(clients[1]).batches() == 1
+
+
+async def test_whose_the_calls_are_may_change_or_be_unknown_while_an_endpoint_runs(
+    clients: list[redis.Redis], redis_url: str
+) -> None:
+    there = of(redis_url, 3)
+    clients[1].hset(Keys().mark, "database", "new")
+    async with endpoint([redis_url, there], clients[0], redis_url) as (producer, told, owner):
+        await submit(producer, told, 4)  # of a server without a mark, old or new, nothing is known
+        assert Consumer(clients[1]).batches() > 0
+        clients[0].hset(Keys().mark, "database", "old")
+        owner.look()
+        with pytest.raises(ServerForeign):
+            await producer.lanes[1].stream.probe(1.0)
+        clients[0].hset(Keys().mark, "database", "new")
+        owner.look()
+        clients[0].delete(Keys().mark)  # emptied: what was known stays
+        owner.look()
+        await producer.lanes[1].stream.probe(1.0)
+        clients[1].hset(Keys().mark, "database", "restored")
+        with pytest.raises(ServerForeign):
+            await producer.lanes[1].stream.probe(1.0)
 
 
 def test_the_last_one_that_takes_calls_cannot_be_emptied(client: redis.Redis, partitions: Partitions) -> None:

@@ -29,6 +29,7 @@ from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
+from ingest.stream.owner import DATABASE
 from ingest.stream.partitions import Partitions
 from workers.gaps.gap import TURNS, Cause, Cut, State
 from workers.runtime import unless_refused
@@ -82,7 +83,7 @@ class Opposite:
         Raises:
             redis.RedisError: Redis failed.
         """
-        found = cast(list[bytes | None], client.hmget(Keys().mark, ["database", "redis", "number"]))
+        found = cast(list[bytes | None], client.hmget(Keys().mark, [DATABASE, "redis", "number"]))
         database, name, number = (None if each is None else each.decode("ascii", "replace") for each in found)
         return cls(database, name, int(number) if number is not None and number.isdecimal() else 0)
 
@@ -132,7 +133,7 @@ def claim(store: Store, client: redis.Redis) -> None:
     name = name_of(store) or _name(store, found)
     if found is None:
         with unless_refused():  # a full Redis takes nothing, and whoever drains it makes room
-            client.hset(Keys().mark, "database", name)  # of two at once the last counts: it is read again
+            client.hsetnx(Keys().mark, DATABASE, name)  # of two at once the first counts: it is read again
         found = Opposite.read(client).database
     if found not in (None, name):
         raise OtherDatabase(
@@ -184,7 +185,7 @@ def adopt(store: Store, client: redis.Redis) -> bool:
     was = Opposite.read(client).database
     if was == name:  # a new mark would say that this Redis is another than before
         return False
-    client.hset(Keys().mark, mapping={"database": name, "redis": secrets.token_hex(8), "number": 0})
+    client.hset(Keys().mark, mapping={DATABASE: name, "redis": secrets.token_hex(8), "number": 0})
     return was not in (None, name)
 
 

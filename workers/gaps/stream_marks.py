@@ -20,6 +20,7 @@ from sqlalchemy import Connection, select
 from ingest.stream.clock import redis_time
 from ingest.stream.keys import Keys
 from ingest.stream.known_streams import KnownStreams, standing
+from ingest.stream.owner import DATABASE
 from ingest.stream.partitions import Partition, Partitions
 from workers.gaps import lineage
 from workers.gaps.gap import TURNS, Cause, Cut, State
@@ -85,7 +86,7 @@ def _is_older(ours: Mark, theirs: Found) -> bool:
 def _read(partition: Partition, database: str | None) -> Found | None:
     """Ask a server; None if it is another database's, where we have nothing to write."""
     key, client = Keys().mark, partition.client
-    fields = ["database", "stream", "stream-number"]
+    fields = [DATABASE, "stream", "stream-number"]
     owner, name, number = cast(list[bytes | None], client.hmget(key, fields))
     if owner is not None and owner.decode("ascii", "replace") != database:
         return None

@@ -63,7 +63,8 @@ class StreamFigures:
     #: Where it is, without how it is spoken to.
     name: str
     #: `takes`, `closed` (`ingest streams drain`), `only-drained` (it is not in INGEST_STREAM_URLS, and has rq's
-    #: queues), `away`, or `left`: endpoints wrote to it, and it is not in INGEST_STREAM_URLS any more.
+    #: queues), `foreign` (another database's), `away`, or `left`: endpoints wrote to it, and it is not in
+    #: INGEST_STREAM_URLS any more.
     state: str
     has_queues: bool = False
     backlog: int | None = None
@@ -77,9 +78,9 @@ class StreamFigures:
     #: None also where it has no limit.
     memory_limit_bytes: int | None = None
     #: How many endpoint processes write to it, by what they found: `closed` (they do), `open` or `half-open` (it
-    #: fails), `full`, `drained`. Empty where there is one server.
+    #: fails), `full`, `drained`, `foreign`. Empty where there is one server.
     endpoints: Mapping[str, int] = field(default_factory=dict)
-    #: Why it does not answer, in the words of the error; or that it is another installation's.
+    #: Why it does not answer, in the words of the error; or that it is another database's.
     error: str | None = None
     #: Unix time in seconds at which one that is `left` was seen last, and had so many batches.
     seen_at: float | None = None

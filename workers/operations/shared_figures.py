@@ -16,7 +16,7 @@ from ingest.stream.clock import redis_time
 from workers.handlers.lateness import seconds_behind
 from workers.operations import scale, status
 from workers.operations.figures import ReconciledFigures, RedisFigures, StoreFigures, StreamFigures
-from workers.operations.streams import AWAY, LEFT
+from workers.operations.streams import AWAY, FOREIGN, LEFT
 from workers.store.store import Store
 
 #: Days that are over of which it is shown whether they are complete: as far back as anybody would still look.
@@ -87,6 +87,8 @@ def _of_redis(known: RedisFigures) -> Iterator[tuple[Series, float]]:
 
 def _of_stream(known: StreamFigures) -> Iterator[tuple[Series, float]]:
     yield ("ingest_stream_up", known.name), known.state not in (AWAY, LEFT)
+    if known.state not in (AWAY, LEFT):
+        yield ("ingest_stream_foreign", known.name), known.state == FOREIGN
     for name, value in (
         ("ingest_stream_backlog_events", known.backlog),
         ("ingest_stream_backlog_batches", known.batches),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 import redis
 
-from ingest import partitions, redis_client
+from ingest import health, partitions, redis_client
 from ingest.errors import Unavailable
 from ingest.jobs import JobScheduler
 from ingest.redis_errors import described
@@ -16,19 +16,16 @@ from ingest.settings import Settings
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.known_streams import KnownStream, KnownStreams, Standing, standing
+from ingest.stream.owner import database_of
 from ingest.stream.partitions import Partition, Partitions
 from ingest.stream.reports import EndpointReport
 from ingest.stream.trial import try_batch
-from workers.gaps import lineage
 from workers.operations.figures import StreamFigures
 
 #: The states of a server: endpoints write to it, it is being drained by hand, it is not named and only drained, it
-#: does not answer, or it was named once and is no more.
-TAKES, CLOSED, ONLY_DRAINED, AWAY, LEFT = "takes", "closed", "only-drained", "away", "left"
+#: is another database's, it does not answer, or it was named once and is no more.
+TAKES, CLOSED, ONLY_DRAINED, FOREIGN, AWAY, LEFT = "takes", "closed", "only-drained", "foreign", "away", "left"
 
-
-#: What to say of a server that two installations name.
-ANOTHERS = "It is another installation's, whose workers take what is written there into their database."
 #: Seconds that each may take to answer.
 PATIENCE = 2.0
 
@@ -48,13 +45,13 @@ def look(partitions: Partitions, client: redis.Redis | None, endpoints: Iterable
     """
     counts: Counter[str] = Counter()
     reports = list(endpoints)
-    database = None if client is None else lineage.Opposite.read(client).database
+    ours = None if client is None else database_of(client)
 
     def ask(partition: Partition) -> StreamFigures:
         figures, counted = _of(partition, reports)
         counts.update(counted)
-        theirs = lineage.Opposite.read(partition.client).database
-        return figures if len({database, theirs} - {None}) < 2 else replace(figures, error=ANOTHERS)
+        is_foreign = _is_foreign(partition, ours)
+        return replace(figures, state=FOREIGN, error=health.FOREIGN) if is_foreign else figures
 
     found, error = partitions.looked_at(ask)
     if error is not None and not found:
@@ -91,6 +88,11 @@ def listed(settings: Settings) -> tuple[StreamFigures, ...]:
 def is_left(known: KnownStream, named: set[str]) -> bool:
     """Whether a server that is named no more may still have what was acknowledged."""
     return known.name not in named and not known.is_drained
+
+
+def _is_foreign(partition: Partition, ours: bytes | None) -> bool:
+    """Whether a server is another database's than that of the queues (`ours`)."""
+    return len({ours, database_of(partition.client)} - {None}) > 1
 
 
 def _of(partition: Partition, reports: Sequence[EndpointReport]) -> tuple[StreamFigures, Mapping[str, int]]:
@@ -166,10 +168,13 @@ class Emptying:
             JobScheduler(self._queues).wake_drain()
 
     def _others_take(self) -> bool:
-        """Whether another server takes a batch now: not a replica, nor one that is full or closed."""
+        """Whether another server takes a batch now: not a replica, nor one that is full, closed or not ours."""
+        ours = database_of(self._queues)
 
         def takes(one: Partition) -> bool:
             if one.name == self._partition.name or not one.takes or Consumer(one.client).is_closed():
+                return False
+            if _is_foreign(one, ours):
                 return False
             try_batch(one.client)
             return True

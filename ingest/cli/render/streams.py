@@ -18,6 +18,7 @@ STATES = {
     "takes": "takes calls",
     "closed": "drained by hand, takes no calls",
     "only-drained": "not named: only drained",
+    "foreign": "another database's, takes no calls",
     "away": "does not answer",
     "left": "named no more",
 }

@@ -19,6 +19,7 @@ from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from ingest.stream.keys import RQ_SUSPENDED
 from ingest.stream.known_streams import KnownStream, KnownStreams
+from ingest.stream.owner import database_of
 from ingest.stream.trial import Kind, Refusal
 from workers.operations.check.clock import compared
 from workers.operations.check.findings import Finding, ok, risk, risks, wrong
@@ -56,12 +57,22 @@ def check(settings: Settings) -> Iterator[Finding]:
         yield wrong("redis", RiskCode.REDIS_NOT_SET, str(error))
         return
     seen: dict[str, str] = {}
+    owners: dict[str, bytes | None] = {}
     for server in servers:
-        yield from _of_one(settings, server, seen)
+        yield from _of_one(settings, server, seen, owners)
+    ours = next((owners.get(server.name) for server in servers if server.has_queues), None)
+    for name, owner in owners.items():
+        if None not in (ours, owner) and owner != ours:
+            yield wrong("streams", RiskCode.OTHER_DATABASE, health.of_foreign(name).text)
 
 
-def _of_one(settings: Settings, server: StreamServer, seen: dict[str, str]) -> Iterator[Finding]:
-    """One server; `seen` are the names of those before it, by what they call themselves."""
+def _of_one(
+    settings: Settings, server: StreamServer, seen: dict[str, str], owners: dict[str, bytes | None]
+) -> Iterator[Finding]:
+    """One server; `seen` are the names of those before it, by what they call themselves.
+
+    Whose it is is noted in `owners`, by its name.
+    """
     try:
         with redis_client.connect(server.url) as client:
             redis_client.require(client, server.url, server.setting)
@@ -78,6 +89,8 @@ def _of_one(settings: Settings, server: StreamServer, seen: dict[str, str]) -> I
                 yield from _left(client, settings)
             if len(settings.stream_servers) > 1:
                 yield from _closed(client, server)
+                with suppress(redis.ResponseError):  # which rights are missing was told
+                    owners[server.name] = database_of(client)
     except IngestError as error:
         yield wrong("redis", _code(error), str(error))
     except redis.RedisError as error:
