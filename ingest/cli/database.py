@@ -73,7 +73,8 @@ def size(disk: float | None, as_json: bool) -> None:
 
     settings = settings_with()
     with Store.of(settings) as store:
-        render.growth(look(store, settings.retention_days or 0, disk), as_json)
+        types = dict(settings.retention_types)
+        render.growth(look(store, settings.retention_days or 0, disk, types=types), as_json)
 
 
 @db.command()

@@ -69,6 +69,39 @@ def test_the_command_says_it_for_people_and_for_scripts(database: str) -> None:
     assert set(told["would_hold_bytes"]) == {"30", "90", "400"}
 
 
+def test_types_that_go_sooner_are_counted_for_so_many_days_only(store: Store) -> None:
+    filled(store)
+    found = look(store, retention=90, now=NOON, types={"open": 7})
+    opens, clicks = found.per_day["open"], found.per_day["click"]
+    assert found.would_hold(90) == pytest.approx((7 * opens + 90 * clicks) * found.per_event)
+    assert found.as_dict()["retention_types"] == {"open": 7}
+
+
+def test_the_command_reads_what_goes_sooner(database: str) -> None:
+    with Store.open(database) as store:
+        store.add([event(1, occurred_at=int(datetime.now(UTC).timestamp()) * SECOND)])
+    environ = {"DATABASE_URL": database, "INGEST_RETENTION_TYPES": "open=7"}
+    assert "INGEST_RETENTION_TYPES=open=7" in typed("db", "size", environ=environ).output
+
+
+@pytest.mark.parametrize(
+    ("free", "retention", "types", "full_in"),
+    [
+        (1_000_000, 0, {"open": 5}, 15),  # 5 days of both, and of clicks what then comes in
+        (1_000_000, 0, {"open": 5, "click": 5}, None),
+        (100_000, 0, {"open": 5}, 1),
+        (1_000_000, 20, {"open": 5}, 15),
+        (2_000_000, 20, {"open": 5}, None),
+    ],
+)
+def test_of_a_type_of_which_as_much_goes_as_comes_no_disk_is_filled(
+    free: int, retention: int, types: dict[str, int], full_in: float | None
+) -> None:
+    per_day = {"open": 500.0, "click": 500.0}
+    found = Growth("x", 0, 10_000, 100.0, False, None, 7.0, per_day, Disk(free, free), retention, types)
+    assert found.full_in == full_in
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A disk, a retention, and the days until it is full."""

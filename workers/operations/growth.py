@@ -4,7 +4,9 @@ import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -50,6 +52,8 @@ class Growth(NamedTuple):
     disk: Disk | None
     #: `INGEST_RETENTION_DAYS`; 0: kept for ever.
     retention: int
+    #: Days after which the events of some types go sooner: `INGEST_RETENTION_TYPES`.
+    types: Mapping[str, int] = MappingProxyType({})
 
     @property
     def daily(self) -> float:
@@ -69,13 +73,29 @@ class Growth(NamedTuple):
         """
         if self.disk is None or not self.grows:
             return None
-        if self.retention and self.would_hold(self.retention) <= self.size + self.disk.free:
+        bounds = [self.types.get(kind, self.retention) for kind in self.per_day]
+        if all(bounds) and self.would_hold(max(bounds)) <= self.size + self.disk.free:
             return None
-        return self.disk.free / self.grows
+        return self._filled_in(self.disk.free)
+
+    def _filled_in(self, room: float) -> float | None:
+        """Days until so many bytes have come in and stay; a type of which as much goes as comes adds nothing."""
+        at = 0.0
+        for until in (*sorted({self.types[kind] for kind in self.per_day if kind in self.types}), inf):
+            growing = [number for kind, number in self.per_day.items() if self.types.get(kind, inf) >= until]
+            rate = sum(growing) * self.per_event
+            if not rate:
+                return None
+            if room <= rate * (until - at):
+                return at + room / rate
+            room -= rate * (until - at)
+            at = until
+        return None
 
     def would_hold(self, days: int) -> float:
-        """Bytes of so many days at this rate."""
-        return self.grows * days
+        """Bytes of so many days at this rate; of a type that goes sooner, of so many less."""
+        held = (number * min(days, self.types.get(kind, days)) for kind, number in self.per_day.items())
+        return sum(held) * self.per_event
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -100,6 +120,7 @@ class Growth(NamedTuple):
             "disk": None if self.disk is None else self.disk._asdict(),
             "full_in_days": self.full_in,
             "retention_days": self.retention or None,
+            "retention_types": dict(self.types),
             "would_hold_bytes": {str(days): self.would_hold(days) for days in self.ages},
         }  # fmt: skip  # what belongs together on one line
 
@@ -109,8 +130,16 @@ class Growth(NamedTuple):
         return sorted({*AGES, *([self.retention] if self.retention else [])})
 
 
-def look(store: Store, retention: int, disk: float | None = None, now: datetime | None = None) -> Growth:
+def look(
+    store: Store,
+    retention: int,
+    disk: float | None = None,
+    now: datetime | None = None,
+    types: Mapping[str, int] = MappingProxyType({}),
+) -> Growth:
     """Measure it; `disk` is the size of the server's disk where it is on another machine.
+
+    `retention` is how many days events are kept (0: for ever), `types` of some types, which go sooner.
 
     Raises:
         Unavailable: the database cannot be used now, or its events are not all counted yet.
@@ -133,6 +162,7 @@ def look(store: Store, retention: int, disk: float | None = None, now: datetime 
         per_day,
         _disk(store.engine.url.database or "." if is_file else None, size, disk),
         retention,
+        types,
     )
 
 

@@ -75,6 +75,8 @@ def _retention(found: "Growth") -> str:
         if found.retention
         else "INGEST_RETENTION_DAYS is not set, so events are kept for ever"
     )
+    if found.types:
+        now += f", and INGEST_RETENTION_TYPES={','.join(f'{kind}={days}' for kind, days in found.types.items())}"
     if not found.grows:
         return now
     would = ", ".join(f"{days} days {shown_size(found.would_hold(days))}" for days in found.ages)
