@@ -78,6 +78,7 @@ class Measuring:
             now.count("ingest_requests_refused_total", str(status), by=answered[status])
         now.count("ingest_calls_unverified_total", by=intake.unverified)
         now.count("ingest_batches_total", by=producer.batches)
+        now.count("ingest_batches_copied_total", by=producer.copies.number)
         now.count("ingest_append_failures_total", by=times.failures if times else 0)
         if times and times.last_at:
             now.gauges[("ingest_last_call_timestamp_seconds",)] = times.last_at

@@ -60,6 +60,8 @@ CATALOGUE = (
            "From the moment a call has arrived wholly until it is safe and its 200 is sent."),
     Metric("ingest_append_seconds", _HISTOGRAM, _ENDPOINT,
            "How long Redis took to confirm a batch."),
+    Metric("ingest_batches_copied_total", _COUNTER, _ENDPOINT,
+           "Batches that went to a second stream server as well, since the first let them wait."),
     Metric("ingest_append_failures_total", _COUNTER, _ENDPOINT,
            "Batches that Redis did not confirm; with a spool they went there."),
     Metric("ingest_batches_total", _COUNTER, _ENDPOINT, "Batches that Redis confirmed."),

@@ -8,7 +8,7 @@ of them fill up alike; one that was slow is tried again after a while. With one 
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ingest.stream.appends import Stream
 from ingest.stream.breaker import Breaker
@@ -28,13 +28,15 @@ ALIKE = 2.0
 LATE = 0.02
 #: … and how many times as long as writes there have taken lately.
 LATE_TIMES = 4.0
+#: Seconds that a batch counts as taking on a server that is behind: it is chosen where all of them are.
+BEHIND = 3600.0
 
 
 class Lane:
     """One server: how it is, and what is on its way there."""
 
-    __slots__ = ("_measured_at", "_over_since", "_seconds", "breaker", "bytes", "last", "oldest", "records",
-                 "stream", "wait", "writes")  # fmt: skip
+    __slots__ = ("_measured_at", "_over_since", "_seconds", "breaker", "bytes", "is_behind", "last", "oldest",
+                 "records", "stream", "wait", "writes")  # fmt: skip
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -45,6 +47,8 @@ class Lane:
         self.writes = self.records = self.bytes = 0
         #: When the oldest of them began, or the one before it ended (monotonic seconds).
         self.oldest = 0.0
+        #: Whether it let a batch wait for much longer than another server takes, and has answered nothing since.
+        self.is_behind = False
         #: The turn in which it was chosen last.
         self.last = 0
         #: Seconds until a batch would have been safe there, when that was compared last.
@@ -78,17 +82,26 @@ class Lane:
             return self.breaker.shown
         return "full" if self.is_over and self.breaker.is_closed else str(self.breaker.state)
 
+    def usual(self, now: float) -> float:
+        """Seconds that a batch takes lately; the older what was measured is, the less it counts."""
+        return max(self._seconds / (1.0 + (now - self._measured_at) / HALF_LIFE), LEAST)
+
     def seconds_until_safe(self, now: float) -> float:
-        """How long a batch may take that it gets now; the older what was measured is, the less it counts."""
-        took = self._seconds / (1.0 + (now - self._measured_at) / HALF_LIFE)
-        took = max(took, LEAST)
+        """How long a batch may take that it gets now."""
+        took = self.usual(now)
+        if self.is_behind:
+            return BEHIND
         if not self.writes:
             return took
         return (self.writes + 1) * (max(took, now - self.oldest) if self.is_late(now) else took)
 
     def is_late(self, now: float) -> bool:
         """Whether it leaves a write waiting for longer than it takes otherwise."""
-        return self.writes > 0 and now - self.oldest > max(LATE, LATE_TIMES * self._seconds)
+        return self.is_behind or (self.writes > 0 and now - self.oldest > max(LATE, LATE_TIMES * self._seconds))
+
+    def waits(self, now: float) -> bool:
+        """Whether it is behind, or may be."""
+        return self.is_behind or (self.writes > 0 and now - self.oldest >= LATE)
 
     def begin(self, write: Write) -> None:
         """A write goes there."""
@@ -100,6 +113,7 @@ class Lane:
 
     def end(self, write: Write, confirmed: bool, measure: bool) -> None:
         """It has come to its end."""
+        self.is_behind = False
         self.writes -= 1
         self.records -= write.count
         self.bytes -= write.size
@@ -168,6 +182,12 @@ class Lanes:
                 if one is not lane and one.takes:
                     return True
         return False
+
+    def quickest(self, besides: Collection[Lane]) -> Lane | None:
+        """The one with the shortest wait of those that take batches and let none wait; None if there is none."""
+        now = time.monotonic()
+        others = [lane for lane in self._all if lane.takes and not lane.waits(now) and lane not in besides]
+        return min(others, key=lambda lane: lane.seconds_until_safe(now), default=None)
 
     def choose(self) -> Lane | None:
         """The one with the shortest wait; None if none takes batches."""

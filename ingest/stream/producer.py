@@ -15,7 +15,8 @@ from ingest.errors import WriteUnconfirmed
 from ingest.spool import Spool
 from ingest.stream.appends import Stream
 from ingest.stream.aside import Aside
-from ingest.stream.lanes import LATE, Lane, Lanes
+from ingest.stream.copies import LOOK_EVERY, Copies
+from ingest.stream.lanes import Lane, Lanes
 from ingest.stream.writes import Done, Write, WriteTimes, failed, gather, tell
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ class Producer:
     calls need not wait for one fsync to end before the next has something to do. Every caller is told the outcome
     of its own batch. With a spool, a batch that Redis does not confirm in time goes there, and those after it do
     not wait for Redis until it is known to serve again: the breaker says which way. What Redis may have got after
-    all it gets once more, and the delivery id keeps it single.
+    all it gets once more, and the delivery id keeps it single. Of several servers, one that lets a batch wait
+    for much longer than another takes is not waited for: the other gets it as well (`ingest.stream.copies`).
     """
 
     def __init__(
@@ -57,14 +59,15 @@ class Producer:
         """`spool_lasts`: whether the spool's disk is still there when this process is replaced by another."""
         self.lanes = Lanes(streams)
         self.aside = Aside(self.lanes, spool, spool_lasts)
+        self.copies = Copies(self.lanes)
         #: Where it is noted how long things take, if anybody wants to know.
         self.times: WriteTimes | None = None
         self._wake = wake
         self._waiting: deque[tuple[Record, Done]] = deque()
         #: Whether what waits will be looked at in this turn of the event loop.
         self._looks = False
-        #: A later look at what waits behind a server that may be late.
-        self._later: asyncio.TimerHandle | None = None
+        #: The next look at servers that may be late, and at what waits behind them.
+        self._watching: asyncio.TimerHandle | None = None
         #: What Redis did not confirm and the spool is to keep.
         self._unconfirmed: deque[Write] = deque()
         self._spooling = False
@@ -133,25 +136,37 @@ class Producer:
         self._looks = False
         while self._waiting and self._may_write() and (lane := self.lanes.choose()) is not None:
             self._begin(gather(self._waiting), lane)
-        if self._waiting:
-            if not self.uses_redis:
-                self._go_around()
-            elif self.lanes.are_several and self._later is None:
-                self._later = asyncio.get_running_loop().call_later(LATE, self._look_again)
-
-    def _look_again(self) -> None:
-        self._later = None
-        if self._waiting and not self._looks:
-            self._write()
+        if self._waiting and not self.uses_redis:
+            self._go_around()
 
     def _begin(self, write: Write, lane: Lane) -> None:
         """Send a write on its way to a server."""
         if self.times is not None or self.lanes.are_several:
             write.began = time.monotonic()
         write.lane = lane
+        write.fate.lanes.add(lane)
+        write.fate.under_way += 1
         lane.begin(write)
+        if self.lanes.are_several:
+            self.copies.begun(write)
+            self._watch()
         if not (lane.stream.is_open and write.size <= batch.MAX_SIZE and self._send(write, lane)):
             self._start(self._append(write, lane))
+
+    def _watch(self) -> None:
+        """Look for servers that are late, for as long as anything is on its way."""
+        if self._watching is None and self.copies.any_under_way:
+            self._watching = asyncio.get_running_loop().call_later(LOOK_EVERY, self._look_for_late)
+
+    def _look_for_late(self) -> None:
+        watched, self._watching = self._watching, None
+        # If we are late ourselves, answers may have come that we have not seen yet.
+        if watched is None or asyncio.get_running_loop().time() - watched.when() < LOOK_EVERY:
+            for write, lane in self.copies.due():
+                self._begin(write, lane)
+        self._watch()
+        if self._waiting and not self._looks:
+            self._write()
 
     def _go_around(self) -> None:
         if not self._spooling:
@@ -197,7 +212,7 @@ class Producer:
             self._over(write, lane, said)
         else:
             try:
-                self._appended(write.batches, said)
+                self._appended(write.batches, said, write.fate.is_told)
             except Exception as error:  # whatever it was: the callers must be told
                 self._over(write, lane, failed(error), is_ours=True)
             else:
@@ -212,7 +227,7 @@ class Producer:
                 write.reach()
             if write.batches:
                 woken = await lane.stream.append(write.batches, self._patience(write, lane))
-                self._appended(write.batches, woken)
+                self._appended(write.batches, woken, write.fate.is_told)
         except WriteUnconfirmed as error:
             self._over(write, lane, error)
         except Exception as error:  # whatever it was: the callers must be told
@@ -231,7 +246,14 @@ class Producer:
         lane.end(write, refusal is None, self.lanes.are_several)
         if self.times is not None:
             self.times.written(write, refusal is None)
-        if refusal is None or is_ours or not self._goes_elsewhere(write, lane, refusal):
+        fate = write.fate
+        fate.under_way -= 1
+        self.copies.ended(write)
+        if refusal is not None and (fate.is_told or fate.under_way):
+            # Another server has it, or may yet say so.
+            if not is_ours and self._is_to_go_around(lane, refusal):
+                self.trip(lane, refusal)
+        elif not fate.is_told and (refusal is None or is_ours or not self._goes_elsewhere(write, lane, refusal)):
             self._tell(write, refusal)
         if self._waiting and not self._looks:
             self._look()
@@ -251,7 +273,7 @@ class Producer:
             write.tries = len(self.lanes) + 1
             self._begin(write, lane)
             return True
-        if self.spool is None and not others_take and not takes_none:
+        if not self._is_to_go_around(lane, refusal):
             return False
         self.trip(lane, refusal)
         write.tries += 1
@@ -265,8 +287,13 @@ class Producer:
             return False
         return True
 
+    def _is_to_go_around(self, lane: Lane, refusal: WriteUnconfirmed) -> bool:
+        """Whether calls are to go around a server that refused: not without a place to go to."""
+        return self.spool is not None or self.lanes.others_take(lane) or bool(refusal.state)
+
     def _tell(self, write: Write, refusal: WriteUnconfirmed | None) -> None:
         """Tell those whose calls are in a write what became of it."""
+        write.fate.is_told = True
         if self.times is not None and refusal is None:
             self.times.safe(write)
         tell(write.owners, refusal)
@@ -323,12 +350,13 @@ class Producer:
                 return
         raise WriteUnconfirmed(self.lanes.why)
 
-    def _appended(self, batches: Sequence[Batch], woken: bool) -> None:
-        """Batches are in the stream."""
+    def _appended(self, batches: Sequence[Batch], woken: bool, again: bool = False) -> None:
+        """Batches are in the stream of a server; `again`: and in that of another, where they were counted."""
         if failpoints.armed:
             failpoints.reach("redis-written")
-        self.batches += len(batches)
-        self.events += sum(one.events for one in batches)
+        if not again:
+            self.batches += len(batches)
+            self.events += sum(one.events for one in batches)
         if woken:
             self._start(asyncio.to_thread(self._enqueue))
 

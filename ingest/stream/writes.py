@@ -21,12 +21,30 @@ log = logging.getLogger(__name__)
 Done = Callable[[WriteUnconfirmed | None], None]
 
 
+class Fate:
+    """What became of a batch, which may be on its way to more than one server."""
+
+    __slots__ = ("is_told", "lanes", "under_way")
+
+    def __init__(self) -> None:
+        #: Whether its callers know.
+        self.is_told = False
+        #: Where it went, and to how many it is on its way.
+        self.lanes: set[Lane] = set()
+        self.under_way = 0
+
+    def may_be_copied(self, write: "Write") -> bool:
+        """Whether that is worth its while: not what is large, nor what went elsewhere already."""
+        return self.under_way == 1 and write.size <= batch.MAX_SIZE and len(write.batches) == 1
+
+
 class Write:
     """Records that share a write, and those to whom they belong."""
 
-    __slots__ = ("batches", "began", "count", "lane", "owners", "records", "size", "tries")
+    __slots__ = ("batches", "began", "count", "fate", "lane", "owners", "records", "size", "tries")
 
-    def __init__(self, records: list[Record], owners: list[Done], size: int) -> None:
+    def __init__(self, records: list[Record], owners: list[Done], size: int, fate: Fate | None = None) -> None:
+        self.fate = fate or Fate()
         self.records = records
         self.owners = owners
         #: How many records, and their bytes before they are packed.
@@ -38,6 +56,12 @@ class Write:
         #: To which server it goes, and to how many it went before.
         self.lane: Lane | None = None
         self.tries = 0
+
+    def again(self) -> "Write":
+        """The same, for another server as well."""
+        copy = Write(self.records, self.owners, self.size, self.fate)
+        copy.batches, copy.tries = self.batches, self.tries + 1
+        return copy
 
     def reach(self) -> None:
         """This is packed, for tests that have it fail here."""

@@ -4,10 +4,12 @@ from typing import cast
 
 import pytest
 
+from ingest.batch import MAX_SIZE, Batch
 from ingest.errors import SettingsError, WriteUnconfirmed
 from ingest.redis_url import place
 from ingest.settings import Settings
 from ingest.stream.appends import Stream
+from ingest.stream.copies import AT_ONCE, SHARE, Copies
 from ingest.stream.lanes import LATE, Lane, Lanes
 from ingest.stream.writes import Write
 
@@ -134,6 +136,97 @@ def test_what_is_late_on_one_holds_up_nothing_on_another(clock: list[float]) -> 
     clock[0] += 2 * LATE
     assert lanes.on_their_way() == (0, 0, 0)
     assert lanes.choose() is lanes[1]
+
+
+def begun(copies: Copies, lane: Lane, clock: list[float]) -> Write:
+    """A batch that is on its way to a server."""
+    write = Write([], [], 0)
+    write.batches = [Batch(b"", 1)]
+    write.began, write.lane, write.fate.under_way = clock[0], lane, 1
+    write.fate.lanes.add(lane)
+    lane.begin(write)
+    copies.begun(write)
+    return write
+
+
+def measured(lanes: Lanes, clock: list[float], seconds: float) -> None:
+    """Each has taken so long lately."""
+    for _ in range(60):
+        written(lanes, clock, seconds)
+
+
+def test_what_one_lets_wait_goes_to_a_quicker_one_and_the_late_one_gets_nothing_more(clock: list[float]) -> None:
+    lanes = several()
+    copies = Copies(lanes)
+    measured(lanes, clock, 0.003)
+    write = begun(copies, lanes[0], clock)
+    clock[0] += 0.9 * LATE
+    assert copies.due() == []
+    clock[0] += 0.2 * LATE
+    [(copy, lane)] = copies.due()
+    assert lane in (lanes[1], lanes[2])
+    assert (copy.batches, copy.owners, copy.fate) == (write.batches, write.owners, write.fate)
+    assert lanes[0] not in {lanes.choose() for _ in range(9)}
+    lanes[0].end(write, confirmed=True, measure=True)
+    clock[0] += 10.0
+    assert lanes[0] in {lanes.choose() for _ in range(9)}
+
+
+def test_nothing_is_sent_to_one_that_lets_a_batch_wait_itself(clock: list[float]) -> None:
+    lanes = several(2)
+    copies = Copies(lanes)
+    measured(lanes, clock, 0.003)
+    writes = [begun(copies, lane, clock) for lane in lanes]
+    clock[0] += 2 * LATE
+    assert copies.due() == []
+    lanes[0].end(writes[0], confirmed=True, measure=True)
+    copies.ended(writes[0])
+    clock[0] += LATE
+    assert [lane for _, lane in copies.due()] == [lanes[0]]
+
+
+def test_nothing_is_sent_twice_where_all_are_slow(clock: list[float]) -> None:
+    lanes = several()
+    copies = Copies(lanes)
+    measured(lanes, clock, 0.1)
+    for lane in lanes:
+        begun(copies, lane, clock)
+    for _ in range(20):
+        clock[0] += LATE / 2
+        assert copies.due() == []
+
+
+def test_a_few_batches_at_once_and_a_small_share_of_all_are_sent_twice(clock: list[float]) -> None:
+    lanes = several()
+    copies = Copies(lanes)
+    measured(lanes, clock, 0.001)
+    batches = 2000
+    for _ in range(batches):
+        write = begun(copies, lanes[0], clock)
+        clock[0] += 2 * LATE
+        copies.due()
+        lanes[0].end(write, confirmed=True, measure=False)
+        copies.ended(write)
+        for lane in list(lanes)[1:]:
+            lane.last = 0
+    assert AT_ONCE < copies.number <= AT_ONCE + SHARE * batches
+
+
+def test_what_is_large_or_on_its_way_twice_is_not_sent_again(clock: list[float]) -> None:
+    lanes = several()
+    copies = Copies(lanes)
+    measured(lanes, clock, 0.001)
+    begun(copies, lanes[0], clock).size = MAX_SIZE + 1
+    begun(copies, lanes[1], clock).fate.under_way = 2
+    clock[0] += 2 * LATE
+    assert copies.due() == []
+
+
+def test_where_all_are_behind_one_of_them_is_chosen(clock: list[float]) -> None:
+    lanes = several()
+    for lane in lanes:
+        lane.is_behind = True
+    assert lanes.choose() is not None
 
 
 def test_one_that_fails_or_is_full_gets_nothing(clock: list[float]) -> None:
