@@ -31,6 +31,21 @@ UNLINKED = {
 }
 #: Bytes and requests that one page may take; without what stays open for events.
 MOST_BYTES, MOST_REQUESTS = 150_000, 15
+#: What would have come of an attack that is not shown as text.
+MADE_BY_ATTACKS = (
+    "[onerror], [onload], [onfocus], [src='x'], [href^='javascript:'], [href^='https://evil'], [hx-get^='http'],"
+    "main script, main textarea, main [style*='inset']"
+)
+#: Pages on which the text of attacks is seen in full.
+ATTACKED = {
+    "/dead-letter/{key}", "/dead-letters", "/event/{id}", "/events", "/handler", "/mailing/{number}",
+    "/quarantine/{delivery_id}", "/recipient", "/refusals",
+}  # fmt: skip  # a list to be read across
+#: What is not there, or empty, or failed.
+NOTHING = (
+    "/nothing-is-here", "/handler?name=nobody", "/events?text=nothing-is-like-this", "/audit?who=nobody",
+    "/dead-letters?error=nothing-is-like-this", "/mailing/1", "/erase",
+)  # fmt: skip  # a list to be read across
 #: Milliseconds in which a page asks for what its scripts want.
 SETTLED = 300
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -86,6 +101,11 @@ def test_a_page_shuts_nobody_out_runs_nothing_and_fits(visitors: Visitors, name:
         assert violations(page) == [], (width, theme)
         picture(page, f"{re.sub('[^a-z]+', '-', name.strip('/')) or 'now'}-{width}-{theme}")
     assert page.evaluate(f"window.{MARK}") is None, "an attack was run"
+    assert page.locator(MADE_BY_ATTACKS).count() == 0, "an attack became an element"
+    if name in ATTACKED:
+        assert re.search(f"{SEEN}[^\\n]{{0,20}}<", page.locator("main").text_content() or ""), (
+            "no attack is seen as text"
+        )
 
 
 @pytest.mark.parametrize("name", sorted(routes()))
@@ -96,6 +116,18 @@ def test_a_page_is_there_in_dutch_and_without_scripts(visitors: Visitors, name: 
     page.goto(address)
     assert page.locator("html").get_attribute("lang") == "nl"
     assert page.locator("h1").inner_text()
+
+
+@pytest.mark.parametrize("path", NOTHING)
+def test_a_page_that_has_nothing_or_says_what_failed_shuts_nobody_out(visitors: Visitors, path: str) -> None:
+    visitors.watched.expect("404")
+    page = visitors.page(Look(width=NARROW, language="nl"), path)
+    # As if what a script asked for had not come, and the session had ended.
+    page.evaluate("for (const one of document.querySelectorAll('[data-failed], [data-ended]')) one.hidden = false")
+    for theme in THEMES:
+        page.emulate_media(color_scheme=theme)
+        assert violations(page) == [], theme
+    assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
 
 
 def role_for(name: str) -> str | None:
