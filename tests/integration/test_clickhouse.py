@@ -24,7 +24,8 @@ from tests.support.running import free_port
 from tests.support.source import ROOT
 from workers.handlers.clickhouse import ClickHouse
 from workers.handlers.configured import all_handlers
-from workers.handlers.registry import MAX_BATCH, GiveUp, TryLater
+from workers.handlers.options import MAX_BATCH
+from workers.handlers.registry import GiveUp, TryLater
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 USER = "ingest:ge heim"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from ingest.errors import Unavailable
 from ingest.settings import Settings
 from ingest.stream.keys import Keys
 from tests.support.builders import decoded, numbers, record
@@ -239,6 +241,97 @@ def h(event): raise Odd
     add(store, record(0))
     assert world.work()["failed"] == 1
     assert dead(store) == [0]
+
+
+#: What ends a job, or a task, if nobody minds; each as the body of a handler.
+BEYOND_EXCEPTION = [
+    "raise type('PanicException', (BaseException,), {})('in Rust')",
+    "raise asyncio.CancelledError",
+    "raise KeyboardInterrupt",
+    "raise BaseExceptionGroup('several', [KeyboardInterrupt()])",
+]
+CANCELLED = "asyncio.current_task().cancel(); await asyncio.sleep(1)"
+
+
+@pytest.mark.parametrize("options", ["", ", batch=3"])
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [*((kind, body) for kind in ("def", "async def") for body in BEYOND_EXCEPTION), ("async def", CANCELLED)],
+)
+def test_whatever_a_handler_raises_is_the_failure_of_its_event(
+    plug: Plug, store: Store, kind: str, body: str, options: str
+) -> None:
+    world = plug(f"""
+@on("open", retries=1, backoff=(0,){options})
+{kind} h(event):
+    if 1 in map(number, event if type(event) is list else [event]): {body}
+""")
+    add(store, *map(record, range(3)))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in each job of a worker
+    try:
+        done = world.work()["done"]
+        for _ in range(10):  # of turns, which may be over soon
+            done += world.work()["done"] if world.handoffs.waiting() else 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done, dead(store), world.handoffs.waiting()) == (2, [1], {})
+
+
+def test_a_loop_that_is_stopped_counts_as_the_death_of_a_worker(plug: Plug, store: Store) -> None:
+    world = plug(
+        "@on('open')\nasync def h(event):\n    asyncio.get_running_loop().stop(); await asyncio.sleep(0)\n"
+    )
+    add(store, record(1))
+    hand_on_job()
+    with pytest.raises(RuntimeError):
+        handle_job("h")
+    assert world.work() == {"done": 0, "unwanted": 0, "failed": 0}  # not at once again, and for ever
+    assert world.handoffs.waiting() == {"h": 1}
+
+
+def test_a_filter_whose_answer_is_neither_true_nor_false_is_a_failure_of_that_event(
+    plug: Plug, store: Store
+) -> None:
+    world = plug("""
+class Ambiguous:
+    def __bool__(self): raise ValueError("as of an array")
+@on("open", retries=0, where=lambda event: number(event) or Ambiguous())
+def h(event): ...
+""")
+    add(store, record(0), record(1))
+    assert world.work() == {"done": 1, "unwanted": 0, "failed": 1}
+    assert dead(store) == [0]
+
+
+@pytest.mark.parametrize("options", ["", ", batch=3"])
+def test_a_pause_that_is_no_number_is_the_backoff(plug: Plug, store: Store, options: str) -> None:
+    world = plug(f"""
+class Busy(TryLater):
+    def __init__(self): self.seconds = "Wed, 21 Oct 2015 07:28:00 GMT"
+@on("open", retries=1, backoff=(0,){options})
+def h(event): raise Busy
+""")
+    add(store, record(1))
+    world.work()
+    assert dead(store) == [1]
+
+
+def test_a_database_that_goes_away_under_async_calls_is_one_line(
+    plug: Plug, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    plug("@on('open')\nasync def h(event): ...\n")
+    add(store, *map(record, range(3)))
+    hand_on_job()
+    monkeypatch.setattr(calls, "SETTLE_EVERY", 0.0)
+    settle = WorkQueue.settle
+
+    def away(*args: Any, **options: Any) -> None:
+        monkeypatch.setattr(WorkQueue, "settle", settle)
+        raise Unavailable("the database went away")
+
+    monkeypatch.setattr(WorkQueue, "settle", away)
+    assert handle_job("h") == {}
+    assert "handlers have to wait, nothing is lost: the database went away" in caplog.text
 
 
 # --- batches ---

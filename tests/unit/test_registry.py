@@ -1,8 +1,11 @@
 """Registering handlers, and importing the modules that hold them."""
 
+import asyncio
 import functools
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,8 @@ from ingest.copernica.events import Event, EventType
 from ingest.errors import SettingsError
 from tests.support.has import assert_has
 from workers.handlers import registry
-from workers.handlers.registry import BACKOFF, MAX_BATCH, TIMEOUT, Handler, load, on, per_second, wanting
+from workers.handlers.options import MAX_BATCH, MAX_NAME
+from workers.handlers.registry import BACKOFF, TIMEOUT, Handler, TryLater, load, on, per_second, wanting
 
 HEAD = "from workers import on\n"
 Write = Callable[[str, str], Path]
@@ -86,19 +90,52 @@ def test_delays_follow_the_backoff_whose_last_value_repeats() -> None:
         {"concurrency": 0},
         {"timeout": 0},
         {"timeout": -1},
+        {"timeout": math.inf},
+        {"timeout": math.nan},
+        {"timeout": 10**12},
         {"backoff": (1, -1)},
+        {"backoff": (1, math.inf)},
+        {"backoff": (math.nan,)},
+        {"name": "a\nb"},
+        {"name": "a\x00b"},
+        {"name": "a\ud800b"},
+        {"name": " a"},
+        {"name": "n" * (MAX_NAME + 1)},
+        {"name": 5},
+        {"where": "open"},
+        {"where": asyncio.sleep},
         {"retries": -1},
         {"rate": "fast"},
         {"rate": "0/s"},
         {"rate": "5/d"},
     ],
-    ids=str,
+    ids=lambda options: str({name: getattr(value, "__name__", value) for name, value in options.items()}),
 )
 def test_an_option_that_cannot_be_used_is_refused(options: dict[str, Any]) -> None:
     mark: Any = on
     with pytest.raises(ValueError, match=next(iter(options))):
         mark("open", **options)(print)
     assert registry._registered == []
+
+
+def test_a_function_without_a_name_is_given_one() -> None:
+    with pytest.raises(ValueError, match="add name="):
+        on("open")(functools.partial(print))
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [(5, 5), ("120", 120), (timedelta(minutes=5), 300), (-5, 0), (math.inf, 31_622_400), (10**400, 31_622_400)],
+    ids=str,
+)
+def test_a_pause_is_a_number_of_seconds_however_it_is_said(said: Any, seconds: float) -> None:
+    assert TryLater("busy", said).seconds == seconds
+
+
+@pytest.mark.parametrize("said", [math.nan, "nan", "Wed, 21 Oct 2015 07:28:00 GMT", []], ids=repr)
+def test_a_pause_that_is_no_number_is_an_error_of_the_handler(said: Any) -> None:
+    with pytest.raises(ValueError, match="write a number of seconds"):
+        TryLater("busy", said)
 
 
 WRONG: dict[str, tuple[int | None, str]] = {

@@ -16,9 +16,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from ingest.copernica.events import Event
-from workers.handlers.calls import FAILURES, Call, ClaimRun
+from workers.handlers.calls import Call, ClaimRun, is_failure, was_cancelled
 from workers.handlers.claims import Part
-from workers.handlers.outcomes import in_a_line
+from workers.handlers.outcomes import in_a_line, said_pause
 from workers.handlers.registry import GiveUp, TryLater
 from workers.handlers.shapes import require_done
 from workers.handlers.time_limits import time_limit
@@ -42,32 +42,41 @@ class BatchRun(ClaimRun):
                 return  # what is left goes into a full batch, with what comes next
             batch, began = self._apart.pop() if self._apart else _take(left, size), time.perf_counter()
             try:
-                self._call(batch, runner)
-            except FAILURES as error:
-                self._batch_failed(batch, error, began)
+                error = self._call(batch, runner)
             except BaseException:
                 self._apart.append(batch)
                 raise
-            else:
+            if error is None:
                 self._outcomes.succeeded(self._claim, [call.record.delivery_id for call in batch], began)
+            else:
+                self._batch_failed(batch, error, began)
             self._called_since(began)
 
-    def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> None:
+    def _call(self, batch: Sequence[Call], runner: asyncio.Runner) -> BaseException | None:
+        """Call the handler; returns its failure."""
         events = [call.event for call in batch]
         with self._watchdog.watching(batch):
             if self._handler.is_async:
-                if (error := runner.run(self._called(events))) is not None:  # even one that is false
-                    raise error
-            else:
+                return runner.run(self._called(events))
+            try:
                 with time_limit(self._handler.timeout):
                     require_done(self._handler.call(events))
+            except BaseException as error:
+                if not is_failure(error):
+                    raise
+                return error
+        return None
 
     async def _called(self, events: Sequence[Event]) -> BaseException | None:
         """Call the handler; returns its failure: a SystemExit that left its task would end the event loop."""
         try:
             async with asyncio.timeout(self._handler.timeout):
                 await self._handler.call(events)
-        except FAILURES as error:
+        except GeneratorExit:  # nobody waits for it any more
+            raise
+        except BaseException as error:
+            if not is_failure(error) or (isinstance(error, asyncio.CancelledError) and was_cancelled()):
+                raise
             return error
         return None
 
@@ -82,8 +91,8 @@ class BatchRun(ClaimRun):
         self._outcomes.split(self._claim, [call.record for call in batch], error, began)
         middle = len(batch) // 2
         halves = [list(batch[:middle]), list(batch[middle:])]
-        if isinstance(error, TryLater) and error.seconds is not None:
-            delay = error.seconds
+        if (said := said_pause(error)) is not None:
+            delay = said
         elif isinstance(error, TryLater) or self._outcomes.alone_in_a_row >= NOTHING_WORKS:
             delay = self._handler.delay(attempts)
         else:

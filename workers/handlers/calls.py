@@ -1,20 +1,24 @@
 """The calls of one claim: to a handler one by one, or several at once; `workers.handlers.batches` has batches."""
 
 import asyncio
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import redis
+
 from ingest.batch import Record
 from ingest.copernica.events import Event
+from ingest.errors import IngestError
 from workers.handlers.claims import Claim
 from workers.handlers.lease_renewal import LeaseRenewal
 from workers.handlers.outcomes import Outcomes
 from workers.handlers.rate_limit import RateLimit
 from workers.handlers.registry import Handler
 from workers.handlers.shapes import require_done
-from workers.handlers.time_limits import CallTimeout, Watchdog, alarms, time_limit
+from workers.handlers.time_limits import Watchdog, alarms, time_limit
 from workers.handlers.turn import Turn
 from workers.handlers.work_queue import WorkQueue
 from workers.metrics import figures
@@ -23,8 +27,34 @@ from workers.records import Quarantined, read
 #: Seconds between two settlements of what is done: as much as a killed worker may do again.
 SETTLE_EVERY = 1.0
 
-#: What counts as a failure of the event when a handler raises it, rather than as the end of the worker.
-FAILURES = (Exception, CallTimeout, SystemExit)
+#: What breaks a run off without being the fault of any call: its claim is for others at once.
+OUTAGES = (redis.RedisError, IngestError, KeyboardInterrupt)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether what came out of a handler counts as its failure: all but what ends a test, or a command, by Ctrl-C.
+
+    Not only an `Exception` does: libraries have errors outside of those, such as panics in Rust, time limits of
+    gevent, tasks that were cancelled. They would end the job, and its next job would begin with the same call.
+    """
+    return not isinstance(error, KeyboardInterrupt) or _nobody_interrupts()
+
+
+def was_cancelled() -> bool:
+    """After a CancelledError: whether it is this task that was cancelled, by others than the handler."""
+    task = asyncio.current_task()
+    if task is None or not task.cancelling():
+        return False  # the handler has waited for something that was
+    if not _nobody_interrupts():
+        return True
+    while task.cancelling():  # the handler did it
+        task.uncancel()
+    return False
+
+
+def _nobody_interrupts() -> bool:
+    """Whether Ctrl-C is none of this process's business, as in each job of a worker."""
+    return signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 class Call(NamedTuple):
@@ -57,6 +87,8 @@ class ClaimRun:
         self._rate = rate
         self._outcomes = outcomes
         self._probe = probe
+        #: Whether the other calls under way are being broken off.
+        self._breaks_off = False
         self._clock = clock
         self._settled_at = clock()
         #: Calls of which is not known yet whether they are wanted, and those to be made.
@@ -70,11 +102,17 @@ class ClaimRun:
 
     def run(self, runner: asyncio.Runner) -> None:
         """Make the calls; coroutines run in this runner."""
+        release = True
         try:
             with self._watchdog, LeaseRenewal(self._queue, self._claim), alarms():
                 self._make_calls(runner)
+        except BaseException as error:
+            # What else breaks a run off (its event loop was stopped, say) would do so again at once, and for ever:
+            # it counts as the death of a worker, so that the call at fault is found.
+            release = isinstance(error, OUTAGES)
+            raise
         finally:  # what is done is done, even if Redis failed in the meantime
-            self._settle(release=True)
+            self._settle(release)
 
     def _make_calls(self, runner: asyncio.Runner) -> None:
         if self._handler.is_async:
@@ -108,8 +146,10 @@ class ClaimRun:
         began = time.perf_counter()
         try:
             with self._watchdog.watching(event), time_limit(self._handler.timeout):
-                wanted = where(event)
-        except FAILURES as error:
+                wanted = bool(where(event))
+        except BaseException as error:
+            if not is_failure(error):
+                raise
             self._outcomes.failed(self._claim, record, event, error, began)
             return None
         if wanted:
@@ -124,11 +164,11 @@ class ClaimRun:
                 with self._watchdog.watching(call), time_limit(self._handler.timeout):
                     answer = self._handler.call(call.record if self._handler.raw else call.event)
                     require_done(answer)
-            except FAILURES as error:
+            except BaseException as error:
+                if not is_failure(error):
+                    self._left.appendleft(call)
+                    raise
                 self._failed(call, error, began)
-            except BaseException:
-                self._left.appendleft(call)
-                raise
             else:
                 self._outcomes.succeeded(self._claim, (call.record.delivery_id,), began, answer)
             self._called_since(began)
@@ -140,10 +180,19 @@ class ClaimRun:
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(1 if self._probe else max(1, self._claim.slots)):
-                    group.create_task(self._one_after_another())
+                    group.create_task(self._until_broken_off())
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None  # as without tasks: the database was away, say
         finally:
             self._left.extend(self._under_way.values())
             self._under_way.clear()
+
+    async def _until_broken_off(self) -> None:
+        try:
+            await self._one_after_another()
+        except BaseException:
+            self._breaks_off = True
+            raise
 
     async def _one_after_another(self) -> None:
         """One call after another, while others do the same with what is left."""
@@ -156,7 +205,11 @@ class ClaimRun:
                 with self._watchdog.watching(call):
                     async with asyncio.timeout(self._handler.timeout):
                         answer = await self._handler.call(call.record if self._handler.raw else call.event)
-            except FAILURES as error:
+            except GeneratorExit:  # nobody waits for it any more
+                raise
+            except BaseException as error:
+                if not is_failure(error) or (isinstance(error, asyncio.CancelledError) and self._is_ended()):
+                    raise
                 self._failed(call, error, began)
             else:
                 self._outcomes.succeeded(self._claim, (call.record.delivery_id,), began, answer)
@@ -164,6 +217,9 @@ class ClaimRun:
             self._called_since(began)
             if self._probe:
                 return
+
+    def _is_ended(self) -> bool:
+        return self._breaks_off or was_cancelled()
 
     async def _admitted_soon(self) -> bool:
         return self._rate is None or await self._rate.admit_soon(lambda: self._unmade)

@@ -22,7 +22,8 @@ from ingest.copernica.events import MICROS, Event
 from ingest.errors import SettingsError, Unavailable
 from ingest.settings import Settings
 from workers.handlers.forward import Options, authorization
-from workers.handlers.registry import MAX_BATCH, GiveUp, Handler, TryLater
+from workers.handlers.options import MAX_BATCH
+from workers.handlers.registry import GiveUp, Handler, TryLater
 from workers.operations.exporting import as_row
 from workers.store.rows import json_text
 

@@ -11,6 +11,7 @@ from ingest import shown
 from ingest.batch import Record
 from ingest.copernica.events import Event
 from workers.handlers.claims import Claim, Failure
+from workers.handlers.options import pause
 from workers.handlers.registry import GiveUp, Handler, TryLater
 from workers.handlers.run_notes import Outcome, Run, outcome_of
 from workers.handlers.throttle import TargetBreaker
@@ -129,9 +130,8 @@ class Outcomes:
         """Seconds until the next attempt, after so many; None if there is none."""
         if isinstance(error, GiveUp) or attempts > self._handler.retries:
             return None
-        if isinstance(error, TryLater) and error.seconds is not None:
-            return error.seconds
-        return self._handler.delay(attempts)
+        said = said_pause(error)
+        return self._handler.delay(attempts) if said is None else said
 
     def log(self) -> None:
         """Log what the run did, in one line."""
@@ -144,6 +144,16 @@ class Outcomes:
             log.warning(text, name, done, summary.failed, split, summary.first_error, extra=said)
         elif summary.done:
             log.info("%s: %s done", name, done, extra={"event": "handler-done", "handler": name})
+
+
+def said_pause(error: BaseException) -> float | None:
+    """Seconds that a handler wants to have before the next attempt; None if it has not said so, or no number."""
+    if not isinstance(error, TryLater) or error.seconds is None:
+        return None
+    try:
+        return pause(error.seconds)  # which it may have set itself
+    except ValueError:
+        return None
 
 
 def failure_of(record: Record, event: Event | None, error: BaseException, delay: float | None) -> Failure:

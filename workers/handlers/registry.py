@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -28,6 +29,7 @@ from ingest.copernica.events import Event, EventType
 from ingest.errors import SettingsError
 from ingest.shown import did_you_mean
 from workers.handlers import surroundings
+from workers.handlers.options import name_of, pause, require_filter, require_options
 from workers.handlers.shapes import require_handler
 
 #: A function that is called with one event, and one that is called with a list of them; `async def` or not.
@@ -43,8 +45,6 @@ BACKOFF = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0)
 ASYNC_CONCURRENCY = 16
 #: What a handler that names no types gets.
 ALL_TYPES = frozenset(kind.value for kind in EventType)
-#: Events of one call at most, for `batch`: all of them are in memory at once.
-MAX_BATCH = 10_000
 
 _RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -55,11 +55,18 @@ class GiveUp(Exception):
 
 
 class TryLater(Exception):
-    """Raised by a handler: not now, but `seconds` from now; None means after its backoff."""
+    """Raised by a handler: not now, but `seconds` from now; None means after its backoff.
 
-    def __init__(self, text: str, seconds: float | None = None) -> None:
+    Raises:
+        ValueError: `seconds` is neither a number nor a `timedelta`; the call has failed with that, then.
+    """
+
+    #: As a number; also of a class of the handler's own that says nothing.
+    seconds: float | None = None
+
+    def __init__(self, text: str, seconds: float | timedelta | None = None) -> None:
         super().__init__(text)
-        self.seconds = seconds
+        self.seconds = None if seconds is None else pause(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,13 +165,14 @@ def on(
     Raises:
         ValueError: an option has an invalid value, or the function cannot be called as its handler would be.
     """
-    _check(batch, retries, backoff, timeout, concurrency)
+    require_options(batch, retries, backoff, timeout, concurrency)
+    require_filter(where)
     wanted = _wanted_types(types)
 
     def register(function: Callable[..., Any]) -> Any:
         require_handler(function, batch)
         handler = Handler(
-            name or function.__name__,
+            name_of(function, name),
             function,
             wanted,
             batch=batch,
@@ -192,18 +200,6 @@ def _wanted_types(types: Sequence[str]) -> frozenset[str]:
         if name not in list(EventType):
             raise ValueError(f"{name!r} is not a type of event.{did_you_mean(name, EventType)}".rstrip("."))
     return frozenset(EventType(name).value for name in types) if types else ALL_TYPES
-
-
-def _check(
-    batch: int | None, retries: int | None, backoff: Sequence[float], timeout: float, concurrency: int | None
-) -> None:
-    """Raise ValueError if an option of `on` has an invalid value."""
-    if batch is not None and not 1 <= batch <= MAX_BATCH:
-        raise ValueError(f"batch={batch}: it should be between 1 and {MAX_BATCH}")
-    if concurrency is not None and concurrency < 1:
-        raise ValueError(f"concurrency={concurrency}: it should be at least 1")
-    if timeout <= 0 or any(seconds < 0 for seconds in backoff) or (retries or 0) < 0:
-        raise ValueError("timeout has to be positive, and backoff and retries cannot be negative")
 
 
 def per_second(rate: str) -> float:
@@ -305,7 +301,7 @@ def _where(error: BaseException) -> str:
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if "importlib" not in frame.filename and frame.filename != __file__
+        if "importlib" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent
     ]
     reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
     if not frames:
