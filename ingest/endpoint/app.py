@@ -95,7 +95,7 @@ async def healthz(_request: web.Request) -> web.Response:
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Whether calls can be kept: Redis answers, or the spool accepts them."""
+    """Whether calls are kept: 200 if Redis answers or the spool takes them, and what may cost some; else 503."""
     replayer = request.app[REPLAYER]
     producer = replayer.producer
     states = await request.app[PROBE].find_out()

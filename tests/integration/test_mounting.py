@@ -12,9 +12,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from aiohttp.typedefs import Handler
 
 from ingest import testing
-from ingest.endpoint.mounting import mount
+from ingest.endpoint import spool_replay
+from ingest.endpoint.mounting import mount, readyz
 from ingest.errors import SettingsError
 from ingest.testing import SimulatedCopernica
+from tests.support.dnsserver import Behaviour, DnsServer
 from tests.support.stream import records
 
 CLICK = testing.click()
@@ -101,6 +103,29 @@ async def test_without_redis_calls_go_to_the_spool(
     served = await start(app_with(environ | {"REDIS_URL": "redis://127.0.0.1:1"}))
     assert await send(served, simulated_copernica) == 200
     assert list((tmp_path / "spool").glob("*.spool"))
+
+
+async def test_readyz_of_the_application_says_what_may_cost_calls(
+    start: Start, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_replay, "CONDITION_INTERVAL", 0.0)
+    with DnsServer(Behaviour.SERVFAIL) as dns:
+        host, port = dns.address
+        app = app_with(environ | {"INGEST_KEYS": "dns", "INGEST_DNS_SERVERS": f"{host}:{port}"})
+        app.router.add_get("/readyz", readyz)
+        served = await start(app)
+        async with asyncio.timeout(30):
+            while True:
+                async with served.get("/readyz") as answer:
+                    if "dns-silent" in (await answer.json())["codes"]:
+                        break
+
+
+async def test_readyz_of_an_application_that_keeps_no_calls_is_503(start: Start, environ: dict[str, str]) -> None:
+    app = app_with(environ | {"REDIS_URL": "redis://127.0.0.1:1", "INGEST_SPOOL_DIR": ""})
+    app.router.add_get("/readyz", readyz)
+    async with (await start(app)).get("/readyz") as answer:
+        assert answer.status == 503
 
 
 @web.middleware

@@ -24,7 +24,7 @@ PUBLIC = {
     "ingest": "Event EventType __version__",
     "workers": "GiveUp TryLater on",
     "ingest.copernica.api": "API_URL AUTH_URL Copernica RetryPolicy",
-    "ingest.endpoint.mounting": "mount",
+    "ingest.endpoint.mounting": "mount readyz",
     "ingest.testing": "Call Factory FakeApi HandlerCall SimulatedCopernica Summary Waiting Workbench abuse "
     "attempt bot_click bounce click delivery dmarc event failure forwarded open profile_create "
     "profile_delete profile_update response retry subprofile_create subprofile_delete "
