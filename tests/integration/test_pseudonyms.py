@@ -317,4 +317,4 @@ def test_the_audit_knows_of_an_erasure_who_it_was_only_by_the_address(sqlite_url
     assert told[JAN][0]["events"] == 1
 
 
-ASKED = ("audit", "--action", "erase", "--json", "--recipient")
+ASKED = ("audit", "--limit", "1", "--action", "erase", "--json", "--recipient")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import false, or_, select, update
 
 from ingest.copernica.events import DAY, MICROS
 from ingest.errors import IngestError
@@ -156,9 +156,11 @@ def entries(
 
     With a `recipient`, those by which this person was erased.
     """
-    if recipient is not None:
-        action, known = action or ERASE, store.known_erased(recipient)
     query = select(audit).order_by(_COLUMNS.number.desc()).limit(limit)
+    if recipient is not None:
+        action = action or ERASE
+        known = (f'"{person}"' for person in store.known_erased(recipient))
+        query = query.where(or_(false(), *map(_COLUMNS.what.contains, known)))
     if before is not None:
         query = query.where(_COLUMNS.number < before)
     if who is not None:
@@ -167,8 +169,7 @@ def entries(
         query = query.where(_COLUMNS.action == action)
     with store.reading() as connection:
         rows = connection.execute(query).all()
-    found = [Entry(**(row._asdict() | {"what": load(row.what)})) for row in rows]
-    return found if recipient is None else [one for one in found if one.what.get("person") in known]
+    return [Entry(**(row._asdict() | {"what": load(row.what)})) for row in rows]
 
 
 def expire(store: Store, now: float) -> int:
