@@ -82,6 +82,29 @@ def test_an_address_in_a_text_becomes_its_pseudonym_wherever_it_stands(text: str
 
 
 @pytest.mark.parametrize(
+    "written",
+    [
+        "d'hondt@example.be",
+        "D%27Hondt%40example.be",
+        "d%2527hondt%2540example.be",
+        "d'hondt%40example.be",
+        "d&#39;hondt@example.be",
+        "d\\u0027hondt@example.be",
+    ],
+)
+def test_an_address_with_an_apostrophe_is_one_person_s_as_a_whole(written: str) -> None:
+    local = BOTH.address("d'hondt@example.be").partition("@")[0]
+    for text in (f"550 <{written}> unknown", f"https://x.nl/?e%3D{written}&a=1", f"'{written}'"):
+        without = Mentions(BOTH, "d'hondt@example.be").without(text)
+        begin, _, rest = text.partition(written)
+        assert without.startswith(begin + local), text
+        assert "hondt" not in without.lower()
+        assert without.endswith(rest)
+    other = "xd'hondt@example.be and d'hondt@example.be.nl"
+    assert local not in Mentions(BOTH, "d'hondt@example.be").without(other)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "https://x.nl/mailings/november/2026/utm_campaign-black-friday?width=400&x=40",

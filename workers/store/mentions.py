@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from urllib.parse import quote, unquote
 
 from ingest.copernica.addresses import folded, unicode_domain
-from workers.store.pseudonyms import DOMAIN, Pseudonyms, is_pseudonym
+from workers.store.pseudonyms import DOMAIN, IP_PREFIX, Pseudonyms, is_pseudonym
 
 #: What stands for a text that mentions somebody in a way that cannot be replaced.
 HIDDEN = "[pseudonymised]"
@@ -62,6 +62,7 @@ class Mentions:
         if self._address and address:
             local, _, domain = self._address.rpartition("@")
             self._forms = {self._address, f"{local}@{unicode_domain(domain)}", address.strip().lower()}
+        self._own = _whole_forms(self._forms)
         self._ips = _spellings_of_ip(ip) if ip and pseudonyms.ips else ()
 
     def without(self, text: str) -> str:
@@ -70,6 +71,8 @@ class Mentions:
             text = self._without_ips(text)
         if not self._pseudonyms.recipients or not _MAY_MENTION.search(text):
             return text
+        if self._own is not None:
+            text = self._own.sub(self._of_own, text)
         text = self._without_encoded(self._without_addresses(text))
         return HIDDEN if self._address and self._is_still_in(text) else text
 
@@ -128,6 +131,11 @@ class Mentions:
             address = self._address
         return None if is_pseudonym(address) else self._pseudonyms.address(address).partition("@")[0]
 
+    def _of_own(self, found: re.Match[str]) -> str:
+        """The pseudonym of the person's own address, with the @ as it was written."""
+        at = _AT.search(found[0])
+        return self._pseudonyms.address(self._address).replace("@", at[0] if at else "@")
+
     def _without_encoded(self, text: str) -> str:
         text = _BASE64.sub(self._of_word, text)
         text = _WORD.sub(self._of_word, text)
@@ -158,6 +166,25 @@ class Mentions:
         if self._cores is None:
             self._cores = [core for form in self._forms for core in _cores(form)]
         return any(core in text for core in self._cores)
+
+
+def _whole_forms(forms: set[str]) -> re.Pattern[str] | None:
+    """What finds an address that others would be seen to begin within: `d'hondt@example.be`, also escaped."""
+    split = [form for form in forms if not _BETWEEN.isdisjoint(form)]
+    if not split:
+        return None
+    either = "|".join("".join(map(_as_escaped, form)) for form in split)
+    return re.compile(rf"(?i:(?<![\w.+-])|(?<=%[0-9a-f][0-9a-f]))(?i:{either})(?![\w-]|\.\w)")
+
+
+def _as_escaped(letter: str) -> str:
+    """What finds a letter of an address, as such or escaped."""
+    if letter == "@":
+        return f"(?:{_AT.pattern})"
+    plain, code = re.escape(letter), ord(letter)
+    if letter not in _BETWEEN:
+        return plain
+    return rf"(?:{plain}|%(?:25)*{code:02x}|&#0*{code};|&#x0*{code:x};|\\u{code:04x})"
 
 
 def _local_start(text: str, at: int, least: int) -> int:
@@ -216,7 +243,7 @@ def _cores(address: str) -> Iterator[str]:
 
 def _spellings_of_ip(ip: str) -> tuple[str, ...]:
     bare = ip.strip()
-    return tuple(dict.fromkeys((bare, quote(bare, safe="")))) if bare and not bare.startswith("ip-") else ()
+    return tuple(dict.fromkeys((bare, quote(bare, safe="")))) if bare and not bare.startswith(IP_PREFIX) else ()
 
 
 def _is_ip(text: str) -> bool:
