@@ -1,6 +1,12 @@
-"""When the server of the queues counts as away."""
+"""When the server of the queues counts as away, and what becomes of the drain once it is back."""
 
-from workers.process.queues_watch import AWAY_AFTER, Silence
+import sys
+import time
+from unittest.mock import sentinel
+
+from ingest.processes import Child
+from ingest.settings import Settings
+from workers.process.queues_watch import AWAY_AFTER, RETURN_GRACE, QueuesWatch, Silence
 
 
 def test_a_server_that_answers_slowly_is_never_away() -> None:
@@ -23,3 +29,13 @@ def test_one_that_stays_silent_is_away_once_and_back_once() -> None:
 
 def test_one_that_was_away_at_the_start_need_not_be_waited_for() -> None:
     assert Silence(0.0, is_away=True).is_away
+
+
+def test_a_drain_that_is_not_needed_any_more_has_ended_when_another_may_start() -> None:
+    watch = QueuesWatch(Settings.read({"INGEST_VERIFY": "off"}))
+    watch._drain = drain = Child("drain", [sys.executable, "-c", "import time; time.sleep(600)"])
+    drain.start()
+    watch._settle(sentinel.unused, time.monotonic() + RETURN_GRACE + 1)
+    assert drain.process is not None
+    assert drain.process.returncode is not None
+    watch.end()

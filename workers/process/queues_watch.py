@@ -89,11 +89,7 @@ class QueuesWatch:
     def end(self) -> None:
         """Watch no longer, and end the drain: what it has not stored yet is another drain's."""
         self._over.set()
-        with self._starting:
-            if self._drain is not None and self._drain.process is not None:
-                self._drain.terminate()
-                with suppress(subprocess.TimeoutExpired):
-                    self._drain.process.wait(END_PATIENCE)
+        self._end_drain()
 
     def _watch(self) -> None:
         with redis_client.connect(self._settings.redis) as client:
@@ -146,6 +142,15 @@ class QueuesWatch:
             elif said := self._drain.check():
                 log.warning("%s", said)
 
+    def _end_drain(self) -> None:
+        """Ask the drain to end, and give it a moment for that."""
+        with self._starting:
+            drain, self._drain = self._drain, None
+            if drain is not None and drain.process is not None:
+                drain.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    drain.process.wait(END_PATIENCE)
+
     def _settle(self, client: redis.Redis, now: float) -> None:
         """The server answers: tell what could not be told, and end the drain when rq's loop is there again."""
         if self._owes_news:
@@ -156,9 +161,8 @@ class QueuesWatch:
                 return
             self._owes_news = False
         since = self._silence.returned_at
-        if self._drain is not None and (redis_outage.served_at > since or now - since > RETURN_GRACE):
-            self._drain.terminate()
-            self._drain = None
+        if redis_outage.served_at > since or now - since > RETURN_GRACE:
+            self._end_drain()
 
     def _tell(self, client: redis.Redis) -> None:
         with partitions.opened(self._settings, client) as streams:
