@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from ingest.batch import unpack
 from ingest.copernica.events import EPOCH, MICROS, Event
+from ingest.errors import SettingsError
 from ingest.simulation.calls import SEEDED_START
 from ingest.testing.notes import Notes
 from ingest.testing.results import HandlerCall, Summary, Waiting
@@ -57,6 +58,8 @@ class Workbench:
         #: Where events are stored, for code that reads them: an SQLAlchemy URL.
         self.database_url = database_url
         self._handlers: dict[str, Handler] = {}
+        #: The functions that these call, by the same names.
+        self._functions: dict[str, Callable[..., Any]] = {}
         self._clock = _Clock(SEEDED_START * MICROS)
         self._store = Store.open(database_url)
         self._queue = WorkQueue(self._store, clock=self._clock)
@@ -82,7 +85,13 @@ class Workbench:
             found = _handlers_of(one)
             if not found:
                 raise ValueError(f"{getattr(one, '__name__', one)} has no handler: mark a function with @on(…)")
-            self._handlers |= {name: self._notes.watched(handler) for name, handler in found.items()}
+            for name, handler in found.items():
+                self._add(name, handler)
+
+    def _add(self, name: str, handler: Handler) -> None:
+        if self._functions.setdefault(name, handler.call) is not handler.call:
+            raise SettingsError(registry.same_name(name))  # which is what a worker with both would say
+        self._handlers[name] = self._notes.watched(handler)
 
     def change(self, handler: str, **options: Any) -> None:
         """Give a handler other options than it has: `timeout=0.1`, `retries=1`, `backoff=(1, 2)` and so on.

@@ -163,6 +163,10 @@ def test_a_module_has_its_handlers_and_those_inside_it(
     handler("shop.more", "a")
     with pytest.raises(SettingsError, match="Two handlers are called 'a'"):
         copernica.use(ModuleType("shop"))
+    other = handler("shopping", "b")
+    copernica.use(ModuleType("shop.mail"))
+    with pytest.raises(SettingsError, match="Two handlers are called 'b'"):
+        copernica.use(other)
 
 
 def test_a_signed_call_is_taken_by_the_endpoint_that_has_its_settings(

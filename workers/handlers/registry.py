@@ -239,7 +239,7 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
     handlers: dict[str, Handler] = {}
     for handler in _registered:
         if handler.name in handlers:
-            raise SettingsError(_same_name(handler.name))
+            raise SettingsError(same_name(handler.name))
         handlers[handler.name] = handler
     return handlers
 
@@ -256,7 +256,7 @@ def imported(modules: Sequence[str]) -> dict[str, Handler]:
             continue
         for name, handler in handlers.items():
             if name in found:
-                raise SettingsError(_same_name(name))
+                raise SettingsError(same_name(name))
             found[name] = handler
     return found
 
@@ -272,7 +272,8 @@ def _is_within(name: str, modules: Sequence[str]) -> bool:
     return any(name == module or name.startswith(f"{module}.") for module in modules)
 
 
-def _same_name(name: str) -> str:
+def same_name(name: str) -> str:
+    """What is said of two handlers that have the same name."""
     return f"Two handlers are called {name!r}: rename one of them with on(name=…)."
 
 
