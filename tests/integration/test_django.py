@@ -479,6 +479,23 @@ def test_a_mistake_in_the_settings_ends_the_command_with_a_sentence(capsys: pyte
     assert "ACOUNTS', which is no setting. Did you mean ACCOUNTS?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("given", [["--settings", "shop.settings"], ["--settings=shop.settings"]])
+def test_options_of_manage_py_before_the_command_are_its_own(
+    given: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ingest.cli.main import main
+    from workers.contrib.django.management.commands import copernica
+
+    run: list[str] = []
+    monkeypatch.setattr(main, "main", lambda words, **_: run.extend(words))
+    monkeypatch.setattr(os, "environ", {**os.environ})
+    copernica.Command().run_from_argv(["manage.py", "copernica", *given, "worker", "--queue", "handlers"])
+    assert run == ["worker", "--queue", "handlers"]
+    run.clear()
+    copernica.Command().run_from_argv(["manage.py", "copernica", *given, "--help"])
+    assert run == ["--help"]
+
+
 def test_the_command_ends_as_the_program_does(project: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from django.core.management import CommandError, call_command
 

@@ -23,13 +23,15 @@ class Command(BaseCommand):
 
     def run_from_argv(self, argv: list[str]) -> None:
         """Called by `manage.py`, which exits with the code of the command."""
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        for option in _OWN:
-            parser.add_argument(option)
+        words, at = argv[2:], 0
         # What comes after the first word is the command's own.
-        at = next((place for place, one in enumerate(argv[2:]) if not one.startswith("-")), 0)
-        _, own = parser.parse_known_args(argv[2:][:at])
-        self._run([*own, *argv[2:][at:]])
+        while at < len(words) and words[at].startswith("-"):
+            name, equals, _ = words[at].partition("=")
+            if name in _OWN:
+                del words[at : at + (1 if equals else 2)]
+            else:
+                at += 1
+        self._run(words)
 
     def add_arguments(self, parser: CommandParser) -> None:
         """For `call_command`, which passes a list of words."""
