@@ -186,3 +186,8 @@ def hmac_with(key: rsa.RSAPublicKey) -> Callable[[bytes], bytes]:
 
 def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode()
+
+
+def same(one: rsa.RSAPublicKey | None, other: rsa.RSAPublicKey) -> bool:
+    """Whether two public keys are the same."""
+    return one is not None and one.public_numbers() == other.public_numbers()
