@@ -3,8 +3,10 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -385,8 +387,6 @@ def test_receivers_are_called_unchanged_and_what_they_raise_is_tried_again(proje
 def test_the_model_reads_what_the_store_has_and_writes_nothing(
     tmp_path: Path, database: str, store: Store
 ) -> None:
-    if database.startswith("mysql"):
-        pytest.skip("Django needs another driver for MariaDB than the store: mysqlclient")
     from workers.contrib.django.models import Event, ReadOnly
 
     stored = [event(1), event(2, EventType.CLICK, url="https://example.nl/é", raw=b"\0x", tags=["ü"])]
@@ -404,18 +404,47 @@ def test_the_model_reads_what_the_store_has_and_writes_nothing(
                 write()
 
 
-def test_the_admin_finds_by_our_rules_shows_all_as_text_and_counts_nothing(
-    project: None, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("aware", [True, False])
+def test_times_are_those_of_the_store_whatever_zone_the_project_has(
+    tmp_path: Path, database: str, store: Store, aware: bool
 ) -> None:
+    from django.db import connections
+    from django.test import override_settings
+
+    from workers.contrib.django.models import Event
+
+    store.add([event(1)])
+    moment = datetime.fromtimestamp(NINE / SECOND, UTC)
+    with (
+        override_settings(USE_TZ=aware, TIME_ZONE="America/New_York"),
+        django_project.databases(tmp_path, database),
+    ):
+        if aware:
+            connections["copernica"].settings_dict["TIME_ZONE"] = "Asia/Tokyo"
+        (found,) = Event.objects.all()
+        assert (found.occurred_at, found.occurred_at.tzinfo) == (moment, UTC)
+        local = moment.astimezone(ZoneInfo("America/New_York")).replace(tzinfo=None)
+        for asked in (moment, moment.astimezone(ZoneInfo("Asia/Tokyo")), *([] if aware else [local])):
+            assert Event.objects.filter(occurred_at=asked).count() == 1, asked
+            assert Event.objects.filter(occurred_at__lt=asked).count() == 0, asked
+
+
+def test_the_admin_finds_by_our_rules_shows_all_as_text_and_counts_nothing(
+    tmp_path: Path, database: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", database)
+    with django_project.databases(tmp_path, database):
+        admin_finds(store)
+
+
+def admin_finds(store: Store) -> None:
     from django.contrib.auth.models import User
     from django.db import connections
     from django.test import Client
     from django.test.utils import CaptureQueriesContext
 
-    monkeypatch.setenv("DATABASE_URL", sqlite_url)
-    with Store.open(sqlite_url) as store:
-        payload = {"x": "<script>alert(1)</script>"}
-        store.add([event(1, recipient="Jan@EXÄMPLE.nl"), event(2, message_id="other", payload=payload)])
+    payload = {"x": "<script>alert(1)</script>"}
+    store.add([event(1, recipient="Jan@EXÄMPLE.nl"), event(2, message_id="other", payload=payload)])
     client = Client()
     client.force_login(User.objects.create_superuser("root", password="x"))
     page = "/admin/copernica_ingest/event/"

@@ -53,6 +53,17 @@ def _described(url: str) -> dict[str, object]:
     parsed = sqlalchemy.make_url(Settings.read({"DATABASE_URL": url}).database)
     if parsed.get_backend_name() == "sqlite":
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": parsed.database}
+    if parsed.get_backend_name() == "mysql":
+        import pymysql
+
+        pymysql.install_as_MySQLdb()  # Django's own choice, mysqlclient, has to be compiled
+        socket = parsed.query["unix_socket"]
+        return {
+            "ENGINE": "django.db.backends.mysql",
+            "NAME": parsed.database,
+            "USER": parsed.username or "",
+            "HOST": socket,
+        }
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parsed.database,

@@ -2,10 +2,12 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ValidationError
 from django.db import models
 from django.utils.dateparse import parse_datetime
+from django.utils.timezone import is_naive, make_aware
 
 #: Bytes of a delivery id.
 SIZE = 12
@@ -49,9 +51,25 @@ class DeliveryIdField(models.Field):
 class MomentField(models.DateTimeField):
     """A time, in UTC and aware whatever `USE_TZ` and `TIME_ZONE` say."""
 
-    def from_db_value(self, value: Any, *_: Any) -> datetime | None:
+    def from_db_value(self, value: Any, _expression: Any, connection: Any) -> datetime | None:
         """What a row says."""
         found: datetime | None = parse_datetime(value) if isinstance(value, str) else value
         if found is None:
             return None
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+        if connection.vendor != "postgresql":  # the column has no zone; Django may say that of the connection
+            return found.replace(tzinfo=UTC)
+        if found.tzinfo is None:  # without USE_TZ, Django takes away the zone that PostgreSQL has told
+            found = found.replace(tzinfo=ZoneInfo(connection.timezone_name))
+        return found.astimezone(UTC)
+
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        """What a query is given: an aware time also without USE_TZ, and one that is not as Django takes it."""
+        found = value if prepared else self.get_prep_value(value)
+        if isinstance(found, datetime):
+            found = (make_aware(found) if is_naive(found) else found).astimezone(UTC)
+            if connection.vendor == "postgresql":
+                return found
+            if connection.vendor == "sqlite":  # compares texts, and the store's have all six digits
+                return found.strftime("%Y-%m-%d %H:%M:%S.%f")
+            found = found.replace(tzinfo=None)
+        return connection.ops.adapt_datetimefield_value(found)
