@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Collection, Iterator, Sequence
 
+from ingest.errors import WriteUnconfirmed
 from ingest.stream.appends import Stream
 from ingest.stream.breaker import Breaker
 from ingest.stream.writes import Write
@@ -182,6 +183,15 @@ class Lanes:
                 if one is not lane and one.takes:
                     return True
         return False
+
+    def trip(self, lane: Lane, error: WriteUnconfirmed) -> None:
+        """A server failed: have calls go around it until it serves again."""
+        if lane.breaker.is_closed:
+            if self.others_take(lane):
+                log.warning("calls go to the other stream servers, not to %s: %s", lane.stream.name, error)
+            else:
+                log.warning("calls go to the spool: %s", error)
+        lane.breaker.trip(error)
 
     def quickest(self, besides: Collection[Lane]) -> Lane | None:
         """The one with the shortest wait of those that take batches and let none wait; None if there is none."""

@@ -16,6 +16,7 @@ from ingest.spool import Spool
 from ingest.stream.appends import Stream
 from ingest.stream.aside import Aside
 from ingest.stream.copies import LOOK_EVERY, Copies
+from ingest.stream.detour import Detour
 from ingest.stream.lanes import Lane, Lanes
 from ingest.stream.writes import Done, Write, WriteTimes, failed, gather, tell
 
@@ -31,10 +32,6 @@ APPEND_PATIENCE = 5.0
 #: Writes to Redis that may be on their way at once. Each carries at least as much as those before it together,
 #: so the fourth begins when eight times as much has arrived as the first carries.
 MOST_WRITES = 4
-#: Batches that share one fsync of the spool, at most.
-SPOOL_BATCHES = 16
-#: Bytes after which no further batch joins them: they are held several times while they are written.
-SPOOL_SIZE = 8 * 1024 * 1024
 
 
 class Producer:
@@ -68,9 +65,7 @@ class Producer:
         self._looks = False
         #: The next look at servers that may be late, and at what waits behind them.
         self._watching: asyncio.TimerHandle | None = None
-        #: What Redis did not confirm and the spool is to keep.
-        self._unconfirmed: deque[Write] = deque()
-        self._spooling = False
+        self._detour = Detour(self.aside, self.lanes, self._waiting, self._tell)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Done at the end of the next write, for whoever waits for that.
         self._next_end: asyncio.Future[None] | None = None
@@ -169,9 +164,9 @@ class Producer:
             self._write()
 
     def _go_around(self) -> None:
-        if not self._spooling:
-            self._spooling = True
-            self._start(self._write_to_spool())
+        if not self._detour.is_used:
+            self._detour.is_used = True
+            self._start(self._detour.take(self._write))
 
     def _may_write(self) -> bool:
         """Whether one more write to Redis may begin.
@@ -252,7 +247,7 @@ class Producer:
         if refusal is not None and (fate.is_told or fate.under_way):
             # Another server has it, or may yet say so.
             if not is_ours and self._is_to_go_around(lane, refusal):
-                self.trip(lane, refusal)
+                self.lanes.trip(lane, refusal)
         elif not fate.is_told and (refusal is None or is_ours or not self._goes_elsewhere(write, lane, refusal)):
             self._tell(write, refusal)
         if self._waiting and not self._looks:
@@ -275,13 +270,13 @@ class Producer:
             return True
         if not self._is_to_go_around(lane, refusal):
             return False
-        self.trip(lane, refusal)
+        self.lanes.trip(lane, refusal)
         write.tries += 1
         another = self.lanes.choose() if write.tries < len(self.lanes) else None
         if another is not None:
             self._begin(write, another)
         elif self.spool is not None:
-            self._unconfirmed.append(write)
+            self._detour.add(write)
             self._go_around()
         else:
             return False
@@ -298,40 +293,6 @@ class Producer:
             self.times.safe(write)
         tell(write.owners, refusal)
 
-    # --- to the spool ---
-
-    async def _write_to_spool(self) -> None:
-        """Keep what Redis did not confirm, and what waits while calls go around it; one write at a time."""
-        while self._unconfirmed or (self._waiting and not self.uses_redis):
-            writes = await self._gather_for_spool()
-            refusal: WriteUnconfirmed | None = None
-            try:
-                writes[-1].reach()
-                await self.aside.keep([one for write in writes for one in write.batches])
-            except WriteUnconfirmed as error:
-                refusal = error
-            except Exception as error:  # whatever it was: the callers must be told
-                refusal = failed(error)
-            for write in writes:
-                self._tell(write, refusal)
-        self._spooling = False
-        self._write()
-
-    async def _gather_for_spool(self) -> list[Write]:
-        """As many as share one fsync, those first that Redis did not confirm."""
-        writes: list[Write] = []
-        size = 0
-        while len(writes) < SPOOL_BATCHES and size < SPOOL_SIZE:
-            if self._unconfirmed:
-                writes.append(self._unconfirmed.popleft())
-            elif self._waiting and not self.uses_redis:
-                writes.append(gather(self._waiting))
-                await writes[-1].pack_somehow()
-            else:
-                break
-            size += sum(len(one.packed) for one in writes[-1].batches)
-        return writes
-
     async def append(self, batches: Sequence[Batch], seconds: float) -> None:
         """Put batches into a stream and wake a worker for them; a server that does not take them is left out.
 
@@ -342,7 +303,7 @@ class Producer:
             try:
                 woken = await lane.stream.append(batches, seconds)
             except WriteUnconfirmed as error:
-                self.trip(lane, error)
+                self.lanes.trip(lane, error)
                 if not self.uses_redis:
                     raise
             else:
@@ -359,15 +320,6 @@ class Producer:
             self.events += sum(one.events for one in batches)
         if woken:
             self._start(asyncio.to_thread(self._enqueue))
-
-    def trip(self, lane: Lane, error: WriteUnconfirmed) -> None:
-        """A server failed: have calls go around it until it serves again."""
-        if lane.breaker.is_closed:
-            if self.lanes.others_take(lane):
-                log.warning("calls go to the other stream servers, not to %s: %s", lane.stream.name, error)
-            else:
-                log.warning("calls go to the spool: %s", error)
-        lane.breaker.trip(error)
 
     def _enqueue(self) -> None:
         try:
