@@ -1,8 +1,10 @@
 """What is particular to the store on MariaDB: see docs/mariadb.md."""
 
 import gc
+import importlib
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -115,6 +117,22 @@ def test_of_many_rows_only_those_that_were_not_there_are_new(store: Store) -> No
     assert store.add([event(n) for n in range(size)]).new == size - len(range(0, size, 7))
     assert store.add([event(n) for n in range(size)]).new == 0
     assert store.stored() == size
+
+
+def test_the_library_may_have_another_name_as_well(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `pymysql.install_as_MySQLdb()` has it for Django: its parts are there twice, with errors of their own."""
+    monkeypatch.setattr(pymysql, "err", pymysql.err)
+    monkeypatch.setitem(sys.modules, "MySQLdb", pymysql)
+    monkeypatch.setitem(sys.modules, "MySQLdb.err", pymysql.err)
+    monkeypatch.delitem(sys.modules, "MySQLdb.err")
+    assert importlib.import_module("MySQLdb.err").IntegrityError is not pymysql.IntegrityError
+    assert [store.add([event(number) for number in numbers]).new for numbers in ((1, 3), (1, 2, 3), (3,))] == [
+        2,
+        1,
+        0,
+    ]
+    with pytest.raises(RowsRejected), store.writing() as connection:
+        store.insert(connection, tables.replays, [("h\0', x'00', 0) -- ", b"", 0)])
 
 
 def test_drains_that_store_the_same_at_once_store_it_once(database: str) -> None:

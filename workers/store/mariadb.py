@@ -116,7 +116,7 @@ class MariaDB(Backend):
         """By the server's SQLSTATE or number; what the driver itself could not send is the fault of the rows."""
         cause: Any = getattr(error, "orig", error)
         code, state = code_of(error), getattr(cause, "sqlstate", None) or ""
-        if isinstance(cause, UnicodeError | OverflowError | pymysql.err.DataError):
+        if isinstance(cause, UnicodeError | OverflowError | pymysql.DataError):
             return RowsRejected(f"The database refuses it: {said_by(error)}.")
         if state.startswith(ABOUT_ROWS) or code in ROWS:
             return RowsRejected(f"The database refuses it: {said_by(error)}.")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
-import pymysql
+from pymysql.cursors import SSCursor
 from sqlalchemy import Engine
 
 from ingest.copernica.event_types import EventType
@@ -37,7 +37,7 @@ def read(_backend: Backend, engine: Engine, wanted: Slice) -> Iterator[tuple[str
 
 
 def _read(driver: Driver, which: str, rows: int) -> Iterator[Any]:
-    with driver.cursor(pymysql.cursors.SSCursor) as cursor:
+    with driver.cursor(SSCursor) as cursor:
         cursor.execute(f"SELECT {_COLUMNS} FROM events WHERE {which} ORDER BY occurred_at, delivery_id")
         while found := cursor.fetchmany(rows):
             columns = zip(*found, strict=True)

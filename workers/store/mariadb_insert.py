@@ -117,7 +117,7 @@ def _with_large(row: Row) -> tuple[str, int, bool]:
 def _quoted(text: str, marks: int) -> str:
     """The same with marks, those within texts doubled: so they end nothing, whatever the server's `sql_mode`."""
     if text.count("\0") != marks:
-        raise pymysql.err.DataError(0, "there is a NUL in a text")
+        raise pymysql.DataError(0, "there is a NUL in a text")
     return text.replace("\\", "\\\\").replace("'", "''").replace("\0", "'")
 
 
@@ -141,7 +141,7 @@ def _portions(driver: Driver, rows: Sequence[Row]) -> Iterator[tuple[bytes, Sequ
 def _encoded(driver: Driver, text: str, raw: bool) -> bytes:
     made = text.encode("utf-8", "surrogateescape" if raw else "strict")
     if len(made) + HEAD > driver.packet:  # the server would close the connection
-        raise pymysql.err.DataError(TOO_LONG, f"it is larger than max_allowed_packet, {driver.packet:,} bytes")
+        raise pymysql.DataError(TOO_LONG, f"it is larger than max_allowed_packet, {driver.packet:,} bytes")
     return made
 
 
@@ -181,7 +181,7 @@ class Inserter:
                     rows, written = left, b",".join(part for part, _ in _portions(driver, left))
             try:
                 driver.query(insert + written)
-            except pymysql.err.IntegrityError as error:
+            except pymysql.IntegrityError as error:
                 if code_of(error) != THERE:
                     raise
                 self._look_ups = LOOK_UPS
@@ -195,7 +195,7 @@ def _insert_one(driver: Driver, table: Table, row: Row) -> bool:
     ((written, _),) = _portions(driver, [row])
     try:
         driver.query(_statements(table).insert.encode() + written)
-    except pymysql.err.IntegrityError as error:
+    except pymysql.IntegrityError as error:
         if code_of(error) != THERE or _not_there(driver, table, [row]):
             raise
         return False
