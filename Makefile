@@ -13,17 +13,20 @@ LOCK := $(UV) lock --no-config --default-index https://pypi.org/simple
 # Tests start hundreds of processes: where nothing compiled may be kept, each spends a second on compiling its imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-system test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth bench-servers chaos siege capacity simulation-record reference docs lock image-check release clean help
+.PHONY: run test test-system test-databases test-console fuzz fuzz-coverage coverage check format bench bench-peers bench-growth bench-servers chaos siege capacity simulation-record reference docs lock image-check release clean help
 
 run: $(READY)  ## set up, then run everything on this machine: endpoint, private Redis, worker
 	@exec $(BIN)/ingest dev
 
 test: $(READY)  ## the tests, with real servers, and a call's way from socket to row
-	$(BIN)/pytest -q -n auto --dist worksteal -m "not (system or slow) or smoke" \
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not (system or slow or databases) or smoke" \
 	  tests/unit tests/integration tests/simulation $$(grep -l mark.smoke tests/system/*.py)
 
 test-system: $(READY)  ## the tests with whole processes, and slow ones; takes some minutes
-	$(BIN)/pytest -q -n auto --dist worksteal -m "system or slow"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "(system or slow) and not databases"
+
+test-databases: $(READY)  ## what people are shown, of PostgreSQL and MariaDB too; takes some minutes
+	$(BIN)/pytest -q -n auto --dist worksteal -m "databases and not browser"
 
 test-console: $(READY)  ## the console in a real browser, with a whole site behind it; pictures go to build/console/
 	@$(BIN)/python -m tests.support.chromium

@@ -42,32 +42,30 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
-#: What every page of the console has, which `make test` looks at; the pages themselves are with the slow tests.
-EVERY_PAGE = "test_console.py"
 #: What the store and the drain promise: `make test` asks it of SQLite and PostgreSQL. All else that needs a
-#: database has SQLite there, and all of them in `make test-system`.
-BOTH_DATABASES = frozenset(
-    {
-        "test_store.py",
-        "test_drain.py",
-        "test_work_queue.py",
-        "test_three_sources.py",
-        "test_schema.py",
-        "test_erase.py",
-    }
-)
+#: database has SQLite there.
+STORED = frozenset({"store", "drain", "work_queue", "three_sources", "schema", "erase"})
+#: What else decides whether an event is kept, handed on and deleted once: `make test-system` asks all databases.
+#: Of what people are shown, only `make test-databases` asks others than SQLite.
+KEPT = STORED | {"runner", "reconcile", "matching", "catch_up", "gaps", "dead_letters", "replay", "daily_jobs"}
+KEPT |= {"takeover", "late_verification", "oracle", "totals", "stream_marks", "stream_servers", "search_index"}
+KEPT |= {"mariadb", "postgres_surroundings"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep `make test` short: it leaves to `make test-system` what people see, and most of the second database."""
+    """Keep `make test` short: it leaves to others what people see, and most of the other databases."""
     for item in items:
-        name = item.path.name
-        is_page = name.startswith("test_console_") and item.path.parent.name == "integration"
+        name = item.path.name.removeprefix("test_").removesuffix(".py")
+        if name.startswith("console_") and item.path.parent.name == "integration":
+            item.add_marker(pytest.mark.slow)
         parameters = (
             item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         )
-        if is_page or (name not in BOTH_DATABASES and parameters.get("database") == "postgresql"):
+        database = parameters.get("database", "sqlite")
+        if database != "sqlite" and name not in KEPT:
+            item.add_marker(pytest.mark.databases)
+        elif database == "mariadb" or (database == "postgresql" and name not in STORED):
             item.add_marker(pytest.mark.slow)
 
 
@@ -191,7 +189,7 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/events.db"
 
 
-@pytest.fixture(params=["sqlite", "postgresql", pytest.param("mariadb", marks=pytest.mark.slow)])
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
 def database(request: pytest.FixtureRequest) -> str:
     """The URL of a database with our tables, empty; once of each kind."""
     if request.param == "sqlite":
