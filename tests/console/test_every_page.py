@@ -62,6 +62,7 @@ def addresses(site: ConsoleSite, shared_browser: Browser) -> Iterator[dict[str, 
     yield {
         **UNLINKED,
         **reached(context, site.url, ("/", f"/events?text={SEEN}", "/mailings", "/days", "/system", "/tasks")),
+        "/handler": "/handler?name=suppression",  # the others may have done well
     }
     visitors.close()
 
