@@ -312,6 +312,16 @@ def test_results_that_come_late_keep_a_gap_open(sqlite_url: str) -> None:
 
 
 @pytest.mark.slow
+def test_no_look_closes_a_gap_that_ended_just_now(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(closing, "SETTLED", time.time() - END + 3)
+    events = spread(SINCE, END, 12)
+    with Store.open(sqlite_url) as store, faked(sqlite_url, truth_of(events)) as (_, settings):
+        keep_gap(store, SINCE, END)
+        assert filled(settings, store)[0].closed == 1
+    assert time.time() - END >= closing.SETTLED
+
+
+@pytest.mark.slow
 def test_the_command_fills_any_period_and_says_what_it_did(sqlite_url: str) -> None:
     events = spread(SINCE, END, 12)
     with Store.open(sqlite_url) as store:

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 PAUSE, MOST_LOOKS = 5.0, 3
 #: Seconds after the end of a gap from which results that are not there count as such that will not come.
 LATE = 300
+#: Seconds after the end of a gap from which a look may close it: after a mailing that ended with the outage, no
+#: later event would tell that results are late. The first look begins sooner, and stores what is there.
+SETTLED = 120
 #: Seconds that Redis' clock may be wrong by: with a margin on both sides, the right period is still asked for.
 WRONG = 300
 #: Seconds until a gap is tried again: at first and at most, doubled with each attempt.
@@ -153,7 +156,7 @@ def _settled(context: Context, window: Period, by_hand: bool = False) -> tuple[L
     open_ = ""
     for number in range(MOST_LOOKS):
         if number and not by_hand:
-            _pause(context, total)
+            _pause(context, total, window)
         look = look_at(context, window, total if number else None)
         new, calls = look.recovered, look.calls
         look.recovered += total.recovered
@@ -204,9 +207,11 @@ def period_of(since: int, until: int) -> Period:
     return Period(since // MICROS, -(-until // MICROS))
 
 
-def _pause(context: Context, look: Look) -> None:
-    """Wait until `PAUSE` after results were last fetched."""
-    until = (time.monotonic() if look.answered is None else look.answered.at) + PAUSE
+def _pause(context: Context, look: Look, window: Period) -> None:
+    """Wait until `PAUSE` after results were last fetched, and until a look may close the gap."""
+    now = time.monotonic()
+    settled = window.until + SETTLED - shared_time(context.store) / MICROS
+    until = max((now if look.answered is None else look.answered.at) + PAUSE, now + settled)
     while (left := until - time.monotonic()) > 0:
         context.breathe()
         time.sleep(min(left, 0.25))

@@ -22,8 +22,8 @@ from workers.gaps.gap import TURNS, Cut, Gap, State, cuts, together
 from workers.store import tables
 from workers.store.store import Store
 
-#: Seconds after its end from which a gap is filled: until then calls may be on their way. It need not wait for
-#: results that are not there yet: they keep it open.
+#: Seconds after its end from which a gap is filled: until then calls may be on their way. Results may be
+#: later: no look that begins before `workers.catch_up.closing.SETTLED` closes a gap.
 AFTER = 60
 #: Seconds for which a gap is one process's, unless it renews that, which it does beside all that it waits for:
 #: short enough for the next to begin soon after a kill. Who loses it for being slow only does some work twice.
