@@ -1,7 +1,7 @@
 """Calls that go around Redis, on their way to the spool."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 
 from ingest.batch import Record
 from ingest.errors import WriteUnconfirmed
@@ -33,14 +33,20 @@ class Detour:
         #: What Redis did not confirm and the spool is to keep.
         self._unconfirmed: deque[Write] = deque()
         #: Whether a write is under way, after which others that are due follow by themselves.
-        self.is_used = False
+        self._is_used = False
 
     def add(self, write: Write) -> None:
         """A write that Redis did not confirm."""
         self._unconfirmed.append(write)
 
-    async def take(self, then: Callable[[], object]) -> None:
-        """Keep everything that is to go this way, and then go on as told; whoever starts it has set `is_used`."""
+    def begin(self, then: Callable[[], object]) -> Coroutine[object, object, None] | None:
+        """What keeps all that is to go this way and then goes on as told; None if that is under way already."""
+        if self._is_used:
+            return None
+        self._is_used = True
+        return self._take(then)
+
+    async def _take(self, then: Callable[[], object]) -> None:
         while writes := await self._gather():
             refusal: WriteUnconfirmed | None = None
             try:
@@ -52,7 +58,7 @@ class Detour:
                 refusal = failed(error)
             for write in writes:
                 self._tell(write, refusal)
-        self.is_used = False
+        self._is_used = False
         then()
 
     async def _gather(self) -> list[Write]:

@@ -164,9 +164,8 @@ class Producer:
             self._write()
 
     def _go_around(self) -> None:
-        if not self._detour.is_used:
-            self._detour.is_used = True
-            self._start(self._detour.take(self._write))
+        if (work := self._detour.begin(self._write)) is not None:
+            self._start(work)
 
     def _may_write(self) -> bool:
         """Whether one more write to Redis may begin.

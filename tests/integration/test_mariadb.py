@@ -123,7 +123,7 @@ def test_the_library_may_have_another_name_as_well(store: Store, monkeypatch: py
     """As `pymysql.install_as_MySQLdb()` has it for Django: its parts are there twice, with errors of their own."""
     monkeypatch.setattr(pymysql, "err", pymysql.err)
     monkeypatch.setitem(sys.modules, "MySQLdb", pymysql)
-    monkeypatch.setitem(sys.modules, "MySQLdb.err", pymysql.err)
+    monkeypatch.setitem(sys.modules, "MySQLdb.err", pymysql.err)  # so that it is gone again afterwards
     monkeypatch.delitem(sys.modules, "MySQLdb.err")
     assert importlib.import_module("MySQLdb.err").IntegrityError is not pymysql.IntegrityError
     assert [store.add([event(number) for number in numbers]).new for numbers in ((1, 3), (1, 2, 3), (3,))] == [
