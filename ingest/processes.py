@@ -4,6 +4,8 @@ A child that dies is started again, after a delay that doubles while it keeps dy
 finish, a second SIGTERM, which means "at once", and then SIGKILL; only processes started here are ever signalled.
 A child notices when its parent is gone (`follow_parent`) and stops by itself, so a killed parent leaves nothing
 behind.
+
+Where a program is started by `nohup`, which has SIGHUP ignored, it stays ignored: it goes on without its terminal.
 """
 
 import logging
@@ -15,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import IO
 
 from ingest.errors import IngestError
@@ -38,6 +40,8 @@ KILL_AFTER = 0.5
 OUTPUT_TIMEOUT = 1.0
 #: The exit code of a command whose settings are wrong (`SettingsError`).
 WRONG_SETTINGS = 2
+#: What asks a process to stop: a supervisor, Ctrl-C, a terminal that is gone.
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 #: Seconds after which a child counts as having started well.
 STABLE_SECONDS = 10.0
 
@@ -54,11 +58,13 @@ class Child:
         output: Callable[[str, IO[str]], None] | None = None,
         own_session: bool = False,
         dispensable: bool = False,
+        stops_ready: bool = False,
     ) -> None:
         """`output`, if given, is called in a thread with the child's name and its standard output and error.
 
         With `own_session`, Ctrl-C in the terminal reaches only the parent, which stops its children in order.
         A `dispensable` child that its settings end is not started again: the others do without it.
+        One that `stops_ready` does not hear of a stop before it calls `hear_stops`: it starts first.
         """
         self.name = name
         self._argv = list(argv)
@@ -67,6 +73,7 @@ class Child:
         self._output = output
         self._own_session = own_session
         self._dispensable = dispensable
+        self._stops_ready = stops_ready
         self._given_up = False
         self._reader: threading.Thread | None = None
         self._started_at = 0.0
@@ -79,17 +86,18 @@ class Child:
         """Start the process."""
         self._started_at = time.monotonic()
         self._restart_at = None
-        self.process = subprocess.Popen(  # noqa: S603
-            self._argv,
-            env=os.environ | self._environ | {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
-            pass_fds=self._pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if self._output else None,
-            stderr=subprocess.STDOUT if self._output else None,
-            text=True,
-            errors="replace",
-            start_new_session=self._own_session,
-        )
+        with _stops_held() if self._stops_ready else nullcontext():
+            self.process = subprocess.Popen(  # noqa: S603
+                self._argv,
+                env=os.environ | self._environ | {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
+                pass_fds=self._pass_fds,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE if self._output else None,
+                stderr=subprocess.STDOUT if self._output else None,
+                text=True,
+                errors="replace",
+                start_new_session=self._own_session,
+            )
         if self._output and self.process.stdout:
             arguments = (self.name, self.process.stdout)
             self._reader = threading.Thread(target=self._output, args=arguments, daemon=True)
@@ -143,6 +151,27 @@ class Child:
         return had_ended
 
 
+@contextmanager
+def _stops_held() -> Iterator[None]:
+    """In this block a stop waits; so it does in a process that is started here, which inherits that."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def hear_stops() -> None:
+    """In a child that `stops_ready`: what asked it to stop meanwhile does so now; call it once that is handled."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
+
+
+def handled_stops() -> set[signal.Signals]:
+    """The signals that ask this process to stop: all but SIGHUP if it was started to ignore that."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return set(STOPS - {signal.SIGHUP} if ignored else STOPS)
+
+
 def ending(code: int) -> str:
     """How a process ended, in words."""
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
@@ -163,8 +192,7 @@ class StopSignals:
     def caught(cls) -> Iterator["StopSignals"]:
         """Catch the signals for as long as the block runs."""
         signals = cls()
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, signals._handle) for number in numbers}
+        before = {number: signal.signal(number, signals._handle) for number in handled_stops()}
         try:
             yield signals
         finally:

@@ -15,13 +15,11 @@ from ingest.console.listening import address, bound
 from ingest.console.origins import UNKNOWN, Origins
 from ingest.console.rules import Rules, plain_address
 from ingest.errors import SettingsError
-from ingest.processes import follow_parent
+from ingest.processes import follow_parent, handled_stops
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
 
-#: What asks it to stop.
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds that pages under way get at a stop.
 STOP_SECONDS = 2.0
 
@@ -54,8 +52,8 @@ def _socket(settings: Settings) -> socket.socket:
 
 
 async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> None:
-    loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-    for number in STOPS:
+    loop, stopped, stops = asyncio.get_running_loop(), asyncio.Event(), handled_stops()
+    for number in stops:
         loop.add_signal_handler(number, stopped.set)
     follow_parent(lambda: loop.call_soon_threadsafe(stopped.set))
     runner = web.AppRunner(create(settings, origins), access_log=None, shutdown_timeout=STOP_SECONDS)
@@ -67,6 +65,6 @@ async def _serve(settings: Settings, sock: socket.socket, origins: Origins) -> N
             await stopped.wait()
     finally:
         await runner.cleanup()
-        for number in STOPS:  # the loop's handlers go with it: one signal more would kill what is about to end
+        for number in stops:  # the loop's handlers go with it: one signal more would kill what is about to end
             loop.remove_signal_handler(number)
             signal.signal(number, signal.SIG_IGN)

@@ -1,14 +1,13 @@
 """One process of the endpoint: it serves the connections of one listening socket, and stops without losing any.
 
-Asked to stop (SIGTERM, SIGINT), it accepts no new connections, answers every request that has arrived, closes its
-connection, and ends when nothing is on its way to Redis any more.
+Asked to stop (SIGTERM, SIGINT, SIGHUP), it accepts no new connections, answers each request that has arrived (also
+while it was starting), closes its connection, and ends when nothing is on its way to Redis any more.
 """
 
 import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Coroutine
@@ -32,7 +31,7 @@ from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.parts import open_parts
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.metrics.board import Board
-from ingest.processes import follow_parent
+from ingest.processes import follow_parent, handled_stops, hear_stops
 from ingest.settings import Settings
 from ingest.stream.producer import Producer
 
@@ -113,8 +112,9 @@ def _stop_event() -> asyncio.Event:
     """An event that is set when this process should stop: by a signal, or because its parent is gone."""
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stopping.set)
+    for number in handled_stops():
+        loop.add_signal_handler(number, stopping.set)
+    hear_stops()
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
     return stopping
 

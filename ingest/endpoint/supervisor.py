@@ -118,14 +118,17 @@ def _log_start(settings: Settings) -> None:
 
 
 def process_of(number: int, sock: socket.socket, board: Board | None = None, **how: Any) -> Child:
-    """The process that serves this socket; for `how` it is started, see `Child`."""
+    """The process that serves this socket; for `how` it is started, see `Child`.
+
+    Calls may wait at the socket already while the process starts: asked to stop then, it answers them first.
+    """
     command, fds = (
         own_command("serve", "--listening", str(sock.fileno()), "--number", str(number)),
         [sock.fileno()],
     )
     if board is not None:
         command, fds = [*command, "--board", str(board.fd)], [*fds, board.fd]
-    return Child(f"web.{number}", command, pass_fds=fds, **how)
+    return Child(f"web.{number}", command, pass_fds=fds, stops_ready=True, **how)
 
 
 def prepare_redis(settings: Settings) -> None:

@@ -1,5 +1,9 @@
 """The endpoint as a process: the contract's answers, and what it makes of everything that is not a webhook."""
 
+import os
+import re
+import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +15,7 @@ from ingest import redis_client
 from ingest.batch import Record
 from ingest.endpoint.limits import RETRY_AFTER
 from tests.support.http import request, status
-from tests.support.running import Process, exchange, free_port, ingest, running, until
+from tests.support.running import Process, answers, descendants, exchange, free_port, ingest, running, until
 from tests.support.stream import records
 
 MAX_BODY = 2_000_000
@@ -224,3 +228,29 @@ def test_two_servers_on_one_port_are_one_too_many(endpoint: Endpoint, redis_url:
         assert second.wait() == 1
         assert str(endpoint.port) in second.output
         assert "Traceback" not in second.output
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_call_that_waits_at_a_process_that_is_still_starting_is_answered_before_the_stop(
+    redis_url: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "PORT": str(port), "INGEST_VERIFY": "off"}
+    with running(ingest("serve"), environ, tmp_path / "log") as served:
+        until(lambda: "taking webhooks" in served.output and descendants(served.pid), "the start of its process")
+        with socket.create_connection(("127.0.0.1", port), 10) as connection:
+            connection.sendall(request(b"type=open&id=1"))
+            os.killpg(served.pid, number)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+        assert served.wait(10) == 0
+
+
+def test_it_outlives_its_terminal_where_nohup_started_it(redis_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "PORT": str(port), "INGEST_VERIFY": "off"}
+    with running(["nohup", *ingest("serve")], environ, tmp_path / "log") as served:
+        until(lambda: answers(port), "the endpoint")
+        for pid in (served.pid, *descendants(served.pid)):
+            ignored = re.search(r"SigIgn:\s+([0-9a-f]+)", Path(f"/proc/{pid}/status").read_text())
+            assert ignored is not None
+            assert int(ignored[1], 16) & 1, "SIGHUP ends it"
