@@ -2,13 +2,18 @@
 
 import asyncio
 import base64
+import http.client
 import json
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 from aiohttp import web
@@ -20,12 +25,15 @@ from ingest.settings import Settings
 from tests.benchmarks.peers import installed
 from tests.support.builders import FORM, NINE, delivery_id, event
 from tests.support.cli import findings, typed
-from tests.support.running import free_port
+from tests.support.running import PATIENCE, all_running, answers, free_port, until
 from tests.support.source import ROOT
 from workers.handlers.clickhouse import ClickHouse
 from workers.handlers.configured import all_handlers
 from workers.handlers.options import MAX_BATCH
+from workers.handlers.dead_letters import Wanted, letters
 from workers.handlers.registry import GiveUp, TryLater
+from workers.store.schema import upgrade
+from workers.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 USER = "ingest:ge heim"
@@ -185,3 +193,85 @@ def test_it_is_a_handler_of_large_batches() -> None:
         "clickhouse"
     ]
     assert (handler.batch, sorted(handler.types), handler.concurrency) == (MAX_BATCH, ["open"], 2)
+
+
+class Way(HTTPServer):
+    """The way to ClickHouse, on which the answer of the first insert that it took is lost."""
+
+    def __init__(self, server: str) -> None:
+        super().__init__(("127.0.0.1", 0), Passing)
+        self.beyond = server
+        #: Rows of each insert that was taken.
+        self.taken: list[int] = []
+
+
+class Passing(BaseHTTPRequestHandler):
+    """Passes a question on, and its answer back."""
+
+    def do_POST(self) -> None:
+        way = self.server
+        assert isinstance(way, Way)
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        there = http.client.HTTPConnection(way.beyond, timeout=60)
+        there.request("POST", self.path, body, {"Authorization": self.headers["Authorization"] or ""})
+        with there.getresponse() as answer:
+            text = answer.read()
+        there.close()
+        if answer.status == 200:
+            way.taken.append(len(body.splitlines()))
+            if len(way.taken) == 1:
+                return  # closes the connection without a word
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            if name.startswith("X-ClickHouse"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", f"{len(text)}")
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def way_to(server: str) -> Iterator[Way]:
+    with Way(server) as way:
+        thread = threading.Thread(target=way.serve_forever)
+        thread.start()
+        try:
+            yield way
+        finally:
+            way.shutdown()
+            thread.join()
+
+
+def test_each_call_that_an_endpoint_took_is_a_row_once(
+    server: str, redis_url: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    typed("clickhouse", "--create", environ={"INGEST_CLICKHOUSE_URL": f"http://{SIGNED}@{server}/default/whole"})
+    ask(server, "ALTER TABLE whole ADD CONSTRAINT no_evil CHECK message_id != 'evil'")
+    upgrade(sqlite_url)
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "PORT": f"{port}", "INGEST_VERIFY": "off"}
+    commands = {"web": ("serve",), "worker": ("worker",), "handlers": ("worker", "--queue", "handlers")}
+    with way_to(server) as way, Store.open(sqlite_url) as store:
+        environ["INGEST_CLICKHOUSE_URL"] = f"http://{SIGNED}@127.0.0.1:{way.server_port}/default/whole"
+        with all_running(commands, environ, tmp_path):
+            until(lambda: answers(port), "the endpoint", 3 * PATIENCE)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            for number in range(50):
+                name = "evil" if number == 25 else f"{number}"
+                connection.request("POST", "/copernica", f"type=open&id={name}")
+                with connection.getresponse() as answer:
+                    assert answer.status == 200
+                    answer.read()
+            connection.close()
+            count = "SELECT uniqExact(message_id) AS n FROM whole"
+            until(lambda: ask(server, count) == [{"n": 49}], "all rows", 4 * PATIENCE)
+            until(lambda: sum(way.taken) > 49 and list(letters(store, Wanted())), "the dead letter", 4 * PATIENCE)
+        (letter,) = letters(store, Wanted())
+    assert ask(server, "SELECT count() AS n FROM whole FINAL") == [{"n": 49}]
+    assert sum(way.taken) == 49 + way.taken[0]  # those whose answer was lost were inserted twice
+    assert (letter.handler, b"id=evil" in letter.record.body, "code 469" in letter.error) == (
+        "clickhouse", True, True,
+    )  # fmt: skip
