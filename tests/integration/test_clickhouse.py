@@ -29,8 +29,8 @@ from tests.support.running import PATIENCE, all_running, answers, free_port, unt
 from tests.support.source import ROOT
 from workers.handlers.clickhouse import ClickHouse
 from workers.handlers.configured import all_handlers
-from workers.handlers.options import MAX_BATCH
 from workers.handlers.dead_letters import Wanted, letters
+from workers.handlers.options import MAX_BATCH
 from workers.handlers.registry import GiveUp, TryLater
 from workers.store.schema import upgrade
 from workers.store.store import Store

@@ -27,8 +27,7 @@ from workers.store import again, event_counts, mariadb_connection, mariadb_parti
 from workers.store.filters import Filter
 from workers.store.mariadb_connection import driver_of
 from workers.store.mariadb_insert import STATEMENT_ROWS
-from workers.store.monthly_partitions import MONTHS_AHEAD
-from workers.store.months import Month
+from workers.store.months import MONTHS_AHEAD, Month
 from workers.store.patience import within
 from workers.store.schema import VERSION, upgrade
 from workers.store.store import Store

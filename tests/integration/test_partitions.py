@@ -13,9 +13,9 @@ from tests.support.builders import LONG, event
 from tests.support.months import event_of_month, first_second, month, partition, partitions
 from tests.support.postgres import Server
 from tests.support.sql import everything, execute, explained, rows
-from workers.store import event_counts, monthly_partitions
+from workers.store import event_counts, postgres_counts, postgres_partitions
 from workers.store.filters import Filter
-from workers.store.monthly_partitions import MONTHS_AHEAD
+from workers.store.months import MONTHS_AHEAD
 from workers.store.postgres_insert import COPY_FROM
 from workers.store.schema import upgrade
 from workers.store.store import Store
@@ -101,7 +101,7 @@ def test_an_id_of_an_impossible_time_is_kept_all_the_same(store: Store, number: 
 def test_many_events_are_only_moved_where_that_may_hold_others_up(
     store: Store, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monthly_partitions, "MOVED_MEANWHILE", 2)
+    monkeypatch.setattr(postgres_partitions, "MOVED_MEANWHILE", 2)
     store.add([event_of_month(-1, n) for n in range(3)])
     assert store.make_room() == [
         f"events_other holds more than 2 events of {month(-1):%Y-%m}, too many to move while others read: "
@@ -157,8 +157,8 @@ def test_a_late_event_keeps_its_month_from_being_dropped(store: Store, url: str)
 
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monthly_partitions, "LOCK_PATIENCE_MS", 20)
-    monkeypatch.setattr(monthly_partitions, "LOCK_PAUSE", 0.01)
+    monkeypatch.setattr(postgres_partitions, "LOCK_PATIENCE_MS", 20)
+    monkeypatch.setattr(postgres_partitions, "LOCK_PAUSE", 0.01)
 
 
 @pytest.mark.usefixtures("hasty")
@@ -194,7 +194,7 @@ def test_while_a_month_is_counted_to_be_emptied_nobody_waits_for_a_turn(
     store.add([event_of_month(-3, 1), event_of_month(-3, 2), event_of_month(0)])
     store.make_room()
     before = store.stored()
-    counting = event_counts.of_table
+    counting = postgres_counts.of_table
     counted: list[int] = []
 
     def while_counting(connection: Connection, name: str) -> tuple[int, event_counts.Numbers]:
@@ -206,7 +206,7 @@ def test_while_a_month_is_counted_to_be_emptied_nobody_waits_for_a_turn(
         counted.append(found[0])
         return found
 
-    monkeypatch.setattr(event_counts, "of_table", while_counting)
+    monkeypatch.setattr(postgres_counts, "of_table", while_counting)
     assert store.expire(first_second(-1)) == 2
     assert counted == [2]
     assert store.stored() == before - 2 + 1 == len(everything(store))
@@ -218,7 +218,7 @@ def test_what_is_counted_meanwhile_of_what_was_there_before_is_counted_again(
     store.add([event_of_month(-3, n) for n in range(3)] + [event_of_month(0)])
     store.make_room()
     store.count_anew()
-    counting = event_counts.of_table
+    counting = postgres_counts.of_table
     calls: list[str] = []
 
     def while_counting(connection: Connection, name: str) -> tuple[int, event_counts.Numbers]:
@@ -229,7 +229,7 @@ def test_what_is_counted_meanwhile_of_what_was_there_before_is_counted_again(
         calls.append(name)
         return found
 
-    monkeypatch.setattr(event_counts, "of_table", while_counting)
+    monkeypatch.setattr(postgres_counts, "of_table", while_counting)
     assert store.expire(first_second(-1)) == 3
     assert len(calls) == 2
     assert store.is_counted

@@ -13,8 +13,8 @@ from ingest.copernica.events import Event
 from tests.support.months import event_of_month, first_second, partition
 from tests.support.postgres import Server
 from tests.support.sql import everything, rows
-from workers.store import monthly_partitions
-from workers.store.months import Month
+from workers.store import postgres_partitions
+from workers.store.months import MONTHS_AHEAD, Month
 from workers.store.rows import event_row
 from workers.store.store import Store
 
@@ -66,9 +66,9 @@ class Upkeep:
 def test_upkeep_locks_nothing_that_drains_write_to(store: Store) -> None:
     store.add([event_of_month(-3, number) for number in range(3)] + [event_of_month(0)])
     upkeep = Upkeep(store)
-    ahead = Month.now().later(monthly_partitions.MONTHS_AHEAD + 3)
-    assert monthly_partitions.make_room(upkeep, [first_second(-3), _second(ahead)]) == []
-    assert monthly_partitions.empty_expired(upkeep, first_second(-1).to_bytes(4, "big"), store.backend) == 3
+    ahead = Month.now().later(MONTHS_AHEAD + 3)
+    assert postgres_partitions.make_room(upkeep, [first_second(-3), _second(ahead)]) == []
+    assert postgres_partitions.empty_expired(upkeep, first_second(-1).to_bytes(4, "big"), store.backend) == 3
     assert (partition(-3), "AccessExclusiveLock") in upkeep.held  # it was emptied, and the test saw its locks
     assert {name for name, _ in upkeep.held}.isdisjoint({"events", partition(0), partition(1)})
     assert upkeep.stored >= 3
@@ -107,4 +107,4 @@ def _deadlocks(store: Store) -> int:
 def test_the_month_that_now_is_written_to_is_none_that_is_emptied(store: Store) -> None:
     store.add([event_of_month(0)])
     now = int(datetime.now(UTC).timestamp())
-    assert monthly_partitions.empty_expired(store.writing, now.to_bytes(4, "big"), store.backend) == 0
+    assert postgres_partitions.empty_expired(store.writing, now.to_bytes(4, "big"), store.backend) == 0

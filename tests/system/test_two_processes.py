@@ -23,7 +23,7 @@ from tests.support.spool import numbered, opened, replayed
 from tests.support.sql import everything, stored_numbers
 from tests.support.stream import keep
 from workers.drain.drain import Drain
-from workers.store.monthly_partitions import MONTHS_AHEAD
+from workers.store.months import MONTHS_AHEAD
 from workers.store.postgres_insert import COPY_FROM
 from workers.store.schema import upgrade
 from workers.store.store import Store

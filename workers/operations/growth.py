@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 
-from ingest.capacity.figures import PACKAGED
 from ingest.disks import nearest
 from ingest.errors import Unavailable
 from workers.store import sizes, tables
@@ -149,18 +148,16 @@ def look(
     size, events = sizes.of_database(store), store.stored()
     days, per_day = _recent(store, now or datetime.now(UTC))
     assumed = events < ENOUGH
-    is_file = store.engine.dialect.name == "sqlite"
-    usual = PACKAGED.sqlite_bytes if is_file else PACKAGED.postgresql_bytes
     return Growth(
         store.shown,
         size,
         events,
-        usual if assumed else size / events,
+        store.backend.facts.usual_bytes if assumed else size / events,
         assumed,
         sizes.of_relations(store),
         days,
         per_day,
-        _disk(store.engine.url.database or "." if is_file else None, size, disk),
+        _disk(store.backend.path, size, disk),
         retention,
         types,
     )
@@ -189,13 +186,13 @@ def _recent(store: Store, now: datetime) -> tuple[float, dict[str, float]]:
     return days, {kind: number / days for kind, number in numbers.most_common()}
 
 
-def _disk(file: str | None, size: int, given: float | None) -> Disk | None:
+def _disk(file: Path | None, size: int, given: float | None) -> Disk | None:
     if given is not None:
         return Disk(int(given), max(0, int(given) - size))
     if file is None:
         return None
     try:
-        usage = shutil.disk_usage(nearest(Path(file).parent))
+        usage = shutil.disk_usage(nearest(file.parent))
     except OSError:
         return None
     return Disk(usage.total, usage.free)

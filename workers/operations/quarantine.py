@@ -46,14 +46,12 @@ def page(store: Store, size: int, before: bytes | None = None, after: bytes | No
     Raises:
         Unavailable: the database cannot be used now.
     """
-    # What PostgreSQL keeps apart and compressed has its length beside it: `length` would read all of it.
-    length = func.octet_length if store.engine.dialect.name == "postgresql" else func.length
     query = select(
         _COLUMNS.delivery_id,
         _COLUMNS.received_at,
         func.substr(_COLUMNS.path, 1, LONGEST),
         func.substr(_COLUMNS.content_type, 1, LONGEST),
-        length(_COLUMNS.body),
+        store.backend.length(_COLUMNS.body),
         func.substr(_COLUMNS.reason, 1, LONGEST),
     ).limit(size + 1)
     if after is not None:

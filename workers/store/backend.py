@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime, timedelta
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from sqlalchemy import URL, ColumnElement, Connection, CursorResult, Engine, Table, func, select, tuple_
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
     from workers.store.event_counts import Deleted
+    from workers.store.facts import Facts
 
 #: Values of one row, in the order of the table's columns.
 Row = tuple[Any, ...]
@@ -61,6 +63,8 @@ class Backend(ABC):
     #: What the database, its driver and SQLAlchemy raise when they reject something or fail.
     errors: ClassVar[tuple[type[Exception], ...]] = (SQLAlchemyError, UnicodeError, OverflowError)
 
+    #: What asks it about itself.
+    facts: ClassVar["Facts"]
     #: Whether a read that takes long keeps a log growing, and so is done in portions.
     reads_in_portions: ClassVar[bool] = False
 
@@ -71,6 +75,11 @@ class Backend(ABC):
     @abstractmethod
     def shown(self) -> str:
         """The name of the database for messages: without its password."""
+
+    @property
+    def path(self) -> Path | None:
+        """The file that it is, if it is one."""
+        return None
 
     @property
     def is_absent(self) -> bool:
@@ -246,6 +255,10 @@ class Backend(ABC):
     @abstractmethod
     def period(self, by: str) -> ColumnElement[str]:
         """The hour (`2026-11-20 09`) or day (`2026-11-20`) in UTC in which an event occurred."""
+
+    def length(self, column: ColumnElement[bytes]) -> ColumnElement[int]:
+        """How many bytes it has, without reading them where that can be had."""
+        return func.length(column)
 
     def count(self, connection: Connection, table: Table) -> int:
         """How many rows a table has."""

@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, Self
 
-from sqlalchemy import Connection, delete, func, select, text, tuple_, update
+from sqlalchemy import Connection, delete, func, select, tuple_, update
 
 from workers.store.backend import PERIODS, Backend, Row, Transactions
 from workers.store.mailing_tables import mailing_changes
@@ -78,24 +78,6 @@ def counted_below(connection: Connection) -> bytes | None:
 def of_rows(rows: Iterable[Row]) -> Numbers:
     """The numbers of rows of `events`."""
     return Counter([(row[MOMENT][:_HOUR], row[KIND], row[MAILING], row[SOURCE]) for row in rows])
-
-
-def of_table(connection: Connection, name: str) -> tuple[int, Numbers]:
-    """How many events a partition of PostgreSQL holds, and the numbers, less than zero, that go if it does.
-
-    Nothing comes into it any more until the end of the transaction.
-    """
-    connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE MODE")
-    below = counted_below(connection)
-    query = text(
-        "SELECT to_char(occurred_at, 'YYYY-MM-DD HH24'), type, mailing, source, count(*), count(*) FILTER (WHERE "  # noqa: S608
-        f"CAST(:below AS bytea) IS NULL OR delivery_id < :below) FROM {name} GROUP BY 1, 2, 3, 4"
-    )
-    found = connection.execute(query, {"below": below}).all()
-    numbers = Numbers(
-        {(at, kind, mailing, source): -counted for at, kind, mailing, source, _, counted in found if counted}
-    )
-    return sum(number for *_, number, _ in found), numbers
 
 
 def change(

@@ -35,6 +35,7 @@ from ingest.health import Risk
 from workers.store import (
     descriptions,
     event_counts,
+    mariadb_descriptions,
     mariadb_judgement,
     mariadb_partitions,
     mariadb_schema,
@@ -45,6 +46,7 @@ from workers.store import (
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions
 from workers.store.event_counts import Deleted
 from workers.store.mariadb_connection import Driver, arguments, code_of, driver_of, said_by
+from workers.store.mariadb_facts import MariaFacts
 from workers.store.mariadb_insert import TOO_LONG, Inserter
 from workers.store.rows import json_text
 
@@ -79,6 +81,7 @@ ADDED_CHANGES = " ON DUPLICATE KEY UPDATE changes = mailing_changes.changes + VA
 class MariaDB(Backend):
     """A database on a server."""
 
+    facts = MariaFacts()
     errors: ClassVar[tuple[type[Exception], ...]] = (
         *Backend.errors,
         pymysql.MySQLError,  # from what goes past SQLAlchemy
@@ -151,7 +154,7 @@ class MariaDB(Backend):
     def describe(self, connection: Connection) -> None:
         """By `ALTER TABLE`."""
         connection.exec_driver_sql(f"SET SESSION lock_wait_timeout = {descriptions.PATIENCE}")
-        for statement in descriptions.mariadb_statements(connection):
+        for statement in mariadb_descriptions.statements(connection):
             driver_of(connection).query(statement)
 
     def lacks(self, connection: Connection, table: str) -> bool:

@@ -1,6 +1,6 @@
 """The monthly partitions of MariaDB's table of events: made ahead, and merged away when they are empty.
 
-As in PostgreSQL (`workers.store.monthly_partitions`), a partition holds the delivery ids whose time, their first
+As in PostgreSQL (`workers.store.postgres_partitions`), a partition holds the delivery ids whose time, their first
 four bytes, is in its month. Ranges follow each other without a gap: `before` holds what is older than the first
 month, and `later` what is younger than the last, both of them nearly empty. New months are cut off from these two,
 and an old one that has expired is joined to `before`: so no event is ever without a place, and none is dropped by
@@ -18,8 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.health import Risk, RiskCode
 from workers.store.backend import Transactions
 from workers.store.mariadb_connection import code_of
-from workers.store.monthly_partitions import FEW_MONTHS, MONTHS_AHEAD, MOVED_MEANWHILE, credible
-from workers.store.months import FIRST_MONTH, Month
+from workers.store.months import FEW_MONTHS, FIRST_MONTH, MONTHS_AHEAD, MOVED_MEANWHILE, Month, credible
 
 log = logging.getLogger(__name__)
 

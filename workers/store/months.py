@@ -1,4 +1,4 @@
-"""Months, as PostgreSQL's partitions of events have them."""
+"""Months, as the partitions of events have them in PostgreSQL and MariaDB."""
 
 from datetime import UTC, datetime
 from typing import NamedTuple, Self
@@ -7,6 +7,12 @@ from workers.store import tables
 
 #: The first year with a credible delivery id.
 FIRST_YEAR = 2010
+#: How many months are made ahead: a year, so that a role which may not make any is good for a year.
+MONTHS_AHEAD = 12
+#: Months ahead below which `check` says that it is time to make more.
+FEW_MONTHS = 2
+#: Events that are moved to the partition of their month while others want to read: a third of a second's work.
+MOVED_MEANWHILE = 10_000
 
 
 class Month(NamedTuple):
@@ -52,3 +58,8 @@ class Month(NamedTuple):
 
 
 FIRST_MONTH = Month(FIRST_YEAR, 1)
+
+
+def credible(month: Month) -> bool:
+    """Whether an id of this month can be genuine."""
+    return FIRST_MONTH <= month <= Month.now().later(MONTHS_AHEAD)

@@ -34,10 +34,19 @@ from ingest.copernica.addresses import folded
 from ingest.copernica.events import MICROS
 from ingest.errors import IngestError, RowsRejected, TookTooLong, Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import descriptions, event_counts, monthly_partitions, patience, remedies, tables
+from workers.store import (
+    descriptions,
+    event_counts,
+    patience,
+    postgres_descriptions,
+    postgres_partitions,
+    remedies,
+    tables,
+)
 from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, Transactions, first_line
 from workers.store.event_counts import Deleted
 from workers.store.postgres_counts import ADD_COUNTS, SHARD_LOCK, SHARDS
+from workers.store.postgres_facts import PostgresFacts
 from workers.store.postgres_insert import Inserter
 from workers.store.rows import json_text
 
@@ -81,6 +90,7 @@ ABOUT_ROWS = ("22", "23", "54", "P0")
 class PostgreSQL(Backend):
     """A database on a server."""
 
+    facts = PostgresFacts()
     errors: ClassVar[tuple[type[Exception], ...]] = (
         *Backend.errors,
         psycopg.Error,  # from COPY, which goes past SQLAlchemy
@@ -154,7 +164,7 @@ class PostgreSQL(Backend):
 
     def describe(self, connection: Connection) -> None:
         """By `COMMENT`, in one transaction."""
-        for statement in descriptions.postgresql_statements(connection):
+        for statement in postgres_descriptions.statements(connection):
             _driver(connection).execute(f"SET LOCAL lock_timeout = {descriptions.PATIENCE * 1000}")
             _driver(connection).execute(statement.encode())
         connection.commit()
@@ -195,12 +205,12 @@ class PostgreSQL(Backend):
     ) -> list[str]:
         """Make partitions for the months to come, and at a quiet hour drop those that are past and empty."""
         if however_many:
-            monthly_partitions.drop_empty(transactions)
-        return monthly_partitions.make_room(transactions, seconds, however_many)
+            postgres_partitions.drop_empty(transactions)
+        return postgres_partitions.make_room(transactions, seconds, however_many)
 
     def expire(self, transactions: Transactions, before: bytes) -> int:
         """Empty whole months; of the month that `before` is in, delete what is older."""
-        total = monthly_partitions.empty_expired(transactions, before, self)
+        total = postgres_partitions.empty_expired(transactions, before, self)
         events = tables.events
         oldest = select(events.c.delivery_id).where(events.c.delivery_id < before).limit(DELETE_ROWS)
         # As an array, so that the oldest are looked up once and then deleted by their keys.
@@ -270,6 +280,10 @@ class PostgreSQL(Backend):
         """As ASCII, in which the lower case of no letter depends on the server's language."""
         return func.strpos(func.lower(text.collate("C")), piece) > 0
 
+    def length(self, column: ColumnElement[bytes]) -> ColumnElement[int]:
+        """What is kept apart and compressed has its length beside it: `length` would read all of it."""
+        return func.octet_length(column)
+
     def count(self, connection: Connection, table: Table) -> int:
         """Exactly, or the server's estimate where counting would read gigabytes."""
         sizes = (
@@ -313,7 +327,7 @@ class PostgreSQL(Backend):
             if connection.execute(text(f"SHOW {name}")).scalar() == "off":
                 lost = f"{name} is off: a crash of its machine can lose events that exist nowhere else"
                 weaknesses.append(Risk(RiskCode.DATABASE_UNSAFE, lost))
-        return weaknesses + monthly_partitions.weaknesses(connection)
+        return weaknesses + postgres_partitions.weaknesses(connection)
 
     def period(self, by: str) -> ColumnElement[str]:
         """As text in UTC, the time zone of our transactions."""

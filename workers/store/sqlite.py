@@ -36,6 +36,7 @@ from workers.store.backend import DELETE_ROWS, INDEXED, PERIODS, Backend, Row, T
 from workers.store.event_counts import Deleted
 from workers.store.rows import KEY, REMEMBERED_MINUTES, REMEMBERED_SECONDS
 from workers.store.search_index import INDEXED_COLUMNS, Indexed
+from workers.store.sqlite_facts import SQLiteFacts
 from workers.store.sqlite_insert import insert_new
 from workers.store.sqlite_tables import numbered_events
 
@@ -83,6 +84,7 @@ _COUNTED = (
 class SQLite(Backend):
     """A database in a file."""
 
+    facts = SQLiteFacts()
     reads_in_portions = True
 
     @property

@@ -23,26 +23,20 @@ from sqlalchemy.exc import DBAPIError
 from ingest import shown
 from ingest.errors import Unavailable
 from ingest.health import Risk, RiskCode
-from workers.store import event_counts, tables
+from workers.store import event_counts, postgres_counts, tables
 from workers.store.backend import Backend, Transactions
-from workers.store.months import FIRST_MONTH, Month
+from workers.store.months import FEW_MONTHS, FIRST_MONTH, MONTHS_AHEAD, MOVED_MEANWHILE, Month, credible
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-#: How many months are made ahead: a year, so that a role which may not make any is good for a year.
-MONTHS_AHEAD = 12
-#: Months ahead below which `check` says that it is time to make more.
-FEW_MONTHS = 2
 #: Held by whoever makes or drops a partition; any number that nothing else uses.
 PARTITION_LOCK = 0x1465_7375
 #: Milliseconds to wait for a lock. All who read or write events wait as long, behind us.
 LOCK_PATIENCE_MS = 200
 #: Times that it is tried, and seconds between them: longer than most queries take, shorter than a job may take.
 LOCK_ATTEMPTS, LOCK_PAUSE = 5, 1.0
-#: Events of one month that are moved out of `events_other` while others want to read: a third of a second's work.
-MOVED_MEANWHILE = 10_000
 
 #: Has the block-range indexes of a new table forget its first range, which they sum up while it is empty: each row
 #: that comes into it would be added to the sum, at ten times the cost of the row. A full one is summed up at once.
@@ -99,11 +93,6 @@ def _may_not(month: Month, error: NotAllowedError) -> str:
         f"The database role may not make {month.partition} ({error}): run `ingest db upgrade` as the owner of the "
         f"tables. Until then events of that month go into {OTHER}, where they are safe, but slower to delete."
     )
-
-
-def credible(month: Month) -> bool:
-    """Whether an id of this month can be genuine."""
-    return FIRST_MONTH <= month <= Month.now().later(MONTHS_AHEAD)
 
 
 def months_ahead(connection: Connection) -> int:
@@ -252,10 +241,10 @@ def _empty(connection: Connection, name: str, backend: Backend) -> int:
         return 0
     qualified = _qualified(connection, name)
     below = event_counts.counted_below(connection)
-    count, counted = event_counts.of_table(connection, qualified)
+    count, counted = postgres_counts.of_table(connection, qualified)
     backend.share_turns(connection, event_counts.TURNS)
     if event_counts.counted_below(connection) != below:  # more of what was there before is in the numbers now
-        count, counted = event_counts.of_table(connection, qualified)
+        count, counted = postgres_counts.of_table(connection, qualified)
     connection.exec_driver_sql(f"TRUNCATE {qualified}")
     event_counts.add(connection, backend, counted)
     log.info("emptied the partition %s, which held %s", name, shown.counted(count, "event"))
