@@ -44,8 +44,9 @@ def of(redis_url: str, database: int) -> str:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server of a busy machine is slow, and not away."""
+    """A server of a busy machine is slow, and neither away nor late: nothing is sent to another as well."""
     monkeypatch.setattr("ingest.stream.producer.OTHERS_TIMEOUT", 20.0)
+    monkeypatch.setattr("ingest.stream.copies.LATE", 20.0)
 
 
 @pytest.fixture
