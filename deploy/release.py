@@ -40,8 +40,9 @@ SDIST_FILES = {
     ".gitignore",
     "PKG-INFO",
 }
-#: Seconds that `ingest dev` may take to start, to store a call, and to stop; a slow machine needs a few.
-PATIENCE = 60.0
+#: Seconds that `ingest dev` may take to start, to store a call, and to stop. A quiet machine needs a few; on a
+#: busy one the first start alone takes more than a minute, since it compiles what was just installed.
+PATIENCE = 300.0
 
 
 def main() -> None:
