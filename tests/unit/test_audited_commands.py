@@ -50,7 +50,7 @@ SERVICES = {"all", "console", "dev", "drain", "metrics", "serve", "worker"}
 LOOKS = {
     "alert look", "alert test", "audit", "check", "completion", "config", "console hash-password", "db backup",
     "db size", "event", "events", "failed list", "failed show", "failed waiting", "fake-api", "gaps", "handlers",
-    "mailings", "plan", "scale", "simulate", "stats", "status", "streams", "webhooks list",
+    "mailings", "message", "plan", "scale", "simulate", "stats", "status", "streams", "webhooks list",
 }  # fmt: skip  # a list to be read across
 #: What brings another audit along.
 ELSEWHERE = {"db restore"}

@@ -98,13 +98,27 @@ def _first(kind: str) -> str:
     return f"min(CASE WHEN type = '{kind}' THEN occurred_at END)"
 
 
+#: What `message_stats` tells of a message, each by an expression over its events.
+MESSAGE: Mapping[str, str] = {
+    "first_event": "min(occurred_at)",
+    "deliveries": _count("delivery"),
+    "opens": _count("open"),
+    "clicks": _count("click"),
+    "failures": _count("bounce", "failure"),
+    "bounces": _count("bounce"),
+    "unsubscribes": _count("unsubscribe"),
+    "complaints": _count("abuse"),
+    "first_delivery": _first("delivery"),
+    "first_open": _first("open"),
+    "first_click": _first("click"),
+    "last_event": "max(occurred_at)",
+    "mailing": "max(mailing)",
+}
+
+
 def _message_stats(_words: Words) -> str:
-    return f"""SELECT message_id, min(occurred_at) AS first_event, {_count("delivery")} AS deliveries,
-        {_count("open")} AS opens, {_count("click")} AS clicks, {_count("bounce", "failure")} AS failures,
-        {_count("bounce")} AS bounces, {_count("unsubscribe")} AS unsubscribes, {_count("abuse")} AS complaints,
-        {_first("delivery")} AS first_delivery, {_first("open")} AS first_open, {_first("click")} AS first_click,
-        max(occurred_at) AS last_event, max(mailing) AS mailing
-        FROM events WHERE message_id IS NOT NULL GROUP BY message_id"""
+    columns = ", ".join(f"{expression} AS {name}" for name, expression in MESSAGE.items())
+    return f"SELECT message_id, {columns} FROM events WHERE message_id IS NOT NULL GROUP BY message_id"
 
 
 def _daily_stats(words: Words) -> str:
