@@ -10,6 +10,7 @@
     │   ├── SpoolFailed         the spool is full, or its disk failed
     │   ├── SchemaMissing       there is no database, or it has no tables
     │   ├── SchemaMismatch      its tables belong to another release
+    │   │   └── SchemaOlder     they belong to an older one
     │   ├── OtherDatabase       what is in Redis is for another one
     │   ├── OtherKey            the database has pseudonyms that were made with another key
     │   ├── TookTooLong         the database was not done when the time for it was up
@@ -91,6 +92,10 @@ class SchemaMissing(Unavailable):
 
 class SchemaMismatch(Unavailable):
     """The tables belong to an older or newer release."""
+
+
+class SchemaOlder(SchemaMismatch):
+    """The tables belong to an older release; `ingest db upgrade` brings them up to date."""
 
 
 class OtherDatabase(Unavailable):

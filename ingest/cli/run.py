@@ -12,7 +12,7 @@ from ingest.cli import garbage
 from ingest.cli.choices import OneOf
 from ingest.cli.interruption import INTERRUPTED
 from ingest.cli.options import settings_with
-from ingest.errors import SchemaMismatch, Unavailable
+from ingest.errors import SchemaOlder, Unavailable
 from ingest.log import call_process
 from ingest.shown import counted
 
@@ -90,7 +90,11 @@ def serve(listening: int | None, number: int, board: int | None) -> None:
 
 
 def _require_schema(settings: "Settings") -> None:
-    """Refuse tables of another release; a database that is missing or unreachable is no reason to reject calls."""
+    """Refuse tables of an older release, whose workers could not read what this one writes.
+
+    Not newer ones: while an upgrade is under way an endpoint may have to start again, and calls would be lost. Nor
+    is a database that is missing or unreachable a reason to reject calls.
+    """
 
     def look() -> None:
         from workers.store.store import Store
@@ -101,7 +105,7 @@ def _require_schema(settings: "Settings") -> None:
 
     try:
         aside(look)  # the parent of the endpoint needs no database after this
-    except SchemaMismatch:
+    except SchemaOlder:
         raise
     except Unavailable as error:
         log.warning("%s", error, extra={"event": "database-unavailable"})

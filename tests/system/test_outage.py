@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import redis
+from rq import Worker
 
-from ingest.errors import SchemaMismatch, Unavailable
+from ingest.errors import Unavailable
+from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.redis_client import connect
 from ingest.simulation.sender import Sender
 from ingest.simulation.target import Target
@@ -241,13 +243,38 @@ def refusals(environ: dict[str, str]) -> Iterator[str]:
         yield said
 
 
-def test_tables_of_another_release_are_refused(database: str, store: Store, redis_url: str) -> None:
-    execute(store, "UPDATE alembic_version SET version_num = '9999'")
-    for said in refusals({"REDIS_URL": redis_url, "DATABASE_URL": database}):
-        assert "has schema 9999, newer than" in said
+def test_tables_of_an_older_release_are_refused(database: str, store: Store, redis_url: str) -> None:
     execute(store, "UPDATE alembic_version SET version_num = '0000'")
-    with pytest.raises(SchemaMismatch, match="run `ingest db upgrade`"):
-        Store.open(database)
+    for said in refusals({"REDIS_URL": redis_url, "DATABASE_URL": database}):
+        assert "has schema 0000, and this program needs" in said
+
+
+def test_an_endpoint_that_starts_again_during_an_upgrade_takes_calls(
+    database: str, store: Store, redis_url: str, tmp_path: Path
+) -> None:
+    execute(store, "UPDATE alembic_version SET version_num = '9999'")
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "PORT": str(port), "INGEST_VERIFY": "off"}
+    with running(ingest("serve"), environ, tmp_path / "log") as web:
+        until(lambda: answers(port), "the endpoint")
+        assert "has schema 9999, newer than" in web.output
+
+
+@pytest.mark.parametrize("queue", [EVENTS_QUEUE, HANDLERS_QUEUE])
+def test_a_worker_leaves_its_queue_to_those_of_the_release_that_upgraded(
+    queue: str, client: redis.Redis, database: str, store: Store, redis_url: str, tmp_path: Path
+) -> None:
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": database, "INGEST_FORWARD_URL": "http://127.0.0.1:1/"}
+    with running(ingest("worker", "--queue", queue), environ, tmp_path / "log") as worker:
+        until(lambda: Worker.count(client), "the worker")
+        execute(store, "UPDATE alembic_version SET version_num = '9999'")
+        if queue == EVENTS_QUEUE:
+            JobScheduler(client).enqueue_drain()
+        else:
+            JobScheduler(client).wake_handler("none")
+        assert worker.wait() == 1
+    assert worker.output.splitlines()[-1].startswith("ingest: The database")
+    assert Worker.count(client) == 0
 
 
 def test_a_worker_without_tables_says_how_to_make_them(

@@ -35,6 +35,7 @@ from workers.metrics import figures
 from workers.process.own_jobs import JobRefused
 from workers.process.patience import PatientWorker
 from workers.runtime import stop_flag
+from workers.store.other_release import noted
 
 log = logging.getLogger(__name__)
 
@@ -180,10 +181,15 @@ class GracefulWorker(PatientWorker):
             self._waiting = False
 
     def monitor_work_horse(self, job: Job, queue: Queue, execution: Any) -> None:
-        """Wait for the job; one that started while a request to stop came in has not been told of it."""
+        """Wait for the job; one that started while a request to stop came in has not been told of it.
+
+        One that met tables of another release is the last: the next job is for whoever can do it.
+        """
         if self.asked_to_stop:
             self._signal_horse()
         super().monitor_work_horse(job, queue, execution)
+        if noted:
+            self.leave_after_this_job()
 
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Report that it is alive; register again if Redis was emptied or replaced."""

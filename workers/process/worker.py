@@ -23,7 +23,7 @@ from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 
 from ingest import partitions, processes, redis_client, tracing
-from ingest.errors import RedisUnavailable, SettingsError
+from ingest.errors import RedisUnavailable, SchemaMismatch, SettingsError, Unavailable
 from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.lookout import Lookout
 from ingest.metrics.board import Board
@@ -42,6 +42,7 @@ from workers.process.own_jobs import OwnJob
 from workers.process.patience import redis_outage, say_once
 from workers.process.queues_watch import watching
 from workers.process.rq_compat import use_scheduler
+from workers.store.other_release import noted
 from workers.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
 
     Raises:
         Unavailable: Redis or the database cannot be used at the start.
+        SchemaMismatch: the tables became those of another release.
         SettingsError: the handlers cannot be imported, or the user is root.
     """
     require_user(settings)
@@ -110,7 +112,8 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
         with _metrics(settings), watching(settings, queue_name, is_away=not has_queues):
-            while not _work_once(settings, queue_name, burst):
+            while not _work_once(settings, queue_name, burst) or noted:
+                _require_own_tables(settings)
                 if not redis_outage.is_on:
                     log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
                 time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
@@ -143,6 +146,22 @@ def _require_database(settings: Settings, client: redis.Redis) -> None:
             store.require_key()
     except redis.RedisError as error:
         raise redis_client.unavailable(settings.redis, error) from None
+
+
+def _require_own_tables(settings: Settings) -> None:
+    """If a job met tables of another release, and those are still there: end as if this were the start.
+
+    Whatever starts workers then starts the release that is installed by now.
+    """
+    if not noted:
+        return
+    noted.forget()
+    try:
+        Store.of(settings).close()
+    except SchemaMismatch:
+        raise
+    except Unavailable as error:
+        log.warning("%s", error)
 
 
 def _require(host: str, port: int) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import DBAPIError
 
-from ingest.errors import SchemaMismatch, SchemaMissing, Unavailable
+from ingest.errors import SchemaMismatch, SchemaMissing, SchemaOlder, Unavailable
 from workers.store.backend import Backend
 from workers.store.dialects import backend_for
+from workers.store.other_release import noted
 from workers.store.tables import schema_version
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,10 @@ def require(engine: Engine, backend: Backend) -> None:
         version = current(connection, backend)
     if version is None:
         raise SchemaMissing(f"The database {backend.shown} has no tables yet: run `ingest db upgrade`.")
+    if version != VERSION:
+        noted.note()
     if version < VERSION:
-        raise SchemaMismatch(
+        raise SchemaOlder(
             f"The database {backend.shown} has schema {version}, and this program needs {VERSION}: "
             "run `ingest db upgrade`."
         )
