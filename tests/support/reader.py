@@ -4,16 +4,18 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.support.pages import ROOT, Block, blocks, lacking
-from tests.support.running import PATIENCE, Process, clean_environ, free_port, until
+from tests.support.running import Process, clean_environ, free_port, until
 
-#: Seconds for one command: a mailing's worth of calls, on a machine that is busy.
-LONGEST = 120.0
+#: Seconds for one block: a mailing's worth of calls, on a machine that is busy. It bounds a hang only.
+LONGEST = 300.0
 #: The ports that pages name.
 PORTS = ("8000", "8001", "8081")
 
@@ -54,11 +56,12 @@ class Reader:
 
     def interrupt(self) -> None:
         """Ctrl-C in the terminal where something stays; it must end in order."""
-        for process in self._stays:
+        while self._stays:
+            process = self._stays.pop()
             os.killpg(process.pid, signal.SIGINT)
-            process.wait(PATIENCE)
+            with _ended(process.pid):
+                process.wait(LONGEST)
             assert "Traceback" not in process.output
-        self._stays.clear()
 
     def _start(self, block: Block, ready: str) -> None:
         if block.takes_the_place:
@@ -86,18 +89,22 @@ class Reader:
         return re.search(pattern, printed) is not None and lacking(shown, printed) is None
 
     def _run(self, command: str) -> str:
-        done = subprocess.run(
-            ["bash", "-c", self._script(command)],
-            cwd=self.folder,
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\nended with {done.returncode}:\n{done.stdout}{done.stderr}"
-        return self._as_shown(done.stdout + done.stderr)
+        with (
+            subprocess.Popen(
+                ["bash", "-c", self._script(command)],
+                cwd=self.folder,
+                env=self._environ,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            ) as shell,
+            _ended(shell.pid),
+        ):
+            printed = "".join(shell.communicate(timeout=LONGEST))
+        assert shell.returncode == 0, f"{command}\nended with {shell.returncode}:\n{printed}"
+        return self._as_shown(printed)
 
     def _script(self, command: str) -> str:
         """What a shell is given that has done before what the page said."""
@@ -110,3 +117,13 @@ class Reader:
     def _as_shown(self, printed: str) -> str:
         """With the folder that pages name for ours; numbers, and so ports, are left aside."""
         return re.sub(r"\x1b\[[\d;]*m", "", printed).replace(str(self.folder), "/home/you/ingest")
+
+
+@contextmanager
+def _ended(group: int) -> Iterator[None]:
+    """Whatever a shell has started is ended with it when it takes too long."""
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        os.killpg(group, signal.SIGKILL)
+        raise
