@@ -54,6 +54,15 @@ def test_both_languages_have_the_same_headings_and_code(page: Path) -> None:
     assert [block[1:] for block in blocks(dutch(page))] == [block[1:] for block in blocks(page)]
 
 
+def test_the_readme_in_dutch_leads_to_pages_in_dutch_where_there_are_any() -> None:
+    readme = ROOT / "README.nl.md"
+    linked = {ROOT / name for name in re.findall(r"\]\(([^)#:]+\.md)", readme.read_text("utf-8"))} - {
+        ROOT / "README.md"
+    }
+    assert DOCS / "start.nl.md" in linked
+    assert [page for page in sorted(linked) if not page.exists() or dutch(page).exists()] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=str)
 def test_every_block_of_code_is_read_with_what_it_is_for(page: Path) -> None:
     """What a page says of a block in a way that nothing reads would never be run."""
