@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from ingest import __version__
 from ingest.cli.main import main
 from ingest.stream.keys import Keys
 from workers.store.console_tables import metadata
@@ -67,6 +68,19 @@ def test_every_command_in_the_documentation_exists(page: Path) -> None:
             elif word.startswith("--"):
                 known = {name for parameter in command.params for name in parameter.opts}
                 assert word.partition("=")[0] in known, line
+
+
+def test_nobody_is_told_to_install_from_an_index_what_is_on_none() -> None:
+    """Somebody else could publish something under our name there; what is named is a wheel of ours, or a clone."""
+    installed = [
+        (page.name, package)
+        for page in {*PAGES, *(ROOT / "examples").rglob("*.md")} - {ROOT / "CHANGELOG.md"}
+        for line in re.findall(r"pip install ([^\n`]*)", page.read_text())
+        for package in re.findall(r"[^ ']*copernica[^ ']*", line)
+    ]
+    assert {package.partition("[")[0] for _, package in installed} == {
+        f"dist/copernica_ingest-{__version__}-py3-none-any.whl"
+    }, installed
 
 
 def test_the_architecture_names_every_table() -> None:
