@@ -217,16 +217,23 @@ class Lanes:
         return chosen
 
     def on_their_way(self) -> tuple[int, int, int]:
-        """Writes, their records and the bytes of these; without those of servers that are late."""
+        """Writes, their records and the bytes of these; of servers that are late only if all are.
+
+        Where one hangs, nothing is to wait for it; but where the last one that takes batches takes its time, a
+        write for each call would only have it take longer.
+        """
         if self._only is not None:
             return self._only.writes, self._only.records, self._only.bytes
         now = time.monotonic()
+        counted = [lane for lane in self._all if not lane.is_late(now)]
+        if not any(lane.takes for lane in counted):
+            counted = [lane for lane in self._all if lane.takes]
+            counted = [lane for lane in counted if not lane.is_behind] or counted
         writes = records = size = 0
-        for lane in self._all:
-            if lane.writes and not lane.is_late(now):
-                writes += lane.writes
-                records += lane.records
-                size += lane.bytes
+        for lane in counted:
+            writes += lane.writes
+            records += lane.records
+            size += lane.bytes
         return writes, records, size
 
     @property

@@ -138,6 +138,21 @@ def test_what_is_late_on_one_holds_up_nothing_on_another(clock: list[float]) -> 
     assert lanes.choose() is lanes[1]
 
 
+def test_what_is_late_on_the_last_that_takes_batches_holds_up_what_comes_after_it(clock: list[float]) -> None:
+    """As with one server: else each call would be a write of its own, and wait for its own fsync."""
+    lanes = several(3)
+    lanes[0].breaker.trip(WriteUnconfirmed("killed"))
+    for number in (1, 2):
+        write = Write([], [], number)
+        write.began = clock[0]
+        lanes[number].begin(write)
+    lanes[1].is_behind = True
+    clock[0] += 2 * LATE
+    assert lanes.on_their_way() == (1, 0, 2)
+    lanes[2].is_behind = True
+    assert lanes.on_their_way() == (2, 0, 3)
+
+
 def begun(copies: Copies, lane: Lane, clock: list[float]) -> Write:
     """A batch that is on its way to a server."""
     write = Write([], [], 0)
