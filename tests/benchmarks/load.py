@@ -44,6 +44,8 @@ class Sent:
     worst: float
     #: The share of one core that the sender itself needed: near 1 it is the sender that was measured.
     sender_cpu: float
+    #: The longest that the sender did nothing when sending at a rate, in ms: up to so much is its own, not ours.
+    stalled: float
 
     @property
     def rate(self) -> float:
@@ -71,6 +73,7 @@ class Load:
         #: When the calls were due that found every connection busy.
         self._overdue: deque[float] = deque()
         self._latencies = array("d")
+        self._stalled = 0.0
         self._done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, port: int) -> Sent:
@@ -91,11 +94,12 @@ class Load:
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         ordered = sorted(self._latencies)
         p50, p99 = (percentile(ordered, share) * 1000 for share in (0.5, 0.99))
-        return Sent(len(ordered), took, p50, p99, ordered[-1] * 1000, cpu / took)
+        return Sent(len(ordered), took, p50, p99, ordered[-1] * 1000, cpu / took, self._stalled * 1000)
 
     async def _pace(self, began: float, rate: float) -> None:
-        scheduled = 0
+        scheduled, looked = 0, began
         while (now := time.perf_counter()) < self._ends:
+            self._stalled, looked = max(self._stalled, now - looked - TICK), now
             due = int((now - began) * rate) - scheduled
             scheduled += due
             for _ in range(due):

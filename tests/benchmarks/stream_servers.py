@@ -127,7 +127,8 @@ def outages(rounds: int, terminal: Console) -> list[Row]:
         seen.append(one := outage(round_))
         terminal.print(
             f"round {round_ + 1}: {one.sent.answered:,} calls, all 200; p99 {one.sent.p99:.1f} ms "
-            f"(before: {one.before.p99:.1f}), the slowest {one.sent.worst:.0f} ms; "
+            f"(before: {one.before.p99:.1f}), the slowest {one.sent.worst:.0f} ms, of which up to "
+            f"{one.sent.stalled:.0f} the sender's own; "
             f"{'some' if one.spooled else 'none'} to the spool; {one.too_many:+d} stored; "
             f"drained {one.drained_after:.1f} s after the return; load {os.getloadavg()[0]:.1f}"
         )
@@ -143,6 +144,7 @@ def outages(rounds: int, terminal: Console) -> list[Row]:
         ),
         Row("latency p99 before, ms", Spread([one.before.p99 for one in seen])),
         Row("slowest call there, ms", Spread([one.sent.worst for one in seen])),
+        Row("longest stall of the sender, ms", Spread([one.sent.stalled for one in seen])),
         Row("rounds with a spool", Spread([sum(one.spooled for one in seen)]), goal=none),
         Row("events missing or twice", Spread([sum(abs(one.too_many) for one in seen)]), goal=none),
         Row("drained after the return, s", Spread([one.drained_after for one in seen])),
