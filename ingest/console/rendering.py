@@ -19,6 +19,7 @@ from ingest import __version__, shown
 from ingest.console import assets
 from ingest.console.hub import hub_of
 from ingest.console.kinds import answer_of, detail_of, kind_of
+from ingest.console.known_texts import DAY_CAUSES
 from ingest.console.links import message_path, recipient_path
 from ingest.console.menu import menu_of, page_about
 from ingest.console.pages import NAVIGATION
@@ -53,6 +54,7 @@ def environment(language: str) -> Environment:
     made.globals.update(kind_of=kind_of, detail_of=detail_of, answer_of=answer_of, message_path=message_path)
     made.globals.update(
         what_of=WHAT.get,
+        day_cause=DAY_CAUSES.get,
         version=__version__,
         languages=LANGUAGES,
         asset=assets.address,
@@ -65,6 +67,7 @@ def environment(language: str) -> Environment:
         percent=lambda part, digits=1: _percent(part, digits, language),
         bytes=lambda value: _bytes(value, language),
         marked=_marked,
+        translated=lambda text: _translated(text, language),
         span=lambda value: _span(value, language),
         duration=lambda value: _duration(value, language),
         plain=shown.escaped,
@@ -98,6 +101,13 @@ def _marked(text: str) -> Markup:
         parts[-2:] = ["`".join(parts[-2:])]
     marked = (Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(parts))
     return Markup("").join(marked)
+
+
+def _translated(text: str, language: str) -> Markup:
+    """One of the texts that the program has elsewhere; what is none of them is marked as English."""
+    said = translations(language).gettext(text) if text else ""
+    shown_as = "{}" if said != text or language == "en" else '<span lang="en">{}</span>'
+    return Markup(shown_as).format(said)  # noqa: S704  # the texts are escaped
 
 
 def _span(seconds: float | None, language: str) -> str:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 from aiohttp.test_utils import TestClient
+from markupsafe import escape
 
 from ingest.console import completeness, tasks
+from ingest.console.known_texts import DAY_CAUSES
+from ingest.console.texts import translations
 from ingest.jobs import RECONCILE_JOB, JobScheduler
 from ingest.settings import Settings
 from ingest.simulation.fake_api import FakeCopernica
@@ -22,7 +25,7 @@ from tests.support.totals import on_sqlite
 from workers.gaps.gap import Cause, Cut, State
 from workers.operations import audit
 from workers.reconcile import history
-from workers.reconcile.report import DayReport, KindReport, Outage
+from workers.reconcile.report import DayCause, DayReport, KindReport, Outage
 from workers.store.store import Store
 from workers.totals import history as totals_history
 from workers.totals.report import KINDS, DayTotals, Line, Number
@@ -141,6 +144,25 @@ async def test_a_day_shows_what_was_found_run_by_run(environ: dict[str, str], st
         assert "This run compared nothing." in await text_of(client, runs[1])
         assert "1,190" in await text_of(client, f"/day/{DAY}?run=unknown")
         assert f'href="/day/{DAY}"' in await text_of(client, f"/days?until={DAY:%Y-%m}")
+
+
+@on_sqlite
+@pytest.mark.parametrize("cause", DayCause)
+async def test_a_dutch_page_says_in_dutch_why_a_day_lacks_something(
+    environ: dict[str, str], store: Store, cause: DayCause
+) -> None:
+    day = datetime.now(UTC).date() - timedelta(days=2)
+    report = DayReport(day, error="HTTP 500", cause=cause, gone=cause is DayCause.GONE)
+    if cause is DayCause.CUT_SHORT:
+        report.error = history.CUT_SHORT
+    elif cause is DayCause.UNMATCHED:
+        report = DayReport(day, [KindReport("open", unmatched=3)], whole=True)
+    history.save(store, report, history.API)
+    said = escape(translations("nl").gettext(DAY_CAUSES[cause]))
+    async with console(environ) as client:
+        for path in ("/days", f"/day/{day}"):
+            answer = await client.get(path, headers={"Accept-Language": "nl"})
+            assert said in await answer.text(), path
 
 
 @on_sqlite

@@ -13,7 +13,7 @@ from ingest.simulation.fake_api import FakeCopernica
 from tests.support.cli import typed
 from tests.support.fake_smtpeter import PATIENT, SMTPETER_TOKEN, fake_smtpeter, written
 from tests.support.logs import no_progress
-from workers.reconcile.report import DayReport
+from workers.reconcile.report import DayCause, DayReport
 from workers.reconcile.run import ReconcileOptions, reconcile
 from workers.reconcile.schedule import Schedule
 from workers.reconcile.sources import sources
@@ -95,13 +95,23 @@ def test_smtpeter_alone_is_enough(folder: Path, database: str) -> None:
             reconciled(environ | {"INGEST_SMTPETER_TOKEN": "wrong"}, database)
 
 
-@pytest.mark.parametrize("plan", ["500*9@smtpeter", "401@smtpeter", "cut*9@smtpeter"])
-def test_what_one_service_has_is_recovered_while_the_other_fails(plan: str, folder: Path, database: str) -> None:
+@pytest.mark.parametrize(
+    ("plan", "cause"),
+    [
+        ("500*9@smtpeter", DayCause.UNREACHABLE),
+        ("401@smtpeter", DayCause.FORBIDDEN),
+        ("cut*9@smtpeter", DayCause.UNREACHABLE),
+    ],
+)
+def test_what_one_service_has_is_recovered_while_the_other_fails(
+    plan: str, cause: DayCause, folder: Path, database: str
+) -> None:
     state = FakeCopernica(folder, "another", Faults(plan))
     with fake_smtpeter(state) as environ:
         report = reconciled(both(environ), database)
         assert (report.complete, report.total("recovered"), types(database)) == (False, 1, ["click"])
         assert "SMTPeter" in str(report.error)
+        assert report.cause is cause
         assert SMTPETER_TOKEN not in str(report.as_dict())
         with Store.open(database) as store:
             assert Schedule.of(store, date(2026, 11, 21)).incomplete == [date(2026, 11, 20)]

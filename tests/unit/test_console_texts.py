@@ -2,25 +2,30 @@
 
 import re
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 from babel.messages.extract import extract_from_dir
 
+from ingest.console.known_texts import ABOUT, DAY_CAUSES
 from ingest.console.texts import LANGUAGES, catalogues
 from ingest.console.warning_texts import WHAT
 from tests.support.source import ROOT
+from workers.operations.check.findings import About
 from workers.operations.warnings import Code
+from workers.reconcile.report import DayCause
+from workers.totals.report import Cause
 
 METHODS = [("**.py", "python"), ("**.html", "jinja2")]
 OPTIONS = {"**.html": {"trim_blocks": "true", "lstrip_blocks": "true", "silent": "false"}}
-#: They are pages' only texts with code between backticks.
-REMEDIES = tuple(code.remedy for code in Code)
+#: What to do about each warning, and why totals may differ: pages' only texts with code between backticks.
+MARKED = (*(code.remedy for code in Code), *(cause.text for cause in Cause))
 PLACES = re.compile(r"%\(\w+\)[sd]|%[sd]")
 
 
 def written() -> Iterator[str | tuple[str, ...]]:
-    """The texts in modules and templates, and what to do about each warning."""
-    yield from REMEDIES
+    """The texts in modules and templates, and those that the program has elsewhere."""
+    yield from MARKED
     for _, _, text, _, _ in extract_from_dir(ROOT / "ingest" / "console", METHODS, OPTIONS):
         yield text
 
@@ -52,8 +57,13 @@ def test_dutch_has_one_word_for_each_thing() -> None:
         assert not re.search(r"\b(de|elke) (volgende )?event\b", dutch, re.I), dutch  # het event
         assert "webhook" in ours.lower() or "webhook" not in dutch.lower(), dutch  # a call is an aanroep
         assert ("ead letter" in ours) == ("ead letter" in dutch), dutch
-        assert "`" not in ours or ours in REMEDIES, "a page shows them as they are"
+        assert "`" not in ours or ours in MARKED, "a page shows them as they are"
 
 
 def test_each_warning_says_in_each_language_what_it_is_about() -> None:
     assert set(WHAT) == set(Code)
+
+
+def test_each_finding_and_each_lacking_day_says_in_each_language_what_it_is_about() -> None:
+    assert sorted(ABOUT) == sorted(get_args(About))
+    assert set(DAY_CAUSES) == set(DayCause)

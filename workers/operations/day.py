@@ -12,7 +12,8 @@ from ingest.copernica.events import DAY, MICROS
 from ingest.shown import counted
 from workers.gaps.gap import Cut, cuts
 from workers.operations.calendar import DayStanding, DayState, micros_of, standings
-from workers.reconcile.history import WHOLE_DAY
+from workers.reconcile.history import CUT_SHORT, WHOLE_DAY
+from workers.reconcile.report import DayCause
 from workers.reconcile.schedule import Schedule
 from workers.store import tables
 from workers.store.rows import load
@@ -52,6 +53,11 @@ class Run(NamedTuple):
     def key(self) -> str:
         """What tells it from the others of its day."""
         return self.finished_at.strftime("%Y%m%dT%H%M%S%f")
+
+    @property
+    def cause(self) -> DayCause | None:
+        """Why it is not complete, where that is known by more than a sentence."""
+        return _cause(self.error, self.unmatched, self.details)
 
     @property
     def outages(self) -> Sequence[Mapping[str, Any]]:
@@ -231,6 +237,8 @@ class Reason(NamedTuple):
     standing: DayStanding
     #: In words of the runbook; empty where its log files were never compared.
     why: str
+    #: The same by its kind; None where that is not known.
+    cause: DayCause | None
     next_at: datetime | None
 
 
@@ -250,23 +258,38 @@ def reasons(store: Store, found: Sequence[DayStanding], now: datetime | None = N
     return [
         Reason(
             one,
-            differ[one.day].why if one.state is DayState.DIFFERING else errors.get(one.day, ""),
+            *((differ[one.day].why, None) if one.state is DayState.DIFFERING else errors.get(one.day, ("", None))),
             schedule.next_try(one.day),
         )
         for one in wanted
     ]
 
 
-def _errors(store: Store, days: Sequence[date]) -> dict[date, str]:
+def _errors(store: Store, days: Sequence[date]) -> dict[date, tuple[str, DayCause | None]]:
     """Why the last run of each day did not find it complete."""
     columns = tables.reconciliations.c
-    query = select(columns.day, columns.error, columns.unmatched).where(
+    query = select(columns.day, columns.error, columns.unmatched, columns.details).where(
         columns.kind == WHOLE_DAY, columns.day.in_(days)
     )
     with store.reading() as connection:
         rows = connection.execute(query.order_by(columns.finished_at)).all()
     return {
-        day: error
-        or (f"{counted(unmatched, 'line was', 'lines were')} neither found nor recovered" * bool(unmatched))
-        for day, error, unmatched in rows
+        day: (
+            error
+            or f"{counted(unmatched, 'line was', 'lines were')} neither found nor recovered" * bool(unmatched),
+            _cause(error, unmatched, load(details)),
+        )
+        for day, error, unmatched, details in rows
     }
+
+
+def _cause(error: str | None, unmatched: int, details: Mapping[str, Any]) -> DayCause | None:
+    """What kept a day from being complete; rows of release 0.2 and before do not name it."""
+    if error == CUT_SHORT:
+        return DayCause.CUT_SHORT
+    if details.get("gone"):
+        return DayCause.GONE
+    if error is None:
+        return DayCause.UNMATCHED if unmatched else None
+    named = details.get("cause")
+    return next((one for one in DayCause if one == named), None)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 
 from ingest.errors import Interrupted, InvalidToken
 from workers.reconcile.basis import MIN_UNANIMOUS, Basis
-from workers.reconcile.report import DayReport, KindReport
+from workers.reconcile.report import DayCause, DayReport, KindReport
 from workers.store import tables
 from workers.store.rows import clean, json_text, load, stored_time
 from workers.store.store import Store
@@ -51,7 +51,7 @@ def attempt(store: Store, day: date) -> Iterator[str]:
     """
     began = stored_time(time.time_ns() // 1000)
     with store.writing() as connection:
-        note = _row(DayReport(day, error=CUT_SHORT), KindReport(WHOLE_DAY), began, API)
+        note = _row(DayReport(day, error=CUT_SHORT, cause=DayCause.CUT_SHORT), KindReport(WHOLE_DAY), began, API)
         store.insert(connection, tables.reconciliations, [note])
     try:
         yield began
@@ -108,6 +108,7 @@ def _row(report: DayReport, kind: KindReport, now: str, origin: str) -> tuple[ob
     if kind.kind == WHOLE_DAY:
         outages = [outage.as_dict() for outage in report.outages]
         details = {"underway": report.in_flight, "outages": outages, "gone": report.gone}
+        details |= {"cause": report.cause} if report.cause else {}
     return (
         report.day.isoformat(),
         kind.kind,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from ingest.copernica.events import MICROS
@@ -108,6 +109,18 @@ class Totals(NamedTuple):
     why: str
 
 
+class DayCause(StrEnum):
+    """Why a day is not complete: what the sentence about it says, without its figures; kept in the database."""
+
+    CUT_SHORT = "cut-short"
+    GONE = "gone"
+    NOT_THERE = "not-there"
+    FORBIDDEN = "forbidden"
+    UNREACHABLE = "unreachable"
+    REJECTED = "rejected"
+    UNMATCHED = "unmatched"
+
+
 @dataclass(slots=True)
 class DayReport:
     """One day. `complete` says that the store holds every event that the log files have."""
@@ -122,6 +135,8 @@ class DayReport:
     in_flight: int | None = 0
     #: Why it failed, wholly or in part.
     error: str | None = None
+    #: The same by its kind; None where that is not known.
+    cause: DayCause | None = None
     #: Whether Copernica no longer has the files.
     gone: bool = False
     #: Whether these were all files of a day that is over.

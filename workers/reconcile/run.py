@@ -20,7 +20,17 @@ import redis
 
 from ingest import redis_client
 from ingest.copernica.events import Event
-from ingest.errors import Interrupted, InvalidToken, LogFilesGone, RestError, SettingsError
+from ingest.errors import (
+    Forbidden,
+    Interrupted,
+    InvalidToken,
+    LogFilesGone,
+    NotFound,
+    RequestRejected,
+    RestError,
+    SettingsError,
+    Unreachable,
+)
 from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from ingest.stream.announcements import Announcements
@@ -28,13 +38,22 @@ from workers.gaps import outages
 from workers.reconcile import downloads, history, in_flight
 from workers.reconcile.logfile import LogFile, Watch
 from workers.reconcile.recovery import Recovery, RecoveryOptions
-from workers.reconcile.report import DayReport, Totals, days_between
+from workers.reconcile.report import DayCause, DayReport, Totals, days_between
 from workers.reconcile.sources import Source, fetched, sources
 from workers.store.store import Store
 from workers.totals.history import verdicts
 
 #: Days that may be asked for at once; Copernica does not keep log files for longer than some months.
 MAX_DAYS = 400
+#: What an error says of a day; the first that fits.
+CAUSES: Sequence[tuple[type[RestError], DayCause]] = (
+    (LogFilesGone, DayCause.GONE),
+    (NotFound, DayCause.NOT_THERE),
+    (InvalidToken, DayCause.FORBIDDEN),
+    (Forbidden, DayCause.FORBIDDEN),
+    (RequestRejected, DayCause.REJECTED),
+    (Unreachable, DayCause.UNREACHABLE),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +165,8 @@ def _note_failures(report: DayReport, failures: Sequence[RestError]) -> None:
     if failures:
         report.error = " ".join(map(str, failures))
         report.gone = all(isinstance(error, LogFilesGone) for error in failures)
+        worst = next((error for error in failures if not isinstance(error, LogFilesGone)), failures[0])
+        report.cause = next((cause for kind, cause in CAUSES if isinstance(worst, kind)), None)
 
 
 def _compare(

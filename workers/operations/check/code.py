@@ -11,7 +11,7 @@ from ingest.health import RiskCode
 from ingest.settings import Settings
 from workers.handlers.configured import all_handlers
 from workers.operations.check.clock import compared
-from workers.operations.check.findings import Finding, ok, risk, wrong
+from workers.operations.check.findings import About, Finding, ok, risk, wrong
 
 #: Attempts for each question: a person waits.
 ATTEMPTS = 2
@@ -94,7 +94,7 @@ async def _rights(settings: Settings) -> AsyncIterator[Finding]:
             yield compared("Copernica", RiskCode.CLOCK_COPERNICA, offset, settings.max_age)
 
 
-def _refused(about: str, error: RestError, forbidden: RiskCode) -> Finding:
+def _refused(about: About, error: RestError, forbidden: RiskCode) -> Finding:
     if isinstance(error, Forbidden):
         return wrong(about, forbidden, str(error))
     code = RiskCode.TOKEN_REFUSED if isinstance(error, InvalidToken) else RiskCode.API_FAILS

@@ -3,8 +3,16 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal, TypeAlias
 
 from ingest.health import Risk, RiskCode
+
+#: What a finding may be about, in a word or two; the console translates them.
+About: TypeAlias = Literal[
+    "accounts", "clickhouse", "clock", "commands", "database", "encryption", "export", "files", "handlers",
+    "hosts", "kafka", "keys", "log files", "memory", "pseudonyms", "redis", "retention", "signatures", "smtpeter",
+    "spool", "streams", "webhooks", "workers",
+]  # fmt: skip  # a list to be read across
 
 
 class Level(StrEnum):
@@ -20,28 +28,28 @@ class Finding:
     """The result for one thing that was checked."""
 
     level: Level
-    about: str
+    about: About
     text: str
     #: Where docs/runbook.md describes it; None where all is well.
     code: RiskCode | None = None
 
 
-def ok(about: str, text: str) -> Finding:
+def ok(about: About, text: str) -> Finding:
     """All is well."""
     return Finding(Level.OK, about, text)
 
 
-def risk(about: str, code: RiskCode, text: str) -> Finding:
+def risk(about: About, code: RiskCode, text: str) -> Finding:
     """It works, but may cost calls or show them to others."""
     return Finding(Level.RISK, about, text, code)
 
 
-def wrong(about: str, code: RiskCode, text: str) -> Finding:
+def wrong(about: About, code: RiskCode, text: str) -> Finding:
     """It does not work."""
     return Finding(Level.WRONG, about, text, code)
 
 
-def risks(about: str, found: Iterable[Risk]) -> Iterator[Finding]:
+def risks(about: About, found: Iterable[Risk]) -> Iterator[Finding]:
     """Risks that others have found."""
     for one in found:
         yield risk(about, one.code, one.text)
