@@ -59,6 +59,8 @@ SIGNER = web.AppKey("signer", Signer)
 ENDED = web.AppKey("ended", Ended)
 ATTEMPTS = web.AppKey("attempts", Attempts)
 PASSWORDS = web.AppKey("passwords", Passwords)
+#: Tells the time by which sessions end, in Unix seconds.
+CLOCK: web.AppKey[Callable[[], float]] = web.AppKey("clock")
 #: The session of a request, and whether its answer brings the cookie.
 SESSION = web.RequestKey("session", Session)
 _TO_SEND = web.RequestKey("cookie to send", bool)
@@ -83,13 +85,14 @@ MAY_ONLY_LOOK = _("You may look, but not act: nothing was done.")
 SIGN_IN = _("Your session has ended: sign in again.")
 
 
-def prepare(app: web.Application, settings: Settings) -> None:
+def prepare(app: web.Application, settings: Settings, clock: Callable[[], float] = time.time) -> None:
     """Have an application know who may do what; its `Reading` is there.
 
     Raises:
         SettingsError: the settings would let strangers in.
     """
     app[RULES] = rules = Rules.of(settings)
+    app[CLOCK] = clock
     app[SIGNER] = Signer(rules.secret, rules.passwords)
     app[ENDED] = Ended(app[READING], rules.lasting and bool(rules.passwords))
     app[ATTEMPTS] = Attempts()
@@ -176,7 +179,7 @@ def _is_from_elsewhere(request: web.Request) -> bool:
 
 async def _session_of(request: web.Request) -> tuple[Session, bool]:
     """The session that a cookie brings, or a new one; and whether there was one that has ended."""
-    app, now = request.app, time.time()
+    app, now = request.app, request.app[CLOCK]()
     name = _cookie_name(request)
     text = request.cookies.get(name, "")
     if ",".join(request.headers.getall("Cookie", [])).count(f"{name}=") > 1:
@@ -255,7 +258,7 @@ async def is_over(request: web.Request) -> bool:
     if rules.is_open:
         return False
     await request.app[ENDED].look()
-    return session.is_over(time.time()) or session in request.app[ENDED]
+    return session.is_over(request.app[CLOCK]()) or session in request.app[ENDED]
 
 
 def is_secure(request: web.Request) -> bool:

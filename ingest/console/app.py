@@ -1,6 +1,7 @@
 """The application: its routes, what each answer has to have, and what is said where something fails."""
 
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import web
@@ -42,8 +43,10 @@ KEPT_HEADERS = frozenset({"Allow", "HX-Redirect", "Retry-After"})
 HSTS = "max-age=31536000"
 
 
-def create(settings: Settings, origins: Origins = UNKNOWN) -> web.Application:
-    """The application, with everything that it needs.
+def create(
+    settings: Settings, origins: Origins = UNKNOWN, clock: Callable[[], float] = time.time
+) -> web.Application:
+    """The application, with everything that it needs; by `clock` (Unix seconds) sessions end.
 
     Raises:
         SettingsError: the settings would let strangers in.
@@ -54,7 +57,7 @@ def create(settings: Settings, origins: Origins = UNKNOWN) -> web.Application:
     app.cleanup_ctx.append(_closed)
     app[HUB] = Hub(settings)
     app.cleanup_ctx.append(hub_running)
-    access.prepare(app, settings)
+    access.prepare(app, settings, clock)
     seals.prepare(app, app[access.RULES].secret)
     app.on_response_prepare.append(_secure)
     app.router.add_get("/static/{mark}/{name:.+}", assets.serve)

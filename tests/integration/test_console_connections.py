@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,32 @@ from ingest.console import access, connections, live, server
 from ingest.console.app import create
 from ingest.console.connections import listening
 from ingest.console.listening import bound
-from ingest.console.sessions import Role, Session
+from ingest.console.sessions import ABSOLUTE, IDLE, Role, Session
 from ingest.errors import SettingsError
 from ingest.settings import Settings
 
 PASSWORD = "een-lang-wachtwoord"
 
 
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-def app(tmp_path: Path) -> web.Application:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def app(tmp_path: Path, clock: Clock) -> web.Application:
     environ = {"DATABASE_URL": f"sqlite:///{tmp_path}/none.db", "REDIS_URL": "redis://127.0.0.1:1/0"}
-    return create(Settings.read({**environ, "INGEST_CONSOLE_PASSWORD": PASSWORD}))
+    return create(Settings.read({**environ, "INGEST_CONSOLE_PASSWORD": PASSWORD}), clock=clock)
 
 
 @pytest.fixture
@@ -90,6 +106,23 @@ async def test_a_stream_ends_soon_after_its_session(app: web.Application, port: 
     await app[access.ENDED].add(session)
     assert await asyncio.wait_for(reader.read(), 5) is not None
     writer.close()
+
+
+@pytest.mark.parametrize(("age", "left"), [(0, IDLE), (ABSOLUTE - 60, 60)], ids=["not used", "too old"])
+async def test_a_stream_ends_when_the_time_of_its_session_is_over(
+    app: web.Application, port: int, clock: Clock, age: int, left: int
+) -> None:
+    session = replace(signed_in(), began=int(clock.now) - age, seen=int(clock.now))
+    request = head(app, port, "GET /live/test HTTP/1.1", session)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(request.encode())
+    await reader.readuntil(b"data: 0")
+    clock.now += left - 1
+    await reader.readuntil(b"event: number")
+    clock.now += 1
+    await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert (await sent(port, request)).startswith(b"HTTP/1.1 401")
 
 
 async def test_who_loads_a_page_again_and_again_has_one_stream(

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import time
 
 from aiohttp import web
 
@@ -43,7 +42,7 @@ async def sign_in(request: web.Request) -> web.Response:
     request.app[access.ATTEMPTS].succeeded(client)
     log.info("somebody at %s signed in as %s", client, role.name.lower(), extra={"event": "console-signed-in"})
     await _end(request)
-    access.put(request, Session.new(role, time.time(), request[access.SESSION].language))
+    access.put(request, Session.new(role, request.app[access.CLOCK](), request[access.SESSION].language))
     raise web.HTTPSeeOther(following)
 
 
@@ -51,7 +50,7 @@ async def sign_in(request: web.Request) -> web.Response:
 async def logout(request: web.Request) -> web.Response:
     """End the session, also in the hands of whoever has copied its cookie."""
     await _end(request)
-    access.put(request, Session.new(Role.NOBODY, time.time(), request[access.SESSION].language))
+    access.put(request, Session.new(Role.NOBODY, request.app[access.CLOCK](), request[access.SESSION].language))
     raise web.HTTPSeeOther("/login")
 
 
