@@ -22,6 +22,7 @@ from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.console import console, csrf_of, sign_in
 from workers.operations import audit
 from workers.store import search, tables
+from workers.store.search import Found, Place
 from workers.store.store import Store
 
 NASTY = '"><script>alert(1)</script>\u202e'
@@ -158,6 +159,16 @@ async def test_a_message_tells_what_became_of_it(environ: dict[str, str], stored
     assert re.search(r'href="/recipient\?address=~[\w-]{40,}"', text)
     assert "address=jan" not in text
     assert 'href="/mailing/7"' in text
+
+
+@pytest.mark.parametrize("path", ["/message/nobody", "/recipient?address=nobody@example.nl"])
+async def test_what_was_not_looked_for_everywhere_is_not_said_to_be_nowhere(
+    environ: dict[str, str], stored: list[Event], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "search", lambda *_, **__: Found([], Place(7), reached=7))
+    text = await text_of(environ, path)
+    assert "Nothing is stored" not in text
+    assert re.search(r'href="[^"]*(after|before)=7[^"]*" rel="next">Search further', text)
 
 
 async def test_a_recipient_is_summed_up(environ: dict[str, str], stored: list[Event]) -> None:

@@ -31,6 +31,8 @@ routes = web.RouteTableDef()
 SIZE = 100
 #: Characters of an address or a message id that is looked for.
 LONGEST = 8000
+#: Seconds for which a database that is too busy for its index is looked through for them.
+LOOKS = 4.0
 #: Links, and mailings, that are named beside a timeline.
 NAMED = 10
 
@@ -79,7 +81,7 @@ async def message(request: web.Request) -> web.Response:
         wanted = Filter(message_id=message_id)
         try:
             found = await reading_of(request).store(
-                lambda store: search.search(store, wanted, after or Place(0), SIZE, older=False)
+                lambda store: search.search(store, wanted, after or Place(0), SIZE, older=False, budget=LOOKS)
             )
         except Unavailable as error:
             why = str(error)
@@ -87,7 +89,7 @@ async def message(request: web.Request) -> web.Response:
     return page(
         request,
         "message.html",
-        _status(why, bool(found.lines), bool(message_id)),
+        _status(why, bool(found.lines) or found.reached is not None, bool(message_id)),
         id=message_id,
         why=why,
         steps=_steps(lines),
@@ -97,6 +99,7 @@ async def message(request: web.Request) -> web.Response:
         last=lines[-1].occurred_at if lines else None,
         is_first=after is None,
         further=found.further,
+        reached=found.reached,
     )
 
 
@@ -116,7 +119,7 @@ async def recipient(request: web.Request) -> web.Response:
         wanted = Filter(recipient=address)
 
         def both(store: Store) -> tuple[Found, Summary | None]:
-            lines = search.search(store, wanted, before, SIZE // 2)
+            lines = search.search(store, wanted, before, SIZE // 2, budget=LOOKS)
             try:
                 return lines, _summary(search.kinds(store, wanted))
             except TookTooLong:  # the timeline is worth more than what it adds up to
@@ -129,7 +132,9 @@ async def recipient(request: web.Request) -> web.Response:
     return page(
         request,
         "recipient.html",
-        404 if is_broken else _status(why, summary is not None or bool(found.lines), bool(address)),
+        404
+        if is_broken
+        else _status(why, summary is not None or bool(found.lines) or found.reached is not None, bool(address)),
         address=address,
         is_broken=is_broken,
         folded=folded(address),
