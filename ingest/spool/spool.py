@@ -49,8 +49,7 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         self.trouble = require(folder)
         if self.trouble is not None:
             log.warning("%s", self.trouble, extra={"event": "spool-in-trouble"})
-        self.folder = folder
-        self.max_bytes = max_bytes
+        self.folder, self.max_bytes = folder, max_bytes
         #: None while no file can be opened.
         self._lock: OwnerLock | None = None
         self._folder_lock = FolderLock(folder)
@@ -81,7 +80,7 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         await self._in_thread(self._seal)
         self._thread.shutdown(wait=False)
         self._reserve.release()
-        if self._lock is not None:
+        if self._lock:
             self._lock.release()
         self._folder_lock.release()
 
@@ -107,8 +106,9 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         return None if oldest is None else max(0.0, time.time() - oldest.created_ns / 1e9)
 
     def _segments(self) -> list[WaitingSegment | SegmentWriter]:
-        writer = self._writer  # read once: the thread may have finished it a moment later
-        return [*self._waiting, *([writer] if writer else [])]
+        writer, waiting = self._writer, [*self._waiting]  # in this order: the thread may be sealing it just now
+        sealed = {one.path for one in waiting}
+        return [*waiting, *([writer] if writer and writer.path not in sealed else [])]
 
     @property
     def is_full(self) -> bool:
@@ -192,14 +192,14 @@ class Spool(AbstractAsyncContextManager["Spool"]):
 
     def _seal(self) -> None:
         """Write no more to the segment; what it holds waits."""
-        writer, self._writer = self._writer, None
-        if writer is None:
+        if (writer := self._writer) is None:
             return
+        if writer.events:  # counted as one or the other at each moment: who looks meanwhile finds no empty spool
+            self._waiting.append(WaitingSegment(writer.path, writer.name, writer.size, writer.events))
+        self._writer = None
         with suppress(OSError):
             writer.close()
-        if writer.events:
-            self._waiting.append(WaitingSegment(writer.path, writer.name, writer.size, writer.events))
-        else:
+        if not writer.events:
             with suppress(OSError):
                 writer.path.unlink(missing_ok=True)
 

@@ -119,7 +119,7 @@ def run(
     *arguments: str,
     environ: Mapping[str, str],
     cwd: Path | None = None,
-    seconds: float = PATIENCE,
+    seconds: float = 4 * PATIENCE,
     encoding: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """One `ingest` command to its end."""

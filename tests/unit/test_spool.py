@@ -168,6 +168,23 @@ async def test_full_segments_are_followed_by_new_ones(tmp_path: Path, monkeypatc
         assert len(await replayed(one)) == 10
 
 
+async def test_what_waits_is_counted_while_its_segment_is_closed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    close = SegmentWriter.close
+
+    def look_and_close(writer: SegmentWriter) -> None:
+        counted.append((one.events, one.size > 0))
+        close(writer)
+
+    async with opened(tmp_path) as one:
+        await one.keep(numbered(1, 2))
+        monkeypatch.setattr(SegmentWriter, "close", look_and_close)
+        assert await one.next(MUCH, 1)
+    assert counted == [(3, True)]
+
+
 async def test_a_spool_that_is_full_refuses_and_takes_again_when_there_is_room(tmp_path: Path) -> None:
     async with opened(tmp_path, 1000) as one, opened(tmp_path, 1000) as sibling:
         await one.keep([Batch(b"x" * 700, 1)])
