@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pymysql
@@ -24,6 +25,7 @@ from tests.support.months import event_of_month, first_second, partition
 from tests.support.sql import everything, execute, rows
 from workers.records import Quarantined
 from workers.store import again, event_counts, mariadb_connection, mariadb_partitions, tables
+from workers.store.backend import Slice
 from workers.store.filters import Filter
 from workers.store.mariadb_connection import driver_of
 from workers.store.mariadb_insert import STATEMENT_ROWS
@@ -202,6 +204,54 @@ def test_the_servers_settings_do_not_count(maria_server: Server, database: str) 
             assert store.add([event(1)]).new == 1
     finally:
         maria_server.execute("SET GLOBAL sql_mode = DEFAULT", "SET GLOBAL max_statement_time = 0")
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        "ANSI_QUOTES,NO_BACKSLASH_ESCAPES,PIPES_AS_CONCAT",
+        "ORACLE,EMPTY_STRING_IS_NULL",
+        "PAD_CHAR_TO_FULL_LENGTH,IGNORE_SPACE,HIGH_NOT_PRECEDENCE,SIMULTANEOUS_ASSIGNMENT",
+        "TIME_ROUND_FRACTIONAL,NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_AUTO_VALUE_ON_ZERO,ONLY_FULL_GROUP_BY",
+    ],
+)
+def test_whatever_mode_and_characters_the_server_has_all_is_stored_and_read_as_it_was(
+    maria_server: Server, mode: str
+) -> None:
+    maria_server.execute("DROP DATABASE IF EXISTS odd")
+    maria_server.execute(f"SET GLOBAL sql_mode = '{mode}'", "SET GLOBAL character_set_server = latin1")
+    odd = event(1, recipient='Zoë "de" V\\, \'', description="😀\\n", url="", referer=None)
+    try:
+        url = maria_server.new_database("odd")
+        upgrade(url)
+        with closing(Store.open(url)) as store:
+            assert store.add([odd, event(2)]).new == 2
+            assert {found.delivery_id: found for found in store.find(Filter())}[odd.delivery_id] == odd
+            (batch,) = store.as_arrow(Slice(date(2026, 11, 20), ["open"]))
+            (row,) = [row for row in batch.to_pylist() if row["delivery_id"] == odd.delivery_id]
+            assert [row[name] for name in ("recipient", "description", "url", "referer")] == [
+                odd.recipient, odd.description, "", None,
+            ]  # fmt: skip  # as they are above
+            assert store.make_room() == []
+    finally:
+        maria_server.execute("SET GLOBAL sql_mode = DEFAULT", "SET GLOBAL character_set_server = DEFAULT")
+
+
+def test_events_that_are_too_large_for_csv_are_exported_all_the_same(store: Store) -> None:
+    """To double a million quotes would take the server minutes."""
+    store.add([event(1), event(2, description='"' * 1_000_000), event(3, recipient='"' * 20_000), event(4)])
+    batches = store.as_arrow(Slice(date(2026, 11, 20), ["open"]))
+    found = [row for batch in batches for row in batch.to_pylist()]
+    assert {row["delivery_id"]: (row["description"], row["recipient"]) for row in found} == {
+        one.delivery_id: (one.description, one.recipient) for one in store.find(Filter())
+    }
+    assert len(found) == 4
+
+
+def test_a_server_that_is_apart_from_its_cluster_is_left_for_another(store: Store) -> None:
+    error = pymysql.OperationalError(1047, "WSREP has not yet prepared node for application use")
+    assert store.backend.is_elsewhere(error)
+    assert isinstance(store.backend.explain(error), Unavailable)
 
 
 def test_a_store_goes_on_after_the_server_ended_its_connections(

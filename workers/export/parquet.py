@@ -4,8 +4,8 @@ Dictionaries and zstd make some 30 bytes of an event. Encodings are those that e
 """
 
 from collections.abc import Callable, Mapping
-from itertools import groupby
-from operator import itemgetter
+from contextlib import ExitStack
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workers.export.manifest import COLUMNS
-from workers.store.arrow import NAMES, SCHEMA
+from workers.store.arrow import NAMES, SCHEMA, by_type
 from workers.store.backend import Slice
 from workers.store.store import Store
 
-#: Events of a row group at most, and their bytes in Arrow's form: all of them are in memory at once.
-GROUP_ROWS, GROUP_BYTES = 131_072, 64 * 1024 * 1024
+#: Events of a row group at most, and bytes of all that are gathered, in Arrow's form: they are in memory at once.
+GROUP_ROWS, GATHERED_BYTES = 32_768, 48 * 1024 * 1024
 #: The same where events have more than `LARGE_EVENT` bytes each, whose pages take several times as much.
 LARGE_BYTES, LARGE_EVENT = 8 * 1024 * 1024, 64 * 1024
 #: zstd's own default: levels above it take much longer for hardly less.
@@ -34,14 +34,18 @@ def write(
     """Write the events of each type into its file; returns how many there are in each."""
     pa.set_cpu_count(1)  # the processors belong to those who take and store calls
     rows = dict.fromkeys(paths, 0)
-    batches = groupby(store.as_arrow(wanted), key=itemgetter(0))
-    for kind, found in batches:
-        with _writer(wanted, kind, paths[kind]) as writer:
-            group = _Group(writer)
-            for _, batch in found:
-                group.add(batch)
-                rows[kind] += batch.num_rows
-                watch(kind, batch.num_rows)
+    groups: dict[str, _Group] = {}
+    with ExitStack() as stack:
+        for batch in store.as_arrow(wanted):
+            for kind, some in by_type(batch):
+                if kind not in groups:
+                    groups[kind] = _Group(stack.enter_context(_writer(wanted, kind, paths[kind])))
+                groups[kind].add(some)
+                rows[kind] += some.num_rows
+                watch(kind, some.num_rows)
+            while sum(group.size for group in groups.values()) > GATHERED_BYTES:
+                max(groups.values(), key=attrgetter("size")).write()
+        for group in groups.values():
             group.write()
     pa.default_memory_pool().release_unused()
     return rows
@@ -65,21 +69,31 @@ class _Group:
     def __init__(self, writer: Any) -> None:
         self._writer = writer
         self._batches: list[Any] = []
-        self._rows = self._size = 0
+        self._rows = self.size = 0
 
     def add(self, batch: Any) -> None:
-        """Add some; they are written with those before if that is enough."""
+        """Add some; they are written with those before, if that is enough.
+
+        As many rows at a time, whatever comes in one batch, so that the same events make the same bytes.
+        """
+        while self._rows + batch.num_rows >= GROUP_ROWS:
+            room = GROUP_ROWS - self._rows
+            self._take(batch.slice(0, room))
+            self.write()
+            batch = batch.slice(room)
+        if batch.num_rows:
+            self._take(batch)
+        if self.size > LARGE_BYTES and self.size > LARGE_EVENT * self._rows:
+            self.write()
+
+    def _take(self, batch: Any) -> None:
         self._batches.append(batch)
         self._rows += batch.num_rows
-        self._size += batch.nbytes
-        large = self._size > LARGE_BYTES and self._size > LARGE_EVENT * self._rows
-        if large or self._rows >= GROUP_ROWS or self._size >= GROUP_BYTES:
-            self.write()
+        self.size += batch.nbytes
 
     def write(self) -> None:
         """Write what there is."""
         if self._batches:
-            table = pa.Table.from_batches(self._batches, SCHEMA)
-            self._writer.write_table(table, row_group_size=2 * GROUP_ROWS)
+            self._writer.write_table(pa.Table.from_batches(self._batches, SCHEMA), row_group_size=GROUP_ROWS)
             self._batches.clear()
-            self._rows = self._size = 0
+            self._rows = self.size = 0

@@ -1,10 +1,11 @@
 """Events as Arrow's columns, millions at a time: rows never become objects of Python.
 
-Each kind of database reads in its own way (`workers.store.sqlite_arrow`, `workers.store.postgres_arrow`) and hands
-over what its driver makes of the columns; `typed` gives all of them one type each. This imports pyarrow, an extra.
+Each kind of database reads in its own way (`workers.store.sqlite_arrow` and so on), all types of events at once,
+and hands over what its driver makes of the columns; `typed` gives all of them one type each. This imports pyarrow,
+an extra.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -15,8 +16,9 @@ from workers.store import tables
 
 #: Bytes of events that are in memory at a time, in Arrow's form.
 BATCH_BYTES = 24 * 1024 * 1024
-#: Most events that are; and bytes that an event takes besides what may be large.
-BATCH_ROWS, ROW_BYTES = 65_536, 200
+#: Most events that are: with more, a batch no longer fits into the processor's cache, and takes longer. And bytes
+#: that an event takes besides what may be large.
+BATCH_ROWS, ROW_BYTES = 16_384, 200
 #: The types of the columns that are no text.
 NUMBERS = ("profile", "subprofile", "database", "collection", "mailing", "code")
 MOMENTS = ("occurred_at", "received_at")
@@ -54,6 +56,17 @@ def typed(columns: Sequence[Any]) -> "pa.RecordBatch":
     """Events in `SCHEMA`, of their columns as a driver has them: times as text or as µs, bytes also as hex."""
     arrays = [_typed(name, column) for name, column in zip(NAMES, columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def by_type(batch: "pa.RecordBatch") -> Iterator[tuple[str, "pa.RecordBatch"]]:
+    """The events of each type in a batch, in the order that they have there."""
+    coded = pc.dictionary_encode(batch.column("type"))
+    order = pc.array_sort_indices(coded.indices)  # which leaves equal ones in their order
+    at = 0
+    for code, kind in enumerate(coded.dictionary.to_pylist()):
+        rows = pc.sum(pc.equal(coded.indices, code)).as_py()
+        yield kind, batch.take(order.slice(at, rows))  # a copy: what is kept of a few must not keep all of them
+        at += rows
 
 
 def _typed(name: str, column: Any) -> Any:

@@ -272,8 +272,8 @@ class Backend(ABC):
         """Why nothing can be written to this database at all, though it can be read; for `ingest check`."""
         return None
 
-    def as_arrow(self, engine: Engine, wanted: Slice) -> "Iterator[tuple[str, RecordBatch]]":
-        """Events as record batches with their types, one type after the other; each in the order of their times.
+    def as_arrow(self, engine: Engine, wanted: Slice) -> "Iterator[RecordBatch]":
+        """Events as record batches, in the order of their times; those that are very large may come last.
 
         Each kind of database has a module of its own for that, since it needs libraries that few have installed.
         No connection may be in use meanwhile.
@@ -284,7 +284,7 @@ class Backend(ABC):
             if error.name != f"{type(self).__module__}_arrow":
                 raise
             raise Unavailable("This kind of database cannot be read as columns: export it as jsonl.") from None
-        found: Iterator[tuple[str, RecordBatch]] = reader.read(self, engine, wanted)
+        found: Iterator[RecordBatch] = reader.read(self, engine, wanted)
         return found
 
     @abstractmethod

@@ -207,8 +207,8 @@ class Database:
             # In place of `first`: with both, SQLite would pass over all that was read already, each time.
             begin = self._backend.after(order, found[-1][: len(order)])
 
-    def as_arrow(self, wanted: Slice) -> "Iterator[tuple[str, RecordBatch]]":
-        """Events as record batches with their types, one type after the other; nothing else is asked meanwhile.
+    def as_arrow(self, wanted: Slice) -> "Iterator[RecordBatch]":
+        """Events as record batches, in the order of their times; nothing else is asked meanwhile.
 
         Raises:
             Unavailable: the database cannot be used now.

@@ -58,6 +58,8 @@ PORTION = 1000
 NO_TABLE = 1146
 #: Its numbers for a write where none is possible: a replica, or a server that is set to read only.
 READ_ONLY = frozenset({1290, 1792, 1836})
+#: Its number where a server of a cluster is not part of it at the moment, and answers nothing.
+APART = 1047
 #: Its numbers for a statement that was given up, or ended by another session.
 GIVEN_UP = frozenset({1317, 1969, 3024})
 #: Its numbers for what goes well when it is done again: a deadlock, a lock that took too long, and a row that
@@ -108,7 +110,8 @@ class MariaDB(Backend):
         )
         told = arguments(self._url)
         event.listen(engine, "do_connect", lambda *_: Driver(**told))
-        event.listen(engine, "connect", lambda driver, _record: driver.set_up())
+        # Before SQLAlchemy looks at the session: it quotes names as the mode says that it finds there.
+        event.listen(engine, "connect", lambda driver, _record: driver.set_up(), insert=True)
         return engine
 
     def hurry(self, engine: Engine) -> None:
@@ -141,7 +144,7 @@ class MariaDB(Backend):
 
     def is_elsewhere(self, error: BaseException) -> bool:
         """By the server's number: after a fail-over a proxy may still lead to what is a replica by now."""
-        return code_of(error) in READ_ONLY
+        return code_of(error) in {*READ_ONLY, APART}
 
     def lock_schema(self, connection: Connection) -> None:
         """By a lock of the session: that of a row would end with the first change of a table."""
