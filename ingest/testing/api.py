@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from aiohttp import web
@@ -72,6 +72,7 @@ def serving(app: web.Application) -> Iterator[str]:
     """Serve an application from a thread while the block runs; gives its URL."""
     began = threading.Event()
     said: list[str] = []
+    failed: list[Exception] = []
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[None]]] = []
 
     def ready(url: str) -> None:
@@ -81,15 +82,27 @@ def serving(app: web.Application) -> Iterator[str]:
     async def run() -> None:
         task = asyncio.create_task(serve(app, "127.0.0.1", 0, ready))
         running.append((asyncio.get_running_loop(), task))
-        await asyncio.gather(task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):
+            await task
 
-    thread = threading.Thread(target=lambda: asyncio.run(run()), daemon=True)
+    def work() -> None:
+        try:
+            asyncio.run(run())
+        except Exception as error:
+            failed.append(error)
+        finally:
+            began.set()
+
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        if not began.wait(PATIENCE):
-            raise RuntimeError("the fake API does not come up")
+        began.wait(PATIENCE)
+        if not said:
+            why = f": {failed[0]}" if failed else ""
+            raise RuntimeError(f"the fake API does not come up{why}") from next(iter(failed), None)
         yield said[0]
     finally:
         for loop, task in running:
-            loop.call_soon_threadsafe(task.cancel)
+            with suppress(RuntimeError):  # it has ended already
+                loop.call_soon_threadsafe(task.cancel)
         thread.join(PATIENCE)

@@ -137,11 +137,14 @@ class Workbench:
         """Move the clock, and have called again what is due by then, each at its time.
 
         Raises:
+            ValueError: it would go back, or for ever.
             Exception: as `give`.
         """
         self._require_handlers("advance")
-        micros = int((seconds.total_seconds() if isinstance(seconds, timedelta) else seconds) * MICROS)
-        until, summary = self._clock.micros + micros, Summary()
+        given = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not 0 <= given < math.inf:
+            raise ValueError(f"the clock goes on by seconds, 0 or more: {given:g}")
+        until, summary = self._clock.micros + int(given * MICROS), Summary()
         while (due := self._next_due()) is not None and due <= until:
             self._clock.micros = max(self._clock.micros, due)
             summary += self._work(check)
@@ -159,7 +162,7 @@ class Workbench:
         for _ in range(MOST_WAITS):
             if (due := self._next_due()) is None:
                 return summary
-            summary += self.advance((due - self._clock.micros) / MICROS, check)
+            summary += self.advance(max(0, due - self._clock.micros) / MICROS, check)
         raise RuntimeError(f"after {MOST_WAITS} waits there is still something to try again")
 
     def retry_dead_letters(self, check: bool = True) -> Summary:

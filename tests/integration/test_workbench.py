@@ -1,6 +1,7 @@
 """The worker inside users' tests: what it says of their handlers is what a worker would do with them."""
 
 import asyncio
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from aiohttp import web
 from standardwebhooks import Webhook
 
 from ingest import Event, testing
@@ -18,6 +20,7 @@ from ingest.copernica.header_fields import HeaderFields
 from ingest.errors import CallRejected, SettingsError
 from ingest.settings import Settings
 from ingest.testing import FakeApi, HandlerCall, SimulatedCopernica, Summary, Workbench
+from ingest.testing.api import serving
 from ingest.verification import Verifier
 from workers import GiveUp, TryLater, on
 from workers.handlers import registry
@@ -133,6 +136,28 @@ async def test_in_an_async_test_handlers_are_called_from_a_thread(copernica: Wor
     await asyncio.to_thread(copernica.give, CLICK)
     assert len(loops) == 1
     assert loops[0] is not asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("seconds", [-1, timedelta(microseconds=-1), math.inf, math.nan])
+def test_the_clock_does_not_go_back(copernica: Workbench, seconds: float | timedelta) -> None:
+    @on("click")
+    def h(event: Event) -> None: ...
+
+    copernica.use(h)
+    before = copernica.now
+    with pytest.raises(ValueError, match="goes on by seconds"):
+        copernica.advance(seconds)
+    assert copernica.now == before
+
+
+def test_a_fake_api_that_cannot_start_says_why_at_once() -> None:
+    async def broken(_: web.Application) -> None:
+        raise OSError("no file is left")
+
+    app = web.Application()
+    app.on_startup.append(broken)
+    with pytest.raises(RuntimeError, match="does not come up: no file is left"), serving(app):
+        pass
 
 
 def test_what_cannot_be_used_is_said_in_a_sentence(copernica: Workbench) -> None:
