@@ -11,6 +11,8 @@ from ingest import setting_sources
 
 #: Settings for which an empty value has a meaning of its own.
 MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
+#: Settings of which a line end is told: nobody could type such a password.
+AS_THEY_ARE = frozenset({"INGEST_CONSOLE_PASSWORD", "INGEST_CONSOLE_READ_PASSWORD"})
 #: What is added where a value is in quotation marks.
 QUOTED = " (it is in quotation marks, which `docker --env-file` and Compose's lists keep: leave them out)"
 
@@ -26,6 +28,8 @@ class Environ(PydanticBaseSettingsSource):
         """The value of a field (None: not set), its key, and that it need not be parsed as JSON."""
         name = field.alias or field_name
         value = self._environ.get(name)
+        if value and name not in AS_THEY_ARE:
+            value = value.strip(setting_sources.LINE_ENDS)
         if value and setting_sources.is_service_link(name, value):
             value = None
         return (value if value or name in MEANINGFUL_WHEN_EMPTY else None), name, False

@@ -31,6 +31,10 @@ MAX_SIZE = 64 * 1024
 #: Where a setting may come from, besides a file.
 ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest dev or all", "default"
 
+#: What follows values where a file has Windows' line ends, which `docker --env-file` keeps, or a secret was made
+#: by `echo`. It is no part of them: the data would be in a folder whose name ends so, beside the volume.
+LINE_ENDS = "\r\n"
+
 #: How the names of our own variables begin.
 PREFIX = "INGEST_"
 #: Variables of ours that are no settings: for tests, and for processes that we start.
@@ -74,7 +78,7 @@ def gather(environ: Mapping[str, str], named: Path | None = None) -> Given:
         origins[FILE_VARIABLE] = ENVIRONMENT if environ.get(FILE_VARIABLE) else DEFAULT
     if named is not None:
         origins[FILE_VARIABLE] = COMMAND_LINE
-    beside, withheld = running_dev(Path(values.get("INGEST_DATA_DIR") or "data"))
+    beside, withheld = running_dev(Path(values.get("INGEST_DATA_DIR", "").strip(LINE_ENDS) or "data"))
     elsewhere = next(filter(None, map(values.get, ("REDIS_URL", "REDIS_TLS_URL", "INGEST_STREAM_URLS"))), None)
     if elsewhere and elsewhere != beside.get("REDIS_URL"):
         return Given(values, origins, file)  # ours is another site

@@ -240,6 +240,15 @@ def test_quotation_marks_that_docker_keeps_are_told() -> None:
 TOLD = {"REDIS_URL": "unix:///d/v.sock", "INGEST_ACCOUNTS": "account-7", "PORT": "1", "INGEST_METRICS_PORT": "2"}
 
 
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_a_line_end_that_docker_or_a_secret_keeps_is_no_part_of_a_value(end: str) -> None:
+    given = {"INGEST_DATA_DIR": "/data", "HOST": "192.0.2.1", "INGEST_VERIFY": "off", "INGEST_PATH": "/hooks"}
+    settings = Settings.read({name: value + end for name, value in given.items()})
+    assert settings == Settings.read(given)
+    with pytest.raises(SettingsError, match="it begins or ends with a blank or a line end"):
+        Settings.read({"INGEST_CONSOLE_PASSWORD": "long enough a word" + end})
+
+
 def test_commands_beside_a_running_dev_use_its_settings(here: Path) -> None:
     (here / "data").mkdir()
     with told(here / "data", TOLD, {"COPERNICA_TOKEN"}):
