@@ -22,7 +22,7 @@ from workers.handlers import calls, jobs
 from workers.handlers.batches import NOTHING_WORKS
 from workers.handlers.configured import known_handlers
 from workers.handlers.jobs import hand_on_job, handle_job
-from workers.handlers.outcomes import MAX_TRACEBACK
+from workers.handlers.outcomes import MAX_ERROR, MAX_TRACEBACK
 from workers.handlers.throttle import Bucket, Taken
 from workers.handlers.work_queue import WorkQueue
 from workers.runtime import stop_flag
@@ -275,6 +275,16 @@ def test_whatever_a_handler_raises_is_the_failure_of_its_event(
     finally:
         signal.signal(signal.SIGINT, before)
     assert (done, dead(store), world.handoffs.waiting()) == (2, [1], {})
+
+
+def test_an_error_is_one_line_whatever_its_class_is_called(plug: Plug, store: Store) -> None:
+    world = plug("@on('open', retries=0)\ndef h(event): raise type('A\\nB\\u2028' + 'C' * 9999, (Exception,), {})")
+    add(store, record(1))
+    world.work()
+    [(error,)] = rows(store, "SELECT error FROM dead_letters")
+    assert error.startswith("A B C")
+    assert len(error) == MAX_ERROR
+    assert error.isprintable()
 
 
 def test_a_loop_that_is_stopped_counts_as_the_death_of_a_worker(plug: Plug, store: Store) -> None:

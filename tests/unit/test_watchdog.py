@@ -1,11 +1,16 @@
-"""Calls that do not let themselves be interrupted."""
+"""Calls that do not let themselves be interrupted, or do something to the process they are in."""
 
+import os
+import signal
 import threading
+from collections.abc import Callable
 
 import pytest
 
+from ingest.testing.surroundings import alarm_kept
 from workers.handlers import time_limits
-from workers.handlers.time_limits import GRACE, Watchdog
+from workers.handlers.surroundings import kept
+from workers.handlers.time_limits import GRACE, CallTimeout, Watchdog, alarms, time_limit
 
 
 def test_a_call_that_goes_on_after_its_time_limit_ends_the_process(caplog: pytest.LogCaptureFixture) -> None:
@@ -34,3 +39,39 @@ def test_it_watches_from_a_thread_while_it_is_entered(monkeypatch: pytest.Monkey
     ended = threading.Event()
     with Watchdog("h", -GRACE, end=ended.set) as watchdog, watchdog.watching(watchdog):
         assert ended.wait(30)
+
+
+def test_a_child_that_a_call_forks_ends_where_it_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
+    parent, watchdog = os.getpid(), Watchdog("h", 5.0)
+    with watchdog.watching(watchdog):
+        child = os.fork()
+    if os.getpid() != parent:
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert capfd.readouterr().err == "h forked, and its child came back: it was ended there; use subprocess\n"
+
+
+def test_a_child_that_a_module_forks_is_no_second_worker(capfd: pytest.CaptureFixture[str]) -> None:
+    parent = os.getpid()
+    with kept("shop"):
+        child = os.fork()
+    if os.getpid() != parent:
+        os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert capfd.readouterr().err.startswith("INGEST_HANDLERS=shop forked")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: signal.signal(signal.SIGALRM, signal.SIG_IGN),
+        lambda: signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGALRM,)),
+    ],
+    ids=["ignored", "blocked"],
+)
+def test_a_call_that_changes_the_alarm_leaves_the_next_one_its_time_limit(change: Callable[[], object]) -> None:
+    with alarm_kept(), alarms():
+        with time_limit(60.0):
+            change()
+        with pytest.raises(CallTimeout), time_limit(60.0):
+            signal.raise_signal(signal.SIGALRM)

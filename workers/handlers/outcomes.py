@@ -173,5 +173,5 @@ def in_a_line(error: BaseException) -> str:
         lines = shown.without_secrets(str(error)).splitlines()
     except Exception:  # users' exceptions may have faults of their own
         lines = []
-    name = type(error).__name__
+    name = " ".join(type(error).__name__.split())[:MAX_ERROR]  # a class may be called whatever one likes
     return f"{name}: {lines[0][:MAX_ERROR]}" if lines else name

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from workers.handlers.time_limits import end_child_of
+
 log = logging.getLogger(__name__)
 
 #: Signals that the worker, or what it is built upon, waits for.
@@ -23,12 +25,13 @@ OURS = frozenset({"ingest", "workers", "rq"})
 @contextmanager
 def kept(module: str) -> Iterator[None]:
     """Import a module in the block, and have the process as it was afterwards."""
-    folder, mask, timeout = _folder(), _mask(), socket.getdefaulttimeout()
+    folder, mask, timeout, process = _folder(), _mask(), socket.getdefaulttimeout(), os.getpid()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     destinations, level = list(logging.root.handlers), logging.root.level
     try:
         yield
     finally:
+        end_child_of(process, f"INGEST_HANDLERS={module}")  # else there were two workers of one name
         changed = []
         if folder is not None and _folder() != folder:
             os.chdir(folder)

@@ -6,6 +6,9 @@ What does not let itself be interrupted (a driver that waits in C, a loop that c
 that blocks its event loop) would hold the worker and whatever waits for it. The watchdog ends the process then, as
 the worker would a minute later: what was not noted as done is done again once its lease has run out, and what
 kills three workers becomes a dead letter.
+
+A function that forks must end its child. One that comes back out of the function is ended, as it would make the
+calls that are left a second time, over the connections of its parent.
 """
 
 import logging
@@ -24,6 +27,8 @@ log = logging.getLogger(__name__)
 GRACE = 10.0
 #: Seconds between two looks of the watchdog.
 WATCH_EVERY = 1.0
+
+_ALARM = (signal.SIGALRM,)
 
 
 class CallTimeout(BaseException):
@@ -54,6 +59,9 @@ class time_limit:  # noqa: N801  # used as a function; a class, since this is do
 
     def __enter__(self) -> None:
         if self._seconds:
+            if signal.getsignal(signal.SIGALRM) is not _interrupt:  # the call before this one has changed it
+                signal.signal(signal.SIGALRM, _interrupt)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALARM)
             signal.setitimer(signal.ITIMER_REAL, self._seconds)
 
     def __exit__(self, *_: object) -> None:
@@ -69,18 +77,27 @@ def _end_process() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def end_child_of(process: int, name: str) -> None:
+    """End this process if it is not that one, but a child that users' code has forked and let come back."""
+    if os.getpid() != process:  # no logging: a thread that is not here may hold its lock
+        os.write(2, f"{name} forked, and its child came back: it was ended there; use subprocess\n".encode())
+        os._exit(1)
+
+
 class _Watched:
     """A call that is watched while its block runs."""
 
-    __slots__ = ("_all", "_key", "_too_late")
+    __slots__ = ("_all", "_key", "_name", "_process", "_too_late")
 
-    def __init__(self, all_: dict[int, float], key: int, too_late: float) -> None:
-        self._all, self._key, self._too_late = all_, key, too_late
+    def __init__(self, all_: dict[int, float], key: int, too_late: float, name: str) -> None:
+        self._all, self._key, self._too_late, self._name = all_, key, too_late, name
+        self._process = os.getpid()
 
     def __enter__(self) -> None:
         self._all[self._key] = self._too_late
 
     def __exit__(self, *_: object) -> None:
+        end_child_of(self._process, self._name)
         del self._all[self._key]
 
 
@@ -114,7 +131,7 @@ class Watchdog:
 
     def watching(self, call: object) -> "_Watched":
         """In the block of this, a call is made."""
-        return _Watched(self._too_late, id(call), self._clock() + self._seconds + GRACE)
+        return _Watched(self._too_late, id(call), self._clock() + self._seconds + GRACE, self._name)
 
     def look(self) -> None:
         """End the process if a call has taken too long."""
