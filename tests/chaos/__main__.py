@@ -3,6 +3,7 @@
 Each run ends with its summary as one line of JSON, which is also appended to the file named by CHAOS_OUT.
 STREAMS=3 (or 1) says how many stream servers there are and DATABASE=mysql (or sqlite, postgresql) which database,
 whatever the seeds say; without MariaDB on this machine, runs that should have it have PostgreSQL, and say so.
+MACHINES=3 spreads all over three machines, each with a network of its own, whose links then fail; it needs root.
 VERBOSE=1 prints what is planned, KEEP=1 leaves the logs of runs that went well, MILD=1 is what `make test` does.
 """
 
@@ -15,6 +16,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.chaos.network import why_none
 from tests.chaos.oracle import try_seed
 from tests.chaos.plan import plan
 from tests.support import mariadb
@@ -25,6 +27,9 @@ def main(environ: Mapping[str, str] = os.environ) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and end all that was started
     first = int(environ.get("SEED") or random.SystemRandom().randrange(1_000_000))
     seconds = float(environ.get("SECONDS") or 60)
+    if int(environ.get("MACHINES") or 1) > 1 and (why := why_none()):
+        print(f"NO NETWORK OF ITS OWN HERE: MACHINES=3 {why}. Without it, `make chaos` has wires that fail.")
+        return 1
     seeds = range(first, first + int(environ.get("RUNS") or 1))
     failed = [seed for seed in seeds if not _kept(seed, seconds, environ)]
     print(
@@ -37,10 +42,11 @@ def _kept(seed: int, seconds: float, environ: Mapping[str, str]) -> bool:
     """One run: whether the promise was kept."""
     mild, verbose, keep = (bool(environ.get(name)) for name in ("MILD", "VERBOSE", "KEEP"))
     streams, database = int(environ.get("STREAMS") or 0), environ.get("DATABASE") or ""
-    wanted = plan(seed, seconds, mild, streams, database)
+    machines = int(environ.get("MACHINES") or 1)
+    wanted = plan(seed, seconds, mild, streams, database, machines)
     if wanted.setup.database == "mysql" and mariadb.binaries() is None:
         print("NO MARIADB HERE: this run has PostgreSQL instead; apt-get install mariadb-server", flush=True)
-        wanted = plan(seed, seconds, mild, streams, "postgresql")
+        wanted = plan(seed, seconds, mild, streams, "postgresql", machines)
     print(f"SEED={seed} SECONDS={seconds:g}: {len(wanted.faults)} faults, {wanted.setup}", flush=True)
     if verbose:
         print(*wanted.faults, sep="\n", flush=True)

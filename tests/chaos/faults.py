@@ -13,8 +13,9 @@ from redis import RedisError
 
 from ingest.stream.keys import Keys
 from ingest.stream.pauses import HANDLER, QUEUE
+from tests.chaos.network import CUT, OUTSIDE, WEATHERS, Weather, between
 from tests.chaos.parts import Handles, Part, alive_below
-from tests.chaos.plan import Fault
+from tests.chaos.plan import MACHINES, Fault
 from tests.chaos.site import Site
 
 T = TypeVar("T")
@@ -56,7 +57,7 @@ class Storm:
                 fault.__exit__(None, None, None)
 
     def _begin(self, what: Fault) -> None:
-        name = f"{what.target}: {what.how if what.kind == 'wire' else what.kind}"
+        name = f"{what.target}: {_shown(what)}"
         fault = DONE[what.kind](self._site, what)
         try:
             fault.__enter__()
@@ -65,6 +66,13 @@ class Storm:
             return
         self.done[name] += 1
         self._blowing.append((what.ends, fault))
+
+
+def _shown(what: Fault) -> str:
+    """How a fault is counted: those of wires and links by what they do."""
+    if what.kind in ("wire", "link"):
+        return what.how
+    return f"{what.kind}, {what.how}" if what.kind in ("uplink", "alone") else what.kind
 
 
 @contextmanager
@@ -111,6 +119,58 @@ def _miswired(site: Site, what: Fault) -> Iterator[None]:
         yield
     finally:
         site.on_loop(wire.behave())
+
+
+@contextmanager
+def _in_weather(site: Site, what: Fault) -> Iterator[None]:
+    """A link between machines misbehaves, or all of one machine's."""
+    with site.weather(*_links(what)):
+        yield
+
+
+def _links(what: Fault) -> tuple[list[tuple[str, str]], Weather]:
+    """Which ones a fault is about, and how they are then."""
+    if what.kind == "alone":
+        return between(MACHINES, what.target), WEATHERS[what.how]
+    there = (OUTSIDE, what.target)
+    if what.kind == "link":
+        one, _, other = what.target.partition("-")
+        there = (one, other)
+    back = there[::-1]
+    how, _, which = what.how.partition(" ")
+    if which in ("there", "back"):
+        return [there if which == "there" else back], WEATHERS[how]
+    return [there, back], WEATHERS[what.how]
+
+
+@contextmanager
+def _powerless(site: Site, what: Fault) -> Iterator[None]:
+    """A machine loses its power: nothing there says a last word, and all of it is started again later."""
+    parts = site.on_machine(what.target)
+    with site.weather(between((OUTSIDE, *MACHINES), what.target), CUT):
+        for part in parts:
+            part.held += 1
+        handles = Handles(_all_of(parts), os.getpid())
+        handles.send(signal.SIGKILL)
+        handles.close()
+        try:
+            yield
+        finally:
+            for part in parts:
+                part.held -= 1
+
+
+@contextmanager
+def _suspended(site: Site, what: Fault) -> Iterator[None]:
+    """A machine stands still, as when it is moved to another host."""
+    with site.weather(between((OUTSIDE, *MACHINES), what.target), CUT):
+        handles = Handles(_all_of(site.on_machine(what.target)), os.getpid())
+        handles.send(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            handles.send(signal.SIGCONT)
+            handles.close()
 
 
 @contextmanager
@@ -222,7 +282,7 @@ def _notes_forgotten(site: Site, _what: Fault) -> Iterator[None]:
 @contextmanager
 def _breaking(site: Site, what: Fault) -> Iterator[None]:
     """The processes of a kind are started anew, to break at a fail point; and once more, to break no longer."""
-    parts = [site.parts["endpoint"]] if what.target == "endpoint" else site.workers()
+    parts = site.endpoints() if what.target == "endpoint" else site.workers()
     site.fail_at[what.target] = what.how
     for part in parts:
         part.send(signal.SIGTERM)
@@ -244,6 +304,11 @@ DONE: dict[str, Callable[[Site, Fault], AbstractContextManager[None]]] = {
     "SIGSTOP": _stopped,
     "pause": _paused,
     "wire": _miswired,
+    "link": _in_weather,
+    "uplink": _in_weather,
+    "alone": _in_weather,
+    "power": _powerless,
+    "suspended": _suspended,
     "memory full": _memory_full,
     "disk full": _disk_full,
     "locked": _locked,
@@ -267,11 +332,14 @@ def _ask_redis(site: Site, *command: str) -> None:
 def _struck(site: Site, what: Fault) -> tuple[Handles, list[Part]]:
     """The processes that a fault is about, and the parts whose main process is among them."""
     parts = site.parts
+    if what.target == "endpoint":
+        parts = {"endpoint": _picked(site.endpoints(), what.pick)}
     if what.target in parts:
         part = parts[what.target]
         return _handles([part.pid, *(part.below() if what.how == "with its children" else [])]), [part]
     if what.target in ("endpoint child", "postgres session"):
-        part = parts[what.target.partition(" ")[0]]
+        of = site.endpoints() if what.target == "endpoint child" else [parts["postgres"]]
+        part = _picked(of, what.pick)
         return _handles([_picked(part.below(), what.pick)]), []
     part = _picked(site.workers(), what.pick)
     if what.target == "worker":

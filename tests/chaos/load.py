@@ -11,8 +11,10 @@ import random
 import time
 from array import array
 from collections import Counter, deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import cast
 
 import httptools
@@ -25,6 +27,8 @@ from ingest.simulation.target import Target
 
 #: Seconds to wait for an answer: longer than anything that should happen while nothing is stopped.
 ANSWER_TIMEOUT = 10.0
+#: Seconds to wait for a connection; then the next place is tried.
+CONNECT_TIMEOUT = 3.0
 #: Most connections at once; calls that find none free are not sent, and counted.
 CONNECTIONS_MAX = 256
 #: Seconds between two looks at the clock.
@@ -34,6 +38,10 @@ AGAIN_AFTER_200 = 0.01
 AGAIN_AFTER_TROUBLE = 0.5
 #: Seconds until a call is sent again, from and to: signatures are good for 300.
 AGAIN_IN = (0.2, 4.0)
+
+
+#: Host and port.
+Place = tuple[str, int]
 
 
 def proof(seed: int, call: int) -> str:
@@ -97,14 +105,24 @@ class Load:
     """Sends calls until it is told to stop."""
 
     def __init__(
-        self, seed: int, port: int, rate: int, connections: int, signer: Signer | None, logs: Record | None = None
+        self,
+        seed: int,
+        places: Sequence[Place],
+        rate: int,
+        connections: int,
+        signer: Signer | None,
+        logs: Record | None = None,
     ) -> None:
-        """`logs` is where Copernica keeps what happened, whatever becomes of its calls."""
+        """`places` are where endpoints listen, one or several behind one name.
+
+        `logs` is where Copernica keeps what happened, whatever becomes of its calls.
+        """
         self.journal = Journal(seed, rate)
-        self._port = port
+        self._places = cycle(places)
         self._rate = rate
         self._connections = connections
-        self._target = Target(f"http://127.0.0.1:{port}/copernica", signer)
+        host, port = places[0]
+        self._target = Target(f"http://{host}:{port}/copernica", signer)
         self._signed = signer is not None
         self._simulator = Simulator(seed, now=time.time)
         self._logs = logs
@@ -186,9 +204,10 @@ class Load:
     async def _open(self) -> None:
         try:
             with suppress(OSError):
-                await asyncio.get_running_loop().create_connection(
-                    lambda: _Connection(self), "127.0.0.1", self._port
-                )
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    await asyncio.get_running_loop().create_connection(
+                        lambda: _Connection(self), *next(self._places)
+                    )
         finally:
             self._opening -= 1
 

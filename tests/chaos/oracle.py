@@ -27,11 +27,12 @@ from ingest.stream.keys import Keys
 from tests.chaos.check import Verdict, calls, judge, whereabouts
 from tests.chaos.faults import Storm
 from tests.chaos.load import Journal, Load
+from tests.chaos.network import new_namespace
 from tests.chaos.parts import Handles, adopt_orphans, alive_below
 from tests.chaos.plan import Plan
 from tests.chaos.recovery import recover
 from tests.chaos.site import SERVERS, STARTING, Site
-from tests.support.running import answers, run, until
+from tests.support.running import run, until
 
 #: Seconds in which everything that was acknowledged has to be stored once the last fault is over.
 PATIENCE = 90.0
@@ -44,6 +45,8 @@ def try_seed(plan: Plan, hasten: bool = False, keep: bool = False) -> dict[str, 
     is left, and named in the summary; with `keep` that of any run.
     """
     adopt_orphans()
+    if plan.setup.machines > 1:
+        new_namespace()
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{plan.seed}-"))
     folder.chmod(0o755)  # PostgreSQL, as nobody, has its folder in it
     (folder / "plan.json").write_text(json.dumps(plan.as_dict(), indent=1))
@@ -78,7 +81,7 @@ class Trial:
         site.open()
         setup = plan.setup
         first, logs = datetime.now(UTC), LogFolder(site.folder / "logs")
-        load = Load(plan.seed, site.port, setup.rate, setup.connections, site.signer, logs)
+        load = Load(plan.seed, site.places(), setup.rate, setup.connections, site.signer, logs)
         sending = site.begin_on_loop(load.run(plan.seconds))
         storm = Storm(site, plan.faults)
         storm.blow()
@@ -148,8 +151,8 @@ class Trial:
     def _missing(self, journal: Journal) -> list[str]:
         """What is still to be done, the cheap questions first."""
         site, setup = self._site, self._plan.setup
-        if not answers(site.port):
-            return ["the endpoint is not ready"]
+        if not site.endpoints_answer():
+            return ["not all endpoints are ready"]
         if batches := site.backlog():
             return [f"{batches} batches are in the stream"]
         if setup.spool and (waiting := self._spooled()):
@@ -187,7 +190,8 @@ class Trial:
         places: dict[int, str] = {}
         for name in self._site.streams:
             with self._site.redis(name) as client:
-                places |= whereabouts(client, folder / "spool")
+                for spool in folder.glob("spool*/"):
+                    places |= whereabouts(client, spool)
         with (folder / "calls.txt").open("w") as file:
             for call in sorted(verdict.lost | verdict.doubled.keys()):
                 sent, kept = journal.sent[call], journal.acknowledged.get(call)

@@ -25,6 +25,12 @@ WIRES = ("endpoint-redis", "worker-redis", "worker-postgres", "worker-mariadb")
 #: The stream servers beside that of the queues, where there are several; and the wires to them.
 BESIDE = ("redis-2", "redis-3")
 WIRES_BESIDE = tuple(f"{kind}-{name}" for kind in ("endpoint", "worker") for name in BESIDE)
+#: Machines of a run that has several; each has an endpoint, a stream server and a worker, the last the database.
+MACHINES = ("one", "two", "three")
+#: The links between them.
+LINKS = ("one-two", "one-three", "two-three")
+#: How a link may be: see `tests.chaos.network`. Cut, it may be cut in one direction only, from the first or to it.
+LINK_WEATHER = ("cut", "cut", "cut there", "cut back", "slow", "lossy", "very lossy", "late")
 #: How a wire misbehaves, see `tests.chaos.proxy`.
 MISCHIEF = ("delay", "slow", "lossy", "cut", "swallow replies", "swallow requests", "half-close", "refuse", "deaf")
 #: Faults that shift a clock.
@@ -52,6 +58,8 @@ class Setup:
     recovers: bool
     #: Stream servers.
     streams: int = 1
+    #: Machines, with a network of their own between them.
+    machines: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +183,24 @@ KINDS = (
 )
 
 
-def plan(seed: int, seconds: float, mild: bool = False, streams: int = 0, database: str = "") -> Plan:
+#: The same where there are several machines, besides those above.
+KINDS_APART = (
+    Kind("link", LINKS, 60, (0.3, 12.0), lambda chance: chance.choice(LINK_WEATHER)),
+    # From and to the load, which then has no way to that machine's endpoint.
+    Kind("uplink", MACHINES, 8, (0.3, 4.0), lambda chance: chance.choice(LINK_WEATHER)),
+    Kind("alone", MACHINES, 12, (0.5, 12.0), lambda chance: chance.choice(("cut", "slow", "lossy"))),
+    Kind("power", MACHINES, 8, (1.0, 6.0)),
+    Kind("suspended", MACHINES, 6, (0.5, 8.0)),
+)
+
+
+def plan(
+    seed: int, seconds: float, mild: bool = False, streams: int = 0, database: str = "", machines: int = 1
+) -> Plan:
     """What happens under this seed; `mild` is for a run that has to be over soon.
 
-    The seed also says how many stream servers there are, and which database, unless that is given.
+    The seed also says how many stream servers there are, and which database, unless that is given. Several
+    machines are three, with a stream server each, and a database that can be reached from another.
     """
     chance = random.Random(seed)
     drawn = chance.choice(("sqlite", "postgresql"))
@@ -186,6 +208,9 @@ def plan(seed: int, seconds: float, mild: bool = False, streams: int = 0, databa
     if random.Random(f"{seed} mysql").random() < 0.25:
         drawn = "mysql"
     several = 3 if random.Random(f"{seed} streams").random() < 0.4 else 1
+    if machines > 1:
+        streams = machines = len(MACHINES)
+        drawn = database = "mysql" if "mysql" in (database or drawn) else "postgresql"
     setup = Setup(
         database="sqlite" if mild else database or drawn,
         signed=chance.random() < 0.5,
@@ -198,6 +223,7 @@ def plan(seed: int, seconds: float, mild: bool = False, streams: int = 0, databa
         # By a chance of its own, so that the same seeds still break the same things.
         recovers=not mild and random.Random(f"{seed} recovers").random() < 0.7,
         streams=1 if mild else streams or several,
+        machines=machines,
     )
     faults: list[Fault] = []
     at = QUIET
@@ -213,6 +239,8 @@ def plan(seed: int, seconds: float, mild: bool = False, streams: int = 0, databa
 
 def _draw(chance: random.Random, at: float, setup: Setup, mild: bool) -> Fault:
     kinds = [kind for kind in KINDS if kind.mild or not mild]
+    if setup.machines > 1:  # links are what is between them; and the replica has no place on any
+        kinds = [*(kind for kind in kinds if kind.name not in ("wire", "fail over")), *KINDS_APART]
     while True:
         kind = chance.choices(kinds, [kind.weight for kind in kinds])[0]
         target = chance.choice(kind.targets)

@@ -2,11 +2,15 @@
 
 load ──▶ endpoint ──wire──▶ valkey-server ◀──wire── workers ──wire──▶ PostgreSQL or MariaDB, or SQLite
                         (one or three)
+
+With three machines each has an endpoint, a valkey-server and a worker, and there are links between the machines
+instead of wires.
 """
 
 import asyncio
 import json
 import os
+import pwd
 import random
 import re
 import signal
@@ -14,9 +18,9 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -32,8 +36,9 @@ from ingest.simulation.signer import Signer
 from ingest.stream.consumer import GROUP, RECLAIM_IDLE_MS, Consumer
 from ingest.stream.keys import Keys
 from tests.chaos.clocks import Clocks
+from tests.chaos.network import Network, Weather
 from tests.chaos.parts import Handles, Part, Supervisor, alive_below, named, steady_port
-from tests.chaos.plan import BESIDE, WIRES, WIRES_BESIDE, Plan
+from tests.chaos.plan import BESIDE, MACHINES, WIRES, WIRES_BESIDE, Plan
 from tests.chaos.proxy import Proxy
 from tests.support import mariadb
 from tests.support.disk import Disk
@@ -46,6 +51,12 @@ T = TypeVar("T")
 ACCOUNT = "account-1234"
 #: Seconds in which a part has to leave when it is asked to: ten are promised, a busy machine gets a little more.
 STOP_SECONDS = 12.0
+#: Which parts are on which machine, where there are several.
+PLACES = {
+    "one": ("redis", "endpoint", "worker-1"),
+    "two": ("redis-2", "endpoint-2", "worker-2", "handlers"),
+    "three": ("redis-3", "endpoint-3", "worker-3", "postgres", "mariadb"),
+}
 #: The second server, which follows the first.
 REPLICA = "replica"
 #: Parts that are not the program's own: they are needed for the verdict.
@@ -82,13 +93,17 @@ class Site:
         self.folder = folder
         self.signer = Signer.new(ACCOUNT) if plan.setup.signed else None
         self.port = steady_port()
-        self._redis_ports = {name: steady_port() for name in ("redis", *BESIDE, REPLICA)}
+        self.spool = folder / "spool"
+        self._ports = {name: steady_port() for name in ("redis", *BESIDE, REPLICA, "postgres", "mariadb")}
         #: The stream servers, the first of which has the queues.
         self.streams = ("redis", *BESIDE)[: plan.setup.streams]
         self.supervisor = Supervisor()
         self.disks = {name: Disk(folder / name) for name in plan.small_disks}
         self.clocks = Clocks(folder)
         self.wires: dict[str, Proxy] = {}
+        self.network: Network | None = None
+        if plan.setup.machines > 1:
+            self.network = Network(MACHINES, random.Random(plan.seed))
         self.postgres: Server | None = None
         self.mariadb: mariadb.Server | None = None
         #: The fail point at which the processes of a part break, while there is one.
@@ -101,6 +116,8 @@ class Site:
 
     def open(self) -> None:
         """Start everything, and wait until it works."""
+        if self.network is not None:
+            self.on_loop(self.network.open())
         for name in (*self.streams, "database", "spool"):
             (self.folder / name).mkdir(exist_ok=True)
         (self.folder / "mine.py").write_text(HANDLERS)
@@ -117,27 +134,48 @@ class Site:
         until(self.redis_answers, "Redis", STARTING)
         if self.plan.has_replica:
             self._add_replica()
-        self._lay_wires()
-        upgrade(self.database)
-        self._add("endpoint", lambda: ingest("serve"))
-        self._add("worker-1", lambda: ingest("worker"))
-        self._add("worker-2", lambda: ingest("worker"))
+        if self.network is None:
+            self._lay_wires()
+        upgrade(self.database_itself)
+        for number in range(1, 1 + self.plan.setup.machines):
+            self._add("endpoint" if number == 1 else f"endpoint-{number}", lambda: ingest("serve"))
+        for number in range(1, 1 + max(2, self.plan.setup.machines)):
+            self._add(f"worker-{number}", lambda: ingest("worker"))
         if self.plan.setup.handlers:
             self._add("handlers", lambda: ingest("worker", "--queue", "handlers"))
-        until(lambda: self.parts["endpoint"].log.read_text().count("is ready") >= 2, "the endpoint", STARTING)
-        until(lambda: answers(self.port), "the endpoint's answer", STARTING)
+        until(self._all_ready, "the endpoints", STARTING)
+        until(self.endpoints_answer, "the endpoints' answers", STARTING)
 
     def _add(self, name: str, argv: Callable[[], list[str]]) -> None:
-        part = Part(name, argv, lambda: self._environ(name), self.folder, cwd=self.folder)
+        part = Part(
+            name, lambda: self._placed(name, argv()), lambda: self._environ(name), self.folder, self.folder
+        )
         part.start()
         self.supervisor.parts.append(part)
+
+    def _placed(self, name: str, argv: list[str], *options: str) -> list[str]:
+        """The command line of a part, as it is run on the machine where that is."""
+        return argv if self.network is None else self.network.inside(self._machine(name), argv, *options)
+
+    def _machine(self, name: str) -> str:
+        return next(machine for machine, parts in PLACES.items() if name in parts)
+
+    def _all_ready(self) -> bool:
+        each = self._processes
+        return all(part.log.read_text().count("is ready") >= each for part in self.endpoints())
+
+    @property
+    def _processes(self) -> int:
+        """How many each endpoint has."""
+        return 2 if self.network is None else 1
 
     def _redis_argv(self, name: str) -> list[str]:
         return [
             str(embedded_redis.binary()),
             str(embedded_redis.configuration()),
             "--port",
-            str(self._redis_ports[name]),
+            str(self._ports[name]),
+            *(() if self.network is None else ("--bind", "*", "--protected-mode", "no")),
             "--unixsocket",
             self._socket(name),
             "--dir",
@@ -151,7 +189,7 @@ class Site:
 
     def _add_replica(self) -> None:
         (self.folder / REPLICA).mkdir()
-        of_first = ["--replicaof", "127.0.0.1", str(self._redis_ports["redis"])]
+        of_first = ["--replicaof", "127.0.0.1", str(self._ports["redis"])]
         self._add(REPLICA, lambda: [*self._redis_argv(REPLICA), *of_first])
         until(lambda: self._is_replica(REPLICA), "the replica", STARTING)
 
@@ -171,7 +209,7 @@ class Site:
         old, new = ("redis", REPLICA) if to_replica else (REPLICA, "redis")
         until(lambda: self._is_replica(new), "a replica that is up to date", FAIL_OVER_SECONDS)
         with self.redis(old) as client:
-            client.execute_command("FAILOVER", "TO", "127.0.0.1", self._redis_ports[new], "TIMEOUT", 5000)
+            client.execute_command("FAILOVER", "TO", "127.0.0.1", self._ports[new], "TIMEOUT", 5000)
         until(lambda: self._is_replica(old), "the fail-over", FAIL_OVER_SECONDS)
         for name, wire in self.wires.items():
             if name.endswith("redis"):
@@ -180,23 +218,41 @@ class Site:
     def _add_postgres(self) -> None:
         folder = self.folder / "pg"
         folder.mkdir()
-        self.postgres = Server(folder, {})
-        part = Part("postgres", self.postgres.argv, dict, self.folder, folder, **self.postgres.popen)
-        part.start()
-        self.supervisor.parts.append(part)
+        self.postgres = Server(folder, {} if self.network is None else {"listen_addresses": "*"})
+        if self.network is not None:
+            with (folder / "data" / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all all trust\n")
+        self._add_database("postgres", folder, self.postgres.argv, self.postgres.popen)
         until(self._postgres_answers, "PostgreSQL", STARTING)
         self.postgres.new_database("events")
 
     def _add_mariadb(self) -> None:
         folder = self.folder / "my"
         folder.mkdir()
-        self.mariadb = mariadb.Server(folder, {"max_allowed_packet": "64M"})
-        part = Part("mariadb", self.mariadb.argv, dict, self.folder, folder, **self.mariadb.popen)
-        part.start()
-        self.supervisor.parts.append(part)
+        reached = {} if self.network is None else {"skip-networking": "0"}
+        self.mariadb = mariadb.Server(folder, {"max_allowed_packet": "64M", **reached})
+        self._add_database("mariadb", folder, self.mariadb.argv, self.mariadb.popen)
         until(self._mariadb_answers, "MariaDB", STARTING)
         with closing(self.mariadb.connect()) as connection:
-            connection.cursor().execute("CREATE DATABASE events CHARACTER SET utf8mb4")
+            cursor = connection.cursor()
+            cursor.execute("CREATE DATABASE events CHARACTER SET utf8mb4")
+            if self.network is not None:
+                cursor.execute(f"CREATE USER {mariadb.USER}@'%'")
+                cursor.execute(f"GRANT ALL ON *.* TO {mariadb.USER}@'%'")
+
+    def _add_database(self, name: str, folder: Path, argv: Callable[[], list[str]], whose: dict[str, Any]) -> None:
+        """A server that is run by another user, and that becomes so on its machine."""
+        if self.network is not None:
+            user = pwd.getpwnam(whose["user"])
+            itself, whose = argv, {}
+            options = f"--setuid={user.pw_uid}", f"--setgid={user.pw_gid}"
+
+            def argv() -> list[str]:
+                return self._placed(name, itself(), *options)
+
+        part = Part(name, argv, dict, self.folder, folder, **whose)
+        part.start()
+        self.supervisor.parts.append(part)
 
     def _mariadb_answers(self) -> bool:
         assert self.mariadb is not None
@@ -245,23 +301,22 @@ class Site:
             self.on_loop(self.wires[name].open())
 
     def _environ(self, name: str) -> dict[str, str]:
-        kind = name if name in ("redis", "endpoint") else "worker"
+        kind = name.partition("-")[0] if name.startswith(("redis", "endpoint")) else "worker"
         environ = self.clocks.environ(kind) if kind in self.plan.shifted_clocks else {}
         if name in ("redis", *BESIDE, REPLICA):
             return environ if name == "redis" else {}
         setup = self.plan.setup
         environ |= {
-            "REDIS_URL": f"redis://127.0.0.1:{self.wires[f'{kind}-redis'].port}",
-            "INGEST_STREAM_URLS": self._stream_urls(
-                lambda server: f"redis://127.0.0.1:{self.wires[f'{kind}-{server}'].port}"
-            ),
+            "REDIS_URL": f"redis://{self._way(kind, 'redis')}",
+            "INGEST_STREAM_URLS": self._stream_urls(lambda server: f"redis://{self._way(kind, server)}"),
             "DATABASE_URL": self.database,
+            "HOST": "127.0.0.1" if self.network is None else "0.0.0.0",
             "PORT": str(self.port),
-            "WEB_CONCURRENCY": "2",
+            "WEB_CONCURRENCY": str(self._processes),
             "INGEST_VERIFY": "on" if setup.signed else "off",
             "INGEST_ACCOUNTS": ACCOUNT if setup.signed else "",
             "INGEST_KEYS": str(self.folder / "keys.json"),
-            "INGEST_SPOOL_DIR": str(self.folder / "spool") if setup.spool else "",
+            "INGEST_SPOOL_DIR": str(self._spool(name)) if setup.spool else "",
             "INGEST_HANDLERS": "mine" if setup.handlers else "",
             "NOTES": str(self.folder / "noted"),
             "PYTHONPATH": str(self.folder),
@@ -269,6 +324,16 @@ class Site:
         }
         limits = {"INGEST_BUFFER_MAX": setup.buffer_max, "INGEST_SPOOL_MAX": setup.spool_max}
         return environ | {limit: str(value) for limit, value in limits.items() if value}
+
+    def _way(self, kind: str, server: str, port: int = 0) -> str:
+        """Host and port by which a kind of part reaches a server; which `port` it has on its own machine."""
+        if self.network is None:
+            return f"127.0.0.1:{self.wires[f'{kind}-{server}'].port}"
+        return f"{self.network.address(self._machine(server))}:{port or self._ports[server]}"
+
+    def _spool(self, name: str) -> Path:
+        """The folder of an endpoint's spool."""
+        return self.folder / f"spool{name.removeprefix('endpoint')}" if name.startswith("endpoint") else self.spool
 
     def environ_without_wires(self) -> dict[str, str]:
         """For a command that has nothing to fear."""
@@ -289,10 +354,10 @@ class Site:
     def database(self) -> str:
         """Its URL, as the workers reach it."""
         if self.mariadb is not None:
-            return f"mysql://{mariadb.USER}@127.0.0.1:{self.wires['worker-mariadb'].port}/events"
+            return f"mysql://{mariadb.USER}@{self._way('worker', 'mariadb', 3306)}/events"
         if self.postgres is None:
             return f"sqlite:///{self.folder}/database/events.db"
-        return f"postgresql://ingest@127.0.0.1:{self.wires['worker-postgres'].port}/events"
+        return f"postgresql://ingest@{self._way('worker', 'postgres', 5432)}/events"
 
     @property
     def database_itself(self) -> str:
@@ -358,6 +423,34 @@ class Site:
         names = {"redis": ("redis",), "spool": ("endpoint",), "database": ("worker-1", "worker-2")}[kind]
         return [self.parts[name] for name in names]
 
+    def endpoints(self) -> list[Part]:
+        """One on each machine."""
+        return [part for part in self.supervisor.parts if part.name.startswith("endpoint")]
+
+    def places(self) -> list[tuple[str, int]]:
+        """Where they listen."""
+        if self.network is None:
+            return [("127.0.0.1", self.port)]
+        return [(self.network.address(self._machine(part.name)), self.port) for part in self.endpoints()]
+
+    def endpoints_answer(self) -> bool:
+        """Whether all of them are ready."""
+        return all(answers(port, host) for host, port in self.places())
+
+    def on_machine(self, machine: str) -> list[Part]:
+        """All that runs there."""
+        return [part for part in self.supervisor.parts if part.name in PLACES[machine]]
+
+    @contextmanager
+    def weather(self, links: Sequence[tuple[str, str]], weather: Weather) -> Iterator[None]:
+        """Links between machines that are so."""
+        assert self.network is not None
+        self.on_loop(self.network.turn(links, weather))
+        try:
+            yield
+        finally:
+            self.on_loop(self.network.turn_back(links, weather))
+
     def workers(self) -> list[Part]:
         """Every kind of worker."""
         return [part for part in self.supervisor.parts if part.name.startswith(("worker", "handlers"))]
@@ -403,6 +496,8 @@ class Site:
         rest.close()
         for wire in self.wires.values():
             self.on_loop(wire.close())
+        if self.network is not None:
+            self.on_loop(self.network.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()

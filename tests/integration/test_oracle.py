@@ -13,9 +13,11 @@ from ingest.copernica.events import decode
 from ingest.simulation.calls import Simulator
 from ingest.simulation.logwriter import LogFolder
 from tests.chaos.check import judge
+from tests.chaos.faults import DONE
 from tests.chaos.load import Journal, proof
-from tests.chaos.plan import KINDS, plan
+from tests.chaos.plan import KINDS, KINDS_APART, MACHINES, plan
 from tests.chaos.recovery import compared
+from tests.chaos.site import PLACES
 from workers.records import Quarantined
 from workers.store.store import Store
 
@@ -109,6 +111,18 @@ def test_a_plan_is_decided_by_its_seed_and_nothing_else() -> None:
     first, again = ([json.dumps(plan(seed, 60).as_dict()) for seed in range(3)] for _ in range(2))
     assert first == again
     assert len(set(first)) == 3
+
+
+def test_machines_have_faults_of_their_own_and_none_that_only_one_machine_can_have() -> None:
+    plans = [plan(seed, 60, machines=3, database="sqlite" if seed % 2 else "") for seed in range(60)]
+    drawn = {(fault.kind, fault.target) for one in plans for fault in one.faults}
+    assert drawn >= {(kind.name, target) for kind in KINDS_APART for target in kind.targets}
+    assert not {"wire", "fail over", "locked"} & {kind for kind, _ in drawn}
+    assert {kind for kind, _ in drawn} <= DONE.keys()
+    assert {one.setup.database for one in plans} == {"postgresql", "mysql"}
+    assert {one.setup.streams for one in plans} == {len(MACHINES)} == {len(PLACES)}
+    placed = [part for parts in PLACES.values() for part in parts]
+    assert len(placed) == len(set(placed))
 
 
 def test_every_kind_of_fault_is_planned_sooner_or_later_and_they_overlap() -> None:

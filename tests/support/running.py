@@ -151,9 +151,11 @@ def until(look: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
         time.sleep(0.05)
 
 
-def exchange(port: int, *parts: bytes, pause: float = 0.05, seconds: float = 5.0) -> bytes:
+def exchange(
+    port: int, *parts: bytes, pause: float = 0.05, seconds: float = 5.0, host: str = "127.0.0.1"
+) -> bytes:
     """Send bytes as they are, half-close, and return all that comes back."""
-    with socket.create_connection(("127.0.0.1", port), seconds) as connection:
+    with socket.create_connection((host, port), seconds) as connection:
         with suppress(OSError):  # who refuses answers and closes before everything is there
             for number, part in enumerate(parts):
                 if number:
@@ -169,11 +171,10 @@ def exchange(port: int, *parts: bytes, pause: float = 0.05, seconds: float = 5.0
         return received
 
 
-def answers(port: int) -> bool:
+def answers(port: int, host: str = "127.0.0.1") -> bool:
     try:
-        return b" 200 " in exchange(
-            port, b"GET /readyz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", seconds=1.0
-        )
+        request = b"GET /readyz HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n"
+        return b" 200 " in exchange(port, request, seconds=1.0, host=host)
     except OSError:
         return False
 

@@ -5,6 +5,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from tests.chaos.network import why_none
 from tests.support.running import running
 
 
@@ -17,3 +20,16 @@ def test_a_short_run_keeps_the_promise(tmp_path: Path) -> None:
     assert summary["kept"]
     assert summary["acknowledged"] > 500
     assert summary["faults"]
+
+
+@pytest.mark.timeout(500)
+@pytest.mark.skipif(bool(why_none()), reason=f"no network of its own: {why_none()}")
+def test_a_short_run_over_three_machines_keeps_the_promise(tmp_path: Path) -> None:
+    """One machine, with a stream server and the database, loses its power while a link to it is cut."""
+    environ = {"SEED": "8768", "SECONDS": "10", "MACHINES": "3", "RUNS": "1", "CHAOS_OUT": str(tmp_path / "out")}
+    with running([sys.executable, "-m", "tests.chaos"], environ, tmp_path / "log") as oracle:
+        assert oracle.wait(450) == 0, oracle.output
+    summary: dict[str, Any] = json.loads((tmp_path / "out").read_text())
+    assert summary["kept"]
+    assert summary["acknowledged"] > 100
+    assert {"three: power", "one-three: cut back"} <= summary["faults"].keys()
