@@ -10,6 +10,7 @@ from pymysql.constants import CLIENT, CR
 from sqlalchemy import URL, Connection
 
 from ingest.errors import Unavailable
+from workers.store import keepalive
 
 #: The oldest releases with all that we use: locked rows can be skipped, and texts compared by their characters.
 OLDEST, OLDEST_MYSQL = (10, 6), (8, 0, 17)
@@ -67,6 +68,7 @@ class Driver(_Connection):
                 raise pymysql.OperationalError(CR.CR_CONN_HOST_ERROR, text) from error
             self._secure = True  # a password may be sent as it is
         super().connect(sock)
+        keepalive.watch(cast("socket.socket", vars(self)["_sock"]))  # as of PyMySQL 1.2: it gives it to no one
 
     def query(self, sql: Any, unbuffered: bool = False) -> int:
         """Send a statement and read what comes of it; returns how many rows it changed."""

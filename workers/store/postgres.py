@@ -38,6 +38,7 @@ from workers.store import (
     descriptions,
     event_counts,
     patience,
+    postgres_connection,
     postgres_descriptions,
     postgres_partitions,
     remedies,
@@ -52,10 +53,6 @@ from workers.store.rows import json_text
 
 #: The oldest release with everything that we use.
 OLDEST = (14,)
-#: Seconds to wait for a server that does not answer.
-CONNECT_TIMEOUT = 5
-#: Our name in the server's lists of connections.
-NAME = "copernica-ingest"
 #: Most rows that are counted exactly, which takes about a second; beyond, the server's estimate is used.
 COUNTED_ROWS = 10_000_000
 #: Held by whoever upgrades the schema; any number that nothing else uses.
@@ -109,13 +106,7 @@ class PostgreSQL(Backend):
         """Connections that are the same whatever the environment and the URL say."""
         engine = create_engine(
             self._url,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT,
-                "application_name": NAME,
-                "prepare_threshold": None,
-                "client_encoding": "utf8",
-                "autocommit": False,
-            },
+            connect_args=postgres_connection.arguments(self._url),
             isolation_level="READ COMMITTED",
             pool_pre_ping=True,
             hide_parameters=True,  # they are personal data, and errors end up in logs
