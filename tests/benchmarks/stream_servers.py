@@ -23,8 +23,8 @@ from tests.benchmarks import load, machine
 from tests.benchmarks.__main__ import WIDTH
 from tests.benchmarks.load import Sent
 from tests.benchmarks.report import Goal, Report, Row, Spread
-from tests.benchmarks.servers import OURS, Store, endpoint, scratch
-from tests.support.running import PATIENCE, ingest, running, until
+from tests.benchmarks.servers import OURS, Store, cpu_seconds, endpoint, scratch
+from tests.support.running import PATIENCE, Process, ingest, running, until
 from tests.support.valkey import Valkey
 from workers.store.schema import upgrade
 from workers.store.store import Store as Database
@@ -67,14 +67,14 @@ def servers(folder: Path, number: int) -> Iterator[list[Valkey]]:
 
 
 @contextmanager
-def site(folder: Path, started: Sequence[Valkey], **more: str) -> Iterator[tuple[int, Path]]:
-    """An endpoint before them; its port, and its log."""
+def site(folder: Path, started: Sequence[Valkey], **more: str) -> Iterator[tuple[int, Path, Process]]:
+    """An endpoint before them; its port, its log and its process."""
     assert started[0].process is not None
     with started[0].client() as client:
         store = Store(client, started[0].url, started[0].process.pid)
         urls = ",".join(server.url for server in started)
-        with endpoint(OURS, store, folder, INGEST_STREAM_URLS=urls, **more) as (port, _):
-            yield port, folder / "endpoint.log"
+        with endpoint(OURS, store, folder, INGEST_STREAM_URLS=urls, **more) as (port, process):
+            yield port, folder / "endpoint.log", process
 
 
 def outage(round_: int) -> Outage:
@@ -85,7 +85,7 @@ def outage(round_: int) -> Outage:
         worker = environ | {"REDIS_URL": started[0].url, "LOG_LEVEL": "warning"}
         worker["INGEST_STREAM_URLS"] = ",".join(server.url for server in started)
         with (
-            site(folder, started, **environ) as (port, log),
+            site(folder, started, **environ) as (port, log, _),
             running(ingest("worker"), worker, folder / "worker.log"),
             ThreadPoolExecutor(1) as sender,
         ):
@@ -113,11 +113,23 @@ def _batches(server: Valkey) -> int:
         return Consumer(client).batches()
 
 
-def full_rate(number: int) -> float:
-    """Calls per second that one endpoint takes with so many servers."""
-    with scratch() as folder, servers(folder, number) as started, site(folder, started) as (port, _):
+@dataclass(frozen=True, slots=True)
+class Full:
+    """What one endpoint takes at most."""
+
+    #: Calls per second.
+    rate: float
+    #: Microseconds of a processor that the endpoint needs for one: says something on a busy machine, too.
+    cost: float
+
+
+def full_rate(number: int) -> Full:
+    """One round of the second part, with so many servers."""
+    with scratch() as folder, servers(folder, number) as started, site(folder, started) as (port, _, process):
         load.send(port, WARM)
-        return load.send(port, FULL).rate
+        before = cpu_seconds(process.pid)
+        sent = load.send(port, FULL)
+        return Full(sent.rate, (cpu_seconds(process.pid) - before) / sent.answered * 1e6)
 
 
 def outages(rounds: int, terminal: Console) -> list[Row]:
@@ -158,11 +170,26 @@ def rates(rounds: int, terminal: Console) -> list[Row]:
         one.append(full_rate(1))
         three.append(full_rate(3))
         terminal.print(
-            f"round {round_ + 1}: {three[-1]:,.0f} calls/s with three, {one[-1]:,.0f} with one; "
+            f"round {round_ + 1}: {three[-1].rate:,.0f} calls/s with three, {one[-1].rate:,.0f} with one; "
+            f"{three[-1].cost:.1f} and {one[-1].cost:.1f} µs of a processor for each; "
             f"load {os.getloadavg()[0]:.1f}"
         )
     goal = Goal("≥ 0.95 x", lambda _, ratio: ratio >= 0.95)
-    return [Row("calls taken/s", Spread(three), "one server", Spread(one), goal)]
+    return [
+        Row(
+            "calls taken/s",
+            Spread([full.rate for full in three]),
+            "one server",
+            Spread([full.rate for full in one]),
+            goal,
+        ),
+        Row(
+            "µs of a processor per call",
+            Spread([full.cost for full in three]),
+            "one server",
+            Spread([full.cost for full in one]),
+        ),
+    ]
 
 
 @click.command()
