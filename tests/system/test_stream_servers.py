@@ -130,6 +130,30 @@ def test_one_goes_and_comes_back_and_every_call_is_kept_and_stored_once(
     assert set(load.statuses) == {200}
 
 
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_who_starts_while_the_server_of_the_queues_is_away_keeps_and_stores_calls_and_has_jobs_when_it_is_back(
+    environ: dict[str, str], servers: list[Valkey], tmp_path: Path, how: signal.Signals
+) -> None:
+    queues = servers[0]
+    if how is signal.SIGKILL:
+        queues.kill()
+    else:
+        queues.send(how)
+    with site(environ, tmp_path), Load(int(environ["PORT"]), connections=2).running() as load:
+        load.more(50)
+        until(lambda: stored(environ) >= 50, "that what comes in is stored meanwhile", 3 * PATIENCE)
+        if how is signal.SIGKILL:
+            queues.start()
+        else:
+            queues.send(signal.SIGCONT)
+        with queues.client() as client:
+            until(lambda: idle_workers(client) == 1, "that the worker waits for jobs", 3 * PATIENCE)
+        load.more(50)
+        load.stop()
+        until(lambda: stored(environ) == len(load.statuses), "everything in the store", 3 * PATIENCE)
+    assert set(load.statuses) == {200}
+
+
 @pytest.fixture
 def link(servers: list[Valkey]) -> Iterator[RedisProxy]:
     """What lies between everybody and the server of the queues."""
