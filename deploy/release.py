@@ -130,6 +130,15 @@ def try_wheel(folder: Path) -> None:
         if dev.wait(PATIENCE):
             fail(f"`ingest dev` ended with exit code {dev.returncode}:\n{log.read_text()}")
     finally:
+        end(dev)
+
+
+def end(dev: subprocess.Popen[bytes]) -> None:
+    """Kindly if possible: killed, it would leave its Redis-compatible server running."""
+    dev.terminate()
+    try:
+        dev.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
         dev.kill()
         dev.wait()
 
