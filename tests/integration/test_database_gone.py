@@ -135,6 +135,10 @@ async def _gone(remote: Remote, network: Network) -> None:
         async with asyncio.timeout(2 * PATIENCE):
             while not await asyncio.to_thread(remote.look):
                 await asyncio.sleep(0.05)
-        await network.turn(between([OUTSIDE], "database"), CUT)
-        with pytest.raises(OperationalError):
-            await asyncio.wait_for(waiting, 2 * PATIENCE)
+        links = between([OUTSIDE], "database")
+        await network.turn(links, CUT)
+        try:
+            with pytest.raises(OperationalError):
+                await asyncio.wait_for(waiting, PATIENCE)
+        finally:  # so that the end of the server is heard of, by a thread that would wait for ever
+            await network.turn_back(links, CUT)
