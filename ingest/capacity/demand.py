@@ -14,7 +14,7 @@ class Demand:
     outage: float = 3600.0
     #: Events of a day; None: the rate all day.
     per_day: float | None = None
-    #: `sqlite` or `postgresql`; None: whichever fits.
+    #: `sqlite`, `postgresql` or `mariadb`; None: whichever fits.
     database: str | None = None
     #: Handlers that are called with each event.
     handlers: int = 0

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from ingest.errors import SettingsError
 
@@ -12,6 +12,11 @@ from ingest.errors import SettingsError
 LARGEST_FILE = 4 * 1024 * 1024
 #: What a figure may be: less or more is a mistake in the file.
 LEAST, MOST = 1e-3, 1e6
+#: How often a server writes each byte of table and index, beside its log: once more when a page that was written
+#: already gets another row. MariaDB writes each page twice (`innodb_doublewrite`).
+REWRITTEN, DOUBLE = 2, 2
+#: Figures that older files lack: what is packaged stands for them.
+SINCE = ("mariadb_us", "mariadb_server_us", "mariadb_bytes", "redo_bytes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +31,24 @@ class Figures:
     #: Redis takes it, in a batch with others; and gives it to a drain, and forgets it.
     append_us: float
     claim_us: float
-    #: A worker drains it into SQLite, the database's own work included; or into PostgreSQL, whose work is apart.
+    #: A worker drains it into SQLite, the database's own work included; or into PostgreSQL, or MariaDB, whose work
+    #: is apart.
     sqlite_us: float
     postgresql_us: float
     server_us: float
+    mariadb_us: float
+    mariadb_server_us: float
     #: A worker calls a handler with it that does nothing.
     handler_us: float
     #: In Redis' memory while it waits, and in its append-only file.
     stream_bytes: float
     log_bytes: float
-    #: In the database, with all indexes and numbers; and in PostgreSQL's write-ahead log.
+    #: In the database, with all indexes and numbers; and in PostgreSQL's write-ahead log, or MariaDB's redo log.
     sqlite_bytes: float
     postgresql_bytes: float
     wal_bytes: float
+    mariadb_bytes: float
+    redo_bytes: float
     #: On the wire: head and body of a call, and the answer.
     call_bytes: float
 
@@ -55,6 +65,7 @@ class Figures:
             return replace(PACKAGED, **_benched(given, source))  # type: ignore[return-value]
         if not isinstance(given, dict):
             raise SettingsError(f"{source} holds no figures: `ingest plan --measure --json` prints some.")
+        given = {name: getattr(PACKAGED, name) for name in SINCE} | given
         missing = [each.name for each in fields(cls) if each.name not in given]
         if missing:
             raise SettingsError(
@@ -93,6 +104,30 @@ class Figures:
         return asdict(self)
 
 
+class Costs(NamedTuple):
+    """What one kind of database takes of an event; the names that people know it by."""
+
+    shown: str
+    worker_us: float
+    #: Of its server; 0 where the worker does its work.
+    server_us: float
+    stored_bytes: float
+    log_bytes: float
+    #: How often its server writes each byte of table and index, beside its log.
+    written: int
+
+
+def costs_of(database: str, figures: Figures) -> Costs:
+    """What an event takes of `sqlite`, `postgresql` or `mariadb`."""
+    if database == "sqlite":
+        return Costs("SQLite", figures.sqlite_us, 0.0, figures.sqlite_bytes, 0.0, 1)
+    if database == "mariadb":
+        stored, log = figures.mariadb_bytes, figures.redo_bytes
+        return Costs("MariaDB", figures.mariadb_us, figures.mariadb_server_us, stored, log, DOUBLE * REWRITTEN)
+    stored, log = figures.postgresql_bytes, figures.wal_bytes
+    return Costs("PostgreSQL", figures.postgresql_us, figures.server_us, stored, log, REWRITTEN)
+
+
 def _figure(name: str, value: object, source: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not LEAST <= value <= MOST:
         raise SettingsError(
@@ -109,6 +144,7 @@ BENCHED = MappingProxyType(
         ("worker CPU, µs/event", "RQ SimpleWorker"): "sqlite_us",
         ("worker CPU, µs/event", "ours into SQLite"): "postgresql_us",
         ("PostgreSQL's own CPU, µs/event", "the worker's"): "server_us",
+        ("MariaDB's own CPU, µs/event", "the worker's"): "mariadb_server_us",
         ("worker CPU, µs/event", "RQ SimpleWorker, a job per event"): "handler_us",
         ("Redis memory, bytes/event", "an RQ job per call"): "stream_bytes",
         ("stream alone, bytes/event", None): "log_bytes",
@@ -144,11 +180,15 @@ PACKAGED = Figures(
     sqlite_us=28.9,
     postgresql_us=23.1,
     server_us=9.4,
+    mariadb_us=31.5,
+    mariadb_server_us=25.0,
     handler_us=25.9,
     stream_bytes=83.0,
     log_bytes=80.4,
     sqlite_bytes=447.0,
     postgresql_bytes=432.0,
     wal_bytes=514.0,
+    mariadb_bytes=441.0,
+    redo_bytes=867.0,
     call_bytes=1080.0,
 )

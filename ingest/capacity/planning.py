@@ -4,7 +4,7 @@ from math import ceil, inf, log2
 
 from ingest.capacity.amounts import shown_rate, shown_size, shown_span
 from ingest.capacity.demand import Demand, Limit, Part, Plan
-from ingest.capacity.figures import Figures
+from ingest.capacity.figures import Figures, costs_of
 from ingest.errors import SettingsError
 
 #: Share of a processor that what answers at once may use: above, calls wait for each other.
@@ -15,9 +15,6 @@ WORKING = 0.9
 MACHINE = 16
 #: Processors of the largest database server, and bytes per second that its disk takes for hours: one good NVMe.
 SERVER, SERVER_WRITES = 64, 1e9
-#: How often PostgreSQL writes each byte of table and index, beside its log: once more when a page that was written
-#: already gets another row.
-REWRITTEN = 2
 #: Share of `maxmemory` that the backlog may use by default (`INGEST_BUFFER_MAX`).
 BACKLOG_SHARE = 0.6
 #: An append-only file is as large as this many times its content just before it has been rewritten.
@@ -140,9 +137,11 @@ def _gathered(demand: Demand) -> str:
 
 
 def _workers(demand: Demand, figures: Figures, database: str) -> tuple[Part, Limit]:
-    own = figures.sqlite_us if database == SQLITE else figures.postgresql_us
-    # A worker waits while its session of the server works.
-    cost = own if database == SQLITE else own + figures.server_us
+    costs = costs_of(database, figures)
+    own, cost = (
+        costs.worker_us,
+        costs.worker_us + costs.server_us,
+    )  # it waits while its session of the server works
     busy = demand.working_rate * own / 1e6
     at_once = demand.working_rate * cost / 1e6
     workers = ceil(at_once / WORKING)
@@ -150,7 +149,7 @@ def _workers(demand: Demand, figures: Figures, database: str) -> tuple[Part, Lim
     full = workers * 1e6 / cost
     lasts = demand.backlog / (full - demand.rate) if full > demand.rate else inf
     twice = " x 2 (a backlog is made up for in as long as it took)" if demand.outage else ""
-    waits = "" if database == SQLITE else f" + {figures.server_us:g} µs while the server works"
+    waits = "" if database == SQLITE else f" + {costs.server_us:g} µs while the server works"
     lines = [
         f"{shown_rate(demand.rate)}{twice} x {own:g} µs = {_cores(busy)} processors at work",
         f"{shown_rate(demand.working_rate)} x ({own:g} µs{waits}) ÷ {WORKING} → {workers:,} (ingest worker "
@@ -176,7 +175,8 @@ def _workers(demand: Demand, figures: Figures, database: str) -> tuple[Part, Lim
 
 
 def _store(demand: Demand, figures: Figures, database: str) -> tuple[Part, list[Limit]]:
-    stored = figures.sqlite_bytes if database == SQLITE else figures.postgresql_bytes
+    costs = costs_of(database, figures)
+    stored, each_writes = costs.stored_bytes, costs.log_bytes + costs.written * costs.stored_bytes
     day = demand.daily * stored
     disk = (
         f"{demand.daily:,.0f} events a day x {stored:g} bytes = {shown_size(day)} a day, x {MONTH} = "
@@ -187,22 +187,22 @@ def _store(demand: Demand, figures: Figures, database: str) -> tuple[Part, list[
         values = {"servers": 1, "processors": 0.0, "disk_bytes_per_day": day, "disk_bytes_per_month": day * MONTH}
         needs = f"SQLite, a file that grows by {shown_size(day)} a day, {shown_size(day * MONTH)} a month"
         return Part("database", needs, (disk, "its work is in the worker's"), values), limits
-    busy = demand.working_rate * figures.server_us / 1e6
-    written = demand.working_rate * (figures.wal_bytes + REWRITTEN * stored)
+    busy = demand.working_rate * costs.server_us / 1e6
+    written = demand.working_rate * each_writes
     servers = max(1, ceil(busy / ANSWERING / SERVER), ceil(written / SERVER_WRITES))
     processors = ceil(busy / ANSWERING)
     limits = _full(demand, day, servers)
-    full = processors * 1e6 / figures.server_us
+    full = processors * 1e6 / costs.server_us
     lines = (
-        f"{shown_rate(demand.working_rate)} x {figures.server_us:g} µs = {_cores(busy)} processors at work, "
+        f"{shown_rate(demand.working_rate)} x {costs.server_us:g} µs = {_cores(busy)} processors at work, "
         f"÷ {ANSWERING} → {processors:,}",
-        f"{shown_rate(demand.working_rate)} x ({figures.wal_bytes:g} of log + {REWRITTEN} x {stored:g}) = "
+        f"{shown_rate(demand.working_rate)} x ({costs.log_bytes:g} of log + {costs.written} x {stored:g}) = "
         f"{shown_size(written)}/s written while a backlog is made up for",
         f"a server of {SERVER} processors that writes {shown_size(SERVER_WRITES)}/s → {servers:,}",
         disk,
     )
     needs = (
-        f"PostgreSQL, {_many(servers, 'server')} with {_many(ceil(processors / servers), 'processor')}"
+        f"{costs.shown}, {_many(servers, 'server')} with {_many(ceil(processors / servers), 'processor')}"
         f"{_each(servers)}, {shown_size(day)} a day, {shown_size(day * MONTH)} a month"
     )
     values = {
@@ -218,7 +218,7 @@ def _store(demand: Demand, figures: Figures, database: str) -> tuple[Part, list[
             "commits take longer and the backlog grows: more processors for it, not more workers",
         )
     )
-    at = servers * SERVER_WRITES / (figures.wal_bytes + REWRITTEN * stored)
+    at = servers * SERVER_WRITES / each_writes
     then = "commits wait for the disk, and the backlog grows"
     limits.append(Limit("the database's disk", at / demand.rate, shown_rate(at), then))
     return Part("database", needs, lines, values), limits

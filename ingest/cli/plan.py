@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     help="How long the database may be away while all calls are kept: 15m, 1h, 2d; 0 for none.",
 )
 @click.option("--per-day", type=Amount("rate"), help="Events of a day: 20M.  [default: the rate, all day]")
-@click.option("--database", type=OneOf(["sqlite", "postgresql"]), help="Where they go.  [default: what fits]")
+@click.option(
+    "--database",
+    type=OneOf(["sqlite", "postgresql", "mariadb"]),
+    help="Where they go.  [default: SQLite or PostgreSQL, whichever fits]",
+)
 @click.option("--handlers", type=click.IntRange(0, 1000), default=0, help="Handlers that each event is given to.")
 @click.option(
     "--memory",

@@ -57,8 +57,8 @@ ACCOUNT, PATH = "account-1234", "/copernica"
 def measured(progress: Callable[[float], object]) -> Figures:
     """The figures of this machine; tells which part is done.
 
-    What PostgreSQL and handlers take is reckoned from the packaged figures, as this machine's drain compares with
-    theirs: no database server of the user's is loaded for it.
+    What PostgreSQL, MariaDB and handlers take is reckoned from the packaged figures, as this machine's drain
+    compares with theirs: no database server of the user's is loaded for it.
 
     Raises:
         SettingsError: this system cannot say what a process takes, or there is no server of our own.
@@ -81,7 +81,7 @@ def measured(progress: Callable[[float], object]) -> Figures:
     return replace(
         PACKAGED,
         machine=f"{os.cpu_count()} processors of {platform.node()}, {platform.system()} {platform.release()}; "
-        "PostgreSQL and handlers reckoned from those of the documentation",
+        "PostgreSQL, MariaDB and handlers reckoned from those of the documentation",
         date=time.strftime("%Y-%m-%d", time.gmtime()),
         endpoint_us=taken.endpoint_us,
         append_us=taken.redis_us,
@@ -89,6 +89,8 @@ def measured(progress: Callable[[float], object]) -> Figures:
         sqlite_us=drained.worker_us,
         postgresql_us=PACKAGED.postgresql_us * slower,
         server_us=PACKAGED.server_us * slower,
+        mariadb_us=PACKAGED.mariadb_us * slower,
+        mariadb_server_us=PACKAGED.mariadb_server_us * slower,
         handler_us=PACKAGED.handler_us * slower,
         stream_bytes=taken.stream,
         log_bytes=taken.stream,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner
 
 from ingest.capacity import amounts
 from ingest.capacity.demand import Demand
-from ingest.capacity.figures import PACKAGED, Figures
+from ingest.capacity.figures import PACKAGED, SINCE, Figures
 from ingest.capacity.planning import plan
 from ingest.cli.main import main
 from ingest.cli.render.plan import lines
@@ -88,10 +89,11 @@ def test_every_sum_that_is_shown_is_right() -> None:
         assert float(first.replace(",", "")) * float(second) / 1e6 == pytest.approx(float(result), rel=0.01)
 
 
-def test_more_of_everything_never_takes_less() -> None:
+@pytest.mark.parametrize("database", ["postgresql", "mariadb"])
+def test_more_of_everything_never_takes_less(database: str) -> None:
     before: dict[str, float] = {}
     for rate in (1, 10, 1e3, 1e4, 3e4, 1e5, 1e6, 1e7):
-        parts = plan(Demand(rate=rate, database="postgresql"), PACKAGED).parts
+        parts = plan(Demand(rate=rate, database=database), PACKAGED).parts
         now = {f"{part.name} {name}": value for part in parts for name, value in part.values.items()}
         assert all(value >= before.get(name, 0) for name, value in now.items() if "catch_up" not in name)
         before = now
@@ -101,6 +103,19 @@ def test_figures_come_back_from_what_json_prints(tmp_path: Path) -> None:
     made = CliRunner().invoke(main, ["plan", "--rate", "100k", "--json"])
     (tmp_path / "mine.json").write_text(made.output)
     assert Figures.read(tmp_path / "mine.json") == PACKAGED
+
+
+def test_a_file_from_before_mariadb_was_planned_for_is_still_of_use() -> None:
+    older = {name: value for name, value in PACKAGED.as_json().items() if name not in SINCE}
+    assert Figures.of(older | {"endpoint_us": 99.0}, "mine.json") == replace(PACKAGED, endpoint_us=99.0)
+
+
+def test_a_plan_for_mariadb_reckons_with_its_own_figures() -> None:
+    made = plan(Demand(rate=10_000, database="mariadb"), PACKAGED)
+    (store,) = (part for part in made.parts if part.name == "database")
+    assert store.needs.startswith("MariaDB, 1 server")
+    assert store.values["processors"] == pytest.approx(20_000 * PACKAGED.mariadb_server_us / 1e6)
+    assert store.values["disk_bytes_per_day"] == pytest.approx(864e6 * PACKAGED.mariadb_bytes)
 
 
 def test_figures_come_from_what_the_benchmark_writes() -> None:

@@ -34,7 +34,7 @@ _SIZE = "SELECT sum(data_length + index_length) FROM information_schema.tables W
 class MariaFacts(Facts):
     """A database on a server."""
 
-    usual_bytes = PACKAGED.postgresql_bytes
+    usual_bytes = PACKAGED.mariadb_bytes
 
     def look(self, store: "Store") -> DatabaseFacts:
         """Ask it; sizes and numbers of rows are the server's own estimates."""
