@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import shown
-from ingest.cli.interruption import INTERRUPTED
+from ingest.cli.interruption import interrupted_code
 from ingest.cli.options import settings_with
 from ingest.cli.times import with_zone
 
@@ -49,7 +49,7 @@ def status(as_json: bool, quiet: bool, watch: float | None, zone: "ZoneInfo") ->
         try:
             figures = watching(lambda: gather(settings), partial(render.picture, zone=zone), watch)
         except KeyboardInterrupt:
-            raise click.exceptions.Exit(INTERRUPTED) from None
+            raise click.exceptions.Exit(interrupted_code()) from None
     else:
         figures = gather(settings)
         if quiet:

@@ -41,7 +41,7 @@ from ingest.cli import (
     totals,
     webhooks,
 )
-from ingest.cli.interruption import interruptible
+from ingest.cli.interruption import ended_as_interrupted, interruptible
 from ingest.cli.options import env_file
 from ingest.errors import IngestError
 
@@ -83,7 +83,7 @@ class Command(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; an error ends it with a sentence and an exit code."""
-        with _told(ctx), interruptible(), streams.reader_may_leave():
+        with _told(ctx), ended_as_interrupted(), interruptible(), streams.reader_may_leave():
             return super().invoke(ctx)
 
 

@@ -10,7 +10,7 @@ import click
 
 from ingest.cli.choices import Listed, OneOf
 from ingest.cli.completion import types_of
-from ingest.cli.interruption import INTERRUPTED, terminated_as_interrupted
+from ingest.cli.interruption import interrupted_code
 from ingest.cli.options import settings_with
 from ingest.cli.times import Zone
 from ingest.errors import SettingsError
@@ -117,12 +117,12 @@ def simulate(
     with _records(**kept) as records:
         sender = Sender(target, iter(calls), events, rate, keep_going, records)
         try:
-            with terminated_as_interrupted(), render.sending(sender, events, quiet=as_json):
+            with render.sending(sender, events, quiet=as_json):
                 uvloop.run(sender.run(connections))
             code = 0 if sender.report.complete else 1
         except KeyboardInterrupt:
             click.echo("Interrupted. This is what was sent by then:", err=True)
-            code = INTERRUPTED
+            code = interrupted_code()
     render.report(sender.report, as_json)
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a command: it says what was done so far, and ends with 130."""
+"""Ctrl-C or a signal in the middle of a command: it says what was done so far, and ends with 128 and more."""
 
 import os
 import signal
@@ -15,6 +15,7 @@ from tests.support.cli import typed
 from tests.support.sql import give
 from workers.handlers import dead_letters, dropping
 from workers.handlers.work_queue import WorkQueue
+from workers.operations import backup
 from workers.reconcile import run as reconciling
 from workers.records import Quarantined
 from workers.store import filling
@@ -154,3 +155,21 @@ def test_who_follows_ends_that_by_ctrl_c(environ: dict[str, str]) -> None:
 
     with at_the(1, follow, "followed"):
         assert typed("events", "--follow", environ=environ).exit_code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_backup_as_ctrl_c_does_and_leaves_nothing_of_it(
+    environ: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def signalled_twice(_part: Path) -> int:  # as `timeout` does: the process, then its group
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), number)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(backup, "verify", signalled_twice)
+    store.add([event(1)])
+    done = typed("db", "backup", "copy.db", environ=environ)
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (128 + number, "Interrupted. There is no backup.")
+    assert list(tmp_path.glob("copy.db*")) == []
+    assert signal.getsignal(number) is signal.SIG_DFL

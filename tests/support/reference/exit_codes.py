@@ -27,6 +27,7 @@ def made() -> str:
         (str(other), "it could not be done, or not wholly: something cannot be reached, or is not there"),
         (str(settings), "a setting, a command or an option is missing or wrong: trying again will not help"),
         (str(INTERRUPTED), "Ctrl-C ended it before it was done; it says what was done by then"),
+        ("143, 129", "the same of SIGTERM, as supervisors send it, and of a terminal that is gone"),
     ]  # fmt: skip
     return page(
         "Exit codes",
