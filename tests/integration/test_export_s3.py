@@ -1,7 +1,14 @@
 """Exports to an object store: moto's server, over HTTP."""
 
 import json
+import os
+import signal
+import socket
+import tempfile
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import obstore
 import pytest
@@ -13,8 +20,9 @@ from tests.benchmarks.peers.installed import NotInstalled
 from tests.support.builders import FORM, delivery_id, event
 from tests.support.cli import typed
 from tests.support.object_store import object_store
+from tests.support.running import PATIENCE
 from workers.export import targets
-from workers.export.objects import PART
+from workers.export.objects import PART, UNFINISHED, YOUNG
 from workers.store.store import Store
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -111,3 +119,42 @@ def test_what_is_wrong_is_one_sentence_without_a_secret(environ: dict[str, str])
         refused = typed("export", "--to", "s3://bucket/x", environ=environ | stranger)
     assert (refused.exit_code, "refuses us" in refused.stderr) == (2, True), refused.stderr
     assert "geheim" not in (refused.stderr + away.stderr).lower()
+
+
+def test_ctrl_c_ends_the_wait_for_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, was_over = threading.Event(), []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for name, value in {"ENDPOINT_URL": f"http://127.0.0.1:{server.getsockname()[1]}", "REGION": "x"}.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(f"AWS_{name}", "x")
+
+        def interrupt() -> None:
+            with server.accept()[0]:
+                os.kill(os.getpid(), signal.SIGINT)
+                was_over.append(over.wait(PATIENCE))
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            targets.target_of("s3://bucket/x").write("m", b"1")
+        over.set()
+        thread.join()
+    assert was_over == [True]
+
+
+def test_the_next_export_deletes_what_a_killed_one_has_left_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    old = time.time() - YOUNG - 1
+    left, young, foreign = (tmp_path / name for name in (f"{UNFINISHED}a", f"{UNFINISHED}b", "other"))
+    for path in (left, young, foreign):
+        path.write_text("jan@example.nl")
+    for path in (left, foreign):
+        os.utime(path, (old, old))
+    bucket = targets.target_of("s3://bucket/x")
+    with bucket.scratch() as used:
+        os.utime(used, (old, old))
+        with bucket.alone():
+            assert {*tmp_path.iterdir()} == {young, foreign, used}

@@ -5,13 +5,16 @@ Who we are, and where the store is, its library reads from the environment as al
 runs on. None of that is in a message of ours, and neither is what the store answers, which may quote it.
 """
 
+import asyncio
+import fcntl
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self, TypeVar
 from urllib.parse import urlsplit
 
 import obstore
@@ -21,12 +24,21 @@ from obstore.store import S3Store
 from ingest.errors import SettingsError, Unavailable
 from workers.export.targets import Stored
 
+if TYPE_CHECKING:
+    from obstore import PutMode, PutResult
+
+T = TypeVar("T")
+
 #: How often a request is tried again, and for how long in all: the next run does what this one cannot.
 RETRIES, PATIENCE = 4, timedelta(seconds=60)
 #: Seconds to wait for a connection, and for an answer.
 CONNECT_TIMEOUT, TIMEOUT = timedelta(seconds=5), timedelta(seconds=60)
 #: Bytes of the parts in which a large file is sent, and how many are under way: all of them are in memory.
 PART, PARTS = 8 * 1024 * 1024, 3
+#: How the names of files begin that are being written on this machine; they have events of people in them.
+UNFINISHED = "ingest-export-"
+#: Seconds for which such a file is left alone though nobody seems to use it: it may be about to be locked.
+YOUNG = 60.0
 #: Where a machine of Amazon's is asked who it is, which is done where nobody says who we are.
 _MACHINE = "169.254."
 _STATUS = re.compile(r"\b([45][0-9]{2}) [A-Z]")
@@ -77,25 +89,36 @@ class Bucket:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """An object store has no locks: who is second finds out when it writes the manifest."""
+        """An object store has no locks: who is second finds out when it writes the manifest.
+
+        What exports that were killed have left unfinished on this machine is deleted, as nothing else would.
+        """
+        for left in Path(tempfile.gettempdir()).glob(f"{UNFINISHED}*"):
+            with suppress(OSError), left.open("rb") as file:  # another user's, say
+                if left.stat().st_mtime < time.time() - YOUNG:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    left.unlink()
         yield
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
         """Where this machine has files that do not last."""
-        with tempfile.NamedTemporaryFile(prefix="ingest-export-") as file:
+        with tempfile.NamedTemporaryFile(prefix=UNFINISHED) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # it is in use
             yield Path(file.name)
 
     def folders(self) -> Sequence[str]:
         """Those directly under the prefix."""
         with self._explained():
-            found = obstore.list_with_delimiter(self._store, self._prefix.rstrip("/") or None)
+            found = _answer(
+                lambda: obstore.list_with_delimiter_async(self._store, self._prefix.rstrip("/") or None)
+            )
             return [name.rstrip("/").rpartition("/")[2] for name in found["common_prefixes"]]
 
     def listed(self, folder: str) -> Mapping[str, Stored]:
         """By what the store says of them."""
         with self._explained():
-            found = obstore.list_with_delimiter(self._store, f"{self._prefix}{folder}")
+            found = _answer(lambda: obstore.list_with_delimiter_async(self._store, f"{self._prefix}{folder}"))
             files = found["objects"]
             return {one["path"].rpartition("/")[2]: Stored(one["size"], one["e_tag"]) for one in files}
 
@@ -103,8 +126,8 @@ class Bucket:
         """What is in a small file."""
         with self._explained():
             try:
-                found = obstore.get(self._store, self._prefix + name)
-                data = bytes(found.bytes())
+                found = _answer(lambda: obstore.get_async(self._store, self._prefix + name))
+                data = bytes(_answer(found.bytes_async))
             except (exceptions.NotFoundError, FileNotFoundError):
                 self._read[name] = None
                 return None
@@ -115,9 +138,11 @@ class Bucket:
         """In parts, if it is large; nobody sees any of it before it is whole."""
         with self._explained():
             size = path.stat().st_size
-            done = obstore.put(
-                self._store, self._prefix + name, path,
-                use_multipart=size > PART, chunk_size=PART, max_concurrency=PARTS,
+            done = _answer(
+                lambda: obstore.put_async(
+                    self._store, self._prefix + name, path,
+                    use_multipart=size > PART, chunk_size=PART, max_concurrency=PARTS,
+                )
             )  # fmt: skip  # a list to be read across
             return Stored(size, done["e_tag"])
 
@@ -126,11 +151,9 @@ class Bucket:
         etag = self._read.get(name)
         with self._explained():
             try:
-                done = obstore.put(
-                    self._store, self._prefix + name, data, mode={"e_tag": etag} if etag else "create"
-                )
+                done = self._written(name, data, {"e_tag": etag} if etag else "create")
             except exceptions.NotSupportedError:  # as some stores are that only speak like S3
-                done = obstore.put(self._store, self._prefix + name, data)
+                done = self._written(name, data, "overwrite")
             except (exceptions.PreconditionError, exceptions.AlreadyExistsError, FileExistsError):
                 raise Unavailable(
                     f"Another export has written to {self._shown} meanwhile: run the same again."
@@ -140,7 +163,10 @@ class Bucket:
     def delete(self, name: str) -> None:
         """Delete a file."""
         with self._explained():
-            obstore.delete(self._store, self._prefix + name)
+            _answer(lambda: obstore.delete_async(self._store, self._prefix + name))
+
+    def _written(self, name: str, data: bytes, mode: "PutMode") -> "PutResult":
+        return _answer(lambda: obstore.put_async(self._store, self._prefix + name, data, mode=mode))
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -169,3 +195,12 @@ class Bucket:
             return SettingsError(f"There is no bucket for {self._shown}: make it, or name another.")
         why = f"it answered {status[1]}" if status else "it does not answer"
         return Unavailable(f"{self._shown} cannot be used: {why}; run the same again, which does the rest.")
+
+
+def _answer(ask: Callable[[], Awaitable[T]]) -> T:
+    """Wait for an answer; Ctrl-C and time limits end that, while the library's blocking calls are deaf."""
+
+    async def asked() -> T:
+        return await ask()
+
+    return asyncio.run(asked())
