@@ -51,6 +51,18 @@ def test_a_child_that_a_call_forks_ends_where_it_comes_back(capfd: pytest.Captur
     assert capfd.readouterr().err == "h forked, and its child came back: it was ended there; use subprocess\n"
 
 
+def test_a_child_that_closes_its_files_as_a_daemon_does_ends_there_too() -> None:
+    parent, watchdog = os.getpid(), Watchdog("h", 5.0)
+    try:
+        with watchdog.watching(watchdog):
+            if not (child := os.fork()):
+                os.close(2)
+    finally:
+        if os.getpid() != parent:
+            os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
 def test_a_child_that_a_module_forks_is_no_second_worker(capfd: pytest.CaptureFixture[str]) -> None:
     parent = os.getpid()
     with kept("shop"):

@@ -79,9 +79,11 @@ def _end_process() -> None:
 
 def end_child_of(process: int, name: str) -> None:
     """End this process if it is not that one, but a child that users' code has forked and let come back."""
-    if os.getpid() != process:  # no logging: a thread that is not here may hold its lock
-        os.write(2, f"{name} forked, and its child came back: it was ended there; use subprocess\n".encode())
-        os._exit(1)
+    if os.getpid() != process:
+        try:  # no logging: a thread that is not here may hold its lock
+            os.write(2, f"{name} forked, and its child came back: it was ended there; use subprocess\n".encode())
+        finally:  # also where the child has closed that, as a daemon does
+            os._exit(1)
 
 
 class _Watched:
