@@ -25,7 +25,7 @@ from tests.support.cli import typed
 from tests.support.numbered import Numbered
 from tests.support.postgres import Server, postgres
 from tests.support.running import answers, free_port, ingest, run, running, until
-from tests.support.sql import execute, stored_numbers
+from tests.support.sql import add, execute, stored_numbers
 from tests.support.stream import keep
 from workers import runtime
 from workers.drain import drain, source
@@ -275,6 +275,21 @@ def test_a_worker_leaves_its_queue_to_those_of_the_release_that_upgraded(
         assert worker.wait() == 1
     assert worker.output.splitlines()[-1].startswith("ingest: The database")
     assert Worker.count(client) == 0
+
+
+def test_a_worker_that_met_other_tables_and_is_asked_to_stop_stops(
+    redis_url: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\nfrom workers import on\nfrom workers.store.other_release import noted\n\n"
+        "@on()\ndef mine(event):\n    noted.note()\n    os.kill(os.getppid(), signal.SIGTERM)\n"
+    )
+    with Store.open(sqlite_url) as store:
+        add(store, record(1))
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "INGEST_HANDLERS": "mine"}
+    with running(ingest("worker", "--queue", HANDLERS_QUEUE), environ, tmp_path / "log", cwd=tmp_path) as worker:
+        assert worker.wait() == 0
+    assert "starts again" not in worker.output
 
 
 def test_a_worker_without_tables_says_how_to_make_them(

@@ -112,7 +112,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
         with _metrics(settings), watching(settings, queue_name, is_away=not has_queues):
-            while not _work_once(settings, queue_name, burst) or noted:
+            while not _work_once(settings, queue_name, burst):
                 _require_own_tables(settings)
                 if not redis_outage.is_on:
                     log.warning("the worker ended; it starts again in %.0f s", RESTART_DELAY)
@@ -199,7 +199,7 @@ def _work_once(settings: Settings, queue_name: str, burst: bool) -> bool:
         except Exception:  # a worker must not end for good, whatever it met
             log.exception("the worker broke off")
             return False
-    return burst or worker.asked_to_stop
+    return worker.asked_to_stop or (burst and not noted)
 
 
 def _work(worker: GracefulWorker, burst: bool, with_scheduler: bool) -> None:
