@@ -248,6 +248,12 @@ def test_events_that_are_too_large_for_csv_are_exported_all_the_same(store: Stor
     assert len(found) == 4
 
 
+def test_a_day_of_nothing_but_large_events_is_exported(store: Store) -> None:
+    store.add([event(1, description="d" * 20_000), event(2, description="e" * 20_000)])
+    (batch,) = store.as_arrow(Slice(date(2026, 11, 20), ["open"]))
+    assert batch.num_rows == 2
+
+
 def test_a_server_that_is_apart_from_its_cluster_is_left_for_another(store: Store) -> None:
     error = pymysql.OperationalError(1047, "WSREP has not yet prepared node for application use")
     assert store.backend.is_elsewhere(error)

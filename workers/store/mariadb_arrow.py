@@ -69,7 +69,8 @@ class _Rows:
             while found := cursor.fetchmany(FETCHED):
                 there = [row for (row,) in found if row is not None]
                 self.is_lacking |= len(there) < len(found)
-                yield b"".join(there)
+                if there:
+                    yield b"".join(there)
 
 
 def _large(driver: Driver, statement: str) -> Iterator[Any]:
