@@ -11,7 +11,7 @@ from ingest import setting_sources
 
 #: Settings for which an empty value has a meaning of its own.
 MEANINGFUL_WHEN_EMPTY = frozenset({"INGEST_SPOOL_DIR"})
-#: Settings of which a line end is told: nobody could type such a password.
+#: Settings in which a line end is an error: nobody could type such a password.
 AS_THEY_ARE = frozenset({"INGEST_CONSOLE_PASSWORD", "INGEST_CONSOLE_READ_PASSWORD"})
 #: What is added where a value is in quotation marks.
 QUOTED = " (it is in quotation marks, which `docker --env-file` and Compose's lists keep: leave them out)"
