@@ -19,7 +19,7 @@ from typing import TypeVar
 import redis
 
 from ingest.errors import OtherDatabase, SchemaMismatch, SchemaMissing, Unavailable
-from ingest.processes import follow_parent
+from ingest.processes import follow_parent, handled_stops
 
 log = logging.getLogger(__name__)
 
@@ -70,11 +70,11 @@ stop_flag = StopFlag()
 
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """In this block the first SIGINT or SIGTERM asks jobs to come to an end, and the second ends the process.
+    """In this block the first signal to stop asks jobs to come to an end, and the second ends the process.
 
     The list has the signals that came.
     """
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = handled_stops()
     came: list[int] = []
 
     def ask(signal_number: int, _frame: FrameType | None) -> None:

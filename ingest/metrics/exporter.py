@@ -13,7 +13,6 @@ import asyncio
 import hmac
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -33,7 +32,7 @@ from ingest.metrics.board import Board
 from ingest.metrics.connections import refusal
 from ingest.metrics.exposition import families, of_processes, registry_of
 from ingest.metrics.figures import Figures, total
-from ingest.processes import follow_parent
+from ingest.processes import follow_parent, handled_stops
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +225,7 @@ def export(
 
 async def _export(app: web.Application, behind: Behind, address: tuple[str, int], avoid: int | None) -> None:
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in handled_stops():
         loop.add_signal_handler(number, stopping.set)
     follow_parent(partial(loop.call_soon_threadsafe, stopping.set))
     runner = web.AppRunner(app, shutdown_timeout=0.2)

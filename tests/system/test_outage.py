@@ -24,8 +24,8 @@ from tests.support.builders import record
 from tests.support.cli import typed
 from tests.support.numbered import Numbered
 from tests.support.postgres import Server, postgres
-from tests.support.running import answers, free_port, ingest, run, running, until
-from tests.support.sql import add, execute, stored_numbers
+from tests.support.running import PATIENCE, answers, free_port, ingest, run, running, until
+from tests.support.sql import add, execute, rows, stored_numbers
 from tests.support.stream import keep
 from workers import runtime
 from workers.drain import drain, source
@@ -288,8 +288,28 @@ def test_a_worker_that_met_other_tables_and_is_asked_to_stop_stops(
         add(store, record(1))
     environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "INGEST_HANDLERS": "mine"}
     with running(ingest("worker", "--queue", HANDLERS_QUEUE), environ, tmp_path / "log", cwd=tmp_path) as worker:
-        assert worker.wait() == 0
+        assert worker.wait(4 * PATIENCE) == 0
     assert "starts again" not in worker.output
+
+
+def test_a_hangup_lets_a_worker_end_its_call_and_is_no_failure_of_the_handler(
+    redis_url: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import os, signal\nfrom workers import on\n\n@on(retries=0)\ndef mine(event):\n"
+        "    for process in (os.getppid(), os.getpid()):\n        os.kill(process, signal.SIGHUP)\n"
+    )
+    environ = {"REDIS_URL": redis_url, "DATABASE_URL": sqlite_url, "INGEST_HANDLERS": "mine"}
+    with Store.open(sqlite_url) as store:
+        add(store, record(1))
+        with running(
+            ingest("worker", "--queue", HANDLERS_QUEUE), environ, tmp_path / "log", cwd=tmp_path
+        ) as worker:
+            assert worker.wait(4 * PATIENCE) == 0
+        assert rows(store, "SELECT (SELECT count(*) FROM handoffs), (SELECT count(*) FROM dead_letters)") == [
+            (0, 0)
+        ]
+    assert "Traceback" not in worker.output
 
 
 def test_a_worker_without_tables_says_how_to_make_them(

@@ -12,12 +12,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from ingest.processes import STOPS
 from workers.handlers.time_limits import end_child_of
 
 log = logging.getLogger(__name__)
 
 #: Signals that the worker, or what it is built upon, waits for.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
+SIGNALS = (*STOPS, signal.SIGCHLD, signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2)
 #: How the names of our loggers, and of those that we rely on, begin.
 OURS = frozenset({"ingest", "workers", "rq"})
 

@@ -29,6 +29,7 @@ from rq.scheduler import RQScheduler
 
 from ingest import sentry
 from ingest.lookout import Lookout
+from ingest.processes import handled_stops
 from ingest.redis_client import ANSWER_TIMEOUT
 from ingest.redis_errors import Outage
 from workers.metrics import figures
@@ -62,6 +63,8 @@ class BoundScheduler(RQScheduler):
         """In the new process: schedule until asked to stop, whatever Redis does meanwhile."""
         self._parent = os.getppid()
         self._outage = Outage(log, "retries of handlers wait for Redis")
+        if signal.SIGHUP in handled_stops():  # which RQ does not know
+            signal.signal(signal.SIGHUP, self.request_stop)
         while True:
             try:
                 super().work()  # type: ignore[no-untyped-call]
@@ -75,7 +78,7 @@ class BoundScheduler(RQScheduler):
                 time.sleep(DEADLINE_CHECK_INTERVAL)
 
     def request_stop(self, signum: int | None = None, frame: FrameType | None = None) -> None:
-        """SIGINT or SIGTERM, or its worker is gone."""
+        """A signal asks for it, or its worker is gone."""
         self._leaving = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
@@ -112,7 +115,7 @@ class GracefulWorker(PatientWorker):
     # --- signals ---
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGTERM; also called in a work-horse that was just forked, with its parent's handlers."""
+        """Any of `STOPS`; also called in a work-horse that was just forked, with its parent's handlers."""
         stop_flag.request()  # also for a job that is about to begin
         if os.getpid() != self.pid:
             return
@@ -128,16 +131,16 @@ class GracefulWorker(PatientWorker):
 
     def catch_signals(self) -> None:
         """Before RQ does: a signal that arrives while the worker starts takes effect once it has started."""
-        signal.signal(signal.SIGINT, self.request_stop)
-        signal.signal(signal.SIGTERM, self.request_stop)
+        for number in handled_stops():
+            signal.signal(number, self.request_stop)
 
     def setup_work_horse_signals(self) -> None:
-        """In the work-horse, SIGTERM asks the job to finish early; SIGINT is for the worker to handle.
+        """In the work-horse, SIGTERM and SIGHUP ask the job to finish early; SIGINT is for the worker to handle.
 
         A server that hangs holds it up for as long as any other part of this program.
         """
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _finish_early)
+        for number in handled_stops():
+            signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else _finish_early)
         # Only its parent waits for jobs, and needs rq's longer time-out for that.
         self.connection.connection_pool.connection_kwargs["socket_timeout"] = ANSWER_TIMEOUT
 

@@ -28,7 +28,7 @@ from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.lookout import Lookout
 from ingest.metrics.board import Board
 from ingest.metrics.child import exporting
-from ingest.processes import Child, follow_parent, own_command
+from ingest.processes import Child, follow_parent, handled_stops, own_command
 from ingest.redis_errors import described
 from ingest.settings import Settings
 from ingest.stream.partitions import Partitions
@@ -67,7 +67,7 @@ def _catch_signals() -> None:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         raise StopRequested
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in handled_stops():
         signal.signal(number, stop)
 
 
