@@ -227,12 +227,13 @@ def test_a_module_that_another_imports_before_it_is_imported_once(write: Write) 
     [
         (HEAD + "\ndef broken(:\n", 3, "invalid syntax"),
         (HEAD + "\n\n1 / 0\n", 4, "ZeroDivisionError: division by zero"),
+        ("import asyncio\nraise asyncio.CancelledError\n", 2, "line 2: CancelledError."),
         ("\nimport no_such_module_anywhere\n", 2, "No module named 'no_such_module_anywhere'"),
         (HEAD + "@on('opne')\ndef f(event): ...\n", 2, "'opne'"),
         (HEAD + "@on('open', batch=0)\ndef f(event): ...\n", 2, "ValueError: batch=0: it should be between"),
         (HEAD + "@on('open', colour=1)\ndef f(event): ...\n", 2, "unexpected keyword argument 'colour'"),
     ],
-    ids=["syntax", "error", "import", "type", "option", "no such option"],
+    ids=["syntax", "error", "no Exception", "import", "type", "option", "no such option"],
 )
 def test_a_module_that_cannot_be_imported_is_one_sentence(
     write: Write, source: str, line: int, reason: str

@@ -234,7 +234,11 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
         try:
             with _without_bytecode(), surroundings.kept(module):
                 importlib.import_module(module)
-        except (Exception, SystemExit) as error:  # a script that was written to be run may end itself
+        except KeyboardInterrupt:
+            raise
+        except (
+            BaseException
+        ) as error:  # a script that was written to be run may end itself, a panic in Rust is one
             raise SettingsError(f"INGEST_HANDLERS={module} cannot be imported: {_where(error)}.") from error
     handlers: dict[str, Handler] = {}
     for handler in _registered:
@@ -304,7 +308,7 @@ def _where(error: BaseException) -> str:
         for frame in traceback.extract_tb(error.__traceback__)
         if "importlib" not in frame.filename and Path(frame.filename).parent != Path(__file__).parent
     ]
-    reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+    reason = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".: ")
     if not frames:
         return f"{reason} (looked in {Path.cwd()} and among the installed packages)"
     return f"{frames[-1].filename}, line {frames[-1].lineno}: {reason}"

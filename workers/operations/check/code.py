@@ -6,23 +6,25 @@ from collections.abc import AsyncIterator, Iterator
 from ingest.copernica.api.client import Copernica
 from ingest.copernica.api.retry import RetryPolicy
 from ingest.copernica.smtpeter.client import SMTPeter
-from ingest.errors import Forbidden, IngestError, InvalidToken, RestError
+from ingest.errors import Forbidden, InvalidToken, RestError
 from ingest.health import RiskCode
 from ingest.settings import Settings
-from workers.handlers.configured import all_handlers
+from workers.handlers.listing import registered
 from workers.operations.check.clock import compared
 from workers.operations.check.findings import About, Finding, ok, risk, wrong
 
 #: Attempts for each question: a person waits.
 ATTEMPTS = 2
+#: Seconds that the modules of handlers may take to be imported: workers wait for as long as it takes.
+IMPORT_SECONDS = 120.0
 
 
 def handlers(settings: Settings) -> Finding:
-    """Import the handlers."""
-    try:
-        names = ", ".join(all_handlers(settings))
-    except IngestError as error:
-        return wrong("handlers", RiskCode.HANDLERS_BROKEN, str(error))
+    """Have the handlers imported by another process, which a module may end, with an exit code that says 0."""
+    found = registered(settings, IMPORT_SECONDS)
+    if found.problems:
+        return wrong("handlers", RiskCode.HANDLERS_BROKEN, " ".join(found.problems))
+    names = ", ".join(found.names)
     if settings.forward_url and not (settings.forward_secret or "INGEST_FORWARD_SECRET" in settings.withheld):
         text = f"{names}; INGEST_FORWARD_SECRET is not set: targets cannot tell your calls"
         return risk("handlers", RiskCode.FORWARD_UNSIGNED, text)
