@@ -1,5 +1,6 @@
 """Backups of SQLite: taken while others write, looked through, and put in the place of what was there."""
 
+import errno
 import os
 import sqlite3
 from contextlib import closing
@@ -84,6 +85,28 @@ def test_the_log_of_a_database_that_died_is_not_written_into_the_backup(url: str
     assert restore(url, file) is None
     with Store.open(url) as store:
         assert store.stored() == 200
+
+
+@pytest.mark.parametrize("ends_with", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+def test_a_restore_that_breaks_off_leaves_the_database_where_it_was(
+    url: str, file: Path, monkeypatch: pytest.MonkeyPatch, ends_with: BaseException
+) -> None:
+    back_up(url, file)
+    with Store.open(url) as store:
+        store.add([event(1000)])
+    rename = Path.rename
+
+    def breaks_off(path: Path, to: Path) -> Path:
+        if ".part-" in path.name:
+            raise ends_with
+        return rename(path, to)
+
+    monkeypatch.setattr(Path, "rename", breaks_off)
+    with pytest.raises((KeyboardInterrupt, Unavailable)):
+        restore(url, file)
+    with Store.open(url) as store:
+        assert store.stored() == 201
+    assert [*file.parent.glob("*.before-*")] == []
 
 
 def test_a_database_that_a_link_leads_to_is_replaced_where_it_is(url: str, file: Path) -> None:

@@ -72,7 +72,12 @@ def restore(url: str, backup: Path) -> Path | None:
         verify(part)
         _give_to_owner(part, place)
         aside = _put_aside(place)
-        _put(part, place)
+        try:
+            _put(part, place)
+        except BaseException:
+            if aside is not None and not place.exists():  # else there would be none, and an empty one made next
+                _moved(aside, place)
+            raise
     return aside
 
 
@@ -187,7 +192,12 @@ def _put_aside(place: Path) -> Path | None:
             raise Unavailable(f"{place} is in use: stop all endpoints, workers and consoles first.") from None
     aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
     _require_new(aside)
+    _moved(place, aside)
+    return aside
+
+
+def _moved(place: Path, to: Path) -> None:
+    """Move a database, and what lies beside it."""
     for end in (*ENDS, ""):
         with suppress(FileNotFoundError):
-            Path(f"{place}{end}").rename(f"{aside}{end}")
-    return aside
+            Path(f"{place}{end}").rename(f"{to}{end}")
