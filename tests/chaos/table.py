@@ -35,6 +35,7 @@ whole installation on one machine, under load, broken for so many seconds in the
 What the runs do not do: empty Redis (FLUSHALL, a lost disk: acknowledged calls that wait there are gone), take the
 power away (processes die, the kernel does not), break a network that is more than the loopback address. Machines
 that are far from each other are proxies on it: links that are cut, deaf, late, slow, or lose something at times.
+With `MACHINES=3` (as root on Linux) each of three machines has a network of its own, whose links are broken so.
 """
 COLUMNS = (
     "seed",
