@@ -73,4 +73,5 @@ def ended_as_interrupted() -> Iterator[None]:
         yield
     finally:
         for number in ours:
-            signal.signal(number, signal.SIG_DFL)
+            if signal.getsignal(number) == _ended.by:  # else the command has made up its mind about its end
+                signal.signal(number, signal.SIG_DFL)

@@ -139,6 +139,7 @@ def test_the_page_shows_what_the_commands_print() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_the_page_shows_the_outage_as_it_is_simulated() -> None:
     history = large.run()
     assert history.most_spooled == 0

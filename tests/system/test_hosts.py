@@ -94,7 +94,7 @@ def test_heroku_signals_all_processes_at_once_and_the_call_that_arrives_is_kept(
             time.sleep(0.2)
             connection.sendall(body[5:])
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
-        assert (web.wait(10), worker.wait(10)) == (0, 0)
+        assert (web.wait(), worker.wait()) == (0, 0)
     assert run("drain", environ=environ).returncode == 0
     assert "1 event " in run("status", environ=environ).stdout
 
