@@ -138,10 +138,8 @@ def _gathered(demand: Demand) -> str:
 
 def _workers(demand: Demand, figures: Figures, database: str) -> tuple[Part, Limit]:
     costs = costs_of(database, figures)
-    own, cost = (
-        costs.worker_us,
-        costs.worker_us + costs.server_us,
-    )  # it waits while its session of the server works
+    # A worker waits while its session of the server works.
+    own, cost = costs.worker_us, costs.worker_us + costs.server_us
     busy = demand.working_rate * own / 1e6
     at_once = demand.working_rate * cost / 1e6
     workers = ceil(at_once / WORKING)
