@@ -153,8 +153,11 @@ def test_the_next_export_deletes_what_a_killed_one_has_left_on_this_machine(
         path.write_text("jan@example.nl")
     for path in (left, foreign):
         os.utime(path, (old, old))
+    pipe, link = (tmp_path / f"{UNFINISHED}{name}" for name in ("pipe", "link"))  # a stranger's: /tmp is for all
+    os.mkfifo(pipe)
+    link.symlink_to(foreign)
     bucket = targets.target_of("s3://bucket/x")
     with bucket.scratch() as used:
         os.utime(used, (old, old))
         with bucket.alone():
-            assert {*tmp_path.iterdir()} == {young, foreign, used}
+            assert {*tmp_path.iterdir()} == {young, foreign, used, pipe, link}

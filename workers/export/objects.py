@@ -7,6 +7,7 @@ runs on. None of that is in a message of ours, and neither is what the store ans
 
 import asyncio
 import fcntl
+import os
 import re
 import tempfile
 import time
@@ -94,8 +95,8 @@ class Bucket:
         What exports that were killed have left unfinished on this machine is deleted, as nothing else would.
         """
         for left in Path(tempfile.gettempdir()).glob(f"{UNFINISHED}*"):
-            with suppress(OSError), left.open("rb") as file:  # another user's, say
-                if left.stat().st_mtime < time.time() - YOUNG:
+            with suppress(OSError), open(left, "rb", opener=_open_at_once) as file:  # another user's, say
+                if os.fstat(file.fileno()).st_mtime < time.time() - YOUNG:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     left.unlink()
         yield
@@ -195,6 +196,11 @@ class Bucket:
             return SettingsError(f"There is no bucket for {self._shown}: make it, or name another.")
         why = f"it answered {status[1]}" if status else "it does not answer"
         return Unavailable(f"{self._shown} cannot be used: {why}; run the same again, which does the rest.")
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    """What anybody may have put there: a named pipe would be waited for, and a link may lead anywhere."""
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _answer(ask: Callable[[], Awaitable[T]]) -> T:
