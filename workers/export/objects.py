@@ -40,6 +40,8 @@ PART, PARTS = 8 * 1024 * 1024, 3
 UNFINISHED = "ingest-export-"
 #: Seconds for which such a file is left alone though nobody seems to use it: it may be about to be locked.
 YOUNG = 60.0
+#: Seconds after which one who waits for an answer looks whether a signal has come.
+WAKE_INTERVAL = 1.0
 #: Where a machine of Amazon's is asked who it is, which is done where nobody says who we are.
 _MACHINE = "169.254."
 _STATUS = re.compile(r"\b([45][0-9]{2}) [A-Z]")
@@ -207,6 +209,10 @@ def _answer(ask: Callable[[], Awaitable[T]]) -> T:
     """Wait for an answer; Ctrl-C and time limits end that, while the library's blocking calls are deaf."""
 
     async def asked() -> T:
-        return await ask()
+        answer = asyncio.ensure_future(ask())
+        # A signal that comes just before the event loop begins to wait is seen when it wakes.
+        while not (await asyncio.wait({answer}, timeout=WAKE_INTERVAL))[0]:
+            pass
+        return answer.result()
 
     return asyncio.run(asked())
