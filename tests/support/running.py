@@ -19,6 +19,9 @@ PATIENCE = 30.0
 # A shell has what it starts in the background ignore SIGINT, and so would all that is to be stopped by it here.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# Nor do they, where they are run by nohup, inherit that they outlive their terminal.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 #: Lines of each log that a failing test shows.
