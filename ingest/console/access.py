@@ -24,6 +24,7 @@ from aiohttp import web
 from ingest.console import forms, ways
 from ingest.console.attempts import Attempts
 from ingest.console.ending import Ended
+from ingest.console.marking import _
 from ingest.console.passwords import Passwords
 from ingest.console.peers import PEER, peer_of
 from ingest.console.reading import READING
@@ -65,11 +66,6 @@ CLOCK: web.AppKey[Callable[[], float]] = web.AppKey("clock")
 SESSION = web.RequestKey("session", Session)
 _TO_SEND = web.RequestKey("cookie to send", bool)
 _BEGAN = web.RequestKey("began", float)
-
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
 
 
 NOT_BY_NAME = _(

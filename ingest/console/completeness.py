@@ -6,7 +6,7 @@ from datetime import date, datetime
 from aiohttp import web
 from redis import Redis
 
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.reading import reading_of
 from ingest.console.tasks import Report, Task, Work, recent
 from ingest.errors import Interrupted, RequestRejected, Unavailable

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from ingest.console.marking import _
 from ingest.console.peers import PEER
 from ingest.console.visitor import visitor_of
 
@@ -26,11 +27,6 @@ DEAR: Mapping[str, tuple[str, ...]] = {
     "/system/check": (),
     "/system/database": ("measure",),
 }
-
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
 
 
 FOREIGN = _("This was sent by a page of another site, so nothing was done.")

@@ -4,17 +4,13 @@ from typing import NamedTuple
 
 from markupsafe import escape
 
+from ingest.console.marking import _
 from ingest.copernica.event_types import EventType
 from ingest.shown import escaped
 from workers.store.lines import Line
 
 #: Characters of a type that nobody here knows.
 LONGEST = 40
-
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
 
 
 class Kind(NamedTuple):

@@ -5,13 +5,8 @@ What has figures, addresses or somebody else's words in it stays English, and is
 
 from collections.abc import Mapping
 
+from ingest.console.marking import _
 from workers.reconcile.report import DayCause
-
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
-
 
 #: Why a day is not complete.
 DAY_CAUSES: Mapping[DayCause, str] = {

@@ -5,11 +5,7 @@ The texts are marked for translation here, and translated where they are shown.
 
 import re
 
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
-
+from ingest.console.marking import _
 
 #: By subject and detail of the enhanced status; the class says whether it is for good.
 DETAILS = {

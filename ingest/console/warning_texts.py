@@ -6,13 +6,8 @@ stand below.
 
 from collections.abc import Mapping
 
+from ingest.console.marking import _
 from workers.operations.warnings import Code
-
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
-
 
 WHAT: Mapping[Code, str] = {
     Code.REDIS_UNREACHABLE: _("Redis does not answer."),

@@ -79,12 +79,19 @@ def _shown(what: Fault) -> str:
 def _signalled(site: Site, what: Fault) -> Iterator[None]:
     """Killed or asked to end; a part of its own stays down for the time."""
     handles, parts = _struck(site, what)
+    with _kept_down(parts):
+        number = signal.Signals[what.kind]
+        # PostgreSQL takes SIGTERM for "when all have left by themselves"; systemd and hosts send what does not.
+        handles.send(signal.SIGINT if what.target == "postgres" and number is signal.SIGTERM else number)
+        handles.close()
+        yield
+
+
+@contextmanager
+def _kept_down(parts: Sequence[Part]) -> Iterator[None]:
+    """In this block they are not started again."""
     for part in parts:
         part.held += 1
-    number = signal.Signals[what.kind]
-    # PostgreSQL takes SIGTERM for "when all have left by themselves"; systemd and hosts send what does not wait.
-    handles.send(signal.SIGINT if what.target == "postgres" and number is signal.SIGTERM else number)
-    handles.close()
     try:
         yield
     finally:
@@ -147,17 +154,11 @@ def _links(what: Fault) -> tuple[list[tuple[str, str]], Weather]:
 def _powerless(site: Site, what: Fault) -> Iterator[None]:
     """A machine loses its power: nothing there says a last word, and all of it is started again later."""
     parts = site.on_machine(what.target)
-    with site.weather(between((OUTSIDE, *MACHINES), what.target), CUT):
-        for part in parts:
-            part.held += 1
+    with site.weather(between((OUTSIDE, *MACHINES), what.target), CUT), _kept_down(parts):
         handles = Handles(_all_of(parts), os.getpid())
         handles.send(signal.SIGKILL)
         handles.close()
-        try:
-            yield
-        finally:
-            for part in parts:
-                part.held -= 1
+        yield
 
 
 @contextmanager

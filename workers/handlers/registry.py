@@ -236,9 +236,8 @@ def load(modules: Sequence[str]) -> dict[str, Handler]:
                 importlib.import_module(module)
         except KeyboardInterrupt:
             raise
-        except (
-            BaseException
-        ) as error:  # a script that was written to be run may end itself, a panic in Rust is one
+        # A script that was written to be run may end itself, which is no `Exception`; nor is a panic in Rust.
+        except BaseException as error:
             raise SettingsError(f"INGEST_HANDLERS={module} cannot be imported: {_where(error)}.") from error
     handlers: dict[str, Handler] = {}
     for handler in _registered:

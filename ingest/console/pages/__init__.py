@@ -5,10 +5,7 @@ from typing import NamedTuple
 
 from aiohttp import web
 
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
+from ingest.console.marking import _
 
 
 class Link(NamedTuple):

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 from aiohttp import web
 
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.copernica.columns import MAX_NUMBER_DIGITS, fitting, whole

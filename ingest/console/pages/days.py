@@ -8,7 +8,8 @@ from aiohttp import web
 
 from ingest.console import completeness, dates, tasks
 from ingest.console.day_chart import chart
-from ingest.console.pages import _, gaps
+from ingest.console.marking import _
+from ingest.console.pages import gaps
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.console.visitor import visitor_of

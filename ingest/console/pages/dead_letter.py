@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from ingest.console.acting import act
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.pages.dead_letters import LONGEST
 from ingest.console.pages.handlers import woken
 from ingest.console.reading import reading_of

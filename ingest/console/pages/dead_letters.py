@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ingest.console.acting import act
 from ingest.console.dates import time_from, zone_from
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.pages.handlers import woken
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.pages.dead_letters import Asked, zone_of
 from ingest.console.pages.handlers import with_redis
 from ingest.console.reading import reading_of

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from ingest.console import tasks
+from ingest.console.marking import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.console.seals import SEALS, Broken
@@ -30,11 +31,6 @@ LONGEST = 1000
 PATIENCE = 15.0
 #: Steps in which progress is told.
 STEPS = 1000
-
-
-def _(text: str) -> str:
-    """Mark a text as one that is to be translated where it is shown."""
-    return text
 
 
 class Stopped(Exception):

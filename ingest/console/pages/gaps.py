@@ -11,7 +11,7 @@ from aiohttp import web
 
 from ingest.console import completeness, tasks
 from ingest.console.dates import time_from, zone_from
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.copernica.events import MICROS

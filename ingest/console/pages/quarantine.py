@@ -11,7 +11,7 @@ from redis import Redis, RedisError
 from ingest import redis_client
 from ingest.console import tasks
 from ingest.console.acting import act
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.errors import IngestError, Unavailable

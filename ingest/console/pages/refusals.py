@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from ingest.console.pages import _
+from ingest.console.marking import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.errors import Unavailable

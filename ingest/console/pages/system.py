@@ -14,8 +14,8 @@ from aiohttp import web
 from ingest import redis_client
 from ingest.console.acting import act
 from ingest.console.checking import CHECKS, Checks
+from ingest.console.marking import _
 from ingest.console.origins import ORIGINS
-from ingest.console.pages import _
 from ingest.console.reading import reading_of
 from ingest.console.rendering import page
 from ingest.errors import IngestError
