@@ -3,6 +3,7 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -87,3 +88,22 @@ def test_a_call_that_changes_the_alarm_leaves_the_next_one_its_time_limit(change
             change()
         with pytest.raises(CallTimeout), time_limit(60.0):
             signal.raise_signal(signal.SIGALRM)
+
+
+def test_an_alarm_that_interrupts_nothing_is_repeated() -> None:
+    """As where another thread takes it, because a profiler has stopped the main thread just then."""
+
+    def call() -> None:
+        ours = signal.getsignal(signal.SIGALRM)
+        signal.signal(signal.SIGALRM, lambda *_: signal.signal(signal.SIGALRM, ours))
+        time.sleep(30)
+
+    with alarm_kept(), alarms(), time_limit(0.01), pytest.raises(CallTimeout):
+        call()
+
+
+def test_what_a_call_does_when_it_is_interrupted_is_not_interrupted_again() -> None:
+    with alarm_kept(), alarms(), time_limit(0.01):
+        with pytest.raises(CallTimeout):
+            time.sleep(30)
+        assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 #: Seconds after its time limit in which a call may still end: for what it does when it is interrupted.
 GRACE = 10.0
+#: Seconds after which an alarm is repeated. One that another thread takes, while the main thread is stopped by a
+#: profiler say, interrupts nothing that the main thread waits for.
+ALARM_AGAIN = 1.0
 #: Seconds between two looks of the watchdog.
 WATCH_EVERY = 1.0
 
@@ -62,7 +65,7 @@ class time_limit:  # noqa: N801  # used as a function; a class, since this is do
             if signal.getsignal(signal.SIGALRM) is not _interrupt:  # the call before this one has changed it
                 signal.signal(signal.SIGALRM, _interrupt)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ALARM)
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds, ALARM_AGAIN)
 
     def __exit__(self, *_: object) -> None:
         if self._seconds:
@@ -70,6 +73,7 @@ class time_limit:  # noqa: N801  # used as a function; a class, since this is do
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    signal.setitimer(signal.ITIMER_REAL, 0)  # what the call does about it is not interrupted again
     raise CallTimeout("the call took longer than its timeout")
 
 
