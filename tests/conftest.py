@@ -15,7 +15,7 @@ from hypothesis import settings
 from ingest import shown
 from ingest.dev import embedded_redis
 from ingest.redis_client import connect
-from tests.support import running
+from tests.support import constants, running
 from tests.support.leftovers import nothing_is_left
 from tests.support.mariadb import EmptyMaria, binaries, mariadb
 from tests.support.mariadb import Server as MariaServer
@@ -35,6 +35,7 @@ START_TIMEOUT = 20.0
 # The same examples each time, so that everybody gets the same answer; `make fuzz` searches at random.
 settings.register_profile("same", deadline=None, max_examples=40, derandomize=True, database=None)
 settings.load_profile("same")
+constants.try_those_of(())
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -44,10 +45,21 @@ def pytest_xdist_auto_num_workers() -> int:
 
 #: What the store and the drain promise: `make test` asks it of SQLite and PostgreSQL. All else that needs a
 #: database has SQLite there.
-STORED = frozenset({"store", "drain", "work_queue", "three_sources", "schema", "erase"})
+STORED = frozenset({"store", "drain", "schema", "erase"})
 #: What else decides whether an event is kept, handed on and deleted once: `make test-system` asks all databases.
 #: Of what people are shown, only `make test-databases` asks others than SQLite.
-KEPT = STORED | {"runner", "reconcile", "matching", "catch_up", "gaps", "dead_letters", "replay", "daily_jobs"}
+KEPT = STORED | {
+    "work_queue",
+    "three_sources",
+    "runner",
+    "reconcile",
+    "matching",
+    "catch_up",
+    "gaps",
+    "dead_letters",
+    "replay",
+    "daily_jobs",
+}
 KEPT |= {"takeover", "late_verification", "oracle", "totals", "stream_marks", "stream_servers", "search_index"}
 KEPT |= {"mariadb", "postgres_surroundings"}
 

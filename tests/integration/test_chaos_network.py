@@ -22,7 +22,10 @@ with socket.create_server(("", 7000)) as server:
 #: Seconds in which nothing comes over a link that is cut.
 SILENCE = 0.3
 
-pytestmark = pytest.mark.skipif(bool(why_none()), reason=f"no network of its own: {why_none()}")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_none()), reason=f"no network of its own: {why_none()}"),
+]
 
 
 class Connected:

@@ -20,15 +20,18 @@ from tests.support.builders import FORM
 from tests.support.cli import NOWHERE, findings, typed
 from tests.support.postgres import Server
 from workers.records import Quarantined
-from workers.store.schema import VERSION, upgrade
+from workers.store.schema import VERSION
 from workers.store.store import Store
 
 
 @pytest.fixture
-def environ(redis_url: str, tmp_path: Path) -> dict[str, str]:
-    url = f"sqlite:///{tmp_path}/events.db"
-    upgrade(url)
-    return {"REDIS_URL": redis_url, "DATABASE_URL": url, "INGEST_VERIFY": "off", "INGEST_DATA_DIR": str(tmp_path)}
+def environ(redis_url: str, sqlite_url: str, tmp_path: Path) -> dict[str, str]:
+    return {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": sqlite_url,
+        "INGEST_VERIFY": "off",
+        "INGEST_DATA_DIR": str(tmp_path),
+    }
 
 
 @pytest.fixture

@@ -109,6 +109,7 @@ class Remote:
             connection.exec_driver_sql(ENDLESS[self.kind])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(why_none()), reason=f"no network of its own: {why_none()}")
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_who_waits_for_a_database_whose_machine_is_gone_is_told(

@@ -87,7 +87,7 @@ def statuses(answers: bytes) -> list[bytes]:
 
 
 @settings(
-    max_examples=400,
+    max_examples=5 * settings().max_examples,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -18,7 +18,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tests.support.source import ROOT
+from tests.support import constants
+from tests.support.source import ROOT, modules
 
 #: Examples of each test in one round, where the test does not say.
 EXAMPLES = 300
@@ -81,6 +82,7 @@ def pytest_sessionstart() -> None:
         database=DirectoryBasedExampleDatabase(ROOT / ".hypothesis" / "examples"),
     )
     settings.load_profile("search")
+    constants.try_those_of(modules().values())
 
 
 def pytest_runtest_setup() -> None:

@@ -72,6 +72,7 @@ def test_every_host_has_a_page_that_is_linked() -> None:
         assert set(re.findall(r"/hosts/([\w-]+\.md)", page.read_text())) == pages, page
 
 
+@pytest.mark.slow  # each schema is compiled anew
 @pytest.mark.parametrize("name", sorted(manifests()))
 def test_every_manifest_fits_the_schemas_of_kubernetes(name: str) -> None:
     manifest = manifests()[name]

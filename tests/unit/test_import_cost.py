@@ -66,6 +66,7 @@ PLUGIN = "import ingest.pytest_plugin"
 PYTESTS = {"asyncio", "ssl"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "unneeded"),
     [

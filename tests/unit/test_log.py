@@ -1,23 +1,18 @@
 """Log lines for people and for collectors: the same said in two forms."""
 
-import ast
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
 
 import pytest
 
 from ingest import log, shown
 from ingest.json_log import event_name
-from tests.support.source import modules
 
 #: Bytes that are read from a pipe at a time: the last of them are fewer.
 PIPE = 4096
-#: What writes a line.
-LEVELS = {"debug", "info", "warning", "error", "exception", "log"}
 
 
 def line(
@@ -84,36 +79,6 @@ def test_a_process_that_writes_text_does_not_load_what_makes_json() -> None:
     assert "structlog" not in log.formatter("text").__class__.__module__
     assert log.formatter("json").__class__.__module__.startswith("structlog")
     assert "structlog" in sys.modules
-
-
-def templates() -> Iterator[tuple[str, str, bool]]:
-    """Every line that the program logs: where, its template, and whether its kind has a name of its own."""
-    for name, path in modules().items():
-        source = path.read_text()
-        for node in ast.walk(ast.parse(source)) if re.search(r"\b_?log\.\w+\(", source) else ():
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-                continue
-            if node.func.attr not in LEVELS or ast.unparse(node.func.value) not in ("log", "self._log"):
-                continue
-            text = node.args[1 if node.func.attr == "log" else 0]
-            if isinstance(text, ast.Constant):
-                named = any(word.arg == "extra" and "'event'" in ast.unparse(word.value) for word in node.keywords)
-                yield name, str(text.value), named
-
-
-def test_each_kind_of_line_has_a_name_that_says_something() -> None:
-    found = list(templates())
-    assert len(found) > 80
-    nameless = [
-        (where, text) for where, text, named in found if not named and not re.search("[a-z]{4}", event_name(text))
-    ]
-    assert nameless == []
-    names: dict[str, set[tuple[str, ...]]] = {}
-    for _, text, named in found:
-        if not named:
-            said = tuple(re.findall("[a-z0-9]+", re.sub("%[a-z]", " ", text.lower())))  # in all its words
-            names.setdefault(event_name(text), set()).add(said)
-    assert [texts for texts in names.values() if len(texts) > 1] == []
 
 
 def test_a_reader_that_hangs_keeps_nobody_waiting_and_learns_what_it_missed() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ingest import errors
 from ingest.errors import IngestError
-from tests.support.source import ROOT, modules, statements
+from tests.support.source import ROOT, modules, parsed, statements
 
 
 def drawn() -> dict[str, str]:
@@ -37,20 +37,19 @@ def test_only_a_wrong_setting_has_an_exit_code_of_its_own() -> None:
     assert codes == {**dict.fromkeys(defined(), 1), "SettingsError": 2}
 
 
-def of_the_tree() -> Iterator[tuple[Path, str]]:
-    """Each file that names an error of the tree, and what is in it; the tree itself is left out."""
+def of_the_tree() -> Iterator[Path]:
+    """Each file that names an error of the tree; the tree itself is left out."""
     for path in sorted(modules().values()):
-        text = path.read_text()
-        if "errors" in text and path != ROOT / "ingest" / "errors.py":
-            yield path, text
+        if "errors" in path.read_text() and path != ROOT / "ingest" / "errors.py":
+            yield path
 
 
 def test_no_error_of_the_tree_is_defined_elsewhere() -> None:
     names = defined().keys()
     elsewhere = [
         f"{path}: {node.name}"
-        for path, text in of_the_tree()
-        for node in statements(text)
+        for path in of_the_tree()
+        for node in statements(path)
         if isinstance(node, ast.ClassDef)
         and not node.name.startswith("_")  # caught in the module that raises it
         and {base.attr if isinstance(base, ast.Attribute) else ast.unparse(base) for base in node.bases} & names
@@ -66,8 +65,8 @@ def told() -> list[tuple[str, str]]:
     """Where an error of the tree is made with a text that stands there, and that text; `…` is what differs."""
     found = []
     names = defined().keys() - NO_SENTENCES
-    for path, text in of_the_tree():
-        for node in ast.walk(ast.parse(text)):
+    for path in of_the_tree():
+        for node in ast.walk(parsed(path)):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)

@@ -4,7 +4,7 @@ import ast
 import re
 from pathlib import Path
 
-from tests.support.source import modules
+from tests.support.source import modules, parsed
 
 #: How the names of modules begin that belong to one kind of database, and the driver of each.
 KINDS = {"sqlite": "sqlite3", "postgres": "psycopg", "mariadb": "pymysql"}
@@ -38,7 +38,7 @@ def is_apart(module: str) -> bool:
 
 def strange(path: Path) -> list[str]:
     """What a module has that belongs to one kind of database; docstrings may speak of it."""
-    found, nodes = [], list(ast.walk(ast.parse(path.read_text())))
+    found, nodes = [], list(ast.walk(parsed(path)))
     described = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     for node in nodes:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:

@@ -106,7 +106,7 @@ ALLOWED: dict[str, set[str]] = {
 def imports(path: Path, known: Set[str]) -> set[str]:
     """The modules among those known that a file imports, `from package import module` included."""
     found = set()
-    for node in statements(path.read_text()):
+    for node in statements(path):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
