@@ -39,10 +39,11 @@ coverage: $(READY)  ## what all tests together reach of ingest/ and workers/, by
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-check: $(READY) docs  ## lint, format, strict types, the documentation, and whether uv.lock fits pyproject.toml
+check: $(READY) docs  ## lint, format, strict types, rules of our own, the documentation, and whether uv.lock fits
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pytest -q -n 0 tests/source
 	@if [ -x $(BIN)/uv ]; then $(UV) lock --check --offline --quiet || \
 	  { echo "uv.lock does not fit pyproject.toml: run make lock"; exit 1; }; fi
 

@@ -3,6 +3,8 @@
 import gc
 from datetime import UTC, datetime
 
+import pytest
+
 from ingest.copernica.events import REST, Event, EventType
 from tests.support.logs import START, a_day, no_progress
 from tests.support.sql import everything
@@ -60,6 +62,7 @@ def test_a_result_of_an_unknown_message_is_told_and_not_stored(store: Store) -> 
     assert "result 1000 of ms" in report.notes[0]
 
 
+@pytest.mark.slow
 def test_no_ids_of_what_was_recovered_are_left_to_the_garbage_collector(sqlite_url: str) -> None:
     with Store.open(sqlite_url) as store:
         compared(store, [told(number) for number in range(3)])

@@ -44,6 +44,7 @@ def test_csv_whose_quotes_never_match_is_given_up(monkeypatch: pytest.MonkeyPatc
     assert reasons((HEADER + line * (SIZE // len(line))).encode())[-1] == TOO_DAMAGED
 
 
+@pytest.mark.slow
 def test_a_large_record_is_no_waste() -> None:
     mail = "x" * (10 * 1024 * 1024)
     row = dict.fromkeys(CLICKS.columns, "") | {"time": TIME, "tags": mail}
@@ -57,6 +58,7 @@ def test_one_damaged_object_in_many_is_no_reason_to_give_up() -> None:
     assert len(reasons(f"[{','.join(objects)}]".encode())) == 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "piece", "size", "told"),
     [

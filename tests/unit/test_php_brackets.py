@@ -186,6 +186,7 @@ def test_absurd_names_take_no_time(body: str) -> None:
     assert time.process_time() - began < 5  # a fifth of a second, unless it grows with the square
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bodies", "pattern", "most"),
     [

@@ -17,6 +17,7 @@ from ingest.copernica import dkim
 from ingest.copernica.events import LOGGED_ONLY, EventType, decode
 from ingest.copernica.signature import Policy, check
 from ingest.errors import CallRejected, SettingsError
+from ingest.simulation import calls as simulated
 from ingest.simulation.calls import FORM, TYPES, Call, Simulator, chosen_types
 from ingest.simulation.forgeries import FORGERIES, forge
 from ingest.simulation.report import Report
@@ -25,6 +26,12 @@ from ingest.simulation.signer import Signer
 from ingest.simulation.target import Target
 from tests.support.has import assert_has
 from tests.support.http import OK, Answering
+
+
+@pytest.fixture(autouse=True)
+def _few_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing messages is most of what a few calls take."""
+    monkeypatch.setattr(simulated, "AUDIENCE", 500)
 
 
 def some(count: int, **options: object) -> list[Call]:
