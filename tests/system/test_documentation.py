@@ -15,6 +15,8 @@ LATER = [
     for page in sorted(DOCS.rglob("*.md"))
     if page != START and ".nl." not in page.name and any(block.purpose for block in blocks(page))
 ]
+#: Who share these pages, each with an installation of its own: one alone takes minutes, while others have ended.
+READERS = 2
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="NOT TESTED: there is no curl here")
 
@@ -25,11 +27,15 @@ def test_a_newcomer_can_type_what_the_readme_says(tmp_path: Path) -> None:
         assert reader.follow(README) > 1
 
 
-@needs_curl
-@pytest.mark.timeout(1800)  # all pages one after the other, each with calls of its own
-def test_a_newcomer_can_type_the_start_and_then_any_other_page(tmp_path: Path) -> None:
+def test_pages_are_read_that_say_what_to_type() -> None:
     names = {page.name for page in LATER}
     assert names >= {"read-events.md", "recover.md", "handlers.md", "erase.md", "operations.md"}
+
+
+@needs_curl
+@pytest.mark.timeout(1800)  # pages one after the other, each with calls of its own
+@pytest.mark.parametrize("part", range(READERS))
+def test_a_newcomer_can_type_the_start_and_then_any_other_page(tmp_path: Path, part: int) -> None:
     with Reader(tmp_path) as reader:
-        for page in (START, *LATER):
+        for page in (START, *LATER[part::READERS]):
             assert reader.follow(page), page
