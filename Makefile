@@ -35,7 +35,7 @@ test-console: $(READY)  ## the console in a real browser, with a whole site behi
 
 coverage: $(READY)  ## what all tests together reach of ingest/ and workers/, by branch, processes included
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q -n auto --dist worksteal
+	$(BIN)/coverage run -m pytest -q -n auto --dist worksteal --timeout 300
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

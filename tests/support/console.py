@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from unittest.mock import patch
 
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -10,14 +11,18 @@ from ingest.console.app import create
 from ingest.console.origins import Origins
 from ingest.setting_sources import ENVIRONMENT, Given
 from ingest.settings import Settings
+from tests.support.running import PATIENCE
 
 
 @asynccontextmanager
 async def console(environ: Mapping[str, str], **headers: str) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
     """A client of a console with these settings; `headers` go with each of its requests."""
     origins = Origins(Given(environ, dict.fromkeys(environ, ENVIRONMENT)))
-    async with TestClient(TestServer(create(Settings.read(environ), origins)), headers=headers) as client:
-        yield client
+    app = create(Settings.read(environ), origins)
+    # Handlers are imported by a process that is started for it: a busy machine takes its time.
+    with patch("ingest.console.handler_choice.PATIENCE", PATIENCE):
+        async with TestClient(TestServer(app), headers=headers) as client:
+            yield client
 
 
 def csrf_of(text: str) -> str:
