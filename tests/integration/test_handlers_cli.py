@@ -36,7 +36,7 @@ def environ(redis_url: str, sqlite_url: str, tmp_path: Path, monkeypatch: pytest
         "mine": f"from workers import on\n{SOURCE}",
         "broken": "1 / 0",
         "ending": "raise SystemExit(3)",
-        "killed": "import os; os._exit(0)",
+        "killed": "import ctypes; ctypes.CDLL(None)._exit(0)",
         "slow": "import time, subprocess; subprocess.Popen(['sleep', '60']); time.sleep(60)",
     }.items():
         (tmp_path / f"{name}.py").write_text(source)

@@ -265,6 +265,9 @@ def test_handlers_that_cannot_be_imported_are_found(environ: dict[str, str], tmp
     level, text = found(environ | {"INGEST_HANDLERS": "ending_one"})["handlers-broken"]
     assert (level, "ending_one.py, line 3: SystemExit" in text) == ("wrong", True)
     (tmp_path / "ending_one.py").write_text("import os\n\nos._exit(0)\n")
+    level, text = found(environ | {"INGEST_HANDLERS": "ending_one"})["handlers-broken"]
+    assert (level, "ending_one.py, line 3: SystemExit: os._exit(0)" in text) == ("wrong", True)
+    (tmp_path / "ending_one.py").write_text("import ctypes\n\nctypes.CDLL(None)._exit(0)\n")
     assert "ending_one ends" in found(environ | {"INGEST_HANDLERS": "ending_one"})["handlers-broken"][1]
     assert found(environ | {"INGEST_FORWARD_URL": "https://e.nl/a.php"})["forward-unsigned"][0] == "risk"
 

@@ -257,10 +257,11 @@ def test_dev_takes_up_handlers_as_they_are_written(tmp_path: Path) -> None:
     [
         ("import os\nimport there_is_none\n", "line 2: ModuleNotFoundError: No module named 'there_is_none'"),
         ("def f(:\n    pass\n", "line 1: "),
+        ("import os\nos._exit(0)\n", "line 2: SystemExit: os._exit(0)"),
         ("from workers import on\n\n@on('opened')\ndef f(event): ...\n", "line 3: ValueError: "),
         ("from workers import on\n\n@on(rate='fast')\ndef f(event): ...\n", "line 3: ValueError: "),
     ],
-    ids=["import", "syntax", "type", "rate"],
+    ids=["import", "syntax", "end", "type", "rate"],
 )
 def test_handlers_that_cannot_be_imported_are_named_with_their_line(site: Site, content: str, said: str) -> None:
     module = site.folder / "mine.py"

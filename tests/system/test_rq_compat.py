@@ -1,5 +1,6 @@
 """A work-horse that runs, as rq shows it to the worker that has forked it."""
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rq.serializers import JSONSerializer
 
 from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE
 from tests.support.running import exists
+from workers.process.graceful import GracefulWorker
 from workers.process.rq_compat import CompatWorker
 
 
@@ -43,3 +45,18 @@ def test_a_worker_knows_the_work_horse_that_runs_its_job(
     assert worker.seen[0][0] != os.getpid()
     assert not exists(worker.seen[0][0])
     assert job.is_finished
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_job_whose_work_horse_ends_itself_has_failed_and_that_is_said(
+    client: redis.Redis, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    caplog.set_level(logging.WARNING)
+    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    job, after = queue.enqueue("os._exit", code), queue.enqueue("os.getpid", result_ttl=60)
+    worker = GracefulWorker([queue], connection=client, serializer=JSONSerializer)
+    worker.work(burst=True, logging_level=None)
+    worker.end()
+    assert (job.is_failed, after.is_finished) == (True, True)
+    assert ("ended itself in the middle of its job" in caplog.text) == (code == 0)
+    assert f"job {job.id} failed (Work-horse terminated" in caplog.text

@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -14,6 +16,7 @@ from ingest.errors import SettingsError
 from workers.handlers.registry import load
 
 numbers = count()
+THREAD = "import os, threading; threading.Thread(target=os._exit, args=[0]).start(); threading.Event().wait(30)"
 LOGGING = "from logging.config import dictConfig; "
 
 
@@ -54,6 +57,25 @@ def test_what_a_module_changes_is_put_back_and_told(
     assert now() == before
     told = [record.getMessage() for record in caplog.records]
     assert told == [] if not what else f"INGEST_HANDLERS={module} changes {what} of the process" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("does", "code"),
+    [
+        ("import os; os._exit(0)", "line 1: SystemExit: os._exit(0)"),
+        ("from os import _exit; _exit(4)", "line 1: SystemExit: os._exit(4)"),
+        ("import os; number = os.fork() or os._exit(7); print(os.waitpid(number, 0)[1] >> 8)", "7"),
+        (THREAD, "has ended the process: os._exit(0) in a thread"),
+    ],
+)
+def test_a_module_that_ends_the_process_does_not_do_so_silently(tmp_path: Path, does: str, code: str) -> None:
+    (tmp_path / "ending.py").write_text(does)
+    program = "from workers.handlers.registry import load; load(['ending'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert code in done.stdout + done.stderr
+    assert done.returncode == (0 if code == "7" else 1)
 
 
 def test_where_else_a_module_logs_to_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 from ingest.processes import STOPS
 from workers.handlers.time_limits import end_child_of
@@ -30,7 +32,8 @@ def kept(module: str) -> Iterator[None]:
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     destinations, level = list(logging.root.handlers), logging.root.level
     try:
-        yield
+        with _staying(module):
+            yield
     finally:
         end_child_of(process, f"INGEST_HANDLERS={module}")  # else there were two workers of one name
         changed = []
@@ -60,6 +63,31 @@ def kept(module: str) -> Iterator[None]:
                 "INGEST_HANDLERS=%s changes %s of the process when it is imported: that was put back, since the "
                 "program and other handlers rely on it", module, ", ".join(changed),
             )  # fmt: skip
+
+
+@contextmanager
+def _staying(module: str) -> Iterator[None]:
+    """In this block `os._exit` is an error: it would end this process with 0 say, and without a word.
+
+    A child that the module has forked ends by it, as it should.
+    """
+    real, process, thread = os._exit, os.getpid(), threading.get_ident()
+
+    def ending(status: int) -> NoReturn:
+        if os.getpid() == process:
+            if threading.get_ident() == thread:
+                raise SystemExit(f"os._exit({status})")
+            os.write(
+                2, f"INGEST_HANDLERS={module} has ended the process: os._exit({status}) in a thread\n".encode()
+            )
+            status = status or 1
+        real(status)
+
+    os._exit = ending
+    try:
+        yield
+    finally:
+        os._exit = real
 
 
 def _folder() -> str | None:

@@ -11,12 +11,14 @@ it holds a lock. The worker may then hang, or miss the request. Here the handler
 """
 
 import logging
+import mmap
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from resource import struct_rusage
 from types import FrameType
 from typing import Any
 
@@ -48,6 +50,8 @@ SAME_SIGNAL = 1.0
 SIGN_OFF_TIMEOUT = 1.5
 #: Seconds until a worker listens for rq's commands again after that failed: nobody waits for it.
 LISTEN_AGAIN = 2.0
+#: What a process that ended with exit code 1 leaves for whoever waits for it.
+FAILED = 1 << 8
 #: Seconds between two checks whether the time to stop is over: short against `STOP_SECONDS`.
 DEADLINE_CHECK_INTERVAL = 0.2
 
@@ -103,6 +107,8 @@ class GracefulWorker(PatientWorker):
         self._asked_again = False
         self._waiting = False
         self._leaving = False
+        #: A byte that work-horses share with their worker: whether the last one came to the end of its job.
+        self._job_over = mmap.mmap(-1, 1)
         #: Looks now and then for what may be wrong; None: nobody asked for alerts.
         self.lookout: Lookout | None = None
         threading.Thread(target=self._enforce_deadline, name="stop-deadline", daemon=True).start()
@@ -139,6 +145,7 @@ class GracefulWorker(PatientWorker):
 
         A server that hangs holds it up for as long as any other part of this program.
         """
+        self._job_over[0] = False
         for number in handled_stops():
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else _finish_early)
         # Only its parent waits for jobs, and needs rq's longer time-out for that.
@@ -209,7 +216,19 @@ class GracefulWorker(PatientWorker):
             with figures.job():
                 return super().perform_job(job, queue, execution)
         finally:
+            self._job_over[0] = True
             sentry.flush()
+
+    def wait_for_horse(self) -> tuple[int | None, int | None, struct_rusage | None]:
+        """Wait for the work-horse to end; one that left its job with exit code 0 failed as if killed."""
+        process, status, usage = super().wait_for_horse()
+        if status == os.EX_OK and not self._job_over[0]:
+            log.error(
+                "a work-horse ended itself in the middle of its job with exit code 0: see whether a handler "
+                "calls os._exit; what it had not finished is done again"
+            )
+            status = FAILED
+        return process, status, usage
 
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """A job failed; the job is not at fault if an emptied Redis no longer knows it."""

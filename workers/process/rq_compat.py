@@ -12,6 +12,8 @@ to do then.
 | `Worker._pubsub_exception_handler` | called with what the thread meets that listens for commands |
 | `Worker.dequeue_job_and_maintain_ttl` | where a worker waits for a job: the one place where raising is safe |
 | `Worker.monitor_work_horse` | called in the parent as soon as the work-horse runs |
+| `Worker.wait_for_horse` | called in the parent, gives how the work-horse ended: exit code 0 is a success |
+| `Worker.perform_job` | called in the work-horse; when it returns, the job is over |
 | `Worker.maintain_heartbeats` | called in the parent while a job runs; what it raises would end the worker |
 | `Worker.setup_work_horse_signals` | called in the work-horse before its job |
 | `Worker.horse_pid` | the process id of the work-horse; 0 if there is none |
