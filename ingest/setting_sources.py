@@ -35,6 +35,9 @@ ENVIRONMENT, COMMAND_LINE, DEV, DEFAULT = "environment", "command line", "ingest
 #: by `echo`. It is no part of them: the data would be in a folder whose name ends so, beside the volume.
 LINE_ENDS = "\r\n"
 
+# A line whose value is between single quotes.
+_LITERAL = re.compile(r"[^=]+=[^\S\r\n]*'")
+
 #: How the names of our own variables begin.
 PREFIX = "INGEST_"
 #: Variables of ours that are no settings: for tests, and for processes that we start.
@@ -158,6 +161,8 @@ def _may_be_trusted(found: os.stat_result, name: os.stat_result) -> bool:
 def read(path: Path, content: bytes, environ: Mapping[str, str]) -> dict[str, str]:
     """What a file sets, written as python-dotenv reads it: `NAME=value`, `export`, quotes, comments, `${NAME}`.
 
+    What is between single quotes stays as it is, as with Docker, systemd and shells; python-dotenv expands it.
+
     Raises:
         SettingsError: it is not such a file, or a line of it cannot be read.
     """
@@ -177,6 +182,9 @@ def read(path: Path, content: bytes, environ: Mapping[str, str]) -> dict[str, st
             line = binding.original.line + (before[0].count("\n") if before else 0)
             raise SettingsError(f"{path}, line {line}, cannot be read: write NAME=value.")
         if binding.key and binding.value is not None:
+            if _LITERAL.match(binding.original.string):
+                values[binding.key] = binding.value
+                continue
             known = {**values, **environ}
             values[binding.key] = "".join(atom.resolve(known) for atom in parse_variables(binding.value))
     return values

@@ -15,7 +15,7 @@ from ingest.setting_sources import DEV, FILE_VARIABLE, HIDDEN, gather, told
 from ingest.settings import Settings
 from tests.support.source import modules
 
-#: As python-dotenv reads it.
+#: As python-dotenv reads it, but for what is between single quotes.
 FILE = """
 # a comment
 INGEST_ACCOUNTS=account-1 # behind a value
@@ -25,6 +25,9 @@ INGEST_PATH='/a'
 COPERNICA_TOKEN = "a\\"b"
 REDIS_HOST=redis.example.nl
 REDIS_URL=redis://${REDIS_HOST}/${NUMBER:-0}
+INGEST_CONSOLE_PASSWORD = 'a${REDIS_HOST}$b\\'c' # literal
+export 'INGEST_FORWARD_SECRET'='${REDIS_HOST}'
+BOTH="${REDIS_HOST}'${INGEST_CONSOLE_PASSWORD}'"
 INGEST_HANDLERS=first
 INGEST_HANDLERS=second\r
 """
@@ -56,6 +59,9 @@ def test_a_file_is_read_as_python_dotenv_reads_it(here: Path) -> None:
         "COPERNICA_TOKEN": 'a"b',
         "REDIS_HOST": "redis.example.nl",
         "REDIS_URL": "redis://redis.example.nl/0",
+        "INGEST_CONSOLE_PASSWORD": "a${REDIS_HOST}$b'c",
+        "INGEST_FORWARD_SECRET": "${REDIS_HOST}",
+        "BOTH": "redis.example.nl'a${REDIS_HOST}$b'c'",
         "INGEST_HANDLERS": "second",
     }
     assert given.origins["REDIS_URL"] == "file .env"
