@@ -19,7 +19,7 @@ from ingest.errors import Unavailable
 from tests.benchmarks.peers.installed import NotInstalled
 from tests.support.builders import FORM, delivery_id, event
 from tests.support.cli import typed
-from tests.support.object_store import object_store
+from tests.support.object_store import object_store, page_for_everything
 from tests.support.running import PATIENCE
 from workers.export import targets
 from workers.export.objects import PART, UNFINISHED, YOUNG
@@ -119,6 +119,32 @@ def test_what_is_wrong_is_one_sentence_without_a_secret(environ: dict[str, str])
         refused = typed("export", "--to", "s3://bucket/x", environ=environ | stranger)
     assert (refused.exit_code, "refuses us" in refused.stderr) == (2, True), refused.stderr
     assert "geheim" not in (refused.stderr + away.stderr).lower()
+
+
+@pytest.mark.parametrize(
+    ("body", "etag", "said"),
+    [
+        (b"<!DOCTYPE html><p>Log in<br>", "", "no object store"),
+        (b"", '"1"', "no object store"),
+        (b"<html><body>Log in</body></html>", "", "no object store"),
+        (
+            b"<html><body>Log in</body></html>",
+            '"1"',
+            "has no day=2026-11-20/open.jsonl.gz, though that was written",
+        ),
+    ],
+)
+def test_a_server_that_answers_everything_with_a_page_is_no_object_store(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, body: bytes, etag: str, said: str
+) -> None:
+    add(sqlite_url, 1)
+    with page_for_everything(body, etag) as environ:
+        for name, value in environ.items():
+            monkeypatch.setenv(name, value)
+        to = ("export", "--to", "s3://bucket/a", "--format", "jsonl")
+        done = typed(*to, environ={"DATABASE_URL": sqlite_url, **environ})
+    assert (done.exit_code, done.stderr.count("\n")) == (1, 1)
+    assert said in done.stderr
 
 
 def test_ctrl_c_ends_the_wait_for_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:

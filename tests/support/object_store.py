@@ -8,6 +8,8 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from urllib.error import URLError
 
 from tests.benchmarks.peers import installed
@@ -37,15 +39,49 @@ def object_store(*buckets: str, strict: bool = False) -> Iterator[dict[str, str]
             urllib.request.urlopen(
                 urllib.request.Request(f"{url}/{bucket}", method="PUT"), timeout=PATIENCE
             ).close()
-        yield {
-            "AWS_ACCESS_KEY_ID": "AKIAGEHEIM",
-            "AWS_SECRET_ACCESS_KEY": "geheim",
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": url,
-        }
+        yield _user_of(url)
     finally:
         process.terminate()
         process.wait()
+
+
+@contextmanager
+def page_for_everything(body: bytes, etag: str = "") -> Iterator[dict[str, str]]:
+    """What a network that wants a login puts in the place of one; yields the environment of whoever uses it."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Last-Modified", "Fri, 20 Nov 2026 10:00:00 GMT")
+            if etag:
+                self.send_header("ETag", etag)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_PUT = do_POST = do_DELETE = do_GET  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield _user_of(f"http://127.0.0.1:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def _user_of(url: str) -> dict[str, str]:
+    return {
+        "AWS_ACCESS_KEY_ID": "AKIAGEHEIM",
+        "AWS_SECRET_ACCESS_KEY": "geheim",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": url,
+    }
 
 
 def _wait_for(url: str) -> None:

@@ -44,6 +44,8 @@ YOUNG = 60.0
 WAKE_INTERVAL = 1.0
 #: Where a machine of Amazon's is asked who it is, which is done where nobody says who we are.
 _MACHINE = "169.254."
+#: What its library says of an answer that no object store gives: a page, or headers without what all of them have.
+_NO_STORE = re.compile(r"Got invalid \w+ response|Unable to extract metadata")
 _STATUS = re.compile(r"\b([45][0-9]{2}) [A-Z]")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}")
 
@@ -196,6 +198,11 @@ class Bucket:
             return self._refused()
         if "NoSuchBucket" in said or (status is not None and status[1] == "404"):
             return SettingsError(f"There is no bucket for {self._shown}: make it, or name another.")
+        if _NO_STORE.search(said):
+            return Unavailable(
+                f"What answers for {self._shown} is no object store, but perhaps a proxy or a page to log in: see "
+                "where AWS_ENDPOINT_URL leads from here."
+            )
         why = f"it answered {status[1]}" if status else "it does not answer"
         return Unavailable(f"{self._shown} cannot be used: {why}; run the same again, which does the rest.")
 

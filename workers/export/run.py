@@ -203,9 +203,14 @@ class _Exporting:
         """See that everything is there that the manifest is about to name.
 
         Raises:
-            Unavailable: somebody else has written to it meanwhile.
+            Unavailable: somebody else has written to it meanwhile, or it keeps nothing.
         """
         there = self.target.listed(self._folder)
+        if gone := [one.name for one in made if one.name not in there]:
+            raise Unavailable(
+                f"{self.target.shown} has no {self._name(gone[0])}, though that was written: see whether "
+                "something else deletes there, or answers in its place; then run the same again."
+            )
         if not all(_is_there(one, there) for one in made):
             raise Unavailable(f"Another export has written to {self.target.shown} meanwhile: run the same again.")
 
