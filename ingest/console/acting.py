@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
+from ingest.console import once
 from ingest.console.reading import PATIENCE, reading_of
 from ingest.console.visitor import visitor_of
 from workers.operations import audit
@@ -30,4 +31,6 @@ async def act(
     def done(store: Store) -> int | None:
         return audit.noted(store, visitor.name, audit.CONSOLE, action, what, lambda: do(store), visitor.address)
 
-    return await reading_of(request).store(done, patience, stops=False)
+    number = await reading_of(request).store(done, patience, stops=False)
+    once.acted(request)
+    return number

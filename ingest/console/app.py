@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 from aiohttp import web
 
-from ingest.console import access, assets, live, pages, seals, tasks
+from ingest.console import access, assets, live, once, pages, seals, tasks
 from ingest.console.hub import HUB, Hub
 from ingest.console.hub import running as hub_running
 from ingest.console.origins import ORIGINS, UNKNOWN, Origins
@@ -51,7 +51,7 @@ def create(
     Raises:
         SettingsError: the settings would let strangers in.
     """
-    app = web.Application(middlewares=[_explained, access.middleware], client_max_size=MAX_FORM)
+    app = web.Application(middlewares=[_explained, access.middleware, once.middleware], client_max_size=MAX_FORM)
     app[READING] = Reading(settings)
     app[ORIGINS] = origins
     app.cleanup_ctx.append(_closed)
@@ -64,6 +64,7 @@ def create(
     app.router.add_get("/healthz", _alive)
     live.prepare(app)
     tasks.prepare(app)
+    once.prepare(app)
     pages.add_all(app)
     return app
 

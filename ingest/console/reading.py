@@ -26,7 +26,7 @@ T = TypeVar("T")
 #: Questions that are asked of each at the same time.
 THREADS = 4
 #: What is said of an action that takes longer than its page waits, and of one that other actions keep waiting.
-_GOES_ON = "It takes longer than a page waits, and goes on: the audit shows when it has ended."
+GOES_ON = "It takes longer than a page waits, and goes on: the audit shows when it has ended."
 _NOT_BEGUN = "Other actions take long, so this one was not begun: nothing is done. Try again in a minute."
 #: Seconds that a page waits for an answer.
 PATIENCE = 10.0
@@ -64,7 +64,7 @@ class Reading:
         except TimeoutError:
             if stops:
                 raise Unavailable(_late("The database", patience)) from None
-            raise Unavailable(_GOES_ON if began.is_set() else _NOT_BEGUN) from None
+            raise Unavailable(GOES_ON if began.is_set() else _NOT_BEGUN) from None
 
     async def redis(self, ask: Callable[[Redis], T], patience: float = PATIENCE) -> T:
         """What a function of a client of Redis returns, called in a thread.

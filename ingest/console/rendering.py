@@ -16,7 +16,7 @@ from jinja2.ext import InternationalizationExtension
 from markupsafe import Markup, escape
 
 from ingest import __version__, shown
-from ingest.console import assets
+from ingest.console import assets, once
 from ingest.console.hub import hub_of
 from ingest.console.kinds import answer_of, detail_of, kind_of
 from ingest.console.known_texts import DAY_CAUSES
@@ -56,6 +56,7 @@ def environment(language: str) -> Environment:
         what_of=WHAT.get,
         day_cause=DAY_CAUSES.get,
         version=__version__,
+        once=once.token,
         languages=LANGUAGES,
         asset=assets.address,
         menu=menu_of(NAVIGATION),
@@ -172,6 +173,7 @@ def html(request: web.Request, template: str, context: Mapping[str, object]) -> 
         "visitor": visitor,
         "language": visitor.language,
         "path": request.path,
+        "twice": once.TWICE in request.query,
         "zone": zone.key,
         "trouble": hub_of(request).glance() if visitor.name else None,
         "time": lambda at, seconds=True: moment(at, visitor.language, zone, seconds),

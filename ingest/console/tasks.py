@@ -19,6 +19,7 @@ from secrets import token_hex
 
 from aiohttp import web
 
+from ingest.console import once
 from ingest.console.reading import READING
 from ingest.console.visitor import visitor_of
 from ingest.errors import IngestError
@@ -166,6 +167,7 @@ def begun(
         number = start(request.app, kind, who.name, work, title=title, what=what, back=back, place=who.address)
     except Busy as busy:
         return web.HTTPSeeOther(f"/task/{busy.running}?busy=1" if busy.running else "/tasks?busy=1")
+    once.acted(request)
     return web.HTTPSeeOther(f"/task/{number}")
 
 

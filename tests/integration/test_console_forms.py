@@ -4,6 +4,7 @@ A form that is added fails here until `FORMS` says how it is filled in.
 """
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -21,9 +22,11 @@ from tests.support.console_forms import (
     ALL,
     FORMS,
     HANDLERS,
+    LETTER,
     PASSWORD,
     TASK,
     Form,
+    address,
     fill,
 )
 from tests.support.console_routes import routes
@@ -35,6 +38,7 @@ from workers.store.store import Store
 Client = TestClient[Any, Any]
 
 READ_PASSWORD = "alleen-maar-kijken"
+_FORM = re.compile(r'<form method="post"[^>]*action="([^"]+)"[^>]*>(.*?)</form>', re.DOTALL)
 
 
 @pytest.fixture
@@ -166,3 +170,74 @@ async def test_what_a_form_does_is_in_the_audit_with_who_did_it(visited: Client,
     if not form.action:
         assert state(store) == before
     assert "busy" not in where
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in ALL if form.action], ids=lambda form: f"{form.path} {form.action}"
+)
+async def test_a_form_that_is_sent_twice_acts_once_and_says_so(visited: Client, store: Store, form: Form) -> None:
+    await sign_in(visited, PASSWORD)
+    brought = {**form.fields, "_once": "a" * 24}
+    sending = [send(visited, form._replace(fields=brought), token) for token in [await token_of(visited)] * 2]
+    (first, where), (second, twice) = sorted(await asyncio.gather(*sending), key=lambda answer: answer[1])
+    assert (first, second) == (303, 303)
+    async with asyncio.timeout(20):
+        while not done(store) or any(task.ended_at is None and task.id != TASK for task in recent(visited)):
+            await asyncio.sleep(0.01)
+    after = state(store)
+    back = await send(visited, form._replace(fields=brought), await token_of(visited))
+    path, mark, place = where.partition("#")
+    assert {twice, back[1]} == {f"{path}{'&' if '?' in path else '?'}twice=1{mark}{place}"}
+    assert "asked for twice, and done once" in await (await visited.get(twice)).text()
+    assert (done(store), state(store)) == ([("operator", form.action)], after)
+
+
+def recent(visited: Client) -> list[tasks.Task]:
+    return tasks.recent(visited.app)
+
+
+async def test_the_same_form_filled_in_otherwise_is_another_one(visited: Client, store: Store) -> None:
+    await sign_in(visited, PASSWORD)
+    token = await token_of(visited)
+    for letter, number in (("00:crm", 0), (f"{LETTER.delivery_id.hex()}:crm", 1)):
+        fields = {"letter": letter, "do": "drop", "_once": "a" * 24}
+        _, where = await send(visited, Form("/dead-letters/selected", fields), token)
+        assert where == f"/dead-letters?done=dropped&number={number}"
+
+
+async def test_what_was_not_begun_may_be_sent_again(visited: Client, store: Store) -> None:
+    await sign_in(visited, PASSWORD)
+    over = threading.Event()
+
+    def until_over(_report: tasks.Report, _stopped: Callable[[], bool]) -> Mapping[str, int]:
+        over.wait(20)
+        return {}
+
+    tasks.start(visited.app, "erase", "jan", until_over)
+    fields = {"recipient": "jan@example.nl", "again": "jan@example.nl", "_once": "a" * 24}
+    status, where = await send(visited, Form("/erase", fields), await token_of(visited))
+    assert (status, where.endswith("?busy=1")) == (303, True)
+    over.set()
+    async with asyncio.timeout(20):
+        while any(task.ended_at is None and task.id != TASK for task in recent(visited)):
+            await asyncio.sleep(0.01)
+    _, where = await send(visited, Form("/erase", fields), await token_of(visited))
+    assert where.startswith("/task/")
+    assert "busy" not in where
+    assert "twice" not in where
+
+
+async def test_each_form_that_acts_brings_what_tells_it_from_others(visited: Client) -> None:
+    await sign_in(visited, PASSWORD)
+    tokens = list[str]()
+    for route in routes():
+        answer = await visited.get(address(route))
+        text = await answer.text() if answer.content_type == "text/html" else ""
+        for action, inside in _FORM.findall(text):
+            if action not in ASKING | OWN_SESSION:
+                tokens += re.findall(r'name="_once" value="([^"]{24})"', inside) or [
+                    f"none in {action} of {route}"
+                ]
+    assert len(tokens) > 12
+    assert len(set(tokens)) == len(tokens)
+    assert not [token for token in tokens if token.startswith("none")]

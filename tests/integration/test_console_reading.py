@@ -60,7 +60,7 @@ async def test_an_action_that_takes_longer_than_its_page_waits_goes_on(reading: 
     acting = asyncio.create_task(reading.store(act, 2.0, stops=False))
     try:
         assert await asyncio.to_thread(began.acquire, timeout=10)
-        with pytest.raises(Unavailable, match=module._GOES_ON[:20]):
+        with pytest.raises(Unavailable, match=module.GOES_ON[:20]):
             await acting
     finally:
         over.set()

@@ -39,9 +39,7 @@ FORMS: Mapping[str, Sequence[Form]] = {
     "/find": [Form("/find", {"q": "jan@example.nl"})],
     "/erase/look": [Form("/erase/look", {"recipient": "jan@example.nl"})],
     "/erase": [Form("/erase", {"recipient": "jan@example.nl", "again": "jan@example.nl"}, "erase")],
-    "/event/{id}/hand-on": [
-        Form(f"/event/{EVENT.delivery_id.hex()}/hand-on", {"handler": "crm", "once": "a" * 24}, "hand-on")
-    ],
+    "/event/{id}/hand-on": [Form(f"/event/{EVENT.delivery_id.hex()}/hand-on", {"handler": "crm"}, "hand-on")],
     "/dead-letters/selected": [
         Form("/dead-letters/selected", {"letter": f"{LETTER.delivery_id.hex()}:crm", "do": do}, do)
         for do in ("retry", "drop")

@@ -1,6 +1,7 @@
 """Calls in quarantine, as people look at them: pages of many, one in full, and what can be done with it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
@@ -95,17 +96,27 @@ def proved_false(call: DeadLetter) -> bool:
     return call.error.startswith(NOT_COPERNICAS)
 
 
-def retry(store: Store, delivery_id: bytes, has_handlers: bool) -> bool:
-    """Store a call after all if that is possible by now; returns whether it left quarantine.
+class Retried(StrEnum):
+    """What came of storing a call again."""
+
+    STORED = "stored"
+    #: It cannot be stored by now either.
+    STILL = "still"
+    #: It was not in quarantine any more: nothing was done.
+    GONE = "gone"
+
+
+def retry(store: Store, delivery_id: bytes, has_handlers: bool) -> Retried:
+    """Store a call after all if that is possible by now; returns what came of it.
 
     Raises:
         Unavailable: the database cannot be used now.
     """
     call = one(store, delivery_id)
     if call is None:
-        return True
+        return Retried.GONE
     dead_letters.retry(store, [call], has_handlers)
-    return one(store, delivery_id) is None
+    return Retried.STORED if one(store, delivery_id) is None else Retried.STILL
 
 
 def drop(store: Store, delivery_id: bytes) -> int:

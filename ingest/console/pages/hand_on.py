@@ -1,9 +1,8 @@
-"""Handing one event to a handler again: which one is chosen here; it gets it once, however often one clicks."""
+"""Handing one event to a handler again: which one is chosen here."""
 
 from aiohttp import web
 from redis import Redis
 
-from ingest.console import once
 from ingest.console.acting import act
 from ingest.console.handler_choice import HANDLERS, Handlers, choices
 from ingest.console.reading import reading_of
@@ -19,7 +18,6 @@ routes = web.RouteTableDef()
 
 def prepare(app: web.Application) -> None:
     """Have an application remember what it needs for this."""
-    once.prepare(app)
     app[HANDLERS] = Handlers()
 
 
@@ -36,10 +34,10 @@ async def hand(request: web.Request) -> web.Response:
     if found.event is None:
         raise web.HTTPNotFound
     form = await request.post()
-    name, token = form.get("handler"), form.get("once")
+    name = form.get("handler")
     there = await choices(request, found.delivery_id, found.event.type)
     chosen = next((choice for choice in there.choices if choice.name == name), None)
-    if chosen is None or not once.is_token(token):
+    if chosen is None:
         return await _form(request, found, 400, "choose")
     if not chosen.takes and "force" not in form:
         return await _form(request, found, 400, "types")
@@ -48,8 +46,8 @@ async def hand(request: web.Request) -> web.Response:
     def do(store: Store) -> int:
         return hand_on(store, chosen.name, found.delivery_id)
 
-    number = await request.app[once.ONCE].do(str(token), lambda: act(request, "hand-on", what, do))
-    done = "twice" if number is None else "gone" if not number else await _woken(request)
+    number = await act(request, "hand-on", what, do)
+    done = await _woken(request) if number else "gone"
     raise web.HTTPSeeOther(f"/event/{found.delivery_id.hex()}?done={done}")
 
 
@@ -66,7 +64,7 @@ async def _found(request: web.Request) -> Found:
 async def _form(request: web.Request, found: Found, status: int = 200, wrong: str = "") -> web.Response:
     assert found.event is not None
     kind = found.event.type.value
-    context = {"id": found.delivery_id.hex(), "type": kind, "wrong": wrong, "once": once.token()}
+    context = {"id": found.delivery_id.hex(), "type": kind, "wrong": wrong}
     try:
         there = await choices(request, found.delivery_id, kind)
     except Unavailable as error:

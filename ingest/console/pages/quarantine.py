@@ -1,5 +1,6 @@
 """Calls in quarantine: those that could not be read or stored, or that proved false. Raw, and safe to look at."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,7 @@ from ingest.jobs import JobScheduler
 from ingest.settings import Settings
 from workers.handlers.dead_letters import DeadLetter
 from workers.operations import quarantine
+from workers.operations.quarantine import Retried
 from workers.store.store import Store
 
 routes = web.RouteTableDef()
@@ -114,19 +116,18 @@ def _drop_all(
 def _retry_all(
     settings: Settings, newest: bytes, report: tasks.Report, stops: Callable[[], bool]
 ) -> Mapping[str, int]:
-    stored = seen = 0
+    counted = Counter[Retried]()
     with Store.of(settings) as store:
         total = store.quarantined()
         for one_of_some in chain.from_iterable(quarantine.portions(store, newest)):
             if stops():
                 break
-            stored += quarantine.retry(store, one_of_some, settings.has_handlers)
-            seen += 1
-            report(seen, max(total, seen))
-    if stored and settings.has_handlers:
+            counted[quarantine.retry(store, one_of_some, settings.has_handlers)] += 1
+            report(counted.total(), max(total, counted.total()))
+    if counted[Retried.STORED] and settings.has_handlers:
         with suppress(IngestError, RedisError), redis_client.connect(settings.redis) as client:
             _wake(client)
-    return {_("stored now"): stored, _("still in quarantine"): seen - stored}
+    return {_("stored now"): counted[Retried.STORED], _("still in quarantine"): counted[Retried.STILL]}
 
 
 @routes.get(ONE)
@@ -184,14 +185,17 @@ async def drop(request: web.Request) -> web.Response:
 async def retry(request: web.Request) -> web.Response:
     """Store it after all, if that is possible by now."""
     delivery_id, settings = _of(request), reading_of(request).settings
-    stored = await act(
-        request,
-        "retry",
-        _what(delivery_id),
-        lambda store: int(quarantine.retry(store, delivery_id, settings.has_handlers)),
-    )
-    if not stored:
-        raise web.HTTPSeeOther(f"/quarantine/{delivery_id.hex()}?said=still")
+    outcome = Retried.GONE
+
+    def do(store: Store) -> int:
+        nonlocal outcome
+        outcome = quarantine.retry(store, delivery_id, settings.has_handlers)
+        return int(outcome is Retried.STORED)
+
+    await act(request, "retry", _what(delivery_id), do)
+    if outcome is not Retried.STORED:
+        here = f"/{delivery_id.hex()}" if outcome is Retried.STILL else ""
+        raise web.HTTPSeeOther(f"/quarantine{here}?said={outcome}")
     if settings.has_handlers:
         with suppress(Unavailable):  # the next event wakes them, or the sweep
             await reading_of(request).redis(_wake)
