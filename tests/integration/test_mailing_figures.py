@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from itertools import count
 
 import pytest
+from sqlalchemy import Connection
 
 from ingest.copernica.events import DAY, LOGFILE, REST, WEBHOOK, Event, EventType
 from tests.support import views
 from tests.support.builders import NINE, SECOND, delivery_id, event
 from tests.support.mailings import counted, kept
+from workers.mailings import hours
 from workers.mailings.figures import figures_of
 from workers.mailings.merging import different
 from workers.mailings.part import packed, unpacked
@@ -89,6 +91,8 @@ def test_they_are_those_of_the_events(store: Store, seed: int) -> None:
     luck, number = random.Random(seed), count(seed * 100_000)
     for _ in range(14):
         do(store, luck, number)
+        for mailing in MAILINGS:  # so that hours are kept, and are out of date next time
+            figures_of(store, mailing)
     while refresh(store, 60).left:
         pass
     for mailing in MAILINGS:
@@ -100,6 +104,25 @@ def test_they_are_those_of_the_events(store: Store, seed: int) -> None:
         views.agree(store, mailing)
     assert views.told(store) == views.counted(store)
     assert stale_mailings(store) == {}
+
+
+def test_hours_are_read_again_only_after_a_change(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.add([event(1, mailing=7), event(2, mailing=8)])
+    read, asked = hours._read, list[int]()
+
+    def noted(connection: Connection, mailing: int) -> hours.Hours:
+        asked.append(mailing)
+        return read(connection, mailing)
+
+    monkeypatch.setattr(hours, "_read", noted)
+    for mailing in (7, 8, 7, 8):
+        figures_of(store, mailing)
+    assert asked == [7, 8]
+    store.add([event(3, mailing=7)])
+    again, _ = (figures_of(store, mailing) for mailing in (7, 8))
+    assert asked == [7, 8, 7]
+    assert again is not None
+    assert again.of("open").total == 2
 
 
 def test_what_is_added_meanwhile_is_told_in_totals_and_makes_the_rest_out_of_date(store: Store) -> None:

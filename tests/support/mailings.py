@@ -59,6 +59,6 @@ def kept(store: Store, mailing: int) -> dict[str, Any]:
     assert found is not None
     return {
         "kinds": {kind: tuple(numbers) for kind, numbers in found.kinds.items() if numbers.total},
-        "hours": {key: number for key, number in found.hours.items() if number},
+        "hours": {(hour, kind): n for kind, hours in found.hours.items() for hour, n in hours.items()},
         **{name: dict(found.tops[name]) for name in ("reasons", "links", "tags") if found.tops.get(name)},
     }

@@ -1,7 +1,6 @@
 """The page on `ingest mailings --json` says what the program prints."""
 
 import re
-from collections import Counter
 
 from tests.support.source import ROOT
 from workers.mailings.figures import Figures, Numbers
@@ -10,7 +9,7 @@ from workers.mailings.names import Name
 
 PAGE = (ROOT / "docs" / "mailings.md").read_text()
 NAME = Name("ms", "Winter", 4, "2026-11-20 09:00:00", 100)
-FIGURES = Figures(7, {"open": Numbers(3, 2)}, Counter({("2026-11-20 09", "open"): 3}), names=[NAME])
+FIGURES = Figures(7, {"open": Numbers(3, 2)}, {"open": {"2026-11-20 09": 3}}, names=[NAME])
 LISTED = Listed(7, "2026-11-20 09", "2026-11-20 10", {"open": Numbers(3, 2)}, [NAME], 1)
 
 

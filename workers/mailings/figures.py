@@ -5,24 +5,26 @@ seconds ago (`as_of`), and `is_fresh` says whether nothing has changed since.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from ingest.copernica.event_types import EventType
+from workers.mailings.hours import Hours, changes_of, hours_of
 from workers.mailings.names import Name, names_of
 from workers.mailings.part import KINDS, LISTS
 from workers.mailings.reading import begin_of
 from workers.store import tables
-from workers.store.mailing_tables import mailing_changes, mailing_figures, mailing_parts
+from workers.store.mailing_tables import mailing_figures, mailing_parts
 from workers.store.store import Store
 
-_COUNTS, _PARTS, _FIGURES = tables.event_counts.c, mailing_parts.c, mailing_figures.c
+_PARTS, _FIGURES = mailing_parts.c, mailing_figures.c
 _KINDS = [kind.value for kind in KINDS]
 #: Where what others are a part of comes from.
 STORE, COPERNICA, SENT = "store", "copernica", "sent"
@@ -49,8 +51,8 @@ class Figures:
     mailing: int
     #: By type of event.
     kinds: dict[str, Numbers] = field(default_factory=dict)
-    #: Events by hour and type.
-    hours: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: Events by type and hour.
+    hours: Hours = field(default_factory=dict)
     #: Reasons, links, tags and clients, each the most frequent first.
     tops: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     #: What Copernica calls it, for each product that has a mailing of this number.
@@ -68,13 +70,13 @@ class Figures:
     @cached_property
     def first_hour(self) -> str | None:
         """When it was sent: the first hour with a delivery, or with anything if there is none."""
-        deliveries = [hour for hour, kind in self.hours if kind == EventType.DELIVERY]
-        return min(deliveries or [hour for hour, _ in self.hours], default=None)
+        deliveries = self.hours.get(EventType.DELIVERY)
+        return min(deliveries or chain.from_iterable(self.hours.values()), default=None)
 
     @cached_property
     def last_hour(self) -> str | None:
         """The last hour in which anything happened."""
-        return max((hour for hour, _ in self.hours), default=None)
+        return max(chain.from_iterable(self.hours.values()), default=None)
 
     @property
     def base(self) -> Base | None:
@@ -102,11 +104,9 @@ class Figures:
         if self.first_hour is None:
             return []
         begin = _number_of(self.first_hour)
-        found: Counter[int] = Counter()
-        for (hour, of), number in self.hours.items():
-            if of == kind:
-                found[max(0, _number_of(hour) - begin)] += number
-        return sorted(found.items())
+        hours = [(_number_of(hour) - begin, number) for hour, number in self.hours.get(kind, {}).items()]
+        first = sum(number for hour, number in hours if hour <= 0)
+        return ([(0, first)] if first else []) + sorted(each for each in hours if each[0] > 0)
 
     @property
     def began(self) -> datetime | None:
@@ -143,45 +143,37 @@ def figures_of(store: Store, mailing: int) -> Figures | None:
     with store.reading() as connection:
         # First what was made, then what is: if something is stored in between, it is out of date, not wrong.
         made = connection.execute(select(mailing_figures).where(_FIGURES.mailing == mailing)).one_or_none()
-        found.is_fresh = made is not None and made.changes == _changes(connection, mailing)
-        _count_hours(connection, found)
+        changes = changes_of(connection, mailing)
+        found.is_fresh = made is not None and made.changes == changes
+        found.hours = _with_attributed(connection, mailing, hours_of(store, connection, mailing, changes))
         found.theirs = _theirs(connection, mailing)
         found.names = names_of(connection, [mailing]).get(mailing, ())
     if not found.hours and not found.names and not found.theirs:
         return None
     unique = {} if made is None else {kind: numbers[1] for kind, numbers in json.loads(made.kinds).items()}
-    totals: defaultdict[str, int] = defaultdict(int)
-    for (_, kind), number in found.hours.items():
-        totals[kind] += number
-    found.kinds = {kind: Numbers(total, unique.get(kind)) for kind, total in totals.items()}
+    found.kinds = {kind: Numbers(sum(hours.values()), unique.get(kind)) for kind, hours in found.hours.items()}
     if made is not None:
         found.as_of, found.tops = made.as_of, json.loads(made.tops)
     return found
 
 
+@lru_cache(10_000)
 def _number_of(hour: str) -> int:
     """The number of an hour of `event_counts`, counted from one that is long gone."""
     return date.fromisoformat(hour[:10]).toordinal() * 24 + int(hour[11:])
 
 
-def _changes(connection: Connection, mailing: int) -> int:
-    columns = mailing_changes.c
-    summed = select(func.coalesce(func.sum(columns.changes), 0)).where(columns.mailing == mailing)
-    return int(connection.execute(summed).scalar_one())
-
-
-def _count_hours(connection: Connection, found: Figures) -> None:
-    """Events that name the mailing, and those that name none and are known to be of it."""
-    own = select(_COUNTS.hour, _COUNTS.type, func.sum(_COUNTS.number)).where(
-        _COUNTS.mailing == found.mailing, _COUNTS.type.in_(_KINDS)
-    )
+def _with_attributed(connection: Connection, mailing: int, own: Hours) -> Hours:
+    """The events that name a mailing, and besides those that name none and are known to be of it."""
     attributed = select(_PARTS.hour, _PARTS.type, _PARTS.number).where(
-        _PARTS.mailing == found.mailing, _PARTS.owner <= 0
+        _PARTS.mailing == mailing, _PARTS.owner <= 0, _PARTS.number != 0
     )
-    for query in (own.group_by(_COUNTS.hour, _COUNTS.type), attributed):
-        for hour, kind, number in connection.execute(query).all():  # at once: a fetch for each takes far longer
-            if number:
-                found.hours[hour, kind] += int(number)
+    if not (rows := connection.execute(attributed).all()):
+        return own
+    found = {kind: Counter(hours) for kind, hours in own.items()}
+    for hour, kind, number in rows:
+        found.setdefault(kind, Counter())[hour] += number
+    return found
 
 
 def _theirs(connection: Connection, mailing: int) -> int | None:
