@@ -104,17 +104,25 @@ class Counting(Database):
         """How many events of whole hours came from where, by the names of the hours, from the numbers kept.
 
         By the hour alone the numbers are in order already: grouped by source as well, they take thrice the time.
+        And nearly all came by webhook: the others are told apart by a second query, of the hours that have some.
         """
         columns = tables.event_counts.c
-        numbers = [
-            func.coalesce(func.sum(case((columns.source == source, columns.number), else_=0)), 0)
-            for source in SOURCES
-        ]
-        within = columns.hour >= name_of(since), columns.hour < name_of(until)
-        query = select(columns.hour, *numbers).where(*within).group_by(columns.hour).order_by(columns.hour)
+        number = func.sum(columns.number)
+        others = func.sum(case((columns.source == WEBHOOK, 0), else_=columns.number))
+        hours = select(columns.hour, number, others).group_by(columns.hour).order_by(columns.hour)
+        apart = select(columns.hour, columns.source, number).group_by(columns.hour, columns.source)
         with self.reading() as connection:
-            rows = connection.execute(query).all()
-        return [(hour, dict(zip(SOURCES, map(int, each), strict=True))) for hour, *each in rows]
+            within = columns.hour >= name_of(since), columns.hour < name_of(until)
+            rows = connection.execute(hours.where(*within)).all()
+            found = {
+                hour: dict.fromkeys(SOURCES, 0) | {WEBHOOK: int(all_) - int(some)} for hour, all_, some in rows
+            }
+            if mixed := [hour for hour, _, some in rows if some]:
+                within = columns.hour.between(mixed[0], mixed[-1]), columns.source != WEBHOOK
+                for hour, source, some in connection.execute(apart.where(*within)):
+                    if hour in found:
+                        found[hour][source] = int(some)
+        return list(found.items())
 
     def by_mailing(
         self, since: datetime, until: datetime, types: Sequence[str]
