@@ -1,7 +1,9 @@
 """Backups of SQLite: taken while others write, looked through, and put in the place of what was there."""
 
 import errno
+import fcntl
 import os
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -107,6 +109,24 @@ def test_a_restore_that_breaks_off_leaves_the_database_where_it_was(
     with Store.open(url) as store:
         assert store.stored() == 201
     assert [*file.parent.glob("*.before-*")] == []
+
+
+def test_what_a_killed_backup_has_left_is_deleted_by_the_next_when_nobody_has_it(url: str, file: Path) -> None:
+    pid = os.fork()
+    if not pid:
+        back_up(url, file, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+    os.waitpid(pid, 0)
+    left = sorted(file.parent.glob("*.part-*"))
+    assert len(left) == 2
+    back_up(url, file.with_name("while it is young"))
+    for one in left:
+        os.utime(one, (0, 0))
+    with left[1].open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        back_up(url, file.with_name("while somebody has it"))
+    assert sorted(file.parent.glob("*.part-*")) == left
+    back_up(url, file)
+    assert not list(file.parent.glob("*.part-*"))
 
 
 def test_a_database_that_a_link_leads_to_is_replaced_where_it_is(url: str, file: Path) -> None:

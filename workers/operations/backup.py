@@ -2,11 +2,16 @@
 
 To copy the file by hand is wrong twice: beside a running program it lacks what is in the write-ahead log, and what
 is put in its place meets the log of the other, which SQLite then writes into it.
+
+What is being written has a lock beside it, in a file of its own: SQLite locks its files itself. If nobody has that
+lock any more, a backup or a restore was killed: the next one in that folder deletes what it left.
 """
 
+import fcntl
 import os
 import secrets
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,6 +26,10 @@ from workers.store.sqlite import LOCK_TIMEOUT, SQLite
 PAGES = 4096
 #: What SQLite puts beside a database while it is open.
 ENDS = ("-wal", "-shm", "-journal")
+#: What stands before the drawn digits in the name of a file that is being written, and what ends that of its lock.
+PART, LOCK = ".part-", "-lock"
+#: Seconds for which such a lock is left alone though nobody has it: it may be about to be locked.
+YOUNG = 60.0
 
 
 def back_up(url: str, to: Path, progress: Callable[[float], object] = lambda part: None) -> int:
@@ -140,10 +149,15 @@ class _Told:
 def _new(file: Path) -> Iterator[Path]:
     """A file beside it that only its owner can read, gone at the end of the block."""
     # Drawn: in containers, process ids are alike.
-    part = file.with_name(f"{file.name}.part-{secrets.token_hex(4)}")
+    part = file.with_name(f"{file.name}{PART}{secrets.token_hex(4)}")
     try:
-        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        yield part
+        _tidy(file.parent)
+        with _locked(part):
+            try:
+                os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+                yield part
+            finally:
+                _delete(str(part))
     except OSError as error:
         raise Unavailable(
             f"{error.filename or part} cannot be written ({error.strerror}): make room, or name another file."
@@ -152,9 +166,42 @@ def _new(file: Path) -> Iterator[Path]:
         raise Unavailable(
             f"The database cannot be copied to {file} ({error}): nothing was changed, so try again."
         ) from None
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[None]:
+    """In this block, others see that somebody writes this file."""
+    name = Path(f"{part}{LOCK}")
+    lock = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with suppress(OSError):  # where there are no locks, nobody can have one, and nothing is deleted
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
     finally:
-        for end in ("", *ENDS):
-            Path(f"{part}{end}").unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
+        os.close(lock)
+
+
+def _tidy(folder: Path) -> None:
+    """Delete what those have left in a folder that were killed."""
+    for name in folder.glob(f"*{PART}{'[0-9a-f]' * 8}{LOCK}"):
+        with suppress(OSError), open(name, "rb", opener=_open_at_once) as lock:  # another user's, say
+            found = os.fstat(lock.fileno())
+            if found.st_uid == os.geteuid() and found.st_mtime < time.time() - YOUNG:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _delete(str(name).removesuffix(LOCK))
+                name.unlink()
+
+
+def _delete(part: str) -> None:
+    """Delete a file that is not whole, and what SQLite has put beside it."""
+    for end in ("", *ENDS):
+        Path(f"{part}{end}").unlink(missing_ok=True)
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    """What anybody may have put there: a named pipe would be waited for, and a link may lead anywhere."""
+    return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def _put(part: Path, to: Path) -> None:
