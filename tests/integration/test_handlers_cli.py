@@ -11,7 +11,7 @@ from ingest.stream.pauses import Pauses
 from tests.support.builders import record
 from tests.support.cli import status_figures, typed
 from tests.support.plugged import Plug
-from tests.support.sql import add, give, rows
+from tests.support.sql import add, execute, give, rows
 from workers.handlers import listing
 from workers.handlers.dropping import Belongings, belongings
 from workers.handlers.work_queue import WorkQueue
@@ -152,6 +152,21 @@ def test_what_failed_and_is_tried_again_is_listed(
     typed("erase", "--recipient", "jan@example.nl", "--yes", environ=environ)
     assert rows(store, "SELECT count, error FROM handoffs") == [(1, None)]
     assert "not known" in typed("failed", "waiting", environ=environ).stdout
+
+
+def test_what_nobody_takes_though_it_is_due_is_called_overdue(
+    plug: Plug, environ: dict[str, str], store: Store
+) -> None:
+    world = plug("@on('open')\ndef h(event): raise ValueError('no')\n")
+    add(store, record(1))
+    world.work()
+    execute(store, "UPDATE handoffs SET due_at = due_at - 3600000000, leased_until = 0")
+    (row,) = map(json.loads, typed("failed", "waiting", "--json", environ=environ).stdout.splitlines())
+    assert row["overdue"] is True
+    shown = typed("failed", "waiting", environ=environ).stdout.splitlines()
+    assert shown[1].split()[:4] == ["overdue", "h", "1", "1"]
+    assert "drop NAME" in shown[-1]
+    assert "1 call to be tried again, overdue since" in " ".join(typed("handlers", environ=environ).stdout.split())
 
 
 def test_parts_of_a_batch_that_wait_are_listed_too(plug: Plug, store: Store) -> None:

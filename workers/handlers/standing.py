@@ -14,7 +14,7 @@ from sqlalchemy import select
 from ingest.copernica.events import MICROS
 from workers.handlers.clock import machine_time
 from workers.handlers.speed import Speed, speed
-from workers.handlers.waiting import Retries
+from workers.handlers.waiting import OVERDUE, Retries
 from workers.store.store import Store
 from workers.store.tables import handoffs
 
@@ -55,7 +55,7 @@ def standing(store: Store, handler: str, ask: Callable[[], int] = machine_time) 
     free = [row for row in due if row.leased_until <= now]
     leased = [row for row in (*due, *later) if row.leased_until > now]
     again = [row for row in (*later, *free) if row.leased_until <= now and (row.attempt > 0 or row.due_at > now)]
-    retries = _grouped(handler, again)
+    retries = _grouped(handler, again, now - int(OVERDUE * MICROS))
     return Standing(
         handler,
         min((row.due_at for row in free), default=None),
@@ -67,13 +67,14 @@ def standing(store: Store, handler: str, ask: Callable[[], int] = machine_time) 
     )
 
 
-def _grouped(handler: str, rows: Sequence[Any]) -> list[Retries]:
-    """By the number of attempts and the error, soonest first."""
+def _grouped(handler: str, rows: Sequence[Any], overdue: int) -> list[Retries]:
+    """By the number of attempts and the error, soonest first; those are overdue that were due before that time."""
     groups: dict[tuple[int, str], Retries] = {}
     for row in rows:
         key = row.attempt, row.error or ""
         known = groups.get(key, Retries(handler, row.attempt, 0, row.due_at, row.error or ""))
-        groups[key] = known._replace(calls=known.calls + row.calls, next_at=min(known.next_at, row.due_at))
+        next_at = min(known.next_at, row.due_at)
+        groups[key] = known._replace(calls=known.calls + row.calls, next_at=next_at, overdue=next_at < overdue)
     return sorted(groups.values(), key=lambda group: group.next_at)
 
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from sqlalchemy import Connection, func, literal, or_, select, union_all
+from sqlalchemy import Connection, case, func, literal, or_, select, union_all
 
 from ingest.copernica.events import MICROS
 from workers.handlers.clock import SharedClock, machine_time
@@ -15,6 +15,8 @@ from workers.store.tables import dead_letters, handoffs, outbox
 SKEW = 1.0
 #: Rows that are looked at first, in the order in which they are due; ten times as many where that says nothing.
 LOOK = 100
+#: Seconds after which calls that could be made are overdue: a worker for them looks every few seconds.
+OVERDUE = 60.0
 
 
 class Retries(NamedTuple):
@@ -28,6 +30,8 @@ class Retries(NamedTuple):
     next_at: int
     #: In one line; empty if it is not known.
     error: str
+    #: Whether nobody has taken them since: no worker runs, the handler is paused, or there is none any more.
+    overdue: bool = False
 
 
 def _handlers(connection: Connection) -> list[str]:
@@ -109,18 +113,21 @@ class WaitingWork:
 
     def retries(self) -> list[Retries]:
         """What failed and is tried again later, by handler and number of attempts, parts of batches included."""
-        columns = handoffs.c
+        columns, now = handoffs.c, self._now()
+        leased = columns.leased_until > columns.due_at
+        free = func.min(case((leased, columns.leased_until), else_=columns.due_at))
         query = (
-            select(columns.handler, columns.attempt, func.sum(columns["count"]), func.min(columns.due_at))
-            .where(or_(columns.attempt > 0, columns.due_at > self._now()))
+            select(columns.handler, columns.attempt, func.sum(columns["count"]), func.min(columns.due_at), free)
+            .where(or_(columns.attempt > 0, columns.due_at > now))
             .group_by(columns.handler, columns.attempt)
             .order_by(columns.handler, columns.attempt)
         )
         latest = select(columns.error).where(columns.error.is_not(None)).order_by(columns.id.desc()).limit(1)
         found = []
         with self._store.reading() as connection:
-            for handler, attempts, calls, next_at in connection.execute(query).all():
+            for handler, attempts, calls, next_at, free_at in connection.execute(query).all():
                 these = latest.where(columns.handler == handler, columns.attempt == attempts)
                 error = connection.execute(these).scalar() or ""
-                found.append(Retries(handler, attempts, int(calls), int(next_at), error))
+                overdue = free_at < now - OVERDUE * MICROS
+                found.append(Retries(handler, attempts, int(calls), int(next_at), error, overdue))
         return found

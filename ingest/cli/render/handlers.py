@@ -44,13 +44,18 @@ def retries(found: "Sequence[Retries]", zone: ZoneInfo, as_json: bool) -> None:
     sys.stdout.write(console.line({name: name for name in widths}, widths))
     for one in found:
         row = {
-            time: console.local(one.next_at, zone),
+            time: "overdue" if one.overdue else console.local(one.next_at, zone),
             "handler": one.handler,
             "calls": f"{one.calls:>7,}",
             "tried": one.attempts,
             "last error": one.error or "not known",
         }
         sys.stdout.write(console.line(row, widths))
+    if any(one.overdue for one in found):
+        sys.stdout.write(
+            "What is overdue waits for a worker, or its handler is paused or gone: `ingest handlers`\n"
+            "and `ingest status` say which; `ingest handlers drop NAME` drops what a gone one left.\n"
+        )
 
 
 def handlers(found: "Overview", as_json: bool) -> None:
@@ -113,7 +118,8 @@ def _fares(standing: "Standing") -> Iterator[str]:
     for again in standing.retries[:1]:
         calls = counted(sum(one.calls for one in standing.retries), "call")
         at = console.local(again.next_at, ZoneInfo("UTC"))
-        yield f"{calls} to be tried again, the first at {at}, after: {again.error or 'not known'}"
+        when = f"overdue since {at}" if again.overdue else f"the first at {at}"
+        yield f"{calls} to be tried again, {when}, after: {again.error or 'not known'}"
 
 
 def _took(seconds: float) -> str:
