@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import WORDS, settings_with
+from ingest.cli.options import WORDS, json_lines, settings_with
 from ingest.cli.paging import no_pager, paged
 from ingest.cli.times import with_zone
 from ingest.errors import IngestError
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 @click.option("--who", type=WORDS, help="Only what this person did.")
 @click.option("--action", type=WORDS, help="Only this: retry, drop, replay, erase, pause, reconcile, …")
 @click.option("--recipient", type=WORDS, help="Only when this person was erased; the audit has no addresses.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
+@json_lines("entry")
 @no_pager
 @with_zone
 def audit(

@@ -9,7 +9,7 @@ import click
 
 from ingest.cli.audit import Counted, noted
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_lines, settings_with
 from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--until", type=MOMENT, help="Up to: a time as for --since.  [default: now]")
 @click.option("--dry-run", is_flag=True, help="Only show what is missing; store nothing.")
 @click.option("--no-handlers", is_flag=True, help="Do not call handlers with what is recovered.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per gap or period.")
+@json_lines("gap or period")
 @with_zone
 def catch_up(
     since: datetime | None,

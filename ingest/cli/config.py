@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest import shown
-from ingest.cli.options import given_settings
+from ingest.cli.options import given_settings, json_document
 from ingest.setting_sources import PREFIX
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class NameOfSetting(click.ParamType[str]):
 @click.command()
 @click.argument("names", nargs=-1, type=NameOfSetting(), metavar="[SETTING]...")
 @click.option("--check", "only_check", is_flag=True, help="Only say what is wrong with them, if anything.")
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_document()
 @click.option("--port", type=click.IntRange(1, 65535), help="As `ingest dev` has it.")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="As `ingest dev` has it.")
 def config(

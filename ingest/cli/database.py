@@ -10,7 +10,7 @@ from ingest.cli import asking
 from ingest.cli.amount import Amount
 from ingest.cli.audit import noted
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 from ingest.errors import SettingsError, Unavailable
 from ingest.shown import counted
 
@@ -64,7 +64,7 @@ def upgrade(recount: bool) -> None:
 @click.option(
     "--disk", type=Amount("size"), help="How large the server's disk is, where it is not this machine's."
 )
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object.")
+@json_document()
 def size(disk: float | None, as_json: bool) -> None:
     """Say how large the database is, how it grows, when the disk is full, and what a retention would do."""
     from ingest.cli.render import growth as render
@@ -81,7 +81,7 @@ def size(disk: float | None, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Only count what would be changed.")
 @click.option("--stop", is_flag=True, help="Have addresses stored again from now on.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object; with --yes or --dry-run.")
+@json_document("; with --yes or --dry-run")
 def pseudonymise(dry_run: bool, stop: bool, yes: bool, as_json: bool) -> None:
     """Put pseudonyms (INGEST_PSEUDONYMISE) in the place of the addresses that are stored already.
 

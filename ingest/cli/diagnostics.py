@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest import shown
+from ingest.cli.amount import Finite
 from ingest.cli.interruption import interrupted_code
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 from ingest.cli.times import with_zone
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ WATCH_EVERY = 2.0
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@json_document()
 @click.option("--quiet", is_flag=True, help="Print one line if anything is wrong, else nothing: for cron, Nagios.")
 @click.option(
     "--watch",
     is_flag=False,
     flag_value=WATCH_EVERY,
-    type=click.FloatRange(min=0.5),
+    type=Finite(min=0.5),
     metavar="[SECONDS]",
     help="Show them again every so many seconds (2 if none are given), until q or Ctrl-C.",
 )
@@ -63,7 +64,7 @@ def status(as_json: bool, quiet: bool, watch: float | None, zone: "ZoneInfo") ->
 
 @click.command()
 @click.option("--key-id", help="A key id to look up, as in a Signature header.")
-@click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
+@json_document()
 def check(key_id: str | None, as_json: bool) -> None:
     """Check the whole set-up and report what is wrong or risky.
 

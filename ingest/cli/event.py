@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 from ingest.cli.paging import no_pager, paged
 from ingest.cli.times import with_zone
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @click.command("event")
 @click.argument("delivery_id")
 @with_zone
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
+@json_document()
 @no_pager
 def event(delivery_id: str, as_json: bool, no_pager: bool, zone: "ZoneInfo") -> None:
     """Show one event: every field, and its way from Copernica to the last handler.

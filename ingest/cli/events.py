@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import asking
+from ingest.cli.amount import Whole
 from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.chosen import filter_of, which_events
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import WORDS, settings_with
+from ingest.cli.options import WORDS, json_document, settings_with
 from ingest.cli.paging import no_pager, paged
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ LOOK_BACK = {"hour": timedelta(days=1), "day": timedelta(days=30)}
 
 @click.command()
 @which_events
-@click.option("--limit", type=click.IntRange(1), help="Only so many, the first to arrive.  [default: all]")
+@click.option("--limit", type=Whole(1), help="Only so many, the first to arrive.  [default: all]")
 @click.option(
     "--follow", is_flag=True, help="Print events as they come in, until Ctrl-C; stored ones only with --since."
 )
@@ -65,7 +66,7 @@ def _ended_by_ctrl_c(follow: bool) -> AbstractContextManager[None]:
 @click.option(
     "--by", type=OneOf(["hour", "day"]), default="hour", show_default=True, help="What each line of it is."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
+@json_document()
 def stats(by: str, as_json: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     """Show a chart of events per hour or day; by default for the last 24 hours or 30 days."""
     from ingest.cli.render import chart
@@ -88,7 +89,7 @@ def stats(by: str, as_json: bool, zone: "ZoneInfo", **chosen: Any) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
 @click.option("--thorough", is_flag=True, help="With --dry-run: read every event, however many there are.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script; with --yes or --dry-run.")
+@json_document("; with --yes or --dry-run")
 def erase(recipient: str, dry_run: bool, thorough: bool, yes: bool, as_json: bool) -> None:
     """Erase a person for good: events, profile changes, and calls that could not be read.
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.amount import Finite
 from ingest.cli.audit import Counted, noted
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import WORDS, settings_with
+from ingest.cli.options import WORDS, json_lines, settings_with
 from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
 
 if TYPE_CHECKING:
@@ -34,12 +35,12 @@ LOOK_BACK, FARTHEST = timedelta(days=28), timedelta(days=400)
 @click.option("--no-handlers", is_flag=True, help="Do not call handlers with what is inserted.")
 @click.option(
     "--wait",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=30.0,
     show_default=True,
     help="With --store: seconds to wait for calls that are still on their way to the store.",
 )
-@click.option("--json", "as_json", is_flag=True, help="For a script: a JSON object per event, and a last one.")
+@json_lines("event", "; and a last one that sums up")
 def events_of(
     message: str | None,
     recipient: str | None,

@@ -9,7 +9,7 @@ import click
 from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_lines, settings_with
 from ingest.cli.times import Day
 from ingest.shown import counted
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--format", "form", type=OneOf(["parquet", "jsonl", "csv"]), help="As what.  [default: INGEST_EXPORT_FORMAT]"
 )
 @click.option("--anew", is_flag=True, help="Write everything again, whatever is there.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day.")
+@json_lines("day")
 def export(day: date | None, through: date | None, to: str | None, form: Any, anew: bool, as_json: bool) -> None:
     """Write events into files, per day (UTC) and type: only what has changed since it was written."""
     days = _days(day, through)

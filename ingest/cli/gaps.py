@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 from ingest.cli.times import MOMENT, SINCE_HELP, with_zone
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--since", type=MOMENT, help="Those that end later. " + SINCE_HELP)
 @click.option("--unclosed", is_flag=True, help="Only those that are not closed.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object.")
+@json_document()
 @with_zone
 def gaps(since: datetime | None, unclosed: bool, as_json: bool, zone: "ZoneInfo") -> None:
     """Show in which periods calls may be missing, why, and what became of it."""

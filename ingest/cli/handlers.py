@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ingest.cli import asking, completion
+from ingest.cli.amount import Finite
 from ingest.cli.audit import noted
 from ingest.cli.choices import OneOf
 from ingest.cli.chosen import filter_of, which_events
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import WORDS, settings_with
+from ingest.cli.options import WORDS, json_document, json_lines, settings_with
 from ingest.cli.paging import no_pager, paged
 from ingest.cli.times import MOMENT, SINCE_HELP, in_order, with_zone
 from ingest.copernica.event_types import EventType
@@ -67,7 +68,7 @@ def _wanted(
 
 @failed.command("list")
 @which_letters
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
+@json_lines("dead letter or quarantined call")
 @no_pager
 def list_(as_json: bool, no_pager: bool, zone: "ZoneInfo", **chosen: Any) -> None:
     """List dead letters and quarantined calls, the oldest failure first."""
@@ -82,7 +83,7 @@ def list_(as_json: bool, no_pager: bool, zone: "ZoneInfo", **chosen: Any) -> Non
 
 @failed.command()
 @with_zone
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per line, for a script.")
+@json_lines("handler and number of attempts")
 def waiting(as_json: bool, zone: "ZoneInfo") -> None:
     """List what handlers failed on and get again: how much, when next, and the last error."""
     from ingest.cli.render import handlers as render
@@ -202,7 +203,7 @@ def _wake() -> None:
 )
 @which_events
 @click.option("--force-types", is_flag=True, help="Also events of types that the handler does not take.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events per second.  [default: no limit]")
+@click.option("--rate", type=Finite(0, min_open=True), help="Events per second.  [default: no limit]")
 @click.option("--restart", is_flag=True, help="Start over, even if the same command was interrupted earlier.")
 @click.option("--anew", "restart", is_flag=True, hidden=True)  # its name in 0.1.0
 def replay(
@@ -249,7 +250,7 @@ def replay(
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
+@json_document()
 @click.pass_context
 def handlers(ctx: click.Context, as_json: bool) -> None:
     """List the handlers with their options, and what waits for each.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_lines, settings_with
 
 if TYPE_CHECKING:
     from workers.mailings.figures import Figures
@@ -19,7 +19,7 @@ COUNTING = 5.0
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=20, show_default=True, help="Mailings in the list."
 )
-@click.option("--json", "as_json", is_flag=True, help="For a script: a JSON object per mailing.")
+@json_lines("mailing")
 def mailings(number: int | None, limit: int, as_json: bool) -> None:
     """Show the figures of the last mailings, or everything about one.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import WORDS, settings_with
+from ingest.cli.options import WORDS, json_document, settings_with
 from ingest.cli.times import with_zone
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("message_id", type=WORDS)
 @with_zone
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for a script.")
+@json_document()
 def message(message_id: str, as_json: bool, zone: "ZoneInfo") -> None:
     """Say what became of one message: how many events of each type, and when the first was.
 

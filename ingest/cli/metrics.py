@@ -46,7 +46,7 @@ def _scale(settings: "Settings") -> tuple[object, object]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON document, as with --format json.")
 @click.option("--format", "form", type=OneOf(FORMATS), default="text", show_default=True, help="Whom it is for.")
 def scale(as_json: bool, form: str) -> None:
     """Show how far behind the workers are, and how many there should be."""

@@ -1,14 +1,17 @@
 """What commands have in common: the settings, and text as it was typed."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from ingest.setting_sources import Given
     from ingest.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _name_file(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
@@ -29,6 +32,17 @@ env_file = click.option(
     callback=_name_file,
     help="Read settings from this file too; the environment wins.  [default: .env]",
 )
+
+
+def json_document(more: str = "") -> Callable[[F], F]:
+    """The option `--json` of a command that prints one document, be there anything to tell or not."""
+    return click.option("--json", "as_json", is_flag=True, help=f"For a script: one JSON document{more}.")
+
+
+def json_lines(one: str, more: str = "") -> Callable[[F], F]:
+    """The option `--json` of a command that prints an object per line, as it comes to know it; perhaps none."""
+    what = f"For a script: JSON lines, an object per {one}, none if there is nothing{more}."
+    return click.option("--json", "as_json", is_flag=True, help=what)
 
 
 def given_settings() -> "Given":

@@ -7,7 +7,7 @@ import click
 
 from ingest.cli.amount import Amount
 from ingest.cli.choices import OneOf
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 
 if TYPE_CHECKING:
     from ingest.capacity.figures import Figures
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     help="What was measured: JSON of `ingest plan --measure --json` or of `make bench`.",
 )
 @click.option("--measure", is_flag=True, help="Measure this machine first, in under a minute.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object, the figures included.")
+@json_document(", with the figures")
 def plan(
     rate: float,
     outage: float,

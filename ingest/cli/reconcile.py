@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.cli.amount import Finite
 from ingest.cli.audit import Counted, noted
 from ingest.cli.completion import looked_up
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_lines, settings_with
 from ingest.cli.times import Day
 from ingest.shown import counted, did_you_mean
 
@@ -30,12 +31,12 @@ def how_to(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--no-handlers", is_flag=True, help="Do not call handlers with what is recovered."),
         click.option(
             "--wait",
-            type=click.FloatRange(0),
+            type=Finite(0),
             default=30.0,
             show_default=True,
             help="Seconds to wait for calls that are still on their way to the store.",
         ),
-        click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day."),
+        json_lines("day"),
     )
     for option in reversed(options):
         command = option(command)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.cli.amount import Finite, Whole
 from ingest.cli.choices import Listed, OneOf
 from ingest.cli.completion import types_of
 from ingest.cli.interruption import interrupted_code
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 from ingest.cli.times import Zone
 from ingest.errors import SettingsError
 
@@ -32,8 +33,8 @@ def _types() -> Iterable[str]:
 
 @click.command()
 @click.option("--url", help="Where to send the calls.  [default: the endpoint of these settings]")
-@click.option("--events", type=click.IntRange(1), default=1000, show_default=True, help="How many calls to send.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Calls per second.  [default: no limit]")
+@click.option("--events", type=Whole(1), default=1000, show_default=True, help="How many calls to send.")
+@click.option("--rate", type=Finite(0, min_open=True), help="Calls per second.  [default: no limit]")
 @click.option(
     "--types",
     shell_complete=types_of(_types),
@@ -56,7 +57,7 @@ def _types() -> Iterable[str]:
 @click.option("--unsigned", is_flag=True, help="Send without signatures.")
 @click.option(
     "--forge",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0.0,
     help="Share of forged calls, all of which must be refused.",
 )
@@ -70,7 +71,7 @@ def _types() -> Iterable[str]:
 @click.option("--smtpeter", is_flag=True, help="Write them as SMTPeter does.")
 @click.option("--logfiles-zone", type=Zone(), default="UTC", show_default=True, help="Time zone of their clock.")
 @click.option(
-    "--logfiles-offset", type=int, default=0, show_default=True, help="Seconds that it is ahead of ours."
+    "--logfiles-offset", type=Whole(), default=0, show_default=True, help="Seconds that it is ahead of ours."
 )
 @click.option(
     "--with-results",
@@ -78,7 +79,7 @@ def _types() -> Iterable[str]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder in which to keep these events, for `ingest fake-api --results`.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@json_document()
 def simulate(
     url: str | None,
     events: int,
@@ -172,11 +173,15 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
     "--results-zone", type=Zone(), default="UTC", show_default=True, help="Time zone in which results are told."
 )
 @click.option(
-    "--results-offset", type=int, default=0, show_default=True, help="Seconds that their clock is ahead of ours."
+    "--results-offset",
+    type=Whole(),
+    default=0,
+    show_default=True,
+    help="Seconds that their clock is ahead of ours.",
 )
 @click.option(
     "--results-late",
-    type=click.FloatRange(0),
+    type=Finite(0),
     default=0.0,
     show_default=True,
     help="Seconds after which an event has a result.",
@@ -187,11 +192,9 @@ def _signer(settings: "Settings", key: Path | None) -> "Signer | None":
     "--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free port."
 )
 @click.option("--token", help="The API token to accept.  [default: a random one]")
-@click.option(
-    "--token-life", type=click.FloatRange(1), help="Seconds for which access is valid.  [default: a day]"
-)
+@click.option("--token-life", type=Finite(1), help="Seconds for which access is valid.  [default: a day]")
 @click.option("--fail", "plan", default="", help="Which requests fail, and how: 429*2,cut@download,500.")
-@click.option("--fail-rate", type=click.FloatRange(0, 1), default=0.0, help="Share of requests that fail.")
+@click.option("--fail-rate", type=Finite(0, 1), default=0.0, help="Share of requests that fail.")
 @click.option("--seed", type=int, help="The same seed fails in the same order.")
 def fake_api(smtpeter: bool, host: str, port: int, **served: Any) -> None:
     """Serve a fake of Copernica's REST API for your own tests, until Ctrl-C."""

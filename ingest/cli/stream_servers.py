@@ -9,7 +9,7 @@ import click
 
 from ingest.cli.asking import agreed
 from ingest.cli.audit import noted
-from ingest.cli.options import WORDS, settings_with
+from ingest.cli.options import WORDS, json_document, settings_with
 from ingest.errors import Unavailable
 from ingest.shown import counted, did_you_mean
 
@@ -24,7 +24,7 @@ LOOK_EVERY = 1.0
 
 
 @click.group(invoke_without_command=True)
-@click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
+@json_document()
 @click.pass_context
 def streams(ctx: click.Context, as_json: bool) -> None:
     """Show the servers that calls wait on: state, events, age, memory, and how endpoints write to each.

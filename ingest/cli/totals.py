@@ -7,7 +7,7 @@ import click
 
 from ingest.cli.audit import noted
 from ingest.cli.interruption import interruptible
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_lines, settings_with
 from ingest.cli.times import Day
 from ingest.shown import counted
 
@@ -15,7 +15,7 @@ from ingest.shown import counted
 @click.command("audit-mailings")
 @click.argument("days", metavar="[DAY]…", type=Day(), nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Show every total, also where thousands agree.")
-@click.option("--json", "as_json", is_flag=True, help="For a script: one JSON object per day.")
+@json_lines("day")
 def audit_mailings(days: tuple[date, ...], everything: bool, as_json: bool) -> None:
     """Hold Copernica's totals of each mailing on some days, or yesterday, against the events of the store.
 

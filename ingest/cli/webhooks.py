@@ -8,9 +8,10 @@ import click
 
 from ingest import shown
 from ingest.cli import asking
+from ingest.cli.amount import Whole
 from ingest.cli.audit import noted
 from ingest.cli.choices import Listed, OneOf
-from ingest.cli.options import settings_with
+from ingest.cli.options import json_document, settings_with
 from ingest.copernica.api.webhooks import CALLERS, TRIGGER_OF, TRIGGERS, Difference, Webhook, difference
 from ingest.copernica.event_types import EventType
 
@@ -71,8 +72,8 @@ def limits(command: Callable[..., Any]) -> Callable[..., Any]:
             default=(),
             help="Only mailings of these: ms, publisher.  [default: both]",
         ),
-        click.option("--database", type=click.IntRange(1), help="Only profiles of this database."),
-        click.option("--collection", type=click.IntRange(1), help="Only subprofiles of this collection."),
+        click.option("--database", type=Whole(1), help="Only profiles of this database."),
+        click.option("--collection", type=Whole(1), help="Only subprofiles of this collection."),
     )
     for option in reversed(options):
         command = option(command)
@@ -120,7 +121,7 @@ def webhooks() -> None:
 
 
 @webhooks.command("list")
-@click.option("--json", "as_json", is_flag=True, help="For a script.")
+@json_document()
 def list_(as_json: bool) -> None:
     """List all webhooks of the account."""
     from ingest.cli.render import webhooks as render
@@ -132,7 +133,7 @@ def list_(as_json: bool) -> None:
 @click.option("--url", required=True, type=Url(), help="The URL that Copernica is to call.")
 @click.option("--trigger", required=True, type=Trigger(), help=f"When: {', '.join(TRIGGERS)}.")
 @limits
-@click.option("--json", "as_json", is_flag=True, help="Print the id as JSON.")
+@json_document(", with the id")
 def create(
     url: str, trigger: str, callers: tuple[str, ...], database: int | None, collection: int | None, as_json: bool
 ) -> None:
@@ -192,7 +193,7 @@ def delete(webhook_id: str, yes: bool) -> None:
 )
 @click.option("--prune", is_flag=True, help="Delete webhooks of this URL for other types.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--json", "as_json", is_flag=True, help="For a script; without --yes, only what would be done.")
+@json_document("; without --yes, only of what would be done")
 def setup(url: str, triggers: tuple[str, ...], prune: bool, yes: bool, as_json: bool) -> None:
     """Have Copernica call a URL for these types of events, and show first what that changes.
 

@@ -165,6 +165,18 @@ def test_without_events_the_header_is_there_all_the_same(environ: dict[str, str]
     assert done.stdout.startswith(header)
 
 
+@pytest.mark.parametrize(
+    "typed_", ["failed list", "failed waiting", "audit", "mailings", "gaps", "stats", "handlers"]
+)
+def test_where_there_is_nothing_a_script_gets_a_document_or_no_line_as_the_help_says(
+    environ: dict[str, str], typed_: str
+) -> None:
+    done = typed(*typed_.split(), "--json", environ=environ)
+    assert (done.exit_code, done.stderr) == (0, "")
+    is_lines = "JSON lines" in typed(*typed_.split(), "--help", environ=environ).stdout
+    assert done.stdout == "" if is_lines else json.loads(done.stdout) is not None
+
+
 def test_events_as_a_table_for_people(stored: dict[str, str]) -> None:
     done = typed("events", environ=stored)
     assert done.exit_code == 0

@@ -45,6 +45,14 @@ def test_every_choice_is_taken_in_any_case_and_every_time_has_a_zone(words: tupl
         assert "--tz" in {name for one in parameters for name in one.opts}
 
 
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_json_is_one_document_or_lines_and_the_help_says_which(words: tuple[str, ...]) -> None:
+    shown = " ".join(CliRunner().invoke(main, [*words, "--help"]).stdout.split())
+    if " --json " in shown:
+        said = shown.partition(" --json ")[2]
+        assert said.startswith(("For a script: one JSON document", "For a script: JSON lines, an object per "))
+
+
 def problem(kind: click.ParamType, text: str) -> str:  # type: ignore[type-arg]
     with pytest.raises(click.BadParameter) as failed:
         kind.convert(text, None, None)
@@ -137,6 +145,17 @@ def test_a_time_as_it_is_written_elsewhere_likewise(
 def test_a_wrong_command_or_option_is_answered_with_the_nearest(typed: list[str], nearest: str) -> None:
     done = CliRunner().invoke(main, typed)
     assert (done.exit_code, "Did you mean" in done.stderr, nearest in done.stderr) == (2, True, True)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["events --limit 9999999999999999999", "status --watch nan", "status --watch 1e999",
+     "simulate --rate inf", "simulate --events 9999999999999999999", "replay h --rate nan"],
+)  # fmt: skip
+def test_a_number_that_is_none_or_far_too_large_is_refused(typed: str) -> None:
+    done = CliRunner().invoke(main, typed.split())
+    assert done.exit_code == 2
+    assert done.stderr.count("\n") <= 5
 
 
 def test_commands_and_options_may_be_in_capitals() -> None:
