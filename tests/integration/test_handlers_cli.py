@@ -157,14 +157,14 @@ def test_what_failed_and_is_tried_again_is_listed(
 def test_what_nobody_takes_though_it_is_due_is_called_overdue(
     plug: Plug, environ: dict[str, str], store: Store
 ) -> None:
-    world = plug("@on('open')\ndef h(event): raise ValueError('no')\n")
+    world = plug("@on('open')\ndef noticed(event): raise ValueError('no')\n")
     add(store, record(1))
     world.work()
     execute(store, "UPDATE handoffs SET due_at = due_at - 3600000000, leased_until = 0")
     (row,) = map(json.loads, typed("failed", "waiting", "--json", environ=environ).stdout.splitlines())
     assert row["overdue"] is True
     shown = typed("failed", "waiting", environ=environ).stdout.splitlines()
-    assert shown[1].split()[:4] == ["overdue", "h", "1", "1"]
+    assert shown[1].split()[:4] == ["overdue", "noticed", "1", "1"]
     assert "drop NAME" in shown[-1]
     assert "1 call to be tried again, overdue since" in " ".join(typed("handlers", environ=environ).stdout.split())
 
