@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
+from click.exceptions import Exit
 
+from ingest.cli.interruption import INTERRUPTIONS
 from ingest.cli.options import WORDS, json_lines, settings_with
 from ingest.cli.paging import no_pager, paged
 from ingest.cli.times import with_zone
@@ -73,8 +75,7 @@ def noted(settings: "Settings", action: str, what: Mapping[str, object]) -> Iter
     try:
         yield counted
     except BaseException as error:
-        failed = not isinstance(error, SystemExit) or error.code not in (0, None)
-        _ended(settings, number, counted, error if failed else None)
+        _ended(settings, number, counted, _why(error))
         raise
     else:
         _ended(settings, number, counted, None)
@@ -93,16 +94,25 @@ def _begun(settings: "Settings", action: str, said: Mapping[str, object]) -> int
         return None
 
 
-def _ended(settings: "Settings", number: int | None, counted: Counted, error: BaseException | None) -> None:
+def _why(error: BaseException) -> str | None:
+    """Why a command is left by this; None if it has done what it should."""
+    from workers.operations import audit as book
+
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, SystemExit | Exit):
+        code = error.exit_code if isinstance(error, Exit) else error.code
+        return None if code in (0, None) else "interrupted" if code in INTERRUPTIONS else "not all of it"
+    return book.why(error)
+
+
+def _ended(settings: "Settings", number: int | None, counted: Counted, why: str | None) -> None:
     """Write down how it ended, where it is written that it began."""
     from workers.operations import audit as book
     from workers.store.store import Store
 
     if number is None:
         return
-    why = None
-    if error is not None:
-        why = "not all of it" if isinstance(error, SystemExit) else book.why(error)
     try:
         with Store.of(settings) as store:
             book.end(store, number, counted.number, why, counted.what)

@@ -14,6 +14,8 @@ from click.exceptions import Exit
 INTERRUPTED = 130
 #: What ends a command besides Ctrl-C: whatever supervises it, and a terminal that is gone.
 OTHERS = (signal.SIGTERM, signal.SIGHUP)
+#: What a command ends with that something of that ended.
+INTERRUPTIONS = frozenset({INTERRUPTED, *(128 + number for number in OTHERS)})
 #: Seconds within which a second signal counts as the first: `timeout` signals a process and its group.
 SAME_SIGNAL = 1.0
 

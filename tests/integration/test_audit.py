@@ -1,9 +1,15 @@
 """Who did what is written down, whatever comes of it."""
 
-import pytest
+from contextlib import suppress
 
-from ingest.errors import Unavailable
+import pytest
+from click.exceptions import Exit
+
+from ingest.cli.audit import noted as command
+from ingest.errors import SettingsError, Unavailable
+from ingest.settings import Settings
 from workers.operations.audit import CONSOLE, LONGEST, entries, noted
+from workers.store.schema import upgrade
 from workers.store.store import Store
 
 
@@ -41,3 +47,25 @@ def test_no_half_of_an_address_is_kept_where_a_text_is_cut(store: Store) -> None
     (entry,) = entries(store, 1)
     assert "piet" not in str(entry.what)
     assert "jansen" not in str(entry.what)
+
+
+@pytest.mark.parametrize(
+    ("ending", "why"),
+    [
+        (KeyboardInterrupt(), "interrupted"),
+        (Exit(143), "interrupted"),
+        (Exit(1), "not all of it"),
+        (SystemExit(1), "not all of it"),
+        (Exit(0), None),
+        (SettingsError("No."), "No."),
+    ],
+)
+def test_how_a_command_ended_is_written_as_a_person_would(
+    sqlite_url: str, ending: BaseException, why: str | None
+) -> None:
+    upgrade(sqlite_url)
+    with suppress(type(ending)), command(Settings.read({"DATABASE_URL": sqlite_url}), "erase", {}):
+        raise ending
+    with Store.open(sqlite_url) as used:
+        (entry,) = entries(used, 1)
+    assert (entry.ended_at is not None, entry.error) == (True, why)
