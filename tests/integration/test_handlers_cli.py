@@ -14,6 +14,7 @@ from tests.support.plugged import Plug
 from tests.support.sql import add, execute, give, rows
 from workers.handlers import listing
 from workers.handlers.dropping import Belongings, belongings
+from workers.handlers.standing import standing
 from workers.handlers.work_queue import WorkQueue
 from workers.store.store import Store
 
@@ -157,16 +158,16 @@ def test_what_failed_and_is_tried_again_is_listed(
 def test_what_nobody_takes_though_it_is_due_is_called_overdue(
     plug: Plug, environ: dict[str, str], store: Store
 ) -> None:
-    world = plug("@on('open')\ndef noticed(event): raise ValueError('no')\n")
+    world = plug("@on('open')\ndef h(event): raise ValueError('no')\n")
     add(store, record(1))
     world.work()
     execute(store, "UPDATE handoffs SET due_at = due_at - 3600000000, leased_until = 0")
     (row,) = map(json.loads, typed("failed", "waiting", "--json", environ=environ).stdout.splitlines())
     assert row["overdue"] is True
     shown = typed("failed", "waiting", environ=environ).stdout.splitlines()
-    assert shown[1].split()[:4] == ["overdue", "noticed", "1", "1"]
+    assert shown[1].split()[:4] == ["overdue", "h", "1", "1"]
     assert "drop NAME" in shown[-1]
-    assert "1 call to be tried again, overdue since" in " ".join(typed("handlers", environ=environ).stdout.split())
+    assert [one.overdue for one in standing(store, "h").retries] == [True]
 
 
 def test_parts_of_a_batch_that_wait_are_listed_too(plug: Plug, store: Store) -> None:
