@@ -97,7 +97,7 @@ class JobScheduler:
         """`client` leads to where the queues are; without `partitions`, the stream is there and nowhere else."""
         self.client = self._client = client
         self._keys = Keys()
-        self._partitions = partitions or Partitions.alone(client)
+        self.partitions = partitions or Partitions.alone(client)
         self._events = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
         self._handlers = Queue(HANDLERS_QUEUE, connection=client, serializer=JSONSerializer)
 
@@ -120,11 +120,11 @@ class JobScheduler:
 
     def sweep_backlog(self) -> bool:
         """Wake a drain if there are batches, and no drain is at work on them or about to be."""
-        return any(self._partitions.each(Consumer.wants_drain).values()) and self.wake_drain()
+        return any(self.partitions.each(Consumer.wants_drain).values()) and self.wake_drain()
 
     def note_streams(self) -> None:
         """Remember which servers have a partition, where there are several, and what each has now."""
-        KnownStreams(self._client).look_at(self._partitions)
+        KnownStreams(self._client).look_at(self.partitions)
 
     # --- late verification ---
 

@@ -24,6 +24,7 @@ from ingest.lookout import Lookout
 from ingest.redis_errors import Outage
 from ingest.settings import Settings
 from ingest.spool import Spool
+from ingest.stream import setback
 from ingest.stream.coverage import Statement
 from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.owner import Owner
@@ -169,6 +170,7 @@ def report_and_sweep(
     """
     refused = False
     steps: list[Callable[[], object]] = [
+        partial(setback.look, scheduler.partitions),
         partial(heartbeats.report, report),
         scheduler.sweep_backlog,
         scheduler.note_streams,

@@ -19,6 +19,8 @@ GROUP = "drain"
 RECLAIM_IDLE_MS = 15_000
 #: Milliseconds of silence after which a consumer that holds nothing is removed from the group.
 CONSUMER_TTL_MS = 60_000
+#: Batches of one consumer that are looked at: many times what one claims.
+MANY = 10_000
 
 # Removes the consumer ARGV[3], and those that were silent for ARGV[2] ms, from the group ARGV[1], unless they hold
 # batches. One script: a consumer that claims between our look and our deletion would lose its claims for good.
@@ -166,6 +168,20 @@ class Consumer:
     def expire_dead(self, before: int) -> int:
         """Delete batches that came to the dead stream before a Unix time; returns how many."""
         return self._client.xtrim(self._keys.dead, minid=f"{before * 1000}", approximate=False)
+
+    def restart_idle(self) -> None:
+        """Count from now on how long each consumer gives no sign of life, and each batch that it has claimed.
+
+        A consumer that leaves meanwhile is back, and is removed once it has been silent.
+        """
+        for consumer in self._in_group(lambda: self._client.xinfo_consumers(self._keys.stream, GROUP)):
+            name = consumer["name"]
+            held = cast(
+                Any, self._client.xpending_range(self._keys.stream, GROUP, "-", "+", MANY, consumername=name)
+            )
+            # Of no batch at all, too: it is the consumer's sign of life.
+            ids = [each["message_id"] for each in held] or ["0-0"]
+            self._client.xclaim(self._keys.stream, GROUP, name, 0, ids, justid=True)
 
     def leave(self) -> None:
         """Leave the group, remove consumers that hold nothing and have long been silent, and settle the counts."""

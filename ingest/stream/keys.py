@@ -2,8 +2,8 @@
 
 A partition is what these keys hold on one server. There may be several servers (INGEST_STREAM_URLS), and on each
 the keys have the same names, so that a server may be named in another place, or at another address. On all of them
-are the stream, what is `dead`, `suspects`, `wake`, `counts`, `closed`, `mark` and what is tried; everything else
-is where rq's queues are, and only there. The braces keep them in one slot of a Redis Cluster; p is 0:
+are the stream, what is `dead`, `suspects`, `wake`, `counts`, `closed`, `mark`, `clock` and what is tried. All
+others are where rq's queues are, and only there. The braces keep them in one slot of a Redis Cluster; p is 0:
 
     ingest:{p}:stream      stream of packed batches, each in the field `b`; read by the consumer group `drain`
     ingest:{p}:dead        stream of batches that could not be unpacked: fields `b` and `reason`
@@ -46,6 +46,7 @@ is where rq's queues are, and only there. The braces keep them in one slot of a 
     ingest:{p}:looked      string, there while the last such look of a worker is
     ingest:{p}:alerts      string: what was told, and what the next look compares with, as JSON
     ingest:{p}:told:H:E    string, there while a failure E of the handler H was told in full a while ago
+    ingest:{p}:clock       string: the time in ms since 1970 at the last look, see `ingest.stream.setback`
     ingest:{p}:stored      channel on which drains tell the delivery ids of what they have stored
 """
 
@@ -93,7 +94,13 @@ class Keys:
         self.hand_on = prefix + "hand-on"
         self.turns = prefix + "turns"
         self.handlers = prefix + "handlers"
+        self.clock = prefix + "clock"
         self._prefix = prefix
+
+    @property
+    def all(self) -> str:
+        """A pattern of all of them."""
+        return f"{self._prefix}*"
 
     def away(self, server: str) -> str:
         """That a server did not answer a drain."""
