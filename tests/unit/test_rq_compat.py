@@ -51,6 +51,14 @@ def test_a_worker_is_registered_while_it_works_and_has_no_work_horse(queue: Queu
     assert worker.horse_pid == 0
 
 
+def test_a_worker_of_which_only_heartbeats_are_known_is_not_registered(queue: Queue) -> None:
+    worker = CompatWorker([queue], connection=queue.connection)
+    worker.register_birth()  # type: ignore[no-untyped-call]
+    queue.connection.delete(worker.key)  # it expires while the machine sleeps, or when the clock goes ahead
+    worker.heartbeat()
+    assert not worker.is_registered()
+
+
 def test_a_worker_that_is_to_leave_takes_no_further_job(queue: Queue) -> None:
     queue.enqueue("workers.jobs.drain")
     worker = CompatWorker([queue], connection=queue.connection, serializer=JSONSerializer)

@@ -47,8 +47,13 @@ class CompatWorker(Worker):
         self._stop_requested = True
 
     def is_registered(self) -> bool:
-        """Whether Redis lists this worker."""
-        return bool(self.connection.sismember(self.redis_workers_keys, self.key))
+        """Whether Redis lists this worker, and knows what it is.
+
+        What it knows expires while a machine sleeps, or when the clock of Redis goes ahead; then heartbeats, which
+        say nothing of queues, are all that is there.
+        """
+        listed = bool(self.connection.sismember(self.redis_workers_keys, self.key))
+        return listed and self.connection.hget(self.key, "birth") is not None
 
     def listening_failed(
         self, error: Exception, stop_listening: Callable[[], object], retry: Callable[[Exception], object]
