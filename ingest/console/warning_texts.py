@@ -14,7 +14,7 @@ WHAT: Mapping[Code, str] = {
     Code.DATABASE_UNREACHABLE: _("The database cannot be used."),
     Code.SPOOL_UNREADABLE: _("The spool's folder cannot be read."),
     Code.OTHER_DATABASE: _("Redis holds what is for another database."),
-    Code.TWO_INSTALLATIONS: _("Two installations use one database."),
+    Code.TWO_INSTALLATIONS: _("Two installations use one database, or copies of one."),
     Code.NO_ENDPOINT: _("No endpoint takes calls."),
     Code.CALLS_LOST: _("Calls were answered 503 just now."),
     Code.SILENCE: _("No call has come for longer than is usual."),

@@ -116,6 +116,29 @@ def test_two_installations_on_one_database_are_told_of(store: Store, client: red
     assert lineage.look(store).clashed_at is not None
 
 
+def test_two_copies_of_one_database_at_one_redis_are_told_of(store: Store, client: redis.Redis) -> None:
+    def of_the_copy() -> None:
+        client.hincrby(MARK, "number", 2)
+
+    compared(store, client)
+    of_the_copy()
+    client.set(Keys().daily, 1)
+    compared(store, client)  # as after a restore
+    assert lineage.look(store).clashed_at is None
+    assert not client.exists(Keys().daily)
+    of_the_copy()
+    client.set(Keys().daily, 1)
+    compared(store, client)
+    assert lineage.look(store).clashed_at is not None
+    assert client.exists(Keys().daily), "what is done daily is not begun each time"
+    assert set(causes(store)) == {Cause.STORE_OLDER}, "what the other has is fetched as what is missing"
+
+
+def test_a_mark_in_which_a_later_release_says_more_is_read() -> None:
+    text = '{"number": 1, "at": 2, "through": 3, "server": "r", "news": 4}'
+    assert lineage.Mark.of(text) == lineage.Mark(1, 2, 3, "r")
+
+
 def test_what_is_anothers_is_refused_until_somebody_says_that_it_is_meant(
     store: Store, client: redis.Redis, database: str, redis_url: str
 ) -> None:

@@ -6,15 +6,17 @@ Each keeps a mark of the other. Every half minute a worker raises the number of 
     that in the database is, by two     Redis was restored, or a replica took over that lagged far behind
     Redis has none, or is another       it was emptied or replaced: what waited in it is gone
     Redis names another database        one of the two was exchanged by mistake, or the events are another's
+    the number in Redis is higher soon  a copy of the database takes turns with it: each has some of the events,
+    again                               of which an operator is told
 
-The first three make a gap, which is filled like any other; numbers do not depend on any clock. The last is
+All but the fourth make a gap, which is filled like any other; numbers do not depend on any clock. The fourth is
 refused: nothing is taken out of that Redis until somebody says that it is meant (`ingest db adopt`).
 """
 
 import json
 import logging
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import NamedTuple, Self, cast
 
@@ -43,7 +45,7 @@ UNSURE = 60 * MICROS
 #: µs after which a mark that another Redis made in this database is no sign any more that it is used at this time.
 AT_ONCE = 600 * MICROS
 #: What to say of it.
-CLASH = "Two installations, each with a Redis of its own, use this database: stop one of them."
+CLASH = "Two installations use this database, or a copy of it with the same Redis: stop one of them."
 #: The names of the rows of `marks`.
 NAME, SHARED = "database", "shared"
 
@@ -61,11 +63,16 @@ class Mark:
     before: str = ""
     #: When two of them were last seen to be used in turns: 0 if never.
     clashed_at: int = 0
+    #: When the database was last found to be older than it was: 0 if never.
+    older_at: int = 0
 
     @classmethod
     def of(cls, text: str | None) -> Self | None:
         """Read it; None if there is none."""
-        return None if text is None else cls(**json.loads(text))
+        if text is None:
+            return None
+        known = {field.name for field in fields(cls)}  # a later release may say more
+        return cls(**{name: each for name, each in json.loads(text).items() if name in known})
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,19 +221,22 @@ def compare(store: Store, client: redis.Redis, partitions: Partitions | None = N
         ours = Mark.of(value(connection, SHARED))
         clashes = ours is not None and _clash(ours, theirs, now)
         cause = None if ours is None or clashes else _older(ours, theirs)
+        copied = ours is not None and cause is Cause.STORE_OLDER and now - ours.older_at < AT_ONCE
         if ours is not None and cause is not None:
             gap = Cut(min(ours.through, now - 1), cause, now, State.ENDED, now)
             note(store, connection, gap, "the database" if cause is Cause.STORE_OLDER else "Redis")
         through = through if through is not None or ours is None else ours.through
         mark = raised(ours, theirs.server or secrets.token_hex(8), theirs.number, now, through)
-        if clashes:
+        if cause is Cause.STORE_OLDER:
+            mark = replace(mark, older_at=now)
+        if clashes or copied:
             log.error("%s", CLASH, extra={"event": "two-installations"})
             mark = replace(mark, clashed_at=now)
         put(store, connection, SHARED, json.dumps(asdict(mark)))
-    fields = {"redis": mark.server, "number": mark.number}
+    told = {"redis": mark.server, "number": mark.number}
     with unless_refused():
-        client.hset(Keys().mark, mapping=fields)  # type: ignore[arg-type]  # its stub knows no dict of both
-        if cause is Cause.STORE_OLDER:  # what was done today may be undone
+        client.hset(Keys().mark, mapping=told)  # type: ignore[arg-type]  # its stub knows no dict of both
+        if cause is Cause.STORE_OLDER and not copied:  # what was done today may be undone
             JobScheduler(client).do_daily_again(datetime.fromtimestamp(now / MICROS, UTC).date().isoformat())
     return mark
 
@@ -262,8 +272,8 @@ def raised(ours: Mark | None, server: str, number: int, now: int, through: int |
     ahead = ours is not None and ours.server == server and ours.number == number + 1
     number = number + 1 if ahead else max(ours.number if ours else 0, number) + 1
     before = "" if ours is None else ours.before if ours.server == server else ours.server
-    clashed_at = 0 if ours is None else ours.clashed_at
-    return Mark(number, now, min(through or now, now), server, before, clashed_at)
+    clashed_at, older_at = (0, 0) if ours is None else (ours.clashed_at, ours.older_at)
+    return Mark(number, now, min(through or now, now), server, before, clashed_at, older_at)
 
 
 def _stored_through(client: redis.Redis, partitions: Partitions, now: int) -> int | None:

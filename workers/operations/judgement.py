@@ -87,7 +87,7 @@ def _of_both(in_redis: RedisFigures, in_store: StoreFigures, now: float) -> Iter
         text = "What is in Redis is for another database than this one, so nothing of it is stored here."
         yield StatusWarning(Code.OTHER_DATABASE, text)
     if in_store.clashed_at is not None and now - in_store.clashed_at < LOST_LATELY:
-        text = "Two installations, each with a Redis of its own, use this database."
+        text = "Two installations use this database, or a copy of it with the same Redis."
         yield StatusWarning(Code.TWO_INSTALLATIONS, text)
 
 
