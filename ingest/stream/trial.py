@@ -170,6 +170,7 @@ class _Trial:
             ("HMGET", job, "status"),
             ("HINCRBYFLOAT", job, "seconds", 1),
             ("PERSIST", job),
+            ("XREVRANGE", f"{job}:none", "+", "-", "COUNT", 1),
             ("LMOVE", taken, waiting, "RIGHT", "LEFT"),
             ("DEL", f"{job}:none"),
             ("SCRIPT", "LOAD", SCRIPT),
