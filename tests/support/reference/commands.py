@@ -1,6 +1,7 @@
 """The page of the commands: what each says with `--help`."""
 
 from collections.abc import Iterator
+from inspect import cleandoc
 
 import click
 
@@ -47,7 +48,7 @@ def _parts(context: click.Context) -> Iterator[str]:
     yield f"## {context.command_path}"
     usage = " ".join([context.command_path, *command.collect_usage_pieces(context)])
     yield f"```\n{usage}\n```"
-    yield with_links((command.help or "").strip())
+    yield with_links(cleandoc(command.help or ""))
     records = [
         record
         for one in command.get_params(context)
