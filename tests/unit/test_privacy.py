@@ -17,9 +17,9 @@ PAGES = [DOCS / "privacy.md", DOCS / "privacy.nl.md"]
 #: Keys of Redis that may have something of people in them; whoever adds a key says here whether it may.
 PERSONAL = {"stream", "dead", "refusals", "alerts", "told", "exported"}
 IMPERSONAL = {
-    "away", "breaker", "bucket", "catch-up", "closed", "counts", "coverage", "daily", "export", "gaps", "hand-on",
-    "handler", "handlers", "handoffs", "known-keys", "looked", "lookout", "mailings", "mark", "paused", "probe",
-    "reconcile", "reports", "rests", "stored", "streams", "suspects", "trial", "turns", "unknown-jobs",
+    "away", "breaker", "bucket", "catch-up", "clock", "closed", "counts", "coverage", "daily", "export", "gaps",
+    "hand-on", "handler", "handlers", "handoffs", "known-keys", "looked", "lookout", "mailings", "mark", "paused",
+    "probe", "reconcile", "reports", "rests", "stored", "streams", "suspects", "trial", "turns", "unknown-jobs",
     "unverified", "verify", "waits", "wake",
 }  # fmt: skip  # a list to be read across
 TWINS = ["privacy", "how-to/pseudonymise"]
