@@ -21,6 +21,7 @@ from tests.support.leftovers import nothing_is_left
 from tests.support.mariadb import EmptyMaria, binaries, mariadb
 from tests.support.mariadb import Server as MariaServer
 from tests.support.postgres import EmptyDatabase, Server, postgres
+from workers.store.other_release import noted
 from workers.store.schema import upgrade
 from workers.store.store import Store
 
@@ -101,6 +102,13 @@ def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test sets as a secret is a word that others may use."""
     monkeypatch.setattr(shown, "_secrets", set())
     monkeypatch.setattr(shown, "_pattern", None)
+
+
+@pytest.fixture(autouse=True)
+def _meets_no_other_release() -> Iterator[None]:
+    """That one test met tables of another release does not end the workers of others."""
+    yield
+    noted.forget()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import product
+from pathlib import Path
 from urllib.parse import quote, urlencode
 
 import pytest
@@ -96,14 +97,15 @@ def query(fields: dict[str, str]) -> str:
 
 @pytest.mark.timeout(300)
 async def test_no_filter_of_any_page_fails_on_any_database(
-    database: str, store: Store, redis_url: str, client: redis.Redis
+    database: str, store: Store, redis_url: str, client: redis.Redis, tmp_path: Path
 ) -> None:
+    environ = {"DATABASE_URL": database, "REDIS_URL": redis_url, "INGEST_DATA_DIR": str(tmp_path)}
     fill(store, client)
     kinds = [EventType.OPEN, EventType.CLICK, EventType.FAILURE, EventType.DELIVERY]
     store.add([event(100 + at, type=kind, mailing=4711, tags=["a", "b"]) for at, kind in enumerate(kinds)])
     audit.noted(store, "jan", audit.CONSOLE, "retry", {"handler": "crm"}, lambda: 1)
     failed = {}
-    async with console({"DATABASE_URL": database, "REDIS_URL": redis_url}) as visitor:
+    async with console(environ) as visitor:
         for page in asked_for():
             answer = await visitor.get(page)
             text = await answer.text("utf-8", "replace")

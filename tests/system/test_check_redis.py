@@ -148,7 +148,8 @@ def test_a_primary_that_would_go_on_without_its_replicas_is_found(environ: dict[
         (
             "~ingest:{0}:trial:* ~ingest:{0}:[^c]* ~rq:* &* +@all",
             "redis-rights",
-            "the key ingest:{0}:counts, the key ingest:{0}:coverage, the key ingest:{0}:catch-up (NOPERM",
+            "the key ingest:{0}:counts, the key ingest:{0}:coverage, the key ingest:{0}:catch-up, "
+            "the key ingest:{0}:clock (NOPERM",
         ),
         ("~* &ingest:* +@all", "redis-rights", "the channel rq:pubsub:trial (NOPERM"),
         ("~* &rq:* +@all", "redis-rights", "PUBLISH, the channel ingest:{0}:stored (NOPERM"),
