@@ -11,7 +11,6 @@ it holds a lock. The worker may then hang, or miss the request. Here the handler
 """
 
 import logging
-import mmap
 import os
 import signal
 import threading
@@ -38,7 +37,7 @@ from workers.metrics import figures
 from workers.process.own_jobs import JobRefused
 from workers.process.patience import PatientWorker
 from workers.runtime import stop_flag
-from workers.store.other_release import noted
+from workers.store.other_release import Noted, noted
 
 log = logging.getLogger(__name__)
 
@@ -107,8 +106,8 @@ class GracefulWorker(PatientWorker):
         self._asked_again = False
         self._waiting = False
         self._leaving = False
-        #: A byte that work-horses share with their worker: whether the last one came to the end of its job.
-        self._job_over = mmap.mmap(-1, 1)
+        #: What a work-horse leaves to its worker: that it came to the end of its job.
+        self._job_over = Noted()
         #: Looks now and then for what may be wrong; None: nobody asked for alerts.
         self.lookout: Lookout | None = None
         threading.Thread(target=self._enforce_deadline, name="stop-deadline", daemon=True).start()
@@ -145,7 +144,7 @@ class GracefulWorker(PatientWorker):
 
         A server that hangs holds it up for as long as any other part of this program.
         """
-        self._job_over[0] = False
+        self._job_over.forget()
         for number in handled_stops():
             signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else _finish_early)
         # Only its parent waits for jobs, and needs rq's longer time-out for that.
@@ -216,13 +215,13 @@ class GracefulWorker(PatientWorker):
             with figures.job():
                 return super().perform_job(job, queue, execution)
         finally:
-            self._job_over[0] = True
+            self._job_over.note()
             sentry.flush()
 
     def wait_for_horse(self) -> tuple[int | None, int | None, struct_rusage | None]:
         """Wait for the work-horse to end; one that left its job with exit code 0 failed as if killed."""
         process, status, usage = super().wait_for_horse()
-        if status == os.EX_OK and not self._job_over[0]:
+        if status == os.EX_OK and not self._job_over:
             log.error(
                 "a work-horse ended itself in the middle of its job with exit code 0: see whether a handler "
                 "calls os._exit; what it had not finished is done again"

@@ -9,7 +9,7 @@ import mmap
 
 
 class Noted:
-    """A note that a process leaves to the one that forked it; `noted` is the only one."""
+    """A note that a process leaves to the one that forked it."""
 
     __slots__ = ("_memory",)
 
@@ -20,7 +20,7 @@ class Noted:
         return bool(self._memory[0])
 
     def note(self) -> None:
-        """Tables of another release were met."""
+        """What it stands for has happened; for `noted`, tables of another release were met."""
         self._memory[0] = 1
 
     def forget(self) -> None:
