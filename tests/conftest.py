@@ -17,7 +17,7 @@ from ingest import shown
 from ingest.dev import embedded_redis
 from ingest.redis_client import connect
 from tests.support import constants, running
-from tests.support.leftovers import nothing_is_left
+from tests.support.leftovers import DATA, nothing_is_left
 from tests.support.mariadb import EmptyMaria, binaries, mariadb
 from tests.support.mariadb import Server as MariaServer
 from tests.support.postgres import EmptyDatabase, Server, postgres
@@ -102,6 +102,14 @@ def _secrets_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """What one test sets as a secret is a word that others may use."""
     monkeypatch.setattr(shown, "_secrets", set())
     monkeypatch.setattr(shown, "_pattern", None)
+
+
+@pytest.fixture(autouse=True)
+def _keeps_its_data_elsewhere() -> Iterator[None]:
+    """Names the test (or those beside it, in other processes) that was given no folder for its data."""
+    before = DATA.exists()
+    yield
+    assert before or not DATA.exists(), f"{DATA} was made just now: set INGEST_DATA_DIR"
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from tempfile import TemporaryDirectory
 from unittest.mock import patch
 
 from aiohttp.test_utils import TestClient, TestServer
@@ -16,11 +17,11 @@ from tests.support.running import PATIENCE
 
 @asynccontextmanager
 async def console(environ: Mapping[str, str], **headers: str) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
-    """A client of a console with these settings; `headers` go with each of its requests."""
-    origins = Origins(Given(environ, dict.fromkeys(environ, ENVIRONMENT)))
-    app = create(Settings.read(environ), origins)
-    # Handlers are imported by a process that is started for it: a busy machine takes its time.
-    with patch("ingest.console.handler_choice.PATIENCE", PATIENCE):
+    """A client of a console with these settings, and a folder for its data; `headers` go with each request."""
+    with TemporaryDirectory() as folder, patch("ingest.console.handler_choice.PATIENCE", PATIENCE):
+        # Handlers are imported by a process that is started for it: a busy machine takes its time.
+        environ = {"INGEST_DATA_DIR": folder, **environ}
+        app = create(Settings.read(environ), Origins(Given(environ, dict.fromkeys(environ, ENVIRONMENT))))
         async with TestClient(TestServer(app), headers=headers) as client:
             yield client
 

@@ -20,6 +20,8 @@ GRACE = 15.0
 TOOLS = {"__pycache__", ".peers", ".hypothesis", ".pytest_cache", ".ruff_cache", ".mypy_cache"}
 #: What `make coverage` writes while the tests run.
 OF_COVERAGE = ".coverage"
+#: Where processes keep their data that run in the working copy and are given no folder for it.
+DATA = ROOT / "data"
 #: multiprocessing removes its own folders when the interpreter ends.
 OF_PYTHON = "pymp-"
 
@@ -97,5 +99,5 @@ def _listening() -> set[str]:
 
 def _files() -> set[str]:
     """What lies at the root of the working copy, where commands run that are given no folder, and in `data`."""
-    paths = [*ROOT.iterdir(), *ROOT.glob("data/**/*")]
+    paths = [*ROOT.iterdir(), *DATA.glob("**/*")]
     return {str(path) for path in paths if path.name not in TOOLS and not path.name.startswith(OF_COVERAGE)}
