@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, select
 
 from ingest.batch import Record
 from ingest.copernica.bodies import MAX_DEPTH
@@ -21,7 +22,16 @@ from ingest.copernica.events import Event, EventType, decode
 from ingest.errors import IngestError, RowsRejected, SchemaMissing, Unavailable, Undecodable
 from tests.support.builders import FORM, LONG, NINE, SECOND, delivery_id, event
 from tests.support.postgres import Server
-from tests.support.sql import counts, everything, execute, is_a_sentence, rows, waiting, waiting_records
+from tests.support.sql import (
+    counts,
+    end_others,
+    everything,
+    execute,
+    is_a_sentence,
+    rows,
+    waiting,
+    waiting_records,
+)
 from workers.records import Quarantined
 from workers.store import postgres, sqlite, tables
 from workers.store.database import FETCH_SIZE
@@ -483,6 +493,35 @@ def test_a_store_goes_on_after_the_server_ended_its_connections(postgres_server:
         store.add([event(1)])
         rows(other, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
         assert store.add([event(2)]).new == 1
+
+
+#: What is done with a connection when its server ends it, SQLAlchemy's ways and the driver's own.
+IN_THE_MIDDLE: dict[str, Callable[[Store, Connection], object]] = {
+    "begin": lambda store, connection: store.backend.begin(connection),
+    "select": lambda _store, connection: connection.execute(select(tables.gaps)),
+    "insert": lambda store, connection: store.insert(connection, tables.marks, [{"name": "a", "value": "b"}]),
+    "count": lambda store, connection: store.backend.add_counts(connection, [("h", "open", 1, "w", 1)], 1),
+}
+
+
+@pytest.mark.parametrize("what", IN_THE_MIDDLE)
+def test_a_connection_that_ends_in_the_middle_is_told_of_in_one_sentence(
+    database: str, store: Store, caplog: pytest.LogCaptureFixture, what: str
+) -> None:
+    if database.startswith("sqlite"):
+        pytest.skip("there is no server")
+
+    def interrupted() -> None:
+        with store.reading() as connection:
+            if what != "begin":
+                store.backend.begin(connection)
+            end_others(database)
+            IN_THE_MIDDLE[what](store, connection)
+
+    with pytest.raises(Unavailable) as caught:
+        interrupted()
+    assert is_a_sentence(caught.value)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("use", [lambda url: Store.open(url).close(), upgrade])

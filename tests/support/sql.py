@@ -1,6 +1,7 @@
 """What lies in the store, asked past the store's own methods; and what is put there."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy import event as listeners
@@ -151,3 +152,20 @@ REFUSALS = {
     "mysql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
     "postgresql": ("ALTER TABLE events ADD CONSTRAINT picky CHECK (recipient <> 'refused@example.nl')", "picky"),
 }
+
+
+#: What ends all other connections to a database, in one statement, or in one for each that it names.
+END_OTHERS = {
+    "postgresql": "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mysql": "SELECT id FROM information_schema.processlist WHERE db = database() AND id <> connection_id()",
+}
+
+
+def end_others(url: str) -> None:
+    """Have a server end all connections to a database but a new one."""
+    with closing(Store.open(url)) as store, store.engine.connect() as connection:
+        kind = store.engine.dialect.name
+        for (number,) in connection.exec_driver_sql(END_OTHERS[kind]).all():
+            if kind == "mysql":
+                connection.exec_driver_sql(f"KILL {number}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ingest.endpoint.coverage import PROMPT
 from ingest.stream.coverage import Coverage
 from tests.support.http import request, status
 from tests.support.running import Process, answers, descendants, exchange, free_port, ingest, running, until
@@ -84,14 +85,15 @@ def test_the_seconds_after_a_kill_are_a_gap_and_a_stop_is_exact(
         assert state is State.ENDED
         assert killed_at - UNSURE <= since <= killed_at
         assert gap_ends is not None
-        assert killed_at + 2 <= gap_ends <= answered_at
+        assert killed_at + 2 <= gap_ends <= answered_at + PROMPT
         stopping_at = time.time()
         web.stop()
         stopped_at = time.time()
     time.sleep(1.2)
     *_, (since, gap_ends, state) = found(environ, server)
     assert (gap_ends, state) == (None, State.OPEN)
-    assert stopping_at <= since <= stopped_at
+    # It is as exact as Redis is quick to say what time it is.
+    assert stopping_at - PROMPT <= since <= stopped_at
     assert not list((tmp_path / "spool").glob("*.coverage"))
 
 
@@ -136,4 +138,4 @@ def test_while_redis_is_away_calls_are_kept_and_that_is_no_gap(
     since, gap_ends, _ = gaps[0]
     assert killed_at - UNSURE <= since <= killed_at
     assert gap_ends is not None
-    assert gap_ends <= answered_at
+    assert gap_ends <= answered_at + PROMPT

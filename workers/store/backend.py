@@ -125,7 +125,7 @@ class Backend(ABC):
         """Begin a transaction that will write."""
 
     def is_stuck(self, connection: Connection) -> bool:
-        """Whether the connection is of no use any more, since a statement was interrupted half-way."""
+        """Whether the connection is of no use any more: a statement was interrupted, or the server has gone."""
         return False
 
     def is_elsewhere(self, error: BaseException) -> bool:

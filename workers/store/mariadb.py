@@ -139,8 +139,11 @@ class MariaDB(Backend):
         connection.begin()
 
     def is_stuck(self, connection: Connection) -> bool:
-        """Whether the answer to a statement is still to come, for which nobody waited."""
-        return not (connection.closed or connection.invalidated) and driver_of(connection).under_way
+        """Whether the answer to a statement is still to come, for which nobody waited, or the server has gone."""
+        if connection.closed or connection.invalidated:
+            return False
+        driver = driver_of(connection)
+        return driver.under_way or not driver.open
 
     def is_elsewhere(self, error: BaseException) -> bool:
         """By the server's number: after a fail-over a proxy may still lead to what is a replica by now."""

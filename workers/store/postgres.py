@@ -139,11 +139,14 @@ class PostgreSQL(Backend):
         connection.begin()
 
     def is_stuck(self, connection: Connection) -> bool:
-        """Whether the server is still at work on a statement whose end nobody waited for."""
+        """Whether the server is still at work on a statement whose end nobody waited for, or has gone.
+
+        SQLAlchemy learns of neither where psycopg is used past it, and would log that it cannot roll back.
+        """
         if connection.closed or connection.invalidated:
             return False
         driver = _driver(connection)
-        return not driver.closed and driver.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
+        return driver.closed or driver.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE
 
     def is_elsewhere(self, error: BaseException) -> bool:
         """By the server's SQLSTATE: after a fail-over a pooler may still lead to what is a standby by now."""
