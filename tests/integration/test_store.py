@@ -499,7 +499,7 @@ def test_a_store_goes_on_after_the_server_ended_its_connections(postgres_server:
 IN_THE_MIDDLE: dict[str, Callable[[Store, Connection], object]] = {
     "begin": lambda store, connection: store.backend.begin(connection),
     "select": lambda _store, connection: connection.execute(select(tables.gaps)),
-    "insert": lambda store, connection: store.insert(connection, tables.marks, [{"name": "a", "value": "b"}]),
+    "insert": lambda store, connection: store.insert(connection, tables.marks, [("a", "b")]),
     "count": lambda store, connection: store.backend.add_counts(connection, [("h", "open", 1, "w", 1)], 1),
 }
 
