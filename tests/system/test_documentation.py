@@ -15,16 +15,9 @@ LATER = [
     for page in sorted(DOCS.rglob("*.md"))
     if page != START and ".nl." not in page.name and any(block.purpose for block in blocks(page))
 ]
-#: Who share these pages, each with an installation of its own: one alone takes minutes, while others have ended.
-READERS = 2
-
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="NOT TESTED: there is no curl here")
-
-
-@pytest.mark.timeout(900)
-def test_a_newcomer_can_type_what_the_readme_says(tmp_path: Path) -> None:
-    with Reader(tmp_path) as reader:
-        assert reader.follow(README) > 1
+#: Where newcomers begin. They share the later pages, since one alone takes minutes after all other tests.
+FIRST = [README, pytest.param(START, marks=needs_curl)]
 
 
 def test_pages_are_read_that_say_what_to_type() -> None:
@@ -32,10 +25,10 @@ def test_pages_are_read_that_say_what_to_type() -> None:
     assert names >= {"read-events.md", "recover.md", "handlers.md", "erase.md", "operations.md"}
 
 
-@needs_curl
 @pytest.mark.timeout(1800)  # pages one after the other, each with calls of its own
-@pytest.mark.parametrize("part", range(READERS))
-def test_a_newcomer_can_type_the_start_and_then_any_other_page(tmp_path: Path, part: int) -> None:
+@pytest.mark.parametrize("first", FIRST, ids=lambda page: page.name)
+def test_a_newcomer_can_type_how_to_start_and_then_any_other_page(tmp_path: Path, first: Path) -> None:
+    others = LATER[first == START :: len(FIRST)]
     with Reader(tmp_path) as reader:
-        for page in (START, *LATER[part::READERS]):
+        for page in (first, *others):
             assert reader.follow(page), page
