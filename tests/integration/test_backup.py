@@ -3,10 +3,15 @@
 import errno
 import fcntl
 import os
+import shutil
 import signal
 import sqlite3
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -89,26 +94,63 @@ def test_the_log_of_a_database_that_died_is_not_written_into_the_backup(url: str
         assert store.stored() == 200
 
 
-@pytest.mark.parametrize("ends_with", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+def breaks_off(function: Callable[..., Any], error: BaseException) -> Callable[..., Any]:
+    """The same function, which fails when it is called first."""
+    calls = count()
+
+    def called(*arguments: Any) -> Any:
+        if not next(calls):
+            raise error
+        return function(*arguments)
+
+    return called
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+@pytest.mark.parametrize("ends_with", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_a_restore_that_breaks_off_leaves_the_database_where_it_was(
-    url: str, file: Path, monkeypatch: pytest.MonkeyPatch, ends_with: BaseException
+    url: str, file: Path, monkeypatch: pytest.MonkeyPatch, ends_with: BaseException, has_links: bool
 ) -> None:
     back_up(url, file)
     with Store.open(url) as store:
         store.add([event(1000)])
-    rename = Path.rename
-
-    def breaks_off(path: Path, to: Path) -> Path:
-        if ".part-" in path.name:
-            raise ends_with
-        return rename(path, to)
-
-    monkeypatch.setattr(Path, "rename", breaks_off)
+    monkeypatch.setattr(Path, "replace", breaks_off(Path.replace, ends_with))
+    if not has_links:
+        monkeypatch.setattr(os, "link", breaks_off(os.link, OSError(errno.EPERM, "Operation not permitted")))
     with pytest.raises((KeyboardInterrupt, Unavailable)):
         restore(url, file)
     with Store.open(url) as store:
         assert store.stored() == 201
     assert [*file.parent.glob("*.before-*")] == []
+
+
+def test_a_restore_that_is_killed_leaves_the_one_database_in_its_place_or_the_other(
+    url: str, file: Path, tmp_path: Path
+) -> None:
+    back_up(url, file)
+    with Store.open(url) as store:
+        store.add([event(1000)])
+    place = next(path for path in file.parent.iterdir() if path.suffix == ".db")
+    ended, seen = -signal.SIGKILL, list[int]()
+    while ended:
+        (folder := tmp_path / str(len(seen))).mkdir()
+        copy = shutil.copy(place, folder / "events.db")
+        if not (pid := os.fork()):
+            calls = count()
+
+            def killed(name: str, _arguments: object, calls: Iterator[int] = calls) -> None:
+                if name in {"os.rename", "os.link", "os.remove"} and next(calls) == len(seen):
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(killed)
+            restore(f"sqlite:///{copy}", file)
+            os._exit(0)
+        ended = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        with Store.open(f"sqlite:///{copy}") as store:
+            seen.append(store.stored())
+    assert len(seen) > 4
+    assert set(seen) == {200, 201}
+    assert seen == sorted(seen, reverse=True)
 
 
 def test_what_a_killed_backup_has_left_is_deleted_by_the_next_when_nobody_has_it(url: str, file: Path) -> None:

@@ -80,13 +80,15 @@ def restore(url: str, backup: Path) -> Path | None:
             copy.execute("PRAGMA journal_mode=DELETE")
         verify(part)
         _give_to_owner(part, place)
+        _on_disk(part)
         aside = _put_aside(place)
         try:
-            _put(part, place)
+            part.replace(place)
         except BaseException:
-            if aside is not None and not place.exists():  # else there would be none, and an empty one made next
-                _moved(aside, place)
+            if aside is not None:
+                _take_back(aside, place)
             raise
+        _on_disk(place.absolute().parent)
     return aside
 
 
@@ -206,15 +208,19 @@ def _open_at_once(name: str, flags: int) -> int:
 
 def _put(part: Path, to: Path) -> None:
     """Give a file its name, once it is on disk."""
-    with part.open("rb") as written:
-        os.fsync(written.fileno())
+    _on_disk(part)
     _require_new(to)
     part.rename(to)
-    folder = os.open(to.absolute().parent, os.O_RDONLY)
+    _on_disk(to.absolute().parent)
+
+
+def _on_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlive a loss of power."""
+    opened = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(opened)
     finally:
-        os.close(folder)
+        os.close(opened)
 
 
 def _give_to_owner(part: Path, place: Path) -> None:
@@ -239,12 +245,23 @@ def _put_aside(place: Path) -> Path | None:
             raise Unavailable(f"{place} is in use: stop all endpoints, workers and consoles first.") from None
     aside = place.with_name(f"{place.name}.before-{datetime.now(UTC):%Y%m%dT%H%M%S}")
     _require_new(aside)
-    _moved(place, aside)
+    _move_ends(place, aside)
+    try:  # by a second name: who is killed from now on leaves the one database in its place, or the other
+        os.link(place, aside)
+    except OSError:  # on a file system without
+        place.rename(aside)
     return aside
 
 
-def _moved(place: Path, to: Path) -> None:
-    """Move a database, and what lies beside it."""
-    for end in (*ENDS, ""):
+def _take_back(aside: Path, place: Path) -> None:
+    """Have the database be in its place alone again: without one, an empty one would be made there."""
+    _move_ends(aside, place)
+    aside.replace(place)
+    aside.unlink(missing_ok=True)  # the second name of what is there
+
+
+def _move_ends(place: Path, to: Path) -> None:
+    """Move what lies beside a database."""
+    for end in ENDS:
         with suppress(FileNotFoundError):
             Path(f"{place}{end}").rename(f"{to}{end}")
