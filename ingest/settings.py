@@ -286,12 +286,11 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
         """
         if address := self.redis_address:
             return address
-        try:
-            return (self.data_dir / REDIS_URL_FILE).read_text().strip()
-        except OSError:
-            raise SettingsError(
-                f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
-            ) from None
+        if address := private_redis(self.data_dir):
+            return address
+        raise SettingsError(
+            f"REDIS_URL is not set and no `ingest dev` runs in {self.data_dir}/: set one or start the other."
+        )
 
     @property
     def stream_servers(self) -> tuple[StreamServer, ...]:
@@ -306,3 +305,14 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
                 "its INGEST_STREAM_URLS here as well."
             )
         return self.servers_beside(self.redis)
+
+
+def private_redis(folder: Path) -> str | None:
+    """The address of the Redis that an `ingest dev` or `all` has in its data folder; None if none is told there.
+
+    Where a machine lost its power, or had no room, a file may hold anything.
+    """
+    with suppress(OSError, UnicodeError):
+        address = (folder / REDIS_URL_FILE).read_text().strip()
+        return address if address.startswith("unix://") else None
+    return None

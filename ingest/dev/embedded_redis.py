@@ -14,7 +14,7 @@ import redis
 
 from ingest import redis_client
 from ingest.errors import SettingsError, Unavailable
-from ingest.settings import REDIS_URL_FILE
+from ingest.settings import REDIS_URL_FILE, private_redis
 
 #: Seconds to wait for the server; it first reads its file back, about half a million batches per second.
 START_TIMEOUT = 60.0
@@ -117,9 +117,12 @@ def configuration() -> Path:
 
 def _end_earlier(data_dir: Path) -> None:
     """Stop a server whose parent was killed: two of them in one folder would ruin its file."""
+    address = private_redis(data_dir)
+    if address is None:
+        return
     with ExitStack() as stack:
         try:
-            client = stack.enter_context(redis_client.connect((data_dir / REDIS_URL_FILE).read_text().strip()))
+            client = stack.enter_context(redis_client.connect(address))
             client.shutdown(nosave=True)
         except (OSError, SettingsError, redis.RedisError):
             return  # none there, or none that answers

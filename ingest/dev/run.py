@@ -137,8 +137,10 @@ def _signer(settings: Settings, environ: dict[str, str]) -> Signer | None:
         return None
     path = settings.data_dir / SIGNER_FILE
     account = full_name(_accounts(settings)[0])
-    signer = Signer.load(path).for_account(account) if path.exists() else Signer.new(account)
-    signer.save(path)
+    before = Signer.load(path) if path.exists() else None
+    signer = Signer.new(account) if before is None else before.for_account(account)
+    if before is None or before.account != account:
+        signer.save(path)
     keys = settings.data_dir / KEYS_FILE
     keys.write_text(json.dumps({signer.key_id: signer.dkim_record}, indent=1) + "\n")
     environ["INGEST_ACCOUNTS"] = ",".join(_accounts(settings))

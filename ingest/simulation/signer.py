@@ -81,7 +81,8 @@ class Signer:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             why = getattr(error, "strerror", None) or "it holds no signer"
             raise SettingsError(
-                f"The signer in {path} cannot be read: {why}; name the file that `ingest dev` makes, with --key."
+                f"The signer in {path} cannot be read: {why}; name the file that `ingest dev` makes, with --key, "
+                "or delete it, and `ingest dev` makes another."
             ) from None
 
     def for_account(self, account: str) -> "Signer":
@@ -89,10 +90,18 @@ class Signer:
         return Signer(self._key, account, self.key_id)
 
     def save(self, path: Path) -> None:
-        """Write it to a file, with its private key, that only this user can read."""
+        """Write it to a file, with its private key, that only this user can read; all of it, or nothing changes.
+
+        Raises:
+            OSError: it cannot be written.
+        """
         pem = self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        path.touch(mode=0o600)
-        path.write_text(json.dumps({"account": self.account, "key_id": self.key_id, "private_key": pem}, indent=1))
+        fresh = path.with_name(f"{path.name}.new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(
+            json.dumps({"account": self.account, "key_id": self.key_id, "private_key": pem}, indent=1)
+        )
+        fresh.replace(path)
 
     @property
     def dkim_record(self) -> str:

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, select
 from ingest.copernica.events import MICROS
 from ingest.errors import OtherDatabase
 from ingest.jobs import JobScheduler
-from ingest.settings import REDIS_URL_FILE, Settings
+from ingest.settings import Settings, private_redis
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
 from ingest.stream.heartbeats import Heartbeats
@@ -150,10 +150,7 @@ def claim(store: Store, client: redis.Redis) -> None:
 
 
 def _is_private(settings: Settings) -> bool:
-    try:
-        return settings.redis == (settings.data_dir / REDIS_URL_FILE).read_text().strip()
-    except OSError:
-        return False
+    return settings.redis == private_redis(settings.data_dir)
 
 
 def name_of(store: Store) -> str | None:
