@@ -6,6 +6,24 @@ from typing import NamedTuple
 
 from ingest.errors import AddressInUse, SettingsError
 
+#: What stands for all addresses of a machine, each with one that leads there from this machine.
+ANY = {"*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # to connect to, not to listen at
+
+
+def url_of(host: str, port: int) -> str:
+    """How the URL of what listens at an address begins."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def host_from_here(host: str) -> str:
+    """Where to connect, on this machine, to what listens at an address."""
+    return ANY.get(host, host)
+
+
+def url_from_here(host: str, port: int) -> str:
+    """How a URL begins that leads there from this machine: none leads to all of its addresses."""
+    return url_of(host_from_here(host), port)
+
 
 class Shown(NamedTuple):
     """What is shown, and the settings that say where."""

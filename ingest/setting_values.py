@@ -92,6 +92,13 @@ def _yes_or_no(value: object) -> object:
     return word in ("yes", "on")
 
 
+def _without_brackets(host: object) -> object:
+    """An IPv6 address as it is, also where somebody has copied it from a URL."""
+    plain = host.strip() if isinstance(host, str) else host
+    return plain[1:-1] if isinstance(plain, str) and plain.startswith("[") and plain.endswith("]") else plain
+
+
+ListeningHost = Annotated[str, BeforeValidator(_without_brackets)]
 YesOrNo = Annotated[bool, BeforeValidator(_yes_or_no)]
 PlainPath = Annotated[str, AfterValidator(_plain_path)]
 

@@ -30,6 +30,7 @@ from ingest.setting_values import (
     DatabaseAddress,
     HeaderName,
     HostNames,
+    ListeningHost,
     LogFormat,
     LogLevel,
     MailRoute,
@@ -76,7 +77,7 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     database_url: DatabaseAddress | None = Field(None, alias="DATABASE_URL", repr=False)
-    host: str = Field("127.0.0.1", alias="HOST")
+    host: ListeningHost = Field("127.0.0.1", alias="HOST")
     port: int = Field(8000, alias="PORT", ge=1, le=65535)
     web_concurrency: int = Field(1, alias="WEB_CONCURRENCY", ge=1, le=256)
     log_level: LogLevel = Field("info", alias="LOG_LEVEL")
@@ -108,9 +109,9 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
     audit_mailings: Literal["on", "off"] = Field("on", alias="INGEST_AUDIT_MAILINGS")
     validation_files: Path | None = Field(None, alias="INGEST_VALIDATION_FILES")
     metrics_port: MetricsPort = Field(None, alias="INGEST_METRICS_PORT")
-    metrics_host: str = Field("127.0.0.1", alias="INGEST_METRICS_HOST")
+    metrics_host: ListeningHost = Field("127.0.0.1", alias="INGEST_METRICS_HOST")
     metrics_token: Token = Field(None, alias="INGEST_METRICS_TOKEN", repr=False)
-    console_host: str = Field("127.0.0.1", alias="INGEST_CONSOLE_HOST")
+    console_host: ListeningHost = Field("127.0.0.1", alias="INGEST_CONSOLE_HOST")
     console_port: MetricsPort = Field(8001, alias="INGEST_CONSOLE_PORT")
     console_password: Password = Field(None, alias="INGEST_CONSOLE_PASSWORD", repr=False)
     console_read_password: Password = Field(None, alias="INGEST_CONSOLE_READ_PASSWORD", repr=False)

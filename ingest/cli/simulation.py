@@ -15,6 +15,7 @@ from ingest.cli.interruption import interrupted_code
 from ingest.cli.options import json_document, settings_with
 from ingest.cli.times import Zone
 from ingest.errors import SettingsError
+from ingest.listening import url_from_here
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -112,7 +113,7 @@ def simulate(
     signer = None if unsigned else _signer(settings, key)
     if forge and signer is None:
         raise SettingsError("--forge needs a signer to imitate: start `ingest dev`, or name one with --key.")
-    url = url or f"http://{settings.host}:{settings.port}{settings.path or '/'}"
+    url = url or f"{url_from_here(settings.host, settings.port)}{settings.path or '/'}"
     target = Target(url, signer, forge)
     calls = Simulator(seed, chosen_types(types), products=products or PRODUCTS[:1])
     with _records(**kept) as records:

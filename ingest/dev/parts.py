@@ -23,6 +23,7 @@ from ingest import redis_client, shown
 from ingest.dev.embedded_redis import EmbeddedServer
 from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, SettingsError, Unavailable
+from ingest.listening import host_from_here
 from ingest.partitions import opened
 from ingest.processes import Child, StopSignals, aside, own_command, stop
 from ingest.settings import Settings
@@ -127,16 +128,11 @@ def wait_until_ready(settings: Settings, web: Sequence[Child], signals: StopSign
 def is_ready(settings: Settings) -> bool:
     """Whether the endpoint says that it can keep calls."""
     try:
-        with socket.create_connection((_reachable(settings.host), settings.port), 1.0) as connection:
+        with socket.create_connection((host_from_here(settings.host), settings.port), 1.0) as connection:
             connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: dev\r\nConnection: close\r\n\r\n")
             return connection.recv(12).endswith(b"200")
     except OSError:
         return False
-
-
-def _reachable(host: str) -> str:
-    """Where to connect to what listens at this host."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # any address of this machine
 
 
 @contextmanager

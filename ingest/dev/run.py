@@ -6,6 +6,7 @@ whenever their files change; makes a key for simulated calls; prints what runs w
 
 import json
 import os
+import shlex
 import socket
 import sys
 import threading
@@ -24,6 +25,7 @@ from ingest.cli.streams import reader_may_leave
 from ingest.copernica.accounts import full_name
 from ingest.dev import beside, console, parts
 from ingest.endpoint import supervisor
+from ingest.listening import url_from_here
 from ingest.processes import Child, StopSignals, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
 from ingest.simulation.signer import Signer
@@ -159,12 +161,13 @@ def _keep_call_fresh(settings: Settings, signer: Signer | None) -> None:
 
 def _write_call(settings: Settings, signer: Signer | None) -> None:
     """Write a file with one call that is signed now, for `curl -K`."""
-    host, path = f"{settings.host}:{settings.port}", settings.path or "/"
+    base, path = url_from_here(settings.host, settings.port), settings.path or "/"
+    host = base.removeprefix("http://")
     body = f"id=5fd2c1aa90bb&type=open&recipient=jan%40example.nl&ip=192.0.2.7&time={int(time.time())}"
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     if signer is not None:
         headers = signer.sign(path, host, headers["Content-Type"], body.encode())
-    lines = [f'url = "http://{host}{path}"', f'data-raw = "{body}"', "include", "silent", "show-error"]
+    lines = [f'url = "{base}{path}"', f'data-raw = "{body}"', "include", "silent", "show-error"]
     lines += ['header = "{}: {}"'.format(name, value.replace('"', '\\"')) for name, value in headers.items()]
     fresh = settings.data_dir / f"{CALL_FILE}.new"
     fresh.write_text("\n".join(lines) + "\n")
@@ -193,21 +196,21 @@ def _relay_quietly(name: str, lines: IO[str]) -> None:
 
 
 def _banner(settings: Settings, what_redis: str, console_at: str, signer: Signer | None) -> None:
-    base = f"http://{settings.host}:{settings.port}"
-    url = base + (settings.path or "/")
-    ingest = command()
-    at = "" if url == "http://127.0.0.1:8000/copernica" else f" --url {url}"
-    folder = "" if settings.data_dir == Path("data") else f"INGEST_DATA_DIR={settings.data_dir} "
+    url = url_from_here(settings.host, settings.port) + (settings.path or "/")
+    at = "" if url == "http://127.0.0.1:8000/copernica" else f" --url {shlex.quote(url)}"
+    data = shlex.quote(str(settings.data_dir))
+    call = shlex.quote(str(settings.data_dir / CALL_FILE))
+    begin = escape(("" if data == "data" else f"INGEST_DATA_DIR={data} ") + command())
     if signer is None:
         trust = "[yellow]signatures are NOT verified: whoever can reach this endpoint can add events[/]"
     else:
-        trust = f"signed by  {signer.account}, for which `ingest simulate` has a key in {settings.data_dir}/"
+        trust = f"signed by  {signer.account}, for which `ingest simulate` has a key in {escape(data)}/"
     with _print_lock, reader_may_leave():
         _console.print(
             f"""
   [bold]Copernica webhook ingester {__version__}[/]
 
-  endpoint   {url}
+  endpoint   {escape(url)}
   console    {escape(console_at)}
   redis      {what_redis}
   worker     1, on the queue `events`
@@ -217,10 +220,10 @@ def _banner(settings: Settings, what_redis: str, console_at: str, signer: Signer
 
   Now type, in another terminal:
 
-    [bold]curl -K {escape(str(settings.data_dir / CALL_FILE))}[/]
-    [bold]{folder}{ingest} simulate --events 10000{at}[/]
+    [bold]curl -K {escape(call)}[/]
+    [bold]{begin} simulate --events 10000{escape(at)}[/]
 
-  and look with [bold]{folder}{ingest} status[/] or [bold]{folder}{ingest} events[/]. Ctrl-C stops everything.
+  and look with [bold]{begin} status[/] or [bold]{begin} events[/]. Ctrl-C stops everything.
 """
         )
 
@@ -239,4 +242,4 @@ def command() -> str:
     if typed.name != "ingest":
         return "ingest"
     on_path = any((Path(folder) / "ingest").exists() for folder in os.get_exec_path())
-    return "ingest" if on_path else os.path.relpath(typed)
+    return "ingest" if on_path else shlex.quote(os.path.relpath(typed))

@@ -22,6 +22,7 @@ from ingest.endpoint import descriptors
 from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError, Unavailable
+from ingest.listening import url_of
 from ingest.metrics.board import Board
 from ingest.metrics.child import exporter
 from ingest.processes import Child, StopSignals, follow_parent, own_command
@@ -110,7 +111,7 @@ def require_metrics_address(settings: Settings) -> None:
 
 
 def _log_start(settings: Settings) -> None:
-    log.info("taking webhooks at http://%s:%d%s", settings.host, settings.port, settings.path or "/")
+    log.info("taking webhooks at %s%s", url_of(settings.host, settings.port), settings.path or "/")
     if settings.verify == "off":
         log.warning(NOT_VERIFIED)
     else:

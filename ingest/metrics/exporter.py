@@ -27,6 +27,7 @@ from prometheus_client.metrics_core import Metric as Family
 
 from ingest import __version__, shown
 from ingest.errors import Unavailable
+from ingest.listening import url_of
 from ingest.metrics import connections, listening
 from ingest.metrics.board import Board
 from ingest.metrics.connections import refusal
@@ -241,7 +242,7 @@ async def _export(app: web.Application, behind: Behind, address: tuple[str, int]
         if sock is not None:
             opened.callback((await loop.create_server(few, sock=sock, backlog=connections.BACKLOG)).close)
             host, port = sock.getsockname()[:2]
-            log.info("metrics at http://%s:%d/metrics", f"[{host}]" if ":" in host else host, port)
+            log.info("metrics at %s/metrics", url_of(host, port))
             await stopping.wait()
     finally:
         opened.close()

@@ -23,6 +23,7 @@ from ingest.copernica.api.logfile_calls import LOG_NAME
 from ingest.copernica.api.webhooks import CALLERS, TRIGGERS
 from ingest.copernica.events import DAY
 from ingest.errors import AddressInUse
+from ingest.listening import url_from_here
 from ingest.simulation.api_answers import (
     FAULT,
     Handler,
@@ -292,8 +293,7 @@ async def serve(app: web.Application, host: str, port: int, ready: Callable[[str
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise AddressInUse(f"Cannot listen at {host} port {port} ({reason}): choose another --port.") from None
-        shown = f"[{host}]" if ":" in host else host
-        ready(f"http://{shown}:{runner.addresses[0][1]}")
+        ready(url_from_here(host, runner.addresses[0][1]))
         await asyncio.Event().wait()
     finally:
         await runner.cleanup()

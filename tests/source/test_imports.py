@@ -78,9 +78,11 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
         "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown", "ingest.lookout",
         "ingest.tracing", "ingest.metrics", "ingest.unknown_jobs", "ingest.partitions",
-        "ingest.redis_settings",
+        "ingest.redis_settings", "ingest.listening",
     },
-    "ingest.simulation": {"ingest.errors", "ingest.shown", "ingest.copernica", "ingest.simulation"},
+    "ingest.simulation": {
+        "ingest.errors", "ingest.listening", "ingest.shown", "ingest.copernica", "ingest.simulation",
+    },
     "ingest.capacity": {"ingest.errors", "ingest.capacity"},
     "ingest.dev": {"ingest", "workers"},
     "ingest.console": {"ingest", "workers"},

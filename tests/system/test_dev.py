@@ -56,7 +56,7 @@ def figures(folder: Path) -> dict[str, int]:
 
 
 def test_everything_runs_stops_and_goes_on(tmp_path: Path) -> None:
-    port, folder = free_port(), tmp_path / "data"
+    port, folder = free_port(), tmp_path / "my [data]"
     command = ingest("dev", "--port", str(port), "--data-dir", str(folder))
 
     os.umask(0o022)  # as usual, whatever it is where the tests run
