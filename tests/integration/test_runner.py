@@ -185,7 +185,7 @@ def wanted(event):
     if number(event): return True
     try: time.sleep(600)
     finally: stop_flag.request()
-@on("open", timeout=0.1, retries=0, where=wanted)
+@on("open", timeout=0.5, retries=0, where=wanted)
 def h(event): calls.append(1)
 """)
     add(store, *map(record, range(3)))
@@ -393,10 +393,11 @@ def test_only_the_culprits_of_a_batch_become_dead_letters(
 @pytest.mark.parametrize("kind", ["def", "async def"])
 def test_an_event_on_which_a_batch_hangs_is_found_too(plug: Plug, store: Store, kind: str) -> None:
     hang = "await asyncio.sleep(600)" if "async" in kind else "time.sleep(600)"
-    world = plug(batches({3}, kind=kind, retries=0, failure=hang, options=", timeout=0.05"))
-    add(store, *map(record, range(10)))
+    # Those that do not hang have as much time as they need on a busy machine.
+    world = plug(batches({3}, kind=kind, retries=0, failure=hang, options=", timeout=0.5"))
+    add(store, *map(record, range(5)))
     world.work()
-    assert (dead(store), done_by(world.calls, {3})) == ([3], [n for n in range(10) if n != 3])
+    assert (dead(store), done_by(world.calls, {3})) == ([3], [0, 1, 2, 4])
 
 
 def test_a_batch_that_is_to_come_later_stays_whole(plug: Plug, store: Store) -> None:
