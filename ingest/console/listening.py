@@ -20,4 +20,4 @@ def bound(host: str, port: int) -> socket.socket:
 def address(sock: socket.socket) -> str:
     """The address of what a socket listens at."""
     host, port = sock.getsockname()[:2]
-    return f"{listening.url_from_here(host, port)}/"
+    return f"{listening.url_of(host, port)}/"

@@ -25,7 +25,7 @@ from ingest.cli.streams import reader_may_leave
 from ingest.copernica.accounts import full_name
 from ingest.dev import beside, console, parts
 from ingest.endpoint import supervisor
-from ingest.listening import url_from_here
+from ingest.listening import url_from_here, url_of
 from ingest.processes import Child, StopSignals, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
 from ingest.simulation.signer import Signer
@@ -196,7 +196,8 @@ def _relay_quietly(name: str, lines: IO[str]) -> None:
 
 
 def _banner(settings: Settings, what_redis: str, console_at: str, signer: Signer | None) -> None:
-    url = url_from_here(settings.host, settings.port) + (settings.path or "/")
+    path = settings.path or "/"
+    url = url_from_here(settings.host, settings.port) + path
     at = "" if url == "http://127.0.0.1:8000/copernica" else f" --url {shlex.quote(url)}"
     data = shlex.quote(str(settings.data_dir))
     call = shlex.quote(str(settings.data_dir / CALL_FILE))
@@ -210,7 +211,7 @@ def _banner(settings: Settings, what_redis: str, console_at: str, signer: Signer
             f"""
   [bold]Copernica webhook ingester {__version__}[/]
 
-  endpoint   {escape(url)}
+  endpoint   {escape(url_of(settings.host, settings.port) + path)}
   console    {escape(console_at)}
   redis      {what_redis}
   worker     1, on the queue `events`

@@ -124,6 +124,25 @@ def test_a_restore_that_breaks_off_leaves_the_database_where_it_was(
     assert [*file.parent.glob("*.before-*")] == []
 
 
+def test_what_somebody_has_made_meanwhile_is_not_overwritten(
+    url: str, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back_up(url, file)
+    place = next(path for path in file.parent.iterdir() if path.suffix == ".db")
+    place.unlink()
+    unlink = Path.unlink
+
+    def unlinked(path: Path, **options: Any) -> None:
+        if path.name == f"{place.name}-journal":
+            place.write_text("precious")
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlinked)
+    with pytest.raises(Unavailable, match="already"):
+        restore(url, file)
+    assert place.read_text() == "precious"
+
+
 def test_a_restore_that_is_killed_leaves_the_one_database_in_its_place_or_the_other(
     url: str, file: Path, tmp_path: Path
 ) -> None:

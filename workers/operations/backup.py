@@ -83,6 +83,8 @@ def restore(url: str, backup: Path) -> Path | None:
         _on_disk(part)
         aside = _put_aside(place)
         try:
+            if aside is None:
+                _require_new(place)
             part.replace(place)
         except BaseException:
             if aside is not None:
