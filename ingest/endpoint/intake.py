@@ -38,7 +38,7 @@ from ingest.endpoint.answers import (
     Answer,
 )
 from ingest.endpoint.budget import UnverifiedBudget
-from ingest.endpoint.limits import KEY_WAIT, WAITING_MAX, WAITING_SIZE_MAX
+from ingest.endpoint.limits import KEY_WAIT, WAITING_MAX
 from ingest.endpoint.losses import Losses
 from ingest.endpoint.memory import CALL_COST, Memory
 from ingest.endpoint.random_ids import RandomIds
@@ -75,12 +75,13 @@ class Intake:
         budget: UnverifiedBudget | None = None,
         thread: VerificationThread | None = None,
         arrived: Callable[[bytes, int, int], object] | None = None,
+        memory: Memory | None = None,
     ) -> None:
         """Without a `verifier`, any call is taken. With `keep_headers`, headers are stored too, for forwarding.
 
         `budget` is how much may be kept of calls that wait for their key; without one, nothing. `thread` takes a
         part of the verifying. `arrived` is told of each call that was to be kept: its delivery id, when it came
-        in, and the status of its answer.
+        in, and the status of its answer. `memory` bounds what is held.
         """
         self._thread = thread
         if arrived is not None:  # so that it costs nothing where nobody wants to know
@@ -101,14 +102,13 @@ class Intake:
         self.rejected: Counter[str] = Counter()
         self.refused: Counter[int] = Counter()
         #: What is held in memory, and the calls that are being checked or kept right now.
-        self.memory = Memory()
+        self.memory = memory or Memory()
         self.under_way = UnderWay()
         self._warn = RareWarnings(log)
         self.refusals = RefusalSample(log)
         self._random_ids = RandomIds()
-        #: Calls that wait for their key to be looked up, and the bytes of these.
+        #: Calls that wait for their key to be looked up.
         self._waiting: set[asyncio.Task[None]] = set()
-        self._waiting_size = 0
         #: Calls that passed every check but that of their signature.
         self._examined: list[_Examined] = []
 
@@ -208,10 +208,10 @@ class Intake:
         try:
             if is_proved or verifier.verified(claim, tried):
                 self._keep(record, finish)
-            elif len(self._waiting) >= WAITING_MAX or self._waiting_size + record.size > WAITING_SIZE_MAX:
+            elif len(self._waiting) >= WAITING_MAX or not self.memory.may_wait(record.size):
                 self._turn_away(KeyUnavailable("Too many calls wait for keys."), finish)
             else:
-                self._waiting_size += record.size
+                self.memory.waiting += record.size
                 waiting = asyncio.create_task(self._keep_later(verifier, claim, record, fields, finish))
                 self._waiting.add(waiting)
                 waiting.add_done_callback(self._waiting.discard)
@@ -250,7 +250,7 @@ class Intake:
             self._fail(finish)
             return
         finally:
-            self._waiting_size -= size
+            self.memory.waiting -= size
         self._keep(record, finish)
 
     def _fail(self, finish: Callable[[Answer], None]) -> None:

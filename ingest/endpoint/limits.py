@@ -27,14 +27,16 @@ LISTEN_BACKLOG = 2048
 #: Seconds between two searches for connections that can be given up, when there were none.
 CROWDED_INTERVAL = 0.1
 #: Bytes held in memory at once, per process, before calls are answered 503. A process takes some 90 MB itself, and
-#: some five times INGEST_MAX_BODY while it writes a largest body: 384 MiB are enough for all of it.
+#: some five times INGEST_MAX_BODY while it writes a largest body: 384 MiB are enough for all of it, or less where
+#: there is less (`ingest.endpoint.memory`).
 MAX_HELD = 192 * 1024 * 1024
-#: Of these, bytes of requests that have not arrived wholly; beyond it the oldest of them are given up.
-MAX_PARTIAL = MAX_HELD // 2
-#: Calls and their bytes that may wait for keys to be looked up: strangers can name keys that take long, and must
-#: not get all the places and all the memory by that.
+#: All processes together hold no more than one part in so many of the memory that there is …
+MEMORY_PARTS = 4
+#: … but each at least so many largest bodies: two that arrive, and two on their way to Redis.
+BODIES_HELD = 4
+#: Calls that may wait for keys to be looked up: strangers can name keys that take long, and must not get all the
+#: places and all the memory by that.
 WAITING_MAX = MAX_CONNECTIONS // 2
-WAITING_SIZE_MAX = MAX_HELD // 4
 #: Seconds that a call waits for its key: for a place in the queue of new names, for a lookup, and for a look
 #: whether DNS answers at all, which take 2 s each at most.
 KEY_WAIT = 7.0

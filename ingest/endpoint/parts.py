@@ -11,13 +11,14 @@ from dataclasses import dataclass
 
 import redis
 
-from ingest import partitions, redis_client, tracing
+from ingest import container, partitions, redis_client, tracing
 from ingest.endpoint.budget import UnverifiedBudget
 from ingest.endpoint.covering import Covering
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.key_sharing import KeySharing
 from ingest.endpoint.limits import MAINTENANCE_TIMEOUT
 from ingest.endpoint.maintenance import maintain, queues_serve
+from ingest.endpoint.memory import Memory, most_held
 from ingest.endpoint.spool_replay import SpoolReplayer
 from ingest.endpoint.verification_thread import VerificationThread, has_free_processor
 from ingest.jobs import JobScheduler
@@ -145,7 +146,8 @@ def _open_intake(
     if traces is not None:
         arrived = traces.arrived
         opened.push_async_callback(asyncio.to_thread, traces.flush)
-    return Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread, arrived)
+    held = Memory(most_held(settings.web_concurrency, settings.max_body, container.memory()))
+    return Intake(producer, settings.max_body, verifier, bool(settings.forward_url), budget, thread, arrived, held)
 
 
 def _verification_thread(settings: Settings, opened: AsyncExitStack) -> VerificationThread | None:

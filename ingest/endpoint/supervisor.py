@@ -16,10 +16,11 @@ from typing import Any
 
 from redis import RedisError
 
-from ingest import processes, redis_client, spool
+from ingest import container, processes, redis_client, spool
 from ingest.copernica.accounts import full_name
 from ingest.endpoint import descriptors
 from ingest.endpoint.limits import LISTEN_BACKLOG, SEND_BUFFER
+from ingest.endpoint.memory import most_taken
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.errors import AddressInUse, RedisUnavailable, SettingsError, Unavailable
 from ingest.listening import url_of
@@ -112,10 +113,24 @@ def require_metrics_address(settings: Settings) -> None:
 
 def _log_start(settings: Settings) -> None:
     log.info("taking webhooks at %s%s", url_of(settings.host, settings.port), settings.path or "/")
+    _tell_of_little_memory(settings)
     if settings.verify == "off":
         log.warning(NOT_VERIFIED)
     else:
         log.info("signed for %s, keys from %s", ", ".join(map(full_name, settings.accounts)), settings.keys)
+
+
+def _tell_of_little_memory(settings: Settings) -> None:
+    """An attack, or a day of large bounces, must not be what tells that the system kills a process for it."""
+    memory = container.memory()
+    taken = most_taken(settings.web_concurrency, settings.max_body, memory)
+    if memory is not None and taken > memory:
+        log.warning(
+            "the endpoint may need %d MiB of memory, and there are %d: set a lower WEB_CONCURRENCY or "
+            "INGEST_MAX_BODY, or give it more",
+            taken // 2**20,
+            memory // 2**20,
+        )
 
 
 def process_of(number: int, sock: socket.socket, board: Board | None = None, **how: Any) -> Child:

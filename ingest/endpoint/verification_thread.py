@@ -6,14 +6,13 @@ what has come in together in some number is shared, and only while the thread is
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from ingest import container
 from ingest.copernica.signature import Claim
 from ingest.errors import CallRejected
 
@@ -21,8 +20,6 @@ log = logging.getLogger(__name__)
 
 #: Calls of one turn of the event loop from which on half of them go to the thread.
 SHARED_MIN = 16
-#: Where a container's share of the processors is written: µs of work per period, and the period in µs.
-QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 #: A claim, and the key that it names.
 Keyed = tuple[Claim, RSAPublicKey]
@@ -74,16 +71,10 @@ def _is_proved(claim: Claim, key: RSAPublicKey) -> bool:
     return True
 
 
-def has_free_processor(processes: int, quota: Path = QUOTA) -> bool:
+def has_free_processor(processes: int) -> bool:
     """Whether this machine, or this container, has a processor that nothing else of ours is likely to need.
 
     The processes of the endpoint have one each, and Redis and the workers one together. A thread that has none of
     its own would only cost: the lock changes hands for each signature.
     """
-    processors = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        used, period = quota.read_text().split()
-        processors = min(processors, int(used) / int(period))
-    except (OSError, ValueError, ZeroDivisionError):
-        pass  # no container, or one without a limit ("max")
-    return processors >= processes + 2
+    return container.processors() >= processes + 2

@@ -23,7 +23,8 @@ ENDPOINT_ITSELF = (
         "WEB_CONCURRENCY",
         "How many endpoint processes share the one port: one for each core that is to take calls.",
         "Too few: calls are answered late, and under a burst 503. Too many for the memory (each takes up to 384 "
-        "MiB): the system kills one, whose calls in hand count as a gap.",
+        "MiB, or less where a container has less; `ingest serve` says at its start what is too little): the "
+        "system kills one, whose calls in hand count as a gap.",
         (ENDPOINT,),
         "2",
     ),

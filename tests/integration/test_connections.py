@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from ingest.endpoint import fast_path, limits, memory
+from ingest.endpoint import fast_path, limits
 from ingest.endpoint.connections import INCOMPLETE, Served
 from ingest.endpoint.fast_path import FastPathProtocol
 from tests.support.http import request, status
@@ -154,7 +154,7 @@ def test_however_many_ask_whether_it_is_ready_redis_is_asked_once_at_a_time(ways
 def test_what_has_not_arrived_wholly_takes_no_more_than_its_share(
     ways: Ways, opened: ExitStack, half: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(memory, "MAX_PARTIAL", 80_000)
+    monkeypatch.setattr(ways.connections.memory, "most", 160_000)
     arriving = []
     for number in range(1, LIMIT):
         arriving.append(connect(opened, ways.fast, half))
@@ -178,7 +178,7 @@ def test_a_body_in_chunks_counts_as_it_arrives(ways: Ways, opened: ExitStack) ->
 
 
 def test_without_room_calls_are_answered_503(ways: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "MAX_HELD", 0)
+    monkeypatch.setattr(ways.connections.memory, "most", 0)
     for port in (ways.fast, ways.plain):
         assert status(exchange(port, CALL)) == 503
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
+from ingest import container
 from ingest.copernica.header_fields import HeaderFields
 from ingest.copernica.key_sources import FileSource, Records
 from ingest.copernica.public_keys import KeyRing
@@ -16,6 +17,7 @@ from ingest.copernica.signature import Claim, Policy
 from ingest.endpoint import intake
 from ingest.endpoint.answers import UNAVAILABLE, Answer
 from ingest.endpoint.intake import Intake
+from ingest.endpoint.memory import Memory
 from ingest.endpoint.verification_thread import SHARED_MIN, VerificationThread, has_free_processor
 from ingest.errors import Reason
 from ingest.redis_client import connect_async
@@ -39,15 +41,15 @@ class Slow:
         return Records([], 60)
 
 
-@pytest.mark.parametrize(("limit", "most"), [("WAITING_MAX", 2), ("WAITING_SIZE_MAX", 2500)])
+@pytest.mark.parametrize(("calls", "held"), [(2, 100_000), (100, 10_000)])
 async def test_only_so_many_calls_wait_for_keys_and_the_others_are_told_at_once(
-    monkeypatch: pytest.MonkeyPatch, limit: str, most: int
+    monkeypatch: pytest.MonkeyPatch, calls: int, held: int
 ) -> None:
-    monkeypatch.setattr(intake, limit, most)
+    monkeypatch.setattr(intake, "WAITING_MAX", calls)
     slow, answers = Slow(), list[Answer]()
     async with connect_async("redis://127.0.0.1:1") as client:
         verifier = Verifier(Policy.from_settings(["account-1234"]), KeyRing(slow))
-        taking = Intake(Producer([Stream(client)], lambda: None), 10_000, verifier)
+        taking = Intake(Producer([Stream(client)], lambda: None), 10_000, verifier, memory=Memory(held))
         for number in range(4):
             call = Signer().call(b"%d" % number + b"x" * 1000)
             taking.submit(call.target, HeaderFields.from_pairs(call.headers), call.body, answers.append)
@@ -59,7 +61,7 @@ async def test_only_so_many_calls_wait_for_keys_and_the_others_are_told_at_once(
             while taking.under_way.count:
                 await asyncio.sleep(0)
     assert [answer.status for answer in answers[2:]] == [401, 401]
-    assert taking.memory.used == 0
+    assert (taking.memory.used, taking.memory.waiting) == (0, 0)
 
 
 async def test_calls_that_come_together_are_verified_in_a_thread_as_well(
@@ -120,10 +122,10 @@ async def test_calls_are_verified_although_no_thread_can_be_started(
 
 
 @pytest.mark.parametrize(
-    ("quota", "processes", "free"),
-    [("100000 100000", 1, False), ("250000 100000", 1, False), ("max 100000", 1000, False), ("", 1000, False)],
+    ("processors", "processes", "free"), [(1, 1, False), (2.5, 1, False), (3, 1, True), (9, 8, False)]
 )
-def test_a_thread_needs_a_processor_of_its_own(tmp_path: Path, quota: str, processes: int, free: bool) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    assert has_free_processor(processes, tmp_path / "cpu.max") == free
-    assert has_free_processor(-1, tmp_path / "none")  # one processor is there in any case
+def test_a_thread_needs_a_processor_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, processors: float, processes: int, free: bool
+) -> None:
+    monkeypatch.setattr(container, "processors", lambda: processors)
+    assert has_free_processor(processes) == free

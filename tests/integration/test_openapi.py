@@ -152,12 +152,12 @@ def test_a_connection_too_many_is_answered_as_the_document_says(valkey_server: s
 
 
 def test_too_much_at_once_is_answered_as_the_document_says(ways: Ways) -> None:
-    ways.intake.memory.used += limits.MAX_HELD
+    ways.intake.memory.used += ways.intake.memory.most
     try:
         for port in (ways.fast, ways.plain):
             assert answered(exchange(port, genuine()), CALLS) == 503
     finally:
-        ways.intake.memory.used -= limits.MAX_HELD
+        ways.intake.memory.used -= ways.intake.memory.most
 
 
 def test_without_redis_and_spool_calls_and_readiness_are_answered_as_the_document_says(

@@ -14,6 +14,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.errors": set(),
     "ingest.log": {"ingest.shown", "ingest.json_log"},
     "ingest.json_log": {"ingest.shown"},
+    "ingest.container": set(),
     "ingest.disks": set(),
     "ingest.platforms": {"ingest.disks"},
     "ingest.health": {"ingest.disks"},
@@ -74,6 +75,7 @@ ALLOWED: dict[str, set[str]] = {
     "ingest.spans": {"ingest.errors"},
     "ingest.tracing": {"ingest.errors", "ingest.settings", "ingest.meters", "ingest.spans"},
     "ingest.endpoint": {
+        "ingest.container",
         "ingest.errors", "ingest.settings", "ingest.failpoints", "ingest.batch", "ingest.redis_client",
         "ingest.redis_errors", "ingest.processes", "ingest.health", "ingest.copernica", "ingest.verification",
         "ingest.spool", "ingest.stream", "ingest.jobs", "ingest.endpoint", "ingest.shown", "ingest.lookout",
