@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from workers.export.ahead import ahead
 from workers.export.manifest import COLUMNS
 from workers.store.arrow import NAMES, SCHEMA, by_type
 from workers.store.backend import Slice
@@ -31,12 +32,15 @@ CODED = [name for name in NAMES if name not in {*_UNIQUE, "tags"}] + ["tags.list
 def write(
     store: Store, wanted: Slice, paths: Mapping[str, Path], watch: Callable[[str, int], object]
 ) -> dict[str, int]:
-    """Write the events of each type into its file; returns how many there are in each."""
+    """Write the events of each type into its file; returns how many there are in each.
+
+    To read them takes about as long as to write them, so one is done beside the other.
+    """
     pa.set_cpu_count(1)  # the processors belong to those who take and store calls
     rows = dict.fromkeys(paths, 0)
     groups: dict[str, _Group] = {}
     with ExitStack() as stack:
-        for batch in store.as_arrow(wanted):
+        for batch in ahead(store.as_arrow(wanted)):
             for kind, some in by_type(batch):
                 if kind not in groups:
                     groups[kind] = _Group(stack.enter_context(_writer(wanted, kind, paths[kind])))

@@ -1,7 +1,7 @@
 """A connection to the database, of whichever kind, and its transactions."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -207,7 +207,7 @@ class Database:
             # In place of `first`: with both, SQLite would pass over all that was read already, each time.
             begin = self._backend.after(order, found[-1][: len(order)])
 
-    def as_arrow(self, wanted: Slice) -> "Iterator[RecordBatch]":
+    def as_arrow(self, wanted: Slice) -> "Generator[RecordBatch, None, None]":
         """Events as record batches, in the order of their times; nothing else is asked meanwhile.
 
         Raises:
