@@ -42,6 +42,9 @@ OUTPUT_TIMEOUT = 1.0
 WRONG_SETTINGS = 2
 #: What asks a process to stop: a supervisor, Ctrl-C, a terminal that is gone.
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+#: Seconds within which a second of them counts as the first: whatever runs Procfiles, `timeout` and some hosts
+#: signal a whole group and then each process of it.
+SAME_SIGNAL = 1.0
 #: Seconds after which a child counts as having started well.
 STABLE_SECONDS = 10.0
 
@@ -178,14 +181,21 @@ def ending(code: int) -> str:
 
 
 class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP: the first asks for a graceful stop, the second for one at once."""
+    """Counts SIGINT, SIGTERM and SIGHUP: the first asks for a graceful stop, the next for one at once.
+
+    Those that come together are one.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self._first: float | None = None
 
     def _handle(self, _signal: int, _frame: object) -> None:
         # Nothing that takes a lock, such as an Event: a second signal may interrupt this handler.
-        self.count += 1
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        self.count = 1 if now - self._first < SAME_SIGNAL else 2
 
     @classmethod
     @contextmanager

@@ -19,7 +19,7 @@ from typing import TypeVar
 import redis
 
 from ingest.errors import OtherDatabase, SchemaMismatch, SchemaMissing, Unavailable
-from ingest.processes import follow_parent, handled_stops
+from ingest.processes import SAME_SIGNAL, follow_parent, handled_stops
 
 log = logging.getLogger(__name__)
 
@@ -70,20 +70,22 @@ stop_flag = StopFlag()
 
 @contextmanager
 def stop_on_signals() -> Iterator[list[int]]:
-    """In this block the first signal to stop asks jobs to come to an end, and the second ends the process.
+    """In this block the first signal to stop asks jobs to come to an end, and the next ends the process.
 
-    The list has the signals that came.
+    The list has the signals that came. Those that come together are one.
     """
-    numbers = handled_stops()
     came: list[int] = []
+    times: list[float] = []
 
-    def ask(signal_number: int, _frame: FrameType | None) -> None:
-        came.append(signal_number)
+    def ask(number: int, _frame: FrameType | None) -> None:
+        times.append(time.monotonic())
+        came.append(number)
         stop_flag.request()
-        for number in numbers:
+        if times[-1] - times[0] >= SAME_SIGNAL:
             signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
 
-    before = {number: signal.signal(number, ask) for number in numbers}
+    before = {number: signal.signal(number, ask) for number in handled_stops()}
     follow_parent(partial(os.kill, os.getpid(), signal.SIGTERM))
     try:
         yield came

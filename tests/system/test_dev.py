@@ -105,6 +105,7 @@ def test_signals_that_come_all_at_once_stop_it_all_the_same(tmp_path: Path) -> N
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 dev.send(number)
         assert dev.wait() == 0
+        assert "did not stop in time" not in dev.output
         until(lambda: not any(exists(pid) for pid in parts), "the end of all parts")
 
 

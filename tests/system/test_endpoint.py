@@ -234,6 +234,7 @@ def test_two_servers_on_one_port_are_one_too_many(endpoint: Endpoint, redis_url:
 def test_a_call_that_waits_at_a_process_that_is_still_starting_is_answered_before_the_stop(
     redis_url: str, tmp_path: Path, number: signal.Signals
 ) -> None:
+    """Also where Ctrl-C reaches all of a Procfile, and what runs that signals each command once more."""
     port = free_port()
     environ = {"REDIS_URL": redis_url, "PORT": str(port), "INGEST_VERIFY": "off"}
     with running(ingest("serve"), environ, tmp_path / "log") as served:
@@ -241,6 +242,7 @@ def test_a_call_that_waits_at_a_process_that_is_still_starting_is_answered_befor
         with socket.create_connection(("127.0.0.1", port), 10) as connection:
             connection.sendall(request(b"type=open&id=1"))
             os.killpg(served.pid, number)
+            served.send(signal.SIGTERM)
             assert connection.recv(4096).startswith(b"HTTP/1.1 200")
         assert served.wait() == 0
 

@@ -30,7 +30,7 @@ from rq.scheduler import RQScheduler
 
 from ingest import sentry
 from ingest.lookout import Lookout
-from ingest.processes import handled_stops
+from ingest.processes import SAME_SIGNAL, handled_stops
 from ingest.redis_client import ANSWER_TIMEOUT
 from ingest.redis_errors import Outage
 from workers.metrics import figures
@@ -43,8 +43,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds after which a worker that was asked to stop ends whatever its job and Redis do; hosts kill after 10.
 STOP_SECONDS = 8.0
-#: Seconds within which a second signal counts as the first: some hosts signal the whole group, then each process.
-SAME_SIGNAL = 1.0
 #: Seconds that Redis may take for each command of signing off: several of them must fit into `STOP_SECONDS`.
 SIGN_OFF_TIMEOUT = 1.5
 #: Seconds until a worker listens for rq's commands again after that failed: nobody waits for it.

@@ -106,6 +106,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
             or "none: neither INGEST_HANDLERS nor INGEST_FORWARD_URL"
         )
         log.info("handlers: %s", names)
+    log.info("working on the queue %s (process %d)", queue_name, os.getpid())
     _quieten_rq(settings)
     use_scheduler(BoundScheduler)
     _catch_signals()
@@ -119,6 +120,7 @@ def run(settings: Settings, queue_name: str, burst: bool = False) -> None:
                 time.sleep(redis_outage.pause if redis_outage.is_on else RESTART_DELAY)
     except StopRequested:  # from our handler, or from RQ's while its loop was not there to catch it
         log.debug("asked to stop while waiting")
+    log.info("stopped working on the queue %s", queue_name)
 
 
 def _require_redis(settings: Settings, client: redis.Redis, queue_name: str) -> bool:
