@@ -3,25 +3,29 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any, TypeVar
 
 import click
 from click.exceptions import Exit
 
+T = TypeVar("T")
+
 #: What a command ends with that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130
-#: What ends a command besides Ctrl-C: whatever supervises it, and a terminal that is gone.
-OTHERS = (signal.SIGTERM, signal.SIGHUP)
-#: What a command ends with that something of that ended.
-INTERRUPTIONS = frozenset({INTERRUPTED, *(128 + number for number in OTHERS)})
-#: Seconds within which a second signal counts as the first: `timeout` signals a process and its group.
+#: What ends a command: Ctrl-C, whatever supervises it, and a terminal that is gone.
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: What a command ends with that one of these ended.
+INTERRUPTIONS = frozenset(128 + number for number in ENDS)
+#: Seconds within which a second signal counts as the first: `timeout` signals a process and its group, and people
+#: press Ctrl-C more than once. It must not interrupt what the first has begun, such as to remove half a file.
 SAME_SIGNAL = 1.0
 
 
 class _Ended:
-    """By which of the other signals the command is being ended; `_ended` is the only one."""
+    """By which signal the command is being ended; `_ended` is the only one."""
 
     def __init__(self) -> None:
         self.forget()
@@ -31,15 +35,22 @@ class _Ended:
         self.number, self._at = 0, float("-inf")
 
     def by(self, number: int, _frame: FrameType | None) -> None:
-        """The signal came: do as Ctrl-C does, which itself is ignored in what a script runs in the background."""
+        """The signal came: do as Ctrl-C does."""
+        if self.is_new(number):
+            raise KeyboardInterrupt
+
+    def is_new(self, number: int) -> bool:
+        """Whether a signal that just came is not one with the last; then it counts."""
         now = time.monotonic()
         if now - self._at < SAME_SIGNAL:
-            return
+            return False
         self.number, self._at = number, now
-        raise KeyboardInterrupt
+        return True
 
 
 _ended = _Ended()
+#: What a process does with a signal if nobody has said anything.
+_DEFAULTS = signal.SIG_DFL, signal.default_int_handler
 
 
 def interrupted_code() -> int:
@@ -58,22 +69,57 @@ def interruptible(so_far: Callable[[], str] = lambda: "") -> Iterator[None]:
         raise Exit(interrupted_code()) from None
 
 
+def in_uvloop(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in uvloop, which loses what signals raise in its callbacks: they cancel it instead.
+
+    Raises:
+        KeyboardInterrupt: a signal has ended it.
+    """
+    import asyncio
+
+    import uvloop
+
+    before = {number: signal.getsignal(number) for number in ENDS}
+
+    async def ended_by_signals() -> T:
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end(number: int) -> None:
+            if _ended.is_new(number) and task is not None:
+                task.cancel()
+
+        for number in (number for number, handler in before.items() if handler == _ended.by):
+            loop.add_signal_handler(number, end, number)
+        return await coroutine
+
+    try:
+        return uvloop.run(ended_by_signals())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def ended_as_interrupted() -> Iterator[None]:
     """In this block SIGTERM and SIGHUP do what Ctrl-C does, so that no file stays behind half written.
 
-    What this process was started to ignore, as by `nohup`, it goes on to ignore.
+    What this process was started to ignore, it goes on to ignore: SIGHUP by `nohup`, Ctrl-C by a script that runs
+    it in the background. To the end of one that was interrupted, signals that come together stay one.
     """
     _ended.forget()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    ours = [number for number in OTHERS if signal.getsignal(number) is signal.SIG_DFL]
+    before = {number: signal.getsignal(number) for number in ENDS}
+    ours = [number for number, handler in before.items() if handler in (*_DEFAULTS, _ended.by)]
     for number in ours:
         signal.signal(number, _ended.by)
     try:
         yield
     finally:
         for number in ours:
-            if signal.getsignal(number) == _ended.by:  # else the command has made up its mind about its end
-                signal.signal(number, signal.SIG_DFL)
+            # Else it was interrupted, or the command has made up its mind about its end.
+            if not _ended.number and signal.getsignal(number) == _ended.by:
+                signal.signal(number, before[number])

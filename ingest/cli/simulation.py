@@ -11,7 +11,7 @@ import click
 from ingest.cli.amount import Finite, Whole
 from ingest.cli.choices import Listed, OneOf
 from ingest.cli.completion import types_of
-from ingest.cli.interruption import interrupted_code
+from ingest.cli.interruption import in_uvloop, interrupted_code
 from ingest.cli.options import json_document, settings_with
 from ingest.cli.times import Zone
 from ingest.errors import SettingsError
@@ -100,8 +100,6 @@ def simulate(
 
     The exit code is 1 if a genuine call was not answered 200, or a forged one was.
     """
-    import uvloop
-
     from ingest.cli.render import simulation as render
     from ingest.simulation.calls import PRODUCTS, Simulator, chosen_types
     from ingest.simulation.sender import Sender
@@ -120,7 +118,7 @@ def simulate(
         sender = Sender(target, iter(calls), events, rate, keep_going, records)
         try:
             with render.sending(sender, events, quiet=as_json):
-                uvloop.run(sender.run(connections))
+                in_uvloop(sender.run(connections))
             code = 0 if sender.report.complete else 1
         except KeyboardInterrupt:
             click.echo("Interrupted. This is what was sent by then:", err=True)

@@ -1,5 +1,6 @@
 """Ctrl-C or a signal in the middle of a command: it says what was done so far, and ends with 128 and more."""
 
+import asyncio
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
+from ingest.cli.interruption import ENDS, ended_as_interrupted, in_uvloop, interrupted_code
 from ingest.simulation.sender import Sender
 from tests.support.builders import event, record
 from tests.support.cli import typed
@@ -150,6 +152,27 @@ def test_an_interrupted_drain_says_what_it_stored(
     assert "Interrupted; what is left waits in Redis." in done.stderr
 
 
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """A command that was interrupted leaves its handlers to the end of its process, which goes on here."""
+    before = {number: signal.getsignal(number) for number in ENDS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", ENDS)
+@pytest.mark.usefixtures("own_signals")
+def test_a_signal_ends_what_uvloop_runs_also_within_a_callback(number: signal.Signals) -> None:
+    async def lasting() -> None:
+        asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+        await asyncio.sleep(60)
+
+    with ended_as_interrupted(), pytest.raises(KeyboardInterrupt):
+        in_uvloop(lasting())
+    assert interrupted_code() == 128 + number
+
+
 def test_who_follows_ends_that_by_ctrl_c(environ: dict[str, str]) -> None:
     from workers.operations import follow
 
@@ -157,7 +180,8 @@ def test_who_follows_ends_that_by_ctrl_c(environ: dict[str, str]) -> None:
         assert typed("events", "--follow", environ=environ).exit_code == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("own_signals")
 def test_a_signal_ends_a_backup_as_ctrl_c_does_and_leaves_nothing_of_it(
     environ: dict[str, str], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
@@ -172,4 +196,3 @@ def test_a_signal_ends_a_backup_as_ctrl_c_does_and_leaves_nothing_of_it(
     done = typed("db", "backup", "copy.db", environ=environ)
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (128 + number, "Interrupted. There is no backup.")
     assert list(tmp_path.glob("copy.db*")) == []
-    assert signal.getsignal(number) is signal.SIG_DFL
