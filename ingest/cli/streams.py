@@ -15,6 +15,8 @@ from types import TracebackType
 from ingest import shown
 from ingest.errors import Unavailable
 
+#: The last of the files that every process has from its start: input, output, errors.
+STDERR = 2
 #: The name of our way to write what an encoding lacks.
 LEGIBLE = "ingest-legible"
 #: Ways that would fail, and for which ours is used; whoever asked for another one gets that.
@@ -40,6 +42,7 @@ codecs.register_error(LEGIBLE, _legible)
 
 def set_up() -> None:
     """Make sure that nothing printed fails for want of a character, and that no traceback shows a secret."""
+    _fill_standard_files()
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by whoever started us
@@ -50,6 +53,13 @@ def set_up() -> None:
     threading.excepthook = lambda failed: _show_traceback(
         failed.exc_type, failed.exc_value or failed.exc_type(), failed.exc_traceback
     )
+
+
+def _fill_standard_files() -> None:
+    """Have no socket or file of ours be what we, or a library, or a child takes for its input or output."""
+    while (file := os.open(os.devnull, os.O_RDWR)) <= STDERR:  # the lowest that is closed
+        os.set_inheritable(file, True)
+    os.close(file)
 
 
 def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -190,6 +190,20 @@ def test_output_that_is_closed_is_no_error(sqlite_url: str, closed: str) -> None
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("closed", ["<&-", "<&- >&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_a_process_opens_never_takes_the_place_of_its_input_or_output(tmp_path: Path, closed: str) -> None:
+    """The endpoint's socket did, where it was started without an input: its processes found none."""
+    code = (
+        "import sys, os; from ingest.cli import streams; streams.set_up(); file = os.open(sys.argv[1], 65)\n"
+        "where = [os.readlink(f'/proc/self/fd/{n}') for n in range(3) if os.get_inheritable(n)]\n"
+        "os.write(file, f'{file} {where[0]} {where[1]} {where[2]}'.encode())"
+    )
+    plain = shlex.join([sys.executable, "-c", code, str(tmp_path / "found")])
+    subprocess.run(["bash", "-c", f"{plain} </dev/null >/dev/null 2>/dev/null {closed}"], check=True)
+    file, *standard = (tmp_path / "found").read_text().split()
+    assert (int(file) > 2, standard) == (True, ["/dev/null"] * 3)
+
+
 def test_a_traceback_of_ours_shows_no_secret(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import workers.store.store as store\n"
