@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM, SIGHUP: the command says what it had done, and ends with the code that shells expect."""
 
+import os
 import signal
 import threading
 import time
@@ -22,6 +23,22 @@ INTERRUPTIONS = frozenset(128 + number for number in ENDS)
 #: Seconds within which a second signal counts as the first: `timeout` signals a process and its group, and people
 #: press Ctrl-C more than once. It must not interrupt what the first has begun, such as to remove half a file.
 SAME_SIGNAL = 1.0
+
+
+def hear_signals() -> None:
+    """Hear what whoever started this did not: nobody could stop it, nor would it learn of its children.
+
+    A part that `serve` or `dev` starts hears of a stop once it is ready (`ingest.processes`).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        from ingest.processes import PARENT
+
+        if PARENT not in os.environ:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 class _Ended:

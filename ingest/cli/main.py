@@ -41,7 +41,7 @@ from ingest.cli import (
     totals,
     webhooks,
 )
-from ingest.cli.interruption import ended_as_interrupted, interruptible
+from ingest.cli.interruption import ended_as_interrupted, hear_signals, interruptible
 from ingest.cli.options import env_file
 from ingest.errors import IngestError
 
@@ -67,8 +67,9 @@ class Command(click.Group):
     """Turns our errors into one sentence and an exit code."""
 
     def main(self, *arguments: Any, **options: Any) -> Any:
-        """Run the program: see to its output and its files first."""
+        """Run the program: see to its output, its signals and its files first."""
         streams.set_up()
+        hear_signals()
         os.umask(UMASK)
         with garbage.rarely():
             return super().main(*arguments, **options)

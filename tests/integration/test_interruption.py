@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from unittest.mock import patch
 import pytest
 
 from ingest.cli.interruption import ENDS, ended_as_interrupted, in_uvloop, interrupted_code
+from ingest.processes import PARENT
 from ingest.simulation.sender import Sender
 from tests.support.builders import event, record
 from tests.support.cli import typed
@@ -171,6 +174,29 @@ def test_a_signal_ends_what_uvloop_runs_also_within_a_callback(number: signal.Si
     with ended_as_interrupted(), pytest.raises(KeyboardInterrupt):
         in_uvloop(lasting())
     assert interrupted_code() == 128 + number
+
+
+def _deaf() -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGALRM})
+
+
+@pytest.mark.parametrize(
+    ("parent", "left"),
+    [({}, "SIG_DFL []"), ({PARENT: "1"}, f"SIG_DFL {sorted([signal.SIGTERM, signal.SIGALRM])}")],
+)
+def test_what_its_starter_did_not_hear_it_hears(parent: dict[str, str], left: str) -> None:
+    """Some daemons ignore the end of their children and block signals, and what they start has that from them."""
+    code = (
+        "import signal; from ingest.cli.interruption import hear_signals; hear_signals()\n"
+        "blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ()))\n"
+        "print(signal.getsignal(signal.SIGCHLD).name, blocked)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | parent, preexec_fn=_deaf, capture_output=True, text=True, check=True,
+    )  # fmt: skip  # read across
+    assert done.stdout.strip() == left
 
 
 def test_who_follows_ends_that_by_ctrl_c(environ: dict[str, str]) -> None:
