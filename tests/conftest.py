@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -66,12 +67,36 @@ KEPT |= {"takeover", "late_verification", "oracle", "totals", "stream_marks", "s
 KEPT |= {"mariadb", "postgres_surroundings"}
 
 
+#: How a file says that all its tests are slow.
+_WHOLLY_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
+
+
+def _is_for_people(path: Path) -> bool:
+    """Whether a file tests what people see: all of it is slow."""
+    return path.parent.name == "integration" and path.name.startswith("test_console_")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import files of which the `-m` of the Makefile's targets wants no test: that takes long."""
+    wanted, path = config.option.markexpr, collection_path
+    if path.suffix != ".py" or not path.name.startswith("test_"):
+        return None
+    text = path.read_text()
+    is_slow = _is_for_people(path) or bool(_WHOLLY_SLOW.search(text))
+    left_out = {
+        "not (": is_slow and "mark.smoke" not in text,
+        "(system or slow)": path.parent.name == "unit" and "mark.slow" not in text,
+        "databases": path.parent.name == "unit" and "database" not in text,
+    }
+    return any(left_out[begin] for begin in left_out if wanted.startswith(begin)) or None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep `make test` short: it leaves to others what people see, and most of the other databases."""
     for item in items:
         name = item.path.name.removeprefix("test_").removesuffix(".py")
-        if name.startswith("console_") and item.path.parent.name == "integration":
+        if _is_for_people(item.path):
             item.add_marker(pytest.mark.slow)
         parameters = (
             item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}

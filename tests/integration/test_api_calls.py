@@ -326,7 +326,14 @@ async def test_profiles_are_created_changed_listed_and_deleted(manners: Manners)
 
 
 @pytest.mark.parametrize(
-    "fault", ["no-rows", "removed", "inserted", "lies", "429", "cut", "html", "empty", "expired"]
+    "fault",
+    [
+        *("no-rows", "removed", "lies"),
+        *(
+            pytest.param(one, marks=pytest.mark.slow)
+            for one in ("inserted", "429", "cut", "html", "empty", "expired")
+        ),
+    ],
 )
 async def test_pages_are_read_whole_whatever_one_of_them_is_like(fault: str) -> None:
     fake = FakeCopernica(None, TOKEN)

@@ -121,7 +121,9 @@ def pages_of_it() -> Truth:
     return truth(130)
 
 
-@pytest.mark.parametrize("fault", GOT_OVER)
+@pytest.mark.parametrize(
+    "fault", [GOT_OVER[0], *(pytest.param(fault, marks=pytest.mark.slow) for fault in GOT_OVER[1:])]
+)
 async def test_every_passing_fault_is_got_over(fault: Fault, pages_of_it: Truth) -> None:
     fake = FakeCopernica(None, TOKEN, truth=pages_of_it)
     with fake_copernica(fake) as environ:

@@ -189,7 +189,9 @@ def test_a_damaged_line_is_skipped_and_the_day_is_not_complete(tmp_path: Path, d
     store.close()
 
 
-@pytest.mark.parametrize("packing", ["plain", "gz", "zip"])
+@pytest.mark.parametrize(
+    "packing", [*(pytest.param(one, marks=pytest.mark.slow) for one in ("plain", "gz")), "zip"]
+)
 def test_files_downloaded_by_hand_may_be_packed(tmp_path: Path, packing: str) -> None:
     database = f"sqlite:///{tmp_path}/events.db"
     environ = {"DATABASE_URL": database}

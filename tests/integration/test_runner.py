@@ -253,7 +253,7 @@ BEYOND_EXCEPTION = [
 CANCELLED = "asyncio.current_task().cancel(); await asyncio.sleep(1)"
 
 
-@pytest.mark.parametrize("options", ["", ", batch=3"])
+@pytest.mark.parametrize("options", ["", pytest.param(", batch=3", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     ("kind", "body"),
     [*((kind, body) for kind in ("def", "async def") for body in BEYOND_EXCEPTION), ("async def", CANCELLED)],

@@ -70,7 +70,6 @@ def error(answer: bytes) -> str:
     return str(said["error"])
 
 
-@pytest.mark.smoke
 def test_a_call_is_kept_raw_with_its_path_and_type(endpoint: Endpoint) -> None:
     body = b"type=open&x=%00\xff&tags%5B%5D=a"
     answer = endpoint.post(body, b"/copernica/open?x=1", b"Content-Type: application/x-www-form-urlencoded")

@@ -32,6 +32,7 @@ def test_one_address_written_in_two_ways_is_one(one: str, other: str) -> None:
     assert folded(one) == folded(other)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from(("Jan@x.nl", " a ", "", "<B@x.nl>", "C <c@x.nl>", "É@x.nl")) | st.text(max_size=9))
 )

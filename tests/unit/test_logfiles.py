@@ -211,6 +211,7 @@ def assert_lines_say_what_events_do(content: bytes, kind: LogKind, block: int, *
         assert events(list(again)) == events(read_slowly)
 
 
+@pytest.mark.slow
 @given(days(), blocks, st.sampled_from((0, 1)), st.sampled_from(("utf-8", "utf-8-sig", "utf-16", "cp1252")))
 def test_lines_say_what_their_events_do_in_every_form(
     day: Day, block: int, quoting: Literal[0, 1], codec: str
@@ -790,6 +791,7 @@ odd_names = st.sampled_from(
 odd_texts = st.one_of(texts, st.text(max_size=6), st.sampled_from(["\0", "\ud800", "x\\u0000é", "Referer: \0"]))
 
 
+@pytest.mark.slow
 @given(st.sampled_from(EVENTS), st.dictionaries(odd_names, odd_texts), st.integers(0, 2**50))
 @example(KINDS["opens"], {"a[": "\\u0000é"}, 1)
 def test_handlers_get_the_event_that_was_read(kind: LogKind, row: dict[str, str], received_at: int) -> None:
