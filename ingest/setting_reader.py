@@ -1,6 +1,8 @@
 """How settings are read from a mapping of variables, and what is said of those that cannot be used."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -45,11 +47,15 @@ class Environ(PydanticBaseSettingsSource):
 
 
 def undecodable(environ: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:
-    """A sentence for each of these variables that is no text: neither URLs nor log lines could be made of it."""
+    """A sentence for each of these variables that is no text: neither URLs nor log lines could be made of it.
+
+    In a locale of ASCII alone, text is kept as the bytes that it came as, like what is none; so those decide.
+    """
     for name in names:
         try:
-            environ.get(name, "").encode()
-        except UnicodeEncodeError:
+            with suppress(UnicodeEncodeError):  # text of a file, which this locale could not have had
+                os.fsencode(environ.get(name, "")).decode()
+        except UnicodeDecodeError:
             yield f"{name} cannot be used: it has bytes that are not UTF-8; write it in ASCII, or in UTF-8."
 
 
