@@ -46,12 +46,13 @@ def pytest_xdist_auto_num_workers() -> int:
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
 
 
-#: What the store and the drain promise: `make test` asks it of SQLite and PostgreSQL. All else that needs a
-#: database has SQLite there.
-STORED = frozenset({"store", "drain", "schema", "erase"})
-#: What else decides whether an event is kept, handed on and deleted once: `make test-system` asks all databases.
-#: Of what people are shown, only `make test-databases` asks others than SQLite.
-KEPT = STORED | {
+#: What decides whether an event is kept, handed on and deleted once: `make test` asks it of SQLite, and
+#: `make test-system` of all databases. Only `make test-databases` asks the others of what people are shown.
+KEPT = {
+    "store",
+    "drain",
+    "schema",
+    "erase",
     "work_queue",
     "three_sources",
     "runner",
@@ -65,15 +66,30 @@ KEPT = STORED | {
 }
 KEPT |= {"takeover", "late_verification", "oracle", "totals", "stream_marks", "stream_servers", "search_index"}
 KEPT |= {"mariadb", "postgres_surroundings"}
-
+#: What `make test` asks of PostgreSQL nevertheless.
+ALSO_OF_POSTGRESQL = "test_everything_is_stored_and_acknowledged[postgresql]"
 
 #: How a file says that all its tests are slow.
 _WHOLLY_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE)
 
 
-def _is_for_people(path: Path) -> bool:
-    """Whether a file tests what people see: all of it is slow."""
-    return path.parent.name == "integration" and path.name.startswith("test_console_")
+#: What has no part in taking, storing and handing on a call, and takes seconds to test: all of it is slow.
+#: Files of tests, by their folder and what they are about.
+BESIDE = frozenset({
+    *(f"integration/{name}" for name in (
+        "alerts", "api_client", "api_readers", "catch_up", "cli", "console", "daily_jobs", "handler_history",
+        "import", "mailing_figures", "oracle", "pseudonyms", "reconcile", "results", "smtpeter_client",
+        "totals", "totals_of_days", "webhooks_cli", "workbench", "wrong_server",
+    )),
+    *(f"unit/{name}" for name in ("hostile_logfiles", "simulated_logfiles", "simulation", "truth")),
+    "both_redis/rate_limit", "simulation/simulation",
+})  # fmt: skip  # a list to be read across
+
+
+def _is_beside(path: Path) -> bool:
+    """Whether all that a file tests is slow: what people see, or what is `BESIDE`."""
+    name = f"{path.parent.name}/{path.name.removeprefix('test_').removesuffix('.py')}"
+    return name.startswith("integration/console_") or name in BESIDE
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -82,10 +98,10 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if path.suffix != ".py" or not path.name.startswith("test_"):
         return None
     text = path.read_text()
-    is_slow = _is_for_people(path) or bool(_WHOLLY_SLOW.search(text))
+    is_slow = _is_beside(path) or bool(_WHOLLY_SLOW.search(text))
     left_out = {
         "not (": is_slow and "mark.smoke" not in text,
-        "(system or slow)": path.parent.name == "unit" and "mark.slow" not in text,
+        "(system or slow)": path.parent.name == "unit" and "mark.slow" not in text and not _is_beside(path),
         "databases": path.parent.name == "unit" and "database" not in text,
     }
     return any(left_out[begin] for begin in left_out if wanted.startswith(begin)) or None
@@ -96,7 +112,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep `make test` short: it leaves to others what people see, and most of the other databases."""
     for item in items:
         name = item.path.name.removeprefix("test_").removesuffix(".py")
-        if _is_for_people(item.path):
+        if _is_beside(item.path):
             item.add_marker(pytest.mark.slow)
         parameters = (
             item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
@@ -104,7 +120,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         database = parameters.get("database", "sqlite")
         if database != "sqlite" and name not in KEPT:
             item.add_marker(pytest.mark.databases)
-        elif database == "mariadb" or (database == "postgresql" and name not in STORED):
+        elif database != "sqlite":
+            if item.name == ALSO_OF_POSTGRESQL:
+                item.add_marker(pytest.mark.smoke)
             item.add_marker(pytest.mark.slow)
 
 
