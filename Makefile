@@ -129,4 +129,6 @@ $(READY): pyproject.toml uv.lock
 	$(BIN)/python -c 'import sys; from importlib.metadata import version; \
 	  print(f"Installed ({sys.argv[1]}):", ", ".join(f"{name} {version(name)}" for name in sys.argv[2:]))' \
 	  "$$how" $(MAIN_PACKAGES)
+	@# Once, and not in each process of the first tests.
+	@$(BIN)/python -m compileall -q -j 0 ingest workers tests/support || true
 	@touch $(READY)
