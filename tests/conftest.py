@@ -77,8 +77,10 @@ _WHOLLY_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE
 #: Files of tests, by their folder and what they are about.
 BESIDE = frozenset({
     *(f"integration/{name}" for name in (
-        "alerts", "api_client", "api_readers", "catch_up", "cli", "console", "daily_jobs", "handler_history",
-        "import", "mailing_figures", "oracle", "pseudonyms", "reconcile", "results", "smtpeter_client",
+        "alerts", "api_calls", "api_client", "api_readers", "catch_up", "cli", "console", "daily_jobs", "event",
+            "handler_history",
+        "import", "mailing_figures", "metrics", "oracle", "pseudonyms", "reconcile", "results", "scale", "search",
+            "smtpeter_client", "stats",
         "totals", "totals_of_days", "webhooks_cli", "workbench", "wrong_server",
     )),
     *(f"unit/{name}" for name in ("hostile_logfiles", "simulated_logfiles", "simulation", "truth")),
