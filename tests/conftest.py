@@ -78,10 +78,9 @@ _WHOLLY_SLOW = re.compile(r"^pytestmark = \[?pytest\.mark\.slow\b", re.MULTILINE
 BESIDE = frozenset({
     *(f"integration/{name}" for name in (
         "alerts", "api_calls", "api_client", "api_readers", "catch_up", "cli", "console", "daily_jobs", "event",
-            "handler_history",
-        "import", "mailing_figures", "metrics", "oracle", "pseudonyms", "reconcile", "results", "scale", "search",
-            "smtpeter_client", "stats",
-        "totals", "totals_of_days", "webhooks_cli", "workbench", "wrong_server",
+        "handler_history", "import", "mailing_figures", "metrics", "oracle", "pseudonyms", "reconcile", "results",
+        "scale", "search", "smtpeter_client", "stats", "totals", "totals_of_days", "webhooks_cli", "workbench",
+        "wrong_server",
     )),
     *(f"unit/{name}" for name in ("hostile_logfiles", "simulated_logfiles", "simulation", "truth")),
     "both_redis/rate_limit", "simulation/simulation",
@@ -97,12 +96,12 @@ def _is_beside(path: Path) -> bool:
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Do not even import files of which the `-m` of the Makefile's targets wants no test: that takes long."""
     wanted, path = config.option.markexpr, collection_path
-    if path.suffix != ".py" or not path.name.startswith("test_"):
+    if not wanted or path.suffix != ".py" or not path.name.startswith("test_"):
         return None
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     is_slow = _is_beside(path) or bool(_WHOLLY_SLOW.search(text))
     left_out = {
-        "not (": is_slow and "mark.smoke" not in text,
+        "not (system or slow": is_slow and "mark.smoke" not in text,
         "(system or slow)": path.parent.name == "unit" and "mark.slow" not in text and not _is_beside(path),
         "databases": path.parent.name == "unit" and "database" not in text,
     }

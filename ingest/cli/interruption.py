@@ -22,6 +22,7 @@ ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 INTERRUPTIONS = frozenset(128 + number for number in ENDS)
 #: Seconds within which a second signal counts as the first: `timeout` signals a process and its group, and people
 #: press Ctrl-C more than once. It must not interrupt what the first has begun, such as to remove half a file.
+#: The same as in `ingest.processes`, which loads much that most commands have no use for.
 SAME_SIGNAL = 1.0
 
 

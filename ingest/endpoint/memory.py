@@ -76,7 +76,7 @@ def most_held(processes: int, max_body: int, memory: int | None) -> int:
     `max_body` is INGEST_MAX_BODY. In a container of 512 MiB, two processes hold 64 MiB each.
     """
     share = MAX_HELD if memory is None else memory // MEMORY_PARTS // processes
-    return max(min(MAX_HELD, share), BODIES_HELD * max_body)
+    return max(min(MAX_HELD, share), BODIES_HELD * (max_body + CALL_COST))
 
 
 def most_taken(processes: int, max_body: int, memory: int | None) -> int:
