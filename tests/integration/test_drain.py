@@ -29,6 +29,7 @@ from workers.drain.once import drain_once
 from workers.runtime import stop_flag
 from workers.store import tables
 from workers.store.backend import Row
+from workers.store.console_tables import commits
 from workers.store.filters import Filter
 from workers.store.rows import Added
 from workers.store.store import Store
@@ -276,6 +277,27 @@ def test_deep_nesting_holds_nothing_up(client: redis.Redis, store: Store) -> Non
     keep(client, *([record(n, body=body, content_type=JSON)] for n, body in bodies.items()))
     assert Drain(client, store).run().stored == len(levels)
     assert store.stored() + store.quarantined() == len(levels)
+
+
+def test_calls_that_come_one_by_one_are_gathered_for_one_commit(
+    client: redis.Redis, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit costs the same for one call as for twenty, and on a small machine others need that processor."""
+    pauses = []
+
+    def more_comes(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 1:
+            keep(client, [record(2)], [record(3)], [record(4)])
+
+    monkeypatch.setattr(time, "sleep", more_comes)
+    keep(client, [record(1)])
+    assert_has(Drain(client, store).run(linger_ms=1), stored=4, batches=4)
+    assert len(list(store.rows(commits))) == len(pauses) == 2
+    assert all(0 <= pause <= drain.GATHER for pause in pauses)
+    keep(client, [record(5)])
+    Drain(client, store).run()  # somebody waits for it
+    assert len(pauses) == 2
 
 
 @pytest.mark.parametrize("waits", [True, False])

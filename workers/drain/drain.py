@@ -52,6 +52,9 @@ log = logging.getLogger(__name__)
 LINGER_MS = 1000
 #: The same on each of several partitions in turn.
 LINGER_PIECE_MS = 50
+#: Seconds from one look at the stream to the next while less comes than can be read at once: a commit costs the
+#: same for one call as for twenty. What comes after a pause is stored at once.
+GATHER = 0.05
 #: Batches still unclaimed from which another worker is worth waking: about a second's work of one.
 SIBLING_BATCHES = 512
 
@@ -106,6 +109,8 @@ class Drain:
         self._stops_at_the_end = False
         #: Whether it ends for other jobs once it has caught up, and whether it has.
         self._gives_way = self._caught_up = False
+        #: Whether any partition had all that can be read at once, when it last had its turn.
+        self._is_behind = False
         self._store = store
         self._groups = GroupStore(store, has_handlers, name)
         self._plans = RowPlans()
@@ -200,7 +205,10 @@ class Drain:
         wait, piece = (0, LINGER_PIECE_MS) if self._are_several else (linger_ms, 0)
         waited = 0
         while not over():
+            began, self._is_behind = time.monotonic(), False
             if self._on_each(turn):
+                if linger_ms and not self._is_behind:
+                    time.sleep(max(0.0, began + GATHER - time.monotonic()))
                 waited, wait = 0, 0 if self._are_several else linger_ms
             elif self._are_several and waited < linger_ms:
                 wait = piece
@@ -228,6 +236,7 @@ class Drain:
             self._process(entries, deadline)
         self._desk.report(self.summary.events)
         self._caught_up = not taken_over and len(entries) < source.count
+        self._is_behind |= not self._caught_up
         if self._stops_at_the_end and self._caught_up:
             return False
         if not self._woke_sibling and len(entries) == source.count:
