@@ -15,6 +15,7 @@ from aiohttp.typedefs import Handler
 from ingest.endpoint import answers, limits
 from ingest.endpoint.aiohttp_compat import send_continue
 from ingest.endpoint.answers import Answer
+from ingest.endpoint.chunks import Chunks
 from ingest.endpoint.connection import Connection
 from ingest.endpoint.intake import Intake
 from ingest.endpoint.spool_replay import SpoolReplayer
@@ -192,22 +193,23 @@ async def _read_body(request: web.Request, max_size: int) -> bytes | Answer:
     content, connection = request.content, request.protocol
     if not isinstance(connection, Connection) and not request.can_read_body:
         return await _body_read_before(request, max_size)
-    body = bytearray()  # not a list: a body in tiny packets would take many times its size
+    body = Chunks()
     try:
         async with asyncio.timeout(limits.BODY_DEADLINE):
             while chunk := await content.readany():
-                if len(body) + len(chunk) > max_size:
+                if body.size + len(chunk) > max_size:
                     return answers.TOO_LARGE
-                body += chunk
+                body.add(chunk)
     except TimeoutError:
         return answers.TOO_SLOW
     except (ClientError, web.RequestPayloadError, ConnectionError):
         return answers.BAD_REQUEST
+    if isinstance(connection, Connection) and connection.cut_off is not None:
+        return connection.cut_off
+    whole = await body.whole()
     if isinstance(connection, Connection):
-        if connection.cut_off is not None:
-            return connection.cut_off
         connection.body_is_read()
-    return bytes(body)
+    return whole
 
 
 async def _body_read_before(request: web.Request, max_size: int) -> bytes | Answer:

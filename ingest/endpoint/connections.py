@@ -119,6 +119,15 @@ class Connections:
         self.served.discard(one)
         self._leaving[transport] = time.monotonic() + seconds
 
+    def turn_away(self, one: Served, transport: asyncio.Transport, answer: Answer, has_ended: bool) -> None:
+        """Give a last answer to a request that nobody may send, and take nothing more, unless it has ended."""
+        self.refused[answer.status] += 1
+        self.leave(one, transport, LINGER)
+        transport.set_protocol(Refused(self, transport))
+        say_goodbye(transport, answer)
+        if has_ended:
+            transport.close()
+
     def see_off(self, transport: asyncio.Transport) -> None:
         """A connection that was being closed is gone."""
         self._leaving.pop(transport, None)
@@ -166,22 +175,13 @@ def _rank(one: Served, now: float) -> int | None:
     return FRESH if rank in (STRANGER, INCOMPLETE) and now - one.since < FRESH_FOR else rank
 
 
-class TurnedAway(asyncio.Protocol):
-    """A connection beyond the limit: answered 503 and closed."""
+class _Answered(asyncio.Protocol):
+    """A connection that was given its last answer."""
 
-    #: How many there are in this process. A few may be read out while they learn it; the others are just closed.
-    count = 0
+    _transport: asyncio.Transport
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer 503, and close a moment later."""
-        self._transport = cast(asyncio.Transport, transport)
-        TurnedAway.count += 1
-        say_goodbye(self._transport, BUSY)
-        patience = LINGER if TurnedAway.count <= TURNED_AWAY else 0.0
-        self._timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Read on, so that the answer arrives, but only when it is its turn."""
@@ -193,10 +193,38 @@ class TurnedAway(asyncio.Protocol):
         if not self._transport.is_closing():
             self._transport.resume_reading()
 
+
+class TurnedAway(_Answered):
+    """A connection beyond the limit: answered 503 and closed."""
+
+    #: How many there are in this process. A few may be read out while they learn it; the others are just closed.
+    count = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer 503, and close a moment later."""
+        self._transport = cast(asyncio.Transport, transport)
+        TurnedAway.count += 1
+        say_goodbye(self._transport, BUSY)
+        patience = LINGER if TurnedAway.count <= TURNED_AWAY else 0.0
+        self._timer = asyncio.get_running_loop().call_later(patience, self._transport.abort)
+
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone."""
         TurnedAway.count -= 1
         self._timer.cancel()
+
+
+class Refused(_Answered):
+    """A connection of a request that nobody may send; `Connections.leave` has been told."""
+
+    def __init__(self, connections: Connections, transport: asyncio.Transport) -> None:
+        super().__init__(connections.turns)
+        self._connections = connections
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone."""
+        self._connections.see_off(self._transport)
 
 
 def say_goodbye(transport: asyncio.Transport, answer: Answer) -> None:

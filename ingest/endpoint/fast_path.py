@@ -2,51 +2,31 @@
 
 A plain call is a POST to our path with one Content-Length and nothing that asks for special treatment. Anything
 else (another method or path, chunks, `Expect`, a large body, what is not HTTP) is handed to aiohttp together with
-its connection, every byte as it arrived: aiohttp knows all of HTTP, so this module does not have to. `make bench`
-measures what this gains.
+its connection, every byte as it arrived: aiohttp knows all of HTTP, so this module does not have to. Only a head
+that is too long is answered here, since nobody need understand it. `make bench` measures what this gains.
 """
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import cast
 
 from ingest.copernica.header_fields import HeaderFields
+from ingest.endpoint import heads
 from ingest.endpoint.answers import BAD_REQUEST, BUSY, KEPT, TOO_SLOW, Answer
-from ingest.endpoint.connection import Connection
-from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, Connections, TurnedAway
-from ingest.endpoint.heads import HEAD_END
-from ingest.endpoint.intake import Intake
+from ingest.endpoint.connections import INCOMPLETE, KNOWN, STRANGER, TurnedAway
+from ingest.endpoint.fast_shared import Shared
+from ingest.endpoint.heads import HEAD_END, TARGET_MAX
 from ingest.endpoint.limits import AHEAD_MAX, ANSWERS_MAX, BODY_DEADLINE, HEAD_DEADLINE, KEEPALIVE, WRITE_DEADLINE
-from ingest.endpoint.plain import Plain, may_become_plain
+from ingest.endpoint.plain import may_become_plain
 from ingest.endpoint.turns import PIECES
 
 
-class FastPath:
-    """What the connections of one process share."""
-
-    def __init__(
-        self, intake: Intake, path: str, fallback: Callable[[], Connection], connections: Connections
-    ) -> None:
-        """`fallback` makes the protocol for what is not plain."""
-        self.intake = intake
-        self.plain = Plain(path, intake.max_body)
-        self.fallback = fallback
-        self.connections = connections
-        #: Set when the process is about to stop: every further answer closes its connection.
-        self.closing = False
-        self._kept = (0, b"", b"")
+class FastPath(Shared):
+    """What makes the connections of one process."""
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a new connection."""
         return FastPathProtocol(self) if self.connections.has_place() else TurnedAway(self.connections.turns)
-
-    def kept(self, close: bool) -> bytes:
-        """The bytes of `KEPT`, the answer to nearly all calls; made once a second: they contain the date."""
-        second = int(time.time())
-        if self._kept[0] != second:
-            self._kept = second, KEPT.raw(close=False), KEPT.raw(close=True)
-        return self._kept[2] if close else self._kept[1]
 
 
 class FastPathProtocol(asyncio.Protocol):
@@ -57,7 +37,7 @@ class FastPathProtocol(asyncio.Protocol):
         "_needs", "_paused", "_pieces", "_transport", "_unfetched_since", "held", "since",
     )  # fmt: skip  # a list to be read across
 
-    def __init__(self, fast_path: FastPath) -> None:
+    def __init__(self, fast_path: Shared) -> None:
         self._fast_path = fast_path
         self._transport: asyncio.Transport | None = None
         #: Bytes that are not a whole request yet, or arrived before the previous one was answered.
@@ -199,12 +179,11 @@ class FastPathProtocol(asyncio.Protocol):
         Returns where the next one begins that can be taken; 0 if there is none or if an answer comes first.
         """
         fast_path = self._fast_path
-        # Not for a head that is incomplete: one that arrives byte by byte would be read as often.
-        is_whole = data.find(HEAD_END, at) >= 0
-        if not is_whole and may_become_plain(data[at:]):
-            self._keep(data[at:])
+        head_end = data.find(HEAD_END, at)
+        if (head_end < 0 or head_end - at > TARGET_MAX) and self._is_put_off(data, at, head_end):
             return 0
-        read = fast_path.plain.read(data, at) if is_whole else None
+        # Not for a head that is incomplete: one that arrives byte by byte would be read as often.
+        read = fast_path.plain.read(data, at) if head_end >= 0 else None
         has_room = fast_path.intake.memory.has_room
         if read is None or (len(data) < read[2] + read[3] and not has_room):
             self._hand_over(data[at:])
@@ -233,6 +212,17 @@ class FastPathProtocol(asyncio.Protocol):
             self._keep(data[end:])
             return 0
         return end
+
+    def _is_put_off(self, data: bytes, at: int, head_end: int) -> bool:
+        """Whether no request can be taken at `at`: its head is too long, or may become a plain one."""
+        end = len(data) if head_end < 0 else head_end + len(HEAD_END)
+        if (refusal := heads.refusal(data[at:end])) is not None:
+            self._turn_away(refusal)
+        elif head_end < 0 and may_become_plain(data[at:]):
+            self._keep(data[at:])
+        else:
+            return False
+        return True
 
     def _answer(self, answer: Answer) -> None:
         """Write the answer of the intake, and go on with what has arrived meanwhile."""
@@ -277,16 +267,27 @@ class FastPathProtocol(asyncio.Protocol):
             transport.resume_reading()
             self._paused = False
 
-    def _hand_over(self, data: bytes) -> None:
-        """Let aiohttp serve this connection from `data` on."""
-        transport, fast_path = self._transport, self._fast_path
+    def _turn_away(self, refusal: Answer) -> None:
+        """Give a last answer to a head that is too long; no more is taken."""
+        if (transport := self._let_go()) is not None:
+            self._fast_path.connections.turn_away(self, transport, refusal, self._ended)
+
+    def _let_go(self) -> asyncio.Transport | None:
+        """The transport, which another protocol is to serve now; None if the connection is lost already."""
+        transport = self._transport
         if transport is None or transport.is_closing():
-            return  # the connection is lost already: nothing to serve
+            return None
         self._read_on()
         self._transport = None
         self._hold(b"")
-        fast_path.connections.served.discard(self)
-        successor = fast_path.fallback()
+        self._fast_path.connections.served.discard(self)
+        return transport
+
+    def _hand_over(self, data: bytes) -> None:
+        """Let aiohttp serve this connection from `data` on."""
+        if (transport := self._let_go()) is None:
+            return
+        successor = self._fast_path.fallback()
         successor.known = self._known
         transport.set_protocol(successor)
         successor.connection_made(transport)

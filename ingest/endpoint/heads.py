@@ -28,7 +28,8 @@ def refusal(data: bytes) -> Answer | None:
     """The answer to a head, whole or not, that is longer than is taken; None if it is not."""
     if len(data) <= TARGET_MAX:
         return None
-    target = _TARGET.match(data)
+    # Who sends megabytes has them looked at no further than a head may go.
+    target = _TARGET.match(data, 0, HEAD_MAX + 1)
     if target is not None and len(target[1]) > TARGET_MAX:
         return TARGET_TOO_LONG
     return BAD_REQUEST if len(data) > HEAD_MAX else None

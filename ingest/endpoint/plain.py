@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection
 
-from ingest.endpoint.heads import HEAD_END, HEADERS_MAX, TARGET_MAX, refusal, unfold
+from ingest.endpoint.heads import HEADERS_MAX, unfold
 from ingest.endpoint.shapes import Shapes
 
 #: Bytes of the largest body that is read here; aiohttp reads larger ones, whose memory is counted from the first
@@ -45,7 +45,7 @@ class Plain:
         self._shapes = Shapes()
 
     def read(self, data: bytes, at: int = 0) -> Read | None:
-        """Read the head that begins at `at`, which is complete; None if it is not that of a plain request.
+        """Read the head that begins at `at`, complete and not too long; None if it is no plain request's.
 
         A head of a shape that has been learned is read at a quarter of the cost; the outcome is the same.
         """
@@ -55,8 +55,6 @@ class Plain:
         if found is None:
             return None
         target, headers, begin = found
-        if begin - at > TARGET_MAX and refusal(data[at:begin]) is not None:
-            return None
         size = self._body_size(target, headers)
         return None if size is None else (target, headers, begin, size, is_new and self._shapes.may_grow())
 
@@ -111,9 +109,7 @@ def unfold_signature(headers: dict[bytes, bytes]) -> bool:
 
 
 def may_become_plain(data: bytes) -> bool:
-    """Whether `data`, which is not a complete plain head, may be the beginning of one."""
-    if HEAD_END in data or refusal(data):
-        return False
+    """Whether `data`, which is no complete head and none that is too long, may be the beginning of a plain one."""
     if b"\n" in data:
         return _FIRST_LINE.match(data) is not None
     return data.startswith(b"POST /"[: len(data)])

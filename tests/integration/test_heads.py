@@ -209,6 +209,7 @@ def test_requests_behind_one_another_are_all_answered_though_the_sender_has_ende
     large = wire(SIGNER.call(FILLED), TARGET)
     too_long = wire(SIGNER.call(), path_of(TARGET_MAX + 1))
     for port in (ways.fast, ways.plain):
+        assert re.findall(rb"HTTP/1.1 (\d+)", exchange(port, good + good + too_long)) == [b"200", b"200", b"414"]
         for last, code in ((good, 200), (too_long, 414)):
             answer = exchange(port, good + chunks + b"\r\n0\r\n\r\n" + good + large + last)
             assert [int(code) for code in re.findall(rb"HTTP/1.[01] (\d+)", answer)] == [200, 200, 200, 200, code]
