@@ -11,10 +11,12 @@ import secrets
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -256,17 +258,36 @@ ATTACKS = {attack.__name__: attack for attack in {*WITH_DNS, *WITHOUT_DNS}}
 def _give_way() -> None:
     os.nice(NICE)
     os.setsid()
+    if hasattr(os, "SCHED_IDLE"):  # a processor with nothing else to do counts as free for all others
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     with suppress(
         OSError
     ):  # where sessions share the processors, as on most Linux, niceness counts only inside one
         Path("/proc/self/autogroup").write_text(str(NICE))
 
 
+def attack_together(
+    names: Sequence[str],
+    port: int,
+    seconds: float,
+    seen: tuple[Headers, bytes],
+    connections: int,
+    start: Start,
+) -> dict[str, Counter[str]]:
+    """Make these attacks, each in a process of its own; returns how the endpoint answered each.
+
+    All of them are in one session, so that together they give way: each session has a share of the processors.
+    """
+    _give_way()
+    with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
+        under_way = {name: pool.submit(attack, name, port, seconds, seen, connections, start) for name in names}
+        return {name: attacking.result() for name, attacking in under_way.items()}
+
+
 def attack(
     name: str, port: int, seconds: float, seen: tuple[Headers, bytes], connections: int, start: Start
 ) -> Counter[str]:
     """Attack for so long, from the common start on; returns how the endpoint answered."""
-    _give_way()
     start.wait(name)
     front = Front(port, seconds, seen, connections)
     asyncio.run(ATTACKS[name](front))

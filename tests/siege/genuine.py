@@ -7,6 +7,7 @@ answers late makes the next calls late as well, and that must show.
 import asyncio
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
@@ -34,22 +35,30 @@ TICK = 0.004
 def send(port: int, signer: Path, seed: int, rate: int, seconds: float, start: Start) -> Journal:
     """Send so many calls per second for so long, from the common start on; returns what became of them.
 
-    `signer` is a file.
+    `signer` is a file. Copernica signs on machines of its own: here all calls are signed before the start, long
+    before they are too old.
     """
-    genuine = Genuine(port, Signer.load(signer), seed, rate)
+    genuine = Genuine(port, Signer.load(signer), seed, rate, int(rate * seconds))
     start.wait(NAME)
     return asyncio.run(genuine.run(seconds))
+
+
+def _requests(target: Target, seed: int, calls: int) -> Iterator[bytes]:
+    simulator = Simulator(seed)
+    for number in range(1, calls + 1):
+        call = simulator.call()
+        body = call.body + f"&call={number}&proof={proof(seed, number)}".encode()
+        yield target.request(call._replace(body=body)).data
 
 
 class Genuine:
     """A sender; `journal` says what became of its calls."""
 
-    def __init__(self, port: int, signer: Signer, seed: int, rate: int) -> None:
+    def __init__(self, port: int, signer: Signer, seed: int, rate: int, calls: int) -> None:
         self.journal = Journal(seed, rate)
         self._port = port
         self._rate = rate
-        self._target = Target(f"http://127.0.0.1:{port}/copernica", signer)
-        self._simulator = Simulator(seed)
+        self._requests = deque(_requests(Target(f"http://127.0.0.1:{port}/copernica", signer), seed, calls))
         #: Calls that are due, and since when (monotonic seconds).
         self._due: deque[tuple[int, float, bytes]] = deque()
         self._idle: deque[_Connection] = deque()
@@ -60,7 +69,7 @@ class Genuine:
     async def run(self, seconds: float) -> Journal:
         """Send until the time is over and every call has its answer, or has waited too long for it."""
         self.journal.seconds = seconds
-        calls = int(self._rate * seconds)
+        calls = len(self._requests)
         for _ in range(CONNECTIONS):
             self._open_one()
         began = time.monotonic()
@@ -80,12 +89,9 @@ class Genuine:
 
     def _make(self, began: float) -> None:
         number = len(self.journal.sent) + 1
-        call = self._simulator.call()
-        body = call.body + f"&call={number}&proof={proof(self.journal.seed, number)}".encode()
-        request = self._target.request(call._replace(body=body)).data
         due = number / self._rate
         self.journal.sent[number] = due
-        self._due.append((number, began + due, request))
+        self._due.append((number, began + due, self._requests.popleft()))
 
     def _send(self) -> None:
         while self._due and self._idle:

@@ -191,16 +191,14 @@ class Siege:
     ) -> Iterator["Future[Journal]"]:
         """Begin all attacks and genuine calls at once; yields these."""
         plan, seen, start = self._plan, self._seen(), self._start(phase)
-        under_way = {
-            name: self._pool.submit(attacks.attack, name, self._site.port, seconds, seen, plan.connections, start)
-            for name in [kind.__name__ for kind in kinds]
-            if name in (plan.attacks or attacks.ATTACKS)
-        }
+        names = [kind.__name__ for kind in kinds if kind.__name__ in (plan.attacks or attacks.ATTACKS)]
+        about = names, self._site.port, seconds, seen, plan.connections, start
+        under_way = self._pool.submit(attacks.attack_together, *about)
         sending = self._send(seconds, start)
-        start.give([genuine.NAME, *under_way])
+        start.give([genuine.NAME, *names])
         yield sending
-        for name, attack in under_way.items():
-            self.outcome.answers[f"{name}, {phase}"] = attack.result()
+        for name, answers in under_way.result().items():
+            self.outcome.answers[f"{name}, {phase}"] = answers
 
     def _drain(self) -> None:
         until(self._site.drained, "an empty backlog", DRAIN_TIMEOUT)
@@ -231,6 +229,6 @@ def _p99(journal: Journal) -> float:
 def besiege(plan: Plan, folder: Path) -> Outcome:
     """Run a siege in a folder; what is left there afterwards are logs and data."""
     # A process for each task, which it does not share with any other.
-    pool = ProcessPoolExecutor(len(attacks.WITH_DNS) + 2, mp_context=get_context("spawn"), max_tasks_per_child=1)
+    pool = ProcessPoolExecutor(3, mp_context=get_context("spawn"), max_tasks_per_child=1)
     with pool, site(folder) as place:
         return Siege(plan, place, pool).run()
