@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -24,6 +25,8 @@ INTERRUPTIONS = frozenset(128 + number for number in ENDS)
 #: press Ctrl-C more than once. It must not interrupt what the first has begun, such as to remove half a file.
 #: The same as in `ingest.processes`, which loads much that most commands have no use for.
 SAME_SIGNAL = 1.0
+#: Seconds until a signal comes again that was lost.
+AGAIN_AFTER = 0.02
 
 
 def hear_signals() -> None:
@@ -57,6 +60,14 @@ class _Ended:
         if self.is_new(number):
             raise KeyboardInterrupt
 
+    def heard_in_vain(self, lost: "sys.UnraisableHookArgs") -> None:
+        """An interruption met what may raise nothing, such as a callback within an import: have it come again."""
+        if not (self.number and lost.exc_type is KeyboardInterrupt):
+            sys.__unraisablehook__(lost)
+            return
+        self._at = float("-inf")
+        threading.Thread(target=_send_again, args=(self.number,), daemon=True).start()
+
     def is_new(self, number: int) -> bool:
         """Whether a signal that just came is not one with the last; then it counts."""
         now = time.monotonic()
@@ -64,6 +75,12 @@ class _Ended:
             return False
         self.number, self._at = number, now
         return True
+
+
+def _send_again(number: int) -> None:
+    time.sleep(AGAIN_AFTER)
+    if (main := threading.main_thread().ident) is not None:
+        signal.pthread_kill(main, number)
 
 
 _ended = _Ended()
@@ -132,11 +149,15 @@ def ended_as_interrupted() -> Iterator[None]:
         return
     before = {number: signal.getsignal(number) for number in ENDS}
     ours = [number for number, handler in before.items() if handler in (*_DEFAULTS, _ended.by)]
+    hook = sys.unraisablehook
     for number in ours:
         signal.signal(number, _ended.by)
+    sys.unraisablehook = _ended.heard_in_vain
     try:
         yield
     finally:
+        if not _ended.number:
+            sys.unraisablehook = hook
         for number in ours:
             # Else it was interrupted, or the command has made up its mind about its end.
             if not _ended.number and signal.getsignal(number) == _ended.by:

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -175,6 +177,26 @@ def test_a_signal_ends_what_uvloop_runs_also_within_a_callback(number: signal.Si
     with ended_as_interrupted(), pytest.raises(KeyboardInterrupt):
         in_uvloop(lasting())
     assert interrupted_code() == 128 + number
+
+
+def test_an_interruption_that_is_lost_in_a_callback_comes_again() -> None:
+    """Where Python calls back and lets nothing be raised, as within an import: the command would just go on."""
+
+    class Watched: ...
+
+    def interrupt(_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def goes_on() -> None:
+        watched.clear()
+        time.sleep(20)
+
+    watched = [Watched()]
+    reference = weakref.ref(watched[0], interrupt)
+    with ended_as_interrupted(), pytest.raises(KeyboardInterrupt):
+        goes_on()
+    assert reference() is None
+    assert interrupted_code() == 128 + signal.SIGTERM
 
 
 def _deaf() -> None:
