@@ -13,7 +13,7 @@ from tests.support.builders import LONG, event
 from tests.support.months import event_of_month, first_second, month, partition, partitions
 from tests.support.postgres import Server
 from tests.support.sql import everything, execute, explained, rows
-from workers.store import event_counts, postgres_counts, postgres_partitions
+from workers.store import event_counts, postgres, postgres_counts, postgres_partitions
 from workers.store.filters import Filter
 from workers.store.months import MONTHS_AHEAD
 from workers.store.postgres_insert import COPY_FROM
@@ -280,3 +280,18 @@ def test_a_message_is_looked_up_also_where_the_server_would_rather_read_everythi
     assert [[each.message_id for each in page] for page in store.pages(wanted, b"", 10)] == [["7"]]
     assert store.count(wanted) == sum(number for *_, number in store.counts(wanted, "day")) == 1
     assert rows(store, "SHOW enable_seqscan") == [("on",)]  # only for that
+
+
+def test_a_search_by_message_starts_processes_only_where_there_are_very_many_events(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To start them takes as long as such a search in five million events."""
+
+    def allowed() -> str:
+        with store.reading(by_message=True) as connection:
+            return str(connection.exec_driver_sql("SHOW max_parallel_workers_per_gather").scalar_one())
+
+    assert allowed() == "0"
+    monkeypatch.setattr(postgres, "ALONE", postgres.ALONE.replace("1000000", "-100"))
+    assert allowed() != "0"
+    assert rows(store, "SHOW max_parallel_workers_per_gather") != [("0",)]

@@ -79,6 +79,12 @@ ONLY_BITMAPS = (
     "SET LOCAL enable_seqscan = off; SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off; "
     "SET LOCAL jit = off"
 )
+#: Nor does it pay to start processes for it, which takes as long as the search in some ten million events, but for
+#: a table of a million pages (of 8 KiB) and more.
+ALONE = """
+    SELECT set_config('max_parallel_workers_per_gather', '0', true) FROM pg_class
+    WHERE oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = to_regclass('events'))
+    HAVING sum(relpages) < 1000000"""
 
 #: Classes of SQLSTATE whose cause is the rows: bad data, broken rules, limits of an index, a trigger's error.
 ABOUT_ROWS = ("22", "23", "54", "P0")
@@ -258,7 +264,7 @@ class PostgreSQL(Backend):
 
     def go_by_message(self, connection: Connection) -> None:
         """Leave it nothing but bitmaps."""
-        connection.exec_driver_sql(ONLY_BITMAPS)
+        connection.exec_driver_sql(f"{ONLY_BITMAPS};{ALONE}")
 
     def on_time(self, low: int, high: int) -> ColumnElement[bool] | None:
         """By the key. One late call widens the times of all that is beside it in a BRIN index."""
