@@ -89,6 +89,15 @@ def test_what_is_read_back_is_what_the_store_has(store: Store, tmp_path: Path) -
     assert [(one.day.day, one.rows) for one in done] == [(20, 6), (21, 1)]
 
 
+def test_large_events_are_read_too_apart_from_the_others(store: Store, tmp_path: Path) -> None:
+    """A few at a time, behind the others: there need not be memory for thousands of that size."""
+    lengths = [10, 100_000, 4000, 5000, 10, 20_000]
+    store.add([event(n, occurred_at=NINE + n, description="é" * length) for n, length in enumerate(lengths)])
+    run(store, tmp_path / "to")
+    found, have = exported(tmp_path / "to"), stored(store)
+    assert [key for key in have if not same(found[key], have[key])] == []
+
+
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
 def test_text_says_what_events_print(store: Store, tmp_path: Path, form: str) -> None:
     store.add([event(1), *ODD])

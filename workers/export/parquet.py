@@ -4,6 +4,7 @@ Dictionaries and zstd make some 30 bytes of an event. Encodings are those that e
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +23,8 @@ from workers.store.store import Store
 GROUP_ROWS, GATHERED_BYTES = 32_768, 48 * 1024 * 1024
 #: The same where events have more than `LARGE_EVENT` bytes each, whose pages take several times as much.
 LARGE_BYTES, LARGE_EVENT = 8 * 1024 * 1024, 64 * 1024
+#: Row groups of several types that are written at once when all events of a day are read.
+WRITERS = 2
 #: zstd's own default: levels above it take much longer for hardly less.
 LEVEL = 3
 #: Columns in which nearly every value is another one: a dictionary would be made in vain.
@@ -49,8 +52,8 @@ def write(
                 watch(kind, some.num_rows)
             while sum(group.size for group in groups.values()) > GATHERED_BYTES:
                 max(groups.values(), key=attrgetter("size")).write()
-        for group in groups.values():
-            group.write()
+        with ThreadPoolExecutor(WRITERS, "writing") as threads:  # most events of most days are written now
+            list(threads.map(_Group.write, groups.values()))
     pa.default_memory_pool().release_unused()
     return rows
 
