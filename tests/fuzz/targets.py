@@ -24,6 +24,7 @@ from ingest.copernica.header_fields import HeaderFields, pack_headers, unpack_he
 from ingest.copernica.signature import IDENTITY_SIZE, Policy, examine, identity
 from ingest.endpoint.fallback import HANDLER_ARGS
 from ingest.endpoint.framing import Body
+from ingest.endpoint.heads import HEAD_END, refusal
 from ingest.endpoint.plain import Plain, may_become_plain
 from ingest.errors import BatchError, CallRejected, Undecodable
 from ingest.spool import segment
@@ -43,6 +44,8 @@ WITH_DICTIONARY = zstandard.ZstdCompressor(
 
 def head(data: bytes) -> None:
     """The head of a request: what is plain is read as aiohttp reads it, and a beginning of it was waited for."""
+    if refusal(data[: data.find(HEAD_END) + len(HEAD_END)] if HEAD_END in data else data) is not None:
+        return  # nobody need read it
     read = Plain("/copernica", MAX_BODY).read(data)
     if read is None:
         may_become_plain(data)
