@@ -21,9 +21,8 @@ from workers.store.backend import Slice
 from workers.store.rows import micros, stored_time
 from workers.store.sqlite import SQLite
 
-#: Bytes from which on an event is large: such come after all others. All but a few have less, and as many are read
-#: at a time as there is memory for if all had that.
-LARGE_EVENT = 4 * 1024
+#: Bytes of an event from which on it is large: such come after all others.
+LARGE_EVENT = 64 * 1024
 #: The driver goes by the values that it sees first, so a row comes first that has the right types everywhere.
 _TEXT = "''"
 _SAMPLES = dict.fromkeys(NUMBERS, "0") | dict.fromkeys(BYTES, "x'00'")
@@ -51,24 +50,17 @@ def read(backend: SQLite, engine: Engine, wanted: Slice) -> Iterator[Any]:
             closing(driver.connect(f"file:{name}?mode=ro")) as connection,
             closing(connection.cursor()) as cursor,
         ):
-            # All of it is one transaction. To look for the largest would take as long as half of reading them.
-            missing = _number(cursor, f"SELECT count(*) {found}", day)
-            small = f"{found} AND {_LARGEST} <= {LARGE_EVENT}"
-            for batch in _batches(cursor, rows_at_once(LARGE_EVENT), small, day):
-                missing -= batch.num_rows
-                yield batch
-            if missing:
-                large = f"{found} AND {_LARGEST} > {LARGE_EVENT}"
-                largest = _number(cursor, f"SELECT max({_LARGEST}) {large}", day)
-                yield from _batches(cursor, rows_at_once(largest), large, day)
+            cursor.execute(f"SELECT max({_LARGEST}) {found}", day)
+            largest = (cursor.fetchone() or (None,))[0] or 0
+            if largest <= LARGE_EVENT:
+                yield from _batches(cursor, rows_at_once(largest), found, day)
+                return
+            # Few are large; all others would be read as few at a time as those, for which there is memory.
+            yield from _batches(cursor, rows_at_once(LARGE_EVENT), f"{found} AND {_LARGEST} <= {LARGE_EVENT}", day)
+            yield from _batches(cursor, rows_at_once(largest), f"{found} AND {_LARGEST} > {LARGE_EVENT}", day)
     except adbc_driver_manager.Error as error:
         why = (str(error).strip().splitlines() or [""])[0].rstrip(". ")
         raise Unavailable(f"The database {backend.shown} cannot be read: {why}.") from error
-
-
-def _number(cursor: driver.Cursor, query: str, day: Sequence[str]) -> int:
-    cursor.execute(query, day)
-    return int((cursor.fetchone() or (0,))[0] or 0)
 
 
 def _batches(cursor: driver.Cursor, rows: int, found: str, day: Sequence[str]) -> Iterator[Any]:
