@@ -1,6 +1,6 @@
 """A large body as it arrives: in chunks that are put together once, when all of them are there.
 
-One buffer that grows would copy what it holds again and again, which a sender of half a body has for nothing.
+One buffer that grows would copy what it holds again and again, at no cost to whoever sends half a body.
 """
 
 import asyncio

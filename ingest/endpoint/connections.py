@@ -120,7 +120,7 @@ class Connections:
         self._leaving[transport] = time.monotonic() + seconds
 
     def turn_away(self, one: Served, transport: asyncio.Transport, answer: Answer, has_ended: bool) -> None:
-        """Give a last answer to a request that nobody may send, and take nothing more, unless it has ended."""
+        """Give a last answer to a request that nobody may send; what else it sends is read and thrown away."""
         self.refused[answer.status] += 1
         self.leave(one, transport, LINGER)
         transport.set_protocol(Refused(self, transport))

@@ -22,7 +22,7 @@ from ingest.endpoint.turns import PIECES
 
 
 class FastPath(Shared):
-    """What makes the connections of one process."""
+    """Makes the connections of one process, and has what they share."""
 
     def __call__(self) -> asyncio.Protocol:
         """The protocol of a new connection."""

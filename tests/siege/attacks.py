@@ -278,6 +278,8 @@ def attack_together(
 
     All of them are in one session, so that together they give way: each session has a share of the processors.
     """
+    if not names:  # none of those that were asked for is of this phase
+        return {}
     _give_way()
     with ProcessPoolExecutor(len(names), mp_context=get_context("spawn")) as pool:
         under_way = {name: pool.submit(attack, name, port, seconds, seen, connections, start) for name in names}
