@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 #: An event: its name, and its text.
 Event: TypeAlias = tuple[str, str]
-#: Seconds between two updates of one stream, at least.
-PAUSE = 0.5
+#: Seconds between two updates of one stream, at least; a little more than half of one, since some travel faster.
+PAUSE = 0.55
 #: Seconds of silence after which a comment is sent.
 PING = 15.0
 #: Seconds that a browser may take to fetch what it is sent; then it is given up.

@@ -157,6 +157,19 @@ def test_a_window_that_takes_too_long_is_read_in_smaller_ones(
     assert list(pages(store, Filter(), 300, 10)) == [one.delivery_id for one in events]
 
 
+def test_a_window_is_no_larger_than_there_is_time_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.add([event(number, occurred_at=NINE + number * MICROS) for number in range(400)])
+    monkeypatch.setattr(hours, "FIRST_ROWS", 10)
+
+    def third(share: float) -> int:
+        windows = hours.Windows(store, Filter(), None, older=True)
+        windows.following(), windows.following()  # 10 rows, then 20
+        windows.shrink(share)
+        return sum(high - low for low, high in windows.following())
+
+    assert third(0.0) < third(0.75) < third(2.0) == third(9.0)
+
+
 def test_where_late_calls_would_take_too_long_a_page_does_without_them_and_says_so(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

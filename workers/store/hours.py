@@ -57,8 +57,8 @@ class Windows:
             self._high = min(self._high, at + 1)  # there may be others of the same moment
         elif at is not None:
             self._low = max(self._low, at)
-        #: The most rows of the next window.
-        self._rows = FIRST_ROWS
+        #: The most rows of the next window, and of the one before.
+        self._rows = self._last = FIRST_ROWS
         #: The next hours; those behind are looked up when these are used up.
         self._hours: list[_Hour] = []
         self._behind: int | None = self._high if older else self._low
@@ -74,8 +74,12 @@ class Windows:
             rows += share
             _join(spans, (low, high))
             self.reached = low if self._older else high
-        self._rows = min(2 * self._rows, MOST_ROWS)
+        self._last, self._rows = self._rows, min(2 * self._rows, MOST_ROWS)
         return spans
+
+    def shrink(self, share: float) -> None:
+        """Have the next window be of no more rows than this share of the one before had."""
+        self._rows = max(FIRST_ROWS, min(self._rows, int(self._last * share)))
 
     def has_more(self) -> bool:
         """Whether there is another window."""

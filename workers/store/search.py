@@ -177,15 +177,21 @@ class _Looking:
         conditions = [*_plainly_about(self.wanted), *self.wanted.others(self.store.backend), *self.wanted.within()]
         windows = Windows(self.store, self.wanted, None if self.place is None else self.place.at, self.older)
         lines: list[Line] = []
-        ended = time.monotonic() + budget
+        now = time.monotonic()
+        ended = now + budget
         while window := windows.following():
+            began = now
             try:
                 lines += self._of_window(window, conditions, self.size + 1 - len(lines))
             except TookTooLong:
                 if not windows.halve(window):
                     raise
-            if len(lines) > self.size or time.monotonic() > ended:
+            now = time.monotonic()
+            if len(lines) > self.size or now > ended:
                 break
+            windows.shrink(
+                (ended - now) / (now - began)
+            )  # so that the last one does not take as long as all before
         page = self._page(lines)
         page.only_on_time = self.only_on_time
         if page.further is None and (edge := windows.reached) is not None and windows.has_more():
