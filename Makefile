@@ -28,7 +28,7 @@ test-system: $(READY)  ## the tests with whole processes, and slow ones; takes s
 test-databases: $(READY)  ## what people are shown, of PostgreSQL and MariaDB too; takes some minutes
 	$(BIN)/pytest -q -n auto --dist worksteal -m "databases and not browser"
 
-test-console: $(READY)  ## the console in a real browser, with a whole site behind it; pictures go to build/console/
+test-console: $(READY)  ## the console in a real browser, pictures go to build/console/; CONSOLE_DATABASE=postgresql or mariadb
 	@$(BIN)/python -m tests.support.chromium
 	@mkdir -p build/console
 	CONSOLE_PICTURES=build/console $(BIN)/pytest -q tests/console

@@ -5,8 +5,11 @@ sees it. Whatever the browser notices that must not be fails the test: an error 
 host that is not ours. `watched.expect("403")` says that this test makes that happen.
 """
 
+import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -14,9 +17,13 @@ from playwright.sync_api import Browser, Page
 from tests.support.browser import Look, Visit, Visitors, Watched, browser
 from tests.support.chromium import NONE, chromium
 from tests.support.console_site import ConsoleSite, console_site
+from tests.support.mariadb import mariadb
+from tests.support.postgres import postgres
 
 #: Seconds that one test may take, the start of the site included.
 TIMEOUT = 120
+#: What may hold the site's events.
+SERVERS: dict[str, Any] = {"sqlite": None, "postgresql": postgres, "mariadb": mariadb}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,9 +43,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsoleSite]:
-    """The site that all tests share, on SQLite."""
-    with console_site(tmp_path_factory.mktemp("site")) as running:
-        yield running
+    """The site that all tests share: on SQLite, or on a server of the kind that $CONSOLE_DATABASE names."""
+    server = SERVERS[os.environ.get("CONSOLE_DATABASE", "sqlite")]
+    with ExitStack() as stack:
+        database = stack.enter_context(server()).new_database("events") if server else None
+        yield stack.enter_context(console_site(tmp_path_factory.mktemp("site"), database))
 
 
 # For this folder only: Playwright's event loop runs while it is open, and asynchronous tests cannot have another.

@@ -128,6 +128,7 @@ def test_a_page_that_has_nothing_or_says_what_failed_shuts_nobody_out(visitors: 
     for theme in THEMES:
         page.emulate_media(color_scheme=theme)
         assert violations(page) == [], theme
+        picture(page, f"nothing-{re.sub('[^a-z0-9]+', '-', path.strip('/'))}-{theme}")
     assert page.evaluate("document.documentElement.scrollWidth") <= NARROW
 
 
