@@ -7,8 +7,7 @@ from urllib.request import urlopen
 import pytest
 from playwright.sync_api import Browser
 
-from tests.console.test_every_page import THEMES, violations
-from tests.support.browser import NARROW, picture
+from tests.support.browser import NARROW, THEMES, picture, violations
 from tests.support.running import free_port, ingest, running, until
 
 AWAY = "127.0.0.1:1"

@@ -3,21 +3,17 @@
 A page that is added is tested here by itself, as soon as a link leads to it.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from importlib.resources import files
 from itertools import product
-from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, Request
 
 from tests.support.attacks import MARK, SEEN, attack
-from tests.support.browser import NARROW, WIDE, Look, Visitors, picture
+from tests.support.browser import NARROW, THEMES, WIDE, Look, Visitors, picture, violations
 from tests.support.console_routes import routes
 from tests.support.console_site import ConsoleSite
 from tests.support.reach import reached
@@ -48,7 +44,6 @@ NOTHING = (
 )  # fmt: skip  # a list to be read across
 #: Milliseconds in which a page asks for what its scripts want.
 SETTLED = 300
-THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 @pytest.fixture(scope="module")
@@ -149,17 +144,3 @@ def assert_it_is_light(finished: list[Request]) -> None:
     total = sum(one["responseBodySize"] + one["responseHeadersSize"] for one in sizes.values())
     assert total <= MOST_BYTES, {url: one["responseBodySize"] for url, one in sizes.items()}
     assert len(finished) <= MOST_REQUESTS, [one.url for one in finished]
-
-
-def violations(page: Page) -> list[str]:
-    """What axe-core finds, each with the first places."""
-    page.evaluate(axe())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
-
-
-def axe() -> str:
-    """Its script, which a package for tests brings; $AXE names a newer one."""
-    if named := os.environ.get("AXE"):
-        return Path(named).read_text(encoding="utf-8")
-    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")

@@ -17,6 +17,13 @@ from workers.store.store import Store
 #: What somebody may have written as their address.
 EVIL = '<img src=x onerror="document.title=1">@example.nl'
 
+#: Keeps others from changing dead letters, until the transaction is rolled back or the connection closed.
+HELD = {
+    "sqlite": "BEGIN IMMEDIATE",
+    "postgresql": "LOCK TABLE dead_letters IN EXCLUSIVE MODE",
+    "mysql": "SELECT handler FROM dead_letters FOR UPDATE",
+}
+
 
 def letters(site: ConsoleSite, handler: str) -> int:
     return site.ask(lambda store: letter_pages.count(store, Wanted(handler=handler)))
@@ -91,17 +98,18 @@ def test_a_bulk_retry_is_watched_and_stopped(visit: Visit, site: ConsoleSite) ->
     bury(site, "gone-2", 700)
     page = visit(Look(), "/dead-letters/all?do=retry&handler=gone-2")
     with Store.open(site.database) as store, store.engine.connect() as connection:
-        connection.execute(text("BEGIN IMMEDIATE"))  # nobody writes meanwhile, so that there is time to stop it
+        connection.execute(text(HELD[connection.dialect.name]))  # so that there is time to stop it
         page.get_by_role("button", name="Retry them").click()
         expect(page.locator(".progress")).to_contain_text("Under way")
         page.get_by_role("button", name="Stop").click(no_wait_after=True)
         page.wait_for_timeout(300)
         connection.rollback()
     expect(page.locator(".progress")).to_contain_text("Stopped")
-    assert letters(site, "gone-2") == 700
+    left = letters(site, "gone-2")
+    assert left in (700, 200)  # some may have waited for the database before it was stopped
     page.goto("/dead-letters/all?do=retry&handler=gone-2")
     page.get_by_role("button", name="Retry them").click()
-    expect(page.locator(".progress")).to_contain_text("700 given to their handlers again")
+    expect(page.locator(".progress")).to_contain_text(f"{left} given to their handlers again")
 
 
 def test_the_pages_fit_a_telephone_and_both_themes(visit: Visit, site: ConsoleSite) -> None:

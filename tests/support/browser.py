@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from playwright.sync_api import (
@@ -37,6 +38,7 @@ ARGUMENTS = [
 PATIENCE = 15_000
 #: Pixels: of a small telephone, and of a desk.
 NARROW, WIDE = 360, 1440
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 #: What a browser says of a request that the page itself gave up: leaving it ends its stream of events.
 GIVEN_UP = "net::ERR_ABORTED"
 
@@ -183,3 +185,17 @@ def picture(page: Page, name: str) -> None:
     if folder := os.environ.get("CONSOLE_PICTURES"):
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe-core finds, each with the first places."""
+    page.evaluate(axe())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}" for one in found]
+
+
+def axe() -> str:
+    """Its script, which a package for tests brings; $AXE names a newer one."""
+    if named := os.environ.get("AXE"):
+        return Path(named).read_text(encoding="utf-8")
+    return (files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
