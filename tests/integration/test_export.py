@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,8 @@ from ingest.errors import Unavailable
 from ingest.settings import Settings
 from tests.support.builders import FORM, NINE, SECOND, delivery_id, event
 from tests.support.cli import typed
-from workers.export.run import Exported, export
+from workers.export.day import Exported
+from workers.export.run import export
 from workers.export.targets import LOCK, Folder, Stored
 from workers.operations.audit import entries
 from workers.operations.erase import erase
@@ -96,6 +98,39 @@ def test_large_events_are_read_too_apart_from_the_others(store: Store, tmp_path:
     run(store, tmp_path / "to")
     found, have = exported(tmp_path / "to"), stored(store)
     assert [key for key in have if not same(found[key], have[key])] == []
+
+
+def reading() -> list[str]:
+    """The threads that read what is written next."""
+    return [one.name for one in threading.enumerate() if one.name.startswith("reading")]
+
+
+def test_who_takes_no_further_day_leaves_nothing_open_behind(store: Store, tmp_path: Path) -> None:
+    store.add([event(n, occurred_at=NINE + n * DAY * SECOND) for n in range(4)])
+    days = export(settings_for(store), Folder(tmp_path / "to"), "parquet")
+    assert next(days).rows == 1
+    assert reading(), "the next day is not read meanwhile"
+    days.close()  # type: ignore[attr-defined]
+    assert reading() == []
+    assert [one.name for one in (tmp_path / "to").glob("**/*.tmp")] == []
+    assert len(list(export(settings_for(store), Folder(tmp_path / "to"), "parquet"))) == 4
+
+
+def test_a_day_that_cannot_be_read_costs_none_of_those_before(store: Store, tmp_path: Path) -> None:
+    store.add([event(n, occurred_at=NINE + n * DAY * SECOND) for n in range(3)])
+    (tmp_path / "to" / "day=2026-11-22").mkdir(parents=True)
+    (tmp_path / "to" / "day=2026-11-22" / "_manifest-parquet.json").write_text('{"version": 99, "columns": 1}')
+    with pytest.raises(Unavailable, match="A later release"):
+        run(store, tmp_path / "to")
+    assert len(exported(tmp_path / "to")) == 2
+
+
+def test_nothing_is_read_while_others_have_their_turn(store: Store, tmp_path: Path) -> None:
+    store.add([event(n, occurred_at=NINE + n * DAY * SECOND) for n in range(3)])
+    seen = list[list[str]]()
+    run(store, tmp_path / "to", breathe=lambda: seen.append(reading()))
+    assert len(seen) >= 3
+    assert [names for names in seen if names] == []
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])

@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 import pytest
 
-from workers.export.ahead import ahead
+from workers.store.ahead import ahead
 
 
 class Counting:
@@ -50,7 +50,7 @@ def test_whoever_takes_no_more_ends_it_in_its_own_thread() -> None:
     taking = ahead(counting.items)
     assert [next(taking), next(taking)] == [0, 1]
     assert len(counting.made) <= 3
-    taking.close()  # type: ignore[attr-defined]
+    taking.close()
     assert len(counting.made) <= 3
     assert inspect.getgeneratorstate(counting.items) == inspect.GEN_CLOSED
     assert len(counting.threads) == 1

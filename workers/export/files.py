@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from ingest.copernica.events import Event
 from workers.operations.exporting import write_csv, write_header, write_jsonl
@@ -24,8 +25,34 @@ TOLD = 1000
 Watch = Callable[[str, int], object]
 
 
-def write(store: Store, form: str, wanted: Slice, paths: Mapping[str, Path], watch: Watch) -> Mapping[str, int]:
-    """Write the events of each type into its file; returns how many there are in each.
+class Begun(Protocol):
+    """Files that are being written: all events of them are read, and `rows` says how many, by type."""
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """How many events there are of each type that was wanted."""
+
+    def finish(self) -> None:
+        """Write what is not written yet; nothing more is done the second time."""
+
+    def close(self) -> None:
+        """Leave it at what is written."""
+
+
+class Whole(NamedTuple):
+    """Files that are written while their events are read."""
+
+    rows: Mapping[str, int]
+
+    def finish(self) -> None:
+        """It is done."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def read(store: Store, form: str, wanted: Slice, paths: Mapping[str, Path], watch: Watch) -> Begun:
+    """Read the events of each type, which are written into its file then.
 
     The same events make the same bytes. Where there are none, nothing is written.
 
@@ -36,8 +63,8 @@ def write(store: Store, form: str, wanted: Slice, paths: Mapping[str, Path], wat
     if form == PARQUET:
         from workers.export import parquet  # noqa: PLC0415  # needs an extra
 
-        return parquet.write(store, wanted, paths, watch)
-    return {kind: _write(store, form, wanted, kind, paths[kind], watch) for kind in wanted.types}
+        return parquet.Files(store, wanted, paths, watch)
+    return Whole({kind: _write(store, form, wanted, kind, paths[kind], watch) for kind in wanted.types})
 
 
 def _write(store: Store, form: str, wanted: Slice, kind: str, path: Path, watch: Watch) -> int:

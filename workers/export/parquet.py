@@ -4,7 +4,6 @@ Dictionaries and zstd make some 30 bytes of an event. Encodings are those that e
 """
 
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from operator import attrgetter
 from pathlib import Path
@@ -13,18 +12,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workers.export.ahead import ahead
 from workers.export.manifest import COLUMNS
+from workers.store.ahead import ahead
 from workers.store.arrow import NAMES, SCHEMA, by_type
 from workers.store.backend import Slice
 from workers.store.store import Store
 
 #: Events of a row group at most, and bytes of all that are gathered, in Arrow's form: they are in memory at once.
-GROUP_ROWS, GATHERED_BYTES = 32_768, 48 * 1024 * 1024
+GROUP_ROWS, GATHERED_BYTES = 32_768, 32 * 1024 * 1024
 #: The same where events have more than `LARGE_EVENT` bytes each, whose pages take several times as much.
 LARGE_BYTES, LARGE_EVENT = 8 * 1024 * 1024, 64 * 1024
-#: Row groups of several types that are written at once when all events of a day are read.
-WRITERS = 2
 #: zstd's own default: levels above it take much longer for hardly less.
 LEVEL = 3
 #: Columns in which nearly every value is another one: a dictionary would be made in vain.
@@ -32,30 +29,42 @@ _UNIQUE = frozenset({"delivery_id", "message_id", "occurred_at", "received_at", 
 CODED = [name for name in NAMES if name not in {*_UNIQUE, "tags"}] + ["tags.list.element"]
 
 
-def write(
-    store: Store, wanted: Slice, paths: Mapping[str, Path], watch: Callable[[str, int], object]
-) -> dict[str, int]:
-    """Write the events of each type into its file; returns how many there are in each.
+class Files:
+    """The files of some types of one day: they are read when this is made, and most of it is written by `finish`.
 
-    To read them takes about as long as to write them, so one is done beside the other.
+    To read takes about as long as to write, so that one is done beside the other, within a large day and from one
+    day to the next.
     """
-    pa.set_cpu_count(1)  # the processors belong to those who take and store calls
-    rows = dict.fromkeys(paths, 0)
-    groups: dict[str, _Group] = {}
-    with ExitStack() as stack:
-        for batch in ahead(store.as_arrow(wanted)):
-            for kind, some in by_type(batch):
-                if kind not in groups:
-                    groups[kind] = _Group(stack.enter_context(_writer(wanted, kind, paths[kind])))
-                groups[kind].add(some)
-                rows[kind] += some.num_rows
-                watch(kind, some.num_rows)
-            while sum(group.size for group in groups.values()) > GATHERED_BYTES:
-                max(groups.values(), key=attrgetter("size")).write()
-        with ThreadPoolExecutor(WRITERS, "writing") as threads:  # most events of most days are written now
-            list(threads.map(_Group.write, groups.values()))
-    pa.default_memory_pool().release_unused()
-    return rows
+
+    def __init__(
+        self, store: Store, wanted: Slice, paths: Mapping[str, Path], watch: Callable[[str, int], object]
+    ) -> None:
+        pa.set_cpu_count(1)  # the processors belong to those who take and store calls
+        self.rows = dict.fromkeys(paths, 0)
+        self._groups: dict[str, _Group] = {}
+        with ExitStack() as writers:
+            for batch in ahead(store.as_arrow(wanted)):
+                for kind, some in by_type(batch):
+                    if kind not in self._groups:
+                        self._groups[kind] = _Group(writers.enter_context(_writer(wanted, kind, paths[kind])))
+                    self._groups[kind].add(some)
+                    self.rows[kind] += some.num_rows
+                    watch(kind, some.num_rows)
+                while sum(group.size for group in self._groups.values()) > GATHERED_BYTES:
+                    max(self._groups.values(), key=attrgetter("size")).write()
+            self._writers = writers.pop_all()
+
+    def finish(self) -> None:
+        """Write what is left, of most days nearly all."""
+        with self._writers:
+            for group in self._groups.values():
+                group.write()
+        pa.default_memory_pool().release_unused()
+
+    def close(self) -> None:
+        """Leave the files as they are."""
+        self._groups.clear()
+        self._writers.close()
 
 
 def _writer(wanted: Slice, kind: str, path: Path) -> Any:

@@ -62,7 +62,7 @@ class Target(Protocol):
         """Put a file from `scratch` in place of the one with this name, in one step."""
 
     def write(self, name: str, data: bytes) -> None:
-        """The same with what is in memory."""
+        """The same with what is in memory; what was put into that folder before is on disk before this is."""
 
     def delete(self, name: str) -> None:
         """Delete a file, if it is there."""
@@ -138,15 +138,19 @@ class Folder:
                 os.fsync(file.fileno())
                 size = os.fstat(file.fileno()).st_size
             path.replace(target)
-            _sync(target.parent)
-            _sync(self._path)
         return Stored(size)
 
     def write(self, name: str, data: bytes) -> None:
         """The same by way of a file."""
+        folder = (self._path / name).parent
         with self.scratch() as path:
             path.write_bytes(data)
+            if folder.exists():
+                _sync(folder)
             self.put(name, path)
+        with self._explained():
+            _sync(folder)
+            _sync(self._path)
 
     def delete(self, name: str) -> None:
         """Delete a file."""

@@ -5,6 +5,7 @@ and hands over what its driver makes of the columns; `typed` gives all of them o
 an extra.
 """
 
+from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -82,15 +83,18 @@ def _typed(name: str, column: Any) -> Any:
 
 
 def _moments(column: Any) -> Any:
-    plain = column if pa.types.is_integer(column.type) else column.cast(pa.timestamp("us"))
-    return plain.cast(pa.timestamp("us")).cast(_MOMENT)
+    return column if column.type == _MOMENT else column.cast(pa.timestamp("us")).cast(_MOMENT)
 
 
 def _bytes(column: Any) -> Any:
-    """Bytes; few columns of text get here, all of them in hex."""
-    if not pa.types.is_string(column.type):
+    """Bytes; what is text is in hex, of all rows together: a value begins at half the place."""
+    if not pa.types.is_string(column.type) or not column:
         return column
-    return pa.array([text and bytes.fromhex(text) for text in column.to_pylist()], pa.binary())
+    valid, places, data = column.buffers()
+    halves = [place // 2 for place in memoryview(places).cast("i")[: column.offset + len(column) + 1]]
+    plain = bytes.fromhex(data.to_pybytes()[: 2 * halves[-1]].decode()) if data else b""
+    buffers = [valid, pa.py_buffer(array("i", halves)), pa.py_buffer(plain)]
+    return pa.Array.from_buffers(pa.binary(), len(column), buffers, offset=column.offset)
 
 
 def _lists(column: Any) -> Any:

@@ -51,7 +51,7 @@ def read(_backend: Backend, engine: Engine, wanted: Slice) -> Iterator[Any]:
         driver = driver_of(connection)
         row = f"IF({_SIZE} > {LARGE_EVENT}, NULL, CAST({_ROW} AS BINARY))"
         rows = _Rows(driver, f"SELECT {row} {found} {order}")
-        yield from batches(rows)
+        yield from batches(rows, pa.int64())
         if rows.is_lacking:
             yield from _large(driver, f"SELECT {_COLUMNS} {found} AND {_SIZE} > {LARGE_EVENT} {order}")
 

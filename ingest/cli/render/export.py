@@ -9,7 +9,7 @@ from ingest.cli.render.console import dump
 from ingest.shown import counted
 
 if TYPE_CHECKING:
-    from workers.export.run import Exported
+    from workers.export.day import Exported
 
 
 def day(one: "Exported", as_json: bool, shows_all: bool) -> None:

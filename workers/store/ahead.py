@@ -1,6 +1,6 @@
 """A step ahead: a thread reads what comes next, while what came before is written."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ T = TypeVar("T")
 _END: Any = object()
 
 
-def ahead(items: Generator[T, None, None]) -> Iterator[T]:
+def ahead(items: Generator[T, None, None]) -> Generator[T, None, None]:
     """What a generator yields; it runs in a thread from its beginning to its end, one item ahead.
 
     What it raises is raised here, once everything before that was taken.
