@@ -2,7 +2,8 @@
 
 Each has a breaker of its own, and the next batch goes to the one with the shortest wait: the batches that are on
 their way there, times how long they have taken lately. Servers that are about equal have their turns, so that all
-of them fill up alike; one that was slow is tried again after a while. With one server nothing is compared.
+of them fill up alike; but one that is at work has the next batch too while it is quick, since to wake another one
+costs both sides time. One that was slow is tried again after a while. With one server nothing is compared.
 """
 
 import logging
@@ -25,6 +26,10 @@ WEIGHT = 0.2
 HALF_LIFE = 2.0
 #: How many times as long another server may take and still have its turn.
 ALIKE = 2.0
+#: Seconds for which a server that is at work has the next batch too, …
+STAY = 0.1
+#: … if that is safe there within so many seconds.
+ENOUGH = 0.003
 #: Seconds after which a write is late where another server could take what waits behind it, at least …
 LATE = 0.02
 #: … and how many times as long as writes there have taken lately.
@@ -134,6 +139,8 @@ class Lanes:
         self.are_several = len(self._all) > 1
         self._only = None if self.are_several else self._all[0]
         self._turn = 0
+        #: The one that was chosen last in a comparison, and until when it is not compared again while it is quick.
+        self._before, self._stays_until = self._all[0], 0.0
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(self._all)
@@ -204,6 +211,9 @@ class Lanes:
         if self._only is not None:
             return self._only if self._only.takes else None
         now, shortest, chosen = time.monotonic(), math.inf, None
+        before = self._before
+        if before.writes and now < self._stays_until and before.takes and before.seconds_until_safe(now) <= ENOUGH:
+            return before
         for lane in self._all:
             lane.wait = wait = lane.seconds_until_safe(now) if lane.takes else math.inf
             shortest = min(shortest, wait)
@@ -214,6 +224,7 @@ class Lanes:
         if chosen is not None:
             self._turn += 1
             chosen.last = self._turn
+            self._before, self._stays_until = chosen, now + STAY
         return chosen
 
     def on_their_way(self) -> tuple[int, int, int]:
@@ -225,6 +236,16 @@ class Lanes:
         if self._only is not None:
             return self._only.writes, self._only.records, self._only.bytes
         now = time.monotonic()
+        writes = records = size = 0
+        for lane in self._all:  # asked several times for each write: nearly always, none can be late
+            if lane.waits(now):
+                return self._on_their_way_besides_late(now)
+            writes += lane.writes
+            records += lane.records
+            size += lane.bytes
+        return writes, records, size
+
+    def _on_their_way_besides_late(self, now: float) -> tuple[int, int, int]:
         counted = [lane for lane in self._all if not lane.is_late(now)]
         if not any(lane.takes for lane in counted):
             counted = [lane for lane in self._all if lane.takes]

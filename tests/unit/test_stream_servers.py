@@ -10,7 +10,7 @@ from ingest.redis_url import place
 from ingest.settings import Settings
 from ingest.stream.appends import Stream
 from ingest.stream.copies import AT_ONCE, SHARE, Copies
-from ingest.stream.lanes import LATE, Lane, Lanes
+from ingest.stream.lanes import LATE, STAY, Lane, Lanes
 from ingest.stream.writes import Write
 
 
@@ -102,6 +102,25 @@ def test_a_mistake_in_the_list_is_one_sentence_without_a_secret(urls: str, said:
 def test_servers_that_are_alike_have_their_turns(clock: list[float]) -> None:
     lanes = several()
     assert [written(lanes, clock, 0.0004 * (n % 2)).stream.name for n in range(6)] == ["0", "1", "2"] * 2
+
+
+def test_one_that_is_at_work_has_the_next_batch_too_while_it_is_quick(clock: list[float]) -> None:
+    lanes = several()
+    for _ in range(6):
+        written(lanes, clock, 0.0004)
+    first = lanes.choose()
+    assert first is not None
+    first.begin(Write([], [], 0))
+    first.oldest = clock[0]
+    assert lanes.choose() is first
+    first.begin(Write([], [], 0))
+    first.begin(Write([], [], 0))
+    assert lanes.choose() is not first, "the fourth is safe there within four milliseconds"
+    for _ in range(2):
+        first.end(Write([], [], 0), confirmed=True, measure=True)
+    clock[0] += STAY
+    first.oldest = clock[0]
+    assert lanes.choose() is not first, "others have their turn"
 
 
 def test_a_slow_server_is_left_alone_for_a_while_and_then_tried_again(clock: list[float]) -> None:
