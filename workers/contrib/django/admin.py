@@ -106,8 +106,8 @@ class EventAdmin(admin.ModelAdmin):
 
     has_change_permission = has_delete_permission = has_add_permission
 
-    def get_actions(self, _request: HttpRequest) -> dict[str, Any]:
-        """None: the one that Django adds deletes."""
+    def get_actions(self, _request: HttpRequest, action_location: object = None) -> dict[str, Any]:
+        """None: the one that Django adds deletes. Where they would be shown, releases from 6.1 on say."""
         return {}
 
 
