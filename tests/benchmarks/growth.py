@@ -38,6 +38,8 @@ PAGE = ROOT / "docs" / "benchmarks-growth.md"
 SPREAD = 120 * 86_400
 #: Seconds that one command may take.
 PATIENCE = 900.0
+#: Commands that say with their exit codes how everything is: here are neither an endpoint nor a worker.
+JUDGING = ("status", "check")
 #: Who is looked for where nobody is.
 NOBODY, NO_MESSAGE = "jan@example.nl", "5fd2c1aa90bb"
 
@@ -195,7 +197,8 @@ def _timed(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[float,
         check=False,
     )
     took = time.perf_counter() - began
-    assert done.returncode == 0, f"{arguments} failed: {done.stderr or done.stdout}"
+    fine = done.returncode == 0 or (arguments[0] in JUDGING and done.stdout and "Traceback" not in done.stderr)
+    assert fine, f"{arguments} failed: {done.stderr or done.stdout}"
     return took, _busy() - before
 
 
