@@ -124,7 +124,10 @@ def _webdis(port: int, store: Store, folder: Path) -> Command:
         "logfile": str(folder / "webdis.log"),
     }
     (folder / "webdis.json").write_text(json.dumps(settings))
-    return Command([str(unpacked / "usr/bin/webdis"), str(folder / "webdis.json")], installed.libraries(unpacked))
+    return Command(
+        [str(installed.program(unpacked, "usr/bin/webdis")), str(folder / "webdis.json")],
+        installed.libraries(unpacked),
+    )
 
 
 def _nginx(port: int, store: Store, folder: Path) -> Command:
@@ -139,7 +142,13 @@ def _nginx(port: int, store: Store, folder: Path) -> Command:
     }.items():
         text = text.replace(name, str(value))
     (folder / "nginx.conf").write_text(text)
-    argv = [str(unpacked / "usr/sbin/nginx"), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
+    argv = [
+        str(installed.program(unpacked, "usr/sbin/nginx")),
+        "-c",
+        str(folder / "nginx.conf"),
+        "-p",
+        str(folder),
+    ]
     return Command([*argv, "-e", str(folder / "nginx-error.log")], installed.libraries(unpacked))
 
 

@@ -79,6 +79,12 @@ def debian(name: str, *packages: str) -> Path:
     return folder
 
 
+def program(folder: Path, path: str) -> Path:
+    """A program of an unpacked package; that of the machine if apt left the package out for being installed."""
+    unpacked, own = folder / path, Path("/") / path
+    return unpacked if unpacked.exists() or not own.exists() else own
+
+
 def versions() -> dict[str, str]:
     """What is there, by the name of each peer, with its version."""
     found = {}
