@@ -139,7 +139,7 @@ class Lanes:
         self.are_several = len(self._all) > 1
         self._only = None if self.are_several else self._all[0]
         self._turn = 0
-        #: The one that was chosen last in a comparison, and until when it is not compared again while it is quick.
+        #: The one that was chosen when all were compared last, and until when it may stay.
         self._before, self._stays_until = self._all[0], 0.0
 
     def __iter__(self) -> Iterator[Lane]:
@@ -207,7 +207,7 @@ class Lanes:
         return min(others, key=lambda lane: lane.seconds_until_safe(now), default=None)
 
     def choose(self) -> Lane | None:
-        """The one with the shortest wait; None if none takes batches."""
+        """The one with the shortest wait, or the last one while that is at work and quick; None if none takes."""
         if self._only is not None:
             return self._only if self._only.takes else None
         now, shortest, chosen = time.monotonic(), math.inf, None

@@ -18,7 +18,8 @@ from workers.store.arrow import NAMES, SCHEMA, by_type
 from workers.store.backend import Slice
 from workers.store.store import Store
 
-#: Events of a row group at most, and bytes of all that are gathered, in Arrow's form: they are in memory at once.
+#: Events of a row group at most, and bytes of all that are gathered of one day, in Arrow's form: they are in
+#: memory at once, and so are those of the day that is read while this one is written.
 GROUP_ROWS, GATHERED_BYTES = 32_768, 32 * 1024 * 1024
 #: The same where events have more than `LARGE_EVENT` bytes each, whose pages take several times as much.
 LARGE_BYTES, LARGE_EVENT = 8 * 1024 * 1024, 64 * 1024

@@ -189,9 +189,8 @@ class _Looking:
             now = time.monotonic()
             if len(lines) > self.size or now > ended:
                 break
-            windows.shrink(
-                (ended - now) / (now - began)
-            )  # so that the last one does not take as long as all before
+            # Windows grow: the last one would take as long as all before it, and go beyond the time.
+            windows.shrink((ended - now) / (now - began))
         page = self._page(lines)
         page.only_on_time = self.only_on_time
         if page.further is None and (edge := windows.reached) is not None and windows.has_more():

@@ -124,10 +124,8 @@ def _webdis(port: int, store: Store, folder: Path) -> Command:
         "logfile": str(folder / "webdis.log"),
     }
     (folder / "webdis.json").write_text(json.dumps(settings))
-    return Command(
-        [str(installed.program(unpacked, "usr/bin/webdis")), str(folder / "webdis.json")],
-        installed.libraries(unpacked),
-    )
+    program = installed.program(unpacked, "usr/bin/webdis")
+    return Command([str(program), str(folder / "webdis.json")], installed.libraries(unpacked))
 
 
 def _nginx(port: int, store: Store, folder: Path) -> Command:
@@ -142,13 +140,8 @@ def _nginx(port: int, store: Store, folder: Path) -> Command:
     }.items():
         text = text.replace(name, str(value))
     (folder / "nginx.conf").write_text(text)
-    argv = [
-        str(installed.program(unpacked, "usr/sbin/nginx")),
-        "-c",
-        str(folder / "nginx.conf"),
-        "-p",
-        str(folder),
-    ]
+    program = installed.program(unpacked, "usr/sbin/nginx")
+    argv = [str(program), "-c", str(folder / "nginx.conf"), "-p", str(folder)]
     return Command([*argv, "-e", str(folder / "nginx-error.log")], installed.libraries(unpacked))
 
 
