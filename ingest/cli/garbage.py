@@ -1,9 +1,11 @@
 """How often Python looks for garbage while a command runs.
 
 What people wait for at a prompt is imports. They make objects by the hundred thousand and no garbage, and to look
-for some among them again and again takes a seventh of the time.
+for some among them again and again takes a seventh of the time. To go through all of them once more at the end
+takes a fifth, only to free what the system frees anyway.
 """
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +18,10 @@ _usual = gc.get_threshold()
 
 @contextmanager
 def rarely() -> Iterator[None]:
-    """Within the block, look for garbage rarely."""
+    """Within the block, look for garbage rarely, and no longer once the program ends."""
     gc.set_threshold(RARELY, *_usual[1:])
+    atexit.unregister(gc.freeze)  # however often commands are run in one process
+    atexit.register(gc.freeze)
     try:
         yield
     finally:

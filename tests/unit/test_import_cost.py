@@ -60,6 +60,14 @@ for command in (["events", "--recipient", "jan@example.nl"], ["stats"]):
     with suppress(SystemExit):
         main(command)
 """
+#: What is left of the work of a garbage collector once a command has ended.
+AT_THE_END = """
+import atexit, gc
+from ingest.cli.main import main
+
+atexit.register(lambda: print("FROZEN", gc.get_freeze_count() > 10_000, len(gc.get_objects()) < 1_000))
+main(["--version"])
+"""
 #: In each run of pytest, of each project that has this program among its packages.
 PLUGIN = "import ingest.pytest_plugin"
 #: What pytest has imported itself by then.
@@ -112,3 +120,9 @@ def test_what_runs_for_long_looks_for_garbage_as_often_as_usual() -> None:
     with garbage.rarely():
         garbage.as_usual()
         assert gc.get_threshold() == usual
+
+
+def test_nobody_looks_for_garbage_when_a_command_ends() -> None:
+    ending = [sys.executable, "-c", AT_THE_END]
+    done = subprocess.run(ending, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["FROZEN True True"], done.stderr
