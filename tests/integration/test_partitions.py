@@ -51,6 +51,18 @@ def test_upgrading_makes_room_for_a_year(store: Store, url: str) -> None:
     assert partitions(store) == AHEAD
 
 
+def test_a_partition_is_told_of_once_it_is_there_and_never_one_that_is_only_tried(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    store.weaknesses()
+    assert partitions(store) == AHEAD
+    execute(store, f"DROP TABLE {partition(1)}")
+    store.make_room()
+    store.make_room()
+    assert caplog.messages == [f"made the partition {partition(1)}"]
+
+
 def test_events_of_a_month_that_has_none_are_kept_until_a_partition_is_made(store: Store) -> None:
     ends = [event_of_month(ahead, 2**64 - 1, -1) for ahead in (-3, -2, 1)]
     begins = [event_of_month(ahead, 0) for ahead in (-3, -2, 1)]

@@ -84,7 +84,10 @@ def make_room(transactions: Transactions, seconds: Iterable[int] = (), however_m
                 f"{month.partition} could not be made, because the table of events is in use all the time, as "
                 f"by a backup; until it is made, events of that month go into {OTHER}.",
             ]
-        problems += [problem] if problem else []
+        if problem:
+            problems.append(problem)
+        else:
+            log.info("made the partition %s", month.partition)
     return problems
 
 
@@ -166,7 +169,6 @@ def _make(connection: Connection, month: Month, most: int | None = None) -> str 
     connection.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT its_month")
     if not found:
         connection.execute(text(FORGET_RANGES), {"name": name})
-    log.info("made the partition %s", month.partition)
     return None
 
 
