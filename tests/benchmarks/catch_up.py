@@ -19,6 +19,7 @@ from ingest.settings import Settings
 from ingest.simulation.fake_api import FakeCopernica, serve
 from ingest.simulation.truth import Destination, Result, Truth
 from tests.benchmarks import plan
+from tests.benchmarks.machine import peak_memory
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, scratch
@@ -137,13 +138,8 @@ def _main(database: str, url: str, end: int) -> None:
         look = look_at(context, Period(end - GAP, end))
         seconds = time.perf_counter() - began
     assert not look.wrong, look.wrong
-    print(json.dumps({"recovered": look.recovered, "seconds": seconds, "peak": _peak(), "calls": look.calls}))
-
-
-def _peak() -> int:
-    """The most memory of this process in bytes; `getrusage` also counts what its parent had when it began."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024
+    said = {"recovered": look.recovered, "seconds": seconds, "peak": peak_memory(), "calls": look.calls}
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

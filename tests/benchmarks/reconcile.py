@@ -6,7 +6,6 @@ Beside it stands what cannot be done without: reading the same log file with Pyt
 import csv
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from ingest.copernica.events import MICROS, EventType, decode
 from ingest.copernica.logfiles.kinds import KINDS
 from tests.benchmarks import plan
+from tests.benchmarks.machine import peak_memory
 from tests.benchmarks.plan import Plan, Step
 from tests.benchmarks.report import Goal, Row, Spread
 from tests.benchmarks.servers import ROOT, python, scratch
@@ -121,8 +121,7 @@ def _main(database: str, path: Path) -> None:
     seconds = time.perf_counter() - began
     store.close()
     assert report.ok, report.why
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"recovered": report.total("recovered"), "seconds": seconds, "peak": peak}))
+    print(json.dumps({"recovered": report.total("recovered"), "seconds": seconds, "peak": peak_memory()}))
 
 
 if __name__ == "__main__":
