@@ -35,7 +35,11 @@ class Figures:
 
     def timing(self, name: str, *labels: str) -> Histogram:
         """The histogram of this series."""
-        return self.timings.setdefault((name, *labels), Histogram())
+        series = name, *labels
+        histogram = self.timings.get(series)
+        if histogram is None:  # not `setdefault`, which would make one each time
+            histogram = self.timings[series] = Histogram()
+        return histogram
 
     def add(self, other: "Figures") -> None:
         """Add the counts and timings of another process, and of the same in an earlier life."""

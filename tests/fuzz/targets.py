@@ -88,9 +88,11 @@ def form(data: bytes) -> None:
         return
     assert len(fields.values) <= MAX_FIELDS
     assert parse(body, kind) == fields
-    row = event_row(decode(body, kind, "/copernica", 1, bytes(12)))
+    event = decode(body, kind, "/copernica", 1, bytes(12))
+    row = event_row(event)
     call = Record(bytes(12), 1, b"/copernica", kind.encode(), body)
     assert {PLANS.planned(call), PLANS.planned(call), PLANS.planned(call)} <= {row, None}
+    assert PLANS.read_event(call) == event
 
 
 def batch(data: bytes) -> None:

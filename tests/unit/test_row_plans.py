@@ -31,10 +31,18 @@ def without_plans(call: Record) -> Any:
 
 
 def agreed(plans: RowPlans, call: Record) -> bool:
-    """Whether a row was made by plan; it is the one that is made without."""
+    """Whether row and event were made by plan; they are those that are made without."""
     row = plans.planned(call)
-    assert row is None or row == without_plans(call)
-    return row is not None
+    if row is None:
+        return False
+    assert row == without_plans(call)
+    event, found = plans.planned_event(call), read(call)
+    assert event is not None
+    assert not isinstance(found, Quarantined)
+    assert event == found
+    assert list(event.payload) == list(found.payload)
+    assert [type(each) for each in event] == [type(each) for each in found]
+    return True
 
 
 def learned(*bodies: bytes) -> RowPlans:
@@ -264,7 +272,9 @@ def test_a_fault_in_a_plan_costs_nothing_but_time(caplog: pytest.LogCaptureFixtu
     call = record(1, body=payload("open"))
     with caplog.at_level(logging.ERROR), patch.object(row_plans, "split", side_effect=ValueError):
         assert KNOWN.read(call) == without_plans(call)
+        assert KNOWN.read_event(call) == read(call)
     assert "could not be made by plan" in caplog.text
+    assert "could not be read by plan" in caplog.text
 
 
 def test_the_time_limit_of_a_job_is_no_fault() -> None:
@@ -273,9 +283,15 @@ def test_the_time_limit_of_a_job_is_no_fault() -> None:
         pytest.raises(JobTimeoutException),
     ):
         KNOWN.read(record(1, body=payload("open")))
+    with (
+        patch.object(row_plans, "split", side_effect=JobTimeoutException),
+        pytest.raises(JobTimeoutException),
+    ):
+        KNOWN.read_event(record(1, body=payload("open")))
 
 
 def test_what_no_plan_can_read_is_read_without() -> None:
     unreadable, as_json = record(1, body=b"hello"), record(2, body=b'{"type": "open", "id": "x"}')
-    assert KNOWN.read(unreadable) == read(unreadable)
+    assert KNOWN.read(unreadable) == KNOWN.read_event(unreadable) == read(unreadable)
+    assert KNOWN.read_event(as_json) == read(as_json)
     assert KNOWN.read(as_json) == without_plans(as_json)

@@ -22,13 +22,17 @@ from workers.handlers.time_limits import Watchdog, alarms, time_limit
 from workers.handlers.turn import Turn
 from workers.handlers.work_queue import WorkQueue
 from workers.metrics import figures
-from workers.records import Quarantined, read
+from workers.records import Quarantined
+from workers.store.row_plans import RowPlans
 
 #: Seconds between two settlements of what is done: as much as a killed worker may do again.
 SETTLE_EVERY = 1.0
 
 #: What breaks a run off without being the fault of any call: its claim is for others at once.
 OUTAGES = (redis.RedisError, IngestError, KeyboardInterrupt)
+
+#: Of all claims of this process: they bring the same few forms again and again.
+_plans = RowPlans()
 
 
 def is_failure(error: BaseException) -> bool:
@@ -137,7 +141,7 @@ class ClaimRun:
 
     def _wanted(self, record: Record) -> Call | None:
         """A call whose event the handler wants; one that it does not want, or cannot judge, is done with."""
-        event = read(record)
+        event = _plans.read_event(record)
         if isinstance(event, Quarantined):  # it could be decoded when it was stored
             self._outcomes.unreadable(self._claim, event)
             return None

@@ -1,4 +1,4 @@
-"""Rows straight from bodies: what a form becomes depends on the names of its fields, of which few sets occur.
+"""Rows and events straight from bodies: what a form becomes depends on its fields' names, of which few sets occur.
 
 For each set of names, and each type that comes with it, a plan is made once: which value goes into which column,
 and what is left for the payload. The rules for that are not repeated here, but found out: a form of these names
@@ -24,6 +24,8 @@ from ingest.copernica.events import (
     MICROS,
     TYPES,
     WEBHOOK,
+    Event,
+    EventType,
     credible_second,
     decode,
 )
@@ -51,7 +53,8 @@ FIRST_PROBE = 1_000_000_000
 #: When a probe came in: a time that none of its fields says.
 PROBED_AT = 1
 
-#: What is appended to the parts of a form, in this order, and then numbers: a row is a choice among all these.
+#: What is appended to the parts of a form, in this order, and then numbers: a row is a choice among all these, and
+#: so is an event, whose attributes are in the order of the columns.
 NONE, ID, TYPE, OCCURRED, RECEIVED, TAGS, PAYLOAD, PATH, SOURCE, FOLDED, NUMBERS = range(11)
 
 
@@ -69,6 +72,8 @@ class Plan(NamedTuple):
     payload: Mapping[str, Any]
     #: Chooses the columns.
     columns: Callable[[list[Any]], Row]
+    #: The type again, as an event has it.
+    event_type: EventType
 
 
 class _Names(NamedTuple):
@@ -79,7 +84,7 @@ class _Names(NamedTuple):
 
 
 class RowPlans:
-    """Makes rows of `events`, and remembers the plans for it."""
+    """Makes rows of `events`, or the events themselves, and remembers the plans for it."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], _Names] = {}
@@ -100,21 +105,24 @@ class RowPlans:
         event = read(record)
         return event if isinstance(event, Quarantined) else event_row(event)
 
+    def read_event(self, record: Record) -> Event | Quarantined:
+        """The event itself, as `workers.records.read` reads it."""
+        try:
+            event = self.planned_event(record)
+        except BaseTimeoutException:
+            raise
+        except Exception:
+            log.exception("an event could not be read by plan")
+            event = None
+        return read(record) if event is None else event
+
     def planned(self, record: Record) -> Row | None:
         """The row, if all of the call is as a plan has it."""
         delivery_id, received_at, target, content_type, body, _, flags = record
-        if flags or (b";" in content_type and not is_utf8(content_type.decode("latin-1"))):
+        found = None if flags else self._found(body, content_type)
+        if found is None:
             return None
-        parts: list[Any] | None = split(body)
-        if parts is None:
-            return None
-        names = tuple(parts[::2])
-        known = self._known.get(names)
-        plan = known.plans.get(parts[known.type_at]) if known else None
-        plan = plan or self._plan(names, known, parts)
-        if plan is None:
-            return None
-        kind, time, recipient, numbers, tags, payload, columns = plan
+        parts, (kind, time, recipient, numbers, tags, payload, columns, _) = found
         received = stored_time(received_at)
         occurred = received if time is None else _stored(parts[time])
         if occurred is None:
@@ -134,13 +142,44 @@ class RowPlans:
             WEBHOOK,
             folded,
         )
-        for at in numbers:
-            text = parts[at]
-            number = whole(text, MAX_NUMBER_DIGITS)
-            if number is None or str(number) != text:
-                return None
-            parts.append(number)
-        return columns(parts)
+        return columns(parts) if _has_numbers(parts, numbers) else None
+
+    def planned_event(self, record: Record) -> Event | None:
+        """The event, likewise."""
+        delivery_id, received_at, target, content_type, body, _, flags = record
+        found = None if flags else self._found(body, content_type)
+        if found is None:
+            return None
+        parts, (_, time, _, numbers, tags, payload, columns, kind) = found
+        occurred = received_at if time is None else _micros(parts[time])
+        if occurred is None:
+            return None
+        parts.append(None)
+        parts += (
+            delivery_id,
+            kind,
+            occurred,
+            received_at,
+            [parts[at] for at in tags],
+            {name: parts[at] if type(at) is int else _filled(at, parts) for name, at in payload.items()},
+            _path(target),
+            WEBHOOK,
+            None,
+        )
+        return Event._make(columns(parts)[:-1]) if _has_numbers(parts, numbers) else None
+
+    def _found(self, body: bytes, content_type: bytes) -> tuple[list[Any], Plan] | None:
+        """The parts of a form, and the plan for it."""
+        if b";" in content_type and not is_utf8(content_type.decode("latin-1")):
+            return None
+        parts: list[Any] | None = split(body)
+        if parts is None:
+            return None
+        names = tuple(parts[::2])
+        known = self._known.get(names)
+        plan = known.plans.get(parts[known.type_at]) if known else None
+        plan = plan or self._plan(names, known, parts)
+        return None if plan is None else (parts, plan)
 
     def _plan(self, names: tuple[str, ...], known: "_Names | None", parts: list[Any]) -> Plan | None:
         """A new plan for these names and this type, if there can be one and it is worth its while."""
@@ -212,6 +251,7 @@ def make_plan(names: Sequence[str], kind: str) -> Plan | None:
             *map(place, event[5:19]),
             end + TAGS, end + PAYLOAD, end + PATH, end + SOURCE, end + NONE, end + NONE, end + FOLDED,
         ),
+        event.type,
     )  # fmt: skip  # the order of the columns
 
 
@@ -220,6 +260,17 @@ def _placed(value: Any, places: Mapping[Any, int]) -> Any:
     if isinstance(value, dict):
         return {name: _placed(inner, places) for name, inner in value.items()}
     return [_placed(inner, places) for inner in value] if isinstance(value, list) else places[value]
+
+
+def _has_numbers(parts: list[Any], numbers: Sequence[int]) -> bool:
+    """Append what columns of numbers have; returns whether all are such that a column gives them back as sent."""
+    for at in numbers:
+        text = parts[at]
+        number = whole(text, MAX_NUMBER_DIGITS)
+        if number is None or str(number) != text:
+            return False
+        parts.append(number)
+    return True
 
 
 def _filled(placed: Any, parts: list[Any]) -> Any:
@@ -243,5 +294,11 @@ def _stored(time: str) -> str | None:
 
 @lru_cache(REMEMBERED_TIMES)
 def _stored_second(time: str) -> str | None:
+    micros = _micros(time)
+    return None if micros is None else stored_time(micros)
+
+
+def _micros(time: str) -> int | None:
+    """A time in µs; None if it is no ordinary one."""
     second = credible_second(time)
-    return None if second is None or str(second) != time else stored_time(second * MICROS)
+    return None if second is None or str(second) != time else second * MICROS
