@@ -66,7 +66,7 @@ chaos: $(READY) fuzz  ## break everything under load and see that nothing is los
 siege: $(READY)  ## attack the endpoint without a key, beside genuine calls; SECONDS=60 RATE=500 JSON=1
 	$(BIN)/python -m tests.siege $(if $(JSON),--json)
 
-bench: $(READY)  ## the benchmark table; takes half an hour
+bench: $(READY)  ## the benchmark table; takes three quarters of an hour
 	$(BIN)/python -m tests.benchmarks
 
 bench-peers: $(READY)  ## ours beside other servers and job queues, which it installs into .peers/; takes an hour or two
