@@ -158,7 +158,7 @@ def _benched(given: dict[str, Any], source: str) -> dict[str, Any]:
     try:
         for row in given["rows"]:
             name = BENCHED.get((row["name"], row["baseline"]))
-            if name is not None and name not in found:  # the first: a later one of the same name is one by one
+            if name is not None and name not in found:  # the first: a later one of the same name is of batches
                 found[name] = _figure(name, row["ours"]["median"], source)
         machine = given["machine"]
         found["machine"] = (
@@ -170,7 +170,7 @@ def _benched(given: dict[str, Any], source: str) -> dict[str, Any]:
     return found
 
 
-#: Measured by `make bench` and as docs/capacity.md says, on the machine of docs/performance.md.
+#: Measured by `make bench` and as docs/capacity.md says, on a machine half as fast as that of docs/performance.md.
 PACKAGED = Figures(
     machine="2 cores of a shared Intel Xeon, Debian 12, Python 3.11, Valkey 9.1, PostgreSQL 15",
     date="2026-11-22",

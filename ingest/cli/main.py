@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from ingest import __version__, shown
+from ingest import __version__, garbage, shown
 from ingest.cli import (
     alerts,
     audit,
@@ -26,7 +26,6 @@ from ingest.cli import (
     events_of,
     export,
     gaps,
-    garbage,
     handlers,
     mailings,
     message,
@@ -65,6 +64,11 @@ SERVICES = frozenset({"console", "dev", "serve", "worker"})
 
 class Command(click.Group):
     """Turns our errors into one sentence and an exit code."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program as the command of a shell; in a process of others (Django's, a test's), call `main`."""
+        garbage.none_at_the_end()
+        return super().__call__(*arguments, **options)
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run the program: see to its output, its signals and its files first."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import Exit
 
-from ingest.cli import garbage
+from ingest import garbage
 from ingest.cli.choices import OneOf
 from ingest.cli.interruption import INTERRUPTED
 from ingest.cli.options import settings_with

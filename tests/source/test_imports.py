@@ -54,6 +54,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.redis_sentinel", "ingest.redis_tls", "ingest.health",
     },
     "ingest.processes": {"ingest.errors"},
+    "ingest.garbage": set(),
     "ingest.copernica": {"ingest.errors", "ingest.copernica"},
     "ingest.verification": {"ingest.errors", "ingest.settings", "ingest.setting_values", "ingest.copernica"},
     "ingest.spool": {"ingest.errors", "ingest.failpoints", "ingest.batch", "ingest.spool"},
@@ -101,7 +102,7 @@ ALLOWED: dict[str, set[str]] = {
         "ingest.failpoints", "ingest.health", "ingest.disks", "ingest.spool", "ingest.shown", "ingest.redis_url",
         "ingest.unencrypted", "ingest.private_files", "ingest.setting_sources", "ingest.lookout",
         "ingest.mail_url", "ingest.sentry", "ingest.tracing", "ingest.metrics", "ingest.capacity",
-        "ingest.partitions", "ingest.redis_settings", "ingest.privacy_settings", "workers",
+        "ingest.partitions", "ingest.redis_settings", "ingest.privacy_settings", "ingest.garbage", "workers",
     },
     "ingest": {"ingest.copernica"},
 }  # fmt: skip  # a list to be read across, not a column of single words

@@ -42,6 +42,9 @@ def agreed(plans: RowPlans, call: Record) -> bool:
     assert event == found
     assert list(event.payload) == list(found.payload)
     assert [type(each) for each in event] == [type(each) for each in found]
+    event.tags.append("changed by a handler")
+    event.payload.clear()
+    assert plans.planned_event(call) == found
     return True
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
+from ingest import garbage
 from ingest.processes import STOPS
 from workers.handlers.time_limits import end_child_of
 
@@ -28,6 +29,7 @@ OURS = frozenset({"ingest", "workers", "rq"})
 @contextmanager
 def kept(module: str) -> Iterator[None]:
     """Import a module in the block, and have the process as it was afterwards."""
+    garbage.end_as_usual()
     folder, mask, timeout, process = _folder(), _mask(), socket.getdefaulttimeout(), os.getpid()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     destinations, level = list(logging.root.handlers), logging.root.level

@@ -73,9 +73,10 @@ def make_room(transactions: Transactions, seconds: Iterable[int] = (), however_m
     with transactions() as connection:
         wanted = _missing(connection, seconds)
     problems: list[str] = []
+    made: set[Month] = set()
     for month in wanted:
         try:
-            problem = _briefly(transactions, partial(_make, month=month, most=most))
+            problem = _briefly(transactions, partial(_make, month=month, most=most, made=made))
         except NotAllowedError as error:
             return [*problems, _may_not(month, error)]
         except InUseError:
@@ -86,7 +87,7 @@ def make_room(transactions: Transactions, seconds: Iterable[int] = (), however_m
             ]
         if problem:
             problems.append(problem)
-        else:
+        elif month in made:
             log.info("made the partition %s", month.partition)
     return problems
 
@@ -134,8 +135,12 @@ def _missing(connection: Connection, seconds: Iterable[int]) -> list[Month]:
     return [month for month in order if month.partition not in made]
 
 
-def _make(connection: Connection, month: Month, most: int | None = None) -> str | None:
+def _make(
+    connection: Connection, month: Month, most: int | None = None, made: set[Month] | None = None
+) -> str | None:
     """Make a partition with all it needs, then attach it; returns a sentence on why it could not be done.
+
+    Adds it to `made`, unless another process has made it.
 
     The constraint spares the server from reading the new table while everybody waits.
     """
@@ -169,6 +174,8 @@ def _make(connection: Connection, month: Month, most: int | None = None) -> str 
     connection.exec_driver_sql(f"ALTER TABLE {name} DROP CONSTRAINT its_month")
     if not found:
         connection.execute(text(FORGET_RANGES), {"name": name})
+    if made is not None:
+        made.add(month)
     return None
 
 

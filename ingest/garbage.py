@@ -2,7 +2,8 @@
 
 What people wait for at a prompt is imports. They make objects by the hundred thousand and no garbage, and to look
 for some among them again and again takes a seventh of the time. To go through all of them once more at the end
-takes a fifth, only to free what the system frees anyway.
+takes a fifth; of ours it only frees what the system frees anyway. Code of users may have left files open that are
+written by then, so where any of it was imported, the end is as usual.
 """
 
 import atexit
@@ -18,10 +19,8 @@ _usual = gc.get_threshold()
 
 @contextmanager
 def rarely() -> Iterator[None]:
-    """Within the block, look for garbage rarely, and no longer once the program ends."""
+    """Within the block, look for garbage rarely."""
     gc.set_threshold(RARELY, *_usual[1:])
-    atexit.unregister(gc.freeze)  # however often commands are run in one process
-    atexit.register(gc.freeze)
     try:
         yield
     finally:
@@ -31,3 +30,17 @@ def rarely() -> Iterator[None]:
 def as_usual() -> None:
     """Look for it as often as Python does by itself: for what runs for days."""
     gc.set_threshold(*_usual)
+
+
+def none_at_the_end() -> None:
+    """Look for none once this process, which is ours from its start, ends."""
+    atexit.register(_freeze)
+
+
+def end_as_usual() -> None:
+    """Look for it when the process ends, as Python does by itself: whatever of users is in it is closed then."""
+    atexit.unregister(_freeze)
+
+
+def _freeze() -> None:
+    gc.freeze()
