@@ -142,7 +142,7 @@ class RowPlans:
             WEBHOOK,
             folded,
         )
-        return columns(parts) if _has_numbers(parts, numbers) else None
+        return columns(parts) if _append_numbers(parts, numbers) else None
 
     def planned_event(self, record: Record) -> Event | None:
         """The event, likewise."""
@@ -166,7 +166,7 @@ class RowPlans:
             WEBHOOK,
             None,
         )
-        return Event._make(columns(parts)[:-1]) if _has_numbers(parts, numbers) else None
+        return Event._make(columns(parts)[:-1]) if _append_numbers(parts, numbers) else None
 
     def _found(self, body: bytes, content_type: bytes) -> tuple[list[Any], Plan] | None:
         """The parts of a form, and the plan for it."""
@@ -262,8 +262,8 @@ def _placed(value: Any, places: Mapping[Any, int]) -> Any:
     return [_placed(inner, places) for inner in value] if isinstance(value, list) else places[value]
 
 
-def _has_numbers(parts: list[Any], numbers: Sequence[int]) -> bool:
-    """Append what columns of numbers have; returns whether all are such that a column gives them back as sent."""
+def _append_numbers(parts: list[Any], numbers: Sequence[int]) -> bool:
+    """Append what columns of numbers have; False, with only some of it, if one would not give it back as sent."""
     for at in numbers:
         text = parts[at]
         number = whole(text, MAX_NUMBER_DIGITS)
