@@ -56,7 +56,7 @@ MAINTENANCE_TIMEOUT = 1.5
 LOG_INTERVAL = 10.0
 #: Seconds between two log lines about the same trouble.
 WARNING_INTERVAL = 5.0
-#: Seconds between two checks for something to replay when the spool is empty.
-REPLAY_INTERVAL = 0.1
+#: Seconds before replaying goes on after a fault of its own.
+REPLAY_AGAIN = 0.1
 #: Seconds between two checks of the spool's folder and of how full Redis is.
 CONDITION_INTERVAL = 1.0

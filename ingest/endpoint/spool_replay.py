@@ -4,6 +4,9 @@ While a server's breaker is open, it is probed with a small write, less and less
 calls go there, and the content of the spool follows alongside, oldest first: a portion, then a pause at least
 as long as the portion took, so that live calls have Redis to themselves half of the time. A portion leaves the
 spool when Redis has confirmed it. While the backlog is too large, replay waits until it has shrunk.
+
+While nothing waits and every server serves, it sleeps from one check of their condition to the next: it is told
+when a server fails or something was put into the spool.
 """
 
 import asyncio
@@ -11,7 +14,7 @@ import logging
 import time
 
 from ingest import failpoints, health, shown
-from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_INTERVAL
+from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_AGAIN
 from ingest.errors import WriteUnconfirmed
 from ingest.health import Risk, RiskCode
 from ingest.spool import Portion, Spool
@@ -59,22 +62,52 @@ class SpoolReplayer:
         self._checked_at = 0.0
         #: Times in a row that Redis did not confirm the portion at the front.
         self._rejections = 0
+        #: Set when something has happened that there may be something to do about.
+        self._stirred = asyncio.Event()
+        producer.lanes.on_trip = self._stirred.set
+        if producer.spool is not None:
+            producer.spool.on_kept = self._kept
+
+    def _kept(self) -> None:
+        if self.producer.uses_redis:  # else there will be something to do once that serves again
+            self._stirred.set()
 
     async def run(self) -> None:
         """Replay and watch until cancelled."""
         task = asyncio.current_task()
-        # Python 3.11's wait_for, which redis-py sends with, can lose a cancellation that arrives with its result:
-        # only the count of requests remembers it, and whoever stops us would wait for ever.
-        while task is None or not task.cancelling():
-            pause = REPLAY_INTERVAL
+        while True:
+            self._stirred.clear()
             try:
-                pause = await self._round()
+                await self._round()
             except Exception:  # the next round must come, whatever is wrong with this one
                 log.exception("the spool could not be replayed or checked")
-            await asyncio.sleep(pause)
+                await asyncio.sleep(REPLAY_AGAIN)
+            # Python 3.11's wait_for, which redis-py sends with, can lose a cancellation that arrives with its
+            # result: only the count of requests remembers it, and whoever stops us would wait for ever.
+            if task is not None and task.cancelling():
+                return
+            await self._rest()
 
-    async def _round(self) -> float:
-        """One step; returns the seconds to wait after it."""
+    async def _rest(self) -> None:
+        """Wait until there is something to do, or something happens that may make it so."""
+        pause = self._due_at() - time.monotonic()
+        if pause <= 0:
+            return
+        timer = asyncio.get_running_loop().call_later(pause, self._stirred.set)
+        try:
+            await self._stirred.wait()
+        finally:
+            timer.cancel()
+
+    def _due_at(self) -> float:
+        """When there is something to do, as far as is known (monotonic seconds)."""
+        due = [self._checked_at + CONDITION_INTERVAL, *(lane.breaker.due_at for lane in self.producer.lanes)]
+        if self._spool is not None and self.producer.uses_redis:
+            due.append(self._spool.due_at)
+        return min(due)
+
+    async def _round(self) -> None:
+        """One step: what is due now, and a pause if something was replayed."""
         due = [lane for lane in self.producer.lanes if lane.breaker.is_due]
         if due:
             await asyncio.gather(*map(self._try_redis, due))
@@ -84,11 +117,10 @@ class SpoolReplayer:
                 await self._check_condition()
             except Exception:  # what may cost calls must not keep those that wait
                 log.exception("the condition of Redis and the spool could not be checked")
-        if self._spool is not None and self.producer.uses_redis:
-            began = time.monotonic()
-            if await self._replay(self._spool):
-                return max(PAUSE, time.monotonic() - began)
-        return REPLAY_INTERVAL
+        began = time.monotonic()
+        if self._spool is not None and self.producer.uses_redis and self._spool.due_at <= began:
+            await self._replay(self._spool)
+            await asyncio.sleep(max(PAUSE, time.monotonic() - began))
 
     async def _try_redis(self, lane: Lane) -> None:
         """Probe a server, and close its breaker if it serves."""
@@ -154,26 +186,25 @@ class SpoolReplayer:
                 info.get("maxmemory") or "unlimited",
             )
 
-    async def _replay(self, spool: Spool) -> bool:
-        """Send the next portion; False if there is none."""
+    async def _replay(self, spool: Spool) -> None:
+        """Send the next portion, if there is one after all."""
         # A portion that was rejected may hold a batch that Redis never accepts: go batch by batch to find it.
         portion = await spool.next(PORTION_BYTES, 1 if self._rejections else PORTION_BATCHES)
         if portion is None:
-            return False
+            return
         if failpoints.armed:
             failpoints.reach("replay-append")
         try:
             await self.producer.append(portion.batches, APPEND_TIMEOUT)
         except WriteUnconfirmed as error:
             await self._not_replayed(spool, portion, error)
-            return True
+            return
         self._rejections = 0
         if failpoints.armed:
             failpoints.reach("replay-appended")
         await spool.confirm(portion)
         if failpoints.armed:
             failpoints.reach("replay-confirmed")
-        return True
 
     async def _not_replayed(self, spool: Spool, portion: Portion, error: WriteUnconfirmed) -> None:
         self._rejections += 1

@@ -8,6 +8,7 @@
     reader      reading it back, in portions
     locks       by which processes see that the others are alive
     directory   the folder that processes share: whether it is of use, whose segments are whose, how much there is
+    own_segments  what of it one process looks after
     spool       one process's part in it: `Spool`
 
 Each process writes files of its own and holds a lock on a file that bears its name. The system releases that

@@ -19,6 +19,7 @@ from ingest.errors import SpoolFailed
 from ingest.spool import segment
 from ingest.spool.directory import adopt, prepare, require
 from ingest.spool.locks import FolderLock, OwnerLock
+from ingest.spool.own_segments import OwnSegments
 from ingest.spool.reader import Portion, SegmentReader, WaitingSegment, events_in
 from ingest.spool.segment import Reserve, SegmentWriter
 
@@ -35,7 +36,7 @@ KEEP_TIMEOUT = 5.0
 POSTPONE = 60.0
 
 
-class Spool(AbstractAsyncContextManager["Spool"]):
+class Spool(OwnSegments, AbstractAsyncContextManager["Spool"]):
     """One process's part in the folder. An asynchronous context manager: leaving it is `close`."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
@@ -45,6 +46,7 @@ class Spool(AbstractAsyncContextManager["Spool"]):
             Unavailable: the folder cannot be used, which somebody has to mend. One whose disk is full is used as
                 soon as there is room, and what lies in it is replayed at once.
         """
+        super().__init__()
         #: Why nothing can be kept at present; None if it can, as far as is known.
         self.trouble = require(folder)
         if self.trouble is not None:
@@ -56,8 +58,6 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         with suppress(OSError):
             self._lock = OwnerLock(folder)
         self._reserve = Reserve()
-        self._writer: SegmentWriter | None = None
-        self._waiting: list[WaitingSegment] = []
         self._reader: SegmentReader | None = None
         #: The portion that is on its way to Redis.
         self._given: Portion | None = None
@@ -69,6 +69,8 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         self.damages: list[tuple[int, int]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="spool")
         self._keeping: asyncio.Future[None] | None = None
+        #: Called in the event loop when a write of `keep` has ended, however it did.
+        self.on_kept: Callable[[], object] = lambda: None
 
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
@@ -88,27 +90,6 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
     # --- how it is ---
-
-    @property
-    def events(self) -> int:
-        """Events that wait in segments that this process writes or has taken over."""
-        return sum(one.events for one in self._segments())
-
-    @property
-    def size(self) -> int:
-        """Bytes of these segments."""
-        return sum(one.size for one in self._segments())
-
-    @property
-    def oldest_age(self) -> float | None:
-        """Seconds since the oldest of these segments was begun; None when there is none."""
-        oldest = min((one.name for one in self._segments() if one.events), default=None)
-        return None if oldest is None else max(0.0, time.time() - oldest.created_ns / 1e9)
-
-    def _segments(self) -> list[WaitingSegment | SegmentWriter]:
-        writer, waiting = self._writer, [*self._waiting]  # in this order: the thread may be sealing it just now
-        sealed = {one.path for one in waiting}
-        return [*waiting, *([writer] if writer and writer.path not in sealed else [])]
 
     @property
     def is_full(self) -> bool:
@@ -131,6 +112,7 @@ class Spool(AbstractAsyncContextManager["Spool"]):
         if self._keeping is not None and not self._keeping.done():
             raise SpoolFailed(f"The spool's disk has not answered for {KEEP_TIMEOUT:.0f} s.")
         self._keeping = asyncio.get_running_loop().run_in_executor(self._thread, self._keep, batches)
+        self._keeping.add_done_callback(lambda _: self.on_kept())
         done, _ = await asyncio.wait({self._keeping}, timeout=KEEP_TIMEOUT)
         if not done:
             self._keeping.add_done_callback(lambda late: late.exception())  # no one else will ask for it

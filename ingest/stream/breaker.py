@@ -8,6 +8,7 @@
 While it is open no call waits for Redis. It is a value with a clock and does nothing itself.
 """
 
+import math
 import time
 from enum import StrEnum
 
@@ -54,9 +55,14 @@ class Breaker:
         return 0.0 if self.is_closed else time.monotonic() - self._opened_at
 
     @property
+    def due_at(self) -> float:
+        """When it is time for a trial, in monotonic seconds; inf while there is none to come."""
+        return self._since + self.delay if self.state is State.OPEN else math.inf
+
+    @property
     def is_due(self) -> bool:
         """Whether it is time for a trial."""
-        return self.state is State.OPEN and time.monotonic() - self._since >= self.delay
+        return time.monotonic() >= self.due_at
 
     def trip(self, why: object) -> None:
         """A write failed."""

@@ -9,7 +9,7 @@ costs both sides time. One that was slow is tried again after a while. With one 
 import logging
 import math
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from ingest.errors import WriteUnconfirmed
 from ingest.stream.appends import Stream
@@ -138,6 +138,8 @@ class Lanes:
         self._all = tuple(Lane(stream) for stream in streams)
         self.are_several = len(self._all) > 1
         self._only = None if self.are_several else self._all[0]
+        #: Called when a server has failed.
+        self.on_trip: Callable[[], object] = lambda: None
         self._turn = 0
         #: The one that was chosen when all were compared last, and until when it may stay.
         self._before, self._stays_until = self._all[0], 0.0
@@ -199,6 +201,7 @@ class Lanes:
             else:
                 log.warning("calls go to the spool: %s", error)
         lane.breaker.trip(error)
+        self.on_trip()
 
     def quickest(self, besides: Collection[Lane]) -> Lane | None:
         """The one with the shortest wait of those that take batches and let none wait; None if there is none."""

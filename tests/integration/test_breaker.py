@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from ingest import failpoints
-from ingest.batch import MAX_TARGET, Record
+from ingest.batch import MAX_TARGET, Batch, Record, pack
 from ingest.endpoint import spool_replay
 from ingest.endpoint.spool_replay import SpoolReplayer, is_over
 from ingest.errors import WriteUnconfirmed
@@ -221,6 +221,48 @@ async def test_redis_is_tried_again_while_no_calls_come(site: Site, server: Valk
     await site.until(lambda: site.appender.lanes[0].breaker.delay > FIRST_DELAY, "a trial that fails")
     await asyncio.to_thread(server.start)
     await site.until(lambda: site.state is State.CLOSED, "a closed breaker")
+
+
+async def between_checks(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next check of the condition come after the test."""
+    checked = asyncio.Event()
+    condition = site.appender.lanes[0].stream.condition
+
+    async def check(seconds: float) -> Condition:
+        monkeypatch.setattr(spool_replay, "CONDITION_INTERVAL", 3600.0)
+        found = await condition(seconds)
+        checked.set()
+        return found
+
+    monkeypatch.setattr(site.appender.lanes[0].stream, "condition", check)
+    await asyncio.wait_for(checked.wait(), PATIENCE)
+
+
+async def test_while_all_is_well_the_spool_is_not_looked_into(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    await between_checks(site, monkeypatch)
+    looks: list[object] = []
+    with monkeypatch.context() as watched:
+        watched.setattr(site.spool._thread, "submit", lambda *asked: looks.append(asked))
+        await asyncio.sleep(0.3)
+    assert not looks
+
+
+async def test_a_server_that_fails_is_tried_again_and_gets_what_waits_without_a_check_of_its_condition(
+    site: Site, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await between_checks(site, monkeypatch)
+    server.kill()
+    await site.send(3)
+    await asyncio.to_thread(server.start)
+    await site.until(lambda: kept(server) == [1, 2, 3] and not site.spool.events, "all calls, and an empty spool")
+
+
+async def test_what_comes_into_the_spool_while_redis_serves_is_replayed_at_once(
+    site: Site, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await between_checks(site, monkeypatch)
+    await site.spool.keep([Batch(pack([Record(bytes(12), 1, b"/", b"", b"1")]), 1)])
+    await site.until(lambda: kept(server) == [1] and not site.spool.events, "the call, and an empty spool")
 
 
 def looks(client: redis.Redis) -> int:
