@@ -2,6 +2,7 @@
 
 In the rounds of maintenance Redis is told, as long as it serves; at every tick the folder of the spool is, so that
 neither an outage of Redis nor a kill makes a gap of what was taken. Nothing of this happens when a call comes in.
+A thread of its own writes the notes: the event loop wakes it and does not wait for it, as a disk may hang.
 """
 
 import asyncio
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 #: much with it at most.
 SYNC_EVERY = 5.0
 #: Seconds that a stopping process waits for a disk that does not answer.
-CLOSE_TIMEOUT = 1.0
+CLOSE_TIMEOUT = 2.0
 
 
 class Covering(AbstractAsyncContextManager["Covering"]):
@@ -37,7 +38,10 @@ class Covering(AbstractAsyncContextManager["Covering"]):
         self._table = table
         self._spool = spool
         self._notes = None if spool is None else Notes(spool.folder)
-        self._noting: asyncio.Future[None] | None = None
+        self._noting: threading.Thread | None = None
+        #: Set when there is something to note.
+        self._note_is_due = threading.Event()
+        self._is_closing = False
         self._synced_at = self._told_at = time.monotonic()
         self._is_trimmed = False
         self._telling = threading.Lock()
@@ -47,24 +51,27 @@ class Covering(AbstractAsyncContextManager["Covering"]):
     async def __aexit__(
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
-        if self._notes is None:
+        if self._noting is None:
             return
-        if self._noting is not None:
-            await asyncio.wait({self._noting}, timeout=CLOSE_TIMEOUT)
-        if not self._is_known:
-            await asyncio.to_thread(self._note, self._notes)
-        self._notes.close(remove=self._is_known)
+        self._is_closing = True
+        self._note_is_due.set()
+        await asyncio.to_thread(self._noting.join, CLOSE_TIMEOUT)
 
     # --- in the event loop ---
 
     async def run(self) -> None:
         """Calls are taken from now on: tick and note, until cancelled."""
         self._coverage.start()
+        if self._notes is not None:
+            self._noting = threading.Thread(
+                target=self._keep_noting, args=(self._notes,), name="coverage-notes", daemon=True
+            )
+            self._noting.start()
         while True:
             try:
                 self._coverage.tick()
                 self._take_damages()
-                self._note_aside()
+                self._note_is_due.set()
             except Exception:  # the next tick must come, whatever is wrong with this one
                 log.exception("what was taken could not be noted")
             await asyncio.sleep(TICK)
@@ -84,11 +91,6 @@ class Covering(AbstractAsyncContextManager["Covering"]):
             self._coverage.told(statements)
             self._is_known = self._has_ended
 
-    def _note_aside(self) -> None:
-        """Note how things stand, without waiting for a disk that may be slow."""
-        if self._notes is not None and (self._noting is None or self._noting.done()):
-            self._noting = asyncio.ensure_future(asyncio.to_thread(self._note, self._notes))
-
     def _take_damages(self) -> None:
         if self._spool is None:
             return
@@ -97,6 +99,20 @@ class Covering(AbstractAsyncContextManager["Covering"]):
             self._coverage.damaged(since, through)
 
     # --- in threads ---
+
+    def _keep_noting(self, notes: Notes) -> None:
+        """Note how things stand after every tick, and at last what Redis does not know."""
+        is_last = False
+        while not is_last:
+            self._note_is_due.wait()
+            self._note_is_due.clear()
+            is_last = self._is_closing
+            try:
+                if not (is_last and self._is_known):
+                    self._note(notes)
+            except Exception:  # the next note must come, whatever is wrong with this one
+                log.exception("what was taken could not be noted")
+        notes.close(remove=self._is_known)
 
     def _note(self, notes: Notes) -> None:
         now = time.monotonic()

@@ -1,15 +1,25 @@
 """What endpoints say of their coverage: in Redis, and in notes beside the spool that outlive them."""
 
+import asyncio
 import os
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
 
+from ingest.endpoint import covering
+from ingest.endpoint.covering import Covering
+from ingest.endpoint.intake import Intake
+from ingest.redis_client import connect_async
+from ingest.spool import Spool
 from ingest.spool.locks import unique_name
 from ingest.spool.notes import NOTE, Notes
-from ingest.stream.coverage import COVERED, Coverage, Statement
+from ingest.stream.appends import Stream
+from ingest.stream.coverage import COVERED, STOPPED, Coverage, Statement
 from ingest.stream.keys import Keys
+from ingest.stream.producer import Producer
 
 
 def statement(number: int) -> Statement:
@@ -94,3 +104,38 @@ def test_of_very_many_notes_the_oldest_go(tmp_path: Path, monkeypatch: pytest.Mo
         os.utime(path, (number, number))
     assert [note.text for note in Notes(tmp_path).found()] == [b"2", b"3", b"4"]
     assert len(list(tmp_path.iterdir())) == 3
+
+
+async def test_a_disk_that_hangs_holds_up_neither_the_event_loop_nor_its_end(
+    client: redis.Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(covering, "TICK", 0.01)
+    monkeypatch.setattr(covering, "CLOSE_TIMEOUT", 0.1)
+    asked, answers = threading.Event(), threading.Event()
+    write = os.pwrite
+
+    def hang(*arguments: Any) -> int:
+        asked.set()
+        answers.wait()
+        return write(*arguments)
+
+    async with connect_async(redis_url) as way, Spool(tmp_path, 10**6) as spool:
+        intake = Intake(Producer([Stream(way)], lambda: None), 1000)
+        monkeypatch.setattr(os, "pwrite", hang)
+        async with Covering("web:1", intake, Coverage(client), spool) as told:
+            running = asyncio.create_task(told.run())
+            await asyncio.to_thread(asked.wait)
+            (before,) = told.tell()
+            async with asyncio.timeout(10):
+                while told.tell()[0].through == before.through:
+                    await asyncio.sleep(0.01)
+            running.cancel()
+            told.stop()
+            told.end()
+        answers.set()
+    async with asyncio.timeout(10):
+        while not (notes := list(Notes(tmp_path).found())):  # once the disk answers, what was to be said is there
+            await asyncio.sleep(0.01)
+    (said,) = [Statement.from_json(note.text) for note in notes]
+    assert said is not None
+    assert said.ended == STOPPED
