@@ -2,7 +2,8 @@
 
 In the rounds of maintenance Redis is told, as long as it serves; at every tick the folder of the spool is, so that
 neither an outage of Redis nor a kill makes a gap of what was taken. Nothing of this happens when a call comes in.
-A thread of its own writes the notes: the event loop wakes it and does not wait for it, as a disk may hang.
+A thread of its own writes the notes: the event loop wakes it and does not wait for it, as a disk may hang. It also
+sees whether others have left something in that folder.
 """
 
 import asyncio
@@ -110,6 +111,8 @@ class Covering(AbstractAsyncContextManager["Covering"]):
             try:
                 if not (is_last and self._is_known):
                     self._note(notes)
+                if self._spool is not None:
+                    self._spool.peek()
             except Exception:  # the next note must come, whatever is wrong with this one
                 log.exception("what was taken could not be noted")
         notes.close(remove=self._is_known)

@@ -58,5 +58,7 @@ LOG_INTERVAL = 10.0
 WARNING_INTERVAL = 5.0
 #: Seconds before replaying goes on after a fault of its own.
 REPLAY_AGAIN = 0.1
-#: Seconds between two checks of the spool's folder and of how full Redis is.
+#: Seconds between two checks of how full Redis is, and of the spool's folder while others have something in it.
 CONDITION_INTERVAL = 1.0
+#: Seconds between two checks of the spool's disk; a write that fails is known at once.
+DISK_INTERVAL = 5.0

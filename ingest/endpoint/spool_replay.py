@@ -14,7 +14,7 @@ import logging
 import time
 
 from ingest import failpoints, health, shown
-from ingest.endpoint.limits import CONDITION_INTERVAL, REPLAY_AGAIN
+from ingest.endpoint.limits import CONDITION_INTERVAL, DISK_INTERVAL, REPLAY_AGAIN
 from ingest.errors import WriteUnconfirmed
 from ingest.health import Risk, RiskCode
 from ingest.spool import Portion, Spool
@@ -59,7 +59,8 @@ class SpoolReplayer:
         self._verifier = verifier
         #: What may cost calls, as of the last check.
         self.risks: list[Risk] = []
-        self._checked_at = 0.0
+        self._checked_at = self._disk_checked_at = float("-inf")
+        self._disk_risks: list[Risk] = []
         #: Times in a row that Redis did not confirm the portion at the front.
         self._rejections = 0
         #: Set when something has happened that there may be something to do about.
@@ -142,18 +143,28 @@ class SpoolReplayer:
         risks: list[Risk] = []
         if self._verifier is not None and self._verifier.dns_is_silent:
             risks.append(Risk(RiskCode.DNS_SILENT, DNS_IS_SILENT))
-        if (spool := self._spool) is not None:
-            await spool.tidy()
-            enough_for = None if self.producer.aside.lasts else PASSING_SPOOL
-            risks += await asyncio.to_thread(
-                lambda: list(health.of_spool(spool.folder, spool.max_bytes, enough_for))
-            )
-            if spool.trouble is not None:
-                text = f"{spool.trouble} While Redis is unreachable, calls are answered 503."
-                risks.append(Risk(RiskCode.SPOOL_TAKES_NOTHING, text))
+        if self._spool is not None:
+            risks += await self._look_after(self._spool)
         for found in await asyncio.gather(*map(self._look_at, self.producer.lanes)):
             risks += found
         self.risks = risks
+
+    async def _look_after(self, spool: Spool) -> list[Risk]:
+        """Take over what dead processes left, if there may be any; returns what of the spool may cost calls."""
+        now = time.monotonic()
+        is_due = now - self._disk_checked_at >= DISK_INTERVAL
+        if is_due or spool.is_untidy:
+            await spool.tidy()
+        if is_due:
+            self._disk_checked_at = now
+            enough_for = None if self.producer.aside.lasts else PASSING_SPOOL
+            self._disk_risks = await asyncio.to_thread(
+                lambda: list(health.of_spool(spool.folder, spool.max_bytes, enough_for))
+            )
+        if spool.trouble is None:
+            return self._disk_risks
+        text = f"{spool.trouble} While Redis is unreachable, calls are answered 503."
+        return [*self._disk_risks, Risk(RiskCode.SPOOL_TAKES_NOTHING, text)]
 
     async def _look_at(self, lane: Lane) -> list[Risk]:
         """What of a server may cost calls; of one that does not serve, only that it is another database's."""

@@ -123,6 +123,21 @@ def adopt(folder: Path, owner: str | None, borrowed: Collection[Path], may_borro
     return Adoption(adopted, others_bytes, bad_files)
 
 
+def holds_only(folder: Path, owner: str) -> bool:
+    """Whether `adopt` would find nothing but what is this living owner's; False if that cannot be seen."""
+    lock = owner + LOCK
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError:
+        return False
+    return lock in names and not any(_concerns_others(name, owner) for name in names - {lock})
+
+
+def _concerns_others(name: str, owner: str) -> bool:
+    segment_name = SegmentName.parse(name)
+    return name.endswith((LOCK, BAD)) or (segment_name is not None and segment_name.owner != owner)
+
+
 def _take_over(
     path: Path, name: SegmentName, owner: str | None, may_borrow: Callable[[], bool]
 ) -> WaitingSegment | None:

@@ -17,7 +17,7 @@ from ingest import failpoints
 from ingest.batch import Batch
 from ingest.errors import SpoolFailed
 from ingest.spool import segment
-from ingest.spool.directory import adopt, prepare, require
+from ingest.spool.directory import adopt, holds_only, prepare, require
 from ingest.spool.locks import FolderLock, OwnerLock
 from ingest.spool.own_segments import OwnSegments
 from ingest.spool.reader import Portion, SegmentReader, WaitingSegment, events_in
@@ -63,6 +63,8 @@ class Spool(OwnSegments, AbstractAsyncContextManager["Spool"]):
         self._given: Portion | None = None
         #: Bytes of segments that other processes look after.
         self._others_bytes = 0
+        #: Whether nothing was in the folder but what is ours, when `peek` saw it last.
+        self._is_alone = False
         #: Files in the folder that hold what could not be read.
         self.bad = 0
         #: From when to when calls were kept (µs since 1970) that were lost here, for whoever takes it from here.
@@ -289,6 +291,16 @@ class Spool(OwnSegments, AbstractAsyncContextManager["Spool"]):
         log.info("replayed %s", waiting.path.name)
 
     # --- looking after the folder ---
+
+    def peek(self) -> None:
+        """See whether there is anything in the folder for `tidy`; from any thread, as the disk may be slow."""
+        owner = self._lock.owner if self._lock else None
+        self._is_alone = owner is not None and holds_only(self.folder, owner)
+
+    @property
+    def is_untidy(self) -> bool:
+        """Whether `tidy` may find something to do, by what was seen last."""
+        return not self._is_alone or self.trouble is not None or bool(self._others_bytes or self.bad)
 
     async def tidy(self) -> None:
         """Take over what dead processes left, and see how full the folder is; to be called now and then."""

@@ -3,6 +3,7 @@
 import errno
 import os
 import resource
+import shutil
 import signal
 import threading
 from collections import Counter
@@ -154,6 +155,26 @@ async def test_what_was_not_confirmed_comes_again_and_what_was_does_not(tmp_path
         await successor.tidy()
         assert successor.events == 5
         assert await replayed(successor) == [b"2", b"3"]
+
+
+def looks_untidy(one: Spool) -> bool:
+    one.peek()
+    return one.is_untidy
+
+
+async def test_a_folder_is_untidy_once_another_process_has_something_there(tmp_path: Path) -> None:
+    async with opened(tmp_path) as one:
+        assert one.is_untidy  # as far as is known
+        await one.keep(numbered(1))
+        assert not looks_untidy(one)
+        async with opened(tmp_path) as other:
+            await other.keep(numbered(2))
+            assert looks_untidy(one)
+        assert looks_untidy(one)  # what the other left
+        assert sorted(await replayed(one)) == [b"1", b"2"]
+        assert not looks_untidy(one)
+        shutil.rmtree(tmp_path)
+        assert looks_untidy(one)
 
 
 async def test_full_segments_are_followed_by_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
