@@ -79,7 +79,7 @@ class Connection(RequestHandler):
         super().connection_made(transport)
         self._wire = cast(asyncio.Transport, transport)
         self._wire.set_write_buffer_limits(limits.ANSWERS_MAX)
-        self._connections.served.add(self)
+        self._connections.enter(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """The connection is gone."""

@@ -74,11 +74,18 @@ class Connections:
         #: Connections that are closed as soon as their last answer is fetched, and when that has to be.
         self._leaving: dict[asyncio.Transport, float] = {}
         self._nobody_until = 0.0
+        #: Set from when somebody has come on.
+        self._entered = asyncio.Event()
 
     @property
     def count(self) -> int:
         """How many are open."""
         return len(self.served) + len(self._leaving)
+
+    def enter(self, one: Served) -> None:
+        """A connection is open from now on."""
+        self.served.add(one)
+        self._entered.set()
 
     def has_place(self) -> bool:
         """Whether another one may be served; if there are too many, some are given up."""
@@ -135,6 +142,9 @@ class Connections:
     async def watch(self) -> None:
         """Close connections that are too slow or have been idle too long; runs until cancelled."""
         while True:
+            if not self.count and self.memory.is_settled:
+                self._entered.clear()
+                await self._entered.wait()
             await asyncio.sleep(DEADLINE_CHECK_INTERVAL)
             try:
                 self._close_late(time.monotonic())

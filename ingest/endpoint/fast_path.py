@@ -73,7 +73,7 @@ class FastPathProtocol(asyncio.Protocol):
         """A sender has connected."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(ANSWERS_MAX)
-        self._fast_path.connections.served.add(self)
+        self._fast_path.connections.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; a call that is on its way to Redis is kept all the same."""

@@ -52,6 +52,11 @@ class Memory:
         """Whether more than its share is held for requests that have not arrived wholly."""
         return self.partial > self.most // 2
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is held, and nothing is left of what was that is worth giving back."""
+        return not self.used and self._peak < TRIM_AFTER
+
     def may_wait(self, size: int) -> bool:
         """Whether another call of so many bytes may wait for a key to be looked up."""
         return self.waiting + size <= self.most // 4

@@ -1,5 +1,6 @@
 """What connections may take of a process: places, memory, and answers that nobody fetches. Over real sockets."""
 
+import asyncio
 import socket
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +11,9 @@ from typing import cast
 import pytest
 
 from ingest.endpoint import fast_path, limits
-from ingest.endpoint.connections import INCOMPLETE, Served
+from ingest.endpoint.connections import INCOMPLETE, Connections, Served
 from ingest.endpoint.fast_path import FastPathProtocol
+from ingest.endpoint.memory import TRIM_AFTER, Memory
 from tests.support.http import request, status
 from tests.support.running import exchange, until
 from tests.support.ways import Ways, both_ways
@@ -65,6 +67,38 @@ def slow_reader(opened: ExitStack, port: int) -> socket.socket:
 
 def answer_of(connection: socket.socket) -> int:
     return status(connection.recv(10_000))
+
+
+async def test_nobody_is_watched_while_nobody_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    turn = asyncio.sleep
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+        await turn(0)
+
+    monkeypatch.setattr(asyncio, "sleep", nap)
+
+    async def turns() -> int:
+        """Let the event loop go round some times; how often the watch has slept by then."""
+        for _ in range(20):
+            await turn(0)
+        return len(naps)
+
+    connections = Connections(LIMIT, Memory())
+    monkeypatch.setattr(connections, "_close_late", lambda _now: connections.served.clear())
+    watching = asyncio.create_task(connections.watch())
+    assert await turns() == 0
+    connections.enter(cast(Served, object()))
+    assert await turns() == 1
+    connections.memory.hold(TRIM_AFTER)  # by a call whose connection is gone
+    connections.enter(cast(Served, object()))
+    assert await turns() > 2
+    connections.memory.hold(-TRIM_AFTER)
+    while not connections.memory.is_settled:
+        await turn(0)
+    assert await turns() == await turns()
+    watching.cancel()
 
 
 # --- places ---
