@@ -1,7 +1,11 @@
-"""A work-horse that runs, as rq shows it to the worker that has forked it."""
+"""A work-horse that runs, as rq shows it to the worker that has forked it, and how that worker ends."""
 
 import logging
 import os
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,8 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE
-from tests.support.running import exists
+from ingest.processes import SAME_SIGNAL
+from tests.support.running import PATIENCE, descendants, exists, running, until
 from workers.process.graceful import GracefulWorker
 from workers.process.rq_compat import CompatWorker
 
@@ -60,3 +65,40 @@ def test_a_job_whose_work_horse_ends_itself_has_failed_and_that_is_said(
     assert (job.is_failed, after.is_finished) == (True, True)
     assert ("ended itself in the middle of its job" in caplog.text) == (code == 0)
     assert f"job {job.id} failed (Work-horse terminated" in caplog.text
+
+
+WORKER = """
+import sys
+import redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+from workers.process.graceful import GracefulWorker
+
+client = redis.Redis.from_url(sys.argv[1])
+queue = Queue("events", connection=client, serializer=JSONSerializer)
+GracefulWorker([queue], connection=client, serializer=JSONSerializer).work(logging_level=None)
+"""
+
+
+def test_a_second_request_to_stop_ends_a_worker_whose_job_does_not_hear(
+    client: redis.Redis, redis_url: str, tmp_path: Path
+) -> None:
+    job = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer).enqueue("time.sleep", 600)
+    with running([sys.executable, "-c", WORKER, redis_url], {}, tmp_path / "worker.log") as worker:
+        until(lambda: job.get_status() == "started" and descendants(worker.pid), "the job")
+        (horse,) = descendants(worker.pid)
+        worker.send(signal.SIGTERM)
+        time.sleep(2 * SAME_SIGNAL)
+        worker.send(signal.SIGTERM)
+        assert worker.wait() == 0
+        until(lambda: not exists(horse), "the end of the work-horse")
+
+
+def test_a_worker_that_has_ended_leaves_no_thread_behind(client: redis.Redis) -> None:
+    before = set(threading.enumerate())
+    queue = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
+    worker = GracefulWorker([queue], connection=client, serializer=JSONSerializer)
+    (deadline,) = set(threading.enumerate()) - before
+    worker.end()
+    deadline.join(PATIENCE)
+    assert not deadline.is_alive()

@@ -49,7 +49,7 @@ SIGN_OFF_TIMEOUT = 1.5
 LISTEN_AGAIN = 2.0
 #: What a process that ended with exit code 1 leaves for whoever waits for it.
 FAILED = 1 << 8
-#: Seconds between two checks whether the time to stop is over: short against `STOP_SECONDS`.
+#: Seconds between two checks whether the time to stop is over, once it runs: short against `STOP_SECONDS`.
 DEADLINE_CHECK_INTERVAL = 0.2
 
 
@@ -103,12 +103,14 @@ class GracefulWorker(PatientWorker):
         self.asked_at: float | None = None
         self._asked_again = False
         self._waiting = False
-        self._leaving = False
+        self._leaving = self._has_ended = False
         #: What a work-horse leaves to its worker: that it came to the end of its job.
         self._job_over = Noted()
         #: Looks now and then for what may be wrong; None: nobody asked for alerts.
         self.lookout: Lookout | None = None
-        threading.Thread(target=self._enforce_deadline, name="stop-deadline", daemon=True).start()
+        # A pipe, because a signal handler must not take a lock, as an Event does.
+        reader, self._to_deadline = os.pipe()
+        threading.Thread(target=self._enforce_deadline, args=(reader,), name="stop-deadline", daemon=True).start()
 
     @property
     def asked_to_stop(self) -> bool:
@@ -125,6 +127,8 @@ class GracefulWorker(PatientWorker):
         now = time.monotonic()
         if self.asked_at is None:
             self.asked_at = now
+            if not self._has_ended:
+                os.write(self._to_deadline, b".")
         elif now - self.asked_at >= SAME_SIGNAL:
             self._asked_again = True
         self.leave_after_this_job()
@@ -161,13 +165,14 @@ class GracefulWorker(PatientWorker):
             elif horse:  # it has not made its own process group yet
                 os.kill(horse, signal.SIGKILL)
 
-    def _enforce_deadline(self) -> None:
+    def _enforce_deadline(self, asked: int) -> None:
         """In a thread: end the process when its time is over. No logging: its lock may be what is deadlocked."""
-        while not self._leaving or self.asked_to_stop:
+        is_asked = os.read(asked, 1)  # nothing, if it ends before anybody asks
+        os.close(asked)
+        deadline = time.monotonic() + STOP_SECONDS
+        while is_asked:
             time.sleep(DEADLINE_CHECK_INTERVAL)
-            if self.asked_at is None:
-                continue
-            if self._asked_again or time.monotonic() - self.asked_at > STOP_SECONDS:
+            if self._asked_again or time.monotonic() > deadline:
                 self._kill_horse_and_its_children()
                 time.sleep(DEADLINE_CHECK_INTERVAL)  # to sign off, if Redis answers
                 os.write(2, b"the worker did not stop in time; another one does its job again\n")
@@ -241,7 +246,8 @@ class GracefulWorker(PatientWorker):
 
     def end(self) -> None:
         """However its work ended: leave no thread behind."""
-        self._leaving = True
+        self._leaving = self._has_ended = True
+        os.close(self._to_deadline)
 
     def teardown(self) -> None:
         """Sign off, if Redis answers soon: RQ would wait for it for a minute."""
