@@ -19,6 +19,7 @@ from rq.serializers import JSONSerializer
 from ingest.copernica.events import DAY
 from ingest.stream.clock import redis_time
 from ingest.stream.consumer import Consumer
+from ingest.stream.glance import Glance
 from ingest.stream.keys import Keys
 from ingest.stream.known_streams import KnownStreams
 from ingest.stream.partitions import Partitions
@@ -96,6 +97,7 @@ class JobScheduler:
     def __init__(self, client: redis.Redis, partitions: Partitions | None = None) -> None:
         """`client` leads to where the queues are; without `partitions`, the stream is there and nowhere else."""
         self.client = self._client = client
+        self.glance = Glance(client)
         self._keys = Keys()
         self.partitions = partitions or Partitions.alone(client)
         self._events = Queue(EVENTS_QUEUE, connection=client, serializer=JSONSerializer)
@@ -154,15 +156,14 @@ class JobScheduler:
         The job looks into the table itself. What Redis knows of it is lost when Redis is replaced or full, or when
         two workers write it at the same time.
         """
-        every = VERIFY_EVERY if self._client.exists(self._keys.unverified) else VERIFY_SWEEP_EVERY
-        key = f"{self._keys.verify}:{every}"
-        return bool(self._client.set(key, 1, nx=True, ex=every)) and self.wake_verify()
+        every = VERIFY_EVERY if self.glance.exists(self._keys.unverified) else VERIFY_SWEEP_EVERY
+        return self.glance.once(f"{self._keys.verify}:{every}", every) and self.wake_verify()
 
     # --- gaps ---
 
     def sweep_coverage(self) -> bool:
         """Enqueue a job that looks for gaps, if the last was a while ago and none waits for a worker."""
-        if not self._client.set(self._keys.gaps, 1, nx=True, ex=FIND_GAPS_EVERY):
+        if not self.glance.once(self._keys.gaps, FIND_GAPS_EVERY):
             return False
         if any(job_id.startswith(_FIND_GAPS) for job_id in self._events.job_ids):
             return False
@@ -178,9 +179,8 @@ class JobScheduler:
 
     def sweep_gaps(self) -> bool:
         """Enqueue a job that looks for gaps to fill, if the last was a while ago and none waits or works."""
-        waits = self._client.exists(f"{self._keys.catch_up}:waits")
-        every = GAPS_EVERY if waits else GAPS_SWEEP_EVERY
-        if not self._client.set(f"{self._keys.catch_up}:{every}", 1, nx=True, ex=every):
+        every = GAPS_EVERY if self.glance.exists(f"{self._keys.catch_up}:waits") else GAPS_SWEEP_EVERY
+        if not self.glance.once(f"{self._keys.catch_up}:{every}", every):
             return False
         working = self._events.started_job_registry.get_job_ids(cleanup=False)
         if any(job_id.startswith(_CATCH_UP) for job_id in (*self._events.job_ids, *working)):
@@ -196,9 +196,9 @@ class JobScheduler:
 
     def sweep_mailings(self) -> bool:
         """Enqueue a job that makes figures: soon if events were stored, else now and then."""
-        every = MAILINGS_EVERY if self._client.exists(f"{self._keys.mailings}:waits") else MAILINGS_SWEEP_EVERY
-        rests = self._client.exists(f"{self._keys.mailings}:rests")
-        if rests or not self._client.set(f"{self._keys.mailings}:{every}", 1, nx=True, ex=every):
+        every = MAILINGS_EVERY if self.glance.exists(f"{self._keys.mailings}:waits") else MAILINGS_SWEEP_EVERY
+        rests = self.glance.exists(f"{self._keys.mailings}:rests")
+        if rests or not self.glance.once(f"{self._keys.mailings}:{every}", every):
             return False
         working = self._events.started_job_registry.get_job_ids(cleanup=False)
         if any(job_id.startswith(_MAILINGS) for job_id in (*self._events.job_ids, *working)):
@@ -217,7 +217,7 @@ class JobScheduler:
 
     def enqueue_daily(self) -> bool:
         """Enqueue the daily job, unless that was done within a day."""
-        if not self._client.set(self._keys.daily, 1, nx=True, ex=DAILY_EVERY):
+        if not self.glance.once(self._keys.daily, DAILY_EVERY):
             return False
         self._enqueue(DAILY_JOB, "daily")
         return True
@@ -232,7 +232,7 @@ class JobScheduler:
 
     def enqueue_reconcile(self, today: str) -> bool:
         """Enqueue the reconcile job, unless that was done today (an ISO date)."""
-        if not self._client.set(f"{self._keys.reconcile}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
+        if not self.glance.once(f"{self._keys.reconcile}:{today}", 2 * DAILY_EVERY):
             return False
         self._enqueue(RECONCILE_JOB, _RECONCILE, RECONCILE_TIMEOUT)
         return True
@@ -249,10 +249,10 @@ class JobScheduler:
 
     def enqueue_export(self, today: str) -> bool:
         """Enqueue the export job, unless that was done today (an ISO date), or days are reconciled first."""
-        waiting = any(job_id.startswith(_RECONCILE) for job_id in self._events.job_ids)
-        if waiting or self.reconciles():
+        key = f"{self._keys.export}:{today}"
+        if self.glance.exists(key) or any(job_id.startswith(_RECONCILE) for job_id in self._events.job_ids):
             return False
-        if not self._client.set(f"{self._keys.export}:{today}", 1, nx=True, ex=2 * DAILY_EVERY):
+        if self.reconciles() or not self.glance.once(key, 2 * DAILY_EVERY):
             return False
         self._enqueue(EXPORT_JOB, _EXPORT, EXPORT_TIMEOUT)
         return True
@@ -293,7 +293,7 @@ class JobScheduler:
 
     def sweep_handoffs(self) -> bool:
         """Enqueue the job that looks for work that was left lying, if there may be some."""
-        if not self._client.exists(self._keys.handoffs):
+        if not self.glance.exists(self._keys.handoffs):
             return False
         self.hand_on()
         return True

@@ -23,7 +23,14 @@ log = logging.getLogger(__name__)
 SETTLING = 10.0
 
 
-class _Shared(NamedTuple):
+class Ours(NamedTuple):
+    """What this process knows: keys, and since when others are withdrawn (Unix seconds)."""
+
+    known: dict[str, DatedKey]
+    withdrawn: dict[str, float]
+
+
+class Shared(NamedTuple):
     """What Redis says: the keys of others, what waits in the database, and the age of the oldest batch."""
 
     keys: dict[str, DatedKey]
@@ -51,24 +58,35 @@ class KeySharing:
 
     async def refresh(self, spool: Spool | None) -> None:
         """Tell the others what we know, and learn what they do; does nothing while Redis is unavailable."""
+        self.learn(await asyncio.to_thread(self.exchange, self.ours()), spool)
+
+    def ours(self) -> Ours:
+        """What we know. In the event loop."""
+        return Ours(self._verifier.known_keys(), self._verifier.withdrawn_keys())
+
+    def exchange(self, ours: Ours) -> Shared | None:
+        """Tell the others; returns what they know, None while Redis is unavailable. In a thread."""
         try:
-            known, withdrawn = self._verifier.known_keys(), self._verifier.withdrawn_keys()
-            shared = await asyncio.to_thread(self._exchange, known, withdrawn)
+            return self._exchange(ours)
         except RedisError as error:
             log.debug("keys are not shared now: %s", error)
-            return
         except Exception:  # whatever lies in Redis, maintenance must go on
             log.exception("keys cannot be shared")
+        return None
+
+    def learn(self, shared: Shared | None, spool: Spool | None) -> None:
+        """Take over what the others know. In the event loop."""
+        if shared is None:
             return
         self._verifier.learn(shared.keys)
         ages = [shared.oldest_age or 0.0, (spool and spool.oldest_age) or 0.0, SETTLING]
         self._budget.settle(shared.calls, shared.size, time.time() - max(ages))
 
-    def _exchange(self, ours: dict[str, DatedKey], withdrawn: dict[str, float]) -> _Shared:
-        keys = self._known_keys.exchange(ours, time.time() - STALE, withdrawn)
+    def _exchange(self, ours: Ours) -> Shared:
+        keys = self._known_keys.exchange(ours.known, time.time() - STALE, ours.withdrawn)
         # Redis sends the whole batch along with its age, so it is asked for only when somebody wants to know.
         oldest_age = self._oldest_age() if self._budget.has_underway else None
-        return _Shared(keys, *self._scheduler.noted_unverified(), oldest_age)
+        return Shared(keys, *self._scheduler.noted_unverified(), oldest_age)
 
     def _oldest_age(self) -> float | None:
         """The age of the oldest batch that may wait anywhere: without end, if a stream server does not say."""

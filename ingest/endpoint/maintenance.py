@@ -5,17 +5,17 @@ import logging
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
 
-from redis import Redis, RedisError, ResponseError
+from redis import RedisError, ResponseError
 
 from ingest import shown, unknown_jobs
 from ingest.endpoint.covering import Covering
 from ingest.endpoint.intake import Intake
-from ingest.endpoint.key_sharing import KeySharing
+from ingest.endpoint.key_sharing import KeySharing, Ours, Shared
 from ingest.endpoint.limits import LOG_INTERVAL, MAINTENANCE_INTERVAL
 from ingest.endpoint.recent_times import RecentTimes
 from ingest.endpoint.refusals import RefusalSample
@@ -27,6 +27,7 @@ from ingest.spool import Spool
 from ingest.stream import setback
 from ingest.stream.coverage import Statement
 from ingest.stream.heartbeats import Heartbeats
+from ingest.stream.keys import Keys
 from ingest.stream.owner import Owner
 from ingest.stream.producer import Producer
 from ingest.stream.refusals import Refusals
@@ -57,22 +58,19 @@ async def maintain(
     logged = before
     outage = Outage(log, "maintenance waits for Redis")
     recent = RecentTimes()
+    rounds = _Rounds(settings, heartbeats, scheduler, covering, outage, producer.spool, sharing, lookout, owner)
     try:
         if sharing is not None:
             await sharing.refresh(producer.spool)
         while True:
             now = _Taken.now(intake, producer)
-            disk = await asyncio.to_thread(_disk, producer.spool)
-            times = recent.look(producer.times)
-            report = _report(settings.verify, intake, producer, now.rate_since(before), disk, times)
+            report = _report(
+                settings.verify, intake, producer, now.rate_since(before), recent.look(producer.times)
+            )
             before = now
             if queues_serve(producer, queues):
-                covering.told(await asyncio.to_thread(_tell, covering, outage))
-                await _look_whose(owner, outage)
-                await asyncio.to_thread(report_and_sweep, settings, heartbeats, scheduler, report, outage, lookout)
+                await rounds.do(report)
                 await _tell_refusals(intake.refusals, refusals, outage)
-                if sharing is not None:
-                    await sharing.refresh(producer.spool)
             elif lookout is not None:
                 await asyncio.to_thread(lookout.redis_is_away)
             if now.at - logged.at >= LOG_INTERVAL:
@@ -86,6 +84,36 @@ async def maintain(
             covering.told(await asyncio.to_thread(_say_goodbye, heartbeats, covering))
 
 
+@dataclass(frozen=True, slots=True)
+class _Rounds:
+    """What of each round needs Redis: all of it with one hand-over to a thread."""
+
+    settings: Settings
+    heartbeats: Heartbeats
+    scheduler: JobScheduler
+    covering: Covering
+    outage: Outage
+    spool: Spool | None
+    sharing: KeySharing | None
+    lookout: Lookout | None
+    owner: Owner | None
+
+    async def do(self, report: EndpointReport) -> None:
+        """Do one; Redis is told `report`."""
+        ours = None if self.sharing is None else self.sharing.ours()
+        told, shared = await asyncio.to_thread(self._do, report, ours)
+        self.covering.told(told)
+        if self.sharing is not None:
+            self.sharing.learn(shared, self.spool)
+
+    def _do(self, report: EndpointReport, ours: Ours | None) -> tuple[list[Statement], Shared | None]:
+        told = _tell(self.covering, self.outage)
+        _look_whose(self.owner, self.outage)
+        report = _with_disk(report, self.spool)
+        report_and_sweep(self.settings, self.heartbeats, self.scheduler, report, self.outage, self.lookout)
+        return told, None if self.sharing is None or ours is None else self.sharing.exchange(ours)
+
+
 def queues_serve(producer: Producer, queues: str) -> bool:
     """Whether the server of the queues serves, as far as is known: it may be none that calls are written to."""
     lane = producer.lanes.named(queues)
@@ -97,7 +125,6 @@ def _report(
     intake: Intake,
     producer: Producer,
     per_second: float,
-    disk: tuple[int, int],
     acknowledged: tuple[int, ...] = (),
 ) -> EndpointReport:
     return EndpointReport(
@@ -109,26 +136,26 @@ def _report(
         accepted_per_second=per_second,
         breaker=producer.lanes.state,
         streams=producer.lanes.states,
-        spool=_spool_report(producer.spool, disk),
+        spool=_spool_report(producer.spool),
         first_failed_at=intake.losses.first_at,
         last_failed_at=intake.losses.last_at,
         acknowledged=acknowledged,
     )
 
 
-def _disk(spool: Spool | None) -> tuple[int, int]:
-    """Free bytes and all bytes of the disk that the spool is on; zeros if they cannot be seen."""
-    if spool is None:
-        return 0, 0
+def _spool_report(spool: Spool | None) -> SpoolReport | None:
+    return None if spool is None else SpoolReport(spool.events, spool.size, spool.oldest_age, spool.bad)
+
+
+def _with_disk(report: EndpointReport, spool: Spool | None) -> EndpointReport:
+    """A report that also says how full the disk of the spool is, if that can be seen; in a thread."""
+    if spool is None or report.spool is None:
+        return report
     try:
         usage = shutil.disk_usage(spool.folder)
     except OSError:
-        return 0, 0
-    return usage.free, usage.total
-
-
-def _spool_report(spool: Spool | None, disk: tuple[int, int]) -> SpoolReport | None:
-    return None if spool is None else SpoolReport(spool.events, spool.size, spool.oldest_age, spool.bad, *disk)
+        return report
+    return replace(report, spool=replace(report.spool, disk_free_bytes=usage.free, disk_size_bytes=usage.total))
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,27 +209,43 @@ def report_and_sweep(
         partial(_catch_up, settings, scheduler),
         scheduler.sweep_handoffs,
         scheduler.sweep_mailings,
-        partial(_forget_unknown, scheduler.client),
+        partial(_forget_unknown, scheduler),
     ]
     if lookout is not None:
         steps.append(lookout.look)
-    for step in steps:
-        try:
-            step()
-        except ResponseError as error:
-            outage.failed(error)
-            refused = True
-        except RedisError as error:
-            outage.failed(error)
-            return  # the other steps would fail in the same way
-        except Exception:  # the next round must come, whatever is wrong with this one
-            log.exception("a step of maintenance failed")
+    try:
+        with scheduler.glance.taken():
+            for step in steps:
+                refused |= _refused(step, outage)
+    except RedisError as error:
+        outage.failed(error)
+        return  # the other steps would fail in the same way
     if not refused:
         outage.served()
 
 
-def _forget_unknown(client: Redis) -> None:
-    if names := unknown_jobs.sweep(client):
+def _refused(step: Callable[[], object], outage: Outage) -> bool:
+    """Do it; whether Redis refused that.
+
+    Raises:
+        RedisError: Redis does not answer.
+    """
+    try:
+        step()
+    except ResponseError as error:
+        outage.failed(error)
+        return True
+    except RedisError:
+        raise
+    except Exception:  # the next round must come, whatever is wrong with this one
+        log.exception("a step of maintenance failed")
+    return False
+
+
+def _forget_unknown(scheduler: JobScheduler) -> None:
+    if scheduler.glance.exists(Keys().unknown):
+        return
+    if names := unknown_jobs.sweep(scheduler.client):
         log.warning(
             "a worker of another release did not know the job %s: what that is for waits, until all are upgraded",
             ", ".join(sorted(names)),
@@ -249,12 +292,12 @@ async def _tell_refusals(sample: RefusalSample, refusals: Refusals | None, outag
         log.exception("what was refused could not be told")
 
 
-async def _look_whose(owner: Owner | None, outage: Outage) -> None:
+def _look_whose(owner: Owner | None, outage: Outage) -> None:
     """See which database the calls are for; while that cannot be asked, what was known counts."""
     if owner is None:
         return
     try:
-        await asyncio.to_thread(owner.look)
+        owner.look()
     except RedisError as error:
         outage.failed(error)
 

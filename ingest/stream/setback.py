@@ -37,8 +37,11 @@ def look(partitions: Partitions) -> None:
 
 def _look_at(client: redis.Redis, name: str) -> None:
     keys = Keys()
-    before = cast(bytes | None, client.get(keys.clock))
-    now = redis_time(client) // 1000
+    with client.pipeline(transaction=False) as questions:
+        questions.get(keys.clock)
+        questions.time()
+        before, (seconds, micros) = questions.execute()
+    now = int(seconds) * 1000 + int(micros) // 1000
     back = int(before) - now if before is not None else 0
     if back > UNNOTICED:
         log.warning(

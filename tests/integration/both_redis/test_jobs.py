@@ -84,6 +84,32 @@ def test_an_endpoint_sees_that_it_is_done(client: redis.Redis) -> None:
     assert sorted(map(str, job_names(client))) == [FIND_GAPS_JOB, MAILINGS_JOB, DAILY_JOB, VERIFY_JOB]
 
 
+def test_a_round_in_which_nothing_is_due_asks_about_all_of_it_at_once(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler, outage = JobScheduler(client), Outage(logging.getLogger(), "it waits")
+
+    def go_round() -> list[str]:
+        maintenance.report_and_sweep(SETTINGS, Heartbeats(client, "web:1"), scheduler, REPORT, outage)
+        waiting = sorted(map(str, job_names(client)))
+        client.delete(f"rq:queue:{EVENTS_QUEUE}")
+        return waiting
+
+    assert go_round() == [FIND_GAPS_JOB, MAILINGS_JOB, DAILY_JOB, VERIFY_JOB]
+    assert go_round() == []
+    with monkeypatch.context() as watched:
+        asked: list[str] = []
+        for name in ("set", "exists"):
+            watched.setattr(client, name, lambda key, *_, **__: asked.append(key))
+        assert go_round() == []
+    assert asked == [KEYS.clock]  # which each round notes
+    client.delete(KEYS.gaps, KEYS.daily)  # as they go in time
+    assert go_round() == [FIND_GAPS_JOB, DAILY_JOB]
+    scheduler.note_handoffs(True)
+    go_round()
+    assert client.exists(KEYS.hand_on)
+
+
 def test_a_worker_sees_that_it_is_done(client: redis.Redis) -> None:
     for _ in range(2):
         worker._wake(SETTINGS, client, EVENTS_QUEUE, Partitions.alone(client))
@@ -145,7 +171,7 @@ def test_a_job_that_a_worker_of_another_release_does_not_know_is_left_alone_for_
     tracebacks = {unknown: said, real: "ValueError: no", other: "ValueError: Invalid attribute name: theirs.job"}
     for job, text in tracebacks.items():
         fail(queue, job, text)
-    maintenance._forget_unknown(client)
+    maintenance._forget_unknown(scheduler)
     assert "did not know the job workers.jobs.mailings" in caplog.text
     assert sorted(queue.failed_job_registry.get_job_ids(cleanup=False)) == ["mailings-real", "other"]
     assert not client.exists(unknown.key)
