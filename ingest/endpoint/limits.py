@@ -60,5 +60,7 @@ WARNING_INTERVAL = 5.0
 REPLAY_AGAIN = 0.1
 #: Seconds between two checks of how full Redis is, and of the spool's folder while others have something in it.
 CONDITION_INTERVAL = 1.0
+#: Seconds between two checks of how full Redis is while nothing is written there.
+IDLE_INTERVAL = 3.0
 #: Seconds between two checks of the spool's disk; a write that fails is known at once.
 DISK_INTERVAL = 5.0

@@ -14,7 +14,7 @@ import logging
 import time
 
 from ingest import failpoints, health, shown
-from ingest.endpoint.limits import CONDITION_INTERVAL, DISK_INTERVAL, REPLAY_AGAIN
+from ingest.endpoint.limits import CONDITION_INTERVAL, DISK_INTERVAL, IDLE_INTERVAL, REPLAY_AGAIN
 from ingest.errors import WriteUnconfirmed
 from ingest.health import Risk, RiskCode
 from ingest.spool import Portion, Spool
@@ -61,6 +61,10 @@ class SpoolReplayer:
         self.risks: list[Risk] = []
         self._checked_at = self._disk_checked_at = float("-inf")
         self._disk_risks: list[Risk] = []
+        #: When the servers were asked last (monotonic seconds), what came of it, and how much was written by then.
+        self._asked_at = float("-inf")
+        self._server_risks: list[Risk] = []
+        self._written = 0
         #: Times in a row that Redis did not confirm the portion at the front.
         self._rejections = 0
         #: Set when something has happened that there may be something to do about.
@@ -145,9 +149,18 @@ class SpoolReplayer:
             risks.append(Risk(RiskCode.DNS_SILENT, DNS_IS_SILENT))
         if self._spool is not None:
             risks += await self._look_after(self._spool)
-        for found in await asyncio.gather(*map(self._look_at, self.producer.lanes)):
-            risks += found
-        self.risks = risks
+        if self._may_have_changed():
+            self._asked_at, self._written = time.monotonic(), self.producer.batches
+            found = await asyncio.gather(*map(self._look_at, self.producer.lanes))
+            self._server_risks = [risk for risks_of_one in found for risk in risks_of_one]
+        self.risks = [*risks, *self._server_risks]
+
+    def _may_have_changed(self) -> bool:
+        """Whether to ask the servers again: not each time while all take calls and none is written there."""
+        if time.monotonic() - self._asked_at >= IDLE_INTERVAL:
+            return True
+        lanes = self.producer.lanes
+        return self.producer.batches != self._written or lanes.any_writes or not all(lane.takes for lane in lanes)
 
     async def _look_after(self, spool: Spool) -> list[Risk]:
         """Take over what dead processes left, if there may be any; returns what of the spool may cost calls."""

@@ -271,10 +271,32 @@ def looks(client: redis.Redis) -> int:
     return int(commands.get("cmdstat_memory|usage", {}).get("calls", 0))
 
 
+async def test_redis_is_asked_how_full_it_is_while_calls_are_written_there(
+    site: Site, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_replay, "CONDITION_INTERVAL", 0.01)
+    monkeypatch.setattr(spool_replay, "IDLE_INTERVAL", 3600.0)
+    with connect(server.url) as client:
+
+        async def rest() -> int:
+            seen = -1
+            async with asyncio.timeout(PATIENCE):
+                while seen != looks(client):
+                    seen = looks(client)
+                    await asyncio.sleep(0.2)
+            return seen
+
+        before = await rest()
+        await site.send(1)
+        await site.until(lambda: looks(client) > before, "a look at the memory")
+        await rest()
+
+
 async def test_a_backlog_that_is_too_large_goes_to_the_spool_until_it_has_shrunk(
     server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool_replay, "CONDITION_INTERVAL", 0.05)
+    monkeypatch.setattr(spool_replay, "IDLE_INTERVAL", 0.05)
     site = Site(server.url, tmp_path / "spool", buffer_max=50_000)
     try:
         with connect(server.url) as client:
