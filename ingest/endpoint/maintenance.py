@@ -196,9 +196,11 @@ def report_and_sweep(
     Errors are logged, those of Redis by `outage`.
     """
     refused = False
-    steps: list[Callable[[], object]] = [
+    first: list[Callable[[], object]] = [
         partial(setback.look, scheduler.partitions),
         partial(heartbeats.report, report),
+    ]
+    sweeps: list[Callable[[], object]] = [
         scheduler.sweep_backlog,
         scheduler.note_streams,
         scheduler.sweep_unverified,
@@ -212,10 +214,12 @@ def report_and_sweep(
         partial(_forget_unknown, scheduler),
     ]
     if lookout is not None:
-        steps.append(lookout.look)
+        sweeps.append(lookout.look)
     try:
+        for step in first:
+            refused |= _refused(step, outage)
         with scheduler.glance.taken():
-            for step in steps:
+            for step in sweeps:
                 refused |= _refused(step, outage)
     except RedisError as error:
         outage.failed(error)
