@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import BaseSettings
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from ingest.copernica.event_types import EventType
 from ingest.errors import SettingsError
@@ -63,7 +62,7 @@ Keys = Annotated[CommaList, AfterValidator(_good_keys)]
 DaysOfTypes = Annotated[tuple[tuple[str, int], ...], BeforeValidator(_days_of_types)]
 
 
-class PrivacySettings(BaseSettings):
+class PrivacySettings(BaseModel):
     """What is kept of people, and for how long; see `ingest.settings.Settings`, which has these too."""
 
     retention_days: int = Field(0, alias="INGEST_RETENTION_DAYS", ge=0, le=MOST_DAYS)

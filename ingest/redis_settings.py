@@ -1,10 +1,8 @@
 """The settings that say where Redis is: the server of the job queues, and those that have a partition."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic import BaseModel, Field
 
 from ingest.redis_url import is_without_tls, place, secured
 from ingest.setting_values import RedisAddress, RedisAddresses, RedisTLS
@@ -28,7 +26,7 @@ class StreamServer:
         return "REDIS_URL" if self.has_queues else "INGEST_STREAM_URLS"
 
 
-class RedisSettings(BaseSettings):
+class RedisSettings(BaseModel):
     """What of the settings is about Redis; see `ingest.settings.Settings`, which has these too."""
 
     redis_url: RedisAddress | None = Field(None, alias="REDIS_URL", repr=False)
@@ -37,9 +35,6 @@ class RedisSettings(BaseSettings):
     redis_tls: RedisTLS | None = Field(None, alias="INGEST_REDIS_TLS")
     redis_certificate: str | None = Field(None, alias="INGEST_REDIS_CERT")
     redis_key: str | None = Field(None, alias="INGEST_REDIS_KEY")
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ=environ)
 
     @property
     def redis_address(self) -> str | None:

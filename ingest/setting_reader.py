@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from ingest import setting_sources
 
@@ -19,31 +17,18 @@ AS_THEY_ARE = frozenset({"INGEST_CONSOLE_PASSWORD", "INGEST_CONSOLE_READ_PASSWOR
 QUOTED = " (it is in quotation marks, which `docker --env-file` and Compose's lists keep: leave them out)"
 
 
-class Environ(PydanticBaseSettingsSource):
-    """Reads settings from the mapping it is given, by the aliases of the fields, and from nothing else."""
-
-    def __init__(self, settings_cls: type[BaseSettings], environ: Mapping[str, str]) -> None:
-        super().__init__(settings_cls)
-        self._environ = environ
-
-    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """The value of a field (None: not set), its key, and that it need not be parsed as JSON."""
-        name = field.alias or field_name
-        value = self._environ.get(name)
+def by_name(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Those of these settings that the mapping sets, and nothing else: no file, no environment behind it."""
+    values = {}
+    for name in names:
+        value = environ.get(name)
         if value and name not in AS_THEY_ARE:
             value = value.strip(setting_sources.LINE_ENDS)
         if value and setting_sources.is_service_link(name, value):
-            value = None
-        return (value if value or name in MEANINGFUL_WHEN_EMPTY else None), name, False
-
-    def __call__(self) -> dict[str, Any]:
-        """All values that are set, by alias."""
-        values = {}
-        for field_name, field in self.settings_cls.model_fields.items():
-            value, name, _ = self.get_field_value(field, field_name)
-            if value is not None:
-                values[name] = value
-        return values
+            continue
+        if value or (value == "" and name in MEANINGFUL_WHEN_EMPTY):
+            values[name] = value
+    return values
 
 
 def undecodable(environ: Mapping[str, str], names: Iterable[str]) -> Iterator[str]:

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import ByteSize, Field, PrivateAttr, ValidationError
+from pydantic import ByteSize, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from ingest import setting_sources, shown
 from ingest.copernica.api import API_URL, AUTH_URL
@@ -23,7 +22,7 @@ from ingest.errors import SettingsError
 from ingest.platforms import Platform, loses, platform_of
 from ingest.privacy_settings import PrivacySettings
 from ingest.redis_settings import RedisSettings, StreamServer
-from ingest.setting_reader import Environ, sentence, undecodable
+from ingest.setting_reader import by_name, sentence, undecodable
 from ingest.setting_values import (
     Accounts,
     CommaList,
@@ -74,7 +73,7 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
     token: neither `repr` nor an error shows their value.
     """
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     database_url: DatabaseAddress | None = Field(None, alias="DATABASE_URL", repr=False)
     host: ListeningHost = Field("127.0.0.1", alias="HOST")
@@ -131,20 +130,8 @@ class Settings(RedisSettings, SinkSettings, PrivacySettings):
     _platform: Platform | None = PrivateAttr(None)
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        BaseSettings.__init__(self, environ=environ)
+        super().__init__(**by_name(self.names(), environ))
         self._platform = platform_of(environ)
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what was injected: no file, and no process-wide environment behind the caller's back."""
-        return (Environ(settings_cls, init_settings()["environ"]),)
 
     @classmethod
     def names(cls) -> dict[str, FieldInfo]:

@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings
+from pydantic import BaseModel, Field
 
 from ingest.setting_values import CommaList
 
@@ -11,7 +10,7 @@ from ingest.setting_values import CommaList
 EXPORT_AT = "04:00"
 
 
-class SinkSettings(BaseSettings):
+class SinkSettings(BaseModel):
     """Where events go on to; see `ingest.settings.Settings`, which has these too."""
 
     handlers: CommaList = Field((), alias="INGEST_HANDLERS")
