@@ -3,7 +3,7 @@
 A child that dies is started again, after a delay that doubles while it keeps dying. A stop is a SIGTERM, time to
 finish, a second SIGTERM, which means "at once", and then SIGKILL; only processes started here are ever signalled.
 A child notices when its parent is gone (`follow_parent`) and stops by itself, so a killed parent leaves nothing
-behind.
+behind. Both wait for what the system tells them: while nothing happens, neither wakes up.
 
 Where a program is started by `nohup`, which has SIGHUP ignored, it stays ignored: it goes on without its terminal.
 """
@@ -11,13 +11,15 @@ Where a program is started by `nohup`, which has SIGHUP ignored, it stays ignore
 import logging
 import os
 import pickle
+import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from typing import IO
 
 from ingest.errors import IngestError
@@ -26,9 +28,9 @@ log = logging.getLogger(__name__)
 
 #: The environment variable that tells a child the process id of its parent.
 PARENT = "INGEST_PARENT_PID"
-#: Seconds between two checks of the children: short, since calls wait while a child is down.
+#: Seconds between two checks of the children while one is down: short, since calls wait meanwhile.
 CHECK_INTERVAL = 0.05
-#: Seconds between two checks of a child for whether its parent is still there.
+#: Seconds between two checks of a child for whether its parent is still there, where the system does not tell it.
 PARENT_CHECK_INTERVAL = 0.5
 #: Seconds before a child that died is started again; doubled each time it died within `STABLE_SECONDS` …
 FIRST_DELAY = 0.2
@@ -62,12 +64,14 @@ class Child:
         own_session: bool = False,
         dispensable: bool = False,
         stops_ready: bool = False,
+        on_demand: socket.socket | None = None,
     ) -> None:
         """`output`, if given, is called in a thread with the child's name and its standard output and error.
 
         With `own_session`, Ctrl-C in the terminal reaches only the parent, which stops its children in order.
         A `dispensable` child that its settings end is not started again: the others do without it.
         One that `stops_ready` does not hear of a stop before it calls `hear_stops`: it starts first.
+        One that is there `on_demand` starts when somebody first connects to this socket, which it listens at.
         """
         self.name = name
         self._argv = list(argv)
@@ -77,6 +81,7 @@ class Child:
         self._own_session = own_session
         self._dispensable = dispensable
         self._stops_ready = stops_ready
+        self._on_demand = on_demand
         self._given_up = False
         self._reader: threading.Thread | None = None
         self._started_at = 0.0
@@ -107,12 +112,24 @@ class Child:
             self._reader.start()
 
     @property
+    def awaited(self) -> socket.socket | None:
+        """The socket at which somebody may ask for a process that has not been started."""
+        return self._on_demand if self.process is None else None
+
+    @property
+    def is_down(self) -> bool:
+        """Whether the process died, and is to be started again."""
+        return self.process is not None and not self.alive and not self._given_up
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def check(self) -> str | None:
         """Start the process again if it died and its delay is over; returns a sentence for the log if it died."""
+        if self.process is None and self._on_demand is not None and _any_readable([self._on_demand], 0):
+            self.start()
         if self.process is None or self.alive or self._given_up:
             return None
         if self._dispensable and self.process.returncode == WRONG_SETTINGS:
@@ -189,6 +206,10 @@ class StopSignals:
     def __init__(self) -> None:
         self.count = 0
         self._first: float | None = None
+        #: Where Python writes a byte for each signal: these, and the SIGCHLD of a process that ended.
+        self._told, self._tell = os.pipe()
+        os.set_blocking(self._told, False)
+        os.set_blocking(self._tell, False)
 
     def _handle(self, _signal: int, _frame: object) -> None:
         # Nothing that takes a lock, such as an Event: a second signal may interrupt this handler.
@@ -203,11 +224,32 @@ class StopSignals:
         """Catch the signals for as long as the block runs."""
         signals = cls()
         before = {number: signal.signal(number, signals._handle) for number in handled_stops()}
+        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored, it would wake nobody
+        woken = signal.set_wakeup_fd(signals._tell, warn_on_full_buffer=False)
         try:
             yield signals
         finally:
+            signal.set_wakeup_fd(woken)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            os.close(signals._told)
+            os.close(signals._tell)
+
+    def wait(self, awaited: Sequence[socket.socket], seconds: float | None) -> None:
+        """Wait for a signal, for the end of a child, or for somebody who connects; so many seconds at most."""
+        if not self.count:
+            _any_readable([self._told, *awaited], seconds)
+        with suppress(BlockingIOError):
+            while os.read(self._told, 512):
+                pass
+
+
+def _any_readable(files: Sequence[int | socket.socket], seconds: float | None = None) -> bool:
+    """Wait for one of them, so many seconds at most; also where their numbers are too high for `select`."""
+    poller = select.poll()
+    for file in files:
+        poller.register(file, select.POLLIN)
+    return bool(poller.poll(None if seconds is None else seconds * 1000))
 
 
 def watch(children: Sequence[Child], signals: StopSignals, notify: Callable[[str], object] = log.warning) -> None:
@@ -216,7 +258,9 @@ def watch(children: Sequence[Child], signals: StopSignals, notify: Callable[[str
         for child in children:
             if sentence := child.check():
                 notify(sentence)
-        time.sleep(CHECK_INTERVAL)
+        is_any_down = any(child.is_down for child in children)
+        awaited = [sock for child in children if (sock := child.awaited) is not None]
+        signals.wait(awaited, CHECK_INTERVAL if is_any_down else None)
 
 
 def stop(children: Sequence[Child], seconds: float, signals: StopSignals | None = None) -> None:
@@ -240,11 +284,23 @@ def follow_parent(gone: Callable[[], object]) -> None:
         return
 
     def wait_for_parent() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_CHECK_INTERVAL)
+        _await_end(parent)
         gone()
 
     threading.Thread(target=wait_for_parent, name="follow-parent", daemon=True).start()
+
+
+def _await_end(parent: int) -> None:
+    """Wait for the end of our parent, of which the system tells where it can: a process at rest stays asleep."""
+    with suppress(AttributeError, OSError):  # not on macOS, on old kernels, and in some containers
+        descriptor = os.pidfd_open(parent)
+        try:
+            if os.getppid() == parent:  # or it is that of another process
+                _any_readable([descriptor])
+        finally:
+            os.close(descriptor)
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_INTERVAL)
 
 
 def aside(look: Callable[[], object]) -> None:
