@@ -11,35 +11,8 @@ import click
 from click.exceptions import Exit
 
 from ingest import __version__, garbage, shown
-from ingest.cli import (
-    alerts,
-    audit,
-    catch_up,
-    clickhouse,
-    completion,
-    config,
-    console,
-    database,
-    diagnostics,
-    event,
-    events,
-    events_of,
-    export,
-    gaps,
-    handlers,
-    mailings,
-    message,
-    metrics,
-    pauses,
-    plan,
-    reconcile,
-    run,
-    simulation,
-    stream_servers,
-    streams,
-    totals,
-    webhooks,
-)
+from ingest.cli import streams
+from ingest.cli.commands import COMMANDS, Commands
 from ingest.cli.interruption import ended_as_interrupted, hear_signals, interruptible
 from ingest.cli.options import env_file
 from ingest.errors import IngestError
@@ -129,48 +102,10 @@ def _say(sentence: str) -> None:
 
 @click.group(
     cls=Command,
+    commands=Commands(COMMANDS),
     context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": str.lower},
 )
 @click.version_option(__version__, "-V", "--version", prog_name="ingest")
 @env_file
 def main() -> None:
     """Take every Copernica webhook at once, keep it safe, and process the backlog at your own pace."""
-
-
-def _with_env_file(command: click.Command) -> click.Command:
-    """The command, and all below it, with the option `--env-file`."""
-    for below in command.commands.values() if isinstance(command, click.Group) else ():
-        _with_env_file(below)
-    return env_file(command)
-
-
-GROUPS = (
-    run,
-    console,
-    diagnostics,
-    alerts,
-    metrics,
-    config,
-    event,
-    events,
-    database,
-    events_of,
-    export,
-    clickhouse,
-    handlers,
-    pauses,
-    stream_servers,
-    audit,
-    gaps,
-    reconcile,
-    catch_up,
-    totals,
-    mailings,
-    message,
-    simulation,
-    webhooks,
-    plan,
-    completion,
-)
-for command in (command for group in GROUPS for command in group.COMMANDS):
-    main.add_command(_with_env_file(command))

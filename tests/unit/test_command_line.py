@@ -1,13 +1,17 @@
 """What holds for all commands: names in any case, the nearest for a wrong one, help that fits a terminal."""
 
 from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from ingest import cli
 from ingest.cli.choices import Listed, OneOf, Types
+from ingest.cli.commands import COMMANDS
 from ingest.cli.main import main
 from ingest.cli.times import Day, Moment
 from ingest.copernica.event_types import EventType
@@ -188,3 +192,10 @@ def test_what_is_being_typed_is_completed(typed: str, offered: list[str]) -> Non
     }
     done = CliRunner().invoke(main, prog_name="ingest", env=environ)
     assert sorted(line.partition(",")[2] for line in done.stdout.split()) == sorted(offered)
+
+
+def test_every_command_is_looked_for_in_the_module_that_has_it() -> None:
+    names = [path.stem for path in Path(cli.__file__).parent.glob("*.py")]
+    having = {name: getattr(import_module(f"ingest.cli.{name}"), "COMMANDS", ()) for name in names}
+    commands = [(name, found) for name, found in having.items() if isinstance(found, tuple)]
+    assert {command.name: name for name, found in commands for command in found} == dict(COMMANDS)
