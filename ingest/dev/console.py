@@ -1,4 +1,7 @@
-"""The console beside the other parts: they never depend on it, so whatever is wrong with it is said, once."""
+"""The console beside the other parts: they never depend on it, so whatever is wrong with it is said, once.
+
+It starts when it is opened first: it is the largest part, and most of the time nobody looks.
+"""
 
 import socket
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from ingest.console.listening import address, bound
+from ingest.console.rules import Rules
 from ingest.dev.parts import Output
 from ingest.errors import AddressInUse, IngestError
 from ingest.processes import Child, own_command
@@ -27,7 +31,7 @@ class Console(NamedTuple):
 
 @contextmanager
 def prepared(settings: Settings, environ: dict[str, str], output: Output | None = None) -> Iterator[Console]:
-    """The console, not started yet; its port is kept for it for as long as the block runs."""
+    """The console, for `watch` to start when it is opened; its port is kept for as long as the block runs."""
     if settings.console_port is None:
         yield Console([], "off, as INGEST_CONSOLE_PORT says")
         return
@@ -35,6 +39,7 @@ def prepared(settings: Settings, environ: dict[str, str], output: Output | None 
         yield Console([], "none: pip install 'copernica-ingest[console]'")
         return
     try:
+        Rules.of(settings)
         sock = _listening(settings, settings.console_port)
     except IngestError as error:
         yield Console([], f"none: {error}")
@@ -42,7 +47,16 @@ def prepared(settings: Settings, environ: dict[str, str], output: Output | None 
     with sock:
         sock.set_inheritable(True)
         command = own_command("console", "--listening", str(sock.fileno()))
-        child = Child("console", command, environ, [sock.fileno()], output, own_session=True, dispensable=True)
+        child = Child(
+            "console",
+            command,
+            environ,
+            [sock.fileno()],
+            output,
+            own_session=True,
+            dispensable=True,
+            on_demand=sock,
+        )
         yield Console([child], address(sock))
 
 

@@ -10,12 +10,13 @@ import logging
 import os
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple, Self, cast
 
 import redis
 
@@ -25,7 +26,7 @@ from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, SettingsError, Unavailable
 from ingest.listening import host_from_here
 from ingest.partitions import opened
-from ingest.processes import Child, StopSignals, aside, own_command, stop
+from ingest.processes import CHECK_INTERVAL, Child, StopSignals, aside, own_command, stop
 from ingest.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -55,31 +56,75 @@ class Server(NamedTuple):
     children: list[Child]
 
 
+class Tables:
+    """The tables, which are made in a process of its own: this one need not load what the workers need.
+
+    The endpoint needs none, so it starts meanwhile, and takes calls even while an upgrade takes long.
+    """
+
+    def __init__(self, upgrade: subprocess.Popen[bytes], said: IO[bytes]) -> None:
+        self._upgrade = upgrade
+        self._said = said
+
+    @classmethod
+    @contextmanager
+    def on_their_way(cls, settings: Settings) -> Iterator[Self]:
+        """Begin; the block ends when that ends, well or not: a kill leaves half of an upgrade to be undone."""
+        command, environ = own_command("db", "upgrade"), {**os.environ, "DATABASE_URL": settings.database}
+        with (
+            tempfile.TemporaryFile() as said,
+            subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=said) as upgrade,  # noqa: S603
+        ):
+            yield cls(upgrade, said)
+
+    def wait(self, web: Sequence[Child], signals: StopSignals) -> None:
+        """Until they are there; the endpoint is kept alive meanwhile. A stop ends it.
+
+        Raises:
+            Unavailable: they could not be made.
+        """
+        while self._upgrade.poll() is None and not signals.count:
+            for child in web:
+                child.check()
+            signals.wait([], CHECK_INTERVAL)
+        if not signals.count and self._upgrade.returncode:
+            self._said.seek(0)
+            said = self._said.read().decode(errors="replace").strip()
+            raise Unavailable(said.removeprefix("ingest: ") or "The tables could not be made.")
+
+
+class Prepared(NamedTuple):
+    """What the parts need before they start."""
+
+    server: Server
+    tables: Tables
+
+
 @contextmanager
 def prepared(
     settings: Settings,
     signals: StopSignals,
     redis_output: Output,
     check: Callable[[], object] | None = None,
-) -> Iterator[Server]:
-    """A data folder for us alone, tables, a free port, and Redis, which stops at the end of the block.
+) -> Iterator[Prepared]:
+    """A data folder for us alone, tables on their way, a free port, and Redis, which stops when the block ends.
 
     `check` is called in a fork, while the tables are made.
 
     Raises:
         AddressInUse: the port or the data folder is in use.
         SettingsError: metrics cannot be shown at their port.
-        Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
+        Unavailable: the data folder cannot be written, or Redis cannot be used.
     """
     with _data_folder(settings.data_dir), ExitStack() as stack:
-        with _upgrading(settings):
-            aside(partial(supervisor.require_metrics_address, settings))  # or the parts would fail again and again
-            if check is not None:
-                aside(check)
-            server = stack.enter_context(_redis(settings, signals, redis_output))
+        tables = stack.enter_context(Tables.on_their_way(settings))
+        aside(partial(supervisor.require_metrics_address, settings))  # or the parts would fail again and again
+        if check is not None:
+            aside(check)
+        server = stack.enter_context(_redis(settings, signals, redis_output))
         with supervisor.listening(settings.host, settings.port, 1):
             pass  # if the port is taken, fail here rather than start the endpoint again and again
-        yield server
+        yield Prepared(server, tables)
 
 
 def environment(settings: Settings, url: str) -> dict[str, str]:
@@ -102,6 +147,19 @@ def worker(name: str, queue: str, environ: dict[str, str], output: Output | None
     """A worker, not started yet."""
     command = own_command("worker", "--queue", queue)
     return Child(name, command, environ, output=output, own_session=True)
+
+
+def start(web: Sequence[Child], workers: Sequence[Child], tables: Tables, signals: StopSignals) -> None:
+    """Start the endpoint, and the workers once their tables are there.
+
+    Raises:
+        Unavailable: the tables could not be made.
+    """
+    for child in web:
+        child.start()
+    tables.wait(web, signals)
+    for child in workers if not signals.count else ():
+        child.start()
 
 
 def stop_in_order(
@@ -133,28 +191,6 @@ def is_ready(settings: Settings) -> bool:
             return connection.recv(12).endswith(b"200")
     except OSError:
         return False
-
-
-@contextmanager
-def _upgrading(settings: Settings) -> Iterator[None]:
-    """Make the tables meanwhile, in a process of its own: this one need not load what the workers need.
-
-    Raises:
-        Unavailable: at the end of the block, they could not be made.
-    """
-    upgrade = subprocess.Popen(  # noqa: S603  # our own command
-        own_command("db", "upgrade"),
-        env={**os.environ, "DATABASE_URL": settings.database},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield
-    finally:
-        _, said = upgrade.communicate()
-    if upgrade.returncode:
-        raise Unavailable(said.strip().removeprefix("ingest: ") or "The tables could not be made.")
 
 
 @contextmanager

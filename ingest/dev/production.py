@@ -37,7 +37,7 @@ def run(settings: Settings, count: int) -> None:
     """
     processes.aside(partial(_check, settings))
     with StopSignals.caught() as signals, ExitStack() as stack:
-        server = stack.enter_context(parts.prepared(settings, signals, _log_warnings))
+        server, tables = stack.enter_context(parts.prepared(settings, signals, _log_warnings))
         environ = parts.environment(settings, server.url)
         stack.enter_context(beside.told(settings.data_dir, os.environ | environ))
         web = [parts.endpoint(environ)]
@@ -47,8 +47,7 @@ def run(settings: Settings, count: int) -> None:
         shown_at = stack.enter_context(_console(settings, environ))
         front = [*web, *shown_at.children]
         try:
-            for child in (*front, *workers):
-                child.start()
+            parts.start(web, workers, tables, signals)
             ready = (settings, server.what, shown_at.said, signals)
             threading.Thread(target=_tell_when_ready, args=ready, name="ready", daemon=True).start()
             watch([*server.children, *front, *workers], signals)
@@ -75,6 +74,8 @@ def _console(settings: Settings, environ: dict[str, str]) -> Iterator[console.Co
         yield console.Console([], "none without INGEST_CONSOLE_PASSWORD or INGEST_CONSOLE_AUTH_HEADER")
         return
     with console.prepared(settings, environ) as prepared:
+        if settings.console_port is not None and not prepared.children:
+            log.warning("console: %s", prepared.said)
         yield prepared
 
 

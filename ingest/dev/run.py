@@ -52,11 +52,11 @@ def dev(settings: Settings) -> None:
 
     Raises:
         AddressInUse: the port or the data folder is in use.
-        Unavailable: the data folder cannot be written, or `REDIS_URL` does not answer.
+        Unavailable: the data folder cannot be written, or Redis or the database cannot be used.
     """
     with StopSignals.caught() as signals, ExitStack() as stack:
         check = partial(supervisor.check, settings.model_copy(update={"accounts": _accounts(settings)}))
-        server = stack.enter_context(parts.prepared(settings, signals, _relay_quietly, check))
+        server, tables = stack.enter_context(parts.prepared(settings, signals, _relay_quietly, check))
         environ = parts.environment(settings, server.url)
         environ["INGEST_ALLOW_ROOT"] = "1"  # whoever starts this as root wants to try it
         signer = _signer(settings, environ)
@@ -70,8 +70,7 @@ def dev(settings: Settings) -> None:
         shown_at = stack.enter_context(console.prepared(settings, environ, _relay))
         front = [*web, *shown_at.children]
         try:
-            for child in (*front, *workers):
-                child.start()
+            parts.start(web, workers, tables, signals)
             if parts.wait_until_ready(settings, web, signals):
                 _write_call(settings, signer)
                 threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()

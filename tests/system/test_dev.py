@@ -221,15 +221,26 @@ def test_a_console_that_cannot_be_shown_keeps_nothing_else_from_running(tmp_path
             assert not any(b"\0console\0" in command_line(pid) for pid in descendants(dev.pid))
 
 
-def test_a_console_that_its_settings_end_is_not_started_again_and_again(tmp_path: Path) -> None:
+def test_a_console_that_its_settings_forbid_is_not_there_and_it_is_said_why(tmp_path: Path) -> None:
     port = free_port()
     # Beyond this machine, and without a password.
     environ = {"INGEST_CONSOLE_HOST": "0.0.0.0", "INGEST_CONSOLE_PORT": str(free_port())}
     command = ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d"))
     with running(command, environ, tmp_path / "log") as dev:
         started(dev, port)
-        until(partial(said, dev, "console ended with exit code 2; the others do without it"), "the word")
-        assert answers(port)
+        assert "none: The console would be open to everybody" in dev.output
+
+
+def test_the_console_starts_when_it_is_opened(tmp_path: Path) -> None:
+    port, at = free_port(), free_port()
+    command = ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d"))
+    with running(command, {"INGEST_CONSOLE_PORT": str(at)}, tmp_path / "log") as dev:
+        started(dev, port)
+        assert not any(b"\0console\0" in command_line(pid) for pid in descendants(dev.pid))
+        assert b"200 OK" in exchange(at, f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{at}\r\n\r\n".encode())
+        os.kill(next(pid for pid in descendants(dev.pid) if b"\0console\0" in command_line(pid)), signal.SIGKILL)
+        until(partial(said, dev, "console was killed by SIGKILL; starting it again"), "the word")
+        until(lambda: dev.output.count("the console is at") == 2, "the new console")
 
 
 def test_one_folder_is_for_one_dev(tmp_path: Path) -> None:
