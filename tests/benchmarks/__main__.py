@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.benchmarks import console, endpoint, machine, plan, verification
 from tests.benchmarks.catch_up import catch_up
 from tests.benchmarks.drain import drain, drain_into_full
+from tests.benchmarks.footprint import footprint
 from tests.benchmarks.handlers import handle
 from tests.benchmarks.plan import Plan
 from tests.benchmarks.reconcile import reconcile
@@ -23,10 +24,10 @@ from tests.benchmarks.report import Report
 
 RESULTS = Path(__file__).with_name("results.json")
 #: Samples in one round: three endpoints at full rate, four drains, three workers that call functions, two
-#: latencies, five of the check, one flood, four drains more into databases that were filled in two steps before,
-#: a day, written in one step before, that is read and reconciled, and a gap, likewise, that is filled.
-#: Pages of the console are asked for in two steps after.
-STEPS, STEPS_BEFORE = 25, 6
+#: latencies, two at rest, five of the check, one flood, four drains more into databases that were filled in two
+#: steps before, a day, written in one step before, that is read and reconciled, and a gap, likewise, that is
+#: filled. Pages of the console are asked for in two steps after.
+STEPS, STEPS_BEFORE = 27, 6
 #: Columns that the table needs; a terminal that has fewer may wrap it.
 WIDTH = 148
 
@@ -57,6 +58,7 @@ def main(repeat: int, quick: bool, output: Path) -> None:
 
         accepted, rate = endpoint.accept(size, step)
         report.rows = [*accepted, *drain(size, step), *handle(size, step), *endpoint.wait(size, rate / 2, step)]
+        report.rows += footprint(size, step)
         report.rows += [*verification.verify(size, step), *verification.flood(size, step)]
         report.rows += drain_into_full(size, step, console.rows_of)
         report.rows += reconcile(size, step)

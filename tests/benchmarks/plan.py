@@ -44,6 +44,8 @@ class Plan:
     #: Destinations of the mailing in whose midst there is a gap, and results within it.
     destinations: int = 1_000_000
     results: int = 300_000
+    #: Seconds for which all processes are looked at while nothing happens.
+    rest_seconds: float = 30.0
     #: Jobs in the queue that the RQ worker works through.
     jobs: int = 2000
 
@@ -60,6 +62,7 @@ def quick(repeat: int) -> Plan:
         logged=100_000,
         destinations=20_000,
         results=6000,
+        rest_seconds=3.0,
         jobs=300,
     )
 
