@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple, Self, cast
 
@@ -113,12 +112,11 @@ def prepared(
 
     Raises:
         AddressInUse: the port or the data folder is in use.
-        SettingsError: metrics cannot be shown at their port.
+        SettingsError: `check` raised it.
         Unavailable: the data folder cannot be written, or Redis cannot be used.
     """
     with _data_folder(settings.data_dir), ExitStack() as stack:
         tables = stack.enter_context(Tables.on_their_way(settings))
-        aside(partial(supervisor.require_metrics_address, settings))  # or the parts would fail again and again
         if check is not None:
             aside(check)
         server = stack.enter_context(_redis(settings, signals, redis_output))
