@@ -102,11 +102,11 @@ def _at_rest(start: float, roots: list[int], seconds: float) -> Sample:
     """What these processes and all below them need; half of the time before, for what a start leaves to do."""
     time.sleep(seconds / 2)
     pids = {*roots, *(pid for root in roots for pid in descendants(root))}
-    processor, wakes, began = _used(pids), _woken(pids), time.perf_counter()
+    processor, wakes, began = _used(pids), woken(pids), time.perf_counter()
     time.sleep(seconds)
     took = time.perf_counter() - began
     memory = sum(_field(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") for pid in pids) / 1024
-    return Sample(start, memory, (_used(pids) - processor) / took * 100, (_woken(pids) - wakes) / took)
+    return Sample(start, memory, (_used(pids) - processor) / took * 100, (woken(pids) - wakes) / took)
 
 
 def _used(pids: Collection[int]) -> float:
@@ -115,8 +115,8 @@ def _used(pids: Collection[int]) -> float:
     return sum(int(tick) for stat in stats for tick in stat[11:15]) / TICKS
 
 
-def _woken(pids: Collection[int]) -> int:
-    """How often their threads went to sleep."""
+def woken(pids: Collection[int]) -> int:
+    """How often the threads of these processes went to sleep so far."""
     threads = (thread for pid in pids for thread in Path(f"/proc/{pid}/task").iterdir())
     return sum(_field(thread / "status", "voluntary_ctxt_switches:") for thread in threads)
 

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.benchmarks.footprint import woken
 from tests.support.cli import found, typed
 from tests.support.postgres import Server
 from tests.support.running import (
@@ -229,6 +230,21 @@ def test_a_console_that_its_settings_forbid_is_not_there_and_it_is_said_why(tmp_
     with running(command, environ, tmp_path / "log") as dev:
         started(dev, port)
         assert "none: The console would be open to everybody" in dev.output
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="read from /proc")
+def test_what_has_nothing_to_do_sleeps(tmp_path: Path) -> None:
+    port = free_port()
+    command = ingest("dev", "--port", str(port), "--data-dir", str(tmp_path / "d"))
+    with running(command, {"INGEST_CONSOLE_PORT": "off"}, tmp_path / "log") as dev:
+        started(dev, port)
+        until(partial(said, dev, "working on the queue"), "the worker")
+        time.sleep(5)  # for what a start leaves to do
+        pids = {dev.pid, *descendants(dev.pid)}
+        before, began = woken(pids), time.monotonic()
+        time.sleep(10)
+        # All of them together: about 30, of which Redis' own clock is 10. There were 120, and nobody noticed.
+        assert (woken(pids) - before) / (time.monotonic() - began) < 60
 
 
 def test_the_console_starts_when_it_is_opened(tmp_path: Path) -> None:
