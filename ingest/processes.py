@@ -11,18 +11,18 @@ Where a program is started by `nohup`, which has SIGHUP ignored, it stays ignore
 import logging
 import os
 import pickle
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from typing import IO
 
 from ingest.errors import IngestError
+from ingest.stops import StopSignals, any_readable, stops_held
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 PARENT = "INGEST_PARENT_PID"
 #: Seconds between two checks of the children while one is down: short, since calls wait meanwhile.
 CHECK_INTERVAL = 0.05
+#: The same while all run, in case that a signal was lost.
+REST_INTERVAL = 5.0
 #: Seconds between two checks of a child for whether its parent is still there, where the system does not tell it.
 PARENT_CHECK_INTERVAL = 0.5
 #: Seconds before a child that died is started again; doubled each time it died within `STABLE_SECONDS` …
@@ -42,11 +44,6 @@ KILL_AFTER = 0.5
 OUTPUT_TIMEOUT = 1.0
 #: The exit code of a command whose settings are wrong (`SettingsError`).
 WRONG_SETTINGS = 2
-#: What asks a process to stop: a supervisor, Ctrl-C, a terminal that is gone.
-STOPS = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-#: Seconds within which a second of them counts as the first: whatever runs Procfiles, `timeout` and some hosts
-#: signal a whole group and then each process of it.
-SAME_SIGNAL = 1.0
 #: Seconds after which a child counts as having started well.
 STABLE_SECONDS = 10.0
 
@@ -86,15 +83,17 @@ class Child:
         self._reader: threading.Thread | None = None
         self._started_at = 0.0
         self._delay = FIRST_DELAY
-        #: When a child that died is to be started again (monotonic); None while it runs.
+        #: When a child that died is to start again (monotonic).
         self._restart_at: float | None = None
         self.process: subprocess.Popen[str] | None = None
+        #: Where two threads look at once, one is told by Python that a dead process runs.
+        self._looking = threading.Lock()
 
     def start(self) -> None:
         """Start the process."""
         self._started_at = time.monotonic()
         self._restart_at = None
-        with _stops_held() if self._stops_ready else nullcontext():
+        with stops_held() if self._stops_ready else nullcontext():
             self.process = subprocess.Popen(  # noqa: S603
                 self._argv,
                 env=os.environ | self._environ | {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
@@ -114,35 +113,46 @@ class Child:
     @property
     def awaited(self) -> socket.socket | None:
         """The socket at which somebody may ask for a process that has not been started."""
-        return self._on_demand if self.process is None else None
+        return self._on_demand if self.process is None and self._restart_at is None else None
 
     @property
     def is_down(self) -> bool:
-        """Whether the process died, and is to be started again."""
-        return self.process is not None and not self.alive and not self._given_up
+        """Whether the process is to be started again."""
+        died = self.process is not None and not self.alive and not self._given_up
+        return died or self._restart_at is not None
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self.process is not None and self.process.poll() is None
+        with self._looking:
+            return self.process is not None and self.process.poll() is None
 
     def check(self) -> str | None:
         """Start the process again if it died and its delay is over; returns a sentence for the log if it died."""
-        if self.process is None and self._on_demand is not None and _any_readable([self._on_demand], 0):
-            self.start()
+        now = time.monotonic()
+        if self.process is None and self._on_demand is not None and now >= (self._restart_at or 0):
+            self._restart_at = None
+            return self._start_somehow() if any_readable([self._on_demand], 0) else None
         if self.process is None or self.alive or self._given_up:
             return None
         if self._dispensable and self.process.returncode == WRONG_SETTINGS:
             self._given_up = True
             return f"{self.name} {ending(self.process.returncode)}; the others do without it"
-        now = time.monotonic()
         if self._restart_at is None:
             was_stable = now - self._started_at > STABLE_SECONDS
             self._delay = FIRST_DELAY if was_stable else min(self._delay * 2, MAX_DELAY)
             self._restart_at = now + self._delay
             return f"{self.name} {ending(self.process.returncode)}; starting it again"
-        if now >= self._restart_at:
+        return self._start_somehow() if now >= self._restart_at else None
+
+    def _start_somehow(self) -> str | None:
+        """Start it now, or later if the system has no room for it: the others must not end for that."""
+        try:
             self.start()
+        except OSError as error:
+            self._delay = min(self._delay * 2, MAX_DELAY)
+            self._restart_at = time.monotonic() + self._delay
+            return f"{self.name} cannot be started ({error.strerror}); trying again"
         return None
 
     def restart_soon(self) -> None:
@@ -171,85 +181,9 @@ class Child:
         return had_ended
 
 
-@contextmanager
-def _stops_held() -> Iterator[None]:
-    """In this block a stop waits; so it does in a process that is started here, which inherits that."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def hear_stops() -> None:
-    """In a child that `stops_ready`: what asked it to stop meanwhile does so now; call it once that is handled."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-
-
-def handled_stops() -> set[signal.Signals]:
-    """The signals that ask this process to stop: all but SIGHUP if it was started to ignore that."""
-    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    return set(STOPS - {signal.SIGHUP} if ignored else STOPS)
-
-
 def ending(code: int) -> str:
     """How a process ended, in words."""
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-
-
-class StopSignals:
-    """Counts SIGINT, SIGTERM and SIGHUP: the first asks for a graceful stop, the next for one at once.
-
-    Those that come together are one.
-    """
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first: float | None = None
-        #: Where Python writes a byte for each signal: these, and the SIGCHLD of a process that ended.
-        self._told, self._tell = os.pipe()
-        os.set_blocking(self._told, False)
-        os.set_blocking(self._tell, False)
-
-    def _handle(self, _signal: int, _frame: object) -> None:
-        # Nothing that takes a lock, such as an Event: a second signal may interrupt this handler.
-        now = time.monotonic()
-        if self._first is None:
-            self._first = now
-        self.count = 1 if now - self._first < SAME_SIGNAL else 2
-
-    @classmethod
-    @contextmanager
-    def caught(cls) -> Iterator["StopSignals"]:
-        """Catch the signals for as long as the block runs."""
-        signals = cls()
-        before = {number: signal.signal(number, signals._handle) for number in handled_stops()}
-        before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)  # ignored, it would wake nobody
-        woken = signal.set_wakeup_fd(signals._tell, warn_on_full_buffer=False)
-        try:
-            yield signals
-        finally:
-            signal.set_wakeup_fd(woken)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            os.close(signals._told)
-            os.close(signals._tell)
-
-    def wait(self, awaited: Sequence[socket.socket], seconds: float | None) -> None:
-        """Wait for a signal, for the end of a child, or for somebody who connects; so many seconds at most."""
-        if not self.count:
-            _any_readable([self._told, *awaited], seconds)
-        with suppress(BlockingIOError):
-            while os.read(self._told, 512):
-                pass
-
-
-def _any_readable(files: Sequence[int | socket.socket], seconds: float | None = None) -> bool:
-    """Wait for one of them, so many seconds at most; also where their numbers are too high for `select`."""
-    poller = select.poll()
-    for file in files:
-        poller.register(file, select.POLLIN)
-    return bool(poller.poll(None if seconds is None else seconds * 1000))
 
 
 def watch(children: Sequence[Child], signals: StopSignals, notify: Callable[[str], object] = log.warning) -> None:
@@ -260,7 +194,7 @@ def watch(children: Sequence[Child], signals: StopSignals, notify: Callable[[str
                 notify(sentence)
         is_any_down = any(child.is_down for child in children)
         awaited = [sock for child in children if (sock := child.awaited) is not None]
-        signals.wait(awaited, CHECK_INTERVAL if is_any_down else None)
+        signals.wait(awaited, CHECK_INTERVAL if is_any_down else REST_INTERVAL)
 
 
 def stop(children: Sequence[Child], seconds: float, signals: StopSignals | None = None) -> None:
@@ -296,7 +230,7 @@ def _await_end(parent: int) -> None:
         descriptor = os.pidfd_open(parent)
         try:
             if os.getppid() == parent:  # or it is that of another process
-                _any_readable([descriptor])
+                any_readable([descriptor])
         finally:
             os.close(descriptor)
     while os.getppid() == parent:

@@ -19,7 +19,8 @@ from typing import TypeVar
 import redis
 
 from ingest.errors import OtherDatabase, SchemaMismatch, SchemaMissing, Unavailable
-from ingest.processes import SAME_SIGNAL, follow_parent, handled_stops
+from ingest.processes import follow_parent
+from ingest.stops import SAME_SIGNAL, handled_stops
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,9 @@ from ingest.console.listening import address, bound
 from ingest.console.origins import UNKNOWN, Origins
 from ingest.console.rules import Rules, plain_address
 from ingest.errors import SettingsError
-from ingest.processes import follow_parent, handled_stops
+from ingest.processes import follow_parent
 from ingest.settings import Settings
+from ingest.stops import handled_stops
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,9 @@ from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, SettingsError, Unavailable
 from ingest.listening import host_from_here
 from ingest.partitions import opened
-from ingest.processes import CHECK_INTERVAL, Child, StopSignals, aside, own_command, stop
+from ingest.processes import CHECK_INTERVAL, Child, aside, own_command, stop
 from ingest.settings import Settings
+from ingest.stops import StopSignals
 
 log = logging.getLogger(__name__)
 

@@ -18,8 +18,9 @@ from typing import IO
 from ingest import processes, shown
 from ingest.dev import beside, console, parts
 from ingest.endpoint import supervisor
-from ingest.processes import StopSignals, watch
+from ingest.processes import watch
 from ingest.settings import Settings
+from ingest.stops import StopSignals
 
 log = logging.getLogger(__name__)
 

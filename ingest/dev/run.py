@@ -26,9 +26,10 @@ from ingest.copernica.accounts import full_name
 from ingest.dev import beside, console, parts
 from ingest.endpoint import supervisor
 from ingest.listening import url_from_here, url_of
-from ingest.processes import Child, StopSignals, watch
+from ingest.processes import Child, watch
 from ingest.settings import KEYS_FILE, SIGNER_FILE, Settings
 from ingest.simulation.signer import Signer
+from ingest.stops import StopSignals
 
 #: Seconds between two looks at the handlers' files.
 RELOAD_EVERY = 0.5

@@ -31,8 +31,9 @@ from ingest.endpoint.memory import tune_allocator
 from ingest.endpoint.parts import open_parts
 from ingest.endpoint.validation_files import ValidationFiles
 from ingest.metrics.board import Board
-from ingest.processes import follow_parent, handled_stops, hear_stops
+from ingest.processes import follow_parent
 from ingest.settings import Settings
+from ingest.stops import handled_stops, hear_stops
 from ingest.stream.producer import Producer
 
 log = logging.getLogger(__name__)

@@ -26,10 +26,11 @@ from ingest.errors import AddressInUse, RedisUnavailable, SettingsError, Unavail
 from ingest.listening import url_of
 from ingest.metrics.board import Board
 from ingest.metrics.child import exporter
-from ingest.processes import Child, StopSignals, follow_parent, own_command
+from ingest.processes import Child, follow_parent, own_command
 from ingest.redis_errors import is_denied
 from ingest.redis_settings import StreamServer
 from ingest.settings import Settings
+from ingest.stops import StopSignals
 from ingest.stream.consumer import Consumer
 from ingest.stream.trial import try_batch
 

@@ -33,7 +33,8 @@ from ingest.metrics.board import Board
 from ingest.metrics.connections import refusal
 from ingest.metrics.exposition import families, of_processes, registry_of
 from ingest.metrics.figures import Figures, total
-from ingest.processes import follow_parent, handled_stops
+from ingest.processes import follow_parent
+from ingest.stops import handled_stops
 
 log = logging.getLogger(__name__)
 

@@ -1,11 +1,14 @@
 """Processes that watch over each other, and looks that are taken in a process of their own."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ingest.processes import Child
 
 ASIDE = """
 import os, signal
@@ -25,7 +28,8 @@ def test_a_look_that_does_not_come_to_its_end_is_no_good_one(look: str, is_well:
 
 WATCHED = """
 import os, signal, socket, threading, time
-from ingest.processes import Child, StopSignals, watch
+from ingest.processes import Child, watch
+from ingest.stops import StopSignals
 
 class Counting(StopSignals):
     waits = 0
@@ -88,3 +92,18 @@ def test_a_child_is_told_of_the_end_of_its_parent(tmp_path: Path) -> None:
         [sys.executable, str(script)], stderr=subprocess.PIPE, text=True, check=False, timeout=60
     )
     assert done.stderr == "gone\n"
+
+
+def test_a_child_that_cannot_be_started_ends_nobody_and_is_tried_again(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        child = Child("child", [str(program)], on_demand=sock)
+        assert child.check() is None
+        with socket.create_connection(sock.getsockname()):
+            assert child.check() == "child cannot be started (No such file or directory); trying again"
+            assert (child.awaited, child.is_down) == (None, True)
+            program.symlink_to("/bin/sleep")
+            child.restart_soon()
+            assert child.check() is None
+            assert child.process is not None
+            child.end()

@@ -15,7 +15,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from ingest.jobs import DRAIN_JOB, EVENTS_QUEUE
-from ingest.processes import SAME_SIGNAL
+from ingest.stops import SAME_SIGNAL
 from tests.support.running import PATIENCE, descendants, exists, running, until
 from workers.process.graceful import GracefulWorker
 from workers.process.rq_compat import CompatWorker

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from ingest import garbage
-from ingest.processes import STOPS
+from ingest.stops import STOPS
 from workers.handlers.time_limits import end_child_of
 
 log = logging.getLogger(__name__)

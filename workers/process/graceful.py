@@ -30,9 +30,9 @@ from rq.scheduler import RQScheduler
 
 from ingest import sentry
 from ingest.lookout import Lookout
-from ingest.processes import SAME_SIGNAL, handled_stops
 from ingest.redis_client import ANSWER_TIMEOUT
 from ingest.redis_errors import Outage
+from ingest.stops import SAME_SIGNAL, handled_stops
 from workers.metrics import figures
 from workers.process.own_jobs import JobRefused
 from workers.process.patience import PatientWorker

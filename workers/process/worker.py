@@ -28,9 +28,10 @@ from ingest.jobs import EVENTS_QUEUE, HANDLERS_QUEUE, JobScheduler
 from ingest.lookout import Lookout
 from ingest.metrics.board import Board
 from ingest.metrics.child import exporting
-from ingest.processes import Child, follow_parent, handled_stops, own_command
+from ingest.processes import Child, follow_parent, own_command
 from ingest.redis_errors import described
 from ingest.settings import Settings
+from ingest.stops import handled_stops
 from ingest.stream.partitions import Partitions
 from workers.drain import drain  # noqa: F401  # imported once here, not again in every work-horse
 from workers.gaps import lineage
