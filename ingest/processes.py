@@ -186,9 +186,17 @@ def ending(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
-def watch(children: Sequence[Child], signals: StopSignals, notify: Callable[[str], object] = log.warning) -> None:
-    """Keep the children alive until a stop is asked for; `notify` is called with a sentence for each that died."""
-    while not signals.count:
+def watch(
+    children: Sequence[Child],
+    signals: StopSignals,
+    notify: Callable[[str], object] = log.warning,
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Keep the children alive until a stop is asked for; `notify` is called with a sentence for each that died.
+
+    It also ends when another process has ended, of which `until` says that it has.
+    """
+    while not signals.count and not until():
         for child in children:
             if sentence := child.check():
                 notify(sentence)

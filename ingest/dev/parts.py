@@ -25,7 +25,7 @@ from ingest.endpoint import supervisor
 from ingest.errors import AddressInUse, SettingsError, Unavailable
 from ingest.listening import host_from_here
 from ingest.partitions import opened
-from ingest.processes import CHECK_INTERVAL, Child, aside, own_command, stop
+from ingest.processes import Child, aside, own_command, stop, watch
 from ingest.settings import Settings
 from ingest.stops import StopSignals
 
@@ -69,25 +69,25 @@ class Tables:
     @classmethod
     @contextmanager
     def on_their_way(cls, settings: Settings) -> Iterator[Self]:
-        """Begin; the block ends when that ends, well or not: a kill leaves half of an upgrade to be undone."""
+        """Begin; the block waits for the end of it, well or not: a kill would leave half of an upgrade behind."""
         command, environ = own_command("db", "upgrade"), {**os.environ, "DATABASE_URL": settings.database}
         with (
-            tempfile.TemporaryFile() as said,
+            tempfile.TemporaryFile(dir=settings.data_dir) as said,
             subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=said) as upgrade,  # noqa: S603
         ):
             yield cls(upgrade, said)
 
-    def wait(self, web: Sequence[Child], signals: StopSignals) -> None:
-        """Until they are there; the endpoint is kept alive meanwhile. A stop ends it.
+    def are_settled(self) -> bool:
+        """Whether they are there, or cannot be made."""
+        return self._upgrade.poll() is not None
+
+    def require(self) -> None:
+        """Once that is settled: see that they are there.
 
         Raises:
             Unavailable: they could not be made.
         """
-        while self._upgrade.poll() is None and not signals.count:
-            for child in web:
-                child.check()
-            signals.wait([], CHECK_INTERVAL)
-        if not signals.count and self._upgrade.returncode:
+        if self._upgrade.returncode:
             self._said.seek(0)
             said = self._said.read().decode(errors="replace").strip()
             raise Unavailable(said.removeprefix("ingest: ") or "The tables could not be made.")
@@ -148,16 +148,26 @@ def worker(name: str, queue: str, environ: dict[str, str], output: Output | None
     return Child(name, command, environ, output=output, own_session=True)
 
 
-def start(web: Sequence[Child], workers: Sequence[Child], tables: Tables, signals: StopSignals) -> None:
-    """Start the endpoint, and the workers once their tables are there.
+def start(
+    web: Sequence[Child],
+    besides: Sequence[Child],
+    workers: Sequence[Child],
+    tables: Tables,
+    signals: StopSignals,
+    notify: Callable[[str], object] = log.warning,
+) -> None:
+    """Start the endpoint, and the workers once their tables are there; `besides` are watched over meanwhile.
 
     Raises:
         Unavailable: the tables could not be made.
     """
     for child in web:
         child.start()
-    tables.wait(web, signals)
-    for child in workers if not signals.count else ():
+    watch([*web, *besides], signals, notify, tables.are_settled)
+    if signals.count:
+        return
+    tables.require()
+    for child in workers:
         child.start()
 
 

@@ -48,7 +48,7 @@ def run(settings: Settings, count: int) -> None:
         shown_at = stack.enter_context(_console(settings, environ))
         front = [*web, *shown_at.children]
         try:
-            parts.start(web, workers, tables, signals)
+            parts.start(web, [*server.children, *shown_at.children], workers, tables, signals)
             ready = (settings, server.what, shown_at.said, signals)
             threading.Thread(target=_tell_when_ready, args=ready, name="ready", daemon=True).start()
             watch([*server.children, *front, *workers], signals)

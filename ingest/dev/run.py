@@ -71,7 +71,7 @@ def dev(settings: Settings) -> None:
         shown_at = stack.enter_context(console.prepared(settings, environ, _relay))
         front = [*web, *shown_at.children]
         try:
-            parts.start(web, workers, tables, signals)
+            parts.start(web, [*server.children, *shown_at.children], workers, tables, signals, _say)
             if parts.wait_until_ready(settings, web, signals):
                 _write_call(settings, signer)
                 threading.Thread(target=_keep_call_fresh, args=(settings, signer), daemon=True).start()

@@ -63,15 +63,12 @@ class Covering(AbstractAsyncContextManager["Covering"]):
     async def run(self) -> None:
         """Calls are taken from now on: tick and note, until cancelled."""
         self._coverage.start()
-        if self._notes is not None:
-            self._noting = threading.Thread(
-                target=self._keep_noting, args=(self._notes,), name="coverage-notes", daemon=True
-            )
-            self._noting.start()
         while True:
             try:
                 self._coverage.tick()
                 self._take_damages()
+                if self._notes is not None and self._noting is None:
+                    self._noting = self._started(self._notes)
                 self._note_is_due.set()
             except Exception:  # the next tick must come, whatever is wrong with this one
                 log.exception("what was taken could not be noted")
@@ -100,6 +97,11 @@ class Covering(AbstractAsyncContextManager["Covering"]):
             self._coverage.damaged(since, through)
 
     # --- in threads ---
+
+    def _started(self, notes: Notes) -> threading.Thread:
+        thread = threading.Thread(target=self._keep_noting, args=(notes,), name="coverage-notes", daemon=True)
+        thread.start()
+        return thread
 
     def _keep_noting(self, notes: Notes) -> None:
         """Note how things stand after every tick, and at last what Redis does not know."""

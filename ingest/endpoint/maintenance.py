@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import shutil
+import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Self
@@ -80,6 +81,7 @@ async def maintain(
                 logged = now
             await asyncio.sleep(MAINTENANCE_INTERVAL)
     finally:
+        rounds.over.set()
         if queues_serve(producer, queues):
             covering.told(await asyncio.to_thread(_say_goodbye, heartbeats, covering))
 
@@ -97,6 +99,8 @@ class _Rounds:
     sharing: KeySharing | None
     lookout: Lookout | None
     owner: Owner | None
+    #: Set before goodbye is said: a thread may be at a round that nobody waits for any more.
+    over: threading.Event = field(default_factory=threading.Event)
 
     async def do(self, report: EndpointReport) -> None:
         """Do one; Redis is told `report`."""
@@ -110,6 +114,8 @@ class _Rounds:
         told = _tell(self.covering, self.outage)
         _look_whose(self.owner, self.outage)
         report = _with_disk(report, self.spool)
+        if self.over.is_set():
+            return told, None
         report_and_sweep(self.settings, self.heartbeats, self.scheduler, report, self.outage, self.lookout)
         return told, None if self.sharing is None or ours is None else self.sharing.exchange(ours)
 
@@ -224,6 +230,9 @@ def report_and_sweep(
     except RedisError as error:
         outage.failed(error)
         return  # the other steps would fail in the same way
+    except Exception:  # the next round must come, whatever is wrong with this one
+        log.exception("a round of maintenance broke off")
+        return
     if not refused:
         outage.served()
 

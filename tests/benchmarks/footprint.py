@@ -50,7 +50,7 @@ def footprint(size: Plan, step: Step) -> list[Row]:
         row("ingest dev: seconds to the first 200", "start", 1.0),
         row("its memory at rest, MiB", "memory", 150),
         row("its processor time at rest, % of a core", "processor", 0.5),
-        row("its wake-ups at rest, per second", "wakes", 30),
+        row("its wake-ups at rest, per second", "wakes", 40),
     ]
 
 

@@ -6,9 +6,10 @@ import re
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -230,6 +231,22 @@ def test_a_console_that_its_settings_forbid_is_not_there_and_it_is_said_why(tmp_
     with running(command, environ, tmp_path / "log") as dev:
         started(dev, port)
         assert "none: The console would be open to everybody" in dev.output
+
+
+def test_calls_are_taken_and_parts_watched_over_while_an_upgrade_takes_long(tmp_path: Path) -> None:
+    port, folder = free_port(), tmp_path / "d"
+    folder.mkdir()
+    command = ingest("dev", "--port", str(port), "--data-dir", str(folder))
+    with closing(sqlite3.connect(folder / "ingest.db")) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        with running(command, {}, tmp_path / "log") as dev:
+            until(lambda: answers(port), "the endpoint")
+            server = next(pid for pid in descendants(dev.pid) if b"valkey" in command_line(pid))
+            os.kill(server, signal.SIGKILL)
+            until(partial(said, dev, "redis was killed by SIGKILL; starting it again"), "the word")
+            assert "Now type" not in dev.output
+            database.rollback()
+            until(partial(said, dev, "Now type"), "the banner")
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="read from /proc")

@@ -49,6 +49,8 @@ SIGN_OFF_TIMEOUT = 1.5
 LISTEN_AGAIN = 2.0
 #: What a process that ended with exit code 1 leaves for whoever waits for it.
 FAILED = 1 << 8
+#: What the thread that ends a worker after its time is told: that the time runs, and that there is no more need.
+_STOP, _END = b"s", b"e"
 #: Seconds between two checks whether the time to stop is over, once it runs: short against `STOP_SECONDS`.
 DEADLINE_CHECK_INTERVAL = 0.2
 
@@ -128,7 +130,7 @@ class GracefulWorker(PatientWorker):
         if self.asked_at is None:
             self.asked_at = now
             if not self._has_ended:
-                os.write(self._to_deadline, b".")
+                os.write(self._to_deadline, _STOP)
         elif now - self.asked_at >= SAME_SIGNAL:
             self._asked_again = True
         self.leave_after_this_job()
@@ -167,7 +169,7 @@ class GracefulWorker(PatientWorker):
 
     def _enforce_deadline(self, asked: int) -> None:
         """In a thread: end the process when its time is over. No logging: its lock may be what is deadlocked."""
-        is_asked = os.read(asked, 1)  # nothing, if it ends before anybody asks
+        is_asked = os.read(asked, 1) == _STOP
         os.close(asked)
         deadline = time.monotonic() + STOP_SECONDS
         while is_asked:
@@ -247,6 +249,10 @@ class GracefulWorker(PatientWorker):
     def end(self) -> None:
         """However its work ended: leave no thread behind."""
         self._leaving = self._has_ended = True
+        if (
+            self.asked_at is None
+        ):  # a process that a handler forked may have the pipe too, so closing it says nothing
+            os.write(self._to_deadline, _END)
         os.close(self._to_deadline)
 
     def teardown(self) -> None:
