@@ -1,6 +1,7 @@
 """What endpoints say of their coverage: in Redis, and in notes beside the spool that outlive them."""
 
 import asyncio
+import logging
 import os
 import threading
 from pathlib import Path
@@ -9,17 +10,22 @@ from typing import Any
 import pytest
 import redis
 
-from ingest.endpoint import covering
+from ingest.endpoint import covering, maintenance
 from ingest.endpoint.covering import Covering
 from ingest.endpoint.intake import Intake
+from ingest.jobs import JobScheduler
 from ingest.redis_client import connect_async
+from ingest.redis_errors import Outage
+from ingest.settings import Settings
 from ingest.spool import Spool
 from ingest.spool.locks import unique_name
 from ingest.spool.notes import NOTE, Notes
 from ingest.stream.appends import Stream
 from ingest.stream.coverage import COVERED, STOPPED, Coverage, Statement
+from ingest.stream.heartbeats import Heartbeats
 from ingest.stream.keys import Keys
 from ingest.stream.producer import Producer
+from ingest.stream.reports import EndpointReport
 
 
 def statement(number: int) -> Statement:
@@ -139,3 +145,23 @@ async def test_a_disk_that_hangs_holds_up_neither_the_event_loop_nor_its_end(
     (said,) = [Statement.from_json(note.text) for note in notes]
     assert said is not None
     assert said.ended == STOPPED
+
+
+async def test_a_round_that_goes_on_after_the_goodbye_reports_and_wakes_nobody(
+    client: redis.Redis, redis_url: str
+) -> None:
+    async with connect_async(redis_url) as way:
+        intake = Intake(Producer([Stream(way)], lambda: None), 1000)
+        async with Covering("web:1", intake, Coverage(client), None) as told:
+            heartbeats, scheduler = Heartbeats(client, "web:1"), JobScheduler(client)
+            outage = Outage(logging.getLogger(), "it waits")
+            rounds = maintenance._Rounds(
+                Settings.read({}), heartbeats, scheduler, told, outage, None, None, None, None
+            )
+            report = EndpointReport("off", 0, 0, {}, 0, 0.0, "closed")
+            await rounds.do(report)
+            assert client.dbsize() > 1
+            client.flushdb()
+            rounds.over.set()
+            await rounds.do(report)
+            assert client.dbsize() == 0
