@@ -3,7 +3,7 @@
 A child that dies is started again, after a delay that doubles while it keeps dying. A stop is a SIGTERM, time to
 finish, a second SIGTERM, which means "at once", and then SIGKILL; only processes started here are ever signalled.
 A child notices when its parent is gone (`follow_parent`) and stops by itself, so a killed parent leaves nothing
-behind. Both wait for what the system tells them: while nothing happens, neither wakes up.
+behind. Both wait for what the system tells them: while nothing happens, they hardly wake up.
 
 Where a program is started by `nohup`, which has SIGHUP ignored, it stays ignored: it goes on without its terminal.
 """

@@ -68,7 +68,7 @@ class Covering(AbstractAsyncContextManager["Covering"]):
                 self._coverage.tick()
                 self._take_damages()
                 if self._notes is not None and self._noting is None:
-                    self._noting = self._started(self._notes)
+                    self._noting = self._start_noting(self._notes)
                 self._note_is_due.set()
             except Exception:  # the next tick must come, whatever is wrong with this one
                 log.exception("what was taken could not be noted")
@@ -98,7 +98,7 @@ class Covering(AbstractAsyncContextManager["Covering"]):
 
     # --- in threads ---
 
-    def _started(self, notes: Notes) -> threading.Thread:
+    def _start_noting(self, notes: Notes) -> threading.Thread:
         thread = threading.Thread(target=self._keep_noting, args=(notes,), name="coverage-notes", daemon=True)
         thread.start()
         return thread

@@ -50,7 +50,7 @@ PROBE_INTERVAL = 1.0
 #: Seconds between two rounds of maintenance: waking workers and reporting to `status`. Well below the time after
 #: which a process that has not reported counts as gone (`ingest.stream.heartbeats.REPORT_TTL`).
 MAINTENANCE_INTERVAL = 3.0
-#: Seconds that Redis may take over one step of maintenance: a round gives up at the first that takes longer.
+#: Seconds that Redis may take over one step of maintenance; a stop waits for the end of one at most.
 MAINTENANCE_TIMEOUT = 1.5
 #: Seconds between two log lines about how many calls were taken.
 LOG_INTERVAL = 10.0

@@ -112,12 +112,14 @@ class _Rounds:
 
     def _do(self, report: EndpointReport, ours: Ours | None) -> tuple[list[Statement], Shared | None]:
         told = _tell(self.covering, self.outage)
-        _look_whose(self.owner, self.outage)
+        if not self.over.is_set():
+            _look_whose(self.owner, self.outage)
         report = _with_disk(report, self.spool)
-        if self.over.is_set():
+        if not self.over.is_set():
+            report_and_sweep(self.settings, self.heartbeats, self.scheduler, report, self.outage, self.lookout)
+        if self.sharing is None or ours is None or self.over.is_set():
             return told, None
-        report_and_sweep(self.settings, self.heartbeats, self.scheduler, report, self.outage, self.lookout)
-        return told, None if self.sharing is None or ours is None else self.sharing.exchange(ours)
+        return told, self.sharing.exchange(ours)
 
 
 def queues_serve(producer: Producer, queues: str) -> bool:
